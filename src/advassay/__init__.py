@@ -1,0 +1,38 @@
+"""advassay: how the success of adversarial attacks on biomedical image classifiers depends on what.
+
+Names are imported when first used (PEP 562), so that `import advassay` is instant and reading a store never
+needs torch.
+"""
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Classifier": "classifier",
+    "PGD": "attack_spec",
+    "Arm": "attack_spec",
+    "Study": "specs",
+    "Trajectory": "trajectory",
+    "Sweep": "trajectory",
+    "AdvassayError": "errors",
+    "attack": "attacks",
+    "sweep": "attacks",
+    "load_classifier": "training",
+    "open_records": "records",
+    "success_curve": "analysis",
+    "conclusions": "analysis",
+}
+
+__all__ = ["__version__", *_HOMES]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'advassay' has no attribute {name!r}")
+    return getattr(import_module(f"advassay.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,21 @@
+"""Names of our array axes, in the order they always appear. Checked while tests run (jaxtyping).
+
+step_size · epsilon · step · image · class      what an attack gives
+row · step · class                              what a shard holds: row = image × step size × ε × restart
+image · channel · height · width                what a network takes
+
+`step` runs over 0 … steps: index 0 is the clean image. Images are float32 in [0, 1].
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Bool, Float32, Int64
+
+Images = Float32[np.ndarray, "image channel height width"]
+Labels = Int64[np.ndarray, " image"]
+RowLogits = Float32[np.ndarray, "row step class"]
+RowSteps = Float32[np.ndarray, "row step"]
+RowFlags = Bool[np.ndarray, "row step"]
+TrajectoryLogits = Float32[np.ndarray, "step image class"]
+SweepLogits = Float32[np.ndarray, "epsilon step image class"]

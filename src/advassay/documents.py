@@ -1,0 +1,132 @@
+"""The JSON documents stages leave for each other in the store: what was prepared, what was trained.
+
+A document is written by one stage and read by several (cohorts → training, report), so its shape is a shared
+word. Run headers live in records/, which writes and reads them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from advassay.attack_spec import Frozen
+
+
+class LeftOut(Frozen):
+    """How many rows one reason left out, with a few examples by image_id (never by path)."""
+
+    reason: str
+    count: int
+    examples: tuple[str, ...] = ()
+
+
+class Preparation(Frozen):
+    """cohorts/<cohort>/preparation.json."""
+
+    format_version: int = 1
+    cohort: str
+    identity: str
+    """Hash of (image_id, label, role) of every image, size, channels, scaling, resize and seed: the cohort by content."""
+    title: str
+    image_type: str
+    class_names: tuple[str, ...]
+    positive: str
+    counts: dict[str, dict[str, int]]
+    """role (training | tuning | validation) → class name → images."""
+    patients: dict[str, int]
+    """role → distinct patients."""
+    image_size_px: int
+    channels: int
+    bits: int
+    """Depth of the prepared PNG, 8 or 16."""
+    scaling: str
+    resize: str
+    split: str
+    cluster: str
+    """Which column says who is a patient, as the source names it."""
+    without_patient: int
+    """Rows without a patient, each kept as its own."""
+    patients_known: bool
+    """False where no row carries a patient: intervals then treat images as independent."""
+    candidates: int
+    """Rows of the source before any rule."""
+    flow: tuple[dict[str, Any], ...]
+    """Steps of the selection in order: {step, kept, left_out}."""
+    left_out: tuple[LeftOut, ...]
+    warnings: tuple[str, ...] = ()
+    spec: dict[str, Any]
+    """The CohortSpec as used."""
+    published: dict[str, Any] | None = None
+
+
+class Scores(Frozen):
+    """How a classifier does on one split (shares in [0, 1]; null where undefined)."""
+
+    images: int
+    accuracy: float
+    auroc: float | None
+    """Two classes: of the positive class; more: macro average, one class against the rest."""
+    sensitivity: float | None
+    specificity: float | None
+
+
+class TrainingDocument(Frozen):
+    """classifiers/<id>/training.json."""
+
+    format_version: int = 1
+    classifier: str
+    """Identity: hash of the training images' content, the spec, the seed and the start weights."""
+    cohort: str
+    cohort_identity: str
+    class_names: tuple[str, ...]
+    architecture: str
+    channels: int
+    image_size_px: int
+    mean: float
+    std: float
+    train_size: int
+    """Training images used (tuning part not counted)."""
+    full: bool
+    """Trained on the whole training split (false for smaller members of a size series)."""
+    seed: int
+    updates: int
+    spec: dict[str, Any]
+    weights_sha256: str
+    """Of model.safetensors."""
+    start_weights_sha256: str | None
+    validation: Scores
+    tuning: Scores | None
+    history: tuple[dict[str, float], ...]
+    """One entry per evaluation: update, training_loss, tuning_loss, tuning_accuracy, learning_rate."""
+    seconds: float
+    versions: dict[str, str]
+    warnings: tuple[str, ...] = ()
+
+
+class ComputeShape(Frozen):
+    """What fixes the last bits of a result: chosen once per store, kept in every header, reused on resume."""
+
+    batch_size: int
+    device: str
+    """cpu or cuda."""
+    device_name: str
+    threads: int
+    memory_format: str
+    """contiguous | channels-last; of the pass that steers."""
+    rewrites: tuple[str, ...] = ()
+    """What was done to the network that steers: folded, channels-last, bfloat16, compiled, cuda-graph; empty = unmodified."""
+    torch: str
+
+
+class Controls(Frozen):
+    """Evidence that the attack worked, beside every arm. Counts over attackable images of a small sample."""
+
+    images: int
+    epsilon_zero_changed: int
+    """Images whose decision differs at ε = 0 from the clean pass; must be 0."""
+    noise: dict[str, tuple[int, int]]
+    """ε as text → (fallen under uniform random sign noise of that ε, attackable)."""
+    cross_check: dict[str, dict[str, int]]
+    """ε as text → {images, declared, stronger, missed}: fallen under the declared attack, under a stronger one, and
+    the extra ones only the stronger one found (at least this much was missed)."""
+    stronger: str
+    """Which attack the cross-check used, in words; empty where none ran."""

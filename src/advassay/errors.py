@@ -1,0 +1,79 @@
+"""Every error advassay raises on purpose, as one tree.
+
+    AdvassayError
+    ├── SpecError             a study file or an argument is wrong              exit 2
+    ├── SourceError           a source as a whole cannot be read                exit 3
+    ├── CohortError           a cohort cannot be formed or prepared             exit 3
+    ├── TrainingError         a network cannot be built, trained or loaded      exit 4
+    ├── AttackError           an attack would give a meaningless number         exit 5
+    │   ├── InputError        images out of range, labels that do not fit
+    │   ├── EpsilonError      an amplitude in the wrong unit
+    │   └── ClassifierError   NaN logits, probabilities, random output, …
+    ├── StoreError            a store is missing, locked or inconsistent        exit 6
+    │   └── FormatError       written in a format this version does not read
+    └── ReportError           a figure or page cannot be made                   exit 7
+
+One bad image is never an error: it is a row with a reason. An error is for what makes the whole step
+meaningless. Each message names the argument, the rule, the value seen, and what to do next.
+"""
+
+from __future__ import annotations
+
+
+class AdvassayError(Exception):
+    """Base of the tree. `problem` says what is wrong, with the value seen; `fix` what to do next."""
+
+    exit_code = 1
+
+    def __init__(self, problem: str, fix: str = "") -> None:
+        self.problem = problem
+        self.fix = fix
+        super().__init__(f"{problem} {fix}".strip())
+
+
+class SpecError(AdvassayError):
+    exit_code = 2
+
+
+class SourceError(AdvassayError):
+    exit_code = 3
+
+
+class CohortError(AdvassayError):
+    exit_code = 3
+
+
+class TrainingError(AdvassayError):
+    exit_code = 4
+
+
+class AttackError(AdvassayError):
+    exit_code = 5
+
+
+class InputError(AttackError):
+    pass
+
+
+class EpsilonError(AttackError):
+    pass
+
+
+class ClassifierError(AttackError):
+    pass
+
+
+class StoreError(AdvassayError):
+    exit_code = 6
+
+
+class FormatError(StoreError):
+    pass
+
+
+class ReportError(AdvassayError):
+    exit_code = 7
+
+
+class AdvassayWarning(UserWarning):
+    """A choice that is allowed by name but weakens the evidence (it also enters the record)."""

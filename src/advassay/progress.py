@@ -1,0 +1,31 @@
+"""How long work tells how far it is. Stages report; the command line draws."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Progress(Protocol):
+    """Told by a stage: a task begins, advances, ends. Tasks are named by short text ("train X-TB, 480 images")."""
+
+    def start(self, task: str, total: float | None, unit: str) -> None:
+        """`task` begins: `total` units of `unit` ("images", "updates", "gradient steps"); None = unknown."""
+
+    def advance(self, task: str, amount: float = 1) -> None:
+        """`amount` more units are done."""
+
+    def finish(self, task: str) -> None:
+        """`task` has ended."""
+
+
+class Silent:
+    """A Progress that says nothing."""
+
+    def start(self, task: str, total: float | None, unit: str) -> None:
+        return
+
+    def advance(self, task: str, amount: float = 1) -> None:
+        return
+
+    def finish(self, task: str) -> None:
+        return

@@ -1,0 +1,114 @@
+"""The only definition of success. Everything that counts fallen images calls these functions.
+
+An image *falls* at an iterate when the predicted class (argmax of the logits; the lowest index wins a tie)
+is no longer its label; in a targeted attack when it is the target. Two denominators, never one bare number:
+
+- attack_success_rate: over the images first classified correctly ("attackable"); native misclassifications
+  count neither above nor below the line (Kovalev & Voynov 2019; study protocol 4);
+- robust_accuracy: over all images, the share still classified correctly.
+
+Two readings, kept apart by name: `last` judges iterate k alone (the paper's), `any` judges iterates 1 … k.
+Arrays end in (…, step, image, class) throughout; logits are float32, step 0 is the clean image.
+A NaN logit is no decision: the image counts as neither attackable nor fallen.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+Reading = Literal["last", "any"]
+
+
+def predicted(logits: np.ndarray) -> np.ndarray:
+    """Class index, int64 (…): argmax over the last axis; -1 where any logit is NaN.
+
+    >>> predicted(np.array([[0.0, 1.0], [np.nan, 1.0]], np.float32))
+    array([ 1, -1])
+    """
+    broken = np.isnan(logits).any(axis=-1)
+    return np.where(broken, -1, np.argmax(np.nan_to_num(logits, nan=-np.inf), axis=-1))
+
+
+def probabilities(logits: np.ndarray) -> np.ndarray:
+    """Softmax in float64 over the last axis, values in [0, 1]."""
+    shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
+    exponential = np.exp(shifted)
+    return exponential / exponential.sum(axis=-1, keepdims=True)
+
+
+def confidence(logits: np.ndarray) -> np.ndarray:
+    """Largest softmax probability (…), float64, in [1/classes, 1]; on clean logits the clean_confidence.
+
+    >>> float(confidence(np.zeros((2,), np.float32)))
+    0.5
+    """
+    return probabilities(logits).max(axis=-1)
+
+
+def margin(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Logit of the label minus the largest other logit (…, image); negative = misclassified.
+
+    `logits` (…, image, class), `labels` (image,). float64.
+    """
+    wide = logits.astype(np.float64)
+    index = np.broadcast_to(labels, wide.shape[:-1])[..., None]
+    true = np.take_along_axis(wide, index, axis=-1)[..., 0]
+    others = wide.copy()
+    np.put_along_axis(others, index, -np.inf, axis=-1)
+    return true - others.max(axis=-1)
+
+
+def attackable(logits: np.ndarray, labels: np.ndarray, targets: np.ndarray | None = None) -> np.ndarray:
+    """Images that count in success (…, image): first classified correctly and, if targeted, not of the target class.
+
+    `logits` (…, step, image, class); step 0 is judged.
+    """
+    correct = predicted(logits[..., 0, :, :]) == labels
+    return correct if targets is None else correct & (targets != labels)
+
+
+def fallen(
+    logits: np.ndarray, labels: np.ndarray, success: Reading = "last", targets: np.ndarray | None = None
+) -> np.ndarray:
+    """Whether each image has fallen at each iterate (…, step, image), bool; never at step 0.
+
+    `any` is the running maximum over steps 1 … k.
+    """
+    decision = predicted(logits)
+    now = (decision != labels) & (decision >= 0) if targets is None else decision == targets
+    now = now & attackable(logits, labels, targets)[..., None, :]
+    now[..., 0, :] = False
+    if success == "any":
+        return np.maximum.accumulate(now, axis=-2)
+    if success == "last":
+        return now
+    raise ValueError(f'success: "last" or "any", got {success!r}')
+
+
+def attack_success_rate(
+    logits: np.ndarray, labels: np.ndarray, success: Reading = "last", targets: np.ndarray | None = None
+) -> np.ndarray:
+    """Share of attackable images fallen at each iterate (…, step), float64 in [0, 1]; NaN if none is attackable.
+
+    >>> clean, after = [[2.0, 0.0], [0.0, 1.0]], [[0.0, 1.0], [0.0, 1.0]]
+    >>> attack_success_rate(np.array([clean, after], np.float32), np.array([0, 0]))
+    array([0., 1.])
+    """
+    n = attackable(logits, labels, targets).sum(axis=-1)[..., None]
+    events = fallen(logits, labels, success, targets).sum(axis=-1)
+    return np.divide(events, n, out=np.full(events.shape, np.nan), where=n > 0)
+
+
+def robust_accuracy(logits: np.ndarray, labels: np.ndarray, success: Reading = "last") -> np.ndarray:
+    """Share of all images still classified correctly at each iterate (…, step), float64 in [0, 1].
+
+    Step 0 is the clean accuracy. With `any`, an image must have stayed correct at every iterate up to k.
+    """
+    correct = predicted(logits) == labels
+    if success == "any":
+        correct = np.minimum.accumulate(correct, axis=-2)
+    elif success != "last":
+        raise ValueError(f'success: "last" or "any", got {success!r}')
+    return correct.mean(axis=-1)

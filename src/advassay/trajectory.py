@@ -1,0 +1,151 @@
+"""What an attack gives and a record keeps, in NumPy.
+
+`TrajectoryRows` is the currency: a block of rows, one per image × step size × ε × restart, each with its whole
+path over iterates 0 … K. `attacks` yields blocks, `records` writes and reads them, and `Trajectory` (one attack)
+and `Sweep` (a grid) are the shapes people work with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+
+import numpy as np
+
+from advassay import success as _success
+from advassay.attack_spec import PGD
+
+
+@dataclass(frozen=True)
+class TrajectoryRows:
+    """A block of n rows. Step axis: K + 1 iterates, index 0 = clean image.
+
+    image_id             (row,) str
+    step_size            (row,) str; the rule: "0.01" or "epsilon/4"
+    epsilon              (row,) float64; 0.0 for the ε = 0 control
+    restart              (row,) int32; 0 is the declared run, 1 … are restarts of survivors (worst case only)
+    label                (row,) int64
+    target               (row,) int64; -1 when untargeted
+    logits               (row, step, class) float32
+    gradient_norm        (row, step) float32; L2 norm of the loss gradient at that iterate, NaN at the last one
+    boundary_share       (row, step) float32 in [0, 1]; share of pixel values on the ε-boundary
+    linf, l2             (row, step) float32; realised size of δ
+    scored_float32       (row, step) bool; logits from a float32 pass of the unmodified network
+    ssim                 (row,) float32; structural similarity of clean image and last iterate
+    flags                name → (row,) bool; guards and failure indicators
+    final_images         (image_id, step_size, epsilon) → float32 (channel, height, width); the few a gallery asked for
+    """
+
+    image_id: np.ndarray
+    step_size: np.ndarray
+    epsilon: np.ndarray
+    restart: np.ndarray
+    label: np.ndarray
+    target: np.ndarray
+    logits: np.ndarray
+    gradient_norm: np.ndarray
+    boundary_share: np.ndarray
+    linf: np.ndarray
+    l2: np.ndarray
+    scored_float32: np.ndarray
+    ssim: np.ndarray
+    flags: Mapping[str, np.ndarray] = field(default_factory=dict)
+    final_images: Mapping[tuple[str, str, float], np.ndarray] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.image_id)
+
+    def take(self, rows: np.ndarray) -> TrajectoryRows:
+        """The rows at integer or boolean index `rows`, in that order; final_images are kept whole."""
+        columns = {f.name: getattr(self, f.name)[rows] for f in fields(self) if f.name not in ("flags", "final_images")}
+        return replace(self, **columns, flags={name: flag[rows] for name, flag in self.flags.items()})
+
+    @staticmethod
+    def concatenate(blocks: list[TrajectoryRows]) -> TrajectoryRows:
+        """One block from several with the same number of steps and classes. Raises ValueError for an empty list."""
+        if not blocks:
+            raise ValueError("blocks: at least one block is needed, got none")
+        columns = {
+            f.name: np.concatenate([getattr(b, f.name) for b in blocks])
+            for f in fields(TrajectoryRows)
+            if f.name not in ("flags", "final_images")
+        }
+        names = sorted({name for b in blocks for name in b.flags})
+        flags = {name: np.concatenate([b.flags.get(name, np.zeros(len(b), bool)) for b in blocks]) for name in names}
+        images = {key: image for b in blocks for key, image in b.final_images.items()}
+        return TrajectoryRows(**columns, flags=flags, final_images=images)
+
+
+@dataclass
+class Cost:
+    """What a sweep spent. Passes are counted per image, padding not included."""
+
+    gradient_evaluations: int = 0
+    forward_passes: int = 0
+    seconds: float = 0.0
+    rescored: int = 0
+    """Iterates judged again by a float32 pass of the unmodified network."""
+    changed: int = 0
+    """Verdicts that such a pass changed."""
+    batch_size: int = 0
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """One attack on n images: every iterate's logits and the path's sizes, (step, image, …)."""
+
+    attack: PGD
+    image_ids: tuple[str, ...]
+    labels: np.ndarray
+    targets: np.ndarray | None
+    logits: np.ndarray
+    gradient_norm: np.ndarray
+    boundary_share: np.ndarray
+    linf: np.ndarray
+    l2: np.ndarray
+    scored_float32: np.ndarray
+    ssim: np.ndarray
+    flags: dict[str, np.ndarray]
+    cost: Cost
+    adversarial_images: np.ndarray
+    """Last iterate, float32 (image, channel, height, width) in [0, 1]."""
+
+    def attack_success_rate(self, success: _success.Reading = "last") -> np.ndarray:
+        """(step,) float64; see success.attack_success_rate."""
+        return _success.attack_success_rate(self.logits, self.labels, success, self.targets)
+
+    def robust_accuracy(self, success: _success.Reading = "last") -> np.ndarray:
+        """(step,) float64; see success.robust_accuracy."""
+        return _success.robust_accuracy(self.logits, self.labels, success)
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A grid of attacks on n images. Leading axes: step_size (only if step sizes were given), epsilon."""
+
+    attack: PGD
+    epsilons: tuple[float, ...]
+    step_sizes: tuple[str, ...] | None
+    image_ids: tuple[str, ...]
+    labels: np.ndarray
+    targets: np.ndarray | None
+    logits: np.ndarray
+    gradient_norm: np.ndarray
+    boundary_share: np.ndarray
+    linf: np.ndarray
+    l2: np.ndarray
+    scored_float32: np.ndarray
+    ssim: np.ndarray
+    flags: dict[str, np.ndarray]
+    """name → bool (…, epsilon, image)."""
+    cost: Cost
+    rerun: Sweep | None = None
+    """The linked margin-loss sweep of flagged images; never overwrites the declared attack."""
+
+    def attack_success_rate(self, success: _success.Reading = "last") -> np.ndarray:
+        """(…, epsilon, step) float64; see success.attack_success_rate."""
+        return _success.attack_success_rate(self.logits, self.labels, success, self.targets)
+
+    def robust_accuracy(self, success: _success.Reading = "last") -> np.ndarray:
+        """(…, epsilon, step) float64; see success.robust_accuracy."""
+        return _success.robust_accuracy(self.logits, self.labels, success)
