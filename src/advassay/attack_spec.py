@@ -118,7 +118,8 @@ class PGD(_Attack):
     """Step in image units for sign and L2-normalised updates; a gain for raw-gradient updates."""
 
     def __init__(self, epsilon: Any = None, step_size: Any = 0.01, **data: Any) -> None:
-        super().__init__(**({"epsilon": epsilon} if epsilon is not None else {}), step_size=step_size, **data)
+        given = {} if epsilon is None else {"epsilon": epsilon}
+        super().__init__(**given, **{"step_size": step_size}, **data)
 
     @model_validator(mode="after")
     def _known_unit(self) -> PGD:
@@ -172,5 +173,5 @@ def check_step_rule(rule: float | str, update: str) -> None:
     """Raise ValueError for an ε-relative step where the step is a gain on a raw gradient."""
     if isinstance(rule, str) and update in ("projected-gradient", "literal"):
         raise ValueError(
-            f"step_size: {update} multiplies a raw gradient, so the step is an absolute gain (such as 100), got {rule!r}"
+            f"step_size: {update} multiplies a raw gradient: give an absolute gain such as 100, got {rule!r}"
         )

@@ -25,7 +25,7 @@ class Preparation(Frozen):
     format_version: int = 1
     cohort: str
     identity: str
-    """Hash of (image_id, label, role) of every image, size, channels, scaling, resize and seed: the cohort by content."""
+    """The cohort by content: hash of (image_id, label, role) of every image, size, channels, scaling, resize, seed."""
     title: str
     image_type: str
     class_names: tuple[str, ...]
@@ -113,7 +113,7 @@ class ComputeShape(Frozen):
     memory_format: str
     """contiguous | channels-last; of the pass that steers."""
     rewrites: tuple[str, ...] = ()
-    """What was done to the network that steers: folded, channels-last, bfloat16, compiled, cuda-graph; empty = unmodified."""
+    """What was done to the network that steers: folded, channels-last, bfloat16, compiled, …; empty = unmodified."""
     torch: str
 
 

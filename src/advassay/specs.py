@@ -62,7 +62,10 @@ class _Source(Frozen):
     image_type: str | None = None
     """Default image type of its images (X-ray, histology, …); a cohort's own wins."""
     patient_id: str = "patient_id"
-    """Column that says which images belong together (the cluster of every interval); a row without a value is its own patient."""
+    """Column that says which images belong together (the cluster of every interval).
+
+    A row without a value is its own patient.
+    """
 
 
 class TableSource(_Source):
@@ -157,9 +160,11 @@ class CohortSpec(Frozen):
     resize: Literal["squash", "crop", "pad"] = "squash"
     """How a non-square image becomes square: change the aspect, cut the centre, or pad with black."""
     scaling: Literal["full-range", "percentile"] = "full-range"
-    """How stored values become [0, 1]: full-range = value / largest storable value; percentile = 0.5th–99.5th of each image."""
+    """How stored values become [0, 1]: full-range = value / largest storable value; percentile = 0.5th–99.5th of
+    each image.
+    """
     train_sizes: tuple[int | float, ...] = ()
-    """Training-size series: numbers of training images (int, scaled by --scale) or shares of the training split (float ≤ 1)."""
+    """Training-size series: numbers of training images (int, scaled by --scale) or shares of the split (float ≤ 1)."""
     train_seeds: tuple[int, ...] = (0,)
     """Seeds of the size series; each size is trained once per seed."""
     positive: str | None = None
@@ -187,7 +192,7 @@ class TrainingSpec(Frozen):
     class_weights: bool = True
     """Weight the loss by inverse class frequency."""
     augment: Literal["none", "light"] = "light"
-    """light: horizontal flip (histology: also vertical and quarter turns), shift up to 5 %, brightness/contrast up to 10 %."""
+    """light: horizontal flip (histology: also vertical, quarter turns), shift up to 5 %, brightness, contrast up to 10 %."""
     select_on: Literal["tuning", "validation"] = "tuning"
     """Which images choose the checkpoint; `validation` reproduces optimistic practice and warns."""
     evaluations: int = Field(5, ge=1)
