@@ -10,12 +10,11 @@ image · channel · height · width                what a network takes
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int64
+from jaxtyping import Float, Float32, Int
 
 Images = Float32[np.ndarray, "image channel height width"]
-Labels = Int64[np.ndarray, " image"]
+Labels = Int[np.ndarray, " image"]
+Logits = Float[np.ndarray, "*grid step image class"]
+"""`*grid`: no axis for one attack, (epsilon,) or (step_size, epsilon) for a sweep."""
+Scores = Float[np.ndarray, "*any class"]
 RowLogits = Float32[np.ndarray, "row step class"]
-RowSteps = Float32[np.ndarray, "row step"]
-RowFlags = Bool[np.ndarray, "row step"]
-TrajectoryLogits = Float32[np.ndarray, "step image class"]
-SweepLogits = Float32[np.ndarray, "epsilon step image class"]

@@ -192,7 +192,7 @@ class TrainingSpec(Frozen):
     class_weights: bool = True
     """Weight the loss by inverse class frequency."""
     augment: Literal["none", "light"] = "light"
-    """light: horizontal flip (histology: also vertical, quarter turns), shift up to 5 %, brightness, contrast up to 10 %."""
+    """light: horizontal flip (histology: also vertical, quarter turns), shift to 5 %, brightness, contrast to 10 %."""
     select_on: Literal["tuning", "validation"] = "tuning"
     """Which images choose the checkpoint; `validation` reproduces optimistic practice and warns."""
     evaluations: int = Field(5, ge=1)

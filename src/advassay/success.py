@@ -18,10 +18,12 @@ from typing import Literal
 
 import numpy as np
 
+from advassay.axes import Labels, Logits, Scores
+
 Reading = Literal["last", "any"]
 
 
-def predicted(logits: np.ndarray) -> np.ndarray:
+def predicted(logits: Scores) -> np.ndarray:
     """Class index, int64 (…): argmax over the last axis; -1 where any logit is NaN.
 
     >>> predicted(np.array([[0.0, 1.0], [np.nan, 1.0]], np.float32))
@@ -31,23 +33,23 @@ def predicted(logits: np.ndarray) -> np.ndarray:
     return np.where(broken, -1, np.argmax(np.nan_to_num(logits, nan=-np.inf), axis=-1))
 
 
-def probabilities(logits: np.ndarray) -> np.ndarray:
+def probabilities(logits: Scores) -> np.ndarray:
     """Softmax in float64 over the last axis, values in [0, 1]."""
     shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
     exponential = np.exp(shifted)
     return exponential / exponential.sum(axis=-1, keepdims=True)
 
 
-def confidence(logits: np.ndarray) -> np.ndarray:
+def confidence(logits: Scores) -> np.ndarray:
     """Largest softmax probability (…), float64, in [1/classes, 1]; on clean logits the clean_confidence.
 
-    >>> float(confidence(np.zeros((2,), np.float32)))
-    0.5
+    >>> confidence(np.zeros((1, 2), np.float32))
+    array([0.5])
     """
     return probabilities(logits).max(axis=-1)
 
 
-def margin(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def margin(logits: Scores, labels: Labels) -> np.ndarray:
     """Logit of the label minus the largest other logit (…, image); negative = misclassified.
 
     `logits` (…, image, class), `labels` (image,). float64.
@@ -60,7 +62,7 @@ def margin(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return true - others.max(axis=-1)
 
 
-def attackable(logits: np.ndarray, labels: np.ndarray, targets: np.ndarray | None = None) -> np.ndarray:
+def attackable(logits: Logits, labels: Labels, targets: Labels | None = None) -> np.ndarray:
     """Images that count in success (…, image): first classified correctly and, if targeted, not of the target class.
 
     `logits` (…, step, image, class); step 0 is judged.
@@ -69,9 +71,7 @@ def attackable(logits: np.ndarray, labels: np.ndarray, targets: np.ndarray | Non
     return correct if targets is None else correct & (targets != labels)
 
 
-def fallen(
-    logits: np.ndarray, labels: np.ndarray, success: Reading = "last", targets: np.ndarray | None = None
-) -> np.ndarray:
+def fallen(logits: Logits, labels: Labels, success: Reading = "last", targets: Labels | None = None) -> np.ndarray:
     """Whether each image has fallen at each iterate (…, step, image), bool; never at step 0.
 
     `any` is the running maximum over steps 1 … k.
@@ -88,7 +88,7 @@ def fallen(
 
 
 def attack_success_rate(
-    logits: np.ndarray, labels: np.ndarray, success: Reading = "last", targets: np.ndarray | None = None
+    logits: Logits, labels: Labels, success: Reading = "last", targets: Labels | None = None
 ) -> np.ndarray:
     """Share of attackable images fallen at each iterate (…, step), float64 in [0, 1]; NaN if none is attackable.
 
@@ -101,7 +101,7 @@ def attack_success_rate(
     return np.divide(events, n, out=np.full(events.shape, np.nan), where=n > 0)
 
 
-def robust_accuracy(logits: np.ndarray, labels: np.ndarray, success: Reading = "last") -> np.ndarray:
+def robust_accuracy(logits: Logits, labels: Labels, success: Reading = "last") -> np.ndarray:
     """Share of all images still classified correctly at each iterate (…, step), float64 in [0, 1].
 
     Step 0 is the clean accuracy. With `any`, an image must have stayed correct at every iterate up to k.

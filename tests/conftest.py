@@ -1,0 +1,21 @@
+"""Shared by all tests: array axes are checked (jaxtyping), real data are found or named as missing."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from jaxtyping import install_import_hook
+
+# Axis names in signatures (advassay.axes) are checked on every call while tests run.
+install_import_hook("advassay.success", "beartype.beartype")
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """Folder of real images (ADVASSAY_DATA, else ../shared/data beside the checkout); skips where absent."""
+    folder = Path(os.environ.get("ADVASSAY_DATA", Path(__file__).parents[2] / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"needs real images: set ADVASSAY_DATA (looked in {folder})")
+    return folder
