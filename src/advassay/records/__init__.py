@@ -1,0 +1,51 @@
+"""Trajectories → a folder that outlives the program, and back.
+
+Write with `RunWriter`, read with `open_records`. Nothing here imports torch: a store made on a cluster opens on
+a laptop. Names are imported when first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from advassay.records.gallery import Example, read_gallery, read_image, write_example, write_png
+    from advassay.records.header import FORMAT_VERSION, Point, RunHeader, Spent, attack_rules, run_identity
+    from advassay.records.run import RowIndex, Run, read_header
+    from advassay.records.store import Records, open_records
+    from advassay.records.writer import RunWriter, compact
+
+_HOMES = {
+    "gallery": ("Example", "read_gallery", "read_image", "write_example", "write_png"),
+    "header": ("FORMAT_VERSION", "Point", "RunHeader", "Spent", "attack_rules", "run_identity"),
+    "run": ("RowIndex", "Run", "read_header"),
+    "store": ("Records", "open_records"),
+    "writer": ("RunWriter", "compact"),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "FORMAT_VERSION",
+    "Example",
+    "Point",
+    "Records",
+    "RowIndex",
+    "Run",
+    "RunHeader",
+    "RunWriter",
+    "Spent",
+    "attack_rules",
+    "compact",
+    "open_records",
+    "read_gallery",
+    "read_header",
+    "read_image",
+    "run_identity",
+    "write_example",
+    "write_png",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'advassay.records' has no attribute {name!r}")
+    return getattr(import_module(f"advassay.records.{_HOME[name]}"), name)

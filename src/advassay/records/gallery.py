@@ -1,0 +1,102 @@
+"""The few images that figures show: lossless PNG at native depth, with what the network said about them.
+
+STORE/gallery/index.json lists the examples; clean and adversarial images lie beside it. Pixels live here and
+nowhere else in the records, so `gallery: off` leaves a store without any.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from advassay import layout
+from advassay.attack_spec import Frozen
+from advassay.errors import StoreError
+from advassay.identity import content_hash
+from advassay.records.run import check_version
+
+INDEX = "index.json"
+FORMAT_VERSION = "1"
+
+
+class Example(Frozen):
+    """One attacked image kept for figures."""
+
+    cohort: str
+    run_id: str
+    arm: str = ""
+    image_id: str
+    label: int
+    class_names: tuple[str, ...]
+    epsilon: float
+    step_size: str
+    steps: int
+    """Iterations after which the adversarial image was taken."""
+    predicted: int
+    """Class index of the adversarial image as attacked (before rounding to the PNG's depth)."""
+    clean_probabilities: tuple[float, ...]
+    adversarial_probabilities: tuple[float, ...]
+    bits: int
+    """Depth of both PNGs, 8 or 16: the depth of the prepared images."""
+    clean_file: str = ""
+    adversarial_file: str = ""
+    """File names inside the gallery folder; set when written."""
+
+    @property
+    def fallen(self) -> bool:
+        """First classified correctly, and no longer after the attack."""
+        return int(np.argmax(self.clean_probabilities)) == self.label != self.predicted
+
+
+def write_example(gallery: Path, example: Example, clean: np.ndarray, adversarial: np.ndarray) -> Example:
+    """Keep one pair: images float32 (channel, height, width) in [0, 1], grey or RGB, rounded to `example.bits`.
+
+    An example of the same run, image, step size and ε replaces the earlier one. Returns it with its file names.
+    """
+    name = content_hash([example.cohort, example.image_id, example.bits])
+    attacked = content_hash([example.run_id, example.image_id, example.step_size, example.epsilon])
+    example = example.model_copy(update={"clean_file": f"{name}.png", "adversarial_file": f"{attacked}.png"})
+    write_png(gallery / example.clean_file, clean, example.bits)
+    write_png(gallery / example.adversarial_file, adversarial, example.bits)
+    kept = [e for e in read_gallery(gallery) if e.adversarial_file != example.adversarial_file] + [example]
+    kept.sort(key=lambda e: (e.cohort, e.arm, e.image_id, e.step_size, e.epsilon))
+    text = {"format_version": FORMAT_VERSION, "examples": [e.model_dump(mode="json") for e in kept]}
+    with layout.writing(gallery / INDEX) as beside:
+        beside.write_text(json.dumps(text, indent=1) + "\n")
+    return example
+
+
+def read_gallery(gallery: Path) -> list[Example]:
+    """Every example kept, by cohort, image and ε; empty where nothing was. Raises FormatError for a newer format."""
+    path = gallery / INDEX
+    if not path.exists():
+        return []
+    content = json.loads(path.read_text())
+    check_version(content.get("format_version"), "gallery")
+    return [Example.model_validate(example) for example in content["examples"]]
+
+
+def read_image(gallery: Path, file: str) -> np.ndarray:
+    """A kept image as stored: uint8 or uint16, (height, width) or (height, width, 3) RGB. StoreError if unreadable."""
+    import cv2
+
+    pixels = cv2.imread(str(gallery / file), cv2.IMREAD_UNCHANGED)
+    if pixels is None:
+        raise StoreError(f"gallery: {file} cannot be read.", "Run the attack again, or delete the gallery folder.")
+    return pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+
+
+def write_png(path: Path, image: np.ndarray, bits: int) -> None:
+    """float32 (channel, height, width) in [0, 1] → PNG of 8 or 16 bits, rounded to the nearest grey level."""
+    import cv2
+
+    if bits not in (8, 16) or image.ndim != 3 or image.shape[0] not in (1, 3):
+        raise StoreError(f"gallery: bits 8 or 16 and (1 or 3, height, width), got {bits} and {image.shape}.")
+    top = 2**bits - 1
+    levels = np.rint(np.clip(image, 0, 1).astype(np.float64) * top).astype(np.uint8 if bits == 8 else np.uint16)
+    pixels = levels[0] if len(levels) == 1 else cv2.cvtColor(np.moveaxis(levels, 0, -1), cv2.COLOR_RGB2BGR)
+    with layout.writing(path) as beside:
+        if not cv2.imwrite(str(beside), pixels):
+            raise StoreError(f"gallery: {path.name} cannot be written.")

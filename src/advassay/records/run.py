@@ -1,0 +1,198 @@
+"""One run, read: header, images, and rows packed and sorted without a Python loop over rows."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from advassay import layout
+from advassay.errors import FormatError, StoreError
+from advassay.records import shards
+from advassay.records.header import FORMAT_VERSION, RunHeader
+from advassay.trajectory import TrajectoryRows
+
+
+@dataclass(frozen=True)
+class RowIndex:
+    """Which row is where. Rows are sorted by (step_size, epsilon, restart, image), each key once.
+
+    step_sizes   names, sorted; `step_size` (row,) int32 indexes them
+    epsilon      (row,) float64
+    restart      (row,) int32
+    image        (row,) int32, position in Run.images
+    """
+
+    step_sizes: tuple[str, ...]
+    step_size: np.ndarray
+    epsilon: np.ndarray
+    restart: np.ndarray
+    image: np.ndarray
+    order: np.ndarray
+    """(row,) int64: position of each row in the shards read one after the other."""
+    flags: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.epsilon)
+
+    def points(self) -> dict[tuple[str, float], slice]:
+        """(step size, ε) → its rows of restart 0, a contiguous slice, in order."""
+        first = np.flatnonzero(self.restart == 0)
+        keys = np.stack([self.step_size[first].astype(np.float64), self.epsilon[first]])
+        starts = np.flatnonzero(np.r_[True, (np.diff(keys) != 0).any(axis=0)]) if first.size else first
+        ends = np.r_[starts[1:], len(first)]
+        return {
+            (self.step_sizes[self.step_size[first[a]]], float(self.epsilon[first[a]])): slice(
+                int(first[a]), int(first[b - 1]) + 1
+            )
+            for a, b in zip(starts, ends, strict=True)
+        }
+
+
+class Run:
+    """A run's folder, opened for reading. Raises StoreError or FormatError where the header cannot be used."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.header = read_header(folder)
+
+    def __repr__(self) -> str:
+        return f"Run({self.header.run_id}, {self.header.cohort}, arm {self.header.arm}, {self.header.rows} rows)"
+
+    @cached_property
+    def images(self) -> pl.DataFrame:
+        """One row per image: image_id, label, patient_id, has_patient, parent_image_id, clean_contrast."""
+        path = self.folder / layout.IMAGES
+        return pl.read_parquet(path, glob=False) if path.exists() else pl.DataFrame(schema=IMAGE_COLUMNS)
+
+    @cached_property
+    def _readable(self) -> tuple[list[tuple[Path, pa.Table]], tuple[str, ...], tuple[str, ...]]:
+        """(shards with their keys, names of flags, names of damaged shards); shards by name, so that order is fixed."""
+        good, flags, damaged = [], set(), []
+        for path in sorted((self.folder / layout.SHARDS).glob("[!.]*.parquet")):
+            try:
+                flags.update(name for name in shards.shard_columns(path) if name.startswith(shards.FLAG))
+                good.append((path, shards.read_shard(path, list(shards.KEYS))))
+            except (pa.ArrowException, OSError):
+                damaged.append(path.name)
+        return good, tuple(sorted(name.removeprefix(shards.FLAG) for name in flags)), tuple(damaged)
+
+    @property
+    def damaged(self) -> tuple[str, ...]:
+        """Names of shards that cannot be read; their rows count as missing."""
+        return self._readable[2]
+
+    @cached_property
+    def index(self) -> RowIndex:
+        """The sorted rows; of a key stored twice the first shard by name counts."""
+        good, flags, _ = self._readable
+        if not good:
+            none = np.zeros(0, np.int32)
+            return RowIndex((), none, none.astype(float), none, none, none.astype(np.int64), flags)
+        keys = pa.concat_tables([table for _, table in good])
+        names = sorted(pc.unique(keys["step_size"]).to_pylist())
+        step_size = _codes(keys["step_size"], names)
+        image = _codes(keys["image_id"], self.images["image_id"].to_list())
+        if (image < 0).any():
+            raise StoreError(
+                f"run {self.header.run_id}: every row's image must be in {layout.IMAGES}, "
+                f"{int((image < 0).sum())} rows are not."
+            )
+        epsilon, restart = keys["epsilon"].to_numpy(), keys["restart"].to_numpy()
+        order = np.lexsort((image, restart, epsilon, step_size))  # stable: the first shard's row stays first
+        columns = [step_size[order], epsilon[order], restart[order], image[order]]
+        first = np.r_[True, np.any([np.diff(c) != 0 for c in columns], axis=0)]
+        kept = [column[first] for column in columns]
+        return RowIndex(tuple(names), kept[0], kept[1], kept[2], kept[3], order[first], flags)
+
+    def column(self, name: str) -> np.ndarray:
+        """One column in the order of `index`: logits (row, step, class), linf (row, step), ssim (row,), flag_… .
+
+        Peak memory: the result and one shard. A flag that a shard does not know is False there.
+        """
+        good, index = self._readable[0], self.index
+        destination = np.full(sum(table.num_rows for _, table in good), -1, np.int64)
+        destination[index.order] = np.arange(len(index))
+        result, start = None, 0
+        for path, keys in good:
+            target = destination[start : start + keys.num_rows]
+            start += keys.num_rows
+            kept = target >= 0
+            if not kept.any():
+                continue
+            block = self._block(path, name, keys.num_rows)
+            if result is None:
+                result = np.zeros((len(index), *block.shape[1:]), block.dtype)
+            result[target[kept]] = block if kept.all() else block[kept]
+        return self._empty(name) if result is None else result
+
+    def _block(self, path: Path, name: str, rows: int) -> np.ndarray:
+        if name.startswith(shards.FLAG) and name not in shards.shard_columns(path):
+            return np.zeros(rows, bool)
+        return shards.to_numpy(shards.read_shard(path, [name])[name])
+
+    def _empty(self, name: str) -> np.ndarray:
+        classes, steps = len(self.header.class_names), self.header.steps
+        return shards.to_numpy(pa.chunked_array([], shards.schema(steps, classes, self.index.flags).field(name).type))
+
+    def rows(self) -> TrajectoryRows:
+        """All rows, sorted by (step_size, epsilon, restart, image order), each key once."""
+        index = self.index
+        ids = np.array(self.images["image_id"].to_list(), dtype=object)
+        names = np.array(index.step_sizes, dtype=object)
+        wide = {name: self.column(name) for name in ("logits", *shards.SCALARS, *shards.STEPPED)}
+        return TrajectoryRows(
+            image_id=ids[index.image] if len(ids) else ids,
+            step_size=names[index.step_size] if len(names) else names,
+            epsilon=index.epsilon,
+            restart=index.restart,
+            **wide,
+            flags={name: self.column(shards.FLAG + name) for name in index.flags},
+        )
+
+
+IMAGE_COLUMNS = {
+    "image_id": pl.String,
+    "label": pl.Int64,
+    "patient_id": pl.String,
+    "has_patient": pl.Boolean,
+    "parent_image_id": pl.String,
+    "clean_contrast": pl.Float64,
+}
+
+
+def read_header(folder: Path) -> RunHeader:
+    """header.json of a run. Raises StoreError where there is none, FormatError where it is newer or not a header."""
+    path = folder / layout.HEADER
+    if not path.is_file():
+        raise StoreError(f"{folder.name}: a run has a {layout.HEADER}, found none.")
+    try:
+        content = json.loads(path.read_text())
+    except ValueError as error:
+        raise FormatError(f"{folder.name}/{layout.HEADER}: JSON is needed, got {error}.") from None
+    check_version(content.get("format_version"), folder.name)
+    try:
+        return RunHeader.model_validate(content)
+    except ValueError as error:
+        raise FormatError(f"{folder.name}/{layout.HEADER}: {error}") from None
+
+
+def check_version(found: object, where: str) -> None:
+    """Raise FormatError unless `found` names a format that this version reads."""
+    if not isinstance(found, str) or not found.isdigit() or int(found) > int(FORMAT_VERSION):
+        raise FormatError(
+            f"{where}: records format {FORMAT_VERSION} or older is needed, got {found!r}.",
+            "Open the store with a newer advassay.",
+        )
+
+
+def _codes(column: pa.ChunkedArray, values: list[str]) -> np.ndarray:
+    """Position of each text in `values`, int32; -1 where it is not among them."""
+    found = pc.fill_null(pc.index_in(column, value_set=pa.array(values, pa.string())), -1)
+    return found.to_numpy().astype(np.int32)

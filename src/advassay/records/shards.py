@@ -1,0 +1,142 @@
+"""A shard: one Parquet file of whole rows, written once, never changed.
+
+Arrays over iterates are fixed-size lists, so a column is one flat buffer: NumPy sees it without a Python loop.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from advassay import layout
+from advassay.errors import FormatError
+from advassay.records.header import FORMAT_VERSION
+from advassay.trajectory import TrajectoryRows
+
+KEYS = ("image_id", "step_size", "epsilon", "restart")
+SCALARS = {"label": np.int64, "target": np.int64, "ssim": np.float32}
+STEPPED = {
+    "gradient_norm": np.float32,
+    "boundary_share": np.float32,
+    "linf": np.float32,
+    "l2": np.float32,
+    "scored_float32": np.bool_,
+}
+FLAG = "flag_"
+"""Prefix of a flag's column."""
+
+
+def schema(steps: int, classes: int, flags: tuple[str, ...]) -> pa.Schema:
+    """The Arrow schema of a shard with K = `steps` and C = `classes`; no field may be null."""
+
+    def over_steps(item: pa.DataType) -> pa.DataType:
+        return pa.list_(pa.field("item", item, nullable=False), steps + 1)
+
+    per_class = pa.list_(pa.field("item", pa.float32(), nullable=False), classes)
+    types: dict[str, pa.DataType] = {
+        "image_id": pa.string(),
+        "step_size": pa.string(),
+        "epsilon": pa.float64(),
+        "restart": pa.int32(),
+        "label": pa.int64(),
+        "target": pa.int64(),
+        "logits": over_steps(per_class),
+        **{name: over_steps(pa.from_numpy_dtype(dtype)) for name, dtype in STEPPED.items()},
+        "ssim": pa.float32(),
+        **{FLAG + name: pa.bool_() for name in flags},
+    }
+    about = {"advassay_format": FORMAT_VERSION, "steps": str(steps), "classes": str(classes)}
+    return pa.schema([pa.field(name, kind, nullable=False) for name, kind in types.items()], metadata=about)
+
+
+def write_shard(folder: Path, rows: TrajectoryRows) -> Path:
+    """Write `rows` as one shard, named by its content, renamed into place when it is whole and on the disk."""
+    table = to_table(rows)
+    path = folder / f"{_content_name(rows)}.parquet"
+    with layout.writing(path) as beside:
+        pq.write_table(table, beside, compression="zstd", use_dictionary=list(KEYS[:2]), write_page_checksum=True)
+        _to_disk(beside)
+    return path
+
+
+def to_table(rows: TrajectoryRows) -> pa.Table:
+    """A block as an Arrow table in the shard's schema."""
+    steps, classes = rows.logits.shape[1] - 1, rows.logits.shape[2]
+    flags = tuple(sorted(rows.flags))
+    shape = schema(steps, classes, flags)
+    values: dict[str, Any] = {
+        "image_id": pa.array(rows.image_id.tolist(), pa.string()),
+        "step_size": pa.array(rows.step_size.tolist(), pa.string()),
+        "epsilon": rows.epsilon.astype(np.float64),
+        "restart": rows.restart.astype(np.int32),
+        "logits": rows.logits.astype(np.float32, copy=False),
+        **{name: getattr(rows, name).astype(dtype, copy=False) for name, dtype in (SCALARS | STEPPED).items()},
+        **{FLAG + name: rows.flags[name].astype(bool) for name in flags},
+    }
+    return pa.table([_to_arrow(values[f.name], f.type) for f in shape], schema=shape)
+
+
+def _to_arrow(values: Any, kind: pa.DataType) -> pa.Array:
+    """NumPy (row, …) → Arrow; the trailing axes become nested fixed-size lists over one flat buffer."""
+    if isinstance(values, pa.Array):
+        return values
+    flat_type, sizes = kind, []
+    while pa.types.is_fixed_size_list(flat_type):
+        sizes.append(flat_type)
+        flat_type = flat_type.value_type
+    array = pa.array(np.ascontiguousarray(values).reshape(-1), flat_type)
+    for list_type in reversed(sizes):
+        array = pa.FixedSizeListArray.from_arrays(array, type=list_type)
+    return array
+
+
+def to_numpy(column: pa.ChunkedArray) -> np.ndarray:
+    """Arrow → NumPy (row, …), undoing `_to_arrow`; text becomes an object array."""
+    array = column.combine_chunks()
+    if isinstance(array, pa.ChunkedArray):  # a chunked array of no chunk or of one that cannot be joined
+        array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], array.type)
+    sizes = [len(array)]
+    while pa.types.is_fixed_size_list(array.type):
+        sizes.append(array.type.list_size)
+        array = array.flatten()
+    return array.to_numpy(zero_copy_only=False).reshape(sizes)
+
+
+def read_shard(path: Path, columns: list[str]) -> pa.Table:
+    """The asked columns of a shard. Raises pa.ArrowException or OSError where the file is damaged."""
+    return pq.read_table(path, columns=columns, page_checksum_verification=True, partitioning=None)
+
+
+def shard_columns(path: Path) -> list[str]:
+    """Column names of a shard from its footer.
+
+    Raises FormatError for a newer format, pa.ArrowException or OSError where the file is damaged.
+    """
+    found = pq.read_schema(path)
+    written = (found.metadata or {}).get(b"advassay_format", b"").decode()
+    if not written.isdigit() or int(written) > int(FORMAT_VERSION):
+        raise FormatError(
+            f"shard {path.name}: format {FORMAT_VERSION} or older is needed, got {written!r}.",
+            "Open it with a newer advassay.",
+        )
+    return list(found.names)
+
+
+def _content_name(rows: TrajectoryRows) -> str:
+    digest = hashlib.sha256()
+    for key in KEYS:
+        digest.update("\n".join(map(str, getattr(rows, key).tolist())).encode())
+    digest.update(np.ascontiguousarray(rows.logits).data)
+    return digest.hexdigest()[:16]
+
+
+def _to_disk(path: Path) -> None:
+    """Flush to the disk, so that a rename after it never shows a file whose bytes were lost in a power cut."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())

@@ -1,0 +1,168 @@
+"""A store's records, opened for reading: runs, preparations, trainings, gallery, outcomes."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from advassay import layout
+from advassay.documents import Preparation, TrainingDocument
+from advassay.errors import AdvassayWarning, FormatError, StoreError
+from advassay.records.gallery import Example, read_gallery
+from advassay.records.header import RunHeader
+from advassay.records.run import Run
+
+if TYPE_CHECKING:
+    import polars as pl
+
+Document = TypeVar("Document", Preparation, TrainingDocument)
+
+
+class Records:
+    """Everything a store knows about what was attacked and how it went. Reads only; needs no torch, no GPU.
+
+    headers      current declared runs, by cohort, arm, train size, seed
+    reruns       runs that attack flagged images of a declared run again
+    superseded   runs whose place a later run has taken (the study was changed in the same store)
+    """
+
+    def __init__(self, root: Path, folders: Sequence[Path]) -> None:
+        self.root = root
+        self._store = layout.Store(root)
+        runs = sorted((Run(folder) for folder in folders), key=_place)
+        self._runs = {run.header.run_id: run for run in runs}
+        declared = [run.header for run in runs if run.header.rerun_of is None]
+        current = _current(declared)
+        self.headers: list[RunHeader] = [header for header in declared if header.run_id in current]
+        self.superseded: list[RunHeader] = [header for header in declared if header.run_id not in current]
+        self.reruns: list[RunHeader] = [run.header for run in runs if run.header.rerun_of in current]
+
+    def __repr__(self) -> str:
+        return f"Records({str(self.root)!r}, {len(self.headers)} runs of {len(self.cohorts)} cohorts)"
+
+    def run(self, run_id: str) -> Run:
+        """The run of this id. Raises StoreError where there is none."""
+        if run_id not in self._runs:
+            raise StoreError(f"run_id: one of {sorted(self._runs)}, got {run_id!r}.")
+        return self._runs[run_id]
+
+    @property
+    def runs(self) -> list[Run]:
+        """The current declared runs, in the order of `headers`."""
+        return [self._runs[header.run_id] for header in self.headers]
+
+    @property
+    def cohorts(self) -> list[str]:
+        """Cohort ids with records, in the study's order where it is known, else by name."""
+        found = dict.fromkeys(header.cohort for header in self.headers)
+        declared = [name for name in self._study_order if name in found]
+        return declared + [name for name in found if name not in declared]
+
+    @property
+    def arms(self) -> list[str]:
+        """Arm names, the main one first."""
+        position = {header.arm: header.arm_position for header in self.headers}
+        return sorted(position, key=lambda arm: (position[arm], arm))
+
+    @property
+    def main_arm(self) -> str:
+        """The arm of the main curves: the study's first. Raises StoreError where nothing is recorded."""
+        if not self.arms:
+            raise StoreError(f"{self.root}: no run is recorded yet.", "Run `advassay attack` or `advassay run` first.")
+        return self.arms[0]
+
+    @cached_property
+    def _study_order(self) -> list[str]:
+        import yaml
+
+        if not self._store.study.exists():
+            return []
+        study = yaml.safe_load(self._store.study.read_text()) or {}
+        return list(study.get("cohorts") or {})
+
+    @property
+    def study_text(self) -> str:
+        """study.yaml as resolved; empty where the store has none."""
+        return self._store.study.read_text() if self._store.study.exists() else ""
+
+    @cached_property
+    def preparations(self) -> dict[str, Preparation]:
+        """cohort → how it was prepared, where the store holds that."""
+        paths = sorted((self.root / "cohorts").glob(f"*/{layout.PREPARATION}"))
+        return {document.cohort: document for document in (_document(path, Preparation) for path in paths)}
+
+    @cached_property
+    def trainings(self) -> list[TrainingDocument]:
+        """How every recorded network was trained (and networks trained but not attacked yet), by cohort and size."""
+        paths = sorted((self.root / "classifiers").glob(f"*/{layout.TRAINING}"))
+        return sorted((_document(p, TrainingDocument) for p in paths), key=lambda t: (t.cohort, t.train_size, t.seed))
+
+    def training(self, classifier: str) -> TrainingDocument | None:
+        """The document of one network; None for a foreign classifier."""
+        return next((document for document in self.trainings if document.classifier == classifier), None)
+
+    def gallery(self) -> list[Example]:
+        """The few images kept for figures, with what was predicted for them."""
+        return read_gallery(self._store.gallery)
+
+    def outcomes(self) -> pl.LazyFrame:
+        """One row per image × step size × ε × iteration of every current run; see records/outcomes.py."""
+        from advassay.records.outcomes import scan
+
+        return scan(self.runs)
+
+    @property
+    def damaged(self) -> dict[str, tuple[str, ...]]:
+        """run_id → shards that cannot be read; their rows count as missing. Empty when all is well."""
+        return {run.header.run_id: run.damaged for run in self.runs if run.damaged}
+
+
+def open_records(path: str | Path) -> Records:
+    """Open a store, its records folder, or the folder of a single run.
+
+    Raises StoreError where `path` holds no records, FormatError where they were written in a newer format. A run
+    folder without a header (made an instant before the program was killed) is left out with a warning.
+    """
+    root = Path(path)
+    if (root / layout.HEADER).is_file():
+        return Records(root, [root])
+    folder = layout.Store(root).records if layout.Store(root).records.is_dir() else root
+    if not folder.is_dir():
+        raise StoreError(f"path: a store is needed, {root} does not exist.", "Give the folder passed as --store.")
+    candidates = sorted(p for p in folder.iterdir() if p.is_dir() and ((p / layout.SHARDS).exists() or _headed(p)))
+    without = [p.name for p in candidates if not _headed(p)]
+    if without:
+        warnings.warn(f"runs without {layout.HEADER}, left out: {', '.join(without)}", AdvassayWarning, stacklevel=2)
+    if folder == root and not candidates:
+        raise StoreError(f"path: a store holds records/, {root} does not.", "Give the folder passed as --store.")
+    store = folder.parent if folder.name == "records" else root
+    return Records(store, [p for p in candidates if _headed(p)])
+
+
+def _headed(folder: Path) -> bool:
+    return (folder / layout.HEADER).is_file()
+
+
+def _place(run: Run) -> tuple[str, int, str, int, int, str]:
+    header = run.header
+    return (header.cohort, header.arm_position, header.arm, header.train_size or 0, header.seed or 0, header.run_id)
+
+
+def _current(headers: Sequence[RunHeader]) -> set[str]:
+    """Of runs in the same place of the study (cohort, arm, network's size and seed) the one last worked on."""
+    latest: dict[tuple[object, ...], RunHeader] = {}
+    for header in headers:
+        place = (header.cohort, header.arm, header.primary, None if header.full else header.train_size, header.seed)
+        if place not in latest or header.updated > latest[place].updated:
+            latest[place] = header
+    return {header.run_id for header in latest.values()}
+
+
+def _document(path: Path, kind: type[Document]) -> Document:
+    try:
+        return kind.model_validate_json(path.read_text())
+    except ValueError as error:
+        raise FormatError(f"{path.parent.name}/{path.name}: {error}", "Was it written by a newer advassay?") from None
