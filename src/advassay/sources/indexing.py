@@ -1,0 +1,124 @@
+"""Candidate images → manifest: decode once, name by pixel content, give every patient a pseudonym."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+
+from advassay.identity import image_id, pseudonym
+from advassay.progress import Progress, Silent
+from advassay.sources.file_sources import require_column
+from advassay.sources.opened import LEFT_OUT, OpenSource, Pixels
+from advassay.sources.private import PRIVATE, without_identities
+from advassay.sources.unreadable import Unreadable
+
+
+@dataclass(frozen=True)
+class Index:
+    """What became of candidate images.
+
+    manifest: one row per readable image, in the order asked for; duplicates are kept (equal `image_id`). Columns
+        image_id, row, patient_id (pseudonym; a row without patient has one of its own), has_patient, image_type,
+        bits (8 | 16), channels (1 | 3), height, width (pixels), then the carried columns. No path, no original id.
+    left_out: row, reason ("unreadable: damaged", "blank"), detail.
+    private: image_id, source, path, original_patient; belongs only into the private sources.parquet.
+    """
+
+    manifest: pl.DataFrame
+    left_out: pl.DataFrame
+    private: pl.DataFrame
+
+
+class Facts(NamedTuple):
+    """What one decoded image says."""
+
+    image_id: str
+    bits: int
+    channels: int
+    height: int
+    width: int
+
+
+_FACTS = {"image_id": pl.String, "bits": pl.UInt8, "channels": pl.UInt8, "height": pl.UInt32, "width": pl.UInt32}
+_MANIFEST = ("image_id", "row", "patient_id", "has_patient", "image_type", "bits", "channels", "height", "width")
+
+
+def index(
+    opened: OpenSource,
+    rows: Sequence[int] | None = None,
+    *,
+    key: bytes,
+    patient_column: str | None = None,
+    progress: Progress | None = None,
+) -> Index:
+    """Decode `rows` of a source (all if None) once and say what each image is.
+
+    `key` makes the pseudonyms; `patient_column` clusters by another column than the source's own. Unreadable and
+    blank (constant) images are left out with the reason. Raises SourceError for a column that is not there.
+    """
+    wanted = opened.rows["row"].to_list() if rows is None else list(rows)
+    patients = _patients(opened, patient_column)
+    read, lost = _read_facts(opened, wanted, progress or Silent())
+    table = read.join(opened.rows, on="row", how="left", maintain_order="left", suffix="_claimed").join(
+        patients, on="row", how="left", maintain_order="left"
+    )
+    private = table.select("image_id", source=pl.lit(opened.name), path="path", original_patient="cluster")
+    return Index(_manifest(table, opened, key, patient_column), lost, private.cast(PRIVATE))  # type: ignore[arg-type]
+
+
+def _patients(opened: OpenSource, column: str | None) -> pl.DataFrame:
+    if column is None or column == opened.patient_column:
+        return opened.rows.select("row", cluster="original_patient")
+    require_column(opened.rows.columns, column, "patient_id")
+    return opened.rows.select("row", cluster=pl.col(column).cast(pl.String))
+
+
+def _read_facts(opened: OpenSource, rows: list[int], progress: Progress) -> tuple[pl.DataFrame, pl.DataFrame]:
+    task = f"read {opened.name}"
+    progress.start(task, len(rows), "images")
+    facts, lost = [], []
+    for row, seen in opened.map(rows, facts_of):
+        if isinstance(seen, Facts):
+            facts.append((row, *seen))
+        else:
+            lost.append((row, *seen))
+        progress.advance(task)
+    progress.finish(task)
+    schema = {"row": pl.UInt32, **_FACTS}
+    return pl.DataFrame(facts, schema=schema, orient="row"), pl.DataFrame(lost, schema=LEFT_OUT, orient="row")
+
+
+def facts_of(pixels: Pixels) -> Facts | tuple[str, str]:
+    """Facts of a decoded image, or (reason, detail) for leaving it out.
+
+    >>> facts_of(np.zeros((2, 3), np.uint8))
+    ('blank', 'every pixel is 0')
+    """
+    if isinstance(pixels, Unreadable):
+        return f"unreadable: {pixels.reason}", pixels.detail
+    if (pixels == pixels[0, 0]).all():
+        return "blank", f"every pixel is {', '.join(str(value) for value in np.atleast_1d(pixels[0, 0]))}"
+    height, width = pixels.shape[:2]
+    return Facts(image_id(pixels), 8 * pixels.dtype.itemsize, 1 if pixels.ndim == 2 else 3, height, width)
+
+
+def _manifest(table: pl.DataFrame, opened: OpenSource, key: bytes, patient_column: str | None) -> pl.DataFrame:
+    own = table.select(
+        "image_id",
+        "row",
+        # Without a patient the image is its own: equal pixels then share a pseudonym, which errs on the safe side.
+        pl.coalesce("cluster", pl.concat_str(pl.lit("image "), "image_id"))
+        .map_elements(lambda patient: pseudonym(key, patient), return_dtype=pl.String)
+        .alias("patient_id"),
+        pl.col("cluster").is_not_null().alias("has_patient"),
+        "image_type",
+        *("bits", "channels", "height", "width"),
+    )
+    claimed = {*_MANIFEST, "path", "original_patient", "cluster"}
+    carried = table.select(name for name in table.columns if name not in claimed and not name.endswith("_claimed"))
+    hidden = {name for name in (opened.patient_column, patient_column, "patient_id") if name}
+    return pl.concat([own, without_identities(carried, hidden, key)], how="horizontal")

@@ -1,0 +1,101 @@
+"""A MedMNIST .npz file (2-D): six arrays, {train,val,test}_{images,labels}."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from advassay.errors import SourceError
+from advassay.sources.decode import one_channel_if_grey
+from advassay.sources.opened import LEFT_OUT, OpenSource, Pixels, Result
+from advassay.specs import NpzSource
+
+SPLITS = {"train": "training", "val": "tuning", "test": "validation"}
+"""MedMNIST's names → ours: its validation part selects models, its test part is scored once."""
+MAX_BYTES = 1 << 32
+"""4 GiB: a part's images are held in memory while they are read."""
+
+
+class NpzArrays(OpenSource):
+    """Images of one .npz; a part (train, val, test) is loaded when its first image is read."""
+
+    def __init__(self, name: str, rows: pl.DataFrame, path: Path) -> None:
+        super().__init__(name, rows, pl.DataFrame(schema=LEFT_OUT), None)
+        self._path = path
+        self._parts: dict[str, np.ndarray] = {}
+
+    def map(self, rows: Sequence[int], work: Callable[[Pixels], Result]) -> Iterator[tuple[int, Result]]:
+        for row in rows:
+            part, _, index = self._locator(row).partition("/")
+            yield row, work(one_channel_if_grey(self._images(part)[int(index)]))
+
+    def _locator(self, row: int) -> str:
+        if not 0 <= row < self.rows.height:
+            raise KeyError(row)
+        return str(self.rows["path"][row])
+
+    def _images(self, part: str) -> np.ndarray:
+        if part not in self._parts:
+            with np.load(self._path, allow_pickle=False) as arrays:
+                self._parts[part] = arrays[f"{part}_images"]
+        return self._parts[part]
+
+
+def open_npz(name: str, source: NpzSource, path: Path) -> NpzArrays:
+    """Columns: `label` = class index as text, `split` = training | tuning | validation.
+
+    Raises SourceError for a file that is not such an .npz: images (n, h, w) or (n, h, w, 3) of uint8 or uint16,
+    labels (n, 1) or (n,) of whole numbers.
+    """
+    if not path.is_file():
+        raise SourceError(f"sources.{name}.path: an existing .npz is needed, got {path}.", "Check it and --data.")
+    try:
+        parts = [_part(name, path, part) for part in SPLITS]
+    except (zipfile.BadZipFile, ValueError, OSError, EOFError, KeyError) as error:
+        raise _not_medmnist(name, f"{path.name} ({type(error).__name__})") from error
+    frame = pl.concat(parts).with_columns(
+        pl.int_range(pl.len(), dtype=pl.UInt32).alias("row"),
+        pl.lit(None, pl.String).alias("original_patient"),
+        pl.lit(source.image_type, pl.String).alias("image_type"),
+    )
+    return NpzArrays(name, frame.select("row", "path", "original_patient", "image_type", "label", "split"), path)
+
+
+def _part(name: str, path: Path, part: str) -> pl.DataFrame:
+    with zipfile.ZipFile(path) as archive:
+        shape, dtype = _declared(archive, f"{part}_images.npy")
+        label_shape, label_dtype = _declared(archive, f"{part}_labels.npy")
+    if not (len(shape) == 3 or (len(shape) == 4 and shape[3] == 3)) or dtype not in (np.uint8, np.uint16):
+        raise _not_medmnist(name, f"{part}_images of shape {shape} and type {dtype}")
+    if label_shape not in ((shape[0], 1), (shape[0],)) or label_dtype.kind not in "iub":
+        raise _not_medmnist(name, f"{part}_labels of shape {label_shape} and type {label_dtype}")
+    if int(np.prod(shape)) * dtype.itemsize > MAX_BYTES:
+        raise _not_medmnist(name, f"{part}_images of {shape}, more than {MAX_BYTES >> 30} GiB")
+    with np.load(path, allow_pickle=False) as arrays:
+        labels = arrays[f"{part}_labels"].reshape(-1).astype(np.int64)
+    return pl.DataFrame({"label": labels}).select(
+        pl.concat_str(pl.lit(f"{part}/"), pl.int_range(pl.len())).alias("path"),
+        pl.col("label").cast(pl.String),
+        pl.lit(SPLITS[part]).alias("split"),
+    )
+
+
+def _declared(archive: zipfile.ZipFile, member: str) -> tuple[tuple[int, ...], np.dtype]:
+    """Shape and type an .npy member declares, read before anything is allocated."""
+    with archive.open(member) as file:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(file)
+    return shape, dtype
+
+
+def _not_medmnist(name: str, seen: str) -> SourceError:
+    return SourceError(
+        f"sources.{name}.path: a 2-D MedMNIST .npz is needed (train, val and test images of 8 or 16 bits with one "
+        f"whole-number label each), got {seen}.",
+        "Use a 2-D, single-label MedMNIST file, or save the images as files with a table.",
+    )

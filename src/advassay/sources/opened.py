@@ -1,0 +1,87 @@
+"""An open source: a table of candidate images and a way to read their pixels, in bounded memory."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import polars as pl
+
+from advassay.sources.decode import read_image
+from advassay.sources.unreadable import Unreadable
+
+Result = TypeVar("Result")
+Pixels = np.ndarray | Unreadable
+
+LEFT_OUT = {"row": pl.UInt32, "reason": pl.String, "detail": pl.String}
+"""Schema of every `left_out` table. `detail` holds no path, no id and no pixels."""
+
+_WORKERS = min(4, os.cpu_count() or 1)
+
+
+class OpenSource(ABC):
+    """A source whose table has been read; images are read on demand.
+
+    rows: one row per candidate image. Columns `row` (UInt32, position in the source), `path` (private locator, null
+        where there is no file), `original_patient` (private, null where unknown), `image_type` (null where not
+        stated), then the source's own columns. Private: stays in this process.
+    left_out: entries of the source that could not become a candidate (row null where there is none).
+    patient_column: the column behind `original_patient`; null where the source has none.
+    """
+
+    def __init__(self, name: str, rows: pl.DataFrame, left_out: pl.DataFrame, patient_column: str | None) -> None:
+        self.name = name
+        self.rows = rows
+        self.left_out = left_out
+        self.patient_column = patient_column
+
+    def read(self, rows: Sequence[int]) -> Iterator[tuple[int, Pixels]]:
+        """Images of `rows` in that order: uint8 or uint16, (height, width) or (height, width, 3) RGB.
+
+        A bad image is an `Unreadable`, never an exception. At most a few images are held at a time. Raises KeyError
+        for a number that is not in `rows`.
+        """
+        return self.map(rows, _unchanged)
+
+    @abstractmethod
+    def map(self, rows: Sequence[int], work: Callable[[Pixels], Result]) -> Iterator[tuple[int, Result]]:
+        """Like `read`, with `work` applied to each image where it was decoded (in a thread, for files)."""
+
+
+def _unchanged(pixels: Pixels) -> Pixels:
+    return pixels
+
+
+class FileSource(OpenSource):
+    """Images that are files below one folder."""
+
+    def __init__(
+        self, name: str, rows: pl.DataFrame, left_out: pl.DataFrame, patient_column: str | None, folder: Path
+    ) -> None:
+        super().__init__(name, rows, left_out, patient_column)
+        self.folder = folder
+        self._paths: dict[int, str] = dict(zip(rows["row"], rows["path"], strict=True))
+
+    def map(self, rows: Sequence[int], work: Callable[[Pixels], Result]) -> Iterator[tuple[int, Result]]:
+        paths = [self._paths[row] for row in rows]
+        results = ahead(lambda path: work(read_image(self.folder / path, self.folder)), paths)
+        yield from zip(rows, results, strict=True)
+
+
+def ahead(work: Callable[[str], Result], items: Sequence[str], workers: int = _WORKERS) -> Iterator[Result]:
+    """`work` over `items` in threads, in order, never more than a few results ahead of the reader."""
+    waiting: deque[Future[Result]] = deque()
+    coming = iter(items)
+    with ThreadPoolExecutor(workers) as pool:
+        waiting.extend(pool.submit(work, item) for item in islice(coming, 2 * workers))
+        while waiting:
+            done = waiting.popleft().result()
+            waiting.extend(pool.submit(work, item) for item in islice(coming, 1))
+            yield done

@@ -1,0 +1,49 @@
+"""From a source as a study names it to an open source."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from advassay.errors import SourceError
+from advassay.sources.opened import OpenSource
+from advassay.specs import FolderSource, NpzSource, PhantomSource, Source, TableSource
+
+
+def open_source(name: str, source: Source, data: Path | None) -> OpenSource:
+    """Open a study's source. `name` is its name in the study; `data` the folder relative paths start from.
+
+    Raises SourceError if the source as a whole cannot be used: missing file or column, not a table, no data folder.
+    A single bad row or image never raises.
+    """
+    if isinstance(source, PhantomSource):
+        from advassay.sources.phantom_source import open_phantoms
+
+        return open_phantoms(name, source)
+    return _open_path(name, source, locate(name, source.path, data))
+
+
+def _open_path(name: str, source: TableSource | FolderSource | NpzSource, path: Path) -> OpenSource:
+    if isinstance(source, NpzSource):
+        from advassay.sources.npz_source import open_npz
+
+        return open_npz(name, source, path)
+    from advassay.sources.file_sources import open_folder, open_table
+
+    return open_table(name, source, path) if isinstance(source, TableSource) else open_folder(name, source, path)
+
+
+def locate(name: str, path: str, data: Path | None) -> Path:
+    """Where a source lies: an absolute path as written, a relative one under `data`.
+
+    Raises SourceError for a relative path without a data folder, or one that leaves it.
+    """
+    if os.path.isabs(path):
+        return Path(path)
+    if data is None:
+        raise SourceError(
+            f"sources.{name}.path: {path!r} is relative to the data folder, and none was given.", "Give --data FOLDER."
+        )
+    if os.path.normpath(path).split(os.sep)[0] == "..":
+        raise SourceError(f"sources.{name}.path: must stay inside the data folder, got {path!r}.", "Remove the '..'.")
+    return data / path

@@ -1,0 +1,48 @@
+"""Phantoms as a source: rows and truth from their table, pixels rendered on demand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import polars as pl
+
+from advassay.sources.decode import one_channel_if_grey
+from advassay.sources.opened import LEFT_OUT, OpenSource, Pixels, Result
+from advassay.specs import PhantomSource
+
+_BATCH = 32
+_IMAGE_TYPES = {"chest": "X-ray", "histology": "histology"}
+
+
+class Phantoms(OpenSource):
+    """Images made by the program, rendered in small batches."""
+
+    def __init__(self, name: str, source: PhantomSource, rows: pl.DataFrame) -> None:
+        super().__init__(name, rows, pl.DataFrame(schema=LEFT_OUT), source.patient_id)
+        self._source = source
+
+    def map(self, rows: Sequence[int], work: Callable[[Pixels], Result]) -> Iterator[tuple[int, Result]]:
+        from advassay.sources.phantoms import render
+
+        for start in range(0, len(rows), _BATCH):
+            batch = list(rows[start : start + _BATCH])
+            if not all(0 <= row < self.rows.height for row in batch):
+                raise KeyError(next(row for row in batch if not 0 <= row < self.rows.height))
+            for row, pixels in zip(batch, render(self._source, np.asarray(batch, np.int64)), strict=True):
+                yield row, work(one_channel_if_grey(pixels))
+
+
+def open_phantoms(name: str, source: PhantomSource) -> Phantoms:
+    """Every phantom is a candidate; the truth is carried as columns."""
+    from advassay.sources.phantoms import table
+
+    truth = table(source)
+    own = [
+        pl.int_range(pl.len(), dtype=pl.UInt32).alias("row"),
+        pl.lit(None, pl.String).alias("path"),
+        pl.col(source.patient_id).cast(pl.String).alias("original_patient"),
+        pl.lit(source.image_type or _IMAGE_TYPES[source.phantom], pl.String).alias("image_type"),
+    ]
+    carried = [column for column in truth.columns if column not in ("row", "path", "original_patient", "image_type")]
+    return Phantoms(name, source, truth.select(*own, *carried))
