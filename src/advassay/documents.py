@@ -25,7 +25,9 @@ class Preparation(Frozen):
     format_version: int = 1
     cohort: str
     identity: str
-    """The cohort by content: hash of (image_id, label, role) of every image, size, channels, scaling, resize, seed."""
+    """The cohort by content: hash of (image_id, label, role) of every image, size, channels, depth, scaling, resize."""
+    request: str = ""
+    """Hash of what was asked for (spec, source, size, seed): the same request is not prepared twice."""
     title: str
     image_type: str
     class_names: tuple[str, ...]
@@ -89,14 +91,22 @@ class TrainingDocument(Frozen):
     """Trained on the whole training split (false for smaller members of a size series)."""
     seed: int
     updates: int
+    """Optimiser updates made."""
+    selected_update: int | None = None
+    """The update whose network was kept."""
+    precision: str = "32-true"
+    """Arithmetic of the updates in Lightning's words (32-true | bf16-mixed); scores are always float32."""
     spec: dict[str, Any]
     weights_sha256: str
     """Of model.safetensors."""
     start_weights_sha256: str | None
+    start_weights_tensors: int | None = None
+    """Tensors taken from the start weights."""
     validation: Scores
     tuning: Scores | None
     history: tuple[dict[str, float], ...]
-    """One entry per evaluation: update, training_loss, tuning_loss, tuning_accuracy, learning_rate."""
+    """One entry per evaluation: update, training_loss (mean since the last), learning_rate; with selection images
+    also tuning_loss (class-weighted cross-entropy, nats) and tuning_accuracy (balanced)."""
     seconds: float
     versions: dict[str, str]
     warnings: tuple[str, ...] = ()

@@ -1,0 +1,84 @@
+"""Equal numbers: balance within classes, equal classes, caps. Every draw is keyed by content."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from advassay.cohorts.conditions import column_of, missing
+from advassay.cohorts.flow import Flow
+from advassay.errors import CohortError
+from advassay.identity import draw
+from advassay.specs import CohortSpec
+
+
+def draw_down(images: pl.DataFrame, spec: CohortSpec, seed: int, flow: Flow) -> pl.DataFrame:
+    """Apply `balance`, `equal_classes` and `per_class`, in this order. `images`: image_id, class_name, columns.
+
+    A later cut keeps the balance of an earlier one: it takes the same number from every stratum (combination of
+    values of the balanced columns). The order of draws depends on (seed, image_id) alone, so a smaller cap keeps a
+    subset of what a larger one keeps, and row order does not matter.
+    """
+    images = _strata(images, spec, flow)
+    images = images.with_columns(_rank(images, seed))
+    strata = images["stratum"].n_unique()
+    if spec.balance:
+        smallest = images.group_by("class_name").agg(pl.col("stratum").value_counts().struct.field("count").min())
+        images = _cut("balance", images, dict(smallest.iter_rows()), flow)
+    if spec.equal_classes:
+        fewest = int(images["class_name"].value_counts()["count"].min() or 0)  # type: ignore[arg-type]
+        images = _cut("equal classes", images, dict.fromkeys(spec.classes, fewest // strata), flow)
+    if spec.per_class is not None:
+        caps = _caps(spec)
+        images = _cut("per_class", images, {name: cap // strata for name, cap in caps.items()}, flow)
+    return images.drop("stratum", "drawn")
+
+
+def _strata(images: pl.DataFrame, spec: CohortSpec, flow: Flow) -> pl.DataFrame:
+    for name in spec.balance:
+        column = column_of(images, name, "balance")
+        absent = pl.DataFrame({"absent": missing(column)}).select(
+            pl.when(pl.col("absent")).then(pl.lit(f"{name}: no value to balance by"))
+        )
+        images = flow.keep(f"balance.{name}", images, absent.to_series())
+    names = [pl.col(name).cast(pl.String) for name in spec.balance]
+    images = images.with_columns((pl.concat_str(names, separator=" / ") if names else pl.lit("all")).alias("stratum"))
+    _all_strata_in_all_classes(images, spec, flow)
+    return images
+
+
+def _all_strata_in_all_classes(images: pl.DataFrame, spec: CohortSpec, flow: Flow) -> None:
+    strata = set(images["stratum"].unique())
+    for name in spec.classes:
+        absent = strata - set(images.filter(pl.col("class_name") == name)["stratum"].unique())
+        if absent and spec.balance:
+            raise CohortError(
+                f"balance: every class needs images of every value of {list(spec.balance)}; "
+                f"class {name!r} has none of {sorted(absent)} ({flow.in_words()}).",
+                "Restrict the column with `where`, or drop it from `balance`.",
+            )
+
+
+def _rank(images: pl.DataFrame, seed: int) -> pl.Series:
+    """Rank of each image within its class and stratum, in the order of the draw."""
+    keys = pl.Series("key", [draw(seed, "selection", image) for image in images["image_id"]], dtype=pl.UInt64)
+    ranked = images.select("class_name", "stratum").with_columns(keys)
+    return ranked.select(pl.col("key").rank("ordinal").over("class_name", "stratum").alias("drawn")).to_series()
+
+
+def _cut(step: str, images: pl.DataFrame, per_stratum: dict[str, int], flow: Flow) -> pl.DataFrame:
+    most = images.select(
+        pl.col("class_name").replace_strict(per_stratum, default=images.height, return_dtype=pl.Int64)
+    ).to_series()
+    surplus = pl.DataFrame({"surplus": images["drawn"] > most}).select(
+        pl.when(pl.col("surplus")).then(pl.lit(f"{step}: not drawn"))
+    )
+    return flow.keep(step, images, surplus.to_series())
+
+
+def _caps(spec: CohortSpec) -> dict[str, int]:
+    if isinstance(spec.per_class, int):
+        return dict.fromkeys(spec.classes, spec.per_class)
+    caps = dict(spec.per_class or {})
+    if unknown := sorted(set(caps) - set(spec.classes)):
+        raise CohortError(f"per_class: names of classes {list(spec.classes)}, got {unknown}.")
+    return caps

@@ -1,0 +1,91 @@
+"""A condition about one column → which rows satisfy it. A missing value never does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import polars as pl
+
+from advassay.errors import CohortError
+from advassay.specs import Condition, Rules, Scalar
+
+
+def column_of(frame: pl.DataFrame, name: str, rule: str) -> pl.Series:
+    """The column a rule names. Raises CohortError, listing the columns there are, where it is absent."""
+    if name in frame.columns:
+        return frame[name]
+    raise CohortError(
+        f"{rule}: a column of the source, got {name!r}.", f"It has: {', '.join(sorted(frame.columns)) or 'none'}."
+    )
+
+
+def missing(column: pl.Series) -> pl.Series:
+    """Where `column` holds no value: null, NaN or an empty text."""
+    if column.dtype.is_float():
+        return column.is_null() | column.is_nan().fill_null(False)
+    if column.dtype == pl.String:
+        return column.is_null() | (column.str.strip_chars() == "").fill_null(False)
+    return column.is_null()
+
+
+def matches(column: pl.Series, condition: Condition, rule: str) -> pl.Series:
+    """Boolean series without nulls: True where every given part of `condition` holds and a value is there.
+
+    Raises CohortError where the rule cannot match any value of the column's type (a text about a number, a
+    range about a text): that is a slip in the study file, not an empty cohort.
+
+    >>> matches(pl.Series("age", [19, 20, None, 35, 36]), Condition(range=(20, 35)), "age").to_list()
+    [False, True, False, True, False]
+    """
+    holds = ~missing(column)
+    if column.dtype == pl.Null:
+        return holds
+    if condition.in_ is not None:
+        holds &= _among(column, condition.in_, rule)
+    if condition.not_in is not None:
+        holds &= ~_among(column, condition.not_in, rule)
+    if condition.range is not None:
+        if not column.dtype.is_numeric():
+            raise CohortError(
+                f"{rule}: a range needs a column of numbers, got {_kind(column)} such as {_example(column)}.",
+                "Give the values with `in`, or correct the column.",
+            )
+        holds &= column.is_between(*condition.range).fill_null(False)
+    return holds
+
+
+def all_match(frame: pl.DataFrame, rules: Rules, rule: str) -> pl.Series:
+    """Where every rule of `rules` holds; `rule` names the place in the study file for errors."""
+    holds = pl.Series([True]).new_from_index(0, frame.height)
+    for name, condition in rules.items():
+        place = f"{rule}.{name}"
+        holds &= matches(column_of(frame, name, place), condition, place)
+    return holds
+
+
+def _among(column: pl.Series, values: Iterable[Scalar], rule: str) -> pl.Series:
+    comparable = [value for value in values if _kind_of(value) == _kind(column)]
+    if not comparable:
+        raise CohortError(
+            f"{rule}: values of the column's kind, {_kind(column)} such as {_example(column)}, got {list(values)!r}.",
+            'Numbers and texts compare as such: write 5 for a number, "5" for a text.',
+        )
+    plain = column.cast(pl.String) if _kind(column) == "texts" else column
+    return plain.is_in(pl.Series(comparable, strict=False)).fill_null(False)
+
+
+def _kind(column: pl.Series) -> str:
+    if column.dtype == pl.Boolean:
+        return "truth values"
+    return "numbers" if column.dtype.is_numeric() else "texts"
+
+
+def _kind_of(value: Scalar) -> str:
+    if isinstance(value, bool):
+        return "truth values"
+    return "numbers" if isinstance(value, int | float) else "texts"
+
+
+def _example(column: pl.Series) -> str:
+    values = column.drop_nulls()
+    return repr(values[0]) if values.len() else "no value at all"

@@ -1,0 +1,91 @@
+"""Pixels of one image as they go into the prepared cohort: scaled, square, with the cohort's channels and depth."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import cv2
+import numpy as np
+
+PERCENTILES = (0.5, 99.5)
+LARGEST = {8: 255, 16: 65535}
+
+
+class PixelRule(NamedTuple):
+    """How every image of a cohort is made: side in pixels, 1 or 3 channels, depth of the PNG, and the two choices."""
+
+    size_px: int
+    channels: int
+    bits: int
+    scaling: Literal["full-range", "percentile"]
+    resize: Literal["squash", "crop", "pad"]
+
+
+def prepare_pixels(pixels: np.ndarray, rule: PixelRule) -> np.ndarray:
+    """(height, width) or (height, width, 3) unsigned 8/16-bit RGB → (size, size[, 3]) unsigned at `rule.bits`.
+
+    All arithmetic is float32 on the native depth; rounding happens once, at the end. Grey from colour is the
+    BT.601 luma (exactly the grey value where the three channels are equal); colour from grey repeats it.
+    """
+    unit = scale(pixels, rule.scaling)
+    if rule.channels == 1 and unit.ndim == 3:
+        unit = cv2.cvtColor(unit, cv2.COLOR_RGB2GRAY)
+    square = make_square(unit, rule.size_px, rule.resize)
+    if rule.channels == 3 and square.ndim == 2:
+        square = np.repeat(square[:, :, None], 3, axis=2)
+    stored = np.rint(np.clip(square, 0.0, 1.0) * LARGEST[rule.bits])
+    return stored.astype(np.uint8 if rule.bits == 8 else np.uint16)
+
+
+def scale(pixels: np.ndarray, scaling: str) -> np.ndarray:
+    """Stored values → float32 in [0, 1]: by the largest storable value, or between two percentiles of this image.
+
+    >>> scale(np.array([[0, 51, 255]], np.uint8), "full-range").tolist()
+    [[0.0, 0.20000000298023224, 1.0]]
+    """
+    if scaling == "full-range":
+        return np.divide(pixels, np.iinfo(pixels.dtype).max, dtype=np.float32)
+    low, high = np.percentile(pixels, PERCENTILES)
+    return np.clip((pixels.astype(np.float32) - np.float32(low)) / np.float32(max(high - low, 1.0)), 0.0, 1.0)
+
+
+def make_square(image: np.ndarray, size: int, resize: str) -> np.ndarray:
+    """Square of side `size` by changing the aspect (squash), cutting the centre (crop) or padding with black (pad)."""
+    height, width = image.shape[:2]
+    if resize == "crop":
+        side = min(height, width)
+        top, left = (height - side) // 2, (width - side) // 2
+        image = image[top : top + side, left : left + side]
+    elif resize == "pad":
+        side = max(height, width)
+        top, left = (side - height) // 2, (side - width) // 2
+        image = cv2.copyMakeBorder(
+            image, top, side - height - top, left, side - width - left, cv2.BORDER_CONSTANT, value=0
+        )
+    return _to_size(image, size)
+
+
+def _to_size(image: np.ndarray, size: int) -> np.ndarray:
+    """Shrink by area averages (no aliasing), enlarge by cubic interpolation; each direction by its own rule."""
+    height, width = image.shape[:2]
+    if (height, width) == (size, size):
+        return image
+    smaller = (min(width, size), min(height, size))
+    if smaller != (width, height):
+        image = cv2.resize(image, smaller, interpolation=cv2.INTER_AREA)
+    if smaller != (size, size):
+        image = cv2.resize(image, (size, size), interpolation=cv2.INTER_CUBIC)
+    return image
+
+
+def encode(image: np.ndarray) -> bytes:
+    """Lossless PNG of (height, width) grey or (height, width, 3) RGB, 8 or 16 bit."""
+    stored = image[:, :, ::-1] if image.ndim == 3 else image
+    return cv2.imencode(".png", np.ascontiguousarray(stored))[1].tobytes()
+
+
+def decode(png: bytes) -> np.ndarray:
+    """float32 (channel, height, width) in [0, 1] from the PNG bytes of a prepared image."""
+    image = np.asarray(cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_UNCHANGED))
+    planes = image[None] if image.ndim == 2 else image[:, :, ::-1].transpose(2, 0, 1)
+    return np.divide(planes, np.iinfo(image.dtype).max, dtype=np.float32)

@@ -1,0 +1,236 @@
+"""Prepare a cohort: index the source, select, split, and write images, manifest and preparation.json."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from advassay.cohorts.ahead import ahead
+from advassay.cohorts.balance import draw_down
+from advassay.cohorts.columns import carried_columns
+from advassay.cohorts.duplicates import drop_duplicates
+from advassay.cohorts.flow import Flow
+from advassay.cohorts.order import order_by_draw
+from advassay.cohorts.pixels import PixelRule, encode, prepare_pixels
+from advassay.cohorts.selection import select
+from advassay.cohorts.shards import write_shards
+from advassay.cohorts.split import ROLES, assign_roles
+from advassay.documents import Preparation
+from advassay.errors import CohortError
+from advassay.identity import content_hash, image_id
+from advassay.layout import MANIFEST, PREPARATION, writing
+from advassay.progress import Progress, Silent
+from advassay.sources import Index, OpenSource, Unreadable, append_private, index, open_source
+from advassay.specs import CohortSpec, PhantomSource, Source
+
+RECIPE = 1
+"""Raised when the same request would give other images or another split: prepared cohorts are then made anew."""
+
+DESCRIPTIVE = {"title", "image_type", "positive", "published", "train_sizes", "train_seeds", "phantom"}
+"""Fields of a CohortSpec that change what is said about a cohort, not what is in it."""
+
+
+def prepare(
+    name: str,
+    spec: CohortSpec,
+    source: Source,
+    *,
+    size_px: int,
+    seed: int,
+    folder: Path,
+    data: Path | None,
+    key: bytes,
+    private: Path,
+    progress: Progress | None = None,
+) -> Preparation:
+    """Make the cohort `name` in `folder`: images-*.parquet, manifest.parquet and, last, preparation.json.
+
+    Idempotent: where `folder` holds the same request (spec, source, size, seed), only the descriptive fields of the
+    document are renewed. `key` makes pseudonyms and enters neither the identity nor the split. `private`: the
+    file outside the store that keeps paths and original ids of the images that are in. Raises CohortError where no
+    cohort can be formed (its message has the flow of counts), SourceError where the source cannot be read.
+    """
+    progress = progress or Silent()
+    request = _request(spec, source, size_px, seed)
+    if (found := _already(folder, request)) is not None:
+        return _renewed(found, name, spec, folder)
+    opened = open_source(spec.source, source, data)
+    flow = Flow(opened.rows.height + opened.left_out.height)
+    indexed, images = _chosen_images(opened, spec, seed, key, flow, progress)
+    rule = _pixel_rule(images, spec, size_px, flow)
+    manifest, unkept = carried_columns(images)
+    if unkept:
+        reasons = "; ".join(f"{column} ({reason})" for column, reason in sorted(unkept.items()))
+        flow.warnings.append(f"Columns of the source not carried along: {reasons}.")
+    manifest = _in_order(manifest)
+    document = _document(name, spec, source, manifest, rule, flow, request)
+    (folder / PREPARATION).unlink(missing_ok=True)
+    append_private(private, indexed.private.filter(pl.col("image_id").is_in(images["image_id"].to_list())))
+    rows = dict(images.select("image_id", "row").iter_rows())
+    pngs = _pngs(opened, manifest["image_id"].to_list(), rows, rule, name, progress)
+    write_shards(folder, manifest, pngs, list(spec.classes))
+    with writing(folder / MANIFEST) as beside:
+        manifest.write_parquet(beside)
+    return _write(document, folder)
+
+
+def _chosen_images(
+    opened: OpenSource, spec: CohortSpec, seed: int, key: bytes, flow: Flow, progress: Progress
+) -> tuple[Index, pl.DataFrame]:
+    """The images that are in, with label, class_name, patient_id, role and the source's columns."""
+    if opened.left_out.height:
+        flow.left_out("source rows", opened.left_out["reason"].to_list())
+    rows = select(opened.rows, spec, flow)
+    indexed = index(opened, rows["row"].to_list(), key=key, patient_column=spec.patient_id, progress=progress)
+    flow.left_out("decoding", indexed.left_out["reason"].to_list())
+    _need_any(flow)
+    images = _joined(indexed, rows, spec.patient_id)
+    images = drop_duplicates(images, flow)
+    images = draw_down(images, spec, seed, flow)
+    _need_any(flow)
+    return indexed, assign_roles(images, spec, seed, flow)
+
+
+def _joined(indexed: Index, rows: pl.DataFrame, patient_column: str | None) -> pl.DataFrame:
+    """Index, the labels the rules gave, and the private original patient (for a key-free choice among duplicates)."""
+    manifest = indexed.manifest.drop("label", "class_name", "original_patient", strict=False)
+    original = pl.col(patient_column or "original_patient").cast(pl.String).alias("original_patient")
+    return manifest.join(rows.select("row", "label", "class_name", original), on="row", how="left", validate="1:1")
+
+
+def _need_any(flow: Flow) -> None:
+    if flow.kept < 1:
+        left = "; ".join(f"{item.reason}: {item.count}" for item in flow.reasons())
+        raise CohortError(
+            f"classes: rules that some image satisfies; none is left of {flow.candidates} candidates ({left}).",
+            "Compare the rules with the values in the source's columns.",
+        )
+
+
+def _pixel_rule(images: pl.DataFrame, spec: CohortSpec, size_px: int, flow: Flow) -> PixelRule:
+    grey = bool((images["channels"] == 1).all())
+    depths = sorted(images["bits"].unique())
+    if len(depths) > 1:
+        flow.warnings.append("8- and 16-bit images are mixed: all are prepared at 16 bit.")
+    return PixelRule(size_px, spec.channels or (1 if grey else 3), int(depths[-1]), spec.scaling, spec.resize)
+
+
+def _in_order(manifest: pl.DataFrame) -> pl.DataFrame:
+    """Rows sorted by role and order; `order` is drawn from content alone, so it is the same in every study."""
+    parts = []
+    for role in ROLES:
+        part = manifest.filter(pl.col("role") == role)
+        ordered = order_by_draw(part["image_id"].to_list(), part["label"].to_list(), seed=0)
+        ranks = {image: rank for rank, image in enumerate(ordered)}
+        order = pl.Series("order", [ranks[image] for image in part["image_id"]], dtype=pl.Int64)
+        parts.append(part.with_columns(order).sort("order"))
+    own = ["image_id", "label", "class_name", "patient_id", "has_patient", "role", "order", "parent_image_id"]
+    whole = pl.concat(parts).with_columns(pl.lit(None, pl.String).alias("parent_image_id"))
+    return whole.select(*own, pl.exclude(own))
+
+
+def _pngs(
+    opened: OpenSource, image_ids: list[str], rows: dict[str, int], rule: PixelRule, name: str, progress: Progress
+) -> Iterator[bytes]:
+    """The PNG of each image, in the order of `image_ids`."""
+    task = f"prepare {name}, {len(image_ids)} images"
+    progress.start(task, len(image_ids), "images")
+    read = zip(image_ids, opened.read([rows[image] for image in image_ids]), strict=True)
+    for png in ahead(lambda item: _png(item[0], item[1][1], rule), read):
+        progress.advance(task)
+        yield png
+    progress.finish(task)
+
+
+def _png(expected: str, pixels: Any, rule: PixelRule) -> bytes:
+    if isinstance(pixels, Unreadable) or image_id(pixels) != expected:
+        raise CohortError(
+            f"source: files that stay as they are while being prepared; image {expected} changed meanwhile.",
+            "Run the same command again.",
+        )
+    return encode(prepare_pixels(pixels, rule))
+
+
+def _document(
+    name: str, spec: CohortSpec, source: Source, manifest: pl.DataFrame, rule: PixelRule, flow: Flow, request: str
+) -> Preparation:
+    return Preparation(
+        **_described(name, spec, source),
+        identity=_identity(manifest, rule),
+        request=request,
+        class_names=tuple(spec.classes),
+        counts={role: _class_counts(manifest, role, spec) for role in ROLES},
+        patients={role: manifest.filter(pl.col("role") == role)["patient_id"].n_unique() for role in ROLES},
+        image_size_px=rule.size_px,
+        channels=rule.channels,
+        bits=rule.bits,
+        scaling=rule.scaling,
+        resize=rule.resize,
+        split=spec.split,
+        cluster=spec.patient_id or source.patient_id,
+        without_patient=int((~manifest["has_patient"]).sum()),
+        patients_known=bool(manifest["has_patient"].any()),
+        candidates=flow.candidates,
+        flow=tuple(flow.steps),
+        left_out=flow.reasons(),
+        warnings=tuple(flow.warnings),
+    )
+
+
+def _described(name: str, spec: CohortSpec, source: Source | None) -> dict[str, Any]:
+    described: dict[str, Any] = {
+        "cohort": name,
+        "title": spec.title or name,
+        "positive": spec.positive or next(iter(spec.classes)),
+        "spec": spec.model_dump(mode="json", by_alias=True),
+        "published": spec.published and spec.published.model_dump(),
+    }
+    image_type = spec.image_type or (source and source.image_type)
+    return described | ({"image_type": image_type} if image_type or source else {})
+
+
+def _class_counts(manifest: pl.DataFrame, role: str, spec: CohortSpec) -> dict[str, int]:
+    counts = dict(manifest.filter(pl.col("role") == role)["class_name"].value_counts().iter_rows())
+    return {name: counts.get(name, 0) for name in spec.classes}
+
+
+def _identity(manifest: pl.DataFrame, rule: PixelRule) -> str:
+    """Of content only: which pixels, with which label, in which role, prepared how. No path, patient or pseudonym."""
+    rows = sorted(manifest.select("image_id", "label", "role").iter_rows())
+    return content_hash({"images": [list(row) for row in rows], "pixels": rule._asdict()})
+
+
+def _request(spec: CohortSpec, source: Source, size_px: int, seed: int) -> str:
+    asked = spec.model_dump(mode="json", by_alias=True, exclude=DESCRIPTIVE)
+    made = _first_phantom(source) if isinstance(source, PhantomSource) else None
+    return content_hash([RECIPE, asked, source.model_dump(mode="json", exclude={"image_type"}), size_px, seed, made])
+
+
+def _first_phantom(source: PhantomSource) -> str:
+    """image_id of the first phantom: other pixels mean that the phantoms changed, without a version to keep."""
+    from advassay.sources.phantoms import render
+
+    return image_id(render(source, np.array([0]))[0])
+
+
+def _already(folder: Path, request: str) -> Preparation | None:
+    path = folder / PREPARATION
+    if not path.is_file():
+        return None
+    found = Preparation.model_validate_json(path.read_text())
+    return found if found.request == request else None
+
+
+def _renewed(found: Preparation, name: str, spec: CohortSpec, folder: Path) -> Preparation:
+    renewed = found.model_copy(update=_described(name, spec, None))
+    return found if renewed == found else _write(renewed, folder)
+
+
+def _write(document: Preparation, folder: Path) -> Preparation:
+    with writing(folder / PREPARATION) as beside:
+        beside.write_text(document.model_dump_json(indent=2))
+    return document

@@ -1,0 +1,45 @@
+"""Who is in: rules over the source's columns, one row per candidate image."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from advassay.cohorts.conditions import all_match, column_of, matches, missing
+from advassay.cohorts.flow import Flow
+from advassay.specs import CohortSpec
+
+
+def select(rows: pl.DataFrame, spec: CohortSpec, flow: Flow) -> pl.DataFrame:
+    """Candidate rows that satisfy `where` and belong to exactly one class, with their `label` and `class_name`.
+
+    `rows`: one row per candidate image, any columns. Adds `label` (Int64, index of the class in the spec's
+    order), replacing a source column of that name, and `class_name` (text). Raises CohortError for a rule about
+    an absent column or of the wrong type.
+    """
+    for name, condition in spec.where.items():
+        place = f"where.{name}"
+        column = column_of(rows, name, place)
+        reasons = _reasons(
+            (missing(column), f"{name}: no value"),
+            (~matches(column, condition, place), f"{name}: other value than {place} accepts"),
+        )
+        rows = flow.keep(place, rows, reasons)
+    return _classify(rows, spec, flow)
+
+
+def _classify(rows: pl.DataFrame, spec: CohortSpec, flow: Flow) -> pl.DataFrame:
+    names = list(spec.classes)
+    member = pl.DataFrame({name: all_match(rows, spec.classes[name], f"classes.{name}") for name in names})
+    classes = member.select(pl.sum_horizontal(pl.all().cast(pl.Int64))).to_series()
+    label = member.select(pl.sum_horizontal(pl.col(name).cast(pl.Int64) * i for i, name in enumerate(names)))
+    reasons = _reasons((classes == 0, "in no class"), (classes > 1, "in more than one class"))
+    rows = rows.with_columns(label.to_series().alias("label"))
+    rows = flow.keep("classes", rows, reasons)
+    return rows.with_columns(pl.Series("class_name", [names[i] for i in rows["label"]], dtype=pl.String))
+
+
+def _reasons(*cases: tuple[pl.Series, str]) -> pl.Series:
+    """The first reason that applies to each row, or null."""
+    frame = pl.DataFrame({str(i): mask for i, (mask, _) in enumerate(cases)})
+    chosen = pl.coalesce(pl.when(pl.col(str(i))).then(pl.lit(reason)) for i, (_, reason) in enumerate(cases))
+    return frame.select(chosen).to_series()

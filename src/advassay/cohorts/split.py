@@ -1,0 +1,124 @@
+"""Training, tuning and validation: who is on which side. Patients stay whole unless `split: image` asks otherwise."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+
+from advassay.cohorts.flow import Flow
+from advassay.errors import CohortError
+from advassay.identity import draw
+from advassay.specs import CohortSpec
+
+ROLES = ("training", "tuning", "validation")
+
+SYNONYMS = {"train": "training", "val": "tuning", "valid": "tuning", "test": "validation"}
+DECLARED = {role: role for role in ROLES} | SYNONYMS
+"""Values of a declared `split` column and what they mean (MedMNIST's: val selects the model, test scores it)."""
+
+
+def assign_roles(images: pl.DataFrame, spec: CohortSpec, seed: int, flow: Flow) -> pl.DataFrame:
+    """Add `role` (training | tuning | validation). `images`: image_id, label, patient_id; `split` where declared.
+
+    The order in which patients are dealt is keyed by (seed, smallest image_id of the patient): neither row order
+    nor the pseudonym key enters it. Raises CohortError where a class has no image on a side.
+    """
+    if spec.split == "none":
+        return images.with_columns(pl.lit("validation").alias("role"))
+    if spec.split == "declared":
+        images = _declared(images, flow)
+        if not (images["role"] == "tuning").any():
+            images = _deal(images, "tuning", spec.tuning_fraction, "patient_id", seed, by="units")
+    else:
+        unit = "patient_id" if spec.split == "patient" else "image_id"
+        images = images.with_columns(pl.lit("training").alias("role"))
+        images = _deal(images, "validation", spec.validation_fraction, unit, seed, by="images")
+        images = _deal(images, "tuning", spec.tuning_fraction, unit, seed, by="units")
+    _check_sides(images, spec, flow)
+    _warn_of_shared_patients(images, flow)
+    return images
+
+
+def take(counts: np.ndarray, share: float) -> np.ndarray:
+    """Which units, dealt in the given order, make up `share` of every class: bool (unit,).
+
+    `counts`: (unit, class) numbers per unit. A unit is taken where that brings the classes closer to their
+    targets (least squares relative to each target). A class of two or more units gets at least one taken, and a class
+    of a single unit none: it is needed on the other side.
+
+    >>> take(np.array([[1, 0], [0, 1]] * 5), 0.2).tolist()
+    [True, True, False, False, False, False, False, False, False, False]
+    """
+    divisible = (counts > 0).sum(axis=0) >= 2
+    target = np.where(divisible, np.maximum(share * counts.sum(axis=0), 1.0), 0.0) if share > 0 else np.zeros(0)
+    taken = np.zeros(len(counts), dtype=bool)
+    if share <= 0:
+        return taken
+    have = np.zeros(counts.shape[1])
+    for unit, numbers in enumerate(counts):
+        if _distance(have + numbers, target) < _distance(have, target):
+            taken[unit] = True
+            have += numbers
+    for label in np.flatnonzero(divisible & (have == 0)):
+        candidates = np.flatnonzero((counts[:, label] > 0) & ~taken)
+        best = min(candidates, key=lambda unit: _distance(have + counts[unit], target))
+        taken[best] = True
+        have += counts[best]
+    return taken
+
+
+def _distance(have: np.ndarray, target: np.ndarray) -> float:
+    return float((((have - target) / np.maximum(target, 1.0)) ** 2).sum())
+
+
+def _deal(images: pl.DataFrame, role: str, share: float, unit: str, seed: int, *, by: str) -> pl.DataFrame:
+    """Move `share` of the training units into `role`; `by` images or by units (patients) of each class."""
+    training = images.filter(pl.col("role") == "training")
+    labels = sorted(training["label"].unique())
+    per_class = [(pl.col("label") == label).sum().alias(str(label)) for label in labels]
+    units = training.group_by(unit).agg(pl.col("image_id").min().alias("_first"), *per_class)
+    keys = [draw(seed, "split", first) for first in units["_first"]]
+    units = units.with_columns(pl.Series("_key", keys, dtype=pl.UInt64)).sort("_key", "_first")
+    counts = units.select(str(label) for label in labels).to_numpy().astype(float)
+    chosen = units.filter(pl.Series(take(counts if by == "images" else np.minimum(counts, 1.0), share)))
+    moved = pl.col(unit).is_in(chosen[unit].to_list()) & (pl.col("role") == "training")
+    return images.with_columns(pl.when(moved).then(pl.lit(role)).otherwise(pl.col("role")).alias("role"))
+
+
+def _declared(images: pl.DataFrame, flow: Flow) -> pl.DataFrame:
+    if "split" not in images.columns:
+        raise CohortError("split: declared needs a column `split` in the source.", "Use split: patient, or add it.")
+    stated = images["split"].cast(pl.String).str.to_lowercase()
+    if {"validation", "test"} <= set(stated.drop_nulls()):
+        raise CohortError(
+            "split: declared column `split` holds both 'validation' and 'test': which of them scores is not clear.",
+            "Name its values training | tuning | validation.",
+        )
+    images = images.with_columns(stated.replace_strict(DECLARED, default=None, return_dtype=pl.String).alias("role"))
+    reasons = images.select(pl.when(pl.col("role").is_null()).then(pl.lit("no known value in column split")))
+    return flow.keep("declared split", images, reasons.to_series())
+
+
+def _check_sides(images: pl.DataFrame, spec: CohortSpec, flow: Flow) -> None:
+    for role in ("training", "validation"):
+        counts = images.filter(pl.col("role") == role)["class_name"].value_counts()
+        have = dict(counts.iter_rows())
+        if empty := [name for name in spec.classes if not have.get(name)]:
+            raise CohortError(
+                f"split: every class needs images on both sides; {role} has none of {empty} "
+                f"(has {have or 'none'}; {flow.in_words()}).",
+                "Use more images or patients, loosen the rules, or choose another split.",
+            )
+    tuned = set(images.filter(pl.col("role") == "tuning")["class_name"])
+    if tuned and (empty := [name for name in spec.classes if name not in tuned]):
+        flow.warnings.append(f"The tuning part has no image of {', '.join(empty)}: too few training patients.")
+
+
+def _warn_of_shared_patients(images: pl.DataFrame, flow: Flow) -> None:
+    part = pl.when(pl.col("role") == "validation").then(1).otherwise(0)
+    shared = images.group_by("patient_id").agg(part.n_unique().alias("sides")).filter(pl.col("sides") > 1).height
+    if shared:
+        flow.warnings.append(
+            f"{shared} patients have images in training and in validation: scores and success rates are optimistic or "
+            "biased by recognised patients."
+        )
