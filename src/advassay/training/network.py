@@ -1,0 +1,106 @@
+"""A network by its timm name: built with random weights, for images of one or three channels, of a size it can take."""
+
+from __future__ import annotations
+
+import difflib
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import nn
+
+from advassay.errors import TrainingError
+
+MEAN, STD = 0.5, 0.5
+"""Normalisation of every network trained here: [0, 1] becomes [-1, 1], what InceptionV3's ImageNet weights expect."""
+
+SMALLEST_USEFUL_PX = 32
+"""Below this side most networks are a single pixel wide half-way through."""
+
+_MEASURED_MINIMUM = {"inception_v3": 75}  # so that planning the reference study does not load torch's zoo
+
+
+def build_network(
+    architecture: str, *, channels: int, classes: int, image_size_px: int, seed: int | None = None
+) -> nn.Module:
+    """The timm network `architecture` with random weights: (image, channel, height, width) → logits (image, class).
+
+    `seed` fixes the initial weights without touching the global generator; None leaves them to it. InceptionV3 comes
+    without its auxiliary head. Nothing is downloaded.
+
+    Raises TrainingError for an unknown name and for an image size the network cannot take.
+    """
+    with torch.random.fork_rng(devices=[], enabled=seed is not None):
+        if seed is not None:
+            torch.manual_seed(seed)
+        try:
+            return _create(architecture, channels, classes, image_size_px)
+        except AssertionError as error:  # how timm refuses a size, e.g. one its patches do not divide
+            raise _size_error(architecture, image_size_px, str(error)) from error
+
+
+def minimum_image_size(architecture: str) -> int:
+    """Smallest side in pixels, at least 32, of a square image the network can take.
+
+    Found by running the network on the meta device (shapes only, no arithmetic). Raises TrainingError for an
+    unknown name.
+
+    >>> minimum_image_size("inception_v3")
+    75
+    """
+    return _MEASURED_MINIMUM.get(architecture) or measured_minimum(architecture)
+
+
+@lru_cache
+def measured_minimum(architecture: str) -> int:
+    """`minimum_image_size` by trial: bisection between 32 px and the size the network was designed for."""
+    if _takes(architecture, SMALLEST_USEFUL_PX):
+        return SMALLEST_USEFUL_PX
+    too_small, works = SMALLEST_USEFUL_PX, max(_configuration(architecture).input_size[1:])
+    if not _takes(architecture, works):
+        raise _size_error(architecture, works, "not even the size it was designed for works")
+    while works - too_small > 1:
+        middle = (too_small + works) // 2
+        too_small, works = (too_small, middle) if _takes(architecture, middle) else (middle, works)
+    return works
+
+
+def _takes(architecture: str, size: int) -> bool:
+    with torch.device("meta"), torch.inference_mode():
+        try:
+            network = _create(architecture, 3, 2, size).eval()
+            network(torch.empty(1, 3, size, size))
+        except (RuntimeError, AssertionError, ValueError):
+            return False
+    return True
+
+
+def _create(architecture: str, channels: int, classes: int, image_size_px: int) -> nn.Module:
+    import timm
+
+    options: dict[str, Any] = {}
+    if architecture.partition(".")[0] == "inception_v3":
+        options["aux_logits"] = False
+    if _configuration(architecture).fixed_input_size:  # transformers: position embeddings are made for one size
+        options["img_size"] = image_size_px
+    return timm.create_model(architecture, pretrained=False, in_chans=channels, num_classes=classes, **options)
+
+
+def _configuration(architecture: str) -> Any:
+    """timm's configuration of a network it knows; names that would fetch a model from elsewhere are not among them."""
+    import timm
+
+    if not timm.is_model(architecture):
+        close = difflib.get_close_matches(architecture, timm.list_models(), n=5, cutoff=0.5)
+        raise TrainingError(
+            f"training.architecture: a timm model name is needed, got {architecture!r}.",
+            f"Close names: {', '.join(close)}." if close else "timm.list_models() lists them.",
+        )
+    return timm.get_pretrained_cfg(architecture) or timm.models.PretrainedCfg()
+
+
+def _size_error(architecture: str, size: int, reason: str) -> TrainingError:
+    return TrainingError(
+        f"image_size_px: {architecture} cannot take {size} px images ({reason}).",
+        "Choose another image_size_px (a multiple of the patch size for transformers) or another architecture.",
+    )
