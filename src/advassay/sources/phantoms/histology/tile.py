@@ -1,0 +1,84 @@
+"""A batch of tiles: tissue → layout → layers → stain."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from advassay.sources.phantoms.draws import Draws
+from advassay.sources.phantoms.histology.layout import Layout
+from advassay.sources.phantoms.histology.nuclei import draw_nuclei, draw_regions
+from advassay.sources.phantoms.histology.organs import ARCHITECTURE, Cells, lymphocytes
+from advassay.sources.phantoms.histology.stain import stain
+from advassay.sources.phantoms.histology.tissue import Tissue, tissues
+from advassay.sources.phantoms.raster import DRAWING_PX, clouds, grid, resample
+from advassay.sources.phantoms.truth import TILES_PER_SLIDE, patient_of, truth_of
+from advassay.specs import PhantomSource
+
+_SLIDES_PER_PATIENT = 1 << 20
+
+
+def tiles(spec: PhantomSource, index: np.ndarray) -> np.ndarray:
+    """(batch, size, size, 3) uint8 RGB tiles of the indices `index` (batch,)."""
+    patient, place = patient_of(spec, index)
+    tissue = tissues(spec, index, patient, truth_of(spec, index))
+    slide = Draws(spec.seed, "slide", patient * _SLIDES_PER_PATIENT + place // TILES_PER_SLIDE)
+    haematoxylin, eosin = dyes(tissue, spec.size_px)
+    return stain(haematoxylin, eosin, slide, tissue.tile)
+
+
+def dyes(tissue: Tissue, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Amounts of haematoxylin and eosin, each (batch, size, size) float32."""
+    regions, nuclei = _layers(tissue, size)
+    epithelium, colloid, space = (regions[..., k] for k in range(3))
+    stroma = np.maximum(1 - epithelium - colloid - space, 0)
+    fine = clouds(tissue.tile.generators("chromatin"), size, 64)
+    broad = clouds(tissue.tile.generators("cytoplasm"), size, 12)
+    haematoxylin = nuclei * (1 + (0.15 + 0.40 * tissue.chromatin) * fine) * 0.85
+    haematoxylin += (0.13 + 0.03 * broad) * epithelium + 0.04 * stroma
+    eosin = stroma * _fibres(tissue, size) + epithelium * (0.24 + 0.05 * broad) + 0.42 * colloid
+    eosin *= 1 - 0.6 * nuclei
+    return np.maximum(haematoxylin, 0), np.maximum(eosin, 0)
+
+
+def _layers(tissue: Tissue, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Regions (batch, size, size, 3) and nuclei (batch, size, size), in [0, 1]."""
+    drawn = max(size, DRAWING_PX)
+    regions, nuclei = np.empty((drawn, drawn, 3), np.uint8), np.empty((drawn, drawn), np.uint8)
+    result = []
+    sigma = (size / 256 * tissue.tile.uniform("focus", 0.5, 1.4)).ravel()
+    for k, rng in enumerate(tissue.tile.generators("layout")):
+        regions[:], nuclei[:] = 0, 0
+        layout = _layout(rng, tissue, k)
+        draw_regions(regions, layout)
+        draw_nuclei(nuclei, layout, tissue.pleomorphism[k].item(), tissue.chromatin[k].item())
+        both = (resample(regions, size), resample(nuclei, size))
+        result.append([cv2.GaussianBlur(layer, (0, 0), float(sigma[k])) for layer in both])
+    scale = np.float32(1 / 255)
+    return np.stack([r for r, _ in result]) * scale, np.stack([n for _, n in result]) * scale
+
+
+def _layout(rng: np.random.Generator, tissue: Tissue, k: int) -> Layout:
+    layout = Layout(rng)
+    cells = Cells(
+        malignancy=tissue.malignancy[k].item(),
+        size=tissue.size[k].item(),
+        crowding=tissue.crowding[k].item(),
+        infiltrate=tissue.infiltrate[k].item(),
+        fibrosis=tissue.fibrosis[k].item(),
+    )
+    ARCHITECTURE[str(tissue.organ[k])](layout, cells)
+    lymphocytes(layout, cells)
+    return layout
+
+
+def _fibres(tissue: Tissue, size: int) -> np.ndarray:
+    """Wavy bundles of collagen along a slowly turning direction."""
+    t = tissue.tile
+    x, y = grid(size, 1.0)
+    angle = np.float32(np.pi) * t.uniform("fibres", 0, 1)
+    across = x * np.cos(angle) + y * np.sin(angle)
+    warp = clouds(t.generators("fibre warp"), size, 5)
+    bundles = np.cos((across * 38 + 5 * warp) * (0.8 + 0.2 * tissue.fibrosis))
+    thin = clouds(t.generators("fibre grain"), size, 40)
+    return tissue.fibrosis * (0.34 + 0.07 * bundles + 0.06 * thin + 0.08 * warp)
