@@ -1,0 +1,203 @@
+"""The two calls people make on arrays: one attack, or a grid of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from advassay.attack_spec import PGD, Precision, parse_amplitude, parse_step_size, step_size_name
+from advassay.attacks.guards import check_epsilons, check_images
+from advassay.attacks.shape import compute_shape
+from advassay.attacks.stream import AttackStream, Item, no_images
+from advassay.classifier import Classifier
+from advassay.errors import EpsilonError, InputError
+from advassay.progress import Silent
+from advassay.trajectory import Sweep, Trajectory, TrajectoryRows
+
+DEFAULT_BATCH = 32
+
+
+def attack(
+    classifier: Classifier,
+    images: Any,
+    labels: Any,
+    attack: PGD,
+    image_ids: Sequence[str] | None = None,
+    targets: Any = None,
+    batch_size: int | None = None,
+    precision: Precision = "exact",
+) -> Trajectory:
+    """Attack `images` and return every iterate's logits, (step, image, class); step 0 = clean.
+
+    `images` float (image, channel, height, width) in [0, 1], torch or NumPy, never modified; `labels` (and `targets`,
+    if attack.targeted) integers (image,). `image_ids` key the random start; by default "0", "1", …
+    `precision="exact"` is float32 through the unmodified network: with L∞ projected-sign and no random start the
+    iterates are torchattacks' and Foolbox's bit for bit.
+    Raises InputError, EpsilonError, ClassifierError or AttackError where the result would mean nothing.
+
+    >>> linear = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2))
+    >>> grey, labels = torch.full((3, 1, 2, 2), 0.5), torch.tensor([0, 1, 0])
+    >>> t = attack(Classifier(linear), grey, labels, PGD(epsilon=0.02, steps=5))
+    >>> t.logits.shape
+    (6, 3, 2)
+    """
+    given = _Arrays(classifier, images, labels, attack, image_ids, targets)
+    points = [(step_size_name(attack.step_size), attack.epsilon)]
+    rows, run = given.run(points, {points[0][0]: attack.step_size}, batch_size, precision, keep=True)
+    axes = _Axes(rows, points, given.image_ids, leading=())
+    final = [rows.final_images[i, *points[0]] for i in given.image_ids]
+    return Trajectory(
+        attack=attack,
+        image_ids=given.image_ids,
+        labels=given.labels,
+        targets=given.targets,
+        **axes.paths(),
+        ssim=axes.per_row(rows.ssim),
+        flags={name: axes.per_row(flag) for name, flag in rows.flags.items()},
+        cost=run.cost,
+        adversarial_images=np.stack(final),
+    )
+
+
+def sweep(
+    classifier: Classifier,
+    images: Any,
+    labels: Any,
+    attack: PGD,
+    epsilons: Sequence[float | str],
+    step_sizes: Sequence[float | str] | None = None,
+    image_ids: Sequence[str] | None = None,
+    targets: Any = None,
+    batch_size: int | None = None,
+    precision: Precision = "fast",
+) -> Sweep:
+    """Attack `images` at every amplitude (and step size) of a grid; logits (…, epsilon, step, image, class).
+
+    `attack` gives everything but the axes: its own ε is not used, its step size only if `step_sizes` is not given.
+    A leading step_size axis exists only if `step_sizes` is given. Arguments and errors as for `attack`.
+    """
+    given = _Arrays(classifier, images, labels, attack, image_ids, targets)
+    amplitudes = _amplitudes(epsilons, attack)
+    rules = {step_size_name(r): r for r in map(parse_step_size, step_sizes or [attack.step_size])}
+    points = [(name, epsilon) for name in rules for epsilon in amplitudes]
+    rows, run = given.run(points, rules, batch_size, precision, keep=False)
+    leading = (len(amplitudes),) if step_sizes is None else (len(rules), len(amplitudes))
+    axes = _Axes(rows, points, given.image_ids, leading)
+    return Sweep(
+        attack=attack,
+        epsilons=tuple(amplitudes),
+        step_sizes=None if step_sizes is None else tuple(rules),
+        image_ids=given.image_ids,
+        labels=given.labels,
+        targets=given.targets,
+        **axes.paths(),  # type: ignore[arg-type]
+        ssim=axes.per_row(rows.ssim),
+        flags={name: axes.per_row(flag) for name, flag in rows.flags.items()},
+        cost=run.cost,
+    )
+
+
+class _Arrays:
+    """The images and labels of one call, checked and as NumPy."""
+
+    def __init__(
+        self, classifier: Classifier, images: Any, labels: Any, attack: PGD, image_ids: Any, targets: Any
+    ) -> None:
+        self.classifier, self.attack = classifier, attack
+        self.images = _numpy(images)
+        self.labels = _numpy(labels)
+        self.targets = _numpy(targets) if targets is not None else None
+        check_images(self.images, self.labels, self.targets)
+        if attack.targeted != (targets is not None):
+            raise InputError(
+                f"targets: needed if and only if the attack is targeted, got targeted={attack.targeted}.",
+                "Give targets=… together with PGD(targeted=True).",
+            )
+        self.labels = self.labels.astype(np.int64)
+        self.targets = None if self.targets is None else self.targets.astype(np.int64)
+        n = len(self.images)
+        self.image_ids = tuple(map(str, image_ids)) if image_ids is not None else tuple(map(str, range(n)))
+        if len(self.image_ids) != n or len(set(self.image_ids)) != n:
+            raise InputError(
+                f"image_ids: {n} distinct ids are needed, got {len(set(self.image_ids))}.", "One an image."
+            )
+
+    def run(
+        self,
+        points: list[tuple[str, float]],
+        rules: dict[str, float | str],
+        batch_size: int | None,
+        precision: Precision,
+        *,
+        keep: bool,
+    ) -> tuple[TrajectoryRows, AttackStream]:
+        device = str(self.classifier.mean.device)
+        shape = compute_shape(batch_size or min(len(self.images), DEFAULT_BATCH), precision=precision, device=device)
+        wanted = frozenset(points)
+        goals = [-1] * len(self.labels) if self.targets is None else self.targets
+        items = [
+            Item(*each[:3], wanted, int(each[3]))
+            for each in zip(self.image_ids, self.images, self.labels, goals, strict=True)
+        ]
+        keep_images = (lambda image_id: True) if keep else no_images
+        run = AttackStream(
+            self.classifier,
+            items,
+            self.attack,
+            rules,
+            shape=shape,
+            keep_images=keep_images,
+            progress=Silent(),
+            task="attack",
+        )
+        return TrajectoryRows.concatenate(list(run)), run
+
+
+class _Axes:
+    """Puts the declared rows (restart 0) of a block into the axes (…, image) of a grid."""
+
+    def __init__(
+        self,
+        rows: TrajectoryRows,
+        points: list[tuple[str, float]],
+        image_ids: tuple[str, ...],
+        leading: tuple[int, ...],
+    ) -> None:
+        keys = zip(rows.step_size, rows.epsilon, rows.image_id, rows.restart, strict=True)
+        place = {(str(s), float(e), str(i)): r for r, (s, e, i, restart) in enumerate(keys) if restart == 0}
+        order = [place[name, epsilon, i] for name, epsilon in points for i in image_ids]
+        self.rows, self._index = rows, np.array(order).reshape(*leading, len(image_ids))
+
+    def per_row(self, values: np.ndarray) -> np.ndarray:
+        """(row,) → (…, image)."""
+        return values[self._index]
+
+    def paths(self) -> dict[str, np.ndarray]:
+        """(row, step, …) → (…, step, image, …) for everything recorded along the path."""
+        names = ("logits", "gradient_norm", "boundary_share", "linf", "l2", "scored_float32")
+        lead = self._index.ndim - 1
+        return {name: np.moveaxis(getattr(self.rows, name)[self._index], lead, lead + 1) for name in names}
+
+
+def _amplitudes(epsilons: Sequence[float | str], attack: PGD) -> list[float]:
+    try:
+        amplitudes = [parse_amplitude(e) for e in epsilons]
+    except ValueError as problem:
+        raise EpsilonError(
+            f"epsilons: {problem}.", "Give fractions of the [0, 1] range, such as 0.02 or 5/255."
+        ) from None
+    if not amplitudes or len(set(amplitudes)) < len(amplitudes):
+        raise EpsilonError(
+            f"epsilons: one or more distinct amplitudes are needed, got {list(epsilons)}.", "List each once."
+        )
+    check_epsilons(amplitudes, attack.norm)
+    return amplitudes
+
+
+def _numpy(values: Any) -> np.ndarray:
+    if isinstance(values, torch.Tensor):
+        return values.detach().cpu().numpy()
+    return np.asarray(values)

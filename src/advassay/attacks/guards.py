@@ -1,0 +1,205 @@
+"""Before the first step: is this attack able to give a meaningful number at all?
+
+What is wrong beyond doubt stops with an error of our tree, naming cause and fix. What is only suspicious is returned as
+`Suspicion`s: they become flags of every row, notes of the run's header and a line of the report.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from advassay.attack_spec import Norm, Update, check_epsilon
+from advassay.attacks.losses import attack_loss, minimum_classes
+from advassay.classifier import Classifier
+from advassay.errors import AttackError, ClassifierError, EpsilonError, InputError
+
+PROBES = 4
+"""Images the network is examined with."""
+
+
+class Suspicion(NamedTuple):
+    """Something allowed but doubtful: a flag's name, and a sentence of cause and fix."""
+
+    flag: str
+    text: str
+
+
+def check_images(images: np.ndarray, labels: np.ndarray, targets: np.ndarray | None = None) -> None:
+    """Raise InputError unless images are floats in [0, 1], four axes, and labels integers, one each."""
+    if images.ndim != 4 or len(images) == 0:
+        raise InputError(
+            f"images: (image, channel, height, width) with at least one image is needed, got {images.shape}.",
+            "Add the missing axis with images[None] or images[:, None].",
+        )
+    if not np.issubdtype(images.dtype, np.floating):
+        raise InputError(
+            f"images: floats in [0, 1] are needed, got {images.dtype}.", "Divide 8-bit images by 255, 16-bit by 65535."
+        )
+    low, high = float(np.min(images)), float(np.max(images))
+    if not (low >= 0 and high <= 1):
+        raise InputError(f"images: values in [0, 1] are needed, got {low:.4g} to {high:.4g}.", _range_fix(low, high))
+    for name, classes in (("labels", labels), ("targets", targets)):
+        if classes is not None:
+            _check_classes(name, classes, len(images))
+
+
+def _range_fix(low: float, high: float) -> str:
+    if np.isnan(low) or np.isnan(high):
+        return "Some pixels are not numbers: mend or leave out those images."
+    if low >= 0:
+        return f"They look like stored grey levels: divide by {255 if high <= 255 else 65535}."
+    return "They look normalised: pass images in [0, 1] and give the normalisation to Classifier(mean=…, std=…)."
+
+
+def _check_classes(name: str, classes: np.ndarray, n: int) -> None:
+    if not np.issubdtype(classes.dtype, np.integer):
+        raise InputError(
+            f"{name}: class indices as integers are needed, got {classes.dtype}.",
+            "One index an image, not one-hot rows or floats: labels.argmax(1) or labels.long().",
+        )
+    if classes.shape != (n,):
+        raise InputError(f"{name}: one per image, ({n},), is needed, got {classes.shape}.", f"Give {n} class indices.")
+    if classes.min() < 0:
+        raise InputError(f"{name}: class indices from 0 are needed, got {classes.min()}.", "Number the classes from 0.")
+
+
+def check_epsilons(epsilons: list[float], norm: Norm) -> list[Suspicion]:
+    """Raise EpsilonError for an amplitude that cannot be a fraction of [0, 1]; suspect one above half the range."""
+    for epsilon in epsilons:
+        try:
+            check_epsilon(epsilon, norm)
+        except ValueError as problem:
+            raise EpsilonError(
+                str(problem), "An amplitude is a fraction of the [0, 1] range: write grey levels as 4/255."
+            ) from None
+    if norm == "linf" and max(epsilons, default=0) > 0.5:
+        text = (
+            f"ε = {max(epsilons):g} is more than half of the [0, 1] range: any image can become grey. Check its unit."
+        )
+        return [Suspicion("epsilon_large", text)]
+    return []
+
+
+def check_steps(steps: list[float], epsilons: list[float], update: Update) -> list[Suspicion]:
+    """Suspect a sign step so small or so coarse against every ε that the ball cannot be explored."""
+    if update == "projected-sign" and steps and epsilons and min(steps) > 2 * max(epsilons) > 0:
+        text = (
+            f"the step {min(steps):g} is more than twice the largest ε {max(epsilons):g}: iterates jump from "
+            'face to face of the ball. Use a relative step such as "epsilon/4".'
+        )
+        return [Suspicion("step_coarse", text)]
+    return []
+
+
+def examine(
+    classifier: Classifier, images: Tensor, labels: Tensor, *, loss: str, targets: Tensor | None = None
+) -> list[Suspicion]:
+    """Try the network on a few images before it is attacked.
+
+    `images` float32 (image, channel, height, width) in [0, 1]; `labels`, `targets` int64 (image,). The classifier is
+    already in attack mode. Raises ClassifierError, InputError or AttackError; returns what is only suspicious.
+    """
+    images, labels = images[:PROBES], labels[:PROBES]
+    targets = None if targets is None else targets[:PROBES]
+    with torch.no_grad():
+        logits = classifier(images)
+        again = classifier(images)
+    _check_logits(logits, again)
+    _check_class_count(classifier, logits.shape[1], labels, targets, loss)
+    found = _look_like_probabilities(classifier, logits)
+    return found + _check_gradient(classifier, images, labels, loss, targets)
+
+
+def _check_logits(logits: Tensor, again: Tensor) -> None:
+    if not bool(logits.isfinite().any(dim=1).any()):
+        raise ClassifierError(
+            "module: its logits are NaN or infinite on every image tried.",
+            "Check the weights file and the normalisation; run the module on one clean image.",
+        )
+    both = logits.isfinite() & again.isfinite()
+    change = float((logits - again)[both].abs().max())
+    if change > 1e-3 * max(1.0, float(logits[both].abs().max())):
+        raise ClassifierError(
+            f"module: the same images gave logits {change:.3g} apart in eval mode: it is not deterministic.",
+            "Remove the randomness (dropout kept on, random resizing, noise), or average it inside the module.",
+        )
+
+
+def _check_class_count(classifier: Classifier, classes: int, labels: Tensor, targets: Tensor | None, loss: str) -> None:
+    for name, wanted in (("labels", labels), ("targets", targets)):
+        if wanted is not None and int(wanted.max()) >= classes:
+            raise InputError(
+                f"{name}: class indices below {classes}, the network's classes, are needed, got {int(wanted.max())}.",
+                "Check that the network and the labels belong together, and that classes are numbered from 0.",
+            )
+    if classifier.class_names is not None and len(classifier.class_names) != classes:
+        raise ClassifierError(
+            f"class_names: {classes} names, one per logit, are needed, got {len(classifier.class_names)}.",
+            "Give the names of the classes the network was trained on, in its order.",
+        )
+    least = minimum_classes(loss, targets is not None)  # type: ignore[arg-type]
+    if classes < least:
+        when = " when targeted" if targets is not None else ""
+        raise AttackError(
+            f"loss: {loss} needs {least} or more classes{when}, got {classes}.",
+            'Use loss="margin", which does not saturate either.',
+        )
+
+
+def _look_like_probabilities(classifier: Classifier, logits: Tensor) -> list[Suspicion]:
+    """Softmax outputs are an error; a one-output head within [0, 1] is suspected of a sigmoid."""
+    inside = bool(((logits >= 0) & (logits <= 1)).all())
+    if not inside:
+        return []
+    one_output = bool((logits[:, 0] == 0).all()) and logits.shape[1] == 2
+    if one_output:
+        text = (
+            "the network's single output lies in [0, 1] on every image tried: a sigmoid may be built in, and then "
+            "every image is decided as class 1. Return the logit before the sigmoid."
+        )
+        return [Suspicion("probabilities", text)]
+    if bool(((logits.sum(dim=1) - 1).abs() < 1e-4).all()):
+        raise ClassifierError(
+            "module: its outputs lie in [0, 1] and sum to 1: they are probabilities, not logits, and a softmax loss on "
+            "them has almost no gradient.",
+            "Remove the final softmax from the module.",
+        )
+    return []
+
+
+def _check_gradient(
+    classifier: Classifier, images: Tensor, labels: Tensor, loss: str, targets: Tensor | None
+) -> list[Suspicion]:
+    margin = _gradient(classifier, images, labels, "margin", targets)
+    if margin is None or bool(margin.isnan().all()) or float(margin.nan_to_num().abs().max()) == 0:
+        seen = "does not exist" if margin is None else "is NaN" if bool(margin.isnan().any()) else "is exactly zero"
+        raise ClassifierError(
+            f"module: the gradient of its logits with respect to the image {seen} on every image tried.",
+            "Something cuts it: rounding, argmax, detach(), no_grad() or NumPy inside the module, or NaN weights. "
+            "Remove it, or pass a differentiable version.",
+        )
+    own = margin if loss == "margin" else _gradient(classifier, images, labels, loss, targets)
+    vanished = own is None or float(own.nan_to_num().abs().max()) == 0
+    if vanished:
+        text = (
+            f"the gradient of the {loss} loss is exactly zero on every image tried although the margin has one: the "
+            'network saturates this loss. Use loss="margin".'
+        )
+        return [Suspicion("loss_saturated", text)]
+    return []
+
+
+def _gradient(
+    classifier: Classifier, images: Tensor, labels: Tensor, loss: str, targets: Tensor | None
+) -> Tensor | None:
+    x = images.detach().requires_grad_()
+    with torch.enable_grad():
+        logits = classifier(x)
+        if not logits.requires_grad:
+            return None
+        value = attack_loss(logits, labels, loss, targets).sum()  # type: ignore[arg-type]
+        return torch.autograd.grad(value, x, allow_unused=True)[0]

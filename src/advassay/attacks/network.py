@@ -1,0 +1,30 @@
+"""The network as the engine sees it: logits alone, or logits and the loss's gradient."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from advassay.attack_spec import Loss
+from advassay.attacks.losses import attack_loss
+
+
+class Network:
+    """Passes through one module, for one loss. Images are float32 in [0, 1]; logits and gradients float32."""
+
+    def __init__(self, module: nn.Module, loss: Loss, *, channels_last: bool = False) -> None:
+        self.module, self.loss = module, loss
+        self._format = torch.channels_last if channels_last else torch.contiguous_format
+
+    @torch.no_grad()
+    def score(self, images: Tensor) -> Tensor:
+        """Logits (image, class)."""
+        return self.module(images.contiguous(memory_format=self._format)).float()
+
+    def gradient(self, images: Tensor, labels: Tensor, targets: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Logits (image, class) and the gradient of each image's own loss, shaped like `images`."""
+        x = images.contiguous(memory_format=self._format).detach().requires_grad_()
+        with torch.enable_grad():
+            logits = self.module(x).float()
+            (gradient,) = torch.autograd.grad(attack_loss(logits, labels, self.loss, targets).sum(), x)
+        return logits.detach(), gradient.float().contiguous()

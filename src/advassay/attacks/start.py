@@ -1,0 +1,31 @@
+"""Random starts and random noise, keyed by content: the same image gets the same draw in any batch, shard or order."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from advassay.attack_spec import Norm
+from advassay.identity import draw
+
+
+def random_start(clean: Tensor, epsilon: float, norm: Norm, seed: int, image_id: str, restart: int) -> Tensor:
+    """A point drawn uniformly from the ε-ball around `clean` (channel, height, width), clipped to [0, 1].
+
+    The draw depends on (seed, image_id, restart) alone and is scaled by ε.
+    """
+    generator = torch.Generator().manual_seed(draw(seed, image_id, restart) >> 1)
+    if norm == "linf":
+        unit = torch.rand(clean.shape, generator=generator) * 2 - 1
+    else:
+        gaussian = torch.randn(clean.shape, generator=generator)
+        radius = torch.rand((), generator=generator, dtype=torch.float64) ** (1 / clean.numel())
+        unit = gaussian / gaussian.norm() * radius.float()
+    return (clean + epsilon * unit.to(clean.device)).clamp(0, 1)
+
+
+def sign_noise(clean: Tensor, epsilon: float, seed: int, image_id: str) -> Tensor:
+    """`clean` ± ε with random signs, clipped to [0, 1]: the control with an attack's amplitude but no aim."""
+    generator = torch.Generator().manual_seed(draw(seed, image_id, "noise") >> 1)
+    signs = torch.randint(0, 2, clean.shape, generator=generator) * 2.0 - 1
+    return (clean + epsilon * signs.to(clean.device)).clamp(0, 1)

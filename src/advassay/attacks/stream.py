@@ -1,0 +1,209 @@
+"""Images in, blocks of finished trajectories out, in bounded memory."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from itertools import islice
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from advassay.attack_spec import PGD, Arm, resolve_step_size, step_size_name
+from advassay.attacks.engine import Engine
+from advassay.attacks.guards import PROBES, Suspicion, check_epsilons, check_images, check_steps, examine
+from advassay.attacks.network import Network
+from advassay.attacks.work import Row, Work, to_rows
+from advassay.classifier import Classifier
+from advassay.documents import ComputeShape
+from advassay.errors import AttackError, InputError
+from advassay.progress import Progress, Silent
+from advassay.trajectory import Cost, TrajectoryRows
+
+
+class Item(NamedTuple):
+    """One image to attack, at the points of the grid still missing for it."""
+
+    image_id: str
+    image: np.ndarray
+    """float32 (channel, height, width) in [0, 1]."""
+    label: int
+    points: frozenset[tuple[str, float]]
+    """(step size as written by attack_spec.step_size_name, ε)."""
+    target: int = -1
+    """Class to reach in a targeted attack."""
+
+
+def no_images(image_id: str) -> bool:
+    """Keep no adversarial image."""
+    return False
+
+
+class AttackStream:
+    """Iterate for TrajectoryRows blocks; each image's points are complete inside one block.
+
+    `cost` and `notes` grow while it runs. Blocks come when a batch of images has finished or `every_seconds` have
+    passed since the last one, so that a killed run loses little.
+    """
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        items: Iterable[Item],
+        rules: Arm | PGD,
+        step_rules: dict[str, float | str],
+        *,
+        shape: ComputeShape,
+        keep_images: Callable[[str], bool],
+        progress: Progress,
+        task: str,
+        every_seconds: float = 20.0,
+    ) -> None:
+        self.classifier, self.rules, self.shape = classifier, rules, shape
+        self.notes: list[str] = []
+        if getattr(rules, "precision", "exact") != "exact":
+            self.notes.append("every pass was float32 through the unmodified network (as under exact)")
+        self._suspicions: list[Suspicion] = []
+        self._items, self._step_rules = iter(items), step_rules
+        self._progress, self._task, self._every = progress, task, every_seconds
+        self._device = torch.device(shape.device)
+        self._engine = Engine(
+            Network(classifier, rules.loss), rules, batch_size=shape.batch_size, keep_images=keep_images
+        )
+        self._classes = 0
+        self._seen: set[str] = set()
+
+    @property
+    def cost(self) -> Cost:
+        return self._engine.cost
+
+    def __iter__(self) -> Iterator[TrajectoryRows]:
+        waiting = self._open()
+        self._progress.start(self._task, None, "gradient steps")
+        try:
+            while (block := self._next_block(waiting)) is not None:
+                yield block
+        finally:
+            self._progress.finish(self._task)
+
+    def _open(self) -> Iterator[Item]:
+        """Look at the first images before the first step, then hand all of them on."""
+        first = list(islice(self._items, PROBES))
+        if first:
+            self._examine(first)
+
+        def chained() -> Iterator[Item]:
+            yield from first
+            yield from self._items
+
+        return chained()
+
+    def _examine(self, first: list[Item]) -> None:
+        images = np.stack([i.image for i in first])
+        labels = np.array([i.label for i in first], np.int64)
+        targets = np.array([i.target for i in first], np.int64) if self.rules.targeted else None
+        check_images(images, labels, targets)
+        epsilons = sorted({e for i in first for _, e in i.points})
+        steps = [r.step for i in first for r in self._rows(i)]
+        found = check_epsilons(epsilons, self.rules.norm) + check_steps(steps, epsilons, self.rules.update)
+        if self.classifier.module.training:
+            text = (
+                "the module was in train mode: it is attacked in eval mode. Call module.eval() to be sure it is meant."
+            )
+            found.append(Suspicion("train_mode", text))
+        with computing(self.classifier, self.shape):
+            x, y = torch.from_numpy(images).float().to(self._device), torch.from_numpy(labels).to(self._device)
+            goal = None if targets is None else torch.from_numpy(targets).to(self._device)
+            found += examine(self.classifier, x, y, loss=self.rules.loss, targets=goal)
+            with torch.no_grad():
+                self._classes = self.classifier(x[:1]).shape[1]
+        self._suspicions = found
+        self.notes += [f"{s.flag}: {s.text}" for s in found]
+
+    def _next_block(self, waiting: Iterator[Item]) -> TrajectoryRows | None:
+        """Compute until enough images are complete; None when nothing is left."""
+        done: list[Work] = []
+        began = time.monotonic()
+        engine, before = self._engine, self._engine.cost.gradient_evaluations
+        with computing(self.classifier, self.shape):
+            while len(done) < self.shape.batch_size and (not done or time.monotonic() - began < self._every):
+                while engine.hungry and (item := next(waiting, None)) is not None:
+                    engine.add(self._work(item))
+                if engine.idle:
+                    break
+                done += engine.run_batch()
+                self._progress.advance(self._task, engine.cost.gradient_evaluations - before)
+                before = engine.cost.gradient_evaluations
+        engine.cost.seconds += time.monotonic() - began
+        if not done:
+            return None
+        for work in done:
+            work.flags.update({s.flag: np.ones(len(work.rows), bool) for s in self._suspicions})
+        return to_rows(done)
+
+    def _work(self, item: Item) -> Work:
+        image = np.array(item.image, np.float32)  # a copy: what the caller gave is never touched
+        check_images(image[None], np.array([item.label]))
+        if item.label >= self._classes or (self.rules.targeted and not 0 <= item.target < self._classes):
+            raise InputError(
+                f"labels: class indices below {self._classes} are needed, got {item.label} (target {item.target}).",
+                "Check that the network and the labels belong together, and give targets if the attack is targeted.",
+            )
+        if item.image_id in self._seen:
+            raise InputError(f"image_ids: each image once, got {item.image_id} twice.", "Give distinct image_ids.")
+        self._seen.add(item.image_id)
+        target = item.target if self.rules.targeted else -1
+        x = torch.from_numpy(image).to(self._device)
+        return Work(item.image_id, x, int(item.label), target, self._rows(item), self.rules.steps, self._classes)
+
+    def _rows(self, item: Item) -> list[Row]:
+        """Rows in the order step size (as the arm lists them), ε, restart."""
+        unknown = {name for name, _ in item.points} - set(self._step_rules)
+        if unknown or not item.points:
+            raise AttackError(
+                f"points: step sizes of the arm ({', '.join(self._step_rules)}) are needed, got {sorted(unknown)}.",
+                "Name them as attack_spec.step_size_name does.",
+            )
+        order = list(self._step_rules)
+        points = sorted(item.points, key=lambda p: (order.index(p[0]), p[1]))
+        return [
+            Row(name, epsilon, resolve_step_size(self._step_rules[name], epsilon), restart)
+            for name, epsilon in points
+            for restart in range(self.rules.restarts)
+        ]
+
+
+@contextmanager
+def computing(classifier: Classifier, shape: ComputeShape) -> Iterator[None]:
+    """Attack mode and the compute shape's threads while inside; both as they were after."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(shape.threads)
+    try:
+        with classifier.attack_mode():
+            yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def stream(
+    classifier: Classifier,
+    items: Iterable[Item],
+    arm: Arm,
+    *,
+    shape: ComputeShape,
+    keep_images: Callable[[str], bool] = no_images,
+    progress: Progress | None = None,
+) -> AttackStream:
+    """Attack every item at its points with the arm's update; iterate the result for blocks of rows.
+
+    Results do not depend on the order of items, their neighbours or where a run was interrupted, for one `shape`.
+    `keep_images(image_id)` says whose last iterates to hand back. Raises AttackError (InputError, EpsilonError,
+    ClassifierError) before the first step where the result would mean nothing.
+    """
+    rules: dict[str, float | str] = {step_size_name(rule): rule for rule in arm.step_sizes}
+    task = f"attack {arm.update}, {arm.loss}"
+    return AttackStream(
+        classifier, items, arm, rules, shape=shape, keep_images=keep_images, progress=progress or Silent(), task=task
+    )

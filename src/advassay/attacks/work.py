@@ -1,0 +1,96 @@
+"""One image under attack and everything its rows have recorded so far; a row = step size × ε × restart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from torch import Tensor
+
+from advassay.trajectory import TrajectoryRows
+
+
+class Row(NamedTuple):
+    """One trajectory to run: its keys in the record, and the step size in use at its ε."""
+
+    step_size: str
+    epsilon: float
+    step: float
+    restart: int = 0
+
+
+class Work:
+    """An image, its rows, and their recorded paths: arrays (row, step …) over K + 1 iterates, NaN until known."""
+
+    def __init__(
+        self, image_id: str, image: Tensor, label: int, target: int, rows: Sequence[Row], steps: int, classes: int
+    ) -> None:
+        self.image_id, self.image, self.label, self.target = image_id, image, label, target
+        self.rows = tuple(rows)
+        self.epsilon = np.array([r.epsilon for r in rows], np.float32)
+        self.step = np.array([r.step for r in rows], np.float32)
+        n, path = len(self.rows), (len(self.rows), steps + 1)
+        self.logits = np.full((*path, classes), np.nan, np.float32)
+        self.gradient_norm = np.full(path, np.nan, np.float32)
+        self.boundary_share = np.zeros(path, np.float32)
+        self.linf = np.zeros(path, np.float32)
+        self.l2 = np.zeros(path, np.float32)
+        self.scored_float32 = np.zeros(path, bool)
+        self.ssim = np.ones(n, np.float32)
+        self.ran = np.zeros(n, bool)
+        """Rows begun: restarts of images that have already fallen never are."""
+        self.open = 0
+        """Rows begun and not yet ended."""
+        self.final: dict[int, np.ndarray] = {}
+        """Row → its last iterate, where the image is to be kept."""
+        self.flags: dict[str, np.ndarray] = {}
+        """Name → (row,) bool, filled when every row has ended."""
+
+
+@dataclass(slots=True, eq=False)
+class Node:
+    """One iterate of one image, shared bit for bit by `rows`; waits to be climbed from or only scored."""
+
+    work: Work
+    x: Tensor
+    rows: np.ndarray
+    step: int
+    serial: int
+
+
+def to_rows(works: Sequence[Work]) -> TrajectoryRows:
+    """The begun rows of finished images as one block, in the images' order."""
+    picked = [(w, np.flatnonzero(w.ran)) for w in works]
+    each = [(w, w.rows[r]) for w, rows in picked for r in rows]
+    names = sorted({name for w in works for name in w.flags})
+
+    def stack(name: str) -> np.ndarray:
+        return np.concatenate([getattr(w, name)[rows] for w, rows in picked])
+
+    def flag(name: str) -> np.ndarray:
+        return np.concatenate([w.flags.get(name, np.zeros(len(w.rows), bool))[rows] for w, rows in picked])
+
+    return TrajectoryRows(
+        image_id=np.array([w.image_id for w, _ in each], dtype=str),
+        step_size=np.array([r.step_size for _, r in each], dtype=str),
+        epsilon=np.array([r.epsilon for _, r in each], np.float64),
+        restart=np.array([r.restart for _, r in each], np.int32),
+        label=np.array([w.label for w, _ in each], np.int64),
+        target=np.array([w.target for w, _ in each], np.int64),
+        logits=stack("logits"),
+        gradient_norm=stack("gradient_norm"),
+        boundary_share=stack("boundary_share"),
+        linf=stack("linf"),
+        l2=stack("l2"),
+        scored_float32=stack("scored_float32"),
+        ssim=stack("ssim"),
+        flags={name: flag(name) for name in names},
+        final_images={
+            (w.image_id, w.rows[r].step_size, w.rows[r].epsilon): image
+            for w in works
+            for r, image in w.final.items()
+            if w.rows[r].restart == 0
+        },
+    )
