@@ -12,15 +12,18 @@ import numpy as np
 from advassay.sources.header import Header, read_header
 from advassay.sources.unreadable import MAX_FILE_BYTES, Unreadable
 
+# A bad file becomes a row with a reason; OpenCV's own lines about it would only tear the progress bar.
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+
 
 def read_image(path: Path, folder: Path) -> np.ndarray | Unreadable:
-    """Decode the file at `path`, which must lie in `folder` once symbolic links are resolved.
+    """Decode the file at `path`, which must lie in `folder` (itself resolved) once symbolic links are resolved.
 
     Returns what `decode` returns; never raises for a bad file.
     """
     try:
         real = path.resolve(strict=True)
-        if not real.is_relative_to(folder.resolve()):
+        if not real.is_relative_to(folder):
             return Unreadable("outside the folder", "the path leaves the source's folder")
         data = _read_regular(real)
     except (FileNotFoundError, NotADirectoryError):

@@ -20,15 +20,22 @@ _OWN = ("row", "path", "original_patient")
 def open_table(name: str, source: TableSource, path: Path) -> FileSource:
     """Every line of the table with an image path is a candidate; paths are relative to the table's folder.
 
-    A column `image_type` of the table wins over the source's. Its own columns called row, path or original_patient
-    are carried as table_row, ….
+    A path that leaves the folder is left out. A column `image_type` of the table wins over the source's. Its own
+    columns called row, path or original_patient are carried as table_row, …. Raises SourceError for a missing column
+    or if no row is left.
     """
     table = read_table(path, text=frozenset({source.image, source.patient_id}))
     require_column(table.columns, source.image, f"sources.{name}.image")
     patient = patient_column(name, source, table.columns)
     frame = _candidates(table, source, patient)
-    lost = pl.concat([_without_path(frame), _outside(frame)])
+    lost = pl.concat([_without_path(frame), _outside(frame, path.parent)])
     kept = frame.filter(~pl.col("row").is_in(lost["row"].implode()))
+    if kept.is_empty():
+        raise SourceError(
+            f"sources.{name}: at least one row with an image path inside the table's folder is needed, got none of "
+            f"{table.height} rows.",
+            f"Write the paths in column {source.image!r} relative to {path.parent}.",
+        )
     return FileSource(name, kept, lost.sort("row"), patient, path.parent)
 
 
@@ -70,13 +77,14 @@ def _without_path(frame: pl.DataFrame) -> pl.DataFrame:
     return _lost(frame.filter(pl.col("path").is_null()), "no image path", "the image column is empty")
 
 
-def _outside(frame: pl.DataFrame) -> pl.DataFrame:
-    leaves = pl.col("path").map_elements(_leaves_folder, return_dtype=pl.Boolean)
-    return _lost(frame.filter(leaves), "outside the folder", "the image path leaves the table's folder")
+def _outside(frame: pl.DataFrame, folder: Path) -> pl.DataFrame:
+    roots = {os.path.abspath(folder), os.path.realpath(folder)}
 
+    def leaves(path: str) -> bool:
+        return not any(Path(os.path.normpath(os.path.join(root, path))).is_relative_to(root) for root in roots)
 
-def _leaves_folder(path: str) -> bool:
-    return os.path.isabs(path) or os.path.normpath(path).split(os.sep)[0] == ".."
+    outside = frame.filter(pl.col("path").map_elements(leaves, return_dtype=pl.Boolean))
+    return _lost(outside, "outside the folder", "the image path leaves the table's folder")
 
 
 def _lost(frame: pl.DataFrame, reason: str, detail: str) -> pl.DataFrame:
@@ -87,14 +95,14 @@ def open_folder(name: str, source: FolderSource, path: Path) -> FileSource:
     """Every image file below a class folder is a candidate; the class folder's name is its `label`.
 
     Hidden files are ignored. A file that is in no class folder or whose name is not an image's is left out, named
-    only by its ending. Raises SourceError if there is no class folder.
+    only by its ending. Raises SourceError if there is no class folder with images.
     """
     if not path.is_dir():
         raise SourceError(f"sources.{name}.path: an existing folder is needed, got {path}.", "Check it and --data.")
     if source.patient_id != "patient_id":
         require_column(["label"], source.patient_id, f"sources.{name}.patient_id")
-    found = list(_walk(path))
-    images = [(file, label) for file, label in found if label and file.lower().endswith(SUFFIXES)]
+    found = list(_walk(path, f"sources.{name}.path"))
+    images = [(file, label) for file, label in found if _is_candidate(file, label)]
     if not images:
         raise SourceError(
             f"sources.{name}.path: a subfolder per class with images is needed, got {path} without any.",
@@ -110,22 +118,33 @@ def open_folder(name: str, source: FolderSource, path: Path) -> FileSource:
         pl.lit(source.image_type, pl.String).alias("image_type"),
         "label",
     )
-    lost = [_not_a_candidate(file, label) for file, label in found if (file, label) not in set(images)]
+    lost = [_not_a_candidate(file, label) for file, label in found if not _is_candidate(file, label)]
     return FileSource(name, rows, pl.DataFrame(lost, schema=LEFT_OUT, orient="row"), None, path)
 
 
-def _walk(folder: Path) -> Iterator[tuple[str, str]]:
-    """(path relative to `folder`, class or "") of every file that is not hidden, in a fixed order."""
-    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
-        if entry.name.startswith("."):
+def _walk(folder: Path, argument: str) -> Iterator[tuple[str, str]]:
+    """(path relative to `folder`, class or "") of every file that is not hidden, in a fixed order.
+
+    Links to folders are followed for a class folder itself, not below it.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise SourceError(f"{argument}: folders that can be listed are needed, got {error.filename}.", str(error))
+
+    for name in sorted(os.listdir(folder)):
+        if name.startswith("."):
             continue
-        if not entry.is_dir():
-            yield entry.name, ""
+        if not os.path.isdir(folder / name):
+            yield name, ""
             continue
-        for parent, folders, files in os.walk(entry.path):
-            folders[:] = sorted(name for name in folders if not name.startswith("."))
-            for file in sorted(name for name in files if not name.startswith(".")):
-                yield os.path.relpath(os.path.join(parent, file), folder), entry.name
+        for parent, folders, files in os.walk(folder / name, onerror=refuse):
+            folders[:] = sorted(inner for inner in folders if not inner.startswith("."))
+            for file in sorted(file for file in files if not file.startswith(".")):
+                yield os.path.relpath(os.path.join(parent, file), folder), name
+
+
+def _is_candidate(file: str, label: str) -> bool:
+    return bool(label) and file.lower().endswith(SUFFIXES)
 
 
 def _not_a_candidate(file: str, label: str) -> tuple[None, str, str]:

@@ -64,18 +64,21 @@ def _png(data: bytes) -> Header | Unreadable:
     name, width, height, bits, colour = struct.unpack_from(">4sIIBB", data, 12)
     if name != b"IHDR" or colour not in _PNG_SAMPLES:
         return Unreadable("damaged", "no valid PNG header")
-    if b"IEND" not in data[-64:]:
+    if data.find(b"IEND", 33) < 0:
         return Unreadable("damaged", f"a PNG of {width} × {height} pixels without its end: cut short")
     return Header("PNG", width, height, bits, _PNG_SAMPLES[colour])
 
 
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOF markers; C4, C8 and CC are no frames
 _JPEG_BARE = frozenset({0x01, 0xFF, *range(0xD0, 0xD9)})  # markers (and fill bytes) without a length
+_MAX_MARKERS = 10_000  # a file made of fill bytes must not keep us busy
 
 
 def _jpeg(data: bytes) -> Header | Unreadable:
     position = 2
-    while data[position] == 0xFF:
+    for _ in range(_MAX_MARKERS):
+        if data[position] != 0xFF:
+            break
         marker = data[position + 1]
         if marker in _JPEG_FRAMES:
             return _jpeg_frame(data, position)

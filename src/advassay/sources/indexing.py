@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numpy as np
 import polars as pl
 
 from advassay.identity import image_id, pseudonym
 from advassay.progress import Progress, Silent
 from advassay.sources.file_sources import require_column
 from advassay.sources.opened import LEFT_OUT, OpenSource, Pixels
-from advassay.sources.private import PRIVATE, without_identities
+from advassay.sources.private import PRIVATE, carried_columns, with_pseudonyms
 from advassay.sources.unreadable import Unreadable
 
 
@@ -44,7 +43,7 @@ class Facts(NamedTuple):
 
 
 _FACTS = {"image_id": pl.String, "bits": pl.UInt8, "channels": pl.UInt8, "height": pl.UInt32, "width": pl.UInt32}
-_MANIFEST = ("image_id", "row", "patient_id", "has_patient", "image_type", "bits", "channels", "height", "width")
+_NOT_CARRIED = {"row", "path", "original_patient", "has_patient", "image_type", *_FACTS}  # ours, or decoded facts
 
 
 def index(
@@ -61,13 +60,15 @@ def index(
     blank (constant) images are left out with the reason. Raises SourceError for a column that is not there.
     """
     wanted = opened.rows["row"].to_list() if rows is None else list(rows)
-    patients = _patients(opened, patient_column)
+    known = opened.rows.select("row", "path", "image_type").join(_patients(opened, patient_column), on="row")
     read, lost = _read_facts(opened, wanted, progress or Silent())
-    table = read.join(opened.rows, on="row", how="left", maintain_order="left", suffix="_claimed").join(
-        patients, on="row", how="left", maintain_order="left"
+    named = read.join(known, on="row", how="left", maintain_order="left")
+    hidden = {name for name in (opened.patient_column, patient_column, "patient_id") if name}
+    carried = [name for name in carried_columns(opened.rows, hidden) if name not in _NOT_CARRIED]
+    manifest = _own_columns(named, key).join(
+        with_pseudonyms(opened.rows.select("row", *carried), key), on="row", how="left", maintain_order="left"
     )
-    private = table.select("image_id", source=pl.lit(opened.name), path="path", original_patient="cluster")
-    return Index(_manifest(table, opened, key, patient_column), lost, private.cast(PRIVATE))  # type: ignore[arg-type]
+    return Index(manifest, lost, _private(named, opened))
 
 
 def _patients(opened: OpenSource, column: str | None) -> pl.DataFrame:
@@ -95,30 +96,31 @@ def _read_facts(opened: OpenSource, rows: list[int], progress: Progress) -> tupl
 def facts_of(pixels: Pixels) -> Facts | tuple[str, str]:
     """Facts of a decoded image, or (reason, detail) for leaving it out.
 
+    >>> import numpy as np
     >>> facts_of(np.zeros((2, 3), np.uint8))
-    ('blank', 'every pixel is 0')
+    ('blank', '3 × 2 equal pixels')
     """
     if isinstance(pixels, Unreadable):
         return f"unreadable: {pixels.reason}", pixels.detail
     if (pixels == pixels[0, 0]).all():
-        return "blank", f"every pixel is {', '.join(str(value) for value in np.atleast_1d(pixels[0, 0]))}"
+        return "blank", f"{pixels.shape[1]} × {pixels.shape[0]} equal pixels"
     height, width = pixels.shape[:2]
     return Facts(image_id(pixels), 8 * pixels.dtype.itemsize, 1 if pixels.ndim == 2 else 3, height, width)
 
 
-def _manifest(table: pl.DataFrame, opened: OpenSource, key: bytes, patient_column: str | None) -> pl.DataFrame:
-    own = table.select(
+def _own_columns(named: pl.DataFrame, key: bytes) -> pl.DataFrame:
+    # Without a patient the image is its own: equal pixels then share a pseudonym, which errs on the safe side.
+    patient = pl.coalesce("cluster", pl.concat_str(pl.lit("image "), "image_id"))
+    return named.select(
         "image_id",
         "row",
-        # Without a patient the image is its own: equal pixels then share a pseudonym, which errs on the safe side.
-        pl.coalesce("cluster", pl.concat_str(pl.lit("image "), "image_id"))
-        .map_elements(lambda patient: pseudonym(key, patient), return_dtype=pl.String)
-        .alias("patient_id"),
+        patient.map_elements(lambda original: pseudonym(key, original), return_dtype=pl.String).alias("patient_id"),
         pl.col("cluster").is_not_null().alias("has_patient"),
         "image_type",
         *("bits", "channels", "height", "width"),
     )
-    claimed = {*_MANIFEST, "path", "original_patient", "cluster"}
-    carried = table.select(name for name in table.columns if name not in claimed and not name.endswith("_claimed"))
-    hidden = {name for name in (opened.patient_column, patient_column, "patient_id") if name}
-    return pl.concat([own, without_identities(carried, hidden, key)], how="horizontal")
+
+
+def _private(named: pl.DataFrame, opened: OpenSource) -> pl.DataFrame:
+    path = pl.col("path") if opened.root is None else pl.concat_str(pl.lit(f"{opened.root}/"), "path")
+    return named.select("image_id", source=pl.lit(opened.name), path=path, original_patient="cluster").cast(PRIVATE)  # type: ignore[arg-type]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from advassay.specs import NpzSource
 
 SPLITS = {"train": "training", "val": "tuning", "test": "validation"}
 """MedMNIST's names → ours: its validation part selects models, its test part is scored once."""
+_BROKEN = (zipfile.BadZipFile, zlib.error, ValueError, OSError, EOFError, KeyError)
 MAX_BYTES = 1 << 32
 """4 GiB: a part's images are held in memory while they are read."""
 
@@ -24,7 +26,7 @@ class NpzArrays(OpenSource):
     """Images of one .npz; a part (train, val, test) is loaded when its first image is read."""
 
     def __init__(self, name: str, rows: pl.DataFrame, path: Path) -> None:
-        super().__init__(name, rows, pl.DataFrame(schema=LEFT_OUT), None)
+        super().__init__(name, rows, pl.DataFrame(schema=LEFT_OUT), None, path)
         self._path = path
         self._parts: dict[str, np.ndarray] = {}
 
@@ -40,8 +42,11 @@ class NpzArrays(OpenSource):
 
     def _images(self, part: str) -> np.ndarray:
         if part not in self._parts:
-            with np.load(self._path, allow_pickle=False) as arrays:
-                self._parts[part] = arrays[f"{part}_images"]
+            try:
+                with np.load(self._path, allow_pickle=False) as arrays:
+                    self._parts[part] = arrays[f"{part}_images"]
+            except _BROKEN as error:
+                raise _not_medmnist(self.name, f"{part}_images that do not unpack ({type(error).__name__})") from error
         return self._parts[part]
 
 
@@ -55,7 +60,7 @@ def open_npz(name: str, source: NpzSource, path: Path) -> NpzArrays:
         raise SourceError(f"sources.{name}.path: an existing .npz is needed, got {path}.", "Check it and --data.")
     try:
         parts = [_part(name, path, part) for part in SPLITS]
-    except (zipfile.BadZipFile, ValueError, OSError, EOFError, KeyError) as error:
+    except _BROKEN as error:
         raise _not_medmnist(name, f"{path.name} ({type(error).__name__})") from error
     frame = pl.concat(parts).with_columns(
         pl.int_range(pl.len(), dtype=pl.UInt32).alias("row"),

@@ -33,14 +33,18 @@ class OpenSource(ABC):
         where there is no file), `original_patient` (private, null where unknown), `image_type` (null where not
         stated), then the source's own columns. Private: stays in this process.
     left_out: entries of the source that could not become a candidate (row null where there is none).
-    patient_column: the column behind `original_patient`; null where the source has none.
+    patient_column: the column behind `original_patient`; None where the source has none.
+    root: what `path` is relative to; None for phantoms.
     """
 
-    def __init__(self, name: str, rows: pl.DataFrame, left_out: pl.DataFrame, patient_column: str | None) -> None:
+    def __init__(
+        self, name: str, rows: pl.DataFrame, left_out: pl.DataFrame, patient_column: str | None, root: Path | None
+    ) -> None:
         self.name = name
         self.rows = rows
         self.left_out = left_out
         self.patient_column = patient_column
+        self.root = root
 
     def read(self, rows: Sequence[int]) -> Iterator[tuple[int, Pixels]]:
         """Images of `rows` in that order: uint8 or uint16, (height, width) or (height, width, 3) RGB.
@@ -65,13 +69,13 @@ class FileSource(OpenSource):
     def __init__(
         self, name: str, rows: pl.DataFrame, left_out: pl.DataFrame, patient_column: str | None, folder: Path
     ) -> None:
-        super().__init__(name, rows, left_out, patient_column)
-        self.folder = folder
+        super().__init__(name, rows, left_out, patient_column, folder)
+        self._folder = folder.resolve()
         self._paths: dict[int, str] = dict(zip(rows["row"], rows["path"], strict=True))
 
     def map(self, rows: Sequence[int], work: Callable[[Pixels], Result]) -> Iterator[tuple[int, Result]]:
         paths = [self._paths[row] for row in rows]
-        results = ahead(lambda path: work(read_image(self.folder / path, self.folder)), paths)
+        results = ahead(lambda path: work(read_image(self._folder / path, self._folder)), paths)
         yield from zip(rows, results, strict=True)
 
 

@@ -8,18 +8,18 @@ import numpy as np
 import polars as pl
 
 from advassay.sources.decode import one_channel_if_grey
+from advassay.sources.file_sources import require_column
 from advassay.sources.opened import LEFT_OUT, OpenSource, Pixels, Result
 from advassay.specs import PhantomSource
 
 _BATCH = 32
-_IMAGE_TYPES = {"chest": "X-ray", "histology": "histology"}
 
 
 class Phantoms(OpenSource):
     """Images made by the program, rendered in small batches."""
 
     def __init__(self, name: str, source: PhantomSource, rows: pl.DataFrame) -> None:
-        super().__init__(name, rows, pl.DataFrame(schema=LEFT_OUT), source.patient_id)
+        super().__init__(name, rows, pl.DataFrame(schema=LEFT_OUT), source.patient_id, None)
         self._source = source
 
     def map(self, rows: Sequence[int], work: Callable[[Pixels], Result]) -> Iterator[tuple[int, Result]]:
@@ -37,12 +37,13 @@ def open_phantoms(name: str, source: PhantomSource) -> Phantoms:
     """Every phantom is a candidate; the truth is carried as columns."""
     from advassay.sources.phantoms import table
 
-    truth = table(source)
+    truth = table(source).rename({"patient": "patient_id"}).drop("index")
+    require_column(truth.columns, source.patient_id, f"sources.{name}.patient_id")
+    image_type = pl.col("image_type") if source.image_type is None else pl.lit(source.image_type)
     own = [
         pl.int_range(pl.len(), dtype=pl.UInt32).alias("row"),
         pl.lit(None, pl.String).alias("path"),
         pl.col(source.patient_id).cast(pl.String).alias("original_patient"),
-        pl.lit(source.image_type or _IMAGE_TYPES[source.phantom], pl.String).alias("image_type"),
+        image_type.alias("image_type"),
     ]
-    carried = [column for column in truth.columns if column not in ("row", "path", "original_patient", "image_type")]
-    return Phantoms(name, source, truth.select(*own, *carried))
+    return Phantoms(name, source, truth.select(*own, pl.exclude("image_type")))

@@ -55,7 +55,7 @@ def pseudonym_key(key_file: Path | None, study_name: str) -> bytes:
 def append_private(path: Path, rows: pl.DataFrame) -> None:
     """Add `rows` (schema PRIVATE) to the private table at `path`, each row once. Only its owner may read the file."""
     known = pl.read_parquet(path) if path.exists() else pl.DataFrame(schema=PRIVATE)
-    together = pl.concat([known, rows.select(PRIVATE)]).unique(maintain_order=True)
+    together = pl.concat([known, rows.select(*PRIVATE)]).unique(maintain_order=True)
     with writing(path) as beside, open(beside, "xb", opener=_closed_to_others) as file:
         together.write_parquet(file)
 
@@ -64,16 +64,17 @@ def _closed_to_others(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)  # from the first moment, not by a later chmod
 
 
-def without_identities(rows: pl.DataFrame, patient_columns: set[str], key: bytes) -> pl.DataFrame:
-    """The carried columns that may leave: no patient id, direct identifier or file name; other ids as pseudonyms.
+def carried_columns(rows: pl.DataFrame, patient_columns: set[str]) -> list[str]:
+    """Columns that may leave with the manifest: no patient id, direct identifier (name, birth date, …) or file name."""
+    return [name for name in rows.columns if name not in patient_columns and not _tells_who(rows[name])]
 
-    Ids of slides, series or groups often contain the patient's, so they too become keyed hashes (still groupable).
-    """
-    keep = [name for name in rows.columns if name not in patient_columns and not _tells_who(rows[name])]
-    ids = [name for name in keep if is_id(name) and rows[name].dtype != pl.Boolean]
-    return rows.select(keep).with_columns(
+
+def with_pseudonyms(frame: pl.DataFrame, key: bytes) -> pl.DataFrame:
+    """`frame` with every id column (slide, series, group: they often contain the patient's) as keyed hashes."""
+    return frame.with_columns(
         pl.col(name).cast(pl.String).map_elements(lambda value: pseudonym(key, value), return_dtype=pl.String)
-        for name in ids
+        for name in frame.columns
+        if is_id(name)
     )
 
 

@@ -8,23 +8,24 @@ import polars as pl
 
 from advassay.errors import SourceError
 
-_WHOLE = r"^[+-]?(0|[1-9]\d*)$"  # "007" is an id, not the number 7
-_NUMBER = r"^[+-]?(0|[1-9]\d*)?(\.\d*)?([eE][+-]?\d+)?$"
+_WHOLE = r"^-?(0|[1-9]\d*)$"  # "007" is an id, not the number 7
+_NUMBER = r"^-?(0|[1-9]\d{0,15})?(\.\d*)?([eE][+-]\d+)?$"  # and so are "12E3" and numbers a float cannot hold
 _TRUTH = {"true": True, "false": False}
 
 
 def read_table(path: Path, text: frozenset[str] = frozenset()) -> pl.DataFrame:
     """Read a .csv, .tsv or .parquet file.
 
-    Text is trimmed and empty text is null. A CSV column becomes numbers (or true/false) only if every value is one
-    and nothing would be lost by it; columns named in `text` and ids (`id`, `*_id`, `*uid`) always stay text.
+    Text is trimmed and empty text is null; nested and binary Parquet columns are not read. A CSV column becomes
+    numbers (or true/false) only if every value is one and nothing would be lost by it; columns named in `text` and
+    ids (`id`, `*_id`, `*uid`) always stay text.
     Raises SourceError if the file is missing, is not such a table or is not UTF-8.
     """
     if not path.is_file():
         raise SourceError(f"path: an existing table is needed, got {path}.", "Check the path and --data.")
     try:
         if path.suffix.lower() == ".parquet":
-            return _trimmed(pl.read_parquet(path))
+            return _trimmed(_flat(pl.read_parquet(path)))
         frame = _trimmed(_read_text(path))
     except (pl.exceptions.PolarsError, UnicodeDecodeError, OSError) as error:
         raise SourceError(
@@ -49,6 +50,10 @@ def _read_text(path: Path) -> pl.DataFrame:
         header = file.readline()
     separator = max(",;\t", key=header.count)
     return pl.read_csv(path, separator=separator, infer_schema=False)
+
+
+def _flat(frame: pl.DataFrame) -> pl.DataFrame:
+    return frame.select(name for name, dtype in frame.schema.items() if not (dtype.is_nested() or dtype == pl.Binary))
 
 
 def _trimmed(frame: pl.DataFrame) -> pl.DataFrame:
