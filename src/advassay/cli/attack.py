@@ -1,0 +1,96 @@
+"""`advassay attack`: a study's third stage, or a checkpoint of one's own on one's own images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from advassay.cli import options
+from advassay.cli.clean import clean, say
+from advassay.cli.progress import progress
+from advassay.cli.staging import Asked
+
+StudyOrNothing = Annotated[
+    Optional[Path],  # noqa: UP045 (typer reads Optional)
+    typer.Argument(metavar="[STUDY]", help="Study file (YAML); leave out with --model.", show_default=False),
+]
+Model = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option("--model", metavar="FILE", help="Checkpoint (model.safetensors) written by `advassay train`."),
+]
+Images = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option(
+        "--images", metavar="FOLDER", help="With --model: one subfolder of images per class of the checkpoint."
+    ),
+]
+
+
+@clean
+def attack(
+    study: StudyOrNothing = None,
+    model: Model = None,
+    images: Images = None,
+    store: options.StoreFolder = None,
+    data: options.Data = None,
+    device: options.DeviceOption = options.Device.auto,
+    threads: options.Threads = None,
+    scale: options.Scale = 1.0,
+    source: options.SourceOption = None,
+    changes: options.Set = None,
+    key_file: options.KeyFile = None,
+    quiet: options.QuietOption = False,
+) -> None:
+    """Attack the networks of a study, or a checkpoint on your own images.
+
+    With STUDY: the stages up to the attack, without the report. With --model and --images: every image of the
+    folder is attacked by the three arms of the shipped studies; subfolders bear the names of the checkpoint's
+    classes, and --set changes the attack (--set attack.images=40). Then: `advassay report STORE`.
+
+    Example:
+
+        advassay attack --model runs/demo/classifiers/ID/model.safetensors --images my-images --store runs/mine
+    """
+    from advassay.errors import SpecError
+
+    if (study is None) == (model is None) or (model is None) != (images is None):
+        raise SpecError("attack: give STUDY, or --model and --images.", "See `advassay attack --help`.")
+    if study is not None:
+        _attack_study(Asked(study, store, data, device, threads, scale, source, changes, key_file, quiet))
+        return
+    if scale != 1.0 or source is not None:
+        raise SpecError("attack --model: --scale and --source change a study.", "Use --set attack.images=N.")
+    assert model is not None
+    assert images is not None
+    _attack_own(model, images, store or Path("runs/own"), device, threads, changes, key_file, quiet)
+
+
+def _attack_study(asked: Asked) -> None:
+    from advassay.study import attack as attack_study
+
+    read = asked.read()
+    with asked.site(read) as here:
+        headers = attack_study(read, here)
+    say(f"{len(headers)} runs in {here.store.records}. Next: advassay report {here.store.root}")
+
+
+def _attack_own(
+    model: Path,
+    images: Path,
+    store: Path,
+    device: options.Device,
+    threads: int | None,
+    changes: list[str] | None,
+    key_file: Path | None,
+    quiet: bool,
+) -> None:
+    from advassay.study import attack_own, site
+
+    with progress(quiet) as shown:
+        here = site(store, device=device.value, threads=threads, key_file=key_file, progress=shown)
+        headers = attack_own(model, images, here, overrides=changes or ())
+    for header in headers:
+        say(f"arm {header.arm}: {header.images} images, {header.rows} trajectories in records/{header.run_id}")
+    say(f"Next: advassay report {store}")

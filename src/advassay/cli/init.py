@@ -1,0 +1,45 @@
+"""`advassay init`: a commented study file for one's own images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from advassay.cli.clean import clean, say
+
+Images = Annotated[
+    Path,
+    typer.Argument(
+        metavar="IMAGES", help="A folder with one subfolder per class, a CSV or Parquet table, or a MedMNIST .npz."
+    ),
+]
+Output = Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Study file to write.")]
+Name = Annotated[
+    Optional[str],  # noqa: UP045 (typer reads Optional)
+    typer.Option("--name", help="Name of the study; the folder's or file's if not given."),
+]
+
+
+@clean
+def init(images: Images, output: Output = Path("study.yaml"), name: Name = None) -> None:
+    """Write a commented starter study for your images.
+
+    What could be recognised is filled in: kind of source, columns, classes with counts. What could not is marked
+    with "<-" in the file. An existing file is never overwritten.
+
+    Example:
+
+        advassay init images/by-class -o study.yaml
+    """
+    from advassay.errors import SpecError
+    from advassay.study import starter_study
+
+    if output.exists():
+        raise SpecError(f"--output: a file that does not exist yet is needed, got {output}.", "Give another -o FILE.")
+    text = starter_study(images, name=name, file=str(output))
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(text, encoding="utf-8")
+    say(f"Written to {output}. Read it through (lines marked <- need you), then:")
+    say(f"  advassay plan {output} --data {images.resolve().parent}")

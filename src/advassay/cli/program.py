@@ -1,0 +1,54 @@
+"""The program: its verbs in the order of a study."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from advassay.cli.attack import attack
+from advassay.cli.demo import demo
+from advassay.cli.doctor import doctor
+from advassay.cli.init import init
+from advassay.cli.plan import plan
+from advassay.cli.prepare import prepare
+from advassay.cli.report import report
+from advassay.cli.run import run
+from advassay.cli.schema import schema
+from advassay.cli.status import status
+from advassay.cli.train import train
+
+VERBS = (demo, init, plan, run, prepare, train, attack, report, status, doctor, schema)
+
+app = typer.Typer(
+    name="advassay",
+    help="Measure how the success of adversarial attacks on biomedical image classifiers depends on image type, "
+    "amplitude, iterations, confidence and training-set size.\n\nExample:\n\n    advassay demo",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+for verb in VERBS:
+    app.command()(verb)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from advassay import __version__
+
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Entry point of the command `advassay`."""
+    app()

@@ -1,0 +1,44 @@
+"""`advassay train`: the first two stages of a study."""
+
+from __future__ import annotations
+
+from advassay.cli import options
+from advassay.cli.clean import clean, say
+from advassay.cli.staging import Asked
+from advassay.layout import MODEL
+
+
+@clean
+def train(
+    study: options.StudyFile,
+    store: options.StoreFolder = None,
+    data: options.Data = None,
+    device: options.DeviceOption = options.Device.auto,
+    threads: options.Threads = None,
+    scale: options.Scale = 1.0,
+    source: options.SourceOption = None,
+    changes: options.Set = None,
+    key_file: options.KeyFile = None,
+    quiet: options.QuietOption = False,
+) -> None:
+    """Train every network of a study: one per cohort, and those of its training-size series.
+
+    Cohorts that are not prepared yet are prepared first; networks that the store has are kept. Each network is
+    STORE/classifiers/<id>/model.safetensors, a file that `advassay attack --model` takes.
+
+    Example:
+
+        advassay train studies/demo.yaml --store runs/demo
+    """
+    from advassay.study import train as train_study
+
+    asked = Asked(study, store, data, device, threads, scale, source, changes, key_file, quiet)
+    read = asked.read()
+    with asked.site(read) as here:
+        documents = train_study(read, here)
+    for document in documents:
+        score = document.validation
+        say(
+            f"{document.cohort}: {document.train_size} training images, accuracy {score.accuracy:.2f} on "
+            f"{score.images} validation images: {here.store.classifier(document.classifier) / MODEL}"
+        )

@@ -1,0 +1,102 @@
+"""Third stage: networks × arms → records."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from advassay.documents import TrainingDocument
+from advassay.errors import SpecError, StoreError
+from advassay.layout import MODEL, TRAINING
+from advassay.records import RunHeader, attack_rules, open_records
+from advassay.specs import AttackSpec, Study
+from advassay.study.attacking import attack_cohort
+from advassay.study.header import trained_header
+from advassay.study.networks import Network, networks
+from advassay.study.place import Site
+from advassay.study.targets import assignments
+from advassay.study.training_stage import identity_of
+
+if TYPE_CHECKING:
+    from advassay.classifier import Classifier
+    from advassay.cohorts import PreparedCohort
+
+
+def attack_networks(study: Study, site: Site) -> list[RunHeader]:
+    """Attack every network by every arm that concerns it. Networks must be trained.
+
+    Raises SpecError for two arms that would be one run, StoreError for a network that is missing.
+    """
+    from advassay.cohorts import open_cohort
+
+    check_arms(study.attack)
+    headers: list[RunHeader] = []
+    for name in study.cohorts:
+        cohort = open_cohort(site.store.cohort(name))
+        primary = None
+        for network in networks(study, name, cohort):
+            identity = identity_of(study, cohort, network, site)
+            primary = primary or identity
+            headers += _attack_network(study, cohort, network, identity, identity == primary, site)
+    return headers
+
+
+def check_arms(attack: AttackSpec) -> None:
+    """Raise SpecError where two arms differ only in what is an axis of one run: ε, step sizes, images."""
+    seen: dict[str, str] = {}
+    for name in attack.arms:
+        rules = repr(sorted(attack_rules(attack.arm(name)).items()))
+        if rules in seen:
+            raise SpecError(
+                f"attack.arms: {seen[rules]} and {name} differ only in epsilons, step_sizes, images: that is one run.",
+                f"Put both into arm {seen[rules]} by listing all epsilons and step_sizes there.",
+            )
+        seen[rules] = name
+
+
+def _attack_network(
+    study: Study, cohort: PreparedCohort, network: Network, identity: str, is_primary: bool, site: Site
+) -> list[RunHeader]:
+    training = trained(site, identity, network)
+    classifier = LoadOnce(site, identity)
+    superseded = superseded_runs(site)
+    headers = []
+    for assignment in assignments(study, network, cohort):
+        header = trained_header(study.name, cohort.preparation, training, assignment, primary=is_primary)
+        touch = header.run_id in superseded
+        headers.append(attack_cohort(classifier, cohort, header, assignment, site, touch=touch))
+    return headers
+
+
+def superseded_runs(site: Site) -> set[str]:
+    """Runs in the store that no longer count as their place's current one."""
+    if not site.store.records.is_dir():
+        return set()
+    return {header.run_id for header in open_records(site.store.root).superseded}
+
+
+def trained(site: Site, identity: str, network: Network) -> TrainingDocument:
+    """The network's document. Raises StoreError where it has not been trained."""
+    path = site.store.classifier(identity) / TRAINING
+    if not path.exists():
+        raise StoreError(
+            f"classifiers: a network of {network.cohort} with {len(network.train_ids)} training images is needed, "
+            "found none.",
+            "Run `advassay train` with the same study first.",
+        )
+    return TrainingDocument.model_validate_json(path.read_text())
+
+
+class LoadOnce:
+    """Loads a network of the store when first called, and keeps it for the other arms."""
+
+    def __init__(self, site: Site, identity: str) -> None:
+        self._site, self._identity = site, identity
+        self._classifier: Classifier | None = None
+
+    def __call__(self) -> Classifier:
+        if self._classifier is None:
+            from advassay.training import load_classifier
+
+            path = self._site.store.classifier(self._identity) / MODEL
+            self._classifier = load_classifier(path, device=self._site.device)
+        return self._classifier

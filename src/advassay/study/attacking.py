@@ -1,0 +1,149 @@
+"""One run: a classifier attacked by one arm, stored as it comes, continued where it stopped."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from advassay.attack_spec import Arm
+from advassay.documents import ComputeShape, Controls
+from advassay.layout import HEADER
+from advassay.progress import Progress, Silent
+from advassay.records import RunHeader, RunWriter, read_header
+from advassay.study.compute import compute_shape
+from advassay.study.counting import gradient_steps
+from advassay.study.gallery import Gallery, Points
+from advassay.study.place import Site
+from advassay.study.targets import Assignment
+from advassay.study.told import Told
+
+if TYPE_CHECKING:
+    from advassay.attacks import AttackStream, Item
+    from advassay.classifier import Classifier
+    from advassay.cohorts import PreparedCohort
+
+CONTROL_IMAGES = 16
+"""Images of the attack sample that the controls run on."""
+
+
+def attack_cohort(
+    load: Callable[[], Classifier],
+    cohort: PreparedCohort,
+    header: RunHeader,
+    assignment: Assignment,
+    site: Site,
+    *,
+    touch: bool = False,
+) -> RunHeader:
+    """Attack what the run still lacks; `load` gives the classifier and is called only where something does.
+
+    `touch`: reopen the run even when it is complete, so that it counts again as its place's current one.
+    Returns the header as it stands afterwards.
+    """
+    gallery = Gallery(site.store, header, assignment, cohort)
+    if not touch and is_complete(site, header, assignment) and not gallery.missing():
+        return read_header(site.store.run(header.run_id))
+    classifier, arm = load(), assignment.arm
+    shape = compute_shape(
+        classifier,
+        cohort.images(assignment.image_ids[:1])[0],
+        architecture=header.architecture,
+        precision=arm.precision,
+        site=site,
+        most=len(assignment.image_ids) * len(assignment.points),
+    )
+    writer = RunWriter(site.store.run(header.run_id), header.model_copy(update={"compute": shape}))
+    writer.add_images(_images(cohort, assignment))
+    cost, notes = None, []
+    if missing := writer.missing(assignment.image_ids, assignment.points):
+        told = Told(
+            site.progress, f"attack {header.cohort}, {_network(header)}, arm {header.arm}", _steps(missing, arm)
+        )
+        stream = _stream(classifier, cohort, missing, arm, shape, gallery, told)
+        for block in stream:
+            gallery.write(block)
+            writer.append(block)
+        cost, notes = stream.cost, stream.notes
+    if lacking := gallery.missing():  # asked for after the attack had run: the same images once more, not stored twice
+        for block in _stream(classifier, cohort, lacking, arm, shape, gallery, Silent()):
+            gallery.write(block)
+    controls = writer.header.controls
+    if controls is None and assignment.controls:
+        controls = _controls(classifier, cohort, assignment, shape)
+    return writer.finish(cost, controls, notes)
+
+
+def is_complete(site: Site, header: RunHeader, assignment: Assignment) -> bool:
+    """Does the store hold the run with all points, images and controls, described as it is now?
+
+    Counting images is enough: of one prepared cohort a larger sample contains every smaller one.
+    """
+    folder = site.store.run(header.run_id)
+    if not (folder / HEADER).exists():
+        return False
+    kept = read_header(folder)
+    counts = {(point.step_size, point.epsilon): point.images for point in kept.points}
+    recorded = all(counts.get(point, 0) >= len(assignment.image_ids) for point in assignment.points)
+    controlled = kept.controls is not None or not assignment.controls
+    return recorded and controlled and _described(kept) == _described(header)
+
+
+def _described(header: RunHeader) -> tuple[object, ...]:
+    """What may change about a run without changing its numbers."""
+    return (header.study, header.arm, header.arm_position, header.cohort, header.cohort_title, header.primary)
+
+
+def _network(header: RunHeader) -> str:
+    if header.train_size is None:
+        return header.architecture
+    return f"{header.train_size} training images" + ("" if header.primary else f", seed {header.seed}")
+
+
+def _stream(
+    classifier: Classifier,
+    cohort: PreparedCohort,
+    missing: Mapping[str, Points],
+    arm: Arm,
+    shape: ComputeShape,
+    gallery: Gallery,
+    progress: Progress,
+) -> AttackStream:
+    from advassay.attacks import stream
+
+    return stream(classifier, _items(cohort, missing), arm, shape=shape, keep_images=gallery.wants, progress=progress)
+
+
+def _items(cohort: PreparedCohort, missing: Mapping[str, Points]) -> Iterator[Item]:
+    from advassay.attacks import Item
+
+    for image_id, image, label in cohort.stream(list(missing)):
+        yield Item(image_id, image, label, missing[image_id])
+
+
+def _steps(missing: Mapping[str, Points], arm: Arm) -> int:
+    """Gradient steps that the missing points take."""
+    points = Counter(missing.values())
+    return sum(images * gradient_steps(_restricted(arm, wanted)) for wanted, images in points.items())
+
+
+def _restricted(arm: Arm, points: Points) -> Arm:
+    return arm.model_copy(update={"epsilons": tuple(sorted({epsilon for _, epsilon in points}))})
+
+
+def _images(cohort: PreparedCohort, assignment: Assignment) -> pl.DataFrame:
+    """The attacked images as records know them; columns with paths or original ids never get here."""
+    wanted = pl.DataFrame({"image_id": list(assignment.image_ids)})
+    columns = [c for c in ("image_id", "label", "patient_id", "has_patient", "parent_image_id") if c in cohort.manifest]
+    return wanted.join(cohort.manifest.select(columns), on="image_id", how="left", maintain_order="left")
+
+
+def _controls(classifier: Classifier, cohort: PreparedCohort, assignment: Assignment, shape: ComputeShape) -> Controls:
+    from advassay.attacks import run_controls
+
+    ids = list(assignment.image_ids[:CONTROL_IMAGES])
+    return run_controls(
+        classifier, cohort.images(ids), cohort.labels(ids), ids, assignment.arm, shape=shape, seed=assignment.arm.seed
+    )

@@ -1,0 +1,69 @@
+"""Rough time and disk of what a plan still lacks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from advassay.specs import Study
+from advassay.study.counting import gradient_steps, record_bytes
+from advassay.study.place import Site
+from advassay.study.planned import PlanRow
+from advassay.study.throughput import CPU_PREPARED_PER_SECOND, Throughput, measure
+
+PNG_SHARE = 0.7
+"""Size of a lossless PNG against raw pixels: noise compresses badly."""
+
+
+class Estimator:
+    """Puts seconds and bytes to plan rows; networks are measured once per image size and number of channels."""
+
+    def __init__(self, study: Study, site: Site, timed: bool) -> None:
+        self._study, self._site, self._timed = study, site, timed
+        self._measured: dict[tuple[int, int], Throughput] = {}
+
+    def estimated(self, row: PlanRow) -> PlanRow:
+        """The row with `seconds` (null where the machine is not measured) and `bytes` of what is missing."""
+        if not row.missing:
+            return replace(row, seconds=0.0, bytes=0)
+        return {"prepare": self._prepare, "train": self._train, "attack": self._attack}[row.stage](row)
+
+    def _prepare(self, row: PlanRow) -> PlanRow:
+        size, channels = self._study.size_of(row.cohort), self._channels(row.cohort)
+        depth = 1 if channels == 3 else 2
+        seconds = row.missing / CPU_PREPARED_PER_SECOND * max(1.0, (size / 128) ** 2)
+        stored = int(row.missing * size * size * channels * depth * PNG_SHARE)
+        return replace(row, seconds=seconds if self._timed else None, bytes=stored)
+
+    def _train(self, row: PlanRow) -> PlanRow:
+        if not self._timed:
+            return row
+        speed = self._throughput(row.cohort)
+        return replace(row, seconds=row.missing / speed.training_images_per_second, bytes=speed.checkpoint_bytes)
+
+    def _attack(self, row: PlanRow) -> PlanRow:
+        arm = self._study.attack.arm(row.arm)
+        classes = len(self._study.cohorts[row.cohort].classes)
+        per_step = record_bytes(arm, classes) / max(1, gradient_steps(arm))
+        seconds = row.missing / self._throughput(row.cohort).gradients_per_second if self._timed else None
+        return replace(row, seconds=seconds, bytes=int(row.missing * per_step))
+
+    def _channels(self, cohort: str) -> int:
+        """What the cohort declares; else grey, unless it is made of colour phantoms or says histology."""
+        spec = self._study.cohorts[cohort]
+        if spec.channels is not None:
+            return spec.channels
+        source = self._study.sources[spec.source]
+        colour = getattr(source, "phantom", None) == "histology" or (spec.image_type or "").lower() == "histology"
+        return 3 if colour else 1
+
+    def _throughput(self, cohort: str) -> Throughput:
+        key = (self._study.size_of(cohort), self._channels(cohort))
+        if key not in self._measured:
+            self._measured[key] = measure(
+                self._study.training.architecture,
+                channels=key[1],
+                classes=2,
+                image_size_px=key[0],
+                device=self._site.device,
+            )
+        return self._measured[key]

@@ -1,0 +1,90 @@
+"""How many images a cohort will have, found without decoding one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import polars as pl
+
+from advassay.documents import Preparation
+from advassay.errors import SourceError
+from advassay.layout import PREPARATION
+from advassay.specs import CohortSpec, Study
+from advassay.study.place import Site
+
+
+@dataclass(frozen=True)
+class Expected:
+    """A cohort's numbers of images, and where they come from."""
+
+    training: int
+    tuning: int
+    validation: int
+    basis: str
+    """prepared: the store's own counts; table: the rules applied to the source's table; stated: the source is not
+    here, and the study's per_class or published numbers are taken.
+    """
+
+    @property
+    def images(self) -> int:
+        return self.training + self.tuning + self.validation
+
+    @property
+    def is_prepared(self) -> bool:
+        return self.basis == "prepared"
+
+
+def expected(study: Study, name: str, site: Site) -> Expected:
+    """Counts of one cohort. Raises CohortError where the rules leave no cohort."""
+    spec = study.cohorts[name]
+    if (found := _prepared(study, name, site)) is not None:
+        return found
+    try:
+        roles = _roles(study, spec, site)
+    except SourceError:
+        return _stated(spec)
+    counts = {role: int((roles == role).sum()) for role in ("training", "tuning", "validation")}
+    return Expected(**counts, basis="table")
+
+
+def _prepared(study: Study, name: str, site: Site) -> Expected | None:
+    from advassay.cohorts import is_prepared
+
+    spec = study.cohorts[name]
+    folder = site.store.cohort(name)
+    source = study.sources[spec.source]
+    if not is_prepared(folder, spec, source, size_px=study.size_of(name), seed=study.seed):
+        return None
+    counts = Preparation.model_validate_json((folder / PREPARATION).read_text()).counts
+    return Expected(**{role: sum(classes.values()) for role, classes in counts.items()}, basis="prepared")
+
+
+def _roles(study: Study, spec: CohortSpec, site: Site) -> pl.Series:
+    """The role of each row that the rules let in; duplicates and unreadable files are not known yet."""
+    from advassay.cohorts.balance import draw_down
+    from advassay.cohorts.flow import Flow
+    from advassay.cohorts.selection import select
+    from advassay.cohorts.split import assign_roles
+    from advassay.sources import open_source
+
+    opened = open_source(spec.source, study.sources[spec.source], site.data)
+    flow = Flow(opened.rows.height)
+    rows = select(opened.rows, spec, flow)
+    row = pl.format("row {}", "row")
+    patient = pl.col(spec.patient_id or "original_patient").cast(pl.String)
+    rows = rows.with_columns(row.alias("image_id"), pl.coalesce(patient, row).alias("patient_id"))
+    return assign_roles(draw_down(rows, spec, study.seed, flow), spec, study.seed, flow)["role"]
+
+
+def _stated(spec: CohortSpec) -> Expected:
+    if isinstance(spec.per_class, dict):
+        images = sum(spec.per_class.values())
+    elif spec.per_class is not None:
+        images = spec.per_class * len(spec.classes)
+    else:
+        images = spec.published.images if spec.published else 0
+    if spec.split == "none":
+        return Expected(0, 0, images, "stated")
+    validation = round(images * spec.validation_fraction)
+    tuning = round((images - validation) * spec.tuning_fraction)
+    return Expected(images - validation - tuning, tuning, validation, "stated")

@@ -1,0 +1,83 @@
+"""The few attacked images that figures show, kept while the main arm runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from advassay.identity import canonical_float
+from advassay.layout import Store
+from advassay.records import Example, RunHeader, read_gallery, write_example
+from advassay.study.targets import Assignment
+from advassay.trajectory import TrajectoryRows
+
+if TYPE_CHECKING:
+    from advassay.cohorts import PreparedCohort
+
+Points = frozenset[tuple[str, float]]
+
+
+class Gallery:
+    """Images of one run to be kept: which ones, which are still missing, and how they are written."""
+
+    def __init__(self, store: Store, header: RunHeader, assignment: Assignment, cohort: PreparedCohort) -> None:
+        self._folder = store.gallery
+        self._header = header
+        self._wanted = {image_id: assignment.points for image_id in sorted(assignment.gallery_ids)}
+        self._cohort = cohort
+
+    def wants(self, image_id: str) -> bool:
+        """Is this image's attacked version to be kept?"""
+        return image_id in self._wanted
+
+    def missing(self) -> dict[str, Points]:
+        """image_id → points whose attacked image is not kept yet."""
+        if not self._wanted:
+            return {}
+        kept = {
+            (e.image_id, e.step_size, canonical_float(e.epsilon))
+            for e in read_gallery(self._folder)
+            if e.run_id == self._header.run_id
+        }
+        lacking = {i: frozenset(p for p in points if (i, *p) not in kept) for i, points in self._wanted.items()}
+        return {image_id: points for image_id, points in lacking.items() if points}
+
+    def write(self, block: TrajectoryRows) -> None:
+        """Keep the block's final images. Called before the block is stored: a kill in between only repeats this."""
+        for key, adversarial in block.final_images.items():
+            image_id, step_size, epsilon = key
+            if not self.wants(image_id):
+                continue
+            row = np.flatnonzero(
+                (block.image_id == image_id)
+                & (block.step_size == step_size)
+                & (block.epsilon == epsilon)
+                & (block.restart == 0)
+            )[0]
+            clean = self._cohort.images([image_id])[0]
+            write_example(self._folder, self._example(block, int(row)), clean, adversarial)
+
+    def _example(self, block: TrajectoryRows, row: int) -> Example:
+        clean, last = _softmax(block.logits[row, 0]), _softmax(block.logits[row, -1])
+        return Example(
+            cohort=self._header.cohort,
+            run_id=self._header.run_id,
+            arm=self._header.arm,
+            image_id=str(block.image_id[row]),
+            label=int(block.label[row]),
+            class_names=self._header.class_names,
+            epsilon=canonical_float(float(block.epsilon[row])),
+            step_size=str(block.step_size[row]),
+            steps=self._header.steps,
+            predicted=int(np.argmax(last)),
+            clean_probabilities=clean,
+            adversarial_probabilities=last,
+            bits=self._header.bits,
+        )
+
+
+def _softmax(logits: np.ndarray) -> tuple[float, ...]:
+    """(class,) float32 logits → probabilities in float64."""
+    shifted = np.exp(logits.astype(np.float64) - logits.max())
+    return tuple((shifted / shifted.sum()).tolist())

@@ -1,0 +1,79 @@
+"""The header of a run, from what the earlier stages left in the store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from advassay.documents import Preparation, TrainingDocument
+from advassay.identity import ID_LENGTH
+from advassay.layout import HEADER, Store
+from advassay.records import RunHeader, attack_rules, read_header, run_identity
+from advassay.study.targets import Assignment
+
+if TYPE_CHECKING:
+    from advassay.training import CheckpointMetadata
+
+
+def trained_header(
+    study: str, preparation: Preparation, training: TrainingDocument, assignment: Assignment, *, primary: bool
+) -> RunHeader:
+    """Of a run on a network that this store trained."""
+    return _header(study, preparation, training.classifier, assignment).model_copy(
+        update={
+            "architecture": training.architecture,
+            "weights_sha256": training.weights_sha256,
+            "train_size": training.train_size,
+            "full": training.full,
+            "primary": primary,
+            "seed": training.seed,
+        }
+    )
+
+
+def foreign_header(
+    study: str, preparation: Preparation, metadata: CheckpointMetadata, weights_sha256: str, assignment: Assignment
+) -> RunHeader:
+    """Of a run on a checkpoint that was brought along. The bytes of its file name it, not what it says about itself."""
+    return _header(study, preparation, weights_sha256[:ID_LENGTH], assignment).model_copy(
+        update={"architecture": metadata.architecture, "weights_sha256": weights_sha256}
+    )
+
+
+def _header(study: str, preparation: Preparation, classifier: str, assignment: Assignment) -> RunHeader:
+    return RunHeader(
+        run_id=run_identity(classifier=classifier, arm=assignment.arm, cohort_identity=preparation.identity),
+        study=study,
+        cohort=preparation.cohort,
+        cohort_title=preparation.title,
+        cohort_identity=preparation.identity,
+        image_type=preparation.image_type,
+        class_names=preparation.class_names,
+        positive=preparation.positive,
+        channels=preparation.channels,
+        image_size_px=preparation.image_size_px,
+        bits=preparation.bits,
+        patients_known=preparation.patients_known,
+        classifier=classifier,
+        arm=assignment.arm_name,
+        arm_position=assignment.arm_position,
+        attack=attack_rules(assignment.arm),
+        steps=assignment.arm.steps,
+    )
+
+
+def recorded_images(store: Store, preparation: Preparation, classifier: str, assignment: Assignment) -> int:
+    """Images of the assignment's sample that the store has at every point (counted: samples are nested)."""
+    run_id = run_identity(classifier=classifier, arm=assignment.arm, cohort_identity=preparation.identity)
+    if not (store.run(run_id) / HEADER).exists():
+        return 0
+    counts = {(p.step_size, p.epsilon): p.images for p in read_header(store.run(run_id)).points}
+    return min(len(assignment.image_ids), *(counts.get(point, 0) for point in assignment.points))
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, as hex."""
+    import hashlib
+
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

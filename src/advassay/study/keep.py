@@ -1,0 +1,92 @@
+"""What a study keeps in its store besides the stages' results: study.yaml, and a lock while a process works."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import yaml
+from pydantic import BaseModel
+
+from advassay.errors import StoreError
+from advassay.layout import Store, writing
+from advassay.specs import Study
+from advassay.study.load import load_study
+
+LOCK = ".lock"
+
+
+@contextmanager
+def locked(store: Store) -> Iterator[None]:
+    """Hold the store for this process; made if it does not exist.
+
+    The lock is the operating system's (flock): it ends with the process, however that ends, so none can be left
+    behind. Raises StoreError where another process holds it.
+    """
+    store.root.mkdir(parents=True, exist_ok=True)
+    with open(store.root / LOCK, "a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read().strip() or "unknown"
+            raise StoreError(
+                f"store: one process at a time may write to {store.root}, process {holder} does.",
+                "Wait for it to end, or use another --store.",
+            ) from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def keep_study(store: Store, study: Study) -> None:
+    """Write STORE/study.yaml as resolved. A changed study of the same name takes the old one's place.
+
+    Raises StoreError where the store belongs to a study of another name.
+    """
+    if store.study.exists() and (held := kept_study(store).name) != study.name:
+        raise StoreError(
+            f"store: {store.root} holds the study {held!r}, got {study.name!r}.",
+            f"Use another --store, or name the study {held!r} if it continues that one.",
+        )
+    text = study_yaml(study)
+    if not store.study.exists() or store.study.read_text(encoding="utf-8") != text:
+        with writing(store.study) as beside:
+            beside.write_text(text, encoding="utf-8")
+
+
+def kept_study(store: Store) -> Study:
+    """The study that the store holds. Raises StoreError where there is none."""
+    if not store.study.exists():
+        raise StoreError(
+            f"store: a folder with a study.yaml is needed, got {store.root}.",
+            "Give the folder that `advassay run STUDY --store` wrote.",
+        )
+    return load_study(store.study)
+
+
+def study_yaml(study: Study) -> str:
+    """The study as YAML with every default written out: what it says does not change with the program's defaults.
+
+    Reading it back gives an equal study.
+    """
+    return yaml.safe_dump(_plain(study), sort_keys=False, allow_unicode=True, width=110)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        fields = {field.alias or name: (getattr(value, name), field.default) for name, field in _fields(value)}
+        return {
+            name: _plain(item) for name, (item, default) in fields.items() if not (item is None and default is None)
+        }
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _fields(model: BaseModel) -> Any:
+    return type(model).model_fields.items()

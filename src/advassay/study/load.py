@@ -1,0 +1,135 @@
+"""A study file → Study. Every mistake is named by file, line, field, rule and value."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from advassay.errors import SpecError
+from advassay.specs import Arm, Study
+from advassay.study.overrides import apply_overrides, fields_at
+from advassay.study.scaling import on_phantoms, scaled
+from advassay.study.yaml_tree import Loc, YamlTree
+
+SHOWN = 10  # mistakes listed at once
+
+
+def load_study(path: Path | str, *, overrides: Sequence[str] = (), scale: float = 1.0, phantoms: bool = False) -> Study:
+    """The study in a YAML file.
+
+    `overrides`: "PATH=VALUE" texts, applied before the study is checked; `phantoms`: put each cohort's `phantom`
+    block in place of its source; `scale`: multiply the numbers of images, see `scaling.scaled`.
+    Raises SpecError for a file that cannot be read or a study that breaks a rule.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError(f"study: a readable YAML file is needed, got {path} ({error}).", "Check the path.") from None
+    study = parse_study(text, name=str(path), overrides=overrides)
+    study = on_phantoms(study) if phantoms else study
+    return scaled(study, scale)
+
+
+def parse_study(text: str, *, name: str = "study", overrides: Sequence[str] = ()) -> Study:
+    """The study in a YAML text; `name` stands for the file in errors. Raises SpecError.
+
+    >>> parse_study("name: s\\ntraining: {updates: 0}", name="s.yaml")
+    Traceback (most recent call last):
+    advassay.errors.SpecError: s.yaml:1: cohorts: this field is needed.
+    s.yaml:2: training.updates: Input should be greater than or equal to 1, got 0. Correct the file; \
+`advassay schema` prints every field with its meaning.
+    """
+    tree = YamlTree(text, name)
+    if not isinstance(tree.data, dict):
+        raise SpecError(
+            f"{name}: a study is a mapping of fields, got {type(tree.data).__name__}.", "See `advassay init`."
+        )
+    data, landed = apply_overrides(tree.data, overrides)
+    mistakes = _arm_mistakes(data)
+    try:
+        study = Study.model_validate(data)
+    except ValidationError as error:
+        mistakes += [
+            (_existing(e["loc"], data, e["type"] == "missing"), e)
+            for e in error.errors()
+            if not (mistakes and _about_arms(e))
+        ]
+    if mistakes:
+        raise SpecError(
+            "\n".join(_report(tree, landed, mistakes, data)),
+            "Correct the file; `advassay schema` prints every field with its meaning.",
+        )
+    return study
+
+
+def _arm_mistakes(data: Mapping[str, Any]) -> list[tuple[Loc, Any]]:
+    """Mistakes inside arms, which the study itself can only report as one text, at their own place."""
+    attack = data.get("attack")
+    arms = attack.get("arms") if isinstance(attack, dict) else None
+    if not isinstance(attack, dict) or not isinstance(arms, dict):
+        return []
+    shared = {key: value for key, value in attack.items() if key in Arm.model_fields}
+    found = []
+    for name, arm in arms.items():
+        if not isinstance(arm, dict):
+            continue  # the study reports it
+        try:
+            Arm.model_validate(shared | arm)
+        except ValidationError as error:
+            for mistake in error.errors():
+                own = not mistake["loc"] or mistake["loc"][0] in arm
+                loc: Loc = ("attack", "arms", name) if own else ("attack",)
+                found.append((_existing((*loc, *mistake["loc"]), data, missing=False), mistake))
+    return found
+
+
+def _about_arms(mistake: Any) -> bool:
+    return mistake["loc"][:1] == ("attack",) and "arms." in mistake["msg"]
+
+
+def _existing(loc: Sequence[Any], data: Any, missing: bool) -> Loc:
+    """`loc` without the parts that name no key (pydantic's union tags), but with a missing field's name."""
+    kept: list[str | int] = []
+    for part in loc:
+        if (isinstance(data, dict) and part in data) or (isinstance(data, list) and part in range(len(data))):
+            kept, data = [*kept, part], data[part]
+    return (*kept, loc[-1]) if missing else tuple(kept)
+
+
+def _report(tree: YamlTree, landed: Mapping[Loc, str], mistakes: Sequence[tuple[Loc, Any]], data: Any) -> list[str]:
+    """One line a mistake, in the order of the file; the alternatives of one value share a line."""
+    rules: dict[tuple[int, str, str], list[str]] = {}
+    for loc, mistake in mistakes:
+        override = next((text for at, text in landed.items() if loc[: len(at)] == at), None)
+        line = tree.line(loc)
+        where = f"--set {override}" if override else f"{tree.name}:{line}" if line else tree.name
+        place = (0 if override else line or 0, where, ".".join(map(str, loc)) or "study")
+        rules.setdefault(place, []).append(_rule(mistake, loc, data))
+    lines = [f"{where}: {field}: {_alternatives(broken)}." for (_, where, field), broken in sorted(rules.items())]
+    return lines[:SHOWN] + ([f"… and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else [])
+
+
+def _alternatives(broken: Sequence[str]) -> str:
+    *others, last = dict.fromkeys(broken)
+    return " or ".join([*(rule.rpartition(", got ")[0] or rule for rule in others), last])
+
+
+def _rule(mistake: Any, loc: Loc, data: Any) -> str:
+    """The rule broken and the value seen, in one clause."""
+    if mistake["type"] == "missing":
+        return "this field is needed"
+    if mistake["type"] == "extra_forbidden":
+        close = difflib.get_close_matches(str(loc[-1]), fields_at(loc[:-1], data), n=1)
+        return f"no such field here, got {_short(mistake['input'])}" + (f"; did you mean {close[0]}?" if close else "")
+    message = mistake["msg"].removeprefix("Value error, ").rstrip(".")
+    return message if "got" in message else f"{message}, got {_short(mistake['input'])}"
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "…"

@@ -1,0 +1,116 @@
+"""Attack a checkpoint that was brought along, on a folder of images per class."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from advassay.errors import AdvassayWarning, CohortError
+from advassay.layout import Store
+from advassay.records import RunHeader
+from advassay.specs import Study
+from advassay.study.attack_stage import check_arms, superseded_runs
+from advassay.study.attacking import attack_cohort
+from advassay.study.header import file_sha256, foreign_header
+from advassay.study.keep import keep_study, kept_study, locked, study_yaml
+from advassay.study.load import parse_study
+from advassay.study.place import Site
+from advassay.study.preparing import prepare_cohort
+from advassay.study.shipped import SHIPPED_ARMS
+from advassay.study.targets import all_arms
+
+if TYPE_CHECKING:
+    from advassay.training import CheckpointMetadata
+
+OWN = "own-images"
+"""Name of the study that a store of own images holds."""
+
+
+def attack_own(model: Path, images: Path, site: Site, *, overrides: Sequence[str] = ()) -> list[RunHeader]:
+    """Attack `model` on every image of `images`, a folder with one subfolder per class of the checkpoint.
+
+    Image size, channels, scaling, resizing and the order of labels come from the checkpoint. The attack is that of
+    every shipped study (`shipped.SHIPPED_ARMS`); `overrides` change it, e.g. "attack.images=40". Several folders and
+    models may share a store. Returns the runs' headers.
+
+    Raises TrainingError for a file that `train` did not write, CohortError for folders that are not its classes.
+    """
+    from advassay.training import checkpoint_metadata, load_classifier
+
+    metadata = checkpoint_metadata(model)
+    images = images.resolve()
+    cohort = check_folders(images, metadata.class_names)
+    study = own_study(metadata, images, cohort, overrides, site.store)
+    check_arms(study.attack)
+    with locked(site.store):
+        keep_study(site.store, study)
+        prepare_cohort(study, cohort, replace(site, data=images.parent))
+        return _attack(study, cohort, site, metadata, file_sha256(model), lambda: load_classifier(model, site.device))
+
+
+def _attack(
+    study: Study, name: str, site: Site, metadata: CheckpointMetadata, sha256: str, load: Any
+) -> list[RunHeader]:
+    from advassay.cohorts import open_cohort
+
+    cohort = open_cohort(site.store.cohort(name))
+    superseded = superseded_runs(site)
+    headers = []
+    for assignment in all_arms(study.attack, cohort, gallery=study.figures.gallery):
+        header = foreign_header(study.name, cohort.preparation, metadata, sha256, assignment)
+        headers.append(attack_cohort(load, cohort, header, assignment, site, touch=header.run_id in superseded))
+    return headers
+
+
+def check_folders(images: Path, class_names: Sequence[str]) -> str:
+    """The cohort's name, from the folder's. Raises CohortError unless the subfolders are classes of the checkpoint."""
+    if not images.is_dir():
+        raise CohortError(f"--images: a folder is needed, got {images}.", "It holds one subfolder per class.")
+    found = {entry.name for entry in images.iterdir() if entry.is_dir() and not entry.name.startswith(".")}
+    if not found or found - set(class_names):
+        raise CohortError(
+            f"--images: subfolders named as the checkpoint's classes ({', '.join(class_names)}) are needed, "
+            f"got {', '.join(sorted(found)) or 'none'}.",
+            "Rename the subfolders, or give the checkpoint that knows these classes.",
+        )
+    if absent := set(class_names) - found:
+        warnings.warn(f"no images of class {', '.join(sorted(absent))}", AdvassayWarning, stacklevel=3)
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", images.name).strip("-.") or "images"
+
+
+def own_study(metadata: CheckpointMetadata, images: Path, cohort: str, overrides: Sequence[str], store: Store) -> Study:
+    """The study that says what is done, added to what the store already says. Its paths hold the folder's name only."""
+    declared: dict[str, Any] = {
+        "name": OWN,
+        "title": "A network attacked on its owner's images",
+        "image_size_px": metadata.image_size_px,
+        "sources": {cohort: {"kind": "folder", "path": images.name}},
+        "cohorts": {cohort: _cohort(metadata, cohort)},
+        "training": {"architecture": metadata.architecture, "updates": max(1, metadata.updates), "seed": metadata.seed},
+        "attack": {"arms": SHIPPED_ARMS},
+    }
+    if store.study.exists() and (held := kept_study(store)).name == OWN:
+        earlier = yaml.safe_load(study_yaml(held))
+        for part in ("sources", "cohorts"):
+            declared[part] = earlier[part] | declared[part]
+    return parse_study(yaml.safe_dump(declared, sort_keys=False), name="attack --model", overrides=overrides)
+
+
+def _cohort(metadata: CheckpointMetadata, source: str) -> dict[str, Any]:
+    return {
+        "source": source,
+        "image_type": metadata.image_type,
+        "classes": {name: {"label": [name]} for name in metadata.class_names},
+        "positive": metadata.positive,
+        "split": "none",
+        "image_size_px": metadata.image_size_px,
+        "channels": metadata.channels,
+        "resize": metadata.resize,
+        "scaling": metadata.scaling,
+    }

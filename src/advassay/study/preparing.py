@@ -1,0 +1,62 @@
+"""First stage: each cohort's source → prepared images in the store."""
+
+from __future__ import annotations
+
+import warnings
+
+from advassay.documents import Preparation
+from advassay.errors import AdvassayWarning, CohortError
+from advassay.specs import PhantomSource, Source, Study
+from advassay.study.place import Site
+
+
+def prepare_cohorts(study: Study, site: Site) -> dict[str, Preparation]:
+    """Prepare every cohort of the study; what the store already has is recognised by content and kept.
+
+    Raises CohortError where an image size is too small for the network, before any image is read.
+    """
+    check_image_sizes(study)
+    return {name: prepare_cohort(study, name, site) for name in study.cohorts}
+
+
+def prepare_cohort(study: Study, name: str, site: Site) -> Preparation:
+    """Prepare one cohort of the study, or recognise what is there."""
+    from advassay.cohorts import prepare
+
+    cohort = study.cohorts[name]
+    return prepare(
+        name,
+        cohort,
+        study.sources[cohort.source],
+        size_px=study.size_of(name),
+        seed=study.seed,
+        folder=site.store.cohort(name),
+        data=site.data,
+        key=_key(study, study.sources[cohort.source], site),
+        private=site.store.private_sources,
+        progress=site.progress,
+    )
+
+
+def check_image_sizes(study: Study) -> None:
+    """Raise CohortError for a cohort whose images are smaller than the network can take (InceptionV3: 75 px)."""
+    from advassay.training import minimum_image_size
+
+    least = minimum_image_size(study.training.architecture)
+    small = {name: size for name in study.cohorts if (size := study.size_of(name)) < least}
+    if small:
+        sizes = ", ".join(f"{name} {size} px" for name, size in small.items())
+        raise CohortError(
+            f"image_size_px: {study.training.architecture} takes images of {least} px or more, got {sizes}.",
+            f"Set image_size_px to {least} or more, or choose another training.architecture.",
+        )
+
+
+def _key(study: Study, source: Source, site: Site) -> bytes:
+    """The pseudonyms' key. That a default key is no secret is worth a warning only where patients are real."""
+    from advassay.sources import pseudonym_key
+
+    with warnings.catch_warnings():
+        if isinstance(source, PhantomSource):
+            warnings.simplefilter("ignore", AdvassayWarning)
+        return pseudonym_key(site.key_file, study.name)

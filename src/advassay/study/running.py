@@ -1,0 +1,55 @@
+"""A study from its file to its records: the stages in order, under the store's lock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from advassay.documents import Preparation, TrainingDocument
+from advassay.records import RunHeader
+from advassay.specs import Study
+from advassay.study.attack_stage import attack_networks, check_arms
+from advassay.study.keep import keep_study, locked
+from advassay.study.place import Site
+from advassay.study.preparing import check_image_sizes, prepare_cohorts
+from advassay.study.training_stage import train_networks
+
+
+def prepare(study: Study, site: Site) -> dict[str, Preparation]:
+    """Prepare the study's cohorts in the store. Returns cohort → its document."""
+    return _in_store(study, site, prepare_cohorts)
+
+
+def train(study: Study, site: Site) -> list[TrainingDocument]:
+    """Prepare, then train every network the store lacks. Returns the networks' documents."""
+    return _in_store(study, site, prepare_cohorts, train_networks)
+
+
+def run(study: Study, site: Site) -> list[RunHeader]:
+    """Prepare, train and attack whatever the store lacks. Returns the runs' headers.
+
+    Each stage skips what the store has, recognised by content: stopped at any point, the same call continues, and
+    a study with more amplitudes, images, arms or seeds computes only what is new.
+    """
+    return _in_store(study, site, prepare_cohorts, train_networks, attack_networks)
+
+
+attack = run  # the attack is the last stage: asking for it asks for those before it
+
+
+def _in_store(study: Study, site: Site, *stages: Callable[[Study, Site], Any]) -> Any:
+    check_arms(study.attack)
+    check_image_sizes(study)
+    with locked(site.store):
+        keep_study(site.store, study)
+        _use_threads(site)
+        for stage in stages:
+            result = stage(study, site)
+    return result
+
+
+def _use_threads(site: Site) -> None:
+    if site.threads is not None:
+        import torch
+
+        torch.set_num_threads(site.threads)

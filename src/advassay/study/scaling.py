@@ -1,0 +1,105 @@
+"""The same study at another size, or on phantoms: what `--scale` and `--source phantoms` do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from advassay.errors import SpecError
+from advassay.specs import CohortSpec, PhantomSource, Study
+
+MIN_PER_CLASS = 20
+"""Images of a class never scaled below: 80/20 by patient still leaves every class on both sides."""
+MIN_PHANTOMS_PER_CLASS = 80
+"""Phantoms made per class at least, so that rules which keep a quarter of them still fill the class."""
+MIN_TRAIN_SIZE = 16
+MIN_ATTACKED = 8
+
+
+def scaled(study: Study, scale: float) -> Study:
+    """The study with its numbers of images multiplied by `scale` (> 0).
+
+    Scaled: per_class, phantom images, absolute train_sizes, images of the attack and of each arm. Floors, none of
+    which exceeds the number in the file: 20 images per class, 80 phantoms per class, 16 training images, 8
+    attacked images. Updates stay; epochs shrink by themselves. Raises SpecError where scale is not above 0.
+    """
+    if not scale > 0 or scale == float("inf"):
+        raise SpecError(f"--scale: a number above 0 is needed, got {scale}.", "For example --scale 0.01.")
+    if scale == 1.0:
+        return study
+    cohorts = {name: _scaled_cohort(cohort, scale) for name, cohort in study.cohorts.items()}
+    sources = {
+        name: _scaled_phantoms(source, scale, _most_classes(study, name))
+        if isinstance(source, PhantomSource)
+        else source
+        for name, source in study.sources.items()
+    }
+    attack = study.attack.model_copy(
+        update={
+            "images": _times(study.attack.images, scale, MIN_ATTACKED),
+            "arms": {name: _scaled_arm(arm, scale) for name, arm in study.attack.arms.items()},
+        }
+    )
+    return study.model_copy(update={"cohorts": cohorts, "sources": sources, "attack": attack})
+
+
+def on_phantoms(study: Study) -> Study:
+    """The study with each cohort's `phantom` block as its source.
+
+    A cohort that already reads phantoms stays as it is. What belongs to the replaced source goes with it: its
+    patient column, and a split declared by it becomes a split by patient.
+    Raises SpecError naming the cohorts that have no `phantom` block.
+    """
+    lacking = [
+        name for name, cohort in study.cohorts.items() if cohort.phantom is None and not _is_phantom(study, cohort)
+    ]
+    if lacking:
+        raise SpecError(
+            f"--source phantoms: each cohort needs a `phantom` block, missing in {', '.join(lacking)}.",
+            "Add e.g. `phantom: {kind: phantoms, phantom: chest}` to the cohort, or leave the option out.",
+        )
+    sources: dict[str, Any] = {}
+    cohorts = {}
+    for name, cohort in study.cohorts.items():
+        if cohort.phantom is None:
+            sources[cohort.source] = study.sources[cohort.source]
+            cohorts[name] = cohort
+            continue
+        key = next((key for key, source in sources.items() if source == cohort.phantom), f"phantoms-{name}")
+        sources[key] = cohort.phantom
+        split = "patient" if cohort.split == "declared" else cohort.split
+        cohorts[name] = cohort.model_copy(update={"source": key, "patient_id": None, "split": split})
+    return study.model_copy(update={"sources": sources, "cohorts": cohorts})
+
+
+def _is_phantom(study: Study, cohort: CohortSpec) -> bool:
+    return isinstance(study.sources[cohort.source], PhantomSource)
+
+
+def _times(number: int | None, scale: float, floor: int) -> int | None:
+    if number is None:
+        return None
+    return max(int(number * scale + 0.5), min(number, floor))
+
+
+def _scaled_cohort(cohort: CohortSpec, scale: float) -> CohortSpec:
+    per_class: Any = cohort.per_class
+    if isinstance(per_class, dict):
+        per_class = {name: _times(number, scale, MIN_PER_CLASS) for name, number in per_class.items()}
+    else:
+        per_class = _times(per_class, scale, MIN_PER_CLASS)
+    sizes = tuple(_times(size, scale, MIN_TRAIN_SIZE) if isinstance(size, int) else size for size in cohort.train_sizes)
+    phantom = cohort.phantom and _scaled_phantoms(cohort.phantom, scale, len(cohort.classes))
+    changes = {"per_class": per_class, "train_sizes": tuple(dict.fromkeys(sizes)), "phantom": phantom}
+    return cohort.model_copy(update=changes)
+
+
+def _scaled_phantoms(source: PhantomSource, scale: float, classes: int) -> PhantomSource:
+    return source.model_copy(update={"images": _times(source.images, scale, MIN_PHANTOMS_PER_CLASS * classes)})
+
+
+def _scaled_arm(arm: dict[str, Any], scale: float) -> dict[str, Any]:
+    return arm | ({"images": _times(arm["images"], scale, MIN_ATTACKED)} if arm.get("images") else {})
+
+
+def _most_classes(study: Study, source: str) -> int:
+    return max((len(cohort.classes) for cohort in study.cohorts.values() if cohort.source == source), default=2)

@@ -1,0 +1,69 @@
+"""What is to be attacked: each trained network with the arms, amplitudes and images that concern it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from advassay.attack_spec import Arm, step_size_name
+from advassay.identity import canonical_float
+from advassay.specs import AttackSpec, Study
+from advassay.study.networks import Network
+
+if TYPE_CHECKING:
+    from advassay.cohorts import PreparedCohort
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """One run: a network attacked by one arm."""
+
+    arm_name: str
+    arm_position: int
+    arm: Arm
+    image_ids: tuple[str, ...]
+    gallery_ids: frozenset[str] = frozenset()
+    """Images whose attacked pixels are kept for figures."""
+    controls: bool = True
+
+    @property
+    def points(self) -> frozenset[tuple[str, float]]:
+        """The arm's grid: (step size's name, ε)."""
+        epsilons = [canonical_float(epsilon) for epsilon in self.arm.epsilons]
+        return frozenset((step_size_name(rule), epsilon) for rule in self.arm.step_sizes for epsilon in epsilons)
+
+
+GALLERY_PER_CLASS = 3
+
+
+def assignments(study: Study, network: Network, cohort: PreparedCohort) -> Iterator[Assignment]:
+    """Every arm for a cohort's main network; the main arm at the series' amplitudes for the others."""
+    if network.primary:
+        yield from all_arms(study.attack, cohort, gallery=study.figures.gallery)
+        return
+    name = next(iter(study.attack.arms))
+    arm = study.attack.arm(name)
+    if study.attack.series_epsilons is not None:
+        arm = arm.model_copy(update={"epsilons": study.attack.series_epsilons})
+    yield Assignment(name, 0, arm, tuple(cohort.attack_sample(arm.images)), controls=False)
+
+
+def all_arms(attack: AttackSpec, cohort: PreparedCohort, *, gallery: bool) -> Iterator[Assignment]:
+    """Every arm in order; the first one also fills the gallery."""
+    for position, name in enumerate(attack.arms):
+        arm = attack.arm(name)
+        ids = cohort.attack_sample(arm.images)
+        kept = gallery_ids(ids, cohort) if gallery and position == 0 else frozenset()
+        yield Assignment(name, position, arm, tuple(ids), kept, controls=attack.controls)
+
+
+def gallery_ids(image_ids: Sequence[str], cohort: PreparedCohort) -> frozenset[str]:
+    """The first few images of each class: the sample's order is drawn by content, so this looks at no result."""
+    counts: dict[int, int] = {}
+    kept = []
+    for image_id, label in zip(image_ids, cohort.labels(image_ids).tolist(), strict=True):
+        counts[label] = counts.get(label, 0) + 1
+        if counts[label] <= GALLERY_PER_CLASS:
+            kept.append(image_id)
+    return frozenset(kept)

@@ -1,0 +1,24 @@
+"""Progress under a name and a total that the stage itself does not know."""
+
+from __future__ import annotations
+
+from advassay.progress import Progress
+
+
+class Told:
+    """Passes one stage's progress on as `task` with `total` units (an estimate: it never runs past it)."""
+
+    def __init__(self, progress: Progress, task: str, total: int) -> None:
+        self._progress, self._task, self._left = progress, task, float(total)
+        self._total = total
+
+    def start(self, task: str, total: float | None, unit: str) -> None:
+        self._progress.start(self._task, self._total, unit)
+
+    def advance(self, task: str, amount: float = 1) -> None:
+        step = min(amount, self._left)
+        self._left -= step
+        self._progress.advance(self._task, step)
+
+    def finish(self, task: str) -> None:
+        self._progress.finish(self._task)
