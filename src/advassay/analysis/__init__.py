@@ -1,0 +1,41 @@
+"""Records → numbers with intervals and tested conclusions. No torch; everything recomputes from a store on a laptop.
+
+Names are imported when first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from advassay.analysis.claims import Conclusion, conclusions
+    from advassay.analysis.curves import Curve, robust_accuracy_curve, success_curve
+    from advassay.analysis.dose import epsilon50, minimal_epsilon
+    from advassay.analysis.scores import performance
+    from advassay.analysis.tables import table1
+
+_HOMES = {
+    "claims": ("Conclusion", "conclusions"),
+    "curves": ("Curve", "robust_accuracy_curve", "success_curve"),
+    "dose": ("epsilon50", "minimal_epsilon"),
+    "scores": ("performance",),
+    "tables": ("table1",),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "Conclusion",
+    "Curve",
+    "conclusions",
+    "epsilon50",
+    "minimal_epsilon",
+    "performance",
+    "robust_accuracy_curve",
+    "success_curve",
+    "table1",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'advassay.analysis' has no attribute {name!r}")
+    return getattr(import_module(f"advassay.analysis.{_HOME[name]}"), name)

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -74,7 +75,9 @@ class Run:
     @cached_property
     def _readable(self) -> tuple[list[tuple[Path, pa.Table]], tuple[str, ...], tuple[str, ...]]:
         """(shards with their keys, names of flags, names of damaged shards); shards by name, so that order is fixed."""
-        good, flags, damaged = [], set(), []
+        good: list[tuple[Path, pa.Table]] = []
+        flags: set[str] = set()
+        damaged: list[str] = []
         for path in sorted((self.folder / layout.SHARDS).glob("[!.]*.parquet")):
             try:
                 flags.update(name for name in shards.shard_columns(path) if name.startswith(shards.FLAG))
@@ -146,7 +149,7 @@ class Run:
         index = self.index
         ids = np.array(self.images["image_id"].to_list(), dtype=object)
         names = np.array(index.step_sizes, dtype=object)
-        wide = {name: self.column(name) for name in ("logits", *shards.SCALARS, *shards.STEPPED)}
+        wide: dict[str, Any] = {name: self.column(name) for name in ("logits", *shards.SCALARS, *shards.STEPPED)}
         return TrajectoryRows(
             image_id=ids[index.image] if len(ids) else ids,
             step_size=names[index.step_size] if len(names) else names,

@@ -1,0 +1,38 @@
+"""The reference study's five conclusions, each put to the test on these records; any may come out either way."""
+
+from __future__ import annotations
+
+from advassay.analysis.claims.amplitude import amplitude
+from advassay.analysis.claims.confidence import confidence
+from advassay.analysis.claims.image_type import image_type
+from advassay.analysis.claims.iterations import iterations
+from advassay.analysis.claims.statement import LEVEL, Conclusion, Verdict
+from advassay.analysis.claims.training_size import training_size
+from advassay.records.store import Records
+
+
+def conclusions(records: Records, epsilon: float | None = None, level: float = LEVEL) -> list[Conclusion]:
+    """All five, in the reference study's order.
+
+    `epsilon` is the amplitude of conclusions 3–5 (None = the recorded one nearest to 0.02). Verdicts: supported,
+    contradicted, undecided, each with its reason; the details hold the numbers per cohort, arm or network.
+    """
+    return [
+        amplitude(records, level),
+        image_type(records, level),
+        iterations(records, epsilon, level),
+        confidence(records, epsilon, level),
+        training_size(records, epsilon, level),
+    ]
+
+
+__all__ = [
+    "Conclusion",
+    "Verdict",
+    "amplitude",
+    "conclusions",
+    "confidence",
+    "image_type",
+    "iterations",
+    "training_size",
+]

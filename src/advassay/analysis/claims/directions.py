@@ -1,0 +1,93 @@
+"""Rising, falling, flat: what one cohort's success does over a dose (ε or iterations)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from advassay.analysis.claims.statement import CEILING
+from advassay.analysis.differences import Difference, holm, paired_difference
+from advassay.analysis.intervals import counts
+from advassay.analysis.packed import Packed
+from advassay.analysis.trend import Trend, fit_trend
+
+Direction = Literal["rising", "falling", "flat", "undecided", "ceiling", "floor", "no image"]
+
+FLAT = 0.1
+"""Change of the logit per doubling of the dose below which a curve is called flat (0.1 ≈ 2.5 points at 50 %)."""
+
+
+@dataclass(frozen=True)
+class Course:
+    """One cohort over one dose."""
+
+    cohort: str
+    image_type: str
+    arm: str
+    doses: tuple[float, ...]
+    rates: tuple[float, ...]
+    n: int
+    patients: int
+    trend: Trend | None
+    change: Difference
+    """Success at the largest dose minus at the smallest, paired by image."""
+    direction: Direction
+    p: float
+    """Holm-adjusted over the cohorts once `decided`."""
+
+    def slope_per_doubling(self, level: float) -> tuple[float, float, float]:
+        """(estimate, low, high) of the logit's change per doubling of the dose; NaN where no slope fits."""
+        if self.trend is None or not self.trend.converged:
+            return (float("nan"),) * 3
+        low, high = self.trend.interval(level)
+        return self.trend.slope * np.log(2), low * np.log(2), high * np.log(2)
+
+
+def course(pack: Packed, doses: np.ndarray, fallen: np.ndarray, attackable: np.ndarray, level: float) -> Course:
+    """`doses` (dose,) > 0, `fallen` and `attackable` (dose, image) bool. Direction by the slope's interval, before
+    any correction for several cohorts.
+    """
+    kept = attackable.all(0)
+    fallen = fallen[:, kept]
+    points = counts(fallen, np.ones_like(fallen), pack.patients[kept])
+    rates = points.rate
+    base = Course(
+        cohort=pack.header.cohort, image_type=pack.header.image_type, arm=pack.header.arm,
+        doses=tuple(doses.tolist()), rates=tuple(rates.tolist()), n=int(kept.sum()),
+        patients=int(points.patients.max(initial=0)), trend=None,
+        change=Difference(float("nan"), float("nan"), float("nan")), direction="no image", p=float("nan"),
+    )  # fmt: skip
+    if not kept.any():
+        return base
+    base = replace(base, change=paired_difference(fallen[-1], fallen[0], pack.patients[kept], level))
+    if (rates >= CEILING).all():
+        return replace(base, direction="ceiling")
+    if (rates <= 1 - CEILING).all():
+        return replace(base, direction="floor")
+    trend = fit_trend(doses, points)
+    return replace(base, trend=trend, p=trend.p, direction=_direction(trend, base.change, level))
+
+
+def _direction(trend: Trend, change: Difference, level: float) -> Direction:
+    """By the slope; where the data are separated (no slope fits) by the paired change."""
+    low, high = trend.interval(level) if trend.converged else (change.low, change.high)
+    if low > 0:
+        return "rising"
+    if high < 0:
+        return "falling"
+    # TOST: two one-sided tests at 1 − level = an interval of level 2·level − 1 within the margin.
+    inner = trend.interval(2 * level - 1) if trend.converged else (-np.inf, np.inf)
+    return "flat" if max(abs(inner[0]), abs(inner[1])) * np.log(2) < FLAT else "undecided"
+
+
+def decided(courses: list[Course], level: float) -> list[Course]:
+    """The same with Holm's correction over cohorts: rising and falling need the adjusted p as well."""
+    adjusted = holm(np.array([c.p for c in courses]))
+    return [
+        replace(c, p=float(p), direction="undecided")
+        if c.direction in ("rising", "falling") and np.isfinite(p) and p > 1 - level
+        else replace(c, p=float(p))
+        for c, p in zip(courses, adjusted, strict=True)
+    ]

@@ -1,0 +1,133 @@
+"""Conclusion 2: histology is less sensitive to amplitude than X-ray."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from advassay.analysis.claims.amplitude import amplitude_courses, over_epsilon
+from advassay.analysis.claims.directions import Course
+from advassay.analysis.claims.statement import LEVEL, Conclusion, Verdict, finite
+from advassay.analysis.dose import epsilon50
+from advassay.analysis.selection import packs_of
+from advassay.records.store import Records
+
+PUBLISHED = "Histology is less sensitive to amplitude than X-ray."
+FEWEST = 4
+"""Independent cohorts of each type below which cohorts cannot stand for their type."""
+
+
+@dataclass(frozen=True)
+class Unit:
+    """Cohorts that share images, as one: the mean of their slopes (per doubling of ε) and its standard error."""
+
+    cohorts: tuple[str, ...]
+    kind: str
+    slope: float
+    error: float
+
+
+def image_type(records: Records, level: float = LEVEL) -> Conclusion:
+    """Welch's t test of the slopes of independent cohorts; below 4 + 4 undecided, the image-level difference (its
+    interval speaks about these cohorts only) as description.
+    """
+    units = independent_units(records, level)
+    xray, histology = [u for u in units if u.kind == "x-ray"], [u for u in units if u.kind == "histology"]
+    enough = min(len(xray), len(histology)) >= FEWEST
+    if enough:
+        estimate, low, high, p = _welch(histology, xray, level)
+        test = "Welch's t test, independent cohorts as units"
+    else:
+        estimate, low, high, p = _described(histology, xray, level)
+        test = "none (description): mean slopes of the cohorts at hand, interval over their images"
+    verdict, reason = _verdict(enough, len(xray), len(histology), low, high)
+    return Conclusion(
+        number=2,
+        title="Image type",
+        statement="Success depends less on ε in histology than in X-ray images.",
+        estimand="slope of the logit of success per doubling of ε, histology minus X-ray",
+        estimate=finite(estimate),
+        low=finite(low),
+        high=finite(high),
+        test=test,
+        p=finite(p),
+        n=len(xray) + len(histology),
+        unit="independent cohorts",
+        verdict=verdict,
+        reason=reason,
+        level=level,
+        published=PUBLISHED,
+        alternatives=(
+            "Cohorts of a type share hardware, stains and tasks; the classifier's accuracy and confidence differ too.",
+            "Equal ε is not equal visibility: histology uses more of the range than a radiograph.",
+        ),
+        details=_details(records, level),
+    )
+
+
+def independent_units(records: Records, level: float) -> list[Unit]:
+    """Cohorts with a slope, those that share images merged (X-NR2 and X-NR3 are one archive)."""
+    courses = [c for c in amplitude_courses(records, level) if c.trend is not None and c.trend.converged]
+    images = {p.header.cohort: set(p.image_ids) for arm in records.arms for p in packs_of(records, arm)}
+    merged: list[list[Course]] = []
+    for c in courses:
+        touching = [group for group in merged if any(images[c.cohort] & images[other.cohort] for other in group)]
+        merged = [group for group in merged if group not in touching] + [[c, *(x for g in touching for x in g)]]
+    return [_unit(group) for group in merged]
+
+
+def _unit(group: list[Course]) -> Unit:
+    slopes = [c.trend.slope * np.log(2) for c in group if c.trend]
+    errors = [c.trend.standard_error * np.log(2) for c in group if c.trend]
+    names = tuple(sorted(c.cohort for c in group))
+    return Unit(names, group[0].image_type.lower(), float(np.mean(slopes)), float(np.mean(errors)))
+
+
+def _welch(a: list[Unit], b: list[Unit], level: float) -> tuple[float, float, float, float]:
+    x, y = np.array([u.slope for u in a]), np.array([u.slope for u in b])
+    result = stats.ttest_ind(x, y, equal_var=False)
+    low, high = result.confidence_interval(level)
+    return float(x.mean() - y.mean()), float(low), float(high), float(result.pvalue)
+
+
+def _described(a: list[Unit], b: list[Unit], level: float) -> tuple[float, float, float, float]:
+    if not a or not b:
+        return (float("nan"),) * 4
+    difference = np.mean([u.slope for u in a]) - np.mean([u.slope for u in b])
+    error = np.sqrt(sum(u.error**2 for u in a) / len(a) ** 2 + sum(u.error**2 for u in b) / len(b) ** 2)
+    half = stats.norm.ppf(0.5 + level / 2) * error
+    return float(difference), float(difference - half), float(difference + half), float("nan")
+
+
+def _verdict(enough: bool, xray: int, histology: int, low: float, high: float) -> tuple[Verdict, str]:
+    counted = f"{xray} independent X-ray and {histology} histology cohorts with a slope"
+    if not enough:
+        return "undecided", f"too few cohorts: {counted}, {FEWEST} + {FEWEST} are needed."
+    if high < 0:
+        return "supported", f"The whole interval is below 0 ({counted})."
+    if low > 0:
+        return "contradicted", f"The whole interval is above 0: histology is more sensitive ({counted})."
+    return "undecided", f"The interval includes 0 ({counted})."
+
+
+def _details(records: Records, level: float) -> tuple[dict[str, Any], ...]:
+    halves = {row["cohort"]: row for row in epsilon50(records, level=level).iter_rows(named=True)}
+    rows = []
+    for pack in packs_of(records):
+        slope, low, high = over_epsilon(pack, level).slope_per_doubling(level)
+        contrast = float(np.nanmean(pack.contrast)) if np.isfinite(pack.contrast).any() else float("nan")
+        half = halves[pack.header.cohort]
+        fit = half["fit"]
+        rows.append(
+            {
+                "cohort": pack.header.cohort, "image_type": pack.header.image_type, "arm": pack.header.arm,
+                "slope_per_doubling": finite(slope), "low": finite(low), "high": finite(high),
+                "epsilon50": half["text"], "epsilon50_fit": fit, "clean_contrast": finite(contrast),
+                "epsilon50_over_contrast": finite(fit / contrast) if fit is not None and contrast > 0 else None,
+                "n": half["n"], "patients": half["patients"],
+            }
+        )  # fmt: skip
+    return tuple(rows)

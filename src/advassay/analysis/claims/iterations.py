@@ -1,0 +1,142 @@
+"""Conclusion 3: more iterations, more success, levelling off."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from advassay.analysis.claims.directions import Course, course, decided
+from advassay.analysis.claims.statement import LEVEL, Conclusion, Verdict, finite, listed
+from advassay.analysis.differences import Difference, paired_difference
+from advassay.analysis.packed import Packed
+from advassay.analysis.selection import nearest_epsilon, packs_of
+from advassay.records.store import Records
+from advassay.success import Reading
+
+PUBLISHED = "More iterations, more success, levelling off: 6 of 8 cohorts have reached the plateau."
+MARGIN = 0.02
+"""Remaining rise of the success rate that still counts."""
+
+
+@dataclass(frozen=True)
+class Plateau:
+    """Where the rise over iterations ends.
+
+    state  reached: from iteration `step` on (at most ¾ of K) the remaining rise is below the margin with
+           confidence; not reached: it is above with confidence at ¾ of K; too few images: neither can be shown
+    """
+
+    state: Literal["reached", "not reached", "too few images"]
+    step: int | None
+    remaining: Difference
+    """Rise from iteration ¾·K to K."""
+
+
+def plateau(fallen: np.ndarray, patients: np.ndarray, level: float = LEVEL, margin: float = MARGIN) -> Plateau:
+    """`fallen` (step, image) bool over steps 0 … K, `patients` (image,) codes.
+
+    Remaining rise at k = rate at K − rate at k, paired by image; its bounds are one-sided at `level`. The plateau
+    begins at the first k from which on every upper bound is below the margin.
+    """
+    last = len(fallen) - 1
+    latest = last - max(1, last // 4)
+    sided = 2 * level - 1
+    rises = [paired_difference(fallen[last], fallen[k], patients, sided) for k in range(1, latest + 1)]
+    if not rises:
+        return Plateau("too few images", None, Difference(float("nan"), float("nan"), float("nan")))
+    below = np.array([rise.high < margin for rise in rises])
+    if below[-1]:
+        first = len(below) - int(np.argmin(below[::-1])) + 1 if not below.all() else 1
+        return Plateau("reached", first, rises[-1])
+    return Plateau("not reached" if rises[-1].low > margin else "too few images", None, rises[-1])
+
+
+def iterations(records: Records, epsilon: float | None = None, level: float = LEVEL) -> Conclusion:
+    """Supported where in more than half of the cohorts success rises with iterations and has levelled off;
+    contradicted where in more than half it does not rise, or is shown to rise still at the end.
+    """
+    packs = packs_of(records)
+    courses = decided([over_steps(p, "last", epsilon, level) for p in packs], level)
+    levels = [_plateau_of(p, "last", epsilon, level) for p in packs]
+    both = list(zip(courses, levels, strict=True))
+    names = {
+        "rising": [c.cohort for c in courses if c.direction == "rising"],
+        "not rising": [c.cohort for c in courses if c.direction in ("falling", "flat")],
+        "levelled": [c.cohort for c, at in both if c.direction == "rising" and at.state == "reached"],
+        "still rising": [c.cohort for c, at in both if at.state == "not reached"],
+    }
+    verdict, reason = _verdict(names, len(packs))
+    contradicting = len(set(names["not rising"]) | set(names["still rising"]))
+    return Conclusion(
+        number=3,
+        title="Iterations",
+        statement="Success rises with the number of iterations and levels off, in most cohorts.",
+        estimand=f"cohorts whose success rises with iterations and whose remaining rise ends below {MARGIN:g}, share",
+        estimate=len(names["levelled"]) / len(packs) if packs else None,
+        low=len(names["levelled"]) / len(packs) if packs else None,
+        high=1 - contradicting / len(packs) if packs else None,
+        test="logistic regression on ln iteration with patient-clustered covariance, Holm over cohorts; plateau by "
+        "one-sided bounds of the paired remaining rise; low and high count undecided cohorts against and for",
+        p=None,
+        n=len(packs),
+        unit="cohorts",
+        verdict=verdict,
+        reason=reason,
+        level=level,
+        margin=MARGIN,
+        published=PUBLISHED,
+        alternatives=(
+            "At the last iterate success can be lost again when the step is coarse; `any` cannot fall by definition.",
+            "A plateau below 100 % may come from a vanishing gradient rather than from robustness: see the flags.",
+        ),
+        details=tuple(row for p in packs for row in _details(p, epsilon, level)),
+    )
+
+
+def over_steps(pack: Packed, success: Reading, epsilon: float | None, level: float) -> Course:
+    """Success at one ε over iterations 1 … K."""
+    at = pack.at(nearest_epsilon(pack, epsilon))
+    steps = np.arange(1, pack.steps + 1)
+    attackable = np.broadcast_to(pack.attackable[at], (len(steps), len(pack.labels)))
+    return course(pack, steps.astype(float), pack.fallen(success)[at, 1:], attackable, level)
+
+
+def _plateau_of(pack: Packed, success: Reading, epsilon: float | None, level: float) -> Plateau:
+    at = pack.at(nearest_epsilon(pack, epsilon))
+    kept = pack.attackable[at]
+    return plateau(pack.fallen(success)[at][:, kept], pack.patients[kept], level)
+
+
+def _verdict(names: dict[str, list[str]], cohorts: int) -> tuple[Verdict, str]:
+    told = (
+        f"Of {cohorts} cohorts {len(names['rising'])} rise ({listed(names['rising'])}) and {len(names['levelled'])} of "
+        f"them level off ({listed(names['levelled'])}); not rising: {listed(names['not rising'])}; shown to rise "
+        f"still at the end: {listed(names['still rising'])}."
+    )
+    if not cohorts:
+        return "undecided", "No cohort was attacked."
+    if 2 * len(names["levelled"]) > cohorts:
+        return "supported", told
+    if 2 * len(set(names["not rising"]) | set(names["still rising"])) > cohorts:
+        return "contradicted", told
+    return "undecided", told + " The rest needs more images."
+
+
+def _details(pack: Packed, epsilon: float | None, level: float) -> list[dict[str, Any]]:
+    rows = []
+    readings: tuple[Reading, ...] = ("last", "any")
+    for success in readings:
+        c, at = over_steps(pack, success, epsilon, level), _plateau_of(pack, success, epsilon, level)
+        slope, low, high = c.slope_per_doubling(level)
+        rows.append(
+            {
+                "cohort": c.cohort, "arm": c.arm, "success": success, "epsilon": nearest_epsilon(pack, epsilon),
+                "direction": c.direction, "slope_per_doubling": finite(slope), "low": finite(low), "high": finite(high),
+                "plateau": at.state, "plateau_step": at.step, "remaining_rise": finite(at.remaining.estimate),
+                "remaining_high": finite(at.remaining.high), "rate_first": finite(c.rates[0]),
+                "rate_last": finite(c.rates[-1]), "n": c.n, "patients": c.patients,
+            }
+        )  # fmt: skip
+    return rows

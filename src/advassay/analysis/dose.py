@@ -1,0 +1,143 @@
+"""Minimal ε per image and ε50, the amplitude at which half of the attackable images have fallen.
+
+An image's minimal ε is only known to lie between two amplitudes of the grid. Every image is judged at every ε, so
+the non-parametric maximum-likelihood estimate (Turnbull, JRSS-B 38 (1976)) is the cumulative share fallen at each
+grid point, and says nothing between them; ε50 is read off on a straight line over ln ε between its neighbours.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from advassay.analysis.intervals import counts, effective_n, wilson
+from advassay.analysis.packed import Packed
+from advassay.analysis.selection import packs_of
+from advassay.analysis.trend import fit_trend
+from advassay.errors import SpecError
+from advassay.records.store import Records
+from advassay.success import Reading
+
+
+def minimal_epsilon(
+    records: Records, *, arm: str | None = None, step_size: str | None = None, success: Reading = "last"
+) -> pl.DataFrame:
+    """Smallest ε of the grid at which each attackable image has fallen by the last iterate.
+
+    Columns: cohort, arm, image_id, label, above, upto: the minimal ε lies in (above, upto]. above = 0: fallen at
+    the smallest ε already (left-censored); upto null: at none (right-censored).
+    """
+    frames = [_per_image(pack, success) for pack in packs_of(records, arm, step_size)]
+    return pl.concat(frames) if frames else pl.DataFrame()
+
+
+def _per_image(pack: Packed, success: Reading) -> pl.DataFrame:
+    kept, first = _first(pack, success)
+    grid = np.r_[pack.epsilons, np.nan]
+    return pl.DataFrame(
+        {
+            "cohort": [pack.header.cohort] * len(first),
+            "arm": [pack.header.arm] * len(first),
+            "image_id": pack.image_ids[kept].tolist(),
+            "label": pack.labels[kept],
+            "above": np.r_[0.0, pack.epsilons][first],
+            "upto": pl.Series(grid[first], nan_to_null=True),
+        }
+    )
+
+
+def _first(pack: Packed, success: Reading) -> tuple[np.ndarray, np.ndarray]:
+    """(images judged at every ε and attackable (image,) bool, index of the first ε at which each fell)."""
+    kept = np.asarray(pack.attackable.all(0))
+    fallen = pack.fallen(success)[:, -1, kept]
+    return kept, np.where(fallen.any(0), fallen.argmax(0), len(pack.epsilons))
+
+
+def epsilon50(
+    records: Records, by: str = "cohort", *, arm: str | None = None, step_size: str | None = None,
+    success: Reading = "last", level: float = 0.95,
+) -> pl.DataFrame:  # fmt: skip
+    """ε at which half of the attackable images have fallen, one row per cohort.
+
+    Columns: cohort, image_type, arm, n, patients, smallest, largest (of the grid), estimate, low, high (null
+    outside the grid), text ("0.043 [0.031, 0.060]", "< 0.02", "> 0.20"), fit, fit_low, fit_high: the same from
+    the logistic fit on ln ε with patient-clustered covariance (Fieller's interval; null where it has none).
+    low and high invert the band of Wilson bounds with effective n: where they cross one half.
+    """
+    if by != "cohort":
+        raise SpecError(f'by: "cohort", got {by!r}.')
+    rows = [_row(pack, success, level) for pack in packs_of(records, arm, step_size)]
+    return pl.DataFrame(rows, infer_schema_length=None)
+
+
+def _row(pack: Packed, success: Reading, level: float) -> dict[str, Any]:
+    kept, first = _first(pack, success)
+    reached = first[None, :] <= np.arange(len(pack.epsilons))[:, None]
+    points = counts(reached, np.ones_like(reached), pack.patients[kept])
+    size = effective_n(points)
+    low, high = wilson(points.rate * size, size, level)
+    grid = pack.epsilons
+    estimate, earliest, latest = (_crossing(grid, share) for share in (points.rate, high, low))
+    header = pack.header
+    return {
+        "cohort": header.cohort, "image_type": header.image_type, "arm": header.arm, "n": int(kept.sum()),
+        "patients": int(points.patients.max(initial=0)), "smallest": float(grid[0]), "largest": float(grid[-1]),
+        "estimate": _inside(estimate, grid), "low": _inside(earliest, grid), "high": _inside(latest, grid),
+        "text": _text(estimate, earliest, latest, grid) if kept.any() else "no attackable image",
+    } | _fitted(pack, success, level)  # fmt: skip
+
+
+def _crossing(grid: np.ndarray, share: np.ndarray) -> float:
+    """ε at which `share` first reaches 1/2: 0 below the grid, infinity beyond, NaN without images."""
+    if np.isnan(share).any():
+        return float("nan")
+    above = np.flatnonzero(share >= 0.5)
+    if not above.size:
+        return float("inf")
+    k = int(above[0])
+    if k == 0:
+        return float(grid[0]) if share[0] == 0.5 else 0.0
+    weight = (0.5 - share[k - 1]) / (share[k] - share[k - 1])
+    return float(np.exp(np.log(grid[k - 1]) + weight * (np.log(grid[k]) - np.log(grid[k - 1]))))
+
+
+def _inside(value: float, grid: np.ndarray) -> float | None:
+    return value if grid[0] <= value <= grid[-1] else None
+
+
+def _text(estimate: float, low: float, high: float, grid: np.ndarray) -> str:
+    def written(value: float) -> str:
+        if value < grid[0]:
+            return f"< {grid[0]:.3g}"
+        return f"> {grid[-1]:.3g}" if value > grid[-1] else f"{value:.3g}"
+
+    alone = _inside(estimate, grid) is None and written(low) == written(high) == written(estimate)
+    return written(estimate) if alone else f"{written(estimate)} [{written(low)}, {written(high)}]"
+
+
+def _fitted(pack: Packed, success: Reading, level: float) -> dict[str, float | None]:
+    from scipy import stats
+
+    points = counts(pack.fallen(success)[:, -1], pack.attackable, pack.patients)
+    trend = fit_trend(pack.epsilons, points)
+    if not trend.converged or trend.slope <= 0:
+        return {"fit": None, "fit_low": None, "fit_high": None}
+    quantile = stats.t.ppf(0.5 + level / 2, max(trend.patients - 1, 1))
+    roots = _fieller(trend.intercept, trend.slope, trend.covariance, quantile)
+    low, high = (None, None) if roots is None else (float(np.exp(roots[0])), float(np.exp(roots[1])))
+    return {"fit": float(np.exp(-trend.intercept / trend.slope)), "fit_low": low, "fit_high": high}
+
+
+def _fieller(intercept: float, slope: float, covariance: np.ndarray, quantile: float) -> tuple[float, float] | None:
+    """Interval of −intercept / slope (Finney, Probit Analysis (1971) §4.6); None where slope is not clear of 0."""
+    q2 = quantile**2
+    a = slope**2 - q2 * covariance[1, 1]
+    b = 2 * (intercept * slope - q2 * covariance[0, 1])
+    c = intercept**2 - q2 * covariance[0, 0]
+    discriminant = b**2 - 4 * a * c
+    if a <= 0 or discriminant < 0:
+        return None
+    root = np.sqrt(discriminant)
+    return float((-b - root) / (2 * a)), float((-b + root) / (2 * a))

@@ -1,0 +1,177 @@
+"""A run as arrays over ε × step × image: what every number of the analysis is counted from.
+
+Verdicts come from success.py and nowhere else. The arrays are bits, not logits: a run of 110,000 images × 10 ε ×
+21 iterates is 23 MB here against 277 MB of logits, and never 23 million rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from advassay import success as _success
+from advassay.errors import SpecError
+from advassay.identity import canonical_float
+from advassay.records.header import RunHeader
+from advassay.records.run import Run
+from advassay.records.shards import FLAG
+
+_CACHE: WeakKeyDictionary[Run, dict[str, Packed]] = WeakKeyDictionary()
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Verdicts of one run at one step size (restart 0).
+
+    epsilons          (epsilon,) float64, rising; the ε = 0 control is not among them
+    image_ids         (image,) object
+    labels            (image,) int64
+    patients          (image,) int32: code of the image's patient, an index into patient_ids
+    patient_ids       (patient,) object: pseudonyms
+    present           (epsilon, image) bool: recorded at this ε
+    attackable        (epsilon, image) bool: counts in success
+    last, any         (epsilon, step, image) bool: fallen at this iterate; at this or an earlier one
+    correct           (epsilon, step, image) bool: classified correctly (for robust accuracy; natively wrong ones too)
+    clean_logits      (image, class) float32
+    final_logits      (epsilon, image, class) float32: at the last iterate
+    clean_confidence  (image,) float64
+    contrast          (image,) float64, NaN where not recorded
+    flags             name → (epsilon, image) bool
+    """
+
+    header: RunHeader
+    step_size: str
+    epsilons: np.ndarray
+    image_ids: np.ndarray
+    labels: np.ndarray
+    patients: np.ndarray
+    patient_ids: np.ndarray
+    present: np.ndarray
+    attackable: np.ndarray
+    last: np.ndarray
+    any: np.ndarray
+    correct: np.ndarray
+    clean_logits: np.ndarray
+    final_logits: np.ndarray
+    clean_confidence: np.ndarray
+    contrast: np.ndarray
+    flags: dict[str, np.ndarray]
+
+    @property
+    def steps(self) -> int:
+        """K, the last iterate."""
+        return self.last.shape[1] - 1
+
+    def fallen(self, success: _success.Reading) -> np.ndarray:
+        """(epsilon, step, image) bool of the named reading."""
+        if success not in ("last", "any"):
+            raise SpecError(f'success: "last" or "any", got {success!r}.')
+        return self.last if success == "last" else self.any
+
+    def at(self, epsilon: float) -> int:
+        """Index of a recorded ε. Raises SpecError where it was not attacked."""
+        found = np.flatnonzero(self.epsilons == canonical_float(epsilon))
+        if not found.size:
+            raise SpecError(
+                f"epsilon: one of {self.epsilons.tolist()} "
+                f"({self.header.cohort}, arm {self.header.arm}), got {epsilon}."
+            )
+        return int(found[0])
+
+    def step(self, step: int | None) -> int:
+        """A valid iterate; None = the last. Raises SpecError outside 0 … K."""
+        if step is not None and not 0 <= step <= self.steps:
+            raise SpecError(f"step: 0 to {self.steps} ({self.header.cohort}, arm {self.header.arm}), got {step}.")
+        return self.steps if step is None else step
+
+
+def step_sizes(run: Run) -> tuple[str, ...]:
+    """Names of the recorded step sizes."""
+    return run.index.step_sizes
+
+
+def packed(run: Run, step_size: str | None = None) -> Packed:
+    """The run's verdicts at one step size (None = the first by name); kept while the run is.
+
+    `step_size="any"` is the union over step sizes: fallen at any of them. Raises SpecError for an unrecorded one.
+    """
+    known = step_sizes(run)
+    name = known[0] if step_size is None and known else step_size
+    if name not in (*known, "any") or name is None:
+        raise SpecError(f'step_size: one of {list(known)} or "any" ({run.header.cohort}), got {step_size!r}.')
+    cache = _CACHE.setdefault(run, {})
+    if name not in cache:
+        cache.update(_pack(run))
+    if name == "any" and "any" not in cache:
+        cache["any"] = _union([cache[k] for k in known])
+    return cache[name]
+
+
+def _pack(run: Run) -> dict[str, Packed]:
+    logits, target = run.column("logits"), run.column("target")
+    flags = {name: run.column(FLAG + name) for name in run.index.flags}
+    points = run.index.points()
+    by_step_size: dict[str, list[tuple[float, slice]]] = {}
+    for (name, epsilon), rows in points.items():
+        if epsilon > 0:
+            by_step_size.setdefault(name, []).append((epsilon, rows))
+    return {name: _one(run, name, found, logits, target, flags) for name, found in by_step_size.items()}
+
+
+def _one(
+    run: Run, name: str, points: list[tuple[float, slice]], logits: np.ndarray, target: np.ndarray,
+    flags: dict[str, np.ndarray],
+) -> Packed:  # fmt: skip
+    images = np.unique(np.concatenate([run.index.image[rows] for _, rows in points]))
+    frame = run.images[images.tolist()]
+    labels = frame["label"].to_numpy()
+    e, n, steps, classes = len(points), len(images), run.header.steps + 1, logits.shape[2]
+    present, attackable = np.zeros((e, n), bool), np.zeros((e, n), bool)
+    verdicts = {key: np.zeros((e, steps, n), bool) for key in ("last", "any", "correct")}
+    clean, final = np.full((n, classes), np.nan, np.float32), np.full((e, n, classes), np.nan, np.float32)
+    flagged = {key: np.zeros((e, n), bool) for key in flags}
+    for k, (_, rows) in enumerate(points):
+        at = np.searchsorted(images, run.index.image[rows])
+        block = np.swapaxes(logits[rows], 0, 1)
+        aim = None if (target[rows] < 0).all() else target[rows]
+        present[k, at] = True
+        attackable[k, at] = _success.attackable(block, labels[at], aim)
+        verdicts["last"][k][:, at] = _success.fallen(block, labels[at], "last", aim)
+        verdicts["any"][k][:, at] = _success.fallen(block, labels[at], "any", aim)
+        verdicts["correct"][k][:, at] = _success.predicted(block) == labels[at]
+        clean[at], final[k, at] = block[0], block[-1]
+        for key, values in flags.items():
+            flagged[key][k, at] = values[rows]
+    patient_ids, patients = np.unique(frame["patient_id"].to_numpy(), return_inverse=True)
+    contrast = frame["clean_contrast"].cast(float).fill_null(float("nan")).to_numpy()
+    return Packed(
+        header=run.header,
+        step_size=name,
+        epsilons=np.array([epsilon for epsilon, _ in points]),
+        image_ids=np.array(frame["image_id"].to_list(), dtype=object),
+        labels=labels,
+        patients=patients.astype(np.int32),
+        patient_ids=patient_ids,
+        present=present,
+        attackable=attackable,
+        **verdicts,
+        clean_logits=clean,
+        final_logits=final,
+        clean_confidence=_success.confidence(clean),
+        contrast=contrast,
+        flags=flagged,
+    )
+
+
+def _union(packs: list[Packed]) -> Packed:
+    """Fallen at any step size, where every step size recorded the same images and ε; else SpecError."""
+    first = packs[0]
+    for pack in packs[1:]:
+        same = pack.present.shape == first.present.shape and (pack.epsilons == first.epsilons).all()
+        if not same or (pack.present != first.present).any() or (pack.image_ids != first.image_ids).any():
+            raise SpecError(f"step_size any: all step sizes need the same images and ε ({first.header.cohort}).")
+    joined = {key: np.logical_or.reduce([getattr(p, key) for p in packs]) for key in ("last", "any")}
+    correct = np.logical_and.reduce([p.correct for p in packs])
+    return replace(first, step_size="any", **joined, correct=correct)

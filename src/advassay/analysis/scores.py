@@ -1,0 +1,93 @@
+"""How well the classifier still does its clinical job, clean and under each ε."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+from scipy import stats
+
+from advassay import success
+from advassay.analysis.intervals import counts, intervals
+from advassay.analysis.packed import Packed
+from advassay.analysis.selection import packs_of
+from advassay.records.store import Records
+
+
+def performance(
+    records: Records, *, arm: str | None = None, step_size: str | None = None, level: float = 0.95
+) -> pl.DataFrame:
+    """Scores on all attacked images, clean (ε = 0) and at the last iterate of every ε.
+
+    Columns: cohort, image_type, arm, step_size, epsilon, n, patients, accuracy with low, high and method, auroc,
+    sensitivity, specificity, balanced_accuracy. Sensitivity is the recall of the cohort's positive class,
+    specificity that of all others together (two classes only, else null); balanced accuracy is the mean recall.
+    """
+    rows = [row for pack in packs_of(records, arm, step_size) for row in _rows(pack, level)]
+    return pl.DataFrame(rows, infer_schema_length=None)
+
+
+def _rows(pack: Packed, level: float) -> list[dict[str, Any]]:
+    header = pack.header
+    clean = (0.0, pack.clean_logits, np.ones(len(pack.labels), bool))
+    attacked = [(float(e), pack.final_logits[i], pack.present[i]) for i, e in enumerate(pack.epsilons)]
+    about = {"cohort": header.cohort, "image_type": header.image_type, "arm": header.arm, "step_size": pack.step_size}
+    return [
+        about | {"epsilon": epsilon} | _scores(pack, logits[present], present, level)
+        for epsilon, logits, present in (clean, *attacked)
+    ]
+
+
+def _scores(pack: Packed, logits: np.ndarray, present: np.ndarray, level: float) -> dict[str, Any]:
+    labels, names = pack.labels[present], pack.header.class_names
+    decision = success.predicted(logits)
+    correct = decision == labels
+    by_patient = counts(correct[None], np.ones((1, len(labels)), bool), pack.patients[present])
+    low, high, method = intervals(by_patient, level)
+    positive = names.index(pack.header.positive) if pack.header.positive in names else 0
+    two = len(names) == 2
+    recalls = [_share(correct[labels == label]) for label in range(len(names))]
+    known = [recall for recall in recalls if recall is not None]
+    return {
+        "n": len(labels),
+        "patients": int(by_patient.patients[0]),
+        "accuracy": float(by_patient.rate[0]),
+        "low": float(low[0]),
+        "high": float(high[0]),
+        "method": method[0],
+        "auroc": auroc(logits, labels, positive),
+        "sensitivity": recalls[positive] if two else None,
+        "specificity": recalls[1 - positive] if two else None,
+        "balanced_accuracy": sum(known) / len(known) if known else None,
+    }
+
+
+def _share(values: np.ndarray) -> float | None:
+    return float(values.mean()) if len(values) else None
+
+
+def auroc(logits: np.ndarray, labels: np.ndarray, positive: int = 0) -> float | None:
+    """Area under the ROC curve; two classes: of `positive`; more: mean of each class against the rest.
+
+    `logits` (image, class), `labels` (image,). The Mann–Whitney form (Hanley & McNeil 1982), ties count half.
+    None where a class is absent or a logit is NaN.
+
+    >>> auroc(np.array([[2.0, 0.0], [1.0, 0.0], [0.0, 1.0]]), np.array([0, 0, 1]))
+    1.0
+    """
+    if not len(labels) or np.isnan(logits).any():
+        return None
+    probability = success.probabilities(logits)
+    classes = [positive] if logits.shape[1] == 2 else range(logits.shape[1])
+    areas = [_area(probability[:, c], labels == c) for c in classes]
+    known = [area for area in areas if area is not None]
+    return float(np.mean(known)) if len(known) == len(areas) else None
+
+
+def _area(score: np.ndarray, positive: np.ndarray) -> float | None:
+    p, n = int(positive.sum()), int((~positive).sum())
+    if not p or not n:
+        return None
+    ranks = stats.rankdata(score)
+    return float((ranks[positive].sum() - p * (p + 1) / 2) / (p * n))

@@ -1,0 +1,48 @@
+"""Which runs a question is about: the main arm unless said, the cohort's main network unless it is about sizes."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from advassay.analysis.packed import Packed, packed, step_sizes
+from advassay.errors import SpecError
+from advassay.records.run import Run
+from advassay.records.store import Records
+
+USUAL_EPSILON = 0.02
+"""The amplitude the reference study names; `epsilon=None` takes the recorded one nearest to it."""
+
+
+def runs_of(records: Records, arm: str | None = None, primary: bool = True) -> list[Run]:
+    """Runs of one arm (None = the main one) with rows, cohorts in the study's order.
+
+    `primary=True`: the cohort's main network; False: every network (a size series). Raises SpecError for an unknown
+    arm, StoreError where nothing is recorded.
+    """
+    name = records.main_arm if arm is None else arm
+    if name not in records.arms:
+        raise SpecError(f"arm: one of {records.arms}, got {arm!r}.")
+    order = {cohort: place for place, cohort in enumerate(records.cohorts)}
+    found = [run for run in records.runs if run.header.arm == name and (run.header.primary or not primary)]
+    filled = [run for run in found if any(epsilon > 0 for _, epsilon in run.index.points())]
+    return sorted(filled, key=lambda run: order[run.header.cohort])
+
+
+def packs_of(
+    records: Records, arm: str | None = None, step_size: str | None = None, primary: bool = True
+) -> list[Packed]:
+    """`runs_of` as arrays, one for each run: at `step_size`, or at the run's first where None."""
+    return [packed(run, step_size) for run in runs_of(records, arm, primary) if step_sizes(run)]
+
+
+def pack_of(records: Records, cohort: str, arm: str | None = None, step_size: str | None = None) -> Packed | None:
+    """The cohort's main network under one arm; None where it was not attacked by it."""
+    found = [p for p in packs_of(records, arm, step_size) if p.header.cohort == cohort]
+    return found[0] if found else None
+
+
+def nearest_epsilon(pack: Packed, epsilon: float | None) -> float:
+    """`epsilon` checked to be recorded, or the recorded one nearest to 0.02 where None."""
+    if epsilon is not None:
+        return float(pack.epsilons[pack.at(epsilon)])
+    return float(pack.epsilons[np.argmin(np.abs(pack.epsilons - USUAL_EPSILON))])
