@@ -64,14 +64,14 @@ def all_match(frame: pl.DataFrame, rules: Rules, rule: str) -> pl.Series:
 
 
 def _among(column: pl.Series, values: Iterable[Scalar], rule: str) -> pl.Series:
-    comparable = [value for value in values if _kind_of(value) == _kind(column)]
+    comparable: list[Scalar] = [value for value in values if _kind_of(value) == _kind(column)]
     if not comparable:
         raise CohortError(
             f"{rule}: values of the column's kind, {_kind(column)} such as {_example(column)}, got {list(values)!r}.",
             'Numbers and texts compare as such: write 5 for a number, "5" for a text.',
         )
-    plain = column.cast(pl.String) if _kind(column) == "texts" else column
-    return plain.is_in(pl.Series(comparable, strict=False)).fill_null(False)
+    common = {"texts": pl.String, "numbers": pl.Float64, "truth values": pl.Boolean}[_kind(column)]
+    return column.cast(common).is_in(pl.Series(comparable, strict=False).cast(common)).fill_null(False)
 
 
 def _kind(column: pl.Series) -> str:

@@ -159,7 +159,7 @@ def _document(
     name: str, spec: CohortSpec, source: Source, manifest: pl.DataFrame, rule: PixelRule, flow: Flow, request: str
 ) -> Preparation:
     return Preparation(
-        **_described(name, spec, source),
+        **({"image_type": _image_type(manifest)} | _described(name, spec)),
         identity=_identity(manifest, rule),
         request=request,
         class_names=tuple(spec.classes),
@@ -181,7 +181,7 @@ def _document(
     )
 
 
-def _described(name: str, spec: CohortSpec, source: Source | None) -> dict[str, Any]:
+def _described(name: str, spec: CohortSpec) -> dict[str, Any]:
     described: dict[str, Any] = {
         "cohort": name,
         "title": spec.title or name,
@@ -189,8 +189,12 @@ def _described(name: str, spec: CohortSpec, source: Source | None) -> dict[str, 
         "spec": spec.model_dump(mode="json", by_alias=True),
         "published": spec.published and spec.published.model_dump(),
     }
-    image_type = spec.image_type or (source and source.image_type)
-    return described | ({"image_type": image_type} if image_type or source else {})
+    return described | ({"image_type": spec.image_type} if spec.image_type else {})
+
+
+def _image_type(manifest: pl.DataFrame) -> str:
+    """What the source says: one type, several joined by " + ", or "unspecified"."""
+    return " + ".join(sorted(manifest["image_type"].drop_nulls().unique())) or "unspecified"
 
 
 def _class_counts(manifest: pl.DataFrame, role: str, spec: CohortSpec) -> dict[str, int]:
@@ -226,7 +230,7 @@ def _already(folder: Path, request: str) -> Preparation | None:
 
 
 def _renewed(found: Preparation, name: str, spec: CohortSpec, folder: Path) -> Preparation:
-    renewed = found.model_copy(update=_described(name, spec, None))
+    renewed = found.model_copy(update=_described(name, spec))
     return found if renewed == found else _write(renewed, folder)
 
 
@@ -234,3 +238,8 @@ def _write(document: Preparation, folder: Path) -> Preparation:
     with writing(folder / PREPARATION) as beside:
         beside.write_text(document.model_dump_json(indent=2))
     return document
+
+
+def is_prepared(folder: Path, spec: CohortSpec, source: Source, *, size_px: int, seed: int) -> bool:
+    """Does `folder` hold the cohort of exactly this request? What `prepare` would then keep; nothing is read but it."""
+    return _already(folder, _request(spec, source, size_px, seed)) is not None

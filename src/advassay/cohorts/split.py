@@ -28,12 +28,12 @@ def assign_roles(images: pl.DataFrame, spec: CohortSpec, seed: int, flow: Flow) 
     if spec.split == "declared":
         images = _declared(images, flow)
         if not (images["role"] == "tuning").any():
-            images = _deal(images, "tuning", spec.tuning_fraction, "patient_id", seed, by="units")
+            images = _deal(images, "tuning", spec.tuning_fraction, "patient_id", seed)
     else:
         unit = "patient_id" if spec.split == "patient" else "image_id"
         images = images.with_columns(pl.lit("training").alias("role"))
-        images = _deal(images, "validation", spec.validation_fraction, unit, seed, by="images")
-        images = _deal(images, "tuning", spec.tuning_fraction, unit, seed, by="units")
+        images = _deal(images, "validation", spec.validation_fraction, unit, seed)
+        images = _deal(images, "tuning", spec.tuning_fraction, unit, seed)
     _check_sides(images, spec, flow)
     _warn_of_shared_patients(images, flow)
     return images
@@ -49,18 +49,17 @@ def take(counts: np.ndarray, share: float) -> np.ndarray:
     >>> take(np.array([[1, 0], [0, 1]] * 5), 0.2).tolist()
     [True, True, False, False, False, False, False, False, False, False]
     """
-    divisible = (counts > 0).sum(axis=0) >= 2
-    target = np.where(divisible, np.maximum(share * counts.sum(axis=0), 1.0), 0.0) if share > 0 else np.zeros(0)
-    taken = np.zeros(len(counts), dtype=bool)
+    taken, have = np.zeros(len(counts), dtype=bool), np.zeros(counts.shape[1])
     if share <= 0:
         return taken
-    have = np.zeros(counts.shape[1])
+    divisible = (counts > 0).sum(axis=0) >= 2
+    target = np.where(divisible, np.maximum(share * counts.sum(axis=0), 1.0), 0.0)
     for unit, numbers in enumerate(counts):
         if _distance(have + numbers, target) < _distance(have, target):
             taken[unit] = True
             have += numbers
-    for label in np.flatnonzero(divisible & (have == 0)):
-        candidates = np.flatnonzero((counts[:, label] > 0) & ~taken)
+    while (lacking := np.flatnonzero(divisible & (have == 0))).size:
+        candidates = np.flatnonzero(counts[:, lacking[0]] > 0)
         best = min(candidates, key=lambda unit: _distance(have + counts[unit], target))
         taken[best] = True
         have += counts[best]
@@ -71,8 +70,8 @@ def _distance(have: np.ndarray, target: np.ndarray) -> float:
     return float((((have - target) / np.maximum(target, 1.0)) ** 2).sum())
 
 
-def _deal(images: pl.DataFrame, role: str, share: float, unit: str, seed: int, *, by: str) -> pl.DataFrame:
-    """Move `share` of the training units into `role`; `by` images or by units (patients) of each class."""
+def _deal(images: pl.DataFrame, role: str, share: float, unit: str, seed: int) -> pl.DataFrame:
+    """Move `share` of the training units (patients) into `role`: of each class's images and of its units alike."""
     training = images.filter(pl.col("role") == "training")
     labels = sorted(training["label"].unique())
     per_class = [(pl.col("label") == label).sum().alias(str(label)) for label in labels]
@@ -80,7 +79,7 @@ def _deal(images: pl.DataFrame, role: str, share: float, unit: str, seed: int, *
     keys = [draw(seed, "split", first) for first in units["_first"]]
     units = units.with_columns(pl.Series("_key", keys, dtype=pl.UInt64)).sort("_key", "_first")
     counts = units.select(str(label) for label in labels).to_numpy().astype(float)
-    chosen = units.filter(pl.Series(take(counts if by == "images" else np.minimum(counts, 1.0), share)))
+    chosen = units.filter(pl.Series(take(np.hstack([counts, counts > 0]), share)))
     moved = pl.col(unit).is_in(chosen[unit].to_list()) & (pl.col("role") == "training")
     return images.with_columns(pl.when(moved).then(pl.lit(role)).otherwise(pl.col("role")).alias("role"))
 

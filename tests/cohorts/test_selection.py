@@ -1,0 +1,129 @@
+"""Who is in a cohort: rules, duplicates, balance, caps."""
+
+from __future__ import annotations
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from advassay.cohorts.balance import draw_down
+from advassay.cohorts.conditions import matches
+from advassay.cohorts.duplicates import drop_duplicates
+from advassay.cohorts.flow import Flow
+from advassay.cohorts.selection import select
+from advassay.errors import CohortError
+from advassay.specs import CohortSpec, Condition
+
+YOUNG_OLD = {"young": {"age": {"range": [20, 35]}}, "old": {"age": {"range": [50, 70]}}}
+
+
+def spec(**fields: object) -> CohortSpec:
+    return CohortSpec.model_validate({"source": "s", "classes": YOUNG_OLD} | fields)
+
+
+def images(ages: list[int], sexes: str = "") -> pl.DataFrame:
+    frame = pl.DataFrame({"image_id": [f"{i:04}" for i in range(len(ages))], "row": range(len(ages)), "age": ages})
+    frame = frame.with_columns(pl.Series("sex", list(sexes or "F" * len(ages))))
+    return frame.with_columns(
+        label=(pl.col("age") >= 50).cast(pl.Int64),
+        class_name=pl.when(pl.col("age") >= 50).then(pl.lit("old")).otherwise(pl.lit("young")),
+        patient_id="image_id",
+        has_patient=pl.lit(True),
+        original_patient="image_id",
+    )
+
+
+@pytest.mark.parametrize(
+    ("values", "rule", "expected"),
+    [
+        ([19.9, 20, 35, 35.1, None, float("nan")], {"range": [20, 35]}, [0, 1, 1, 0, 0, 0]),
+        (["a", None, "", "b"], {"not_in": ["a"]}, [0, 0, 0, 1]),
+        (["a", "b", None], ["a"], [1, 0, 0]),
+        ([1, 2, None], {"in": [1, "2"]}, [1, 0, 0]),
+        ([True, False, None], True, [1, 0, 0]),
+        ([1.0, 2.0], 2, [0, 1]),
+    ],
+)
+def test_a_missing_value_never_matches_and_ranges_include_both_ends(values, rule, expected):
+    found = matches(pl.Series(values, strict=False), Condition.model_validate(rule), "where.x")
+    assert found.to_list() == [bool(value) for value in expected]
+
+
+@pytest.mark.parametrize(
+    ("values", "rule", "says"),
+    [(["5"], 5, r"where.x: values of the column's kind, texts such as '5', got \[5\]"),
+     (["58Y"], {"range": [20, 60]}, "where.x: a range needs a column of numbers, got texts such as '58Y'")],
+)  # fmt: skip
+def test_a_rule_of_the_wrong_kind_is_a_slip_not_an_empty_cohort(values, rule, says):
+    with pytest.raises(CohortError, match=says):
+        matches(pl.Series(values), Condition.model_validate(rule), "where.x")
+
+
+def test_a_rule_about_an_absent_column_lists_those_there_are():
+    with pytest.raises(CohortError, match=r"classes.young.age: a column of the source, got 'age'.*row, sex"):
+        select(images([20]).select("row", "sex"), spec(), Flow(1))
+
+
+def test_images_in_two_classes_or_none_are_left_out_with_the_reason():
+    overlapping = spec(classes={"young": {"age": {"range": [20, 50]}}, "old": {"age": {"range": [50, 70]}}})
+    flow = Flow(5)
+    kept = select(images([20, 50, 60, 10, 80]), overlapping, flow)
+    assert kept["class_name"].to_list() == ["young", "old"]
+    assert kept["label"].to_list() == [0, 1]
+    assert {item.reason: item.count for item in flow.reasons()} == {"in no class": 2, "in more than one class": 1}
+
+
+def test_every_candidate_is_either_kept_or_counted_under_a_reason():
+    ages, sexes = list(range(10, 90)), "FM?" * 26 + "FM"
+    flow = Flow(len(ages))
+    chosen = select(images(ages, sexes), spec(where={"sex": ["F", "M"]}), flow)
+    kept = draw_down(chosen, spec(balance=["sex"], equal_classes=True, per_class=6), 0, flow)
+    assert kept.height + sum(item.count for item in flow.reasons()) == len(ages)
+    assert flow.steps[-1]["kept"] == kept.height == 12
+
+
+def test_one_copy_of_the_same_pixels_stays_whatever_the_row_order():
+    frame = images([20, 21, 60]).with_columns(pl.Series("image_id", ["same", "same", "other"]))
+    for order in (frame, frame.reverse()):
+        kept = drop_duplicates(order, Flow(3)).sort("image_id")
+        assert kept.select("image_id", "age").rows() == [("other", 60), ("same", 20)]
+
+
+def test_same_pixels_in_different_classes_all_leave():
+    frame = images([20, 60, 61]).with_columns(pl.Series("image_id", ["same", "same", "other"]))
+    flow = Flow(3)
+    assert drop_duplicates(frame, flow)["image_id"].to_list() == ["other"]
+    assert flow.reasons()[0].reason == "same pixels in different classes"
+    assert flow.reasons()[0].count == 2
+
+
+def test_patients_who_share_an_image_become_one_cluster():
+    frame = images([20, 21, 22, 23]).with_columns(
+        pl.Series("image_id", ["a", "b", "b", "c"]), pl.Series("patient_id", ["p1", "p1", "p2", "p2"])
+    )
+    flow = Flow(4)
+    assert set(drop_duplicates(frame, flow)["patient_id"]) == {"p1"}
+    assert "2 patients share identical images" in flow.warnings[0]
+
+
+@given(st.integers(1, 12), st.integers(0, 3), st.randoms(use_true_random=False))
+def test_a_smaller_cap_keeps_a_subset_and_row_order_does_not_matter(cap, seed, random):
+    frame = images([20] * 15 + [60] * 18)
+    shuffled = frame[random.sample(range(33), 33)]
+    small = set(draw_down(shuffled, spec(per_class=cap), seed, Flow(33))["image_id"])
+    large = set(draw_down(frame, spec(per_class=cap + 3), seed, Flow(33))["image_id"])
+    assert small < large
+    assert small == set(draw_down(frame, spec(per_class=cap), seed, Flow(33))["image_id"])
+
+
+def test_balance_survives_equal_classes_and_caps():
+    frame = images([20] * 20 + [60] * 30, "F" * 15 + "M" * 5 + "F" * 11 + "M" * 19)
+    kept = draw_down(frame, spec(balance=["sex"], equal_classes=True, per_class={"old": 9}), 0, Flow(50))
+    assert sorted(kept.group_by("class_name", "sex").len().rows()) == [
+        ("old", "F", 4), ("old", "M", 4), ("young", "F", 5), ("young", "M", 5)]  # fmt: skip
+
+
+def test_balance_needs_every_value_in_every_class():
+    with pytest.raises(CohortError, match=r"class 'old' has none of \['M'\]"):
+        draw_down(images([20, 20, 60], "FMF"), spec(balance=["sex"]), 0, Flow(3))

@@ -1,0 +1,115 @@
+"""Training, tuning and validation."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from advassay.cohorts.flow import Flow
+from advassay.cohorts.split import assign_roles, take
+from advassay.errors import CohortError
+from advassay.specs import CohortSpec
+
+TWO = {"ill": {"x": 1}, "well": {"x": 2}}
+
+
+def spec(**fields: object) -> CohortSpec:
+    return CohortSpec.model_validate({"source": "s", "classes": TWO} | fields)
+
+
+def frame(patients: list[int], labels: list[int], **columns: list[str | None]) -> pl.DataFrame:
+    ids, names = [f"{i:05}" for i in range(len(labels))], [list(TWO)[label] for label in labels]
+    patient_ids = [f"p{p}" for p in patients]
+    return pl.DataFrame({"image_id": ids, "label": labels, "patient_id": patient_ids, "class_name": names, **columns})
+
+
+def roles(images: pl.DataFrame) -> dict[str, str]:
+    return dict(images.select("image_id", "role").iter_rows())
+
+
+@given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 1)), max_size=100), st.integers(0, 5))
+def test_no_patient_is_on_both_sides_of_a_split(pairs, seed):
+    pairs += [(patient, patient % 2) for patient in range(100, 110)]
+    images = frame([p for p, _ in pairs], [label for _, label in pairs])
+    split = assign_roles(images, spec(), seed, Flow(len(pairs)))
+    assert split.group_by("patient_id").agg(pl.col("role").n_unique())["role"].max() == 1
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_classes_are_split_in_proportion_even_where_they_are_rare(seed):
+    rng = np.random.default_rng(seed)
+    patients = np.repeat(np.arange(300), rng.integers(1, 6, 300))
+    labels = (patients % 10 == 0).astype(int)
+    split = assign_roles(frame(patients.tolist(), labels.tolist()), spec(), seed, Flow(len(labels)))
+    for label in (0, 1):
+        part = split.filter(pl.col("label") == label)
+        assert (part["role"] == "validation").mean() == pytest.approx(0.2, abs=0.03)
+        tuning, training = ((part["role"] == role).sum() for role in ("tuning", "training"))
+        assert tuning / (tuning + training) == pytest.approx(0.1, abs=0.04)
+
+
+@given(st.randoms(use_true_random=False))
+def test_neither_row_order_nor_the_names_of_patients_matter(random):
+    patients = [i // 3 for i in range(60)]
+    images = frame(patients, [p % 2 for p in patients])
+    renamed = {f"p{p}": str(other) for p, other in enumerate(random.sample(range(1000), 20))}
+    other = images.with_columns(pl.col("patient_id").replace(renamed))[random.sample(range(60), 60)]
+    expected = roles(assign_roles(images, spec(), 3, Flow(60)))
+    assert roles(assign_roles(other, spec(), 3, Flow(60))) == expected
+
+
+def test_another_seed_gives_another_split():
+    images = frame(list(range(60)), [i % 2 for i in range(60)])
+    one, two = (roles(assign_roles(images, spec(), seed, Flow(60))) for seed in (0, 1))
+    assert one != two
+
+
+def test_split_image_ignores_patients_and_says_so():
+    images = frame([i // 6 for i in range(120)], [i % 2 for i in range(120)])
+    flow = Flow(120)
+    split = assign_roles(images, spec(split="image"), 0, flow)
+    assert (split["role"] == "validation").sum() == 24
+    assert "patients have images in training and in validation" in flow.warnings[0]
+
+
+def test_declared_values_train_val_test_mean_training_tuning_validation():
+    words = ["train", "train", "val", "valid", "Test", "test", "training", "tuning", "else", None]
+    images = frame(list(range(10)), [i % 2 for i in range(10)], split=words)
+    flow = Flow(10)
+    found = roles(assign_roles(images, spec(split="declared"), 0, flow))
+    assert list(found.values()) == ["training"] * 2 + ["tuning"] * 2 + ["validation"] * 2 + ["training", "tuning"]
+    assert flow.reasons()[0].count == 2
+
+
+def test_a_declared_split_with_two_candidates_for_scoring_is_refused():
+    images = frame(list(range(6)), [0, 1] * 3, split=["train"] * 2 + ["validation"] * 2 + ["test"] * 2)
+    with pytest.raises(CohortError, match="both 'validation' and 'test'"):
+        assign_roles(images, spec(split="declared"), 0, Flow(6))
+
+
+def test_a_declared_split_without_tuning_takes_it_from_training_patients():
+    images = frame([i // 2 for i in range(100)], [i // 2 % 2 for i in range(100)], split=["train"] * 80 + ["test"] * 20)
+    split = assign_roles(images, spec(split="declared"), 0, Flow(100))
+    assert split["role"].value_counts(sort=True).rows() == [("training", 72), ("validation", 20), ("tuning", 8)]
+
+
+def test_split_none_leaves_every_image_for_validation():
+    images = frame([0, 1], [0, 1])
+    assert assign_roles(images, spec(split="none"), 0, Flow(2))["role"].to_list() == ["validation"] * 2
+
+
+def test_a_class_of_a_single_patient_cannot_be_split():
+    images = frame([0] * 5 + list(range(1, 20)), [0] * 5 + [1] * 19)
+    with pytest.raises(CohortError, match=r"validation has none of \['ill'\].*\n?"):
+        assign_roles(images, spec(), 0, Flow(24))
+
+
+@given(st.lists(st.lists(st.integers(0, 9), min_size=3, max_size=3), min_size=2, max_size=40), st.floats(0.05, 0.5))
+def test_every_class_of_two_units_is_on_both_sides_or_nearly_so(rows, share):
+    counts = np.array(rows, dtype=float)
+    taken = take(counts, share)
+    units = (counts > 0).sum(axis=0)
+    assert (counts[taken].sum(axis=0)[units >= 2] > 0).all()
