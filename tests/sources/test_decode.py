@@ -14,6 +14,7 @@ from image_files import by_opencv, by_pillow, noise, png, tiff, write
 from PIL import Image
 
 from advassay.sources.decode import decode, read_image
+from advassay.sources.header import Header, read_header
 from advassay.sources.unreadable import MAX_PIXELS, Unreadable
 
 GREY8, GREY16 = noise(40, 50), noise(40, 50, dtype=np.uint16)
@@ -95,6 +96,7 @@ def test_exif_orientation_is_not_applied() -> None:
 UNSUPPORTED = {
     "float TIFF": tiff(GREY8.astype(np.float32), sample_format=3),
     "signed TIFF": tiff(GREY16.view(np.int16), sample_format=2),
+    "signed 8-bit TIFF": tiff(GREY8.view(np.int8), sample_format=2),
     "32-bit TIFF": tiff(GREY8.astype(np.uint32)),
     "CMYK TIFF": by_pillow(Image.fromarray(RGB8).convert("CMYK"), "TIFF"),
     "CMYK JPEG": by_pillow(Image.fromarray(RGB8).convert("CMYK"), "JPEG"),
@@ -131,6 +133,13 @@ GOOD = {
 def test_a_file_cut_short_is_damaged_not_half_an_image(kind: str, share: float) -> None:
     data = GOOD[kind]
     assert reason(data[: int(len(data) * share)]) == "damaged"
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_a_missing_end_is_noticed_even_by_the_header(kind: str) -> None:
+    # Some versions of the decoders fill the rest of a cut image with grey and say nothing.
+    assert isinstance(read_header(GOOD[kind]), Header)
+    assert isinstance(read_header(GOOD[kind][:-8]), Unreadable)
 
 
 def test_a_flipped_byte_in_a_png_is_noticed() -> None:

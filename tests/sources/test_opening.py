@@ -35,18 +35,18 @@ def failure(folder: Path, text: str, **options: str) -> SourceError:
 def test_ids_stay_text_and_numbers_lose_nothing(tmp_path: Path) -> None:
     path = write(
         tmp_path / "t.csv",
-        b"image,patient_id,age,weight,code,uid_like,exposure,pregnant,note\n"
-        b"a.png,007,45,70.5,007,12345678901234567890,1E5,true,\n"
-        b"b.png,12,,71,12,5,2E5,False, \n",
+        b"image,patient_id,slide_id,age,weight,code,uid_like,exposure,pregnant,note\n"
+        b"a.png,007,1,45,70.5,007,12345678901234567890,1E5,true,\n"
+        b"b.png,12,2,,71,12,5,2E5,False, \n",
     )
     frame = read_table(path, text=frozenset({"image", "patient_id"}))
     assert frame.to_dicts() == [
         {
-            **{"image": "a.png", "patient_id": "007", "age": 45, "weight": 70.5, "code": "007"},
+            **{"image": "a.png", "patient_id": "007", "slide_id": "1", "age": 45, "weight": 70.5, "code": "007"},
             **{"uid_like": "12345678901234567890", "exposure": "1E5", "pregnant": True, "note": None},
         },
         {
-            **{"image": "b.png", "patient_id": "12", "age": None, "weight": 71.0, "code": "12"},
+            **{"image": "b.png", "patient_id": "12", "slide_id": "2", "age": None, "weight": 71.0, "code": "12"},
             **{"uid_like": "5", "exposure": "2E5", "pregnant": False, "note": None},
         },
     ]
