@@ -149,9 +149,12 @@ class _Arrays:
             self.attack,
             rules,
             shape=shape,
+            precision=precision,
             keep_images=keep_images,
             progress=Silent(),
             task="attack",
+            images_per_block=np.inf,
+            every_seconds=np.inf,
         )
         return TrajectoryRows.concatenate(list(run)), run
 

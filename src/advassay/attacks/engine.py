@@ -18,6 +18,7 @@ from torch import Tensor
 from advassay.attack_spec import PGD, Arm
 from advassay.attacks.flags import failure_flags
 from advassay.attacks.network import Network
+from advassay.attacks.precision import Judge
 from advassay.attacks.ssim import ssim
 from advassay.attacks.start import random_start
 from advassay.attacks.updates import propose, settle
@@ -32,10 +33,19 @@ class Engine:
     """Runs the update `rules` of an attack over images handed in with `add`, a batch at a time with `run_batch`."""
 
     def __init__(
-        self, network: Network, rules: PGD | Arm, *, batch_size: int, keep_images: Callable[[str], bool]
+        self,
+        steering: Network,
+        judging: Network,
+        rules: PGD | Arm,
+        *,
+        cost: Cost,
+        batch_size: int,
+        keep_images: Callable[[str], bool],
+        judge: Judge | None = None,
     ) -> None:
-        self.network, self.rules, self.batch_size, self.keep_images = network, rules, batch_size, keep_images
-        self.cost = Cost(batch_size=batch_size)
+        self.steering, self.judging, self.judge = steering, judging, judge
+        self.rules, self.batch_size, self.keep_images = rules, batch_size, keep_images
+        self.cost = cost
         self._random = rules.random_start and rules.steps > 0
         self._climbing: list[Node] = []
         self._scoring: list[Node] = []
@@ -55,7 +65,7 @@ class Engine:
         declared = np.array([i for i, r in enumerate(work.rows) if r.restart == 0])
         self._begin(work, declared)
         if self._random:
-            self._scoring.append(self._node(work, work.image, np.arange(len(work.rows)), 0))
+            self._ask([self._node(work, work.image, np.arange(len(work.rows)), 0)])
 
     def run_batch(self) -> list[Work]:
         """Climb or score one batch; returns the images that are complete now."""
@@ -63,6 +73,13 @@ class Engine:
             return self._score()
         self._climb()
         return []
+
+    def reopen(self, work: Work) -> bool:
+        """Run a complete image's doubtful rows again, to score what a wider band holds; whether there were any."""
+        rows = np.array([], int) if self.judge is None else self.judge.doubtful(work)
+        if len(rows):
+            self._begin(work, rows)
+        return len(rows) > 0
 
     def _node(self, work: Work, x: Tensor, rows: np.ndarray, step: int) -> Node:
         return Node(work, x, rows, step, next(self._serial))
@@ -86,23 +103,47 @@ class Engine:
         nodes = self._climbing[-self.batch_size :]
         del self._climbing[-self.batch_size :]
         x, labels, targets = self._batch(nodes)
-        logits, gradient = (t[: len(nodes)] for t in self.network.gradient(x, labels, targets))
+        logits, gradient = (t[: len(nodes)] for t in self.steering.gradient(x, labels, targets))
         self.cost.gradient_evaluations += len(nodes)
         norms = torch.linalg.vector_norm(gradient.flatten(1), dim=1, dtype=torch.float64)
         if bool(norms.isnan().any()):
             gradient = gradient.nan_to_num(nan=0.0)
-        self._record(nodes, logits, norms)
+        values = logits.cpu().numpy()
+        self._record(nodes, values, norms)
+        if self.judge is not None:
+            steered = [i for i, n in enumerate(nodes) if n.step > 0 or not self._random]
+            self._ask(self.judge.wanted([nodes[i] for i in steered], values[steered]))
         for child in self._advance(nodes, x[: len(nodes)], gradient):
             self._queue(child)
 
     def _score(self) -> list[Work]:
         nodes = self._scoring[: self.batch_size]
         del self._scoring[: self.batch_size]
-        logits = self.network.score(self._batch(nodes)[0])[: len(nodes)]
+        values = self.judging.score(self._batch(nodes)[0])[: len(nodes)].cpu().numpy()
         self.cost.forward_passes += len(nodes)
-        self._record(nodes, logits, None)
-        last = [n for n in nodes if n.step == self.rules.steps]
-        return [w for n in last if (w := self._end(n)) is not None]
+        for node, logits in zip(nodes, values, strict=True):
+            self._settle(node, logits)
+        touched = {id(n.work): n.work for n in nodes}
+        return [work for work in touched.values() if self._complete(work)]
+
+    def _ask(self, nodes: list[Node]) -> None:
+        """Queue steered nodes to be scored in float32."""
+        for node in nodes:
+            node.work.waiting += 1
+        self._scoring += nodes
+
+    def _settle(self, node: Node, logits: np.ndarray) -> None:
+        """Record a float32 score; learn from it if the node was steered, close its rows if it is their last."""
+        work, steered = node.work, node.work.logits[node.rows[0], node.step].copy()
+        work.logits[node.rows, node.step] = logits
+        work.scored_float32[node.rows, node.step] = True
+        if node.step == self.rules.steps:
+            self._end(node)
+            return
+        work.waiting -= 1
+        if self.judge is not None:
+            self._ask(self.judge.learn(node, steered, logits))
+            self.cost.rescored, self.cost.changed = self.judge.compared, self.judge.changed
 
     def _batch(self, nodes: list[Node]) -> tuple[Tensor, Tensor, Tensor | None]:
         """The nodes' iterates, labels and targets, padded with the first node to the constant batch size."""
@@ -113,16 +154,16 @@ class Engine:
             return x, labels, None
         return x, labels, torch.tensor([n.work.target for n in padded], device=x.device)
 
-    def _record(self, nodes: list[Node], logits: Tensor, norms: Tensor | None) -> None:
-        values = logits.cpu().numpy()
-        sizes = None if norms is None else norms.float().cpu().numpy()
+    def _record(self, nodes: list[Node], logits: np.ndarray, norms: Tensor) -> None:
+        sizes = norms.float().cpu().numpy()
         for i, node in enumerate(nodes):
-            work, started_random = node.work, self._random and node.step == 0
-            if not (started_random and norms is not None):  # iterate 0 is the clean image, not the random start
-                work.logits[node.rows, node.step] = values[i]
-                work.scored_float32[node.rows, node.step] = True
-            if sizes is not None:
-                work.gradient_norm[node.rows, node.step] = sizes[i]
+            work = node.work
+            work.gradient_norm[node.rows, node.step] = sizes[i]
+            if self._random and node.step == 0:  # iterate 0 is the clean image, not the random start
+                continue
+            open_rows = node.rows[~work.scored_float32[node.rows, node.step]]
+            work.logits[open_rows, node.step] = logits[i]
+            work.scored_float32[open_rows, node.step] = self.judge is None
 
     def _advance(self, nodes: list[Node], x: Tensor, gradient: Tensor) -> list[Node]:
         """The nodes after one update, parted where step sizes or projections make the bits differ."""
@@ -158,8 +199,8 @@ class Engine:
             # Only the smallest amplitude of a shared iterate can be at its boundary; the others reach further.
             work.boundary_share[rows[work.epsilon[rows] == work.epsilon[rows[0]]], step] = on_edge
 
-    def _end(self, node: Node) -> Work | None:
-        """Close a node's rows; start restarts of survivors; the image if nothing of it is left open."""
+    def _end(self, node: Node) -> None:
+        """Close a node's rows and start restarts of survivors."""
         work, rows = node.work, node.rows
         work.ssim[rows] = ssim(work.image[None], node.x[None]).item()
         if self.keep_images(work.image_id):
@@ -168,12 +209,15 @@ class Engine:
         work.open -= len(rows)
         for row in rows:
             again = self._next_restart(work, int(row))
-            if again is not None:
+            if again is not None and not work.ran[again]:
                 self._begin(work, np.array([again]))
-        if work.open:
-            return None
+
+    def _complete(self, work: Work) -> bool:
+        """Whether nothing of an image is left open; then its flags are set."""
+        if work.open or work.waiting:
+            return False
         work.flags = failure_flags(work)
-        return work
+        return True
 
     def _next_restart(self, work: Work, row: int) -> int | None:
         """The row that tries again where this one did not succeed at its last iterate, or None."""

@@ -97,11 +97,12 @@ def check_steps(steps: list[float], epsilons: list[float], update: Update) -> li
 
 def examine(
     classifier: Classifier, images: Tensor, labels: Tensor, *, loss: str, targets: Tensor | None = None
-) -> list[Suspicion]:
+) -> tuple[list[Suspicion], int]:
     """Try the network on a few images before it is attacked.
 
     `images` float32 (image, channel, height, width) in [0, 1]; `labels`, `targets` int64 (image,). The classifier is
-    already in attack mode. Raises ClassifierError, InputError or AttackError; returns what is only suspicious.
+    already in attack mode. Raises ClassifierError, InputError or AttackError; returns what is only suspicious, and the
+    number of classes.
     """
     images, labels = images[:PROBES], labels[:PROBES]
     targets = None if targets is None else targets[:PROBES]
@@ -111,7 +112,7 @@ def examine(
     _check_logits(logits, again)
     _check_class_count(classifier, logits.shape[1], labels, targets, loss)
     found = _look_like_probabilities(classifier, logits)
-    return found + _check_gradient(classifier, images, labels, loss, targets)
+    return found + _check_gradient(classifier, images, labels, loss, targets), logits.shape[1]
 
 
 def _check_logits(logits: Tensor, again: Tensor) -> None:

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from advassay.attack_spec import Precision
 from advassay.attacks.network import Network
+from advassay.attacks.precision import REWRITES
+from advassay.attacks.rewrite import processor_has_bfloat16, rewrite
 from advassay.classifier import Classifier
 from advassay.documents import ComputeShape
 
@@ -20,13 +22,15 @@ ENOUGH = 0.95
 def compute_shape(batch_size: int, *, precision: Precision, device: str = "cpu") -> ComputeShape:
     """The shape of this machine and process at a given batch size."""
     cuda = torch.device(device).type == "cuda"
+    native = processor_has_bfloat16(device)
+    rewrites = tuple(r for r in REWRITES[precision] if r != "bfloat16" or native)
     return ComputeShape(
         batch_size=batch_size,
         device="cuda" if cuda else "cpu",
         device_name=torch.cuda.get_device_name() if cuda else _processor(),
         threads=torch.get_num_threads(),
-        memory_format="contiguous",
-        rewrites=(),
+        memory_format="channels-last" if "channels-last" in rewrites else "contiguous",
+        rewrites=rewrites,
         torch=torch.__version__,
     )
 
@@ -42,7 +46,10 @@ def choose_compute_shape(
     image = torch.from_numpy(np.array(example, np.float32)).to(device)
     speeds: dict[int, float] = {}
     with classifier.attack_mode():
-        network = Network(classifier, "cross-entropy")
+        wanted = compute_shape(1, precision=precision, device=device).rewrites
+        steering = rewrite(classifier, image[None], wanted)
+        last = "channels-last" in steering.rewrites
+        network = Network(steering.module, "cross-entropy", channels_last=last)
         size = 1
         while size <= max(1, most) and not _slowing(speeds):
             try:

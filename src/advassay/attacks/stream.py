@@ -5,16 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from itertools import islice
+from itertools import chain, islice
+from operator import length_hint
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from advassay.attack_spec import PGD, Arm, resolve_step_size, step_size_name
+from advassay.attack_spec import PGD, Arm, Precision, resolve_step_size, step_size_name
 from advassay.attacks.engine import Engine
 from advassay.attacks.guards import PROBES, Suspicion, check_epsilons, check_images, check_steps, examine
 from advassay.attacks.network import Network
+from advassay.attacks.precision import REWRITES, Judge, audit_share
+from advassay.attacks.rewrite import Steering, rewrite
 from advassay.attacks.work import Row, Work, to_rows
 from advassay.classifier import Classifier
 from advassay.documents import ComputeShape
@@ -56,49 +59,63 @@ class AttackStream:
         step_rules: dict[str, float | str],
         *,
         shape: ComputeShape,
+        precision: Precision,
         keep_images: Callable[[str], bool],
         progress: Progress,
         task: str,
+        images_per_block: float | None = None,
         every_seconds: float = 20.0,
     ) -> None:
-        self.classifier, self.rules, self.shape = classifier, rules, shape
+        self.classifier, self.rules, self.shape, self.precision = classifier, rules, shape, precision
+        self.cost = Cost(batch_size=shape.batch_size)
         self.notes: list[str] = []
-        if getattr(rules, "precision", "exact") != "exact":
-            self.notes.append("every pass was float32 through the unmodified network (as under exact)")
         self._suspicions: list[Suspicion] = []
-        self._items, self._step_rules = iter(items), step_rules
-        self._progress, self._task, self._every = progress, task, every_seconds
+        self._items, self._step_rules, self._keep_images = items, step_rules, keep_images
+        self._progress, self._task = progress, task
+        self._per_block, self._every = images_per_block or shape.batch_size, every_seconds
         self._device = torch.device(shape.device)
-        self._engine = Engine(
-            Network(classifier, rules.loss), rules, batch_size=shape.batch_size, keep_images=keep_images
-        )
         self._classes = 0
         self._seen: set[str] = set()
 
-    @property
-    def cost(self) -> Cost:
-        return self._engine.cost
-
     def __iter__(self) -> Iterator[TrajectoryRows]:
-        waiting = self._open()
+        total = length_hint(self._items)
+        items = iter(self._items)
+        first = list(islice(items, PROBES))
+        if not first:
+            return
+        waiting = chain(first, items)
+        with computing(self.classifier, self.shape):
+            self._examine(first)
+            engine = self._engine(first, total)
         self._progress.start(self._task, None, "gradient steps")
         try:
-            while (block := self._next_block(waiting)) is not None:
+            while (block := self._next_block(engine, waiting)) is not None:
                 yield block
         finally:
             self._progress.finish(self._task)
+            if engine.judge is not None:
+                self.notes.append(engine.judge.account())
 
-    def _open(self) -> Iterator[Item]:
-        """Look at the first images before the first step, then hand all of them on."""
-        first = list(islice(self._items, PROBES))
-        if first:
-            self._examine(first)
-
-        def chained() -> Iterator[Item]:
-            yield from first
-            yield from self._items
-
-        return chained()
+    def _engine(self, first: list[Item], total: int) -> Engine:
+        """The network that steers, the one that judges, and the queue between them."""
+        rewrites = [r for r in self.shape.rewrites if r in REWRITES[self.precision]]
+        steering, judge = Steering(self.classifier), None
+        if rewrites:
+            images = torch.from_numpy(np.stack([i.image for i in first])).float().to(self._device)
+            steering = rewrite(self.classifier, images, rewrites)
+            self.notes += steering.notes
+            if steering.rewrites:
+                judge = Judge(audit_share(max(total, 1) * len(first[0].points) * self.rules.steps))
+        fast = judge is not None
+        return Engine(
+            Network(steering.module, self.rules.loss, channels_last="channels-last" in steering.rewrites),
+            Network(self.classifier, self.rules.loss, channels_last=fast),
+            self.rules,
+            cost=self.cost,
+            batch_size=self.shape.batch_size,
+            keep_images=self._keep_images,
+            judge=judge,
+        )
 
     def _examine(self, first: list[Item]) -> None:
         images = np.stack([i.image for i in first])
@@ -113,30 +130,30 @@ class AttackStream:
                 "the module was in train mode: it is attacked in eval mode. Call module.eval() to be sure it is meant."
             )
             found.append(Suspicion("train_mode", text))
-        with computing(self.classifier, self.shape):
-            x, y = torch.from_numpy(images).float().to(self._device), torch.from_numpy(labels).to(self._device)
-            goal = None if targets is None else torch.from_numpy(targets).to(self._device)
-            found += examine(self.classifier, x, y, loss=self.rules.loss, targets=goal)
-            with torch.no_grad():
-                self._classes = self.classifier(x[:1]).shape[1]
+        x, y = torch.from_numpy(images).float().to(self._device), torch.from_numpy(labels).to(self._device)
+        goal = None if targets is None else torch.from_numpy(targets).to(self._device)
+        suspected, self._classes = examine(self.classifier, x, y, loss=self.rules.loss, targets=goal)
+        found += suspected
         self._suspicions = found
         self.notes += [f"{s.flag}: {s.text}" for s in found]
 
-    def _next_block(self, waiting: Iterator[Item]) -> TrajectoryRows | None:
+    def _next_block(self, engine: Engine, waiting: Iterator[Item]) -> TrajectoryRows | None:
         """Compute until enough images are complete; None when nothing is left."""
         done: list[Work] = []
         began = time.monotonic()
-        engine, before = self._engine, self._engine.cost.gradient_evaluations
         with computing(self.classifier, self.shape):
-            while len(done) < self.shape.batch_size and (not done or time.monotonic() - began < self._every):
+            while len(done) < self._per_block and (not done or time.monotonic() - began < self._every):
                 while engine.hungry and (item := next(waiting, None)) is not None:
                     engine.add(self._work(item))
                 if engine.idle:
-                    break
+                    again = [work for work in done if engine.reopen(work)]
+                    if not again:
+                        break
+                    done = [work for work in done if work not in again]
+                before = self.cost.gradient_evaluations
                 done += engine.run_batch()
-                self._progress.advance(self._task, engine.cost.gradient_evaluations - before)
-                before = engine.cost.gradient_evaluations
-        engine.cost.seconds += time.monotonic() - began
+                self._progress.advance(self._task, self.cost.gradient_evaluations - before)
+        self.cost.seconds += time.monotonic() - began
         if not done:
             return None
         for work in done:
@@ -205,5 +222,13 @@ def stream(
     rules: dict[str, float | str] = {step_size_name(rule): rule for rule in arm.step_sizes}
     task = f"attack {arm.update}, {arm.loss}"
     return AttackStream(
-        classifier, items, arm, rules, shape=shape, keep_images=keep_images, progress=progress or Silent(), task=task
+        classifier,
+        items,
+        arm,
+        rules,
+        shape=shape,
+        precision=arm.precision,
+        keep_images=keep_images,
+        progress=progress or Silent(),
+        task=task,
     )

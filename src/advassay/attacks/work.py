@@ -43,6 +43,12 @@ class Work:
         """Rows begun: restarts of images that have already fallen never are."""
         self.open = 0
         """Rows begun and not yet ended."""
+        self.waiting = 0
+        """Steered iterates that wait to be scored in float32."""
+        self.first_success = np.zeros(n, np.int8)
+        """Per row: 0 = not fallen yet, 1 = a fallen iterate waits for its float32 verdict, 2 = confirmed."""
+        self.held: list[Node] = []
+        """Fallen iterates after one that waits: scored only if that one is not confirmed."""
         self.final: dict[int, np.ndarray] = {}
         """Row → its last iterate, where the image is to be kept."""
         self.flags: dict[str, np.ndarray] = {}

@@ -1,0 +1,174 @@
+"""A network rewritten for attack: the same function to rounding, cheaper to differentiate.
+
+Frozen copy, batch norms folded into the convolutions before them, channels-last, and optionally bfloat16 weights.
+Which layers follow which is seen by running the network once, so any module can be rewritten as far as it goes; every
+rewrite is checked on example images and taken back where the logits move. The original is never touched: it judges.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from advassay.classifier import Classifier
+
+FLOAT32_AGREEMENT = 1e-3
+"""Largest change of a logit, relative to the largest logit, that folding and layout may make."""
+BFLOAT16_AGREEMENT = 0.25
+"""The same for bfloat16; beyond it the gradients steer somewhere else."""
+
+
+@dataclass(frozen=True)
+class Steering:
+    """The module that gives gradients, what was done to it, and what could not be."""
+
+    module: nn.Module
+    rewrites: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def processor_has_bfloat16(device: str | torch.device) -> bool:
+    """Whether bfloat16 arithmetic is native there (AVX-512 BF16, AMX, Arm BF16, CUDA 8.0), not emulated."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    try:
+        with open("/proc/cpuinfo") as lines:
+            flags = next(line for line in lines if line.startswith(("flags", "Features"))).split()
+    except (OSError, StopIteration):
+        return False
+    return bool({"avx512_bf16", "amx_bf16", "bf16"} & set(flags))
+
+
+def rewrite(classifier: Classifier, images: Tensor, wanted: Sequence[str]) -> Steering:
+    """A copy of `classifier` with the rewrites in `wanted` (folded, channels-last, bfloat16) as far as they hold.
+
+    `images`: a few examples, float32 (image, channel, height, width) in [0, 1]. The classifier is in attack mode.
+    """
+    try:
+        module: nn.Module = copy.deepcopy(classifier)
+    except (RuntimeError, TypeError, ValueError) as problem:
+        return Steering(classifier, notes=(f"the network cannot be copied ({problem}): it is attacked as it is",))
+    expected, done, notes = _logits(classifier, images), [], []
+    for name, change, tolerance in _REWRITES:
+        if name not in wanted:
+            continue
+        candidate = change(copy.deepcopy(module), images)
+        if candidate is None:
+            continue
+        moved = _relative_change(_logits(candidate, images), expected)
+        if moved <= tolerance:
+            module = candidate
+            done.append(name)
+        else:
+            notes.append(f"{name}: taken back, it moves the logits by {moved:.2g} of the largest")
+    return Steering(module if done else classifier, tuple(done), tuple(notes))
+
+
+def _logits(module: nn.Module, images: Tensor) -> Tensor:
+    with torch.no_grad():
+        return module(images).float()
+
+
+def _relative_change(logits: Tensor, expected: Tensor) -> float:
+    scale = float(expected.abs().max().clamp_min(1e-6))
+    change = float((logits - expected).abs().max()) / scale
+    return change if change == change else float("inf")
+
+
+def _fold(module: nn.Module, images: Tensor) -> nn.Module | None:
+    """Each batch norm that alone follows a convolution becomes part of it; None where there is none."""
+    calls = _calls(module, images)
+    times = Counter(id(m) for m, _, _ in calls)
+    made_by = {id(out): m for m, _, out in calls}
+    pairs = [
+        (made_by[id(seen)], m)
+        for m, seen, _ in calls
+        if isinstance(m, nn.BatchNorm2d) and m.track_running_stats and type(made_by.get(id(seen))) is nn.Conv2d
+    ]
+    pairs = [(c, b) for c, b in pairs if times[id(c)] == times[id(b)] == 1]
+    swaps: dict[nn.Module, nn.Module] = {}
+    for convolution, norm in pairs:
+        rest = _after_norm(norm)
+        if rest is not None:
+            assert isinstance(convolution, nn.Conv2d)
+            assert isinstance(norm, nn.BatchNorm2d)
+            swaps[convolution], swaps[norm] = fuse_conv_bn_eval(convolution, norm), rest
+    return _swap(module, swaps) if swaps else None
+
+
+def _after_norm(norm: nn.Module) -> nn.Module | None:
+    """What a batch-norm layer still does once its arithmetic is folded away; None if unknown."""
+    if type(norm) is nn.BatchNorm2d:
+        return nn.Identity()
+    drop, act = getattr(norm, "drop", None), getattr(norm, "act", None)
+    if isinstance(drop, nn.Module) and isinstance(act, nn.Module):  # timm's BatchNormAct2d
+        return act if isinstance(drop, nn.Identity) else nn.Sequential(drop, act)
+    return None
+
+
+def _channels_last(module: nn.Module, images: Tensor) -> nn.Module:
+    return module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def _bfloat16(module: nn.Module, images: Tensor) -> nn.Module | None:
+    """Weights and activations in bfloat16, but the first layer (it sees perturbations far below bfloat16's spacing)
+    and the last (it makes the logits) in float32."""
+    assert isinstance(module, Classifier)
+    layers = [m for m, _, _ in _calls(module, images) if isinstance(m, nn.Conv2d | nn.Linear)]
+    if len(layers) < 3:
+        return None
+    first, last = layers[0], layers[-1]
+    inner = module.module.bfloat16()
+    module.module = _swap(inner, {first: _Cast(first.float(), torch.bfloat16), last: _Cast(last.float(), None)})
+    return module
+
+
+class _Cast(nn.Module):
+    """A float32 layer among others: its input lifted to float32, its output cast on (or left)."""
+
+    def __init__(self, layer: nn.Module, output: torch.dtype | None) -> None:
+        super().__init__()
+        self.layer, self.output = layer, output
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.layer(x.float())
+        return y if self.output is None else y.to(self.output)
+
+
+def _calls(module: nn.Module, images: Tensor) -> list[tuple[nn.Module, object, object]]:
+    """(layer, its input, its output) of every leaf layer (batch norms count as leaves) in the order they ran."""
+    calls: list[tuple[nn.Module, object, object]] = []
+    leaves = [m for m in module.modules() if isinstance(m, nn.BatchNorm2d) or not any(True for _ in m.children())]
+    hooks = [
+        m.register_forward_hook(lambda layer, given, out: calls.append((layer, given[0] if given else None, out)))
+        for m in leaves
+    ]
+    try:
+        _logits(module, images)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return calls
+
+
+def _swap(module: nn.Module, swaps: dict[nn.Module, nn.Module]) -> nn.Module:
+    if module in swaps:
+        return swaps[module]
+    for parent in list(module.modules()):
+        for name, child in list(parent.named_children()):
+            if child in swaps:
+                setattr(parent, name, swaps[child])
+    return module
+
+
+_REWRITES = (
+    ("folded", _fold, FLOAT32_AGREEMENT),
+    ("channels-last", _channels_last, FLOAT32_AGREEMENT),
+    ("bfloat16", _bfloat16, BFLOAT16_AGREEMENT),
+)
