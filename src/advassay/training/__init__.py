@@ -17,7 +17,7 @@ _HOMES = {
     "updates_for": "schedule",
 }
 
-__all__ = [  # noqa: F822 (resolved by __getattr__)
+__all__ = [
     "CheckpointMetadata",
     "TrainingCohort",
     "checkpoint_metadata",

@@ -18,7 +18,7 @@ from advassay.training.network import build_network
 from advassay.training.weights import read_tensors
 
 FORMAT_VERSION = 1
-_KEY = "advassay"  # of the header's metadata, which maps text to text; the value is JSON
+_KEY = "advassay"  # the header's only entry, JSON: safetensors writes several in random order, changing the file's hash
 _WRAP = (
     "A checkpoint written by `advassay train` is needed. For a network of your own: build it in Python, load its "
     "weights, wrap it as advassay.Classifier(module, mean=…, std=…) and give that to advassay.attack or advassay.sweep."
@@ -64,7 +64,7 @@ def write_checkpoint(path: Path, network: nn.Module, metadata: CheckpointMetadat
 
     tensors = {name: t.detach().cpu().contiguous().clone() for name, t in network.state_dict().items()}
     with writing(path) as beside:
-        save_file(tensors, beside, metadata={_KEY: metadata.model_dump_json(), "format": "pt"})
+        save_file(tensors, beside, metadata={_KEY: metadata.model_dump_json()})
 
 
 def checkpoint_metadata(path: Path) -> CheckpointMetadata:
@@ -107,7 +107,9 @@ def load_classifier(path: Path, device: str = "cpu") -> Classifier:
         network.load_state_dict(read_tensors(path))
     except RuntimeError as error:
         raise TrainingError(f"{path}: its weights do not fit {metadata.architecture} ({error}).", _WRAP) from error
-    return as_classifier(network, metadata.mean, metadata.std, metadata.channels, metadata.class_names).to(device).eval()
+    return (
+        as_classifier(network, metadata.mean, metadata.std, metadata.channels, metadata.class_names).to(device).eval()
+    )
 
 
 def as_classifier(

@@ -63,7 +63,9 @@ class ImageCache:
         shape = (len(self.image_ids), what.channels, what.image_size_px, what.image_size_px)
         dtype = np.dtype(np.uint8 if what.bits == 8 else np.uint16)
         size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-        self._kept = np.empty(shape, dtype) if size <= (_affordable_bytes() if most_bytes is None else most_bytes) else None
+        self._kept = (
+            np.empty(shape, dtype) if size <= (_affordable_bytes() if most_bytes is None else most_bytes) else None
+        )
         self._known = np.zeros(len(self.image_ids), dtype=bool)
 
     def __len__(self) -> int:

@@ -76,9 +76,7 @@ def fit(
     classifier.cpu().to(memory_format=torch.contiguous_format)
     classifier.module.load_state_dict(dict(evaluations.best.state))
     classifier.eval()
-    return Fitted(
-        classifier, evaluations.updates, evaluations.best.update, tuple(evaluations.history), str(precision)
-    )
+    return Fitted(classifier, evaluations.updates, evaluations.best.update, tuple(evaluations.history), str(precision))
 
 
 class _Training(LightningModule):

@@ -30,13 +30,12 @@ def build_network(
 
     Raises TrainingError for an unknown name and for an image size the network cannot take.
     """
+    if _configuration(architecture).fixed_input_size and not _takes(architecture, image_size_px):
+        raise _size_error(architecture, image_size_px, "its patches do not divide it")
     with torch.random.fork_rng(devices=[], enabled=seed is not None):
         if seed is not None:
             torch.manual_seed(seed)
-        try:
-            return _create(architecture, channels, classes, image_size_px)
-        except AssertionError as error:  # how timm refuses a size, e.g. one its patches do not divide
-            raise _size_error(architecture, image_size_px, str(error)) from error
+        return _create(architecture, channels, classes, image_size_px)
 
 
 def minimum_image_size(architecture: str) -> int:
@@ -54,24 +53,31 @@ def minimum_image_size(architecture: str) -> int:
 @lru_cache
 def measured_minimum(architecture: str) -> int:
     """`minimum_image_size` by trial: bisection between 32 px and the size the network was designed for."""
-    if _takes(architecture, SMALLEST_USEFUL_PX):
+    works = max(_configuration(architecture).input_size[1:])
+    network = _on_meta(architecture, works)
+    if _takes(architecture, SMALLEST_USEFUL_PX, network):
         return SMALLEST_USEFUL_PX
-    too_small, works = SMALLEST_USEFUL_PX, max(_configuration(architecture).input_size[1:])
-    if not _takes(architecture, works):
-        raise _size_error(architecture, works, "not even the size it was designed for works")
+    too_small = SMALLEST_USEFUL_PX
     while works - too_small > 1:
         middle = (too_small + works) // 2
-        too_small, works = (too_small, middle) if _takes(architecture, middle) else (middle, works)
+        too_small, works = (too_small, middle) if _takes(architecture, middle, network) else (middle, works)
     return works
 
 
-def _takes(architecture: str, size: int) -> bool:
-    with torch.device("meta"), torch.inference_mode():
-        try:
-            network = _create(architecture, 3, 2, size).eval()
-            network(torch.empty(1, 3, size, size))
-        except (RuntimeError, AssertionError, ValueError):
-            return False
+def _on_meta(architecture: str, size: int) -> nn.Module:
+    with torch.device("meta"):
+        return _create(architecture, 3, 2, size).eval()
+
+
+def _takes(architecture: str, size: int, network: nn.Module | None = None) -> bool:
+    """Whether a forward pass works at `size`; transformers are made anew for each size."""
+    try:
+        if network is None or _configuration(architecture).fixed_input_size:
+            network = _on_meta(architecture, size)
+        with torch.inference_mode():
+            network(torch.empty(1, 3, size, size, device="meta"))
+    except (RuntimeError, AssertionError, ValueError):
+        return False
     return True
 
 

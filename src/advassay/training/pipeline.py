@@ -237,7 +237,14 @@ def _metadata(
         **{
             name: getattr(prepared, name)
             for name in (
-                "class_names", "positive", "image_type", "channels", "image_size_px", "scaling", "resize", "bits"
+                "class_names",
+                "positive",
+                "image_type",
+                "channels",
+                "image_size_px",
+                "scaling",
+                "resize",
+                "bits",
             )
         },
     )

@@ -63,7 +63,9 @@ def _sha256(path: Path, size: int, modified: int) -> str:
 def load_start_weights(network: nn.Module, path: Path) -> StartWeights:
     """Copy the file's tensors into a timm network of the same architecture (its parameter names), as float32.
 
-    Two differences are bridged. The head may be missing or have another number of classes: the network keeps its own.
+    Two differences are bridged. The head may be missing or have another number of classes: the network then starts
+    with a head of zeros (all classes equally likely), so that the first gradients do not carry the noise of a random
+    head into good features.
     A three-channel first convolution becomes a one-channel one by summing its kernels over RGB: a grey image then gets
     the response it would get repeated in three channels (Classifier normalises every channel alike).
 
@@ -87,8 +89,11 @@ def load_start_weights(network: nn.Module, path: Path) -> StartWeights:
     head_fits = bool(head) and all(n in given and given[n].shape == wanted[n].shape for n in head)
     if head_fits:
         fitted |= {name: given[name] for name in head}
+    used = len(fitted)
+    if not head_fits:
+        fitted |= {name: torch.zeros_like(wanted[name]) for name in head}
     network.load_state_dict({name: t.float() for name, t in fitted.items()}, strict=False)
-    return StartWeights(used=len(fitted), wanted=len(body), head=head_fits)
+    return StartWeights(used=used, wanted=len(body), head=head_fits)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -126,7 +131,7 @@ def _refuse_differences(path: Path, given: dict[str, Tensor], wanted: dict[str, 
         raise TrainingError(
             f"training.weights: {path.name} must hold the network's tensors by name and shape; "
             f"of {len(wanted)}: {'; '.join(problems)}.",
-            "Give weights of the same architecture with timm's parameter names, or set training.architecture to theirs.",
+            "Give weights of the same architecture with timm's parameter names, or change training.architecture.",
         )
 
 

@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from advassay.errors import TrainingError
+from advassay.training import minimum_image_size
+from advassay.training.network import build_network, measured_minimum
+
+
+def test_inception_needs_75_pixels_as_measured_by_running_it() -> None:
+    assert measured_minimum("inception_v3") == minimum_image_size("inception_v3") == 75
+
+
+@pytest.mark.parametrize("architecture", ["test_resnet", "test_vit"])
+def test_the_minimum_size_found_is_one_the_network_takes(architecture: str) -> None:
+    size = minimum_image_size(architecture)
+    network = build_network(architecture, channels=3, classes=2, image_size_px=size, seed=0).eval()
+    assert network(torch.zeros(2, 3, size, size)).shape == (2, 2)
+
+
+@pytest.mark.parametrize("name", ["inception_v33", "hf-hub:someone/network", "no such thing at all"])
+def test_an_unknown_or_remote_name_is_refused_with_close_names(name: str) -> None:
+    with pytest.raises(TrainingError, match="timm model name") as caught:
+        build_network(name, channels=1, classes=2, image_size_px=80)
+    assert name != "inception_v33" or "inception_v3" in caught.value.fix
+
+
+def test_a_size_the_patches_do_not_divide_is_refused() -> None:
+    with pytest.raises(TrainingError, match="test_vit cannot take 75 px"):
+        build_network("test_vit", channels=1, classes=2, image_size_px=75)
