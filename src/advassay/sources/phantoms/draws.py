@@ -12,7 +12,7 @@ import zlib
 import numpy as np
 from scipy.special import ndtri
 
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_GOLDEN, _ODD = 0x9E3779B97F4A7C15, 0xD1B54A32D192ED03
 _TO_UNIT = 2.0**-53
 
 
@@ -33,13 +33,12 @@ class Draws:
     """
 
     def __init__(self, seed: int, kind: str, entities: np.ndarray) -> None:
-        self._base = np.uint64((seed * 0x2545F4914F6CDD1D + zlib.crc32(kind.encode())) % 2**64)
-        self._entities = np.asarray(entities, np.uint64)
+        start = np.uint64((seed * _GOLDEN + zlib.crc32(kind.encode()) * _ODD) % 2**64)
+        self._entities = _mix(_mix(np.asarray(entities, np.uint64) + start) + start)
 
     def keys(self, name: str) -> np.ndarray:
         """(batch,) 64-bit keys of the draw `name`."""
-        stream = _mix(np.array([self._base ^ np.uint64(zlib.crc32(name.encode()) << 16)]))
-        return _mix(_mix(self._entities * _GOLDEN + stream) + stream)
+        return _mix(self._entities + np.uint64(zlib.crc32(name.encode()) * _GOLDEN % 2**64))
 
     def unit(self, name: str) -> np.ndarray:
         """(batch, 1, 1) float64, uniform in the open interval (0, 1)."""

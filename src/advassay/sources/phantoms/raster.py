@@ -31,19 +31,31 @@ def grid(size: int, half_width: float) -> tuple[np.ndarray, np.ndarray]:
 
 def step(distance: np.ndarray, softness: float) -> np.ndarray:
     """0 → 1 as `distance` goes from −softness/2 to softness/2 (cubic, continuous slope)."""
-    t = np.clip(distance * np.float32(1 / softness) + np.float32(0.5), 0, 1)
-    return t * t * (3 - 2 * t)
+    t = distance * np.float32(1 / softness)
+    t += np.float32(0.5)
+    np.minimum(t, 1, out=t)
+    np.maximum(t, 0, out=t)
+    slope = t * np.float32(-2)
+    slope += np.float32(3)
+    slope *= t
+    slope *= t
+    return slope
 
 
 def dome(squared_radius: np.ndarray) -> np.ndarray:
     """Path length through an ellipsoid: √(1 − r²) inside r = 1, else 0."""
-    return np.sqrt(np.maximum(1 - squared_radius, 0))
+    t = 1 - squared_radius
+    np.maximum(t, 0, out=t)
+    return np.sqrt(t, out=t)
 
 
 def bell(squared_radius: np.ndarray) -> np.ndarray:
     """(1 − r²/4)² inside r = 2, else 0: a bump that needs no exponential."""
-    t = np.maximum(1 - np.float32(0.25) * squared_radius, 0)
-    return t * t
+    t = squared_radius * np.float32(-0.25)
+    t += np.float32(1)
+    np.maximum(t, 0, out=t)
+    t *= t
+    return t
 
 
 class Curve:

@@ -17,24 +17,23 @@ def heart(person: Person, position: Position, thorax: Thorax) -> np.ndarray:
     """Path through the heart, 1 at its thickest. Its width is the cardiothoracic ratio times the thorax' width."""
     d = person.draws
     width = 2 * 0.735 * person.cage * person.heart * (1 - 1.2 * position.inspiration)
-    share = d.normal("heart to the right", 0.31, 0.02)
-    shift = position.obliquity + 0.0
-    low = 0.20 + 0.8 * position.inspiration
-    left, right = width * (1 - share) + shift, width * share - shift
-    # left ventricle: an ellipse whose long axis falls towards the apex at the left
-    cx, cy, half = left - 0.60 * width * 0.56, low + 0.05, 0.60 * width * 0.60
-    dx, dy = thorax.x - cx, thorax.y - cy
-    tilt = d.normal("heart tilt", 0.62, 0.06)
-    c, s = np.cos(tilt), np.sin(tilt)
-    a, b = (dx * c + dy * s) / (1.22 * half), (dy * c - dx * s) / (0.86 * half)
-    ventricle = dome(a * a + b * b)
-    # right atrium: the right border
-    ax, ay = (thorax.x + right - 0.20) / 0.20, (thorax.y - low) / 0.27
-    atrium = dome(ax * ax + ay * ay)
-    # outflow and left atrial appendage: the straight upper left border
-    ox, oy = (thorax.x - 0.03 - 0.12 * width) / (0.17 * width / 0.62 + 0.02), (thorax.y + 0.03) / 0.26
-    outflow = dome(ox * ox + oy * oy)
-    return np.maximum(np.maximum(ventricle, 0.85 * atrium), 0.75 * outflow)
+    share = d.normal("heart to the right", 0.30, 0.02)
+    left, right = width * (1 - share) + position.obliquity, width * share - position.obliquity
+    low = 0.24 + 0.8 * position.inspiration
+    long, short = 0.47 * width, 0.31 * width
+    tilt = d.normal("heart tilt", 0.72, 0.07)
+    cosine, sine = np.cos(tilt), np.sin(tilt)
+    reach = np.sqrt((long * cosine) ** 2 + (short * sine) ** 2)  # half width of the tilted ellipse
+    dx, dy = thorax.x - (left - reach), thorax.y - low - 0.02
+    ventricle = _plump((dx * cosine + dy * sine) / long, (dy * cosine - dx * sine) / short)
+    atrium = _plump((thorax.x + right - 0.22) / 0.22, (thorax.y - low + 0.01) / 0.30)
+    base = _plump((thorax.x - 0.02 - 0.09 * width) / (0.27 * width), (thorax.y + 0.02) / 0.30)
+    return np.maximum(np.maximum(ventricle, 0.92 * atrium), 0.88 * base)
+
+
+def _plump(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Path through an ellipsoid with a flat top and a distinct edge, at normalised coordinates a, b."""
+    return np.sqrt(dome(a * a + b * b))
 
 
 def great_vessels(person: Person, position: Position, thorax: Thorax) -> np.ndarray:
@@ -43,8 +42,8 @@ def great_vessels(person: Person, position: Position, thorax: Thorax) -> np.ndar
     x, y = thorax.x, thorax.y
     shift = 0.6 * position.obliquity
     upper = step(y + 0.80, 0.3) * step(0.35 - y, 0.4)
-    cava = step(0.105 + d.normal("cava", sd=0.012) + x - shift, 0.04) * step(0.02 - x, 0.08)
-    left = step(0.085 + d.normal("subclavian", sd=0.01) - x + shift, 0.05) * step(x + 0.02, 0.08)
+    cava = step(0.115 + d.normal("cava", sd=0.012) + x - shift, 0.04) * step(0.02 - x, 0.08)
+    left = step(0.10 + d.normal("subclavian", sd=0.01) - x + shift, 0.05) * step(x + 0.02, 0.08)
     trunk_x, trunk_y = (x - 0.115 - shift) / 0.075, (y + 0.13) / 0.10
     trunk = dome(trunk_x * trunk_x + trunk_y * trunk_y)
     return 0.55 * upper * (cava + left) + 0.45 * trunk + aorta(person, position, thorax)
@@ -60,7 +59,7 @@ def aorta(person: Person, position: Position, thorax: Thorax) -> np.ndarray:
     ky = -0.315 - 0.016 * open_ + d.normal("knob y", sd=0.025)
     dx, dy = (x - kx) / radius, (y - ky) / (1.12 * radius)
     r2 = dx * dx + dy * dy
-    knob = dome(r2)
+    knob = np.sqrt(dome(r2))
     chalk = np.maximum(person.aged - 0.55 + d.normal("calcification", sd=0.2), 0)
     rim = bell((r2 - 0.78) ** 2 / 0.02) * step(dx + 0.1, 0.4)
     out = 0.055 * np.maximum(open_ + 0.5, 0) * bell(((y - 0.05) / 0.26) ** 2)
@@ -68,7 +67,7 @@ def aorta(person: Person, position: Position, thorax: Thorax) -> np.ndarray:
     descending = step(0.055 - np.abs(x - middle), 0.05) * step(y - ky, 0.15) * step(0.75 - y, 0.5)
     bulge = 0.12 + 0.020 * np.maximum(open_ + 0.5, 0)
     ax, ay = (x + bulge - 0.09) / 0.09, (y + 0.17) / 0.20
-    return 0.8 * knob + 0.5 * chalk * rim + 0.30 * descending + 0.55 * dome(ax * ax + ay * ay)
+    return 0.8 * knob + 0.5 * chalk * rim + 0.30 * descending + 0.55 * _plump(ax, ay)
 
 
 def airways(person: Person, position: Position, thorax: Thorax) -> np.ndarray:

@@ -20,8 +20,8 @@ _LAST_RIB = 0.92
 
 def skeleton(person: Person, position: Position, thorax: Thorax) -> np.ndarray:
     """(batch, height, width) mineral path: about 1 in a posterior rib seen flat on."""
-    bones = ribs(person, thorax) + 1.1 * clavicles(person, position, thorax)
-    bones += 0.75 * scapulae(person, position, thorax) + 0.9 * spine(person, thorax)
+    bones = ribs(person, thorax) + 1.5 * clavicles(person, position, thorax)
+    bones += 1.25 * scapulae(person, position, thorax) + 0.55 * spine(person, thorax)
     return bones * person.bone
 
 
@@ -29,22 +29,20 @@ def ribs(person: Person, thorax: Thorax) -> np.ndarray:
     """Posterior and anterior arches of both sides."""
     d = person.draws
     sine = thorax.across / (thorax.lung_outer + 0.045)
-    inside = step(1 - sine, 0.04)
-    sine = np.minimum(sine, 0.995)
-    angle = np.arcsin(sine) * np.float32(2 / np.pi)  # 0 at the spine, 1 at the side
-    tangent = 1 / np.sqrt(1.12 - sine * sine)
-    spacing = d.normal("rib spacing", 0.128, 0.006)
-    fall = d.normal("rib fall", 0.24, 0.03) + 0.05 * (person.aged - 0.5)
+    cosine = np.sqrt(np.maximum(1 - sine * sine, 0))
+    to_side = cosine * (0.64 + 0.36 * cosine)  # ≈ (2/π) arccos(sine): 1 at the spine, 0 at the side
+    tangent = 1 / np.maximum(cosine, 0.36)  # rays graze the ribs at the side
+    spacing = d.normal("rib spacing", 0.130, 0.006)
+    fall = d.normal("rib fall", 0.30, 0.03) + 0.05 * (person.aged - 0.5)
     offset = d.normal("rib offset", sd=0.02) + thorax.side * d.normal("rib asymmetry", sd=0.008)
     first = thorax.y - _FIRST_RIB - offset
-    slope = 0.62 + 0.38 * step(thorax.y + 0.5, 0.8)  # upper ribs are flatter and closer
-    at_side = fall * slope
-    behind = first - at_side * (angle * angle * 1.25 - 0.25 * angle - 0.10 * angle * (1 - angle))
-    before = first - at_side * (1 + 1.15 * (1 - angle))
-    posterior = _tube(behind / spacing, 0.235) * step(sine - 0.07, 0.08) * (0.55 + 0.35 * tangent)
-    anterior = _tube(before / spacing, 0.27) * step(angle - 0.42, 0.16) * (0.22 + 0.30 * tangent)
-    span = step(thorax.y - _FIRST_RIB - 0.02, 0.05) * step(_LAST_RIB - thorax.y, 0.3)
-    return (posterior + 0.75 * anterior) * span * inside
+    at_side = fall * (0.60 + 0.40 * step(thorax.y + 0.5, 0.9))  # upper ribs are flatter
+    behind = first - at_side * (1 - to_side * (1.30 - 0.30 * to_side) + 0.22 * sine * to_side)
+    before = first - at_side * (1 + 1.25 * to_side)
+    posterior = _tube(behind / spacing, 0.215) * step(sine - 0.07, 0.08) * (0.55 + 0.35 * tangent)
+    anterior = _tube(before / spacing, 0.25) * step(sine - 0.58, 0.22) * (0.22 + 0.30 * tangent)
+    span = step(thorax.y - _FIRST_RIB - 0.02, 0.05) * step(_LAST_RIB - thorax.y, 0.3) * step(1 - sine, 0.04)
+    return (posterior + 0.75 * anterior) * span * (1 - 0.55 * step(thorax.y - thorax.dome_y, 0.1))
 
 
 def _tube(phase: np.ndarray, half: float) -> np.ndarray:
@@ -60,8 +58,8 @@ def clavicles(person: Person, position: Position, thorax: Thorax) -> np.ndarray:
     from_middle = np.abs(thorax.x - 2.2 * position.obliquity)
     t = np.clip((from_middle - 0.075) / 0.72, 0, 1)
     height = -0.57 + position.draws.normal("clavicle height", sd=0.02) + d.normal("clavicle height", sd=0.025)
-    rise = d.normal("clavicle rise", 0.17, 0.03)
-    middle = height - rise * t * (1.45 - 0.45 * t) - 0.022 * np.sin(np.float32(2 * np.pi) * t)
+    rise = d.normal("clavicle rise", 0.20, 0.03)
+    middle = height - rise * t * (1.2 - 0.2 * t) - 0.016 * np.sin(np.float32(2 * np.pi) * t)
     half = 0.030 + 0.012 * bell((t / 0.18) ** 2) - 0.004 * t
     r = (thorax.y - middle) / half
     square = r * r
@@ -81,7 +79,7 @@ def scapulae(person: Person, position: Position, thorax: Thorax) -> np.ndarray:
     edge = bell(((from_inner - 0.014) / 0.016) ** 2) + 0.8 * bell(((from_inner - outer) / 0.022) ** 2)
     head_x = (thorax.across - 1.0 - turned * 0.5) / 0.15
     head_y = (thorax.y + 0.60) / 0.15
-    return length * (0.28 * blade + 0.38 * edge) + 1.1 * dome(head_x * head_x + head_y * head_y)
+    return length * (0.28 * blade + 0.55 * edge) + 1.1 * dome(head_x * head_x + head_y * head_y)
 
 
 def spine(person: Person, thorax: Thorax) -> np.ndarray:

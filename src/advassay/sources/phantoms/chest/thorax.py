@@ -81,7 +81,8 @@ def _diaphragm(person: Person, position: Position, ratio: np.ndarray, side: np.n
     left_lower = np.clip(d.normal("left dome", 0.055, 0.02), 0.01, 0.12)
     q = (ratio - d.normal("dome centre", 0.50, 0.02)) * 2
     q2 = q * q
-    return right + left_lower * side + 0.11 * q2 + 0.15 * q2 * q2 * q2
+    steep = np.where(q > 0, np.float32(1), np.float32(0.45))  # to the heart a dome falls less than to the side
+    return right + left_lower * side + steep * (0.13 * q2 + 0.14 * q2 * q2 * q2)
 
 
 def _air(across: np.ndarray, level: np.ndarray, outer: np.ndarray, inner: np.ndarray, above: np.ndarray) -> np.ndarray:
@@ -96,12 +97,11 @@ def _air(across: np.ndarray, level: np.ndarray, outer: np.ndarray, inner: np.nda
 def chest_wall(person: Person, thorax: Thorax) -> np.ndarray:
     """What soft tissue adds: breasts with their lower fold, pectoral muscles, shoulders' muscle mass."""
     d = person.draws
-    female = 1 - person.male
-    size = np.clip(d.normal("breast size", 0.26, 0.05), 0.14, 0.40)
-    fall = d.normal("breast height", 0.20, 0.05) + 0.12 * (person.aged - 0.5) + 0.3 * (size - 0.26)
-    dx = (thorax.across - d.normal("breast distance", 0.44, 0.03)) / (1.05 * size)
+    size = np.clip(d.normal("breast size", 0.27, 0.05), 0.15, 0.42)
+    fall = d.normal("breast height", 0.18, 0.05) + 0.12 * (person.aged - 0.5) + 0.3 * (size - 0.26)
+    dx = (thorax.across - d.normal("breast distance", 0.47, 0.03)) / (1.15 * size)
     dy = (thorax.y - fall) / size
-    below = np.where(dy > 0, dy, 0.62 * dy)  # fuller below than above
-    breast = dome(dx * dx + below * below) * female * (0.5 + 1.8 * (size - 0.14))
+    r2 = dx * dx + np.where(dy > 0, dy * dy, 0.30 * dy * dy)  # hangs: fades upwards, a fold below
+    breast = np.maximum(1 - r2, 0) * (0.75 + 0.5 * step(dy, 1.0)) * (1 - person.male) * (0.4 + 2.2 * (size - 0.15))
     pectoral = bell(((thorax.across - 0.52) / 0.22) ** 2 + ((thorax.y + 0.28) / 0.26) ** 2) * (0.4 + 0.6 * person.male)
-    return 0.30 * breast * step(thorax.body_half - thorax.across, 0.05) + 0.07 * pectoral
+    return 0.34 * breast * step(thorax.body_half - thorax.across, 0.05) + 0.07 * pectoral

@@ -8,9 +8,12 @@ from __future__ import annotations
 import numpy as np
 
 EPITHELIUM, COLLOID, SPACE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
-_CORNERS = 28
 FIELD = 1.15
 """Tiles are laid out a little beyond their edges, so that shapes are cut as by a microscope's field."""
+_TURN = np.linspace(0, 2 * np.pi, 28, endpoint=False)
+_COSINE, _SINE = np.cos(_TURN), np.sin(_TURN)
+_HARMONICS = np.arange(2, 5)[:, None]
+_ROW_HEIGHT = np.sqrt(3) / 2
 
 
 class Layout:
@@ -26,12 +29,11 @@ class Layout:
         self, centre: np.ndarray, radius: float, fill: tuple[int, int, int], wobble: float = 0.08, stretch: float = 1.0
     ) -> np.ndarray:
         """Add a roundish region; returns its outline (corner, 2)."""
-        turn = np.linspace(0, 2 * np.pi, _CORNERS, endpoint=False)
-        phase = self.rng.uniform(0, 2 * np.pi, 3)
-        waves = sum(np.cos((k + 2) * turn + phase[k]) / (k + 1) for k in range(3))
+        phase = self.rng.uniform(0, 2 * np.pi, (3, 1))
+        waves = (np.cos(_HARMONICS * _TURN + phase) / (_HARMONICS - 1)).sum(axis=0)
         r = radius * (1 + wobble * waves)
-        around = np.stack([r * np.cos(turn) * stretch, r * np.sin(turn) / stretch], axis=1)
-        c, s = np.cos(phase[0]), np.sin(phase[0])
+        around = np.stack([r * _COSINE * stretch, r * _SINE / stretch], axis=1)
+        c, s = np.cos(phase[0, 0]), np.sin(phase[0, 0])
         outline = centre + around @ np.array([[c, s], [-s, c]])
         self.outlines.append(outline)
         self.fills.append(fill)
@@ -48,22 +50,41 @@ class Layout:
         atypia: float = 1.0,
     ) -> None:
         """Add nuclei at `centre` (n, 2): mean radius, ratio of axes, direction, darkness 0–1, share of pleomorphism."""
-        n = len(centre)
-        turn = self.rng.uniform(0, np.pi, n) if angle is None else angle
-        columns = np.broadcast_arrays(radius, long, turn, dark, atypia)
-        self._nuclei.append(np.column_stack([centre, *(np.broadcast_to(c, (n,)) for c in columns)]))
+        rows = np.empty((len(centre), 7))
+        rows[:, :2] = centre
+        rows[:, 2], rows[:, 3], rows[:, 5], rows[:, 6] = radius, long, dark, atypia
+        rows[:, 4] = self.rng.uniform(0, np.pi, len(centre)) if angle is None else angle
+        self._nuclei.append(rows)
 
     def all_nuclei(self) -> np.ndarray:
         """(n, 7): x, y, radius, ratio of axes, direction, darkness, share of pleomorphism."""
         return np.concatenate(self._nuclei) if self._nuclei else np.zeros((0, 7))
 
     def scattered(self, spacing: float, jitter: float = 0.38) -> np.ndarray:
-        """(n, 2) points over the whole field about `spacing` apart."""
-        cells = max(1, round(2 * FIELD / spacing))
-        line = ((np.arange(cells) + 0.5) / cells * 2 - 1) * FIELD
-        points = np.stack(np.meshgrid(line, line), axis=-1).reshape(-1, 2)
-        start = self.rng.uniform(-0.5, 0.5, 2)
-        return points + (start + self.rng.uniform(-jitter, jitter, points.shape)) * (2 * FIELD / cells)
+        """(n, 2) points over the whole field about `spacing` apart: a jittered hexagonal lattice, turned at random."""
+        reach = 1.45 * FIELD
+        line = np.arange(-reach, reach, spacing)
+        x, y = np.meshgrid(line, line * _ROW_HEIGHT * 1.16)
+        x[1::2] += spacing / 2
+        points = np.stack([x.ravel(), y.ravel()], axis=1) + spacing * self.rng.uniform(-jitter, jitter, (x.size, 2))
+        turn, start = self.rng.uniform(0, np.pi), spacing * self.rng.uniform(-0.5, 0.5, 2)
+        c, s = np.cos(turn), np.sin(turn)
+        points = points @ np.array([[c, -s], [s, c]]) + start
+        return points[(np.abs(points) < FIELD + 0.5 * spacing).all(axis=1)]
+
+    def packed(
+        self, smallest: float, largest: float, gap: float = 0.02, tries: int = 45
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Centres (n, 2) and radii (n,) of discs that do not overlap, tried in random places from large to small."""
+        radii = np.sort(self.rng.uniform(smallest, largest, tries))[::-1]
+        places = self.rng.uniform(-FIELD, FIELD, (tries, 2))
+        apart = np.hypot(places[:, None, 0] - places[None, :, 0], places[:, None, 1] - places[None, :, 1])
+        clash = apart < radii[:, None] + radii[None, :] + gap
+        kept: list[int] = []
+        for k in range(tries):
+            if not clash[k, kept].any():
+                kept.append(k)
+        return places[kept], radii[kept]
 
     def along(
         self, outline: np.ndarray, spacing: float, inwards: float, jitter: float
@@ -72,7 +93,8 @@ class Layout:
         middle = outline.mean(axis=0)
         ring = middle + (outline - middle) * (1 - inwards)
         closed = np.concatenate([ring, ring[:1]])
-        length = np.concatenate([[0], np.cumsum(np.hypot(*np.diff(closed, axis=0).T))])
+        length = np.zeros(len(closed))
+        np.cumsum(np.hypot(*(closed[1:] - closed[:-1]).T), out=length[1:])
         n = max(3, round(length[-1] / spacing))
         at = (np.arange(n) + self.rng.uniform(-0.25, 0.25, n) + self.rng.random()) % n * (length[-1] / n)
         points = np.stack([np.interp(at, length, closed[:, k]) for k in (0, 1)], axis=1)

@@ -34,6 +34,10 @@ class Cells:
     def radius(self) -> float:
         return NUCLEUS * self.size
 
+    def dark(self, base: float) -> float:
+        """Haematoxylin per area of a nucleus: a large one is paler, so that a tile's colour tells little of its tissue."""
+        return base * (1.3 - 0.3 * self.size)
+
     def spacing(self, base: float) -> float:
         """Distance of neighbouring nuclei: they need room as they grow, and crowd in their own measure."""
         return base * (0.55 + 0.45 * self.size) / np.sqrt(self.crowding)
@@ -42,49 +46,50 @@ class Cells:
 def thyroid(tile: Layout, cells: Cells) -> None:
     """Follicles lined by one layer of cells around colloid; a carcinoma's are small, crowded and short of colloid."""
     rng, m = tile.rng, cells.m
-    spacing = rng.uniform(0.62, 0.85) * (1 - 0.30 * m)
-    for centre in tile.scattered(spacing, 0.16):
-        radius = spacing * rng.uniform(0.40, 0.53)
-        follicle = tile.region(centre, radius, EPITHELIUM, 0.05 + 0.10 * m * rng.random(), 1 + 0.18 * rng.random())
-        wall = min(1.75 * cells.radius / radius, 0.8)
+    scale = rng.uniform(0.55, 1.15) * (1 - 0.10 * m)
+    centres, radii = tile.packed(0.16 * scale, 0.50 * scale, gap=0.03, tries=70)
+    for centre, radius in zip(centres, radii, strict=True):
+        follicle = tile.region(centre, radius, EPITHELIUM, 0.05 + 0.10 * m * rng.random(), 1 + 0.2 * rng.random())
         middle = follicle.mean(axis=0)
-        empty = rng.random() < 0.12 + 0.25 * m
-        filling = rng.random() > 0.45 * m
-        if filling:
+        wall = min(1.9 * cells.radius / radius, 0.75)
+        if rng.random() > 0.10 + 0.30 * m:
             tile.outlines.append(middle + (follicle - middle) * (1 - wall))
-            tile.fills.append(SPACE if empty else COLLOID)
-        _lining(tile, cells, follicle, 0.5 * wall, dark=0.72 - 0.18 * m)
-        if not filling or rng.random() < 0.6 * m:
-            _lining(tile, cells, follicle, 1.15 * wall, dark=0.70 - 0.18 * m)
+            tile.fills.append(SPACE if rng.random() < 0.15 else COLLOID)
+        _lining(tile, cells, follicle, 0.5 * wall, dark=0.74)
+        if rng.random() < 0.10 + 0.40 * m and radius > 2.6 * cells.radius:
+            _lining(tile, cells, follicle, 1.2 * wall, dark=0.72)
+    between = tile.scattered(0.25)
+    _spindles(tile, cells, between[~inside(between, centres, 1.1 * radii)], dark=0.66)
 
 
 def ovary(tile: Layout, cells: Cells) -> None:
     """Whorled spindle-cell stroma, now and then a follicle; a carcinoma fills it with nests split by slits."""
     rng, m = tile.rng, cells.m
-    centres, radii = _nests(tile, cells, share=0.15 + 0.75 * m)
-    stroma = tile.scattered(cells.spacing(0.155))
-    stroma = stroma[~inside(stroma, centres, radii)]
-    _spindles(tile, cells, stroma, dark=0.68)
+    centres, radii = _sites(tile, share=rng.uniform(0.0, 0.4) * (1 - m) + rng.uniform(0.3, 1.0) * m)
+    stroma = tile.scattered(cells.spacing(0.150) * rng.uniform(0.9, 1.15))
+    _spindles(tile, cells, stroma[~inside(stroma, centres, radii)], dark=0.70)
     for centre, radius in zip(centres, radii, strict=True):
         if rng.random() < 1 - m:
             _follicle(tile, cells, centre, min(radius, 0.42))
         else:
-            _nest(tile, cells, centre, radius, slits=0.55)
+            _nest(tile, cells, centre, radius, slits=0.4)
 
 
 def breast(tile: Layout, cells: Cells) -> None:
     """Ducts with two layers of cells in collagen and fat; a carcinoma's nests and cords in dense stroma."""
     rng, m = tile.rng, cells.m
-    fat_at, fat_radii = _fat(tile, rng.random() * (1 - 0.45 * m))
-    centres, radii = _nests(tile, cells, share=0.45 + 0.35 * m)
-    fibroblasts = tile.scattered(cells.spacing(0.30) * rng.uniform(0.85, 1.2))
+    fat_at, fat_radii = _fat(tile, rng.random())
+    centres, radii = _sites(tile, share=rng.uniform(0.25, 1.0))
+    clear = ~inside(centres, fat_at, fat_radii)
+    centres, radii = centres[clear], radii[clear]
+    fibroblasts = tile.scattered(cells.spacing(0.28) * rng.uniform(0.7, 1.3))
     fibroblasts = fibroblasts[~inside(fibroblasts, centres, radii) & ~inside(fibroblasts, fat_at, fat_radii)]
-    _spindles(tile, cells, fibroblasts, dark=0.66)
+    _spindles(tile, cells, fibroblasts, dark=0.68)
     for centre, radius in zip(centres, radii, strict=True):
         if rng.random() < 1 - m:
             _duct(tile, cells, centre, min(radius, 0.40))
         else:
-            _nest(tile, cells, centre, radius, slits=0.15)
+            _nest(tile, cells, centre, radius, slits=0.35)
 
 
 def lymphocytes(tile: Layout, cells: Cells) -> None:
@@ -96,16 +101,16 @@ def lymphocytes(tile: Layout, cells: Cells) -> None:
     tile.nuclei(at, 0.044, long=1.08, dark=0.95, atypia=0.15)
 
 
-def _nests(tile: Layout, cells: Cells, share: float) -> tuple[np.ndarray, np.ndarray]:
-    """Sites of glands or nests: about `share` of a loose lattice."""
-    points = tile.scattered(tile.rng.uniform(0.62, 0.86), 0.30)
-    chosen = points[tile.rng.random(len(points)) < share]
-    return chosen, tile.rng.uniform(0.24, 0.48, len(chosen))
+def _sites(tile: Layout, share: float) -> tuple[np.ndarray, np.ndarray]:
+    """Centres and radii of glands, follicles or nests: about `share` of those that have room."""
+    centres, radii = tile.packed(0.20, 0.46, gap=0.03)
+    chosen = tile.rng.random(len(centres)) < share
+    return centres[chosen], radii[chosen]
 
 
 def _lining(tile: Layout, cells: Cells, outline: np.ndarray, inwards: float, dark: float) -> None:
-    at, wall = tile.along(outline, cells.spacing(0.145), inwards, 0.008 + 0.03 * cells.m)
-    tile.nuclei(at, cells.radius, long=1.15 + 0.15 * cells.m, angle=wall, dark=dark)
+    at, wall = tile.along(outline, cells.spacing(0.165), inwards, 0.008 + 0.03 * cells.m)
+    tile.nuclei(at, cells.radius, long=1.15 + 0.15 * cells.m, angle=wall, dark=cells.dark(dark))
 
 
 def _duct(tile: Layout, cells: Cells, centre: np.ndarray, radius: float) -> None:
@@ -135,10 +140,10 @@ def _nest(tile: Layout, cells: Cells, centre: np.ndarray, radius: float, slits: 
     middle = outline.mean(axis=0)
     if tile.rng.random() < slits:
         tile.region(middle, 0.30 * radius, SPACE, 0.3, 1.7)
-    points = tile.scattered(cells.spacing(0.165), 0.42)
+    points = tile.scattered(cells.spacing(0.185), 0.36)
     reach = np.hypot(*(outline - middle).T).mean()
     near = points[inside(points, middle[None], np.array([reach]))]
-    tile.nuclei(near, cells.radius, long=1.2, dark=0.72)
+    tile.nuclei(near, cells.radius, long=1.2, dark=cells.dark(0.74))
 
 
 def _spindles(tile: Layout, cells: Cells, points: np.ndarray, dark: float) -> None:
@@ -151,17 +156,14 @@ def _spindles(tile: Layout, cells: Cells, points: np.ndarray, dark: float) -> No
 
 
 def _fat(tile: Layout, amount: float) -> tuple[np.ndarray, np.ndarray]:
-    """Lobules of fat cells: big empty rounds side by side in a part of the field."""
-    if amount < 0.45:
-        return np.zeros((0, 2)), np.zeros(0)
+    """Fat cells, big, empty and side by side, in a part of the field."""
+    centres, radii = tile.packed(0.20, 0.30, gap=0.012, tries=60)
     side = tile.rng.uniform(0, 2 * np.pi)
-    spacing = tile.rng.uniform(0.42, 0.58)
-    points = tile.scattered(spacing, 0.14)
-    depth = points @ np.array([np.cos(side), np.sin(side)])
-    chosen = points[depth > 1.25 - 1.5 * amount + tile.rng.normal(0, 0.12, len(points))]
-    for centre in chosen:
-        tile.region(centre, 0.50 * spacing, SPACE, 0.06, 1.05)
-    return chosen, np.full(len(chosen), 0.5 * spacing)
+    depth = centres @ np.array([np.cos(side), np.sin(side)])
+    chosen = depth > 1.9 - 2.0 * amount + tile.rng.normal(0, 0.12, len(centres))
+    for centre, radius in zip(centres[chosen], radii[chosen], strict=True):
+        tile.region(centre, radius, SPACE, 0.05, 1.05)
+    return centres[chosen], radii[chosen]
 
 
 ARCHITECTURE = {"thyroid": thyroid, "ovary": ovary, "breast": breast}

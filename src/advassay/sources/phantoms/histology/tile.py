@@ -32,11 +32,11 @@ def dyes(tissue: Tissue, size: int) -> tuple[np.ndarray, np.ndarray]:
     regions, nuclei = _layers(tissue, size)
     epithelium, colloid, space = (regions[..., k] for k in range(3))
     stroma = np.maximum(1 - epithelium - colloid - space, 0)
-    fine = clouds(tissue.tile.generators("chromatin"), size, 64)
+    fine = clouds(tissue.tile.generators("chromatin"), size, 72)
     broad = clouds(tissue.tile.generators("cytoplasm"), size, 12)
-    haematoxylin = nuclei * (1 + (0.15 + 0.40 * tissue.chromatin) * fine) * 0.85
+    haematoxylin = nuclei * (1 + (0.08 + 0.24 * tissue.chromatin) * fine) * 0.72
     haematoxylin += (0.13 + 0.03 * broad) * epithelium + 0.04 * stroma
-    eosin = stroma * _fibres(tissue, size) + epithelium * (0.24 + 0.05 * broad) + 0.42 * colloid
+    eosin = stroma * _fibres(tissue, size) + epithelium * (0.19 + 0.05 * broad) + 0.30 * colloid
     eosin *= 1 - 0.6 * nuclei
     return np.maximum(haematoxylin, 0), np.maximum(eosin, 0)
 
@@ -78,7 +78,8 @@ def _fibres(tissue: Tissue, size: int) -> np.ndarray:
     x, y = grid(size, 1.0)
     angle = np.float32(np.pi) * t.uniform("fibres", 0, 1)
     across = x * np.cos(angle) + y * np.sin(angle)
-    warp = clouds(t.generators("fibre warp"), size, 5)
-    bundles = np.cos((across * 38 + 5 * warp) * (0.8 + 0.2 * tissue.fibrosis))
-    thin = clouds(t.generators("fibre grain"), size, 40)
-    return tissue.fibrosis * (0.34 + 0.07 * bundles + 0.06 * thin + 0.08 * warp)
+    warp = clouds(t.generators("fibre warp"), size, 6)
+    finer = clouds(t.generators("fibre crimp"), size, 18)
+    bundles = np.cos(across * t.uniform("fibre pitch", 16, 26) + 6 * warp + 1.6 * finer)
+    grain = clouds(t.generators("fibre grain"), size, 48)
+    return tissue.fibrosis * (0.23 + 0.05 * bundles + 0.05 * grain + 0.05 * finer + 0.04 * warp)
