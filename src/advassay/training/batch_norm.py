@@ -1,8 +1,9 @@
 """Batch-norm statistics recomputed from images, because running averages lag far behind when updates are few.
 
-With momentum 0.1 and sixty updates, half of what a running average holds was seen by a network that no longer
-exists (measured: training loss 0.008, evaluation accuracy 0.51). The remedy is that of stochastic weight averaging
-(Izmailov et al. 2018, section 3.2) and of Wu & Johnson 2021 ("Rethinking 'Batch' in BatchNorm", section 3).
+A running average (momentum 0.1) describes the networks of the last ten updates or so, and with few, large updates
+those differ from the one that is evaluated (measured: training loss 0.008, evaluation accuracy 0.51). The remedy is
+that of stochastic weight averaging (Izmailov et al. 2018) and of Wu & Johnson 2021 ("Rethinking 'Batch' in BatchNorm",
+section 3).
 """
 
 from __future__ import annotations

@@ -87,12 +87,8 @@ class Evaluations(Callback):
             "learning_rate": float(trainer.optimizers[0].param_groups[0]["lr"]),
         }
         self._losses.clear()
-        if not np.isfinite(entry["training_loss"]):
-            raise TrainingError(
-                f"training: the loss must stay finite, got {entry['training_loss']} by update {self.updates}.",
-                "Lower training.learning_rate.",
-            )
         entry |= self._score(module)
+        _refuse_divergence(entry)
         self.history.append(entry)
         self.best.offer(self.updates, entry.get("tuning_loss"), module.classifier)
         if self.best.exhausted:
@@ -109,6 +105,15 @@ class Evaluations(Callback):
             "tuning_loss": cross_entropy(logits, labels, self._class_weights),
             "tuning_accuracy": balanced_accuracy(logits, labels),
         }
+
+
+def _refuse_divergence(entry: dict[str, float]) -> None:
+    broken = {name: value for name, value in entry.items() if not np.isfinite(value)}
+    if broken:
+        raise TrainingError(
+            f"training: the loss must stay finite, got {broken} at update {entry['update']:.0f}.",
+            "Lower training.learning_rate.",
+        )
 
 
 def statistics_sample(training_images: int, seed: int) -> np.ndarray:
