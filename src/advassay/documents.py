@@ -28,6 +28,8 @@ class Preparation(Frozen):
     """The cohort by content: hash of (image_id, label, role) of every image, size, channels, depth, scaling, resize."""
     request: str = ""
     """Hash of what was asked for (spec, source, size, seed): the same request is not prepared twice."""
+    source_state: str | None = None
+    """Fingerprint of the source when it was prepared: a table that has changed is noticed."""
     title: str
     image_type: str
     class_names: tuple[str, ...]

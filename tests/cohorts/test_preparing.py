@@ -64,6 +64,15 @@ def test_the_same_request_is_not_prepared_twice(write_source, prepared, tmp_path
     assert {file: file.stat().st_mtime_ns for file in (tmp_path / "cohort").iterdir()} == times
 
 
+def test_a_changed_table_is_noticed_and_a_missing_one_is_not_needed(write_source, prepared, tmp_path):
+    source = write_source(rows())
+    first = prepared(source)
+    (tmp_path / "data").rename(tmp_path / "elsewhere")
+    assert prepared(source) == first
+    (tmp_path / "elsewhere").rename(tmp_path / "data")
+    assert prepared(write_source(rows(30))).candidates == 60
+
+
 def test_a_new_title_or_size_series_renews_the_document_only(write_source, prepared, tmp_path):
     source = write_source(rows())
     first = prepared(source)

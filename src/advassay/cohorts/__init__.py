@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from advassay.cohorts.prepared import PreparedCohort as PreparedCohort
     from advassay.cohorts.prepared import open_cohort as open_cohort
-    from advassay.cohorts.preparing import is_prepared as is_prepared
     from advassay.cohorts.preparing import prepare as prepare
+    from advassay.cohorts.request import is_prepared as is_prepared
 
-_HOMES = {"prepare": "preparing", "is_prepared": "preparing", "open_cohort": "prepared", "PreparedCohort": "prepared"}
+_HOMES = {"prepare": "preparing", "is_prepared": "request", "open_cohort": "prepared", "PreparedCohort": "prepared"}
 
 __all__ = ["PreparedCohort", "is_prepared", "open_cohort", "prepare"]
 

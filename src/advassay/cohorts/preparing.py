@@ -6,32 +6,27 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 
 from advassay.cohorts.ahead import ahead
 from advassay.cohorts.balance import draw_down
 from advassay.cohorts.columns import carried_columns
+from advassay.cohorts.document import described, make_document
 from advassay.cohorts.duplicates import drop_duplicates
 from advassay.cohorts.flow import Flow
 from advassay.cohorts.order import order_by_draw
 from advassay.cohorts.pixels import PixelRule, encode, prepare_pixels
+from advassay.cohorts.request import document_in, is_current, request_hash, source_state
 from advassay.cohorts.selection import select
 from advassay.cohorts.shards import write_shards
 from advassay.cohorts.split import ROLES, assign_roles
 from advassay.documents import Preparation
 from advassay.errors import CohortError
-from advassay.identity import content_hash, image_id
+from advassay.identity import image_id
 from advassay.layout import MANIFEST, PREPARATION, writing
 from advassay.progress import Progress, Silent
 from advassay.sources import Index, OpenSource, Unreadable, append_private, index, open_source
-from advassay.specs import CohortSpec, PhantomSource, Source
-
-RECIPE = 1
-"""Raised when the same request would give other images or another split: prepared cohorts are then made anew."""
-
-DESCRIPTIVE = {"title", "image_type", "positive", "published", "train_sizes", "train_seeds", "phantom"}
-"""Fields of a CohortSpec that change what is said about a cohort, not what is in it."""
+from advassay.specs import CohortSpec, Source
 
 
 def prepare(
@@ -49,14 +44,16 @@ def prepare(
 ) -> Preparation:
     """Make the cohort `name` in `folder`: images-*.parquet, manifest.parquet and, last, preparation.json.
 
-    Idempotent: where `folder` holds the same request (spec, source, size, seed), only the descriptive fields of the
-    document are renewed. `key` makes pseudonyms and enters neither the identity nor the split. `private`: the
-    file outside the store that keeps paths and original ids of the images that are in. Raises CohortError where no
-    cohort can be formed (its message has the flow of counts), SourceError where the source cannot be read.
+    Idempotent: where `folder` holds the same request (spec, source, size, seed) of the same source, only the
+    descriptive fields of the document are renewed. `key` makes pseudonyms and enters neither the identity nor the
+    split. `private`: the file outside the store that keeps paths and original ids of the images that are in. Raises
+    CohortError where no cohort can be formed (its message has the flow of counts), SourceError where the source cannot
+    be read.
     """
     progress = progress or Silent()
-    request = _request(spec, source, size_px, seed)
-    if (found := _already(folder, request)) is not None:
+    request, state = request_hash(spec, source, size_px, seed), source_state(spec.source, source, data)
+    found = document_in(folder)
+    if found is not None and is_current(found, request, state):
         return _renewed(found, name, spec, folder)
     opened = open_source(spec.source, source, data)
     flow = Flow(opened.rows.height + opened.left_out.height)
@@ -67,7 +64,7 @@ def prepare(
         reasons = "; ".join(f"{column} ({reason})" for column, reason in sorted(unkept.items()))
         flow.warnings.append(f"Columns of the source not carried along: {reasons}.")
     manifest = _in_order(manifest)
-    document = _document(name, spec, source, manifest, rule, flow, request)
+    document = make_document(name, spec, source, manifest, rule, flow, request, state)
     (folder / PREPARATION).unlink(missing_ok=True)
     append_private(private, indexed.private.filter(pl.col("image_id").is_in(images["image_id"].to_list())))
     rows = dict(images.select("image_id", "row").iter_rows())
@@ -155,82 +152,8 @@ def _png(expected: str, pixels: Any, rule: PixelRule) -> bytes:
     return encode(prepare_pixels(pixels, rule))
 
 
-def _document(
-    name: str, spec: CohortSpec, source: Source, manifest: pl.DataFrame, rule: PixelRule, flow: Flow, request: str
-) -> Preparation:
-    return Preparation(
-        **({"image_type": _image_type(manifest)} | _described(name, spec)),
-        identity=_identity(manifest, rule),
-        request=request,
-        class_names=tuple(spec.classes),
-        counts={role: _class_counts(manifest, role, spec) for role in ROLES},
-        patients={role: manifest.filter(pl.col("role") == role)["patient_id"].n_unique() for role in ROLES},
-        image_size_px=rule.size_px,
-        channels=rule.channels,
-        bits=rule.bits,
-        scaling=rule.scaling,
-        resize=rule.resize,
-        split=spec.split,
-        cluster=spec.patient_id or source.patient_id,
-        without_patient=int((~manifest["has_patient"]).sum()),
-        patients_known=bool(manifest["has_patient"].any()),
-        candidates=flow.candidates,
-        flow=tuple(flow.steps),
-        left_out=flow.reasons(),
-        warnings=tuple(flow.warnings),
-    )
-
-
-def _described(name: str, spec: CohortSpec) -> dict[str, Any]:
-    described: dict[str, Any] = {
-        "cohort": name,
-        "title": spec.title or name,
-        "positive": spec.positive or next(iter(spec.classes)),
-        "spec": spec.model_dump(mode="json", by_alias=True),
-        "published": spec.published and spec.published.model_dump(),
-    }
-    return described | ({"image_type": spec.image_type} if spec.image_type else {})
-
-
-def _image_type(manifest: pl.DataFrame) -> str:
-    """What the source says: one type, several joined by " + ", or "unspecified"."""
-    return " + ".join(sorted(manifest["image_type"].drop_nulls().unique())) or "unspecified"
-
-
-def _class_counts(manifest: pl.DataFrame, role: str, spec: CohortSpec) -> dict[str, int]:
-    counts = dict(manifest.filter(pl.col("role") == role)["class_name"].value_counts().iter_rows())
-    return {name: counts.get(name, 0) for name in spec.classes}
-
-
-def _identity(manifest: pl.DataFrame, rule: PixelRule) -> str:
-    """Of content only: which pixels, with which label, in which role, prepared how. No path, patient or pseudonym."""
-    rows = sorted(manifest.select("image_id", "label", "role").iter_rows())
-    return content_hash({"images": [list(row) for row in rows], "pixels": rule._asdict()})
-
-
-def _request(spec: CohortSpec, source: Source, size_px: int, seed: int) -> str:
-    asked = spec.model_dump(mode="json", by_alias=True, exclude=DESCRIPTIVE)
-    made = _first_phantom(source) if isinstance(source, PhantomSource) else None
-    return content_hash([RECIPE, asked, source.model_dump(mode="json", exclude={"image_type"}), size_px, seed, made])
-
-
-def _first_phantom(source: PhantomSource) -> str:
-    """image_id of the first phantom: other pixels mean that the phantoms changed, without a version to keep."""
-    from advassay.sources.phantoms import render
-
-    return image_id(render(source, np.array([0]))[0])
-
-
-def _already(folder: Path, request: str) -> Preparation | None:
-    path = folder / PREPARATION
-    if not path.is_file():
-        return None
-    found = Preparation.model_validate_json(path.read_text())
-    return found if found.request == request else None
-
-
 def _renewed(found: Preparation, name: str, spec: CohortSpec, folder: Path) -> Preparation:
-    renewed = found.model_copy(update=_described(name, spec))
+    renewed = found.model_copy(update=described(name, spec))
     return found if renewed == found else _write(renewed, folder)
 
 
@@ -238,8 +161,3 @@ def _write(document: Preparation, folder: Path) -> Preparation:
     with writing(folder / PREPARATION) as beside:
         beside.write_text(document.model_dump_json(indent=2))
     return document
-
-
-def is_prepared(folder: Path, spec: CohortSpec, source: Source, *, size_px: int, seed: int) -> bool:
-    """Does `folder` hold the cohort of exactly this request? What `prepare` would then keep; nothing is read but it."""
-    return _already(folder, _request(spec, source, size_px, seed)) is not None

@@ -1,0 +1,75 @@
+"""preparation.json: what was prepared, from what, who is out and why; and the cohort's identity."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+
+from advassay.cohorts.flow import Flow
+from advassay.cohorts.pixels import PixelRule
+from advassay.cohorts.split import ROLES
+from advassay.documents import Preparation
+from advassay.identity import content_hash
+from advassay.specs import CohortSpec, Source
+
+
+def make_document(
+    name: str,
+    spec: CohortSpec,
+    source: Source,
+    manifest: pl.DataFrame,
+    rule: PixelRule,
+    flow: Flow,
+    request: str,
+    state: str | None,
+) -> Preparation:
+    return Preparation(
+        **({"image_type": _image_type(manifest)} | described(name, spec)),
+        identity=_identity(manifest, rule),
+        request=request,
+        source_state=state,
+        class_names=tuple(spec.classes),
+        counts={role: _class_counts(manifest, role, spec) for role in ROLES},
+        patients={role: manifest.filter(pl.col("role") == role)["patient_id"].n_unique() for role in ROLES},
+        image_size_px=rule.size_px,
+        channels=rule.channels,
+        bits=rule.bits,
+        scaling=rule.scaling,
+        resize=rule.resize,
+        split=spec.split,
+        cluster=spec.patient_id or source.patient_id,
+        without_patient=int((~manifest["has_patient"]).sum()),
+        patients_known=bool(manifest["has_patient"].any()),
+        candidates=flow.candidates,
+        flow=tuple(flow.steps),
+        left_out=flow.reasons(),
+        warnings=tuple(flow.warnings),
+    )
+
+
+def described(name: str, spec: CohortSpec) -> dict[str, Any]:
+    described: dict[str, Any] = {
+        "cohort": name,
+        "title": spec.title or name,
+        "positive": spec.positive or next(iter(spec.classes)),
+        "spec": spec.model_dump(mode="json", by_alias=True),
+        "published": spec.published and spec.published.model_dump(),
+    }
+    return described | ({"image_type": spec.image_type} if spec.image_type else {})
+
+
+def _image_type(manifest: pl.DataFrame) -> str:
+    """What the source says: one type, several joined by " + ", or "unspecified"."""
+    return " + ".join(sorted(manifest["image_type"].drop_nulls().unique())) or "unspecified"
+
+
+def _class_counts(manifest: pl.DataFrame, role: str, spec: CohortSpec) -> dict[str, int]:
+    counts = dict(manifest.filter(pl.col("role") == role)["class_name"].value_counts().iter_rows())
+    return {name: counts.get(name, 0) for name in spec.classes}
+
+
+def _identity(manifest: pl.DataFrame, rule: PixelRule) -> str:
+    """Of content only: which pixels, with which label, in which role, prepared how. No path, patient or pseudonym."""
+    rows = sorted(manifest.select("image_id", "label", "role").iter_rows())
+    return content_hash({"images": [list(row) for row in rows], "pixels": rule._asdict()})

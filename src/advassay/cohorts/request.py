@@ -1,0 +1,69 @@
+"""What was asked for and of which data: how `prepare` knows that a cohort is already there, or out of date."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+
+from advassay.documents import Preparation
+from advassay.identity import content_hash, image_id
+from advassay.layout import PREPARATION
+from advassay.sources.opening import locate
+from advassay.specs import CohortSpec, FolderSource, PhantomSource, Source, TableSource
+
+RECIPE = 1
+"""Raised when the same request would give other images or another split: prepared cohorts are then made anew."""
+
+DESCRIPTIVE = {"title", "image_type", "positive", "published", "train_sizes", "train_seeds", "phantom"}
+"""Fields of a CohortSpec that change what is said about a cohort, not what is in it."""
+
+
+def request_hash(spec: CohortSpec, source: Source, size_px: int, seed: int) -> str:
+    """Hash of everything in the study file that decides who is in a cohort and how it is prepared."""
+    asked = spec.model_dump(mode="json", by_alias=True, exclude=DESCRIPTIVE)
+    return content_hash([RECIPE, asked, source.model_dump(mode="json", exclude={"image_type"}), size_px, seed])
+
+
+def source_state(name: str, source: Source, data: Path | None) -> str | None:
+    """Fingerprint of a source as it is now, or None where it is not at hand (a store moved to another machine).
+
+    A table: its content. A folder: names and sizes of its files. An .npz: its size and time of change. Phantoms: the
+    first image, so that no version has to be kept. Image files changed behind an unchanged table are not seen.
+    """
+    if isinstance(source, PhantomSource):
+        from advassay.sources.phantoms import render
+
+        return image_id(render(source, np.array([0]))[0])
+    if data is None and not Path(source.path).is_absolute():
+        return None
+    path = locate(name, source.path, data)
+    if not path.exists():
+        return None
+    if isinstance(source, TableSource):
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    if isinstance(source, FolderSource):
+        files = sorted(file for file in path.rglob("*") if file.is_file())
+        return content_hash([[str(file.relative_to(path)), file.stat().st_size] for file in files])
+    return content_hash([path.stat().st_size, path.stat().st_mtime_ns])
+
+
+def is_current(found: Preparation, request: str, state: str | None) -> bool:
+    """Whether a prepared cohort answers this request on the source as it is now (or as far as one can see it)."""
+    return found.request == request and (state is None or state == found.source_state)
+
+
+def document_in(folder: Path) -> Preparation | None:
+    """The preparation.json of `folder`, or None where nothing is (completely) prepared."""
+    path = folder / PREPARATION
+    return Preparation.model_validate_json(path.read_text()) if path.is_file() else None
+
+
+def is_prepared(
+    folder: Path, spec: CohortSpec, source: Source, *, size_px: int, seed: int, data: Path | None = None
+) -> bool:
+    """Whether `prepare` would keep what `folder` holds. Without `data`, changes of the source are not looked for."""
+    if (found := document_in(folder)) is None:
+        return False
+    return is_current(found, request_hash(spec, source, size_px, seed), source_state(spec.source, source, data))
