@@ -54,20 +54,20 @@ def aorta(person: Person, position: Position, thorax: Thorax) -> np.ndarray:
     d = person.draws
     x, y = thorax.x, thorax.y
     open_ = np.clip(person.unfolding, -1.5, 4.5)
-    radius = np.clip(0.080 + 0.010 * open_ + 0.012 * (person.aged - 0.5) + d.normal("knob", sd=0.008), 0.05, 0.15)
-    kx = 0.085 + 0.018 * open_ + 0.8 * position.obliquity + d.normal("knob x", sd=0.012)
-    ky = -0.315 - 0.016 * open_ + d.normal("knob y", sd=0.025)
+    radius = np.clip(0.080 + 0.016 * open_ + 0.012 * (person.aged - 0.5) + d.normal("knob", sd=0.008), 0.05, 0.17)
+    kx = 0.085 + 0.026 * open_ + 0.8 * position.obliquity + d.normal("knob x", sd=0.012)
+    ky = -0.315 - 0.014 * open_ + d.normal("knob y", sd=0.025)
     dx, dy = (x - kx) / radius, (y - ky) / (1.12 * radius)
     r2 = dx * dx + dy * dy
     knob = np.sqrt(dome(r2))
     chalk = np.maximum(person.aged - 0.55 + d.normal("calcification", sd=0.2), 0)
     rim = bell((r2 - 0.78) ** 2 / 0.02) * step(dx + 0.1, 0.4)
-    out = 0.055 * np.maximum(open_ + 0.5, 0) * bell(((y - 0.05) / 0.26) ** 2)
+    out = 0.06 * np.maximum(open_ + 0.5, 0) * bell(((y - 0.05) / 0.26) ** 2)
     middle = kx + 0.01 + out * 0.7
     descending = step(0.055 - np.abs(x - middle), 0.05) * step(y - ky, 0.15) * step(0.75 - y, 0.5)
-    bulge = 0.12 + 0.020 * np.maximum(open_ + 0.5, 0)
+    bulge = 0.12 + 0.032 * np.maximum(open_ + 0.5, 0)
     ax, ay = (x + bulge - 0.09) / 0.09, (y + 0.17) / 0.20
-    return 0.8 * knob + 0.5 * chalk * rim + 0.30 * descending + 0.55 * _plump(ax, ay)
+    return 0.8 * knob + 0.5 * chalk * rim + 0.45 * descending + 0.55 * _plump(ax, ay)
 
 
 def airways(person: Person, position: Position, thorax: Thorax) -> np.ndarray:
@@ -75,7 +75,7 @@ def airways(person: Person, position: Position, thorax: Thorax) -> np.ndarray:
     d = person.draws
     x, y = thorax.x, thorax.y
     carina = -0.22 + d.normal("carina", sd=0.02)
-    push = 0.012 * np.clip(person.unfolding, 0, 4) * bell(((y + 0.32) / 0.12) ** 2)
+    push = 0.016 * np.clip(person.unfolding, 0, 4) * bell(((y + 0.32) / 0.12) ** 2)
     trachea = step(0.040 - np.abs(x + push - 0.7 * position.obliquity), 0.022) * step(carina - y, 0.06)
     down = y - carina
     right = step(0.030 - np.abs(x + 0.03 + 0.62 * down), 0.03) * step(0.17 - down, 0.08)

@@ -60,21 +60,20 @@ def texture(person: Person, position: Position, size: int) -> np.ndarray:
 def tuberculosis(person: Person, thorax: Thorax, size: int, half_width: float) -> np.ndarray:
     """Patchy infiltrates (one may hold a cavity), nodules and fibrous bands, mostly in the upper lobes."""
     d = person.draws
-    patches = np.float32(0)
-    mottle = clouds(d.generators("mottle"), size, 22)
+    patches = np.zeros_like(thorax.lung)
+    mottle = clouds(d.generators("mottle"), size, 20)
+    first_side = np.where(d.unit("first side") < 0.55, -1, 1)  # right somewhat more often
     for k in range(_FOCI):
-        right = d.unit(f"focus {k} side") < 0.55
-        fx = np.where(right, -1, 1) * d.uniform(f"focus {k} x", 0.20, 0.50)
-        fy = d.uniform(f"focus {k} y", -0.62, -0.20 if k < 2 else 0.05)
-        radius = d.uniform(f"focus {k} radius", 0.07, 0.15)
-        strength = np.clip(person.load - 0.7 * k + d.normal(f"focus {k}", sd=0.4), 0, 2)
+        fx = first_side * (1 if k % 2 == 0 else -1) * d.uniform(f"focus {k} x", 0.22, 0.48)
+        fy = d.uniform(f"focus {k} y", -0.60, -0.28 if k < 2 else 0.0)
+        radius = d.uniform(f"focus {k} radius", 0.08, 0.16)
+        strength = np.clip(person.load - 0.4 * k + d.normal(f"focus {k}", sd=0.3), 0, 2.5)
         dx, dy = (thorax.x - fx) / radius, (thorax.y - fy) / radius
         r2 = dx * dx + dy * dy
-        patches = patches + strength * bell(r2) * np.maximum(0.55 + 0.6 * mottle, 0)
+        patches += strength * bell(r2) * np.maximum(0.6 + 0.7 * mottle, 0)
         if k == 0:
-            patches = patches + _cavity(person, r2, strength)
-    marks = _marks(person, size, half_width)
-    return 0.5 * patches + 0.9 * marks
+            patches += _cavity(person, r2, strength)
+    return 0.7 * patches + 0.9 * _marks(person, size, half_width)
 
 
 def _cavity(person: Person, r2: np.ndarray, strength: np.ndarray) -> np.ndarray:
@@ -126,7 +125,7 @@ def _bands(rng: np.random.Generator, load: float) -> tuple[np.ndarray, np.ndarra
 
 def imitations(person: Person, position: Position, thorax: Thorax) -> np.ndarray:
     """Patches that mean nothing: dust, summation, plate atelectasis; in any zone, in any patient and exposure."""
-    total = np.float32(0)
+    total = np.zeros_like(thorax.lung)
     for draws, name, low, high in (
         (person.draws, "old scar", -0.6, 0.35),
         (position.draws, "summation", -0.6, 0.4),

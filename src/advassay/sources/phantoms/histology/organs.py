@@ -35,28 +35,28 @@ class Cells:
         return NUCLEUS * self.size
 
     def dark(self, base: float) -> float:
-        """Haematoxylin per area of a nucleus: a large one is paler, so that a tile's colour tells little of its tissue."""
-        return base * (1.3 - 0.3 * self.size)
+        """Haematoxylin per area of a nucleus: a large one is paler, so that colour alone tells little."""
+        return base * (1.25 - 0.25 * self.size)
 
     def spacing(self, base: float) -> float:
         """Distance of neighbouring nuclei: they need room as they grow, and crowd in their own measure."""
-        return base * (0.55 + 0.45 * self.size) / np.sqrt(self.crowding)
+        return base * (0.15 + 0.85 * self.size) / np.sqrt(self.crowding)
 
 
 def thyroid(tile: Layout, cells: Cells) -> None:
     """Follicles lined by one layer of cells around colloid; a carcinoma's are small, crowded and short of colloid."""
     rng, m = tile.rng, cells.m
-    scale = rng.uniform(0.55, 1.15) * (1 - 0.10 * m)
+    scale = rng.uniform(0.55, 1.15)
     centres, radii = tile.packed(0.16 * scale, 0.50 * scale, gap=0.03, tries=70)
     for centre, radius in zip(centres, radii, strict=True):
         follicle = tile.region(centre, radius, EPITHELIUM, 0.05 + 0.10 * m * rng.random(), 1 + 0.2 * rng.random())
         middle = follicle.mean(axis=0)
-        wall = min(1.9 * cells.radius / radius, 0.75)
-        if rng.random() > 0.10 + 0.30 * m:
+        wall = min(1.9 * NUCLEUS / radius, 0.75)
+        if rng.random() > 0.15 + 0.15 * m:
             tile.outlines.append(middle + (follicle - middle) * (1 - wall))
             tile.fills.append(SPACE if rng.random() < 0.15 else COLLOID)
-        _lining(tile, cells, follicle, 0.5 * wall, dark=0.74)
-        if rng.random() < 0.10 + 0.40 * m and radius > 2.6 * cells.radius:
+        _lining(tile, cells, follicle, 0.5 * wall, dark=0.74 - 0.06 * m)
+        if rng.random() < 0.15 + 0.25 * m and radius > 2.6 * cells.radius:
             _lining(tile, cells, follicle, 1.2 * wall, dark=0.72)
     between = tile.scattered(0.25)
     _spindles(tile, cells, between[~inside(between, centres, 1.1 * radii)], dark=0.66)
