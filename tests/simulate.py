@@ -61,6 +61,8 @@ class Cohort:
     network_sd: float = 0.05
     """Standard deviation of the dose between networks of the same size."""
     published: dict[str, float] | None = None
+    archive: str = ""
+    """Cohorts of the same archive have the same images; empty = the cohort's own."""
 
     @property
     def channels(self) -> int:
@@ -118,10 +120,11 @@ def population(cohort: Cohort, seed: int = 0) -> Population:
     labels = rng.permutation(np.arange(n) % classes)
     confidence = 1 / classes + (1 - 1 / classes) * rng.beta(5, 1, n)
     decision = np.where(rng.random(n) < cohort.accuracy, labels, (labels + 1) % classes)
+    archive = cohort.archive or cohort.name
     return Population(
-        image_ids=np.array([content_hash([cohort.name, seed, i]) for i in range(n)], dtype=object),
+        image_ids=np.array([content_hash([archive, seed, i]) for i in range(n)], dtype=object),
         labels=labels.astype(np.int64),
-        patients=np.array(["p" + content_hash([cohort.name, seed, int(p)]) for p in patient], dtype=object),
+        patients=np.array(["p" + content_hash([archive, seed, int(p)]) for p in patient], dtype=object),
         threshold=np.sqrt(cohort.icc) * shared + np.sqrt(1 - cohort.icc) * own,
         clean_logits=_logits(decision, np.minimum(confidence, 1 - 1e-6), classes),
     )

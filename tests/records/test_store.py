@@ -7,11 +7,11 @@ import numpy as np
 import polars as pl
 import pytest
 from blocks import ARM, IMAGES, block, header, writer
-from simulate import ARMS, COHORTS, make_store
 
 from advassay import success
 from advassay.errors import AdvassayWarning, FormatError, StoreError
 from advassay.records import Example, RunWriter, open_records, read_gallery, read_image, run_identity, write_example
+from tests.simulate import ARMS, COHORTS, make_store
 
 
 @pytest.fixture(scope="module")

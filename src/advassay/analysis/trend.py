@@ -32,7 +32,9 @@ class Trend:
 
     @property
     def standard_error(self) -> float:
-        return float(np.sqrt(self.covariance[1, 1]))
+        """0 where no image changes over the doses: then the data say nothing about its precision."""
+        variance = float(self.covariance[1, 1])
+        return float(np.sqrt(variance)) if np.isnan(variance) or variance > 1e-12 else 0.0
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """Of the slope, by Student's t with patients − 1 degrees of freedom."""
@@ -44,6 +46,8 @@ class Trend:
         """Two-sided, slope = 0."""
         if not self.converged:
             return float("nan")
+        if self.standard_error == 0:
+            return 1.0
         return float(2 * stats.t.sf(abs(self.slope) / self.standard_error, max(self.patients - 1, 1)))
 
 

@@ -18,6 +18,12 @@ Direction = Literal["rising", "falling", "flat", "undecided", "ceiling", "floor"
 FLAT = 0.1
 """Change of the logit per doubling of the dose below which a curve is called flat (0.1 ≈ 2.5 points at 50 %)."""
 
+FLAT_CHANGE = 0.05
+"""And the paired change from the smallest to the largest dose must be shown to be smaller than this."""
+FEWEST_CHANGING = 6
+"""Patients with an image that changes over the doses, below which no direction is called: with 6 changes one way the
+exact test gives p = 0.03, with 5 it cannot reach 0.05."""
+
 
 @dataclass(frozen=True)
 class Course:
@@ -67,19 +73,24 @@ def course(pack: Packed, doses: np.ndarray, fallen: np.ndarray, attackable: np.n
     if (rates <= 1 - CEILING).all():
         return replace(base, direction="floor")
     trend = fit_trend(doses, points)
-    return replace(base, trend=trend, p=trend.p, direction=_direction(trend, base.change, level))
+    changing = len(np.unique(pack.patients[kept][(fallen != fallen[:1]).any(0)]))
+    inner = paired_difference(fallen[-1], fallen[0], pack.patients[kept], 2 * level - 1)
+    return replace(base, trend=trend, p=trend.p, direction=_direction(trend, base.change, inner, changing, level))
 
 
-def _direction(trend: Trend, change: Difference, level: float) -> Direction:
-    """By the slope; where the data are separated (no slope fits) by the paired change."""
+def _direction(trend: Trend, change: Difference, inner: Difference, changing: int, level: float) -> Direction:
+    """By the slope; where the data are separated (no slope fits) by the paired change alone.
+
+    Flat by two one-sided tests at 1 − level: the intervals of level 2·level − 1 lie within both margins.
+    """
     low, high = trend.interval(level) if trend.converged else (change.low, change.high)
-    if low > 0:
+    if changing >= FEWEST_CHANGING and low > 0:
         return "rising"
-    if high < 0:
+    if changing >= FEWEST_CHANGING and high < 0:
         return "falling"
-    # TOST: two one-sided tests at 1 − level = an interval of level 2·level − 1 within the margin.
-    inner = trend.interval(2 * level - 1) if trend.converged else (-np.inf, np.inf)
-    return "flat" if max(abs(inner[0]), abs(inner[1])) * np.log(2) < FLAT else "undecided"
+    slope = trend.interval(2 * level - 1) if trend.converged else (-np.inf, np.inf)
+    steady = max(abs(slope[0]), abs(slope[1])) * np.log(2) < FLAT
+    return "flat" if steady and max(abs(inner.low), abs(inner.high)) < FLAT_CHANGE else "undecided"
 
 
 def decided(courses: list[Course], level: float) -> list[Course]:

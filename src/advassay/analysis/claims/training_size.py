@@ -84,7 +84,7 @@ def training_size(records: Records, epsilon: float | None = None, level: float =
         margin=MARGIN,
         published=PUBLISHED,
         alternatives=(
-            "A smaller set also changes clean accuracy and confidence, which success depends on: see the adjusted slope.",
+            "A smaller set also changes clean accuracy and confidence, which act on success: see the adjusted slope.",
             "All sizes train for the same number of updates; a longer training of larger sets is another question.",
         ),
         details=(*(_network_row(n) for n in all_), *_slopes(found, enough, level)),

@@ -1,0 +1,182 @@
+"""Every verdict can fall either way: simulated stores with a known truth, and the verdict that it deserves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from advassay import layout
+from advassay.analysis import Conclusion, conclusions
+from advassay.analysis.claims.iterations import plateau
+from advassay.attack_spec import Arm
+from advassay.records import open_records
+from tests.simulate import Cohort, make_store, population, write_run
+
+GRID = Arm(epsilons=(0.01, 0.02, 0.05, 0.1, 0.2), step_sizes=(0.01,), steps=12)
+FINE = Arm(epsilons=(0.0005, 0.001, 0.0025, 0.005), step_sizes=("epsilon/4",), steps=12, loss="margin")
+RISING = Cohort("rising", "X-ray", epsilon50=0.04, slope=1.0, patients=60, images_per_patient=2, tau=1.0)
+HISTOLOGY = replace(RISING, image_type="histology")
+
+Judge = Callable[..., Conclusion]
+
+
+@pytest.fixture
+def judge(tmp_path: Path) -> Judge:
+    def judged(number: int, *cohorts: Cohort, arms: dict[str, Arm] | None = None, **dose: float) -> Conclusion:
+        store = make_store(tmp_path / "store", cohorts, arms or {"A": GRID}, gallery=False, arm_dose=dose)
+        return conclusions(open_records(store))[number - 1]
+
+    return judged
+
+
+def named(cohort: Cohort, *names: str, **changes: object) -> list[Cohort]:
+    return [replace(cohort, name=name, **changes) for name in names]  # type: ignore[arg-type]
+
+
+def test_amplitude_is_supported_where_most_cohorts_rise(judge: Judge) -> None:
+    found = judge(1, *named(RISING, "a", "b"), *named(RISING, "falling", slope=-1.0))
+    assert found.verdict == "supported", found.reason
+    assert [row["direction"] for row in found.details] == ["rising", "rising", "falling"]
+    assert (found.estimate, found.low, found.high) == pytest.approx((2 / 3, 2 / 3, 2 / 3))
+
+
+def test_amplitude_is_contradicted_where_most_cohorts_fall_or_are_flat(judge: Judge) -> None:
+    flat = named(RISING, "flat", slope=0.0, patients=800, rise=0.0)
+    found = judge(1, *named(RISING, "falling", slope=-1.0), *flat, *named(RISING, "a"))
+    assert found.verdict == "contradicted", found.reason
+    assert {row["cohort"]: row["direction"] for row in found.details}["flat"] == "flat"
+
+
+def test_amplitude_is_undecided_with_few_images(judge: Judge) -> None:
+    found = judge(1, *named(RISING, "a", "b", slope=0.1, patients=6))
+    assert found.verdict == "undecided", found.reason
+
+
+def test_a_curve_that_nobody_moves_on_is_flat_only_with_enough_images(judge: Judge) -> None:
+    still = {"slope": 0.0, "rise": 0.0, "images_per_patient": 1}
+    found = judge(1, *named(RISING, "few", patients=20, **still), *named(RISING, "many", patients=200, **still))
+    assert [row["direction"] for row in found.details] == ["undecided", "flat"]
+
+
+def test_at_the_ceiling_amplitude_is_undecided_and_says_so(judge: Judge) -> None:
+    found = judge(1, *named(RISING, "a", "b", epsilon50=1e-5))
+    assert found.verdict == "undecided"
+    assert found.reason.startswith("ceiling")
+
+
+def test_at_the_ceiling_the_arm_with_smaller_amplitudes_speaks(judge: Judge) -> None:
+    steep = named(RISING, "a", "b", epsilon50=0.0015, slope=1.5)
+    found = judge(1, *steep, arms={"A": GRID, "C": FINE}, A=3.0)
+    assert found.verdict == "supported", found.reason
+    assert [row["arm"] for row in found.details] == ["C", "C"]
+
+
+def test_with_two_cohorts_of_each_type_image_type_is_undecided_but_described(judge: Judge) -> None:
+    found = judge(2, *named(RISING, "a", "b", slope=1.5), *named(HISTOLOGY, "c", "d", slope=0.5))
+    assert found.verdict == "undecided"
+    assert found.reason.startswith("too few cohorts")
+    assert found.high is not None
+    assert found.high < 0
+
+
+@pytest.mark.parametrize(("histology", "verdict"), [(0.4, "supported"), (1.0, "undecided"), (1.8, "contradicted")])
+def test_with_four_cohorts_of_each_type_the_slopes_decide(judge: Judge, histology: float, verdict: str) -> None:
+    found = judge(2, *named(RISING, *"abcd"), *named(HISTOLOGY, *"efgh", slope=histology))
+    assert found.verdict == verdict, found.reason
+    assert found.n == 8
+
+
+def test_cohorts_that_share_images_count_once(judge: Judge) -> None:
+    found = judge(2, *named(RISING, *"abcd", archive="one"), *named(HISTOLOGY, *"efgh", slope=0.4))
+    assert found.verdict == "undecided"
+    assert found.n == 5
+
+
+MANY = replace(RISING, patients=400, images_per_patient=1, icc=0.0)
+
+
+def test_iterations_are_supported_where_success_rises_and_levels_off(judge: Judge) -> None:
+    found = judge(3, *named(MANY, "a", "b", tau=1.0))
+    assert found.verdict == "supported", found.reason
+    last = [row for row in found.details if row["success"] == "last"]
+    assert all(row["plateau"] == "reached" and 3 <= row["plateau_step"] <= 9 for row in last)
+
+
+@pytest.mark.parametrize("changes", [{"tau": 12.0, "rise": 4.0, "patients": 900}, {"rise": 0.0}])
+def test_iterations_are_contradicted_where_success_still_rises_or_never_did(judge: Judge, changes: dict) -> None:
+    found = judge(3, *named(MANY, "a", "b", epsilon50=0.02, **changes))
+    assert found.verdict == "contradicted", found.reason
+
+
+def test_iterations_are_undecided_where_the_plateau_cannot_be_shown(judge: Judge) -> None:
+    found = judge(3, *named(RISING, "a", "b"))
+    assert found.verdict == "undecided"
+    assert {row["plateau"] for row in found.details} == {"too few images"}
+
+
+def test_a_plateau_begins_where_the_remaining_rise_is_below_the_margin() -> None:
+    falls_at = np.r_[np.repeat([1, 2, 3, 4], 100), np.full(600, 99)]
+    fallen = falls_at[None, :] <= np.arange(21)[:, None]
+    found = plateau(fallen, np.arange(1000))
+    assert (found.state, found.step) == ("reached", 4)
+    late = np.where(falls_at == 4, 20, falls_at)
+    assert plateau(late[None, :] <= np.arange(21)[:, None], np.arange(1000)).state == "not reached"
+    assert plateau(fallen[:, ::25], np.arange(40)).state == "too few images"
+
+
+def test_confidence_is_supported_where_success_drops(judge: Judge) -> None:
+    found = judge(4, *named(MANY, "a", "b", confidence_shift=1.5))
+    assert found.verdict == "supported", found.reason
+
+
+def test_confidence_is_contradicted_where_no_drop_is_left(judge: Judge) -> None:
+    found = judge(4, *named(MANY, *"abcd", patients=1500, epsilon50=0.1, slope=1.2))
+    assert found.verdict == "contradicted", found.reason
+
+
+def test_confidence_is_undecided_with_few_images(judge: Judge) -> None:
+    assert judge(4, *named(RISING, "a", patients=15)).verdict == "undecided"
+
+
+def test_a_drop_that_only_one_update_rule_shows_is_called_an_artefact(tmp_path: Path) -> None:
+    store, margin = layout.Store(tmp_path), GRID.model_copy(update={"loss": "margin"})
+    for cohort in named(MANY, *"abc", patients=1500, confidence_shift=1.5):
+        images = population(cohort)
+        write_run(store, cohort, images, "A", GRID)
+        write_run(store, replace(cohort, confidence_shift=0.0), images, "C", margin, position=1, extra=-2.5)
+    found = conclusions(open_records(tmp_path))[3]
+    assert found.verdict == "supported"
+    assert "arm C" in found.reason
+    assert "Arms A show the drop, arms C exclude it" in found.alternatives[0]
+
+
+SERIES = replace(MANY, name="series", sizes=(40, 80, 160), seeds=(0, 1, 2), network_sd=0.02)
+
+
+@pytest.mark.parametrize(
+    ("changes", "verdict"),
+    [({}, "supported"), ({"size_effect": 0.5}, "contradicted"), ({"network_sd": 0.6}, "undecided")],
+)
+def test_training_size_is_judged_over_networks(judge: Judge, changes: dict, verdict: str) -> None:
+    found = judge(5, replace(SERIES, **changes))
+    assert found.verdict == verdict, found.reason
+    assert found.unit == "networks"
+    assert found.n == 10
+
+
+@pytest.mark.parametrize("changes", [{"seeds": (0,)}, {"sizes": (80, 160)}, {"sizes": ()}])
+def test_too_few_networks_leave_training_size_undecided(judge: Judge, changes: dict) -> None:
+    found = judge(5, replace(SERIES, **changes))
+    assert found.verdict == "undecided"
+    assert found.reason.startswith("not enough networks")
+
+
+def test_conclusions_are_json_and_carry_the_published_value(judge: Judge) -> None:
+    found = judge(1, *named(RISING, "a"))
+    again = Conclusion.model_validate_json(found.model_dump_json())
+    assert again == found
+    assert "7 of 8" in found.published
