@@ -14,7 +14,7 @@ from advassay.layout import HEADER
 from advassay.progress import Progress, Silent
 from advassay.records import RunHeader, RunWriter, read_header
 from advassay.study.compute import compute_shape
-from advassay.study.counting import gradient_steps
+from advassay.study.counting import steps_at
 from advassay.study.gallery import Gallery, Points
 from advassay.study.place import Site
 from advassay.study.targets import Assignment
@@ -111,7 +111,7 @@ def _stream(
     gallery: Gallery,
     progress: Progress,
 ) -> AttackStream:
-    from advassay.attacks import stream
+    from advassay.attacks.stream import stream
 
     return stream(classifier, _items(cohort, missing), arm, shape=shape, keep_images=gallery.wants, progress=progress)
 
@@ -125,12 +125,7 @@ def _items(cohort: PreparedCohort, missing: Mapping[str, Points]) -> Iterator[It
 
 def _steps(missing: Mapping[str, Points], arm: Arm) -> int:
     """Gradient steps that the missing points take."""
-    points = Counter(missing.values())
-    return sum(images * gradient_steps(_restricted(arm, wanted)) for wanted, images in points.items())
-
-
-def _restricted(arm: Arm, points: Points) -> Arm:
-    return arm.model_copy(update={"epsilons": tuple(sorted({epsilon for _, epsilon in points}))})
+    return sum(images * steps_at(arm, points) for points, images in Counter(missing.values()).items())
 
 
 def _images(cohort: PreparedCohort, assignment: Assignment) -> pl.DataFrame:

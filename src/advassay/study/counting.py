@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping
+from itertools import pairwise
 
-from advassay.attack_spec import Arm
+from advassay.attack_spec import Arm, step_size_name
+
+Point = tuple[str, float]
+"""(step size's name, ε)."""
 
 
 def gradient_steps(arm: Arm) -> int:
@@ -30,6 +35,27 @@ def _of_step_size(arm: Arm, rule: float | str) -> int:
     shared = [min(arm.steps, math.floor(epsilon / rule + 1e-9)) for epsilon in arm.epsilons]
     trunk = max(range(len(shared)), key=lambda i: arm.epsilons[i])
     return arm.steps + sum(arm.steps - steps for i, steps in enumerate(shared) if i != trunk)
+
+
+def steps_at(arm: Arm, points: Iterable[Point]) -> int:
+    """Gradients per image at some points of the arm's grid only."""
+    epsilons: dict[str, list[float]] = {}
+    for step_size, epsilon in points:
+        epsilons.setdefault(step_size, []).append(epsilon)
+    rules = {step_size_name(rule): rule for rule in arm.step_sizes}
+    return sum(
+        gradient_steps(arm.model_copy(update={"step_sizes": (rules[name],), "epsilons": tuple(at)}))
+        for name, at in epsilons.items()
+    )
+
+
+def missing_steps(arm: Arm, images: int, recorded: Mapping[Point, int]) -> int:
+    """Gradients still to do, where `recorded` says how many images of a nested sample each point already has."""
+    levels = sorted({min(count, images) for count in recorded.values()} | {images})
+    return sum(
+        (above - level) * steps_at(arm, (point for point, count in recorded.items() if count <= level))
+        for level, above in pairwise(levels)
+    )
 
 
 def record_bytes(arm: Arm, classes: int) -> int:

@@ -53,7 +53,7 @@ def _prepared(study: Study, name: str, site: Site) -> Expected | None:
     spec = study.cohorts[name]
     folder = site.store.cohort(name)
     source = study.sources[spec.source]
-    if not is_prepared(folder, spec, source, size_px=study.size_of(name), seed=study.seed):
+    if not is_prepared(folder, spec, source, size_px=study.size_of(name), seed=study.seed, data=site.data):
         return None
     counts = Preparation.model_validate_json((folder / PREPARATION).read_text()).counts
     return Expected(**{role: sum(classes.values()) for role, classes in counts.items()}, basis="prepared")

@@ -9,13 +9,14 @@ import numpy as np
 from advassay.identity import canonical_float
 from advassay.layout import Store
 from advassay.records import Example, RunHeader, read_gallery, write_example
+from advassay.study.counting import Point
 from advassay.study.targets import Assignment
 from advassay.trajectory import TrajectoryRows
 
 if TYPE_CHECKING:
     from advassay.cohorts import PreparedCohort
 
-Points = frozenset[tuple[str, float]]
+Points = frozenset[Point]
 
 
 class Gallery:

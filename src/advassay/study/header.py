@@ -9,6 +9,7 @@ from advassay.documents import Preparation, TrainingDocument
 from advassay.identity import ID_LENGTH
 from advassay.layout import HEADER, Store
 from advassay.records import RunHeader, attack_rules, read_header, run_identity
+from advassay.study.counting import Point
 from advassay.study.targets import Assignment
 
 if TYPE_CHECKING:
@@ -62,13 +63,15 @@ def _header(study: str, preparation: Preparation, classifier: str, assignment: A
     )
 
 
-def recorded_images(store: Store, preparation: Preparation, classifier: str, assignment: Assignment) -> int:
-    """Images of the assignment's sample that the store has at every point (counted: samples are nested)."""
+def recorded_images(
+    store: Store, preparation: Preparation, classifier: str, assignment: Assignment
+) -> dict[Point, int]:
+    """Point of the assignment's grid → images that the store has there."""
     run_id = run_identity(classifier=classifier, arm=assignment.arm, cohort_identity=preparation.identity)
     if not (store.run(run_id) / HEADER).exists():
-        return 0
+        return dict.fromkeys(assignment.points, 0)
     counts = {(p.step_size, p.epsilon): p.images for p in read_header(store.run(run_id)).points}
-    return min(len(assignment.image_ids), *(counts.get(point, 0) for point in assignment.points))
+    return {point: counts.get(point, 0) for point in assignment.points}
 
 
 def file_sha256(path: Path) -> str:

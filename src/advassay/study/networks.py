@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from advassay.cohorts import PreparedCohort
 
 
+MAIN_NETWORK = "main network"
+
+
 @dataclass(frozen=True)
 class Network:
     """One network to train and attack."""
@@ -25,7 +28,7 @@ class Network:
     @property
     def what(self) -> str:
         """Which of the cohort's networks, in words."""
-        return "main network" if self.primary else f"{len(self.train_ids)} training images, seed {self.seed}"
+        return MAIN_NETWORK if self.primary else f"{len(self.train_ids)} training images, seed {self.seed}"
 
 
 def networks(study: Study, name: str, cohort: PreparedCohort) -> Iterator[Network]:

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from advassay.attack_spec import Arm
 from advassay.layout import TRAINING
 from advassay.specs import Study
 from advassay.study.attack_stage import check_arms
-from advassay.study.counting import gradient_steps
+from advassay.study.counting import Point, gradient_steps, missing_steps
 from advassay.study.estimate import Estimator
 from advassay.study.expected import Expected, expected
 from advassay.study.header import recorded_images
-from advassay.study.networks import networks
+from advassay.study.networks import MAIN_NETWORK, Network, networks
 from advassay.study.place import Site
 from advassay.study.planned import Plan, PlanRow
 from advassay.study.preparing import check_image_sizes
-from advassay.study.targets import assignments
+from advassay.study.targets import Assignment, assignments, series_arm
 from advassay.study.training_stage import identity_of
+
+PASSES, STEPS = "training passes", "gradient steps"
 
 
 def plan(study: Study, site: Site, *, timed: bool = True) -> Plan:
@@ -35,7 +37,7 @@ def plan(study: Study, site: Site, *, timed: bool = True) -> Plan:
 def _cohort_rows(study: Study, name: str, site: Site) -> Iterator[PlanRow]:
     counts = expected(study, name, site)
     have = counts.images if counts.is_prepared else 0
-    yield PlanRow("prepare", name, "images", "images", counts.images, have, basis=counts.basis)
+    yield PlanRow("prepare", name, "images", "images", counts.images, have, counts.basis)
     yield from _known_rows(study, name, site) if counts.is_prepared else _unknown_rows(study, name, counts)
 
 
@@ -45,52 +47,55 @@ def _known_rows(study: Study, name: str, site: Site) -> Iterator[PlanRow]:
     from advassay.training import updates_for
 
     cohort = open_cohort(site.store.cohort(name))
-    updates = updates_for(study.training, len(cohort.ids("training")))
-    seen: set[str] = set()
+    passes = updates_for(study.training, len(cohort.ids("training"))) * study.training.batch_size
+    planned: dict[str, set[Point]] = {}
     for network in networks(study, name, cohort):
         identity = identity_of(study, cohort, network, site)
-        passes = updates * study.training.batch_size
         done = passes if (site.store.classifier(identity) / TRAINING).exists() else 0
-        if identity not in seen:
-            yield PlanRow("train", name, network.what, "training passes", passes, done, basis="prepared")
-        seen.add(identity)
+        if identity not in planned:
+            yield PlanRow("train", name, network.what, PASSES, passes, done, "prepared")
         for assignment in assignments(study, network, cohort):
-            steps, images = gradient_steps(assignment.arm), len(assignment.image_ids)
-            recorded = recorded_images(site.store, cohort.preparation, identity, assignment)
-            what = f"{network.what}, arm {assignment.arm_name}"
-            yield PlanRow(
-                "attack",
-                name,
-                what,
-                "gradient steps",
-                images * steps,
-                recorded * steps,
-                "prepared",
-                assignment.arm_name,
-            )
+            attacked = planned.setdefault(identity, set())
+            if network.primary or not assignment.points <= attacked:
+                attacked |= assignment.points
+                recorded = recorded_images(site.store, cohort.preparation, identity, assignment)
+                yield _known_attack(name, network, assignment, recorded)
+
+
+def _known_attack(cohort: str, network: Network, assignment: Assignment, recorded: Mapping[Point, int]) -> PlanRow:
+    images, arm = len(assignment.image_ids), assignment.arm
+    total = images * gradient_steps(arm)
+    have = total - missing_steps(arm, images, recorded)
+    what = f"{network.what}, arm {assignment.arm_name}"
+    return PlanRow("attack", cohort, what, STEPS, total, have, "prepared", assignment.arm_name)
 
 
 def _unknown_rows(study: Study, name: str, counts: Expected) -> Iterator[PlanRow]:
+    """Of a cohort that is not prepared: what follows from its numbers of images."""
     from advassay.training import updates_for
 
     if not counts.training:
         return
-    spec = study.cohorts[name]
     passes = updates_for(study.training, counts.training) * study.training.batch_size
-    main, *_ = study.attack.arms
-    yield PlanRow("train", name, "main network", "training passes", passes, 0, basis=counts.basis)
-    for arm_name in study.attack.arms:
-        yield _attack_row(name, f"main network, arm {arm_name}", arm_name, study.attack.arm(arm_name), counts)
-    series = study.attack.arm(main)
-    if study.attack.series_epsilons is not None:
-        series = series.model_copy(update={"epsilons": study.attack.series_epsilons})
+    yield PlanRow("train", name, MAIN_NETWORK, PASSES, passes, 0, counts.basis)
+    for arm in study.attack.arms:
+        yield _unknown_attack(name, MAIN_NETWORK, arm, study.attack.arm(arm), counts)
+    main, series = series_arm(study.attack)
+    for what in _series(study, name, counts.training):
+        yield PlanRow("train", name, what, PASSES, passes, 0, counts.basis)
+        yield _unknown_attack(name, what, main, series, counts)
+
+
+def _series(study: Study, name: str, training: int) -> Iterator[str]:
+    """The members of a size series that are not the main network itself."""
+    spec = study.cohorts[name]
     for size in spec.train_sizes:
         for seed in spec.train_seeds:
-            what = f"{size if isinstance(size, int) else f'{size:.0%}'} of training, seed {seed}"
-            yield PlanRow("train", name, what, "training passes", passes, 0, basis=counts.basis)
-            yield _attack_row(name, f"{what}, arm {main}", main, series, counts)
+            images = round(size * training) if isinstance(size, float) else size
+            if (images, seed) != (training, study.training.seed):
+                yield f"{images} training images, seed {seed}"
 
 
-def _attack_row(cohort: str, what: str, arm_name: str, arm: Arm, counts: Expected) -> PlanRow:
+def _unknown_attack(cohort: str, what: str, name: str, arm: Arm, counts: Expected) -> PlanRow:
     images = min(counts.validation, arm.images or counts.validation)
-    return PlanRow("attack", cohort, what, "gradient steps", images * gradient_steps(arm), 0, counts.basis, arm_name)
+    return PlanRow("attack", cohort, f"{what}, arm {name}", STEPS, images * gradient_steps(arm), 0, counts.basis, name)

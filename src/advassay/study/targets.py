@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from advassay.attack_spec import Arm, step_size_name
 from advassay.identity import canonical_float
 from advassay.specs import AttackSpec, Study
+from advassay.study.counting import Point
 from advassay.study.networks import Network
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class Assignment:
     controls: bool = True
 
     @property
-    def points(self) -> frozenset[tuple[str, float]]:
+    def points(self) -> frozenset[Point]:
         """The arm's grid: (step size's name, ε)."""
         epsilons = [canonical_float(epsilon) for epsilon in self.arm.epsilons]
         return frozenset((step_size_name(rule), epsilon) for rule in self.arm.step_sizes for epsilon in epsilons)
@@ -42,11 +43,15 @@ def assignments(study: Study, network: Network, cohort: PreparedCohort) -> Itera
     if network.primary:
         yield from all_arms(study.attack, cohort, gallery=study.figures.gallery)
         return
-    name = next(iter(study.attack.arms))
-    arm = study.attack.arm(name)
-    if study.attack.series_epsilons is not None:
-        arm = arm.model_copy(update={"epsilons": study.attack.series_epsilons})
+    name, arm = series_arm(study.attack)
     yield Assignment(name, 0, arm, tuple(cohort.attack_sample(arm.images)), controls=False)
+
+
+def series_arm(attack: AttackSpec) -> tuple[str, Arm]:
+    """The main arm's name, and the arm at the amplitudes of the training-size series."""
+    name = next(iter(attack.arms))
+    arm = attack.arm(name)
+    return name, arm if attack.series_epsilons is None else arm.model_copy(update={"epsilons": attack.series_epsilons})
 
 
 def all_arms(attack: AttackSpec, cohort: PreparedCohort, *, gallery: bool) -> Iterator[Assignment]:
