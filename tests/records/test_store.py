@@ -71,6 +71,15 @@ def test_a_changed_study_supersedes_its_earlier_run(tmp_path: Path) -> None:
     assert [h.attack["loss"] for h in records.superseded] == ["cross-entropy"]
 
 
+def test_a_cohort_prepared_anew_supersedes_every_run_on_its_old_images(tmp_path: Path) -> None:
+    for identity, size in (("old", 40), ("old", 80), ("new", 50)):
+        changes = {"run_id": f"{identity}{size}", "cohort_identity": identity, "full": False, "train_size": size}
+        RunWriter(tmp_path / "records" / f"{identity}{size}", header(**changes)).finish()
+    records = open_records(tmp_path)
+    assert [h.run_id for h in records.headers] == ["new50"]
+    assert [h.run_id for h in records.superseded] == ["old40", "old80"]
+
+
 def test_a_run_folder_without_a_header_is_left_out_with_a_warning(tmp_path: Path) -> None:
     writer(tmp_path / "records" / header().run_id)
     (tmp_path / "records" / "beheaded" / "shards").mkdir(parents=True)

@@ -11,7 +11,7 @@ import polars as pl
 
 from advassay.analysis import bins
 from advassay.analysis.intervals import Counts, counts, intervals
-from advassay.analysis.packed import Packed, packed
+from advassay.analysis.packed import Packed, packed, step_sizes
 from advassay.analysis.selection import nearest_epsilon, runs_of
 from advassay.errors import SpecError
 from advassay.records.store import Records
@@ -119,7 +119,7 @@ def _packs(records: Records, arm: str | None, step_size: str | None, every: bool
     """One pack a run, or one a run and step size."""
     runs = runs_of(records, arm, primary=over != "train_size")
     if every and step_size is None:
-        return [packed(run, name) for run in runs for name in run.index.step_sizes]
+        return [packed(run, name) for run in runs for name in step_sizes(run)]
     return [packed(run, step_size) for run in runs]
 
 
@@ -191,6 +191,8 @@ def _rows(group: list[_Part], cells: Callable[[Packed], list[Cell]], level: floa
     """The points of one curve; images of several runs are pooled where their coordinates agree."""
     of_parts = [(part, cells(part.pack)) for part in group]
     places = {tuple(at.values()): at for _, found in of_parts for at, _, _ in found}
+    if not places:
+        return []
     points = _pooled(of_parts, list(places))
     low, high, method = intervals(points, level, seed)
     shared = {k: v for k, v in group[0].key.items() if all(part.key.get(k) == v for part in group)}

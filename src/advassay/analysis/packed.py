@@ -88,8 +88,8 @@ class Packed:
 
 
 def step_sizes(run: Run) -> tuple[str, ...]:
-    """Names of the recorded step sizes."""
-    return run.index.step_sizes
+    """Names of the step sizes recorded at some ε > 0."""
+    return tuple(dict.fromkeys(name for name, epsilon in run.index.points() if epsilon > 0))
 
 
 def packed(run: Run, step_size: str | None = None) -> Packed:

@@ -24,15 +24,14 @@ def runs_of(records: Records, arm: str | None = None, primary: bool = True) -> l
         raise SpecError(f"arm: one of {records.arms}, got {arm!r}.")
     order = {cohort: place for place, cohort in enumerate(records.cohorts)}
     found = [run for run in records.runs if run.header.arm == name and (run.header.primary or not primary)]
-    filled = [run for run in found if any(epsilon > 0 for _, epsilon in run.index.points())]
-    return sorted(filled, key=lambda run: order[run.header.cohort])
+    return sorted((run for run in found if step_sizes(run)), key=lambda run: order[run.header.cohort])
 
 
 def packs_of(
     records: Records, arm: str | None = None, step_size: str | None = None, primary: bool = True
 ) -> list[Packed]:
     """`runs_of` as arrays, one for each run: at `step_size`, or at the run's first where None."""
-    return [packed(run, step_size) for run in runs_of(records, arm, primary) if step_sizes(run)]
+    return [packed(run, step_size) for run in runs_of(records, arm, primary)]
 
 
 def pack_of(records: Records, cohort: str, arm: str | None = None, step_size: str | None = None) -> Packed | None:

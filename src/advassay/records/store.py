@@ -152,13 +152,17 @@ def _place(run: Run) -> tuple[str, int, str, int, int, str]:
 
 
 def _current(headers: Sequence[RunHeader]) -> set[str]:
-    """Of runs in the same place of the study (cohort, arm, network's size and seed) the one last worked on."""
-    latest: dict[tuple[object, ...], RunHeader] = {}
-    for header in headers:
-        place = (header.cohort, header.arm, header.primary, None if header.full else header.train_size, header.seed)
-        if place not in latest or header.updated > latest[place].updated:
-            latest[place] = header
-    return {header.run_id for header in latest.values()}
+    """Of each cohort the runs on its latest preparation; of those in the same place of the study (arm, network's size
+    and seed) the one last worked on.
+    """
+    by_time = sorted(headers, key=lambda header: header.updated)
+    prepared = {header.cohort: header.cohort_identity for header in by_time}
+    kept = [header for header in by_time if header.cohort_identity == prepared[header.cohort]]
+    return set({_place_in_study(header): header.run_id for header in kept}.values())
+
+
+def _place_in_study(header: RunHeader) -> tuple[object, ...]:
+    return (header.cohort, header.arm, header.primary, None if header.full else header.train_size, header.seed)
 
 
 def _document(path: Path, kind: type[Document]) -> Document:

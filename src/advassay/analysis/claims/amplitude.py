@@ -56,7 +56,7 @@ def amplitude_courses(records: Records, level: float) -> list[Course]:
             if before is not None and (before.direction not in ("ceiling", "floor") or not _finer(before, pack)):
                 continue
             found = over_epsilon(pack, level)
-            if before is None or found.direction not in ("ceiling", "floor", "no image"):
+            if before is None or found.direction not in ("ceiling", "floor", "no data"):
                 chosen[pack.header.cohort] = found
     order = {cohort: place for place, cohort in enumerate(records.cohorts)}
     return sorted(chosen.values(), key=lambda c: order[c.cohort])
@@ -77,7 +77,7 @@ def _verdict(courses: list[Course], rising: list[str], against: list[str]) -> tu
     if not courses:
         return "undecided", "No cohort was attacked."
     stuck = [c.cohort for c in courses if c.direction in ("ceiling", "floor")]
-    open_ = [c.cohort for c in courses if c.direction in ("undecided", "no image")]
+    open_ = [c.cohort for c in courses if c.direction in ("undecided", "no data")]
     told = (
         f"Rising in {len(rising)} of {len(courses)} cohorts ({listed(rising)}); falling or flat in {len(against)} "
         f"({listed(against)}); undecided in {len(open_)} ({listed(open_)}); at ceiling or floor {len(stuck)} "

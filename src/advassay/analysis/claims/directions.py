@@ -13,7 +13,7 @@ from advassay.analysis.intervals import counts
 from advassay.analysis.packed import Packed
 from advassay.analysis.trend import Trend, fit_trend
 
-Direction = Literal["rising", "falling", "flat", "undecided", "ceiling", "floor", "no image"]
+Direction = Literal["rising", "falling", "flat", "undecided", "ceiling", "floor", "no data"]
 
 FLAT = 0.1
 """Change of the logit per doubling of the dose below which a curve is called flat (0.1 ≈ 2.5 points at 50 %)."""
@@ -63,9 +63,9 @@ def course(pack: Packed, doses: np.ndarray, fallen: np.ndarray, attackable: np.n
         cohort=pack.header.cohort, image_type=pack.header.image_type, arm=pack.header.arm,
         doses=tuple(doses.tolist()), rates=tuple(rates.tolist()), n=int(kept.sum()),
         patients=int(points.patients.max(initial=0)), trend=None,
-        change=Difference(float("nan"), float("nan"), float("nan")), direction="no image", p=float("nan"),
+        change=Difference(float("nan"), float("nan"), float("nan")), direction="no data", p=float("nan"),
     )  # fmt: skip
-    if not kept.any():
+    if not len(doses) or not kept.any():
         return base
     base = replace(base, change=paired_difference(fallen[-1], fallen[0], pack.patients[kept], level))
     if (rates >= CEILING).all():

@@ -135,8 +135,8 @@ def _details(pack: Packed, epsilon: float | None, level: float) -> list[dict[str
                 "cohort": c.cohort, "arm": c.arm, "success": success, "epsilon": nearest_epsilon(pack, epsilon),
                 "direction": c.direction, "slope_per_doubling": finite(slope), "low": finite(low), "high": finite(high),
                 "plateau": at.state, "plateau_step": at.step, "remaining_rise": finite(at.remaining.estimate),
-                "remaining_high": finite(at.remaining.high), "rate_first": finite(c.rates[0]),
-                "rate_last": finite(c.rates[-1]), "n": c.n, "patients": c.patients,
+                "remaining_high": finite(at.remaining.high), "rate_first": finite(c.rates[0]) if c.rates else None,
+                "rate_last": finite(c.rates[-1]) if c.rates else None, "n": c.n, "patients": c.patients,
             }
         )  # fmt: skip
     return rows

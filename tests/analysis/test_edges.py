@@ -1,0 +1,74 @@
+"""Whatever was recorded, however little, everything computes and says what it could not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from advassay.analysis import (
+    conclusions,
+    epsilon50,
+    minimal_epsilon,
+    performance,
+    robust_accuracy_curve,
+    success_curve,
+    table1,
+)
+from advassay.attack_spec import Arm
+from advassay.errors import StoreError
+from advassay.layout import Store
+from advassay.records import RunWriter, open_records
+from tests.simulate import Cohort, make_store, population, write_run
+
+ONE = Cohort("one", "X-ray", patients=6, images_per_patient=2)
+ARM = Arm(epsilons=(0.02, 0.1), step_sizes=(0.01,), steps=4)
+
+
+@pytest.mark.parametrize(
+    ("cohort", "arm"),
+    [
+        (replace(ONE, patients=1, images_per_patient=1), ARM),
+        (replace(ONE, accuracy=0.0), ARM),
+        (replace(ONE, epsilon50=1e-6), ARM),
+        (replace(ONE, epsilon50=1e6), ARM),
+        (ONE, ARM.model_copy(update={"epsilons": (0.02,)})),
+        (ONE, ARM.model_copy(update={"steps": 1})),
+        (ONE, ARM.model_copy(update={"steps": 0})),
+        (replace(ONE, sizes=(20, 40), seeds=(0,)), ARM),
+        (replace(ONE, classes=("a", "b", "c", "d"), patients=1), ARM),
+    ],
+    ids=["one image", "none attackable", "ceiling", "floor", "one ε", "one step", "no step", "series", "classes apart"],
+)  # fmt: skip
+def test_small_and_extreme_records_are_analysed_without_a_warning(tmp_path: Path, cohort: Cohort, arm: Arm) -> None:
+    records = open_records(make_store(tmp_path / "s", (cohort,), {"A": arm}, gallery=False))
+    found = conclusions(records)
+    assert [c.number for c in found] == [1, 2, 3, 4, 5]
+    assert found[1].verdict == found[4].verdict == "undecided"
+    assert all(c.reason for c in found)
+    for over in ("epsilon", "step", "clean_confidence", "train_size"):
+        success_curve(records, over)  # type: ignore[arg-type]
+    robust_accuracy_curve(records)
+    for frame in (epsilon50(records), minimal_epsilon(records), performance(records), table1(records)):
+        assert "cohort" in frame.columns
+
+
+def test_a_half_finished_run_is_analysed_as_far_as_it_got(tmp_path: Path) -> None:
+    store, images = Store(tmp_path), population(ONE)
+    head = write_run(store, ONE, images, "A", ARM)
+    for shard in (store.run(head.run_id) / "shards").iterdir():
+        rows = open_records(tmp_path).runs[0].rows()
+        shard.unlink()
+    kept = (rows.epsilon == 0.02) | (rows.image_id == images.image_ids[0])
+    RunWriter(store.run(head.run_id), head).append(rows.take(kept))
+    frame = success_curve(open_records(tmp_path)).frame
+    assert frame["n"].to_list()[0] > frame["n"].to_list()[1]
+    assert frame["n"].to_list()[1] <= 1
+    assert len(conclusions(open_records(tmp_path))) == 5
+
+
+def test_an_empty_store_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "records").mkdir()
+    with pytest.raises(StoreError, match="no run is recorded yet"):
+        success_curve(open_records(tmp_path))
