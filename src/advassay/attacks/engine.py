@@ -17,16 +17,14 @@ from torch import Tensor
 
 from advassay.attack_spec import PGD, Arm
 from advassay.attacks.flags import failure_flags
+from advassay.attacks.measure import measure
 from advassay.attacks.network import Network
 from advassay.attacks.precision import Judge
 from advassay.attacks.ssim import ssim
 from advassay.attacks.start import random_start
 from advassay.attacks.updates import propose, settle
 from advassay.attacks.work import Node, Work
-from advassay.success import fallen
 from advassay.trajectory import Cost
-
-_ON_BOUNDARY = 1 - 1e-5  # |δ| this close to ε counts as on it: one float32 rounding of a pixel near 1 is 6e-8
 
 
 class Engine:
@@ -188,11 +186,7 @@ class Engine:
 
     def _measure(self, children: list[Node], x: Tensor, clean: Tensor, epsilon: Tensor) -> None:
         """Record how far each new iterate is from its clean image (float64), and its share on the boundary."""
-        delta = (x.double() - clean.double()).flatten(1)
-        edge = epsilon.double() * _ON_BOUNDARY
-        linf, l2 = delta.abs().amax(dim=1), torch.linalg.vector_norm(delta, dim=1)
-        share = (delta.abs() >= edge[:, None]).double().mean(dim=1) if self.rules.norm == "linf" else (l2 >= edge) * 1.0
-        table = torch.stack([linf, l2, share], dim=1).float().cpu().numpy()
+        table = measure(x, clean, epsilon, self.rules.norm)
         for child, (largest, length, on_edge) in zip(children, table, strict=True):
             work, rows, step = child.work, child.rows, child.step
             work.linf[rows, step], work.l2[rows, step] = largest, length
@@ -208,7 +202,7 @@ class Engine:
             work.final.update({int(r): kept for r in rows})
         work.open -= len(rows)
         for row in rows:
-            again = self._next_restart(work, int(row))
+            again = work.next_restart(int(row))
             if again is not None and not work.ran[again]:
                 self._begin(work, np.array([again]))
 
@@ -218,15 +212,6 @@ class Engine:
             return False
         work.flags = failure_flags(work)
         return True
-
-    def _next_restart(self, work: Work, row: int) -> int | None:
-        """The row that tries again where this one did not succeed at its last iterate, or None."""
-        step_size, epsilon, _, restart = work.rows[row]
-        targets = None if work.target < 0 else np.array([work.target])
-        if fallen(work.logits[row][:, None], np.array([work.label]), targets=targets)[-1, 0]:
-            return None
-        again = (step_size, epsilon, restart + 1)
-        return next((i for i, r in enumerate(work.rows) if (r.step_size, r.epsilon, r.restart) == again), None)
 
 
 def _by_step(node: Node) -> Iterator[np.ndarray]:

@@ -3,8 +3,8 @@
 A steered iterate is scored again by the unmodified network in float32 where its verdict is *used* (clean image, last
 iterate, first success) and where it could be *wrong*: within the band, twice the largest margin error seen so far.
 The margin is the logit of the label (targeted: of the target) minus the largest other: a verdict can only change where
-its size is at most the error. A random audit outside the band is scored too: it tests that claim and bounds what it missed.
-A larger error widens the band, and images decided before are opened again (`Engine.reopen`).
+its size is at most the error. A random audit outside the band is scored too: it tests that claim, and bounds what it
+missed. A larger error widens the band, and images decided before are opened again (`Engine.reopen`).
 """
 
 from __future__ import annotations
@@ -134,8 +134,8 @@ class Judge:
         bound = f", so at most {3 / self.audited:.2%} (95%) of them are wrong" if self.audited else ""
         return (
             f"float32 judged {self.compared} steered iterates and changed {self.changed} verdicts; largest "
-            f"margin error {self.error:.3g}, band ±{WIDENING * self.error:.3g}; audit outside the band: {self.audited} iterates, "
-            f"{self.audit_changed} changed" + (bound if not self.audit_changed else "")
+            f"margin error {self.error:.3g}, band ±{WIDENING * self.error:.3g}; audit outside the band: {self.audited} "
+            f"iterates, {self.audit_changed} changed" + (bound if not self.audit_changed else "")
         )
 
 

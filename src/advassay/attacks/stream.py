@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain, islice
 from operator import length_hint
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 from advassay.attack_spec import PGD, Arm, Precision, resolve_step_size, step_size_name
+from advassay.attacks.apgd import ApgdEngine
 from advassay.attacks.engine import Engine
 from advassay.attacks.guards import PROBES, Suspicion, check_epsilons, check_images, check_steps, examine
 from advassay.attacks.network import Network
@@ -96,8 +97,12 @@ class AttackStream:
             if engine.judge is not None:
                 self.notes.append(engine.judge.account())
 
-    def _engine(self, first: list[Item], total: int) -> Engine:
+    def _engine(self, first: list[Item], total: int) -> Engine | ApgdEngine:
         """The network that steers, the one that judges, and the queue between them."""
+        limits: dict[str, Any] = {"batch_size": self.shape.batch_size, "keep_images": self._keep_images}
+        if self.rules.update == "apgd":
+            network = Network(self.classifier, self.rules.loss, channels_last=self.precision != "exact")
+            return ApgdEngine(network, self.rules, cost=self.cost, **limits)
         rewrites = [r for r in self.shape.rewrites if r in REWRITES[self.precision]]
         steering, judge = Steering(self.classifier), None
         if rewrites:
@@ -112,9 +117,8 @@ class AttackStream:
             Network(self.classifier, self.rules.loss, channels_last=fast),
             self.rules,
             cost=self.cost,
-            batch_size=self.shape.batch_size,
-            keep_images=self._keep_images,
             judge=judge,
+            **limits,
         )
 
     def _examine(self, first: list[Item]) -> None:
@@ -137,7 +141,7 @@ class AttackStream:
         self._suspicions = found
         self.notes += [f"{s.flag}: {s.text}" for s in found]
 
-    def _next_block(self, engine: Engine, waiting: Iterator[Item]) -> TrajectoryRows | None:
+    def _next_block(self, engine: Engine | ApgdEngine, waiting: Iterator[Item]) -> TrajectoryRows | None:
         """Compute until enough images are complete; None when nothing is left."""
         done: list[Work] = []
         began = time.monotonic()

@@ -63,7 +63,7 @@ def size(values: Tensor, norm: Norm) -> Tensor:
     """Largest absolute value (L∞) or Euclidean length (L2) of each row, float32 (row,)."""
     if norm == "linf":
         return values.abs().flatten(1).amax(dim=1)
-    return torch.linalg.vector_norm(values.flatten(1), dim=1)
+    return torch.linalg.vector_norm(values.flatten(1), dim=1, dtype=torch.float64).float()  # a long sum
 
 
 def column(per_row: Tensor) -> Tensor:

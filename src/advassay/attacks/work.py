@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
+from advassay.success import fallen
 from advassay.trajectory import TrajectoryRows
 
 
@@ -53,6 +54,15 @@ class Work:
         """Row → its last iterate, where the image is to be kept."""
         self.flags: dict[str, np.ndarray] = {}
         """Name → (row,) bool, filled when every row has ended."""
+
+    def next_restart(self, row: int) -> int | None:
+        """The row that tries again where an ended one did not succeed at its last iterate, or None."""
+        step_size, epsilon, _, restart = self.rows[row]
+        targets = None if self.target < 0 else np.array([self.target])
+        if fallen(self.logits[row][:, None], np.array([self.label]), targets=targets)[-1, 0]:
+            return None
+        again = (step_size, epsilon, restart + 1)
+        return next((i for i, r in enumerate(self.rows) if (r.step_size, r.epsilon, r.restart) == again), None)
 
 
 @dataclass(slots=True, eq=False)

@@ -1,0 +1,27 @@
+"""How far an iterate is from its clean image, by arithmetic apart from the attack's own."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from advassay.attack_spec import Norm
+
+Sizes = np.ndarray
+"""float32 (row, 3): ‖δ‖∞, ‖δ‖₂, share on the ε-boundary."""
+
+ON_BOUNDARY = 1 - 1e-5
+"""|δ| this close to ε counts as on it: one float32 rounding of a pixel near 1 is 6e-8."""
+
+
+def measure(x: Tensor, clean: Tensor, epsilon: Tensor, norm: Norm) -> Sizes:
+    """‖δ‖∞, ‖δ‖₂ and boundary share of each row, computed in float64.
+
+    The share is of pixel values with |δ| ≥ ε (L∞), or 1 where ‖δ‖₂ ≥ ε, else 0 (L2).
+    """
+    delta = (x.double() - clean.double()).flatten(1).abs()
+    edge = epsilon.double() * ON_BOUNDARY
+    linf, l2 = delta.amax(dim=1), torch.linalg.vector_norm(delta, dim=1)
+    share = (delta >= edge[:, None]).double().mean(dim=1) if norm == "linf" else (l2 >= edge).double()
+    return torch.stack([linf, l2, share], dim=1).float().cpu().numpy()
