@@ -10,6 +10,7 @@ from advassay.cli.attack import attack
 from advassay.cli.demo import demo
 from advassay.cli.doctor import doctor
 from advassay.cli.init import init
+from advassay.cli.label import label
 from advassay.cli.plan import plan
 from advassay.cli.prepare import prepare
 from advassay.cli.report import report
@@ -18,7 +19,7 @@ from advassay.cli.schema import schema
 from advassay.cli.status import status
 from advassay.cli.train import train
 
-VERBS = (demo, init, plan, run, prepare, train, attack, report, status, doctor, schema)
+VERBS = (demo, init, plan, run, prepare, train, attack, report, status, doctor, schema, label)
 
 app = typer.Typer(
     name="advassay",

@@ -1,0 +1,168 @@
+"""Phrases of a vocabulary → what finds them in text: an automaton over words, or one regular expression.
+
+Findings and cues are looked for anywhere, so they share a trie that reads one word a step. Norm phrases must cover a
+whole sentence and have sets that repeat, so they become one regular expression over the sentence's stems.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from advassay.errors import SourceError
+from advassay.sources.reports.words import Normaliser, Sentence
+
+Tag = TypeVar("Tag")
+
+
+def alternatives(phrase: str) -> Iterator[tuple[str, ...]]:
+    """Every plain sequence of words that a phrase stands for.
+
+    >>> list(alternatives("mild? aorta|aortic .. tortuous"))[:2]
+    [('mild', 'aorta', '..', 'tortuous'), ('mild', 'aortic', '..', 'tortuous')]
+    """
+    for choice in itertools.product(*(_choices(part) for part in phrase.split())):
+        yield tuple(word for word in choice if word)
+
+
+def _choices(part: str) -> list[str]:
+    if part.endswith("?"):
+        return [*part[:-1].split("|"), ""]
+    return part.split("|")
+
+
+@dataclass(slots=True)
+class _Node(Generic[Tag]):
+    next: dict[str, _Node[Tag]] = field(default_factory=dict)
+    after_gap: dict[int, _Node[Tag]] = field(default_factory=dict)  # words that may be skipped → node
+    tags: list[Tag] = field(default_factory=list)
+
+
+class Automaton(Generic[Tag]):
+    """A trie over stems that finds every phrase from a given word on. Each phrase carries a tag."""
+
+    def __init__(self, normaliser: Normaliser, gap: int) -> None:
+        self._normaliser = normaliser
+        self._gap = gap
+        self._root: _Node[Tag] = _Node()
+        self._prefixes: set[str] = set()
+        self._exact: set[str] = set()
+        self._keys: dict[str, tuple[str, ...]] = {}
+
+    def add(self, phrase: str, tag: Tag) -> None:
+        """Add a phrase. Raises SourceError if no word of it is left after normalisation."""
+        for words in alternatives(phrase):
+            node = self._root
+            for word in words:
+                node = self._step(node, word)
+            if node is self._root:
+                raise SourceError(
+                    f"vocabulary: a phrase of words that are not ignored is needed, got {phrase!r}.",
+                    "Take its words out of `ignore`, or the phrase out of the vocabulary.",
+                )
+            node.tags.append(tag)
+
+    def _step(self, node: _Node[Tag], word: str) -> _Node[Tag]:
+        if set(word) == {"."}:
+            return node.after_gap.setdefault((len(word) - 1) * self._gap, _Node())
+        if word.startswith("="):
+            self._exact.add(self._normaliser.fold(word[1:]))
+            return node.next.setdefault(f"={self._normaliser.fold(word[1:])}", _Node())
+        if word.endswith("*"):
+            prefix = self._normaliser.fold(word[:-1])
+            self._prefixes.add(prefix)
+            return node.next.setdefault(f"{prefix}*", _Node())
+        stem = self._normaliser.stem(word)
+        return node.next.setdefault(stem, _Node()) if stem else node
+
+    def find(self, sentence: Sentence) -> Iterator[tuple[int, int, Tag]]:
+        """(first word, last word, tag) of every phrase in the sentence."""
+        keys = [self._of(raw, stem) for raw, stem in zip(sentence.raw, sentence.stems, strict=True)]
+        begins = self._root.next
+        for first, own in enumerate(keys):
+            for key in own:
+                if key in begins:
+                    for last, tag in self._walk(begins[key], keys, first):
+                        yield first, last, tag
+
+    def _of(self, raw: str, stem: str) -> tuple[str, ...]:
+        """What a word counts as: its stem, each prefix of the vocabulary that it begins with, its form as written."""
+        known = self._keys.get(raw)
+        if known is None:
+            begins = (f"{prefix}*" for prefix in self._prefixes if raw.startswith(prefix))
+            known = (stem, *begins, *((f"={raw}",) if raw in self._exact else ()))
+            if len(self._keys) < Normaliser._MOST:
+                self._keys[raw] = known
+        return known
+
+    def _walk(self, node: _Node[Tag], keys: Sequence[tuple[str, ...]], at: int) -> Iterator[tuple[int, Tag]]:
+        for tag in node.tags:
+            yield at, tag
+        if node.next and at + 1 < len(keys):
+            yield from self._enter(node, keys, at + 1)
+        for most, beyond in node.after_gap.items():
+            for skipped in range(min(most, len(keys) - at - 2) + 1):
+                yield from self._enter(beyond, keys, at + 1 + skipped)
+
+    def _enter(self, node: _Node[Tag], keys: Sequence[tuple[str, ...]], at: int) -> Iterator[tuple[int, Tag]]:
+        if at >= len(keys):
+            return
+        for key in keys[at]:
+            if key in node.next:
+                yield from self._walk(node.next[key], keys, at)
+
+
+class WholeSentence:
+    """Says which of some phrases a sentence is, if it is nothing but that phrase."""
+
+    _LONGEST = 60
+    _MOST = 100_000
+
+    def __init__(self, normaliser: Normaliser, phrases: Sequence[str], sets: Mapping[str, Sequence[str]]) -> None:
+        self._normaliser = normaliser
+        self._sets = {name: "|".join(self._plain(word) for word in words) for name, words in sets.items()}
+        self._phrases = tuple(phrases)
+        self._patterns = [re.compile(self._pattern(phrase)) for phrase in phrases]
+        self._any = re.compile("|".join(f"(?P<n{place}>{p.pattern})" for place, p in enumerate(self._patterns)))
+        self._known: dict[tuple[str, ...], int | None] = {}
+
+    def match(self, sentence: Sentence) -> int | None:
+        """Number of the first phrase that the sentence is; None if it is none. Very long sentences are none."""
+        if len(sentence.stems) > self._LONGEST:
+            return None
+        stems = tuple(sentence.stems)
+        if stems not in self._known:
+            if len(self._known) >= self._MOST:
+                self._known.clear()
+            found = self._any.fullmatch("".join(f"{stem} " for stem in stems))
+            self._known[stems] = int(found.lastgroup[1:]) if found and found.lastgroup else None
+        return self._known[stems]
+
+    def _pattern(self, phrase: str) -> str:
+        return "".join(self._part(part, phrase) for part in phrase.split())
+
+    def _part(self, part: str, phrase: str) -> str:
+        if not part.startswith("{"):
+            optional = "?" if part.endswith("?") else ""
+            return f"(?:{'|'.join(self._plain(word) for word in part.rstrip('?').split('|'))}){optional}"
+        name, times = part[1:].split("}", 1)
+        if name not in self._sets or times not in ("", "+", "?", "*"):
+            raise SourceError(
+                f"vocabulary: a set out of {sorted(self._sets)}, with +, ? or * after it, is needed, got {part!r} "
+                f"in {phrase!r}.",
+                "Define the set under norm.sets.",
+            )
+        return f"(?:{self._sets[name]}){times}"
+
+    def _plain(self, words: str) -> str:
+        """One or more words as a pattern over stems, each followed by a space."""
+        return "".join(self._word(word) for word in words.split())
+
+    def _word(self, word: str) -> str:
+        if word.endswith("*"):
+            return re.escape(self._normaliser.fold(word[:-1])) + r"[^ ]* "
+        stem = self._normaliser.stem(word)
+        return re.escape(stem) + " " if stem else ""

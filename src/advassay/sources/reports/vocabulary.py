@@ -1,0 +1,159 @@
+"""The vocabulary of one language, as its YAML file states it. Adding a language is adding a file.
+
+Phrases are written in ordinary words of any form; the language's stemmer takes care of the others:
+
+    pulmonary nodule        these two words in a row
+    aorta|aortic            either word
+    tubercul*               any word that begins so
+    mild?                   a word that may be missing
+    =ruled                  this form only, not its other forms
+    aorta .. tortuous       up to `gap` other words between, in the same sentence (... up to 2 × gap)
+    {x}, {x}+, {x}?, {x}*   norm phrases only: one of the words of set x, one or more, at most one, any number
+"""
+
+from __future__ import annotations
+
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+import yaml
+from pydantic import Field, ValidationError, field_validator
+
+from advassay.attack_spec import Frozen
+from advassay.errors import SourceError
+
+FINDINGS = (
+    "pneumosclerosis",
+    "emphysema",
+    "fibrosis",
+    "pneumonia",
+    "focal_shadows",
+    "bronchitis",
+    "tuberculosis",
+    "aortic_rotation",
+)
+"""Findings of the reference study, as columns: its seven, and the elongated or rotated aorta that X-AO needs."""
+
+Phrases = tuple[str, ...]
+
+
+class Cues(Frozen):
+    """Words that change what is said of a finding, by where they stand."""
+
+    before: Phrases = ()
+    """Govern what follows them: "no evidence of"."""
+    after: Phrases = ()
+    """Govern what stands before them: "was not seen"."""
+
+
+class Context(Frozen):
+    """Cues and their scope, after NegEx (Chapman et al. 2001) and ConText (Harkema et al. 2009)."""
+
+    negation: Cues = Cues()
+    uncertainty: Cues = Cues()
+    elsewhere: Cues = Cues()
+    """The finding is not on this image: history, family, a question put to the radiologist. It counts as not stated."""
+    pseudo: Phrases = ()
+    """Contain a cue but are none ("no change in")."""
+    breaks: Phrases = ()
+    """End every scope ("but")."""
+    reach: int = Field(12, ge=1)
+    """Words between a cue and a finding at most."""
+    ungoverned: Phrases = ()
+    """Word forms that a negation on the other side of a comma cannot govern (Russian: nominatives)."""
+
+
+class Finding(Frozen):
+    """What names a finding, and what only looks like it."""
+
+    keywords: Phrases = Field(min_length=1)
+    uncertain: Phrases = ()
+    """Keywords that say no more than "perhaps"."""
+    absent: Phrases = ()
+    """Phrases that deny the finding by themselves."""
+    not_this: Phrases = ()
+    """Longer phrases that contain a keyword and mean something else ("subcutaneous emphysema")."""
+
+
+class Norm(Frozen):
+    """The strict norm: every sentence of the report is one of these phrases, and at least one is in `phrases`."""
+
+    sets: dict[str, Phrases] = {}
+    phrases: Phrases = Field(min_length=1)
+    beside: Phrases = ()
+    """Say nothing abnormal, but do not make a norm by themselves ("two views of the chest")."""
+
+
+class Vocabulary(Frozen):
+    """How reports of one language are read."""
+
+    language: str = Field(pattern=r"^[a-z][a-z0-9-]*$")
+    stemmer: str | None = None
+    """Snowball algorithm; not given = words compare as written."""
+    fold_accents: bool = False
+    replace: dict[str, str] = {}
+    """Single characters that stand for others."""
+    ignore: Phrases = ()
+    gap: int = Field(4, ge=0)
+    """Words that `..` may skip."""
+    context: Context = Context()
+    findings: dict[str, Finding]
+    norm: Norm
+
+    @field_validator("findings")
+    @classmethod
+    def _known(cls, value: dict[str, Finding]) -> dict[str, Finding]:
+        if unknown := set(value) - set(FINDINGS):
+            raise ValueError(f"findings: names out of {list(FINDINGS)}, got {sorted(unknown)}")
+        return value
+
+    @field_validator("replace")
+    @classmethod
+    def _single(cls, value: dict[str, str]) -> dict[str, str]:
+        if long := [sign for sign in value if len(sign) != 1]:
+            raise ValueError(f"replace: single characters are replaced, got {long}")
+        return value
+
+
+def languages() -> list[str]:
+    """Languages that are shipped.
+
+    >>> languages()
+    ['en', 'es', 'ru']
+    """
+    return sorted(file.name.removesuffix(".yaml") for file in _shipped().iterdir() if file.name.endswith(".yaml"))
+
+
+def load_vocabulary(language: str | Path) -> Vocabulary:
+    """The vocabulary of a shipped language ("en"), or of a YAML file.
+
+    Raises SourceError for an unknown language or a file that is not a vocabulary.
+    """
+    name = str(language)
+    if name in languages():
+        return _parse(name, (_shipped() / f"{name}.yaml").read_text(encoding="utf-8"))
+    path = Path(name)
+    if path.suffix not in (".yaml", ".yml") or not path.is_file():
+        raise SourceError(
+            f"language: one of {languages()} or an existing vocabulary file (.yaml) is needed, got {name!r}.",
+            "Copy the vocabulary of a shipped language and translate it.",
+        )
+    try:
+        return _parse(name, path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise SourceError(f"language: a readable UTF-8 file is needed, got {name}.", str(error)) from error
+
+
+def _shipped() -> Traversable:
+    return resources.files("advassay.sources.reports") / "vocabularies"
+
+
+def _parse(name: str, text: str) -> Vocabulary:
+    try:
+        # BaseLoader makes every scalar text: "no" and "on" are words here, not false and true
+        return Vocabulary.model_validate(yaml.load(text, Loader=yaml.BaseLoader))
+    except (yaml.YAMLError, ValidationError) as error:
+        raise SourceError(
+            f"language: {name} is no vocabulary: {error}", "See the shipped ones for the form."
+        ) from error
