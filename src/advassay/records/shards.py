@@ -6,7 +6,6 @@ Arrays over iterates are fixed-size lists, so a column is one flat buffer: NumPy
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 from typing import Any
 
@@ -56,12 +55,15 @@ def schema(steps: int, classes: int, flags: tuple[str, ...]) -> pa.Schema:
 
 
 def write_shard(folder: Path, rows: TrajectoryRows) -> Path:
-    """Write `rows` as one shard, named by its content, renamed into place when it is whole and on the disk."""
+    """Write `rows` as one shard, named by its content, renamed into place when it is whole.
+
+    Not flushed to the disk: a power cut may leave it damaged, which a reader notices (footer, page checksums) and
+    the next session mends.
+    """
     table = to_table(rows)
     path = folder / f"{_content_name(rows)}.parquet"
     with layout.writing(path) as beside:
         pq.write_table(table, beside, compression="zstd", use_dictionary=list(KEYS[:2]), write_page_checksum=True)
-        _to_disk(beside)
     return path
 
 
@@ -134,9 +136,3 @@ def _content_name(rows: TrajectoryRows) -> str:
         digest.update("\n".join(map(str, getattr(rows, key).tolist())).encode())
     digest.update(np.ascontiguousarray(rows.logits).data)
     return digest.hexdigest()[:16]
-
-
-def _to_disk(path: Path) -> None:
-    """Flush to the disk, so that a rename after it never shows a file whose bytes were lost in a power cut."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
