@@ -115,7 +115,7 @@ def test_an_added_epsilon_computes_only_what_is_missing(copied: Path) -> None:
     counting = Counting()
     wider = parse_study(TINY, overrides=["attack.arms.A.epsilons=[0.02, 0.1, 0.06]"])
     run(wider, cpu(copied, progress=counting))
-    assert counting.done == {"gradient steps": 2 * 10 * 3}  # two main networks × images × steps of the new ε
+    assert counting.done == {"gradient steps": 2 * 10 * 3}  # main networks × images × steps of the new ε
     after = recorded(copied)
     assert after.keys() == before.keys()
     for run_id, rows in before.items():

@@ -127,8 +127,8 @@ def progress(quiet: bool = False) -> Bars | Lines | Quiet:
 def duration(seconds: float) -> str:
     """Seconds as people say them.
 
-    >>> duration(42), duration(150), duration(7300), duration(200_000)
-    ('42 s', '2 min 30 s', '2 h 2 min', '2.3 days')
+    >>> duration(42), duration(150), duration(7500), duration(200_000)
+    ('42 s', '2 min 30 s', '2 h 5 min', '2.3 days')
     """
     if seconds < 60:
         return f"{seconds:.0f} s"

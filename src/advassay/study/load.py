@@ -57,7 +57,7 @@ def parse_study(text: str, *, name: str = "study", overrides: Sequence[str] = ()
         mistakes += [
             (_existing(e["loc"], data, e["type"] == "missing"), e)
             for e in error.errors()
-            if not (mistakes and _about_arms(e))
+            if not (mistakes and _told_by_arms(e))
         ]
     if mistakes:
         raise SpecError(
@@ -76,20 +76,26 @@ def _arm_mistakes(data: Mapping[str, Any]) -> list[tuple[Loc, Any]]:
     shared = {key: value for key, value in attack.items() if key in Arm.model_fields}
     found = []
     for name, arm in arms.items():
-        if not isinstance(arm, dict):
-            continue  # the study reports it
         try:
-            Arm.model_validate(shared | arm)
+            Arm.model_validate(shared | arm if isinstance(arm, dict) else arm)
         except ValidationError as error:
             for mistake in error.errors():
-                own = not mistake["loc"] or mistake["loc"][0] in arm
-                loc: Loc = ("attack", "arms", name) if own else ("attack",)
-                found.append((_existing((*loc, *mistake["loc"]), data, missing=False), mistake))
+                loc = mistake["loc"] or _field_in(mistake["msg"])
+                own = not isinstance(arm, dict) or not loc or loc[0] in arm
+                place = ("attack", "arms", name) if own else ("attack",)
+                found.append((_existing((*place, *loc), data, missing=False), mistake))
     return found
 
 
-def _about_arms(mistake: Any) -> bool:
-    return mistake["loc"][:1] == ("attack",) and "arms." in mistake["msg"]
+def _field_in(message: str) -> Loc:
+    """The field that a rule over several fields names first: "Value error, epsilon: a fraction …" is about epsilons."""
+    word = message.removeprefix("Value error, ").partition(":")[0]
+    return next(((name,) for name in (word, f"{word}s") if name in Arm.model_fields), ())
+
+
+def _told_by_arms(mistake: Any) -> bool:
+    """The study knows a mistake inside an arm only as one text about the whole attack."""
+    return mistake["loc"] == ("attack",) and mistake["type"] == "value_error"
 
 
 def _existing(loc: Sequence[Any], data: Any, missing: bool) -> Loc:

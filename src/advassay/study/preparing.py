@@ -6,7 +6,7 @@ import warnings
 
 from advassay.documents import Preparation
 from advassay.errors import AdvassayWarning, CohortError
-from advassay.specs import PhantomSource, Source, Study
+from advassay.specs import Source, Study, TableSource
 from advassay.study.place import Site
 
 
@@ -53,10 +53,10 @@ def check_image_sizes(study: Study) -> None:
 
 
 def _key(study: Study, source: Source, site: Site) -> bytes:
-    """The pseudonyms' key. That a default key is no secret is worth a warning only where patients are real."""
+    """The pseudonyms' key. That the default one is no secret matters only to tables: other sources name no patients."""
     from advassay.sources import pseudonym_key
 
     with warnings.catch_warnings():
-        if isinstance(source, PhantomSource):
+        if not isinstance(source, TableSource):
             warnings.simplefilter("ignore", AdvassayWarning)
         return pseudonym_key(site.key_file, study.name)

@@ -1,0 +1,72 @@
+"""`init` writes a study file that loads, whatever it is pointed at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from advassay.cli.program import app
+from advassay.study import load_study
+
+runner = CliRunner()
+
+
+def draw(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), np.full((8, 8), 7, np.uint8))
+
+
+def test_a_folder_per_class_becomes_a_study(tmp_path: Path) -> None:
+    for name in ("tumour: high", "no"):
+        draw(tmp_path / "my images" / name / "1.png")
+    file = tmp_path / "study.yaml"
+    result = runner.invoke(app, ["init", str(tmp_path / "my images"), "-o", str(file)])
+    assert result.exit_code == 0, result.stderr
+    study = load_study(file)
+    (cohort,) = study.cohorts.values()
+    assert set(cohort.classes) == {"tumour: high", "no"}
+    assert study.name == "my-images"
+    assert list(study.attack.arms) == ["A", "B", "C"]
+
+
+def test_a_tables_columns_are_found(tmp_path: Path) -> None:
+    draw(tmp_path / "a.png")
+    rows = ["file,patient,diagnosis", "a.png,1,yes", "a.png,2,no"]
+    (tmp_path / "cases.csv").write_text("\n".join(rows))
+    file = tmp_path / "study.yaml"
+    assert runner.invoke(app, ["init", str(tmp_path / "cases.csv"), "-o", str(file)]).exit_code == 0
+    source = load_study(file).sources["images"]
+    assert (source.kind, source.image, source.patient_id) == ("table", "file", "patient")
+    assert load_study(file).cohorts["cases"].classes["yes"]["diagnosis"].in_ == ("yes",)
+
+
+def test_what_was_not_found_is_marked(tmp_path: Path) -> None:
+    draw(tmp_path / "a.png")
+    (tmp_path / "cases.csv").write_text("file,length\na.png,1.5\na.png,2.5\n")
+    file = tmp_path / "study.yaml"
+    runner.invoke(app, ["init", str(tmp_path / "cases.csv"), "-o", str(file)])
+    assert "<- no such column was found" in file.read_text()
+    assert "<- name your classes" in file.read_text()
+    load_study(file)
+
+
+def test_a_file_that_exists_is_not_overwritten(tmp_path: Path) -> None:
+    draw(tmp_path / "images" / "a" / "1.png")
+    file = tmp_path / "study.yaml"
+    file.write_text("mine")
+    result = runner.invoke(app, ["init", str(tmp_path / "images"), "-o", str(file)])
+    assert result.exit_code == 2
+    assert file.read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["-x", "a b", ""])
+def test_a_name_no_study_can_have_is_refused(tmp_path: Path, name: str) -> None:
+    draw(tmp_path / "images" / "a" / "1.png")
+    file = tmp_path / "study.yaml"
+    result = runner.invoke(app, ["init", str(tmp_path / "images"), "-o", str(file), f"--name={name}"])
+    assert result.exit_code == 2
+    assert not file.exists()

@@ -1,0 +1,34 @@
+"""Progress in plain lines says when a task begins, how far it is, and when it has ended."""
+
+from __future__ import annotations
+
+import pytest
+
+from advassay.cli.progress import Bars, Lines
+
+
+def test_plain_lines_are_few(capsys: pytest.CaptureFixture[str]) -> None:
+    with Lines(seconds=1000) as lines:
+        lines.start("train A", 100, "updates")
+        for _ in range(100):
+            lines.advance("train A")
+        lines.finish("train A")
+    assert capsys.readouterr().err.splitlines() == ["train A: begins, 100 updates", "train A: done in 0 s"]
+
+
+def test_plain_lines_tell_what_is_left(capsys: pytest.CaptureFixture[str]) -> None:
+    with Lines(seconds=0) as lines:
+        lines.start("train A", 4, "updates")
+        lines.advance("train A", 2)
+        lines.advance("unknown task", 2)
+    assert "train A: 2 of 4 updates, 0 s left" in capsys.readouterr().err
+
+
+def test_bars_follow_tasks_of_unknown_length(capsys: pytest.CaptureFixture[str]) -> None:
+    with Bars() as bars:
+        bars.start("read A", None, "images")
+        bars.advance("read A", 3)
+        bars.finish("read A")
+        bars.start("read A", 2, "images")
+        bars.finish("read A")
+    assert "read A" in capsys.readouterr().err

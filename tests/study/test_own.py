@@ -1,0 +1,78 @@
+"""A checkpoint attacked on a folder of images per class."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from tiny_study import cpu
+
+from advassay.documents import TrainingDocument
+from advassay.errors import AdvassayWarning, CohortError, StoreError
+from advassay.records import open_records
+from advassay.study import attack_own
+
+FAST = ["attack.steps=2", "attack.images=4", "attack.arms={A: {}}"]
+
+
+@pytest.fixture
+def model(finished: Path) -> Path:
+    """The tiny study's network of breast tiles: classes tumour (0), normal (1)."""
+    for path in sorted(finished.glob("classifiers/*/training.json")):
+        document = TrainingDocument.model_validate_json(path.read_text())
+        if document.cohort == "H-BR" and document.full:
+            return path.with_name("model.safetensors")
+    raise AssertionError("the tiny study trains a full H-BR network")
+
+
+@pytest.fixture
+def tiles(tmp_path: Path) -> Path:
+    """Folders normal, tumour: alphabetical order is not the checkpoint's."""
+    rng = np.random.default_rng(0)
+    for name in ("normal", "tumour"):
+        (tmp_path / "my tiles" / name).mkdir(parents=True)
+        for i in range(4):
+            pixels = rng.integers(0, 256, (50, 60, 3), dtype=np.uint8)
+            cv2.imwrite(str(tmp_path / "my tiles" / name / f"{i}.png"), pixels)
+    return tmp_path / "my tiles"
+
+
+def test_labels_follow_the_checkpoint_and_images_are_taken_as_it_wants_them(
+    model: Path, tiles: Path, tmp_path: Path
+) -> None:
+    (header,) = attack_own(model, tiles, cpu(tmp_path / "mine"), overrides=[*FAST, "attack.images=null"])
+    assert header.class_names == ("tumour", "normal")
+    assert (header.cohort, header.image_size_px, header.channels) == ("my-tiles", 40, 3)
+    assert header.images == 8
+    run = open_records(tmp_path / "mine").run(header.run_id)
+    assert run.images["label"].value_counts().sort("label").rows() == [(0, 4), (1, 4)]
+    assert not header.patients_known
+
+
+def test_a_second_folder_joins_the_store(model: Path, tiles: Path, tmp_path: Path) -> None:
+    store = tmp_path / "mine"
+    attack_own(model, tiles, cpu(store), overrides=FAST)
+    tiles.rename(tmp_path / "others")
+    for path in (tmp_path / "others").glob("*/*.png"):
+        cv2.imwrite(str(path), 255 - cv2.imread(str(path)))
+    attack_own(model, tmp_path / "others", cpu(store), overrides=FAST)
+    assert open_records(store).cohorts == ["my-tiles", "others"]
+
+
+def test_folders_that_are_no_classes_are_refused(model: Path, tiles: Path, tmp_path: Path) -> None:
+    (tiles / "normal").rename(tiles / "benign")
+    with pytest.raises(CohortError, match=r"classes \(tumour, normal\) are needed, got benign, tumour"):
+        attack_own(model, tiles, cpu(tmp_path / "mine"), overrides=FAST)
+
+
+def test_a_class_without_images_is_said(model: Path, tiles: Path, tmp_path: Path) -> None:
+    (tiles / "normal").rename(tmp_path / "elsewhere")
+    with pytest.warns(AdvassayWarning, match="no images of class normal"):
+        attack_own(model, tiles, cpu(tmp_path / "mine"), overrides=FAST)
+
+
+def test_a_studys_store_is_not_mixed_with_own_images(model: Path, tiles: Path, copied: Path) -> None:
+    with pytest.raises(StoreError, match="holds the study 'tiny'"):
+        attack_own(model, tiles, cpu(copied), overrides=FAST)
