@@ -71,7 +71,8 @@ def _among(column: pl.Series, values: Iterable[Scalar], rule: str) -> pl.Series:
             'Numbers and texts compare as such: write 5 for a number, "5" for a text.',
         )
     common = {"texts": pl.String, "numbers": pl.Float64, "truth values": pl.Boolean}[_kind(column)]
-    return column.cast(common).is_in(pl.Series(comparable, strict=False).cast(common)).fill_null(False)
+    accepted = pl.Series(comparable, strict=False).cast(common).implode()
+    return column.cast(common).is_in(accepted).fill_null(False)
 
 
 def _kind(column: pl.Series) -> str:
