@@ -1,0 +1,23 @@
+"""Which ε the figures are drawn at, given what was recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from advassay.records.header import RunHeader
+
+
+def shared(headers: Iterable[RunHeader]) -> list[float]:
+    """Amplitudes above 0 that every run holds at its first recorded step size, rising; empty where there are none."""
+    grids = [{point.epsilon for point in header.points if point.epsilon > 0} for header in headers]
+    grids = [grid for grid in grids if grid]
+    return sorted(set.intersection(*grids)) if grids else []
+
+
+def nearest(wanted: float, available: list[float]) -> float | None:
+    """The available amplitude nearest to the wanted one; the smaller of two; None where none is available.
+
+    >>> nearest(0.02, [0.01, 0.05]), nearest(0.02, [])
+    (0.01, None)
+    """
+    return min(available, key=lambda epsilon: (abs(epsilon - wanted), epsilon)) if available else None

@@ -1,0 +1,67 @@
+"""What happened to the images before any attack, as tables: selection, what was left out, training."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+
+from advassay.records.store import Records
+
+SELECTION = {
+    "cohort": pl.String, "split": pl.String, "cluster": pl.String, "patients_known": pl.Boolean,
+    "without_patient": pl.Int64, "candidates": pl.Int64, "kept": pl.Int64, "left_out": pl.Int64,
+    "image_size_px": pl.Int64, "channels": pl.Int64, "bits": pl.Int64, "scaling": pl.String, "resize": pl.String,
+}  # fmt: skip
+
+
+def selection(records: Records) -> pl.DataFrame:
+    """One row per prepared cohort: how patients were told, how many rows had none, how many images are in and out."""
+    rows = []
+    for preparation in records.preparations.values():
+        kept = sum(sum(of_role.values()) for of_role in preparation.counts.values())
+        out = sum(reason.count for reason in preparation.left_out)
+        rows.append({n: getattr(preparation, n) for n in SELECTION if n not in ("kept", "left_out")})
+        rows[-1] |= {"kept": kept, "left_out": out}
+    return pl.DataFrame(rows, schema=SELECTION)
+
+
+FLOW = {"cohort": pl.String, "place": pl.Int64, "step": pl.String, "kept": pl.Int64, "left_out": pl.Int64}
+
+
+def flow(records: Records) -> pl.DataFrame:
+    """One row per cohort and step of its selection, in order."""
+    rows: list[dict[str, Any]] = [
+        {"cohort": name, "place": place} | {key: step.get(key) for key in ("step", "kept", "left_out")}
+        for name, preparation in records.preparations.items()
+        for place, step in enumerate(preparation.flow)
+    ]
+    return pl.DataFrame(rows, schema=FLOW)
+
+
+LEFT_OUT = {"cohort": pl.String, "reason": pl.String, "count": pl.Int64}
+
+
+def left_out(records: Records) -> pl.DataFrame:
+    """One row per cohort and reason for which rows were left out."""
+    rows = [
+        {"cohort": name, "reason": reason.reason, "count": reason.count}
+        for name, preparation in records.preparations.items()
+        for reason in preparation.left_out
+    ]
+    return pl.DataFrame(rows, schema=LEFT_OUT)
+
+
+TRAINING = {
+    "cohort": pl.String, "classifier": pl.String, "train_size": pl.Int64, "seed": pl.Int64, "full": pl.Boolean,
+    "update": pl.Float64, "training_loss": pl.Float64, "tuning_loss": pl.Float64, "tuning_accuracy": pl.Float64,
+}  # fmt: skip
+
+
+def training(records: Records) -> pl.DataFrame:
+    """One row per network and evaluation during its training."""
+    rows: list[dict[str, Any]] = []
+    for document in records.trainings:
+        network = {name: getattr(document, name) for name in ("cohort", "classifier", "train_size", "seed", "full")}
+        rows += [network | {key: entry.get(key) for key in TRAINING if key not in network} for entry in document.history]
+    return pl.DataFrame(rows, schema=TRAINING)

@@ -1,0 +1,98 @@
+"""Evidence that the attack worked, as tables: controls, cross-check, flags, re-scored verdicts, cost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+
+from advassay.records.header import RunHeader
+from advassay.records.store import Records
+
+FLAG_MEANING = {
+    "nan": "a logit of some iterate is not a number",
+    "zero_gradient": "the loss gradient was exactly zero at some iterate, so that update moved nothing",
+    "saturated": "the probability of the true class rounds to 1 in float32, where softmax losses lose their gradient",
+    "unchanged": "the last iterate is the clean image",
+    "not_converged": "not fallen, and the loss was still rising in the last quarter of the iterations",
+    "success_lost": "fallen at some iterate, not at the last",
+    "non_monotone": "not fallen at the last iterate, although a smaller ε has",
+}
+"""Flag → what it says, for readers; a flag that is not here is shown by its name."""
+
+
+def controls(records: Records) -> pl.DataFrame:
+    """One row per run and control. Columns: cohort, arm, train_size, control, epsilon, n, events, reading."""
+    return pl.DataFrame([row for header in records.headers for row in _controls(header)], schema=CONTROLS)
+
+
+CONTROLS = {
+    "cohort": pl.String, "arm": pl.String, "train_size": pl.Int64, "control": pl.String, "epsilon": pl.Float64,
+    "n": pl.Int64, "events": pl.Int64, "meaning": pl.String,
+}  # fmt: skip
+
+
+def _controls(header: RunHeader) -> list[dict[str, Any]]:
+    found = header.controls
+    if found is None:
+        return []
+    run = {"cohort": header.cohort, "arm": header.arm, "train_size": header.train_size}
+    zero = {"control": "ε = 0", "epsilon": 0.0, "n": found.images, "events": found.epsilon_zero_changed,
+            "meaning": "decisions that differ from the clean pass; must be 0"}  # fmt: skip
+    noise = [
+        {"control": "random sign noise", "epsilon": float(epsilon), "n": n, "events": fallen,
+         "meaning": "images fallen under noise of the same size"}
+        for epsilon, (fallen, n) in found.noise.items()
+    ]  # fmt: skip
+    cross = [
+        {"control": "stronger attack", "epsilon": float(epsilon), "n": counts["images"], "events": counts["missed"],
+         "meaning": f"images that only the stronger attack felled ({found.stronger})"}
+        for epsilon, counts in found.cross_check.items()
+    ]  # fmt: skip
+    return [run | row for row in (zero, *noise, *cross)]
+
+
+FLAGS = {
+    "cohort": pl.String, "arm": pl.String, "train_size": pl.Int64, "flag": pl.String, "rows": pl.Int64,
+    "of": pl.Int64, "share": pl.Float64, "meaning": pl.String,
+}  # fmt: skip
+
+
+def flags(records: Records) -> pl.DataFrame:
+    """One row per run and flag. Columns: cohort, arm, train_size, flag, rows, of (all rows), share, meaning."""
+    rows = [
+        {"cohort": header.cohort, "arm": header.arm, "train_size": header.train_size, "flag": flag, "rows": count,
+         "of": header.rows, "share": count / header.rows if header.rows else None,
+         "meaning": FLAG_MEANING.get(flag, flag.replace("_", " "))}
+        for header in records.headers for flag, count in header.flag_counts.items()
+    ]  # fmt: skip
+    return pl.DataFrame(rows, schema=FLAGS)
+
+
+RUNS = {
+    "cohort": pl.String, "arm": pl.String, "train_size": pl.Int64, "seed": pl.Int64, "primary": pl.Boolean,
+    "update": pl.String, "loss": pl.String, "norm": pl.String, "step_sizes": pl.String, "epsilons": pl.String,
+    "steps": pl.Int64, "images": pl.Int64, "rows": pl.Int64, "gradient_evaluations": pl.Int64,
+    "forward_passes": pl.Int64, "seconds": pl.Float64, "rescored": pl.Int64, "changed": pl.Int64,
+    "sessions_started": pl.Int64, "sessions_finished": pl.Int64, "precision": pl.String, "device": pl.String,
+    "batch_size": pl.Int64, "classifier": pl.String, "weights_sha256": pl.String, "cohort_identity": pl.String,
+    "run_id": pl.String,
+}  # fmt: skip
+
+
+def runs(records: Records) -> pl.DataFrame:
+    """One row per run: its attack, its grid, what it cost and every identity that a stranger would check."""
+    return pl.DataFrame([_run(header) for header in records.headers], schema=RUNS)
+
+
+def _run(header: RunHeader) -> dict[str, Any]:
+    cost = header.cost.model_dump()
+    return {
+        **{name: getattr(header, name) for name in RUNS if hasattr(header, name)},
+        **{name: header.attack.get(name) for name in ("update", "loss", "norm", "precision")},
+        **{name: value for name, value in cost.items() if name in RUNS},
+        "step_sizes": " ".join(dict.fromkeys(point.step_size for point in header.points)),
+        "epsilons": " ".join(f"{e:g}" for e in sorted({point.epsilon for point in header.points})),
+        "device": header.compute.device_name or header.compute.device if header.compute else None,
+        "batch_size": header.compute.batch_size if header.compute else None,
+    }

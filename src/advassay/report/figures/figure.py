@@ -1,0 +1,38 @@
+"""What a figure is: a number, words, and a way to draw it at a width."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from advassay.report.figures.plates import Row
+
+if TYPE_CHECKING:
+    import altair as alt
+
+WIDE, NARROW = 900, 340
+"""CSS pixels of the two drawings a page holds: for screens and paper, and for telephones."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure of the report."""
+
+    key: str
+    """File name without suffix, and anchor on the page."""
+    number: str
+    title: str
+    caption: str
+    alt: str
+    """What a reader who cannot see it should know."""
+    draw: Callable[[int], alt.TopLevelMixin]
+    """Width in CSS pixels → chart."""
+    table: str = ""
+    """Name of the table (CSV) it is drawn from; empty for images."""
+    numbers: pl.DataFrame | None = None
+    """The rows that are drawn."""
+    rows: tuple[Row, ...] = ()
+    """Pictures of an image figure, laid out anew on the page."""

@@ -1,0 +1,37 @@
+"""Figure 2: successful attacks as pairs, original | adversarial, with class and confidence under each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from advassay.records.gallery import Example
+from advassay.report.figures.gallery_picks import successful_pairs
+from advassay.report.figures.pictures import display, pair
+from advassay.report.figures.plates import Cell, Picture, Row
+from advassay.report.theme import Style
+from advassay.report.wording import percent
+
+
+def pair_rows(
+    gallery: Path, examples: list[Example], step_sizes: Mapping[str, str], styles: Mapping[str, Style], epsilon: float
+) -> list[Row]:
+    """One row per cohort that has a fallen kept image at `epsilon`. `step_sizes`: cohort → the step size shown."""
+    shown = successful_pairs(examples, dict(step_sizes), epsilon)
+    cohorts = dict.fromkeys(example.cohort for example in shown)
+    return [
+        Row(name, tuple(_cell(gallery, example) for example in shown if example.cohort == name), styles[name].colour)
+        for name in cohorts
+    ]
+
+
+def _cell(gallery: Path, example: Example) -> Cell:
+    original, adversarial = (display(image) for image in pair(gallery, example))
+    was, now = example.class_names[example.label], example.class_names[example.predicted]
+    before = percent(max(example.clean_probabilities), 0)
+    after = percent(example.adversarial_probabilities[example.predicted], 0)
+    left = Picture(original, f"{example.cohort}: original, {was}, confidence {before}", below=(was, before))
+    right = Picture(
+        adversarial, f"{example.cohort}: adversarial, seen as {now}, confidence {after}", below=(f"→ {now}", after), fallen=True
+    )
+    return Cell((left, right))

@@ -1,0 +1,134 @@
+"""Image figures as plates: rows of pictures with a line of text above and below each; the page shows them as cells."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from advassay.report.figures.pictures import enlarged, png_uri
+from advassay.report.theme import INK, MUTED
+
+if TYPE_CHECKING:
+    import altair as alt
+
+SIDE, GAP, LINE, HEAD = 160, 14, 15, 24
+EXPORT_SCALE = 2
+"""PNG pixels per CSS pixel; pictures are enlarged for it."""
+FONTS = (("bold", 13), ("bold", 11), ("normal", 11))
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture with what is written at it."""
+
+    image: np.ndarray
+    """uint8 (height, width) or (height, width, 3)."""
+    alt: str
+    above: str = ""
+    below: tuple[str, ...] = ()
+    fallen: bool = False
+    """Drawn with an emphasised caption: the network no longer sees the true class."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Pictures that belong together, one under the other (adversarial image and difference) or side by side."""
+
+    pictures: tuple[Picture, ...]
+    above: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """Cells of one cohort."""
+
+    title: str
+    cells: tuple[Cell, ...]
+    colour: str
+
+
+def plate(rows: list[Row], *, stacked: bool, columns: int) -> alt.LayerChart:
+    """One chart at fixed pixel places. `stacked`: pictures of a cell under each other; else side by side.
+
+    `columns`: cells a line; a row with more is broken. Images are enlarged by a whole factor (nearest neighbour).
+    """
+    import altair as alt
+
+    width = columns * _cell_width(rows, stacked) - GAP
+    images: list[dict[str, Any]] = []
+    texts: list[dict[str, Any]] = []
+    y = 0.0
+    for row in rows:
+        texts.append({"x": 0, "y": y + 10, "text": row.title, "colour": row.colour, "weight": "bold", "size": 13})
+        y += HEAD
+        for start in range(0, len(row.cells), columns):
+            y += _line(row.cells[start : start + columns], y, stacked, _cell_width(rows, stacked), images, texts)
+        y += GAP
+    place = {"scale": alt.Scale(domain=[0, width], nice=False), "axis": None}
+    height = {"scale": alt.Scale(domain=[y, 0], nice=False), "axis": None}
+    at = {"x": alt.X("x:Q", **place), "y": alt.Y("y:Q", **height)}
+    sides = sorted({picture["side"] for picture in images})
+    drawn = [_drawn([picture for picture in images if picture["side"] == side], side).encode(**at) for side in sides]
+    written = [_written(texts, weight, size).encode(**at) for weight, size in FONTS]
+    return alt.layer(*drawn, *written).properties(width=width, height=y)
+
+
+def _cell_width(rows: list[Row], stacked: bool) -> int:
+    across = 1 if stacked else max(len(cell.pictures) for row in rows for cell in row.cells)
+    return across * (SIDE + 4) + GAP
+
+
+def _line(
+    cells: tuple[Cell, ...], top: float, stacked: bool, cell_width: int,
+    images: list[dict[str, Any]], texts: list[dict[str, Any]],
+) -> float:  # fmt: skip
+    """Place one line of cells at `top`; its height."""
+    tallest = 0.0
+    for number, cell in enumerate(cells):
+        left, y = number * cell_width, top
+        if any(c.above for c in cells):
+            texts.append(_text(left, y + 9, cell.above, "bold"))
+            y += LINE + 3
+        bottom = y
+        for place, picture in enumerate(cell.pictures):
+            x = left if stacked else left + place * (SIDE + 4)
+            end = _place(picture, x, bottom if stacked else y, images, texts)
+            bottom = end if stacked else max(bottom, end)
+        tallest = max(tallest, bottom - top)
+    return tallest + 6
+
+
+def _place(
+    picture: Picture, x: float, y: float, images: list[dict[str, Any]], texts: list[dict[str, Any]]
+) -> float:
+    """Place one picture with its text at (x, y); where it ends."""
+    large = enlarged(picture.image, round(EXPORT_SCALE * SIDE))
+    side = max(large.shape[:2]) / EXPORT_SCALE  # so that one pixel of it is one pixel of the exported PNG
+    images.append({"x": x, "y": y, "url": png_uri(large), "side": side})
+    y += side + 11
+    for line in picture.below:
+        texts.append(_text(x, y, line, "bold" if picture.fallen else "normal"))
+        y += LINE
+    return y - 4
+
+
+def _text(x: float, y: float, text: str, weight: str) -> dict[str, Any]:
+    return {"x": x, "y": y, "text": text, "colour": INK if weight == "bold" else MUTED, "weight": weight, "size": 11}
+
+
+def _drawn(images: list[dict[str, Any]], side: float) -> alt.Chart:
+    import altair as alt
+
+    chart = alt.Chart(alt.Data(values=images)).encode(url="url:N")
+    return chart.mark_image(width=side, height=side, align="left", baseline="top")
+
+
+def _written(texts: list[dict[str, Any]], weight: str, size: int) -> alt.Chart:
+    import altair as alt
+
+    chosen = [text for text in texts if text["weight"] == weight and text["size"] == size]
+    chart = alt.Chart(alt.Data(values=chosen)).encode(text="text:N", color=alt.Color("colour:N", scale=None))
+    limit = SIDE + 10 if size == 11 else 900
+    return chart.mark_text(align="left", baseline="middle", fontSize=size, fontWeight=weight, limit=limit)

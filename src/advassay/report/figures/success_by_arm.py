@@ -1,0 +1,48 @@
+"""Success by attack arm and by reading: what the choice of update, loss and step, or of the last iterate, changes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from advassay.report.figures.panels import epsilon_axis, panels
+from advassay.report.theme import DASHES, MARKS, Style
+
+if TYPE_CHECKING:
+    import altair as alt
+
+
+def success_by_arm(frame: pl.DataFrame, hues: Mapping[str, str], *, width: int) -> alt.FacetChart:
+    """`frame` of one reading: cohort, image_type, arm, step_size, epsilon, rate, …; a panel per cohort, ε logarithmic.
+
+    `hues`: cohort → colour; arms (and step sizes, where an arm has several) differ by mark and dash.
+    """
+    many = frame.group_by("arm").agg(pl.col("step_size").n_unique())["step_size"].max() != 1
+    named = frame.with_columns(curve=pl.col("arm") + ", step " + pl.col("step_size") if many else pl.col("arm"))
+    return _compared(named, hues, width)
+
+
+def last_against_any(frame: pl.DataFrame, hues: Mapping[str, str], *, width: int) -> alt.FacetChart:
+    """`frame` of one arm and step size with both readings (column success): what success at the last iterate misses."""
+    return _compared(frame.with_columns(curve=pl.col("success")), hues, width)
+
+
+def _compared(frame: pl.DataFrame, hues: Mapping[str, str], width: int) -> alt.FacetChart:
+    """Curves of one cohort in one panel and in its hue, told apart by mark and dash."""
+    series = pl.col("cohort") + " · " + pl.col("curve")
+    named = frame.with_columns(series=series).sort("epsilon", maintain_order=True)
+    curves = frame["curve"].unique(maintain_order=True).to_list()
+    styles = {
+        f"{cohort} · {curve}": Style(hue, MARKS[i % len(MARKS)], tuple(DASHES[i % len(DASHES)]))
+        for cohort, hue in hues.items()
+        for i, curve in enumerate(curves)
+    }
+    columns = min(2 if width > 500 else 1, frame["cohort"].n_unique())
+    x = epsilon_axis(frame["epsilon"].to_list())
+    order = pl.DataFrame({"cohort": list(hues)})
+    by_cohort = order.join(named, on="cohort", maintain_order="left_right")
+    return panels(
+        by_cohort, x, styles, by="cohort", width=width, columns=columns, height=190, series="series", label="curve"
+    )

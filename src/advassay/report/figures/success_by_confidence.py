@@ -1,0 +1,73 @@
+"""Figure 3c: attack success rate against the clean confidence, in bins, with the number of images under each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from advassay.report.figures.panels import AXIS_ROOM, Horizontal, colours, names_of, rate_axis, spacing, tooltips
+from advassay.report.theme import MUTED, Style
+
+if TYPE_CHECKING:
+    import altair as alt
+
+FIRST_EDGE = 0.5
+BELOW = (0.445, 0.495)
+"""Where the one bin of images below 0.5 is drawn."""
+COUNT_AT = -0.07
+"""Height of the line of image counts, on the scale of rates."""
+
+
+def success_by_confidence(frame: pl.DataFrame, styles: Mapping[str, Style], *, width: int) -> alt.FacetChart:
+    """`frame` of one arm: cohort, bin, bin_low, bin_high, rate, low, high, n, events; an empty bin shows 0 only."""
+    import altair as alt
+
+    columns = min(2 if width > 500 else 1, frame["cohort"].n_unique())
+    share = rate_axis(low=2 * COUNT_AT)
+    x = _confidence_axis(bool((frame["bin_low"] < FIRST_EDGE).any()))
+    every = alt.Chart().encode(x=alt.X("middle:Q", **x))
+    filled = alt.Chart().transform_filter("datum.n > 0").encode(color=colours(frame, styles))
+    middle = filled.encode(x=alt.X("middle:Q", **x))
+    layers = [
+        filled.mark_rect(opacity=0.2).encode(x=alt.X("left:Q", **x), x2="right:Q", y=alt.Y("zero:Q", **share), y2="rate:Q"),
+        middle.mark_rule(strokeWidth=1.5).encode(y=alt.Y("low:Q", **share), y2="high:Q"),
+        middle.mark_point(size=40).encode(y=alt.Y("rate:Q", **share), tooltip=tooltips(Horizontal("bin", "", kind="N"))),
+        every.mark_text(fontSize=10, color=MUTED).encode(y=alt.Y("count_at:Q", **share), text="n:Q"),
+    ]
+    return (
+        alt.layer(*layers)
+        .properties(width=(width - AXIS_ROOM) // columns - 22, height=190)
+        .facet(
+            facet=alt.Facet("cohort:N", sort=names_of(frame, "cohort"), title=None),
+            data=alt.Data(values=_placed(frame).to_dicts()),
+            columns=columns,
+            spacing=spacing(20),
+        )
+    )
+
+
+def _confidence_axis(below: bool) -> dict[str, object]:
+    import altair as alt
+
+    middle = sum(BELOW) / 2
+    ticks = [*([middle] if below else []), *([] if below else [0.5]), 0.6, 0.7, 0.8, 0.9, 1.0]
+    axis = alt.Axis(
+        title="Clean confidence (numbers above the axis: attackable images)",
+        values=ticks,
+        labelExpr="datum.value < 0.5 ? '< 0.5' : format(datum.value, '.1f')",
+    )
+    return {"scale": alt.Scale(domain=[BELOW[0] if below else FIRST_EDGE, 1.0], nice=False, padding=4), "axis": axis}
+
+
+def _placed(frame: pl.DataFrame) -> pl.DataFrame:
+    """With the edges at which each bin is drawn."""
+    below = pl.col("bin_low") < FIRST_EDGE
+    edges = frame.with_columns(
+        left=pl.when(below).then(BELOW[0]).otherwise("bin_low"),
+        right=pl.when(below).then(BELOW[1]).otherwise("bin_high"),
+        zero=pl.lit(0.0),
+        count_at=pl.lit(COUNT_AT),
+    )
+    return edges.with_columns(middle=(pl.col("left") + pl.col("right")) / 2)

@@ -1,0 +1,61 @@
+"""Figure 3d: attack success rate against the number of training images; one point is one trained network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from advassay.report.figures.panels import AXIS_ROOM, LABEL_ROOM, Horizontal, colours, names_of, rate_axis, spacing, tooltips
+from advassay.report.theme import Style
+
+if TYPE_CHECKING:
+    import altair as alt
+
+
+def success_by_training_size(frame: pl.DataFrame, styles: Mapping[str, Style], *, width: int) -> alt.FacetChart:
+    """`frame`: cohort, train_size, seed, rate, low, high, n, events: one row per network. Line: mean over seeds.
+
+    Networks of one size are set side by side, so that their intervals can be told apart.
+    """
+    import altair as alt
+
+    columns = min(2 if width > 500 else 1, frame["cohort"].n_unique())
+    panel = min((width - AXIS_ROOM) // columns - LABEL_ROOM // 2, 520)
+    sizes = sorted(set(frame["train_size"].to_list()))
+    aside = _aside(frame)
+    x = alt.X(
+        "at:Q",
+        scale=alt.Scale(type="log", base=2, nice=False, padding=24),
+        axis=alt.Axis(title="Training images", values=sizes, format="~s" if sizes[-1] >= 10_000 else "d", labelOverlap="greedy"),
+    )
+    base = alt.Chart().encode(color=colours(frame, styles))
+    told = Horizontal("train_size", "", tooltip="training images")
+    layers = [
+        base.mark_line(opacity=0.5, strokeDash=[4, 3]).encode(x=x, y=alt.Y("mean:Q", **rate_axis())),
+        base.mark_rule(strokeWidth=1.5, opacity=0.55).encode(x=x, y=alt.Y("low:Q", **rate_axis()), y2="high:Q"),
+        base.mark_point(size=46).encode(
+            x=x, y=alt.Y("rate:Q", **rate_axis()), tooltip=[*tooltips(told), alt.Tooltip("seed:Q", title="seed")]
+        ),
+    ]
+    return (
+        alt.layer(*layers)
+        .properties(width=panel, height=260)
+        .facet(
+            facet=alt.Facet("cohort:N", sort=names_of(frame, "cohort"), title=None),
+            data=alt.Data(values=aside.to_dicts()),
+            columns=columns,
+            spacing=spacing(20),
+        )
+    )
+
+
+def _aside(frame: pl.DataFrame) -> pl.DataFrame:
+    """With `at`, where a network is drawn (its size moved by up to 4 % per place among its seeds), and `mean`."""
+    group = ["cohort", "train_size"]
+    place = pl.int_range(pl.len()).over(group) - (pl.len().over(group) - 1) / 2
+    return frame.sort("train_size", "seed", maintain_order=True).with_columns(
+        at=pl.col("train_size") * (1 + 0.04 * place), mean=pl.col("rate").mean().over(group)
+    )
+

@@ -1,0 +1,203 @@
+"""Findings: everything that the page, the CSV files and the command line show, computed once from a store.
+
+Numbers cannot drift apart because there is one frame for each: `Findings.tables` is written as CSV, drawn as
+figures and printed on the page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from advassay.errors import ReportError
+from advassay.progress import Progress, Silent
+from advassay.records.gallery import Example
+from advassay.records.header import RunHeader
+from advassay.records.store import Records, open_records
+from advassay.report import amplitudes, cohort_tables, evidence
+from advassay.report.missing import missing
+from advassay.specs import FigureSpec, Study
+
+if TYPE_CHECKING:
+    from advassay.analysis import Conclusion
+
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Findings:
+    """The study's answers. `tables`: name → frame; see `TABLES` for what each holds."""
+
+    records: Records
+    study: Study | None
+    cohorts: dict[str, str]
+    """Attacked cohort → image type, in the study's order."""
+    epsilon: float
+    """Amplitude of figures 2 and 3b–3d."""
+    series_epsilon: float | None
+    """Amplitude of figure 3d: the nearest to `epsilon` that every network was attacked at; None without a series."""
+    tables: dict[str, pl.DataFrame]
+    conclusions: list[Conclusion]
+    examples: list[Example]
+    missing: list[str]
+    warnings: list[str]
+    level: float = LEVEL
+
+    @property
+    def title(self) -> str:
+        """The study's title, or its name, or the store's."""
+        return (self.study.title or self.study.name) if self.study else self.records.root.name
+
+    @property
+    def main_arm(self) -> str:
+        return self.records.main_arm
+
+    def headers(self, arm: str | None = None) -> list[RunHeader]:
+        """Main networks' runs of one arm (None = the main one), in the study's order of cohorts."""
+        place = {cohort: i for i, cohort in enumerate(self.cohorts)}
+        found = [h for h in self.records.headers if h.primary and h.arm == (arm or self.main_arm) and h.cohort in place]
+        return sorted(found, key=lambda header: place[header.cohort])
+
+
+TABLES = {
+    "cohorts": "Table 1: images of each class and role, the network's scores on the validation split",
+    "success_by_epsilon": "figure 3a: success against ε at the last iteration, main arm",
+    "success_by_iteration": "figure 3b: success against iterations at every ε, main arm",
+    "success_by_confidence": "figure 3c: success by clean confidence, every arm",
+    "success_by_training_size": "figure 3d: success of every network of a training-size series",
+    "success_by_arm": "success against ε of every arm and step size, at the last iterate and at any",
+    "performance": "accuracy under attack (robust accuracy), AUROC, sensitivity and specificity, clean and at every ε",
+    "epsilon50": "the amplitude at which half of the attackable images have fallen",
+    "conclusions": "the five conclusions",
+    "conclusion_details": "the numbers per cohort, arm or network that the conclusions rest on",
+    "controls": "ε = 0, random noise and a stronger attack beside every run",
+    "flags": "guards and failure indicators",
+    "runs": "every run: attack, cost, identities",
+    "selection": "how each cohort was formed and which column said who is a patient",
+    "flow": "images kept and left out at every step of the selection",
+    "left_out": "rows left out, by reason",
+    "training": "training curves",
+}
+"""Table → what it holds. A table without rows is neither written nor shown."""
+
+
+def findings(store: Path | Records, figures: FigureSpec | None = None, *, progress: Progress | None = None) -> Findings:
+    """Compute everything from a store. `figures` overrides the study's own (amplitude of figures 2 and 3b–3d).
+
+    Raises ReportError where nothing is recorded yet, StoreError where there is no store.
+    """
+    records = store if isinstance(store, Records) else open_records(store)
+    attacked = [header for header in records.headers if any(p.epsilon > 0 for p in header.points)]
+    if not attacked:
+        raise ReportError(
+            f"store: at least one recorded attack is needed, {records.root} holds none.",
+            "Run `advassay run STUDY --store STORE`, or `advassay attack`, first.",
+        )
+    study, warnings = _study(records)
+    wanted = (figures or (study.figures if study else FigureSpec())).epsilon
+    main = [header for header in attacked if header.arm == records.main_arm]
+    epsilon = amplitudes.nearest(wanted, amplitudes.shared(h for h in main if h.primary))
+    if epsilon is None:
+        raise ReportError(
+            f"figures.epsilon: the main arm {records.main_arm} needs an ε that every cohort shares, found none.",
+            "Run the study to its end: `advassay run STUDY --store STORE`.",
+        )
+    if epsilon != wanted:
+        warnings.append(f"Figures are drawn at ε = {epsilon:g}, the recorded one nearest to figures.epsilon = {wanted:g}.")
+    sizes = {header.cohort for header in main if not header.primary}
+    series = amplitudes.nearest(epsilon, amplitudes.shared(main)) if sizes else None
+    computed = _compute(records, epsilon, series, progress or Silent())
+    return Findings(
+        records=records,
+        study=study,
+        cohorts=_image_types(records, attacked),
+        epsilon=epsilon,
+        series_epsilon=series,
+        tables={name: frame for name, frame in computed.tables.items() if len(frame)},
+        conclusions=computed.conclusions,
+        examples=records.gallery(),
+        missing=missing(records, study),
+        warnings=warnings + _recorded_warnings(records),
+    )
+
+
+@dataclass(frozen=True)
+class _Computed:
+    tables: dict[str, pl.DataFrame]
+    conclusions: list[Conclusion]
+
+
+def _compute(records: Records, epsilon: float, series: float | None, progress: Progress) -> _Computed:
+    from advassay.analysis import conclusions, epsilon50, performance, success_curve, table1
+    from advassay.report import curves
+
+    every = amplitudes.shared(header for header in records.headers if header.points)
+    concluded: list[Conclusion] = []
+
+    def tested() -> pl.DataFrame:
+        concluded.extend(conclusions(records, epsilon if epsilon in every else None, LEVEL))
+        return curves.conclusion_rows(concluded)
+
+    makers: dict[str, Callable[[], pl.DataFrame]] = {
+        "cohorts": lambda: table1(records),
+        "success_by_epsilon": lambda: success_curve(records, level=LEVEL).frame,
+        "success_by_iteration": lambda: curves.by_iteration(records, LEVEL),
+        "success_by_confidence": lambda: curves.by_confidence(records, epsilon, LEVEL),
+        "success_by_training_size": lambda: curves.by_training_size(records, series, LEVEL),
+        "success_by_arm": lambda: curves.by_arm(records, LEVEL),
+        "performance": lambda: performance(records, level=LEVEL),
+        "epsilon50": lambda: epsilon50(records, level=LEVEL),
+        "conclusions": tested,
+        "conclusion_details": lambda: curves.detail_rows(concluded),
+        "controls": lambda: evidence.controls(records),
+        "flags": lambda: evidence.flags(records),
+        "runs": lambda: evidence.runs(records),
+        "selection": lambda: cohort_tables.selection(records),
+        "flow": lambda: cohort_tables.flow(records),
+        "left_out": lambda: cohort_tables.left_out(records),
+        "training": lambda: cohort_tables.training(records),
+    }
+    task = "analyse records"
+    progress.start(task, len(makers), "tables")
+    tables = {}
+    for name, make in makers.items():
+        tables[name] = make()
+        progress.advance(task)
+    progress.finish(task)
+    return _Computed(tables, concluded)
+
+
+def _study(records: Records) -> tuple[Study | None, list[str]]:
+    import yaml
+    from pydantic import ValidationError
+
+    if not records.study_text:
+        return None, []
+    try:
+        return Study.model_validate(yaml.safe_load(records.study_text)), []
+    except (ValidationError, yaml.YAMLError) as error:
+        first = str(error).splitlines()[0]
+        return None, [f"study.yaml of the store cannot be read ({first}): what is missing from the study is not known."]
+
+
+def _image_types(records: Records, headers: Sequence[RunHeader]) -> dict[str, str]:
+    kinds = {header.cohort: header.image_type or "images" for header in headers}
+    return {cohort: kinds[cohort] for cohort in records.cohorts if cohort in kinds}
+
+
+def _recorded_warnings(records: Records) -> list[str]:
+    """Warnings that preparation and training left, and what reruns and superseded runs mean for the reader."""
+    prepared = [f"{name}: {text}" for name, p in records.preparations.items() for text in p.warnings]
+    trained = [f"{t.cohort}, {t.train_size} training images: {text}" for t in records.trainings for text in t.warnings]
+    chosen = [
+        f"{t.cohort}: the checkpoint was chosen on the validation images (select_on: validation); scores are optimistic."
+        for t in records.trainings
+        if t.full and t.spec.get("select_on") == "validation"
+    ]
+    replaced = len(records.superseded)
+    old = [f"{replaced} runs of an earlier version of this study lie in the store and are not shown."] if replaced else []
+    return list(dict.fromkeys(prepared + chosen + trained + old))

@@ -1,0 +1,111 @@
+"""Tables as the page prints them: a frame, the columns to show, and how each number is written.
+
+Every cell keeps the value it was written from, so that a test can hold the page against the CSV.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from advassay.report.wording import count, number, percent
+
+Show = Callable[[Any], str]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a printed table."""
+
+    key: str
+    header: str
+    show: Show = str
+    shared: bool = False
+    """Printed once for all rows of a group (see `grid`)."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    key: str
+    text: str
+    value: str
+    numeric: bool
+    span: int = 1
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table ready to print. `name` is also its CSV file's name without suffix."""
+
+    name: str
+    title: str
+    headers: tuple[tuple[str, bool], ...]
+    """(text, numeric) of each column."""
+    rows: tuple[tuple[Cell, ...], ...]
+    first: int = 0
+    """Row of the CSV that the first printed row is, where only a part is shown."""
+
+
+def shown(value: Any) -> str:
+    """A value of unknown kind: text as it is, whole numbers with thousands apart, others with three digits."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return count(value)
+    return number(value) if isinstance(value, float) else str(value)
+
+
+def whole(value: int | None) -> str:
+    """A count; an en dash where there is none."""
+    return "–" if value is None else count(value)
+
+
+def share(value: float | None) -> str:
+    """A share in percent."""
+    return percent(value)
+
+
+def grid(name: str, title: str, frame: pl.DataFrame, columns: Sequence[Column], group: str | None = None) -> Grid:
+    """`frame` as a table; `group` names the column whose equal neighbours share one cell in `shared` columns."""
+    present = [column for column in columns if column.key in frame.columns and _filled(frame[column.key])]
+    keys = frame[group].to_list() if group else list(range(len(frame)))
+    rows = []
+    for index, record in enumerate(frame.iter_rows(named=True)):
+        begins = index == 0 or keys[index] != keys[index - 1]
+        span = _run(keys, index) if group else 1
+        rows.append(
+            tuple(
+                _cell(column, record[column.key], frame.schema[column.key], span if column.shared else 1)
+                for column in present
+                if begins or not column.shared
+            )
+        )
+    headers = tuple((column.header, frame.schema[column.key].is_numeric()) for column in present)
+    return Grid(name, title, headers, tuple(rows))
+
+
+def anything(name: str, title: str, frame: pl.DataFrame) -> Grid:
+    """A table with every column that holds something, under its own name."""
+    columns = [Column(key, key.replace("_", " "), shown) for key in frame.columns]
+    return grid(name, title, frame, columns)
+
+
+def _cell(column: Column, value: Any, kind: pl.DataType, span: int) -> Cell:
+    exact = "" if value is None else repr(value) if isinstance(value, float) else str(value)
+    return Cell(column.key, column.show(value), exact, kind.is_numeric(), span)
+
+
+def _filled(values: pl.Series) -> bool:
+    return len(values) > values.null_count()
+
+
+def _run(keys: list[Any], start: int) -> int:
+    end = start
+    while end < len(keys) and keys[end] == keys[start]:
+        end += 1
+    return end - start

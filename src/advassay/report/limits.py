@@ -1,0 +1,66 @@
+"""What these numbers cannot show, said from what was done; and what a reader must know first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from advassay.report.findings import Findings
+from advassay.report.wording import listed
+from advassay.specs import PhantomSource
+
+
+def notices(findings: Findings) -> list[str]:
+    """What comes before any number: made-up images, a study that is not finished."""
+    made = phantom_cohorts(findings)
+    phantom = (
+        [f"The images of {listed(made)} are phantoms made by the program: rates describe the method, not any patient."]
+        if made
+        else []
+    )
+    return phantom + findings.missing + findings.warnings
+
+
+def phantom_cohorts(findings: Findings) -> list[str]:
+    """Attacked cohorts whose source makes its images."""
+    if findings.study is None:
+        return []
+    specs = findings.study.cohorts
+    sources = findings.study.sources
+    return [
+        name for name in findings.cohorts
+        if name in specs and isinstance(sources.get(specs[name].source), PhantomSource)
+    ]  # fmt: skip
+
+
+def limits(findings: Findings) -> list[str]:
+    """One sentence per limit."""
+    return list(_limits(findings))
+
+
+def _limits(findings: Findings) -> Iterator[str]:
+    yield (
+        "A success rate of one attack is a lower bound: a stronger attack may fell more images. A low rate is evidence of "
+        "robustness only as far as the controls below carry."
+    )
+    sizes = sorted({header.image_size_px for header in findings.records.headers})
+    yield (
+        f"Images are attacked at {listed([f'{size} × {size}' for size in sizes])} px, as the network takes them; an ε at this "
+        "size is not the same disturbance at the detector's."
+    )
+    smallest = min(header.images for header in findings.headers())
+    yield f"The smallest cohort has {smallest} attacked images; intervals say how much that allows."
+    unknown = [name for name, p in findings.records.preparations.items() if not p.patients_known and name in findings.cohorts]
+    if unknown:
+        yield f"Patients of {listed(unknown)} are not known: if images of one patient are among them, intervals are too narrow."
+    by_image = [name for name, p in findings.records.preparations.items() if p.split == "image" and name in findings.cohorts]
+    if by_image:
+        yield f"{listed(by_image)} are split by image: one patient may be on both sides, and scores may be too high."
+    single = {(h.cohort, h.train_size) for h in findings.headers()}
+    yield (
+        f"Each of the {len(single)} main curves rests on one trained network: differences between cohorts hold the chance of "
+        "training too."
+    )
+    if len(findings.cohorts) < 8:
+        yield (
+            f"{len(findings.cohorts)} cohorts stand for image types: a difference between types is one between these cohorts."
+        )

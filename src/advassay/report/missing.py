@@ -1,0 +1,54 @@
+"""What the study asked for and the store does not hold (yet), in plain sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from advassay.records.store import Records
+from advassay.specs import Study
+
+
+def missing(records: Records, study: Study | None) -> list[str]:
+    """One sentence per gap: cohorts not attacked, arms or amplitudes not run, networks of a size series, damage."""
+    gaps = [] if study is None else [gap for name in study.cohorts for gap in _of_cohort(records, study, name)]
+    broken = [
+        f"Run {run_id}: {len(shards)} damaged shards cannot be read; their rows count as missing."
+        for run_id, shards in records.damaged.items()
+    ]
+    return gaps + broken
+
+
+def _of_cohort(records: Records, study: Study, name: str) -> Iterator[str]:
+    attacked = {header.arm for header in records.headers if header.cohort == name and header.primary}
+    if not attacked:
+        trained = any(document.cohort == name and document.full for document in records.trainings)
+        state = "trained but not attacked" if trained else "prepared only" if name in records.preparations else "not prepared"
+        yield f"Cohort {name}: {state}; it is in no figure and no conclusion."
+        return
+    lacking = [arm for arm in study.attack.arms if arm not in attacked]
+    if lacking:
+        yield f"Cohort {name}: not attacked by arm {', '.join(lacking)}."
+    yield from _amplitudes(records, study, name)
+    yield from _series(records, study, name)
+
+
+def _amplitudes(records: Records, study: Study, name: str) -> Iterator[str]:
+    for header in records.headers:
+        if header.cohort != name or not header.primary or header.arm not in study.attack.arms:
+            continue
+        recorded = {point.epsilon for point in header.points}
+        lacking = [f"{e:g}" for e in study.attack.arm(header.arm).epsilons if e not in recorded]
+        short = [f"{p.epsilon:g}" for p in header.points if 0 < p.images < header.images]
+        if lacking:
+            yield f"Cohort {name}, arm {header.arm}: ε {', '.join(lacking)} not recorded."
+        if short:
+            yield f"Cohort {name}, arm {header.arm}: fewer than {header.images} images at ε {', '.join(short)}."
+
+
+def _series(records: Records, study: Study, name: str) -> Iterator[str]:
+    spec = study.cohorts[name]
+    planned = len(spec.train_sizes) * len(spec.train_seeds)
+    main = next(iter(study.attack.arms))
+    found = {(h.train_size, h.seed) for h in records.headers if h.cohort == name and h.arm == main}
+    if len(found) < planned:
+        yield f"Cohort {name}: {len(found)} of {planned} networks of the training-size series are attacked."

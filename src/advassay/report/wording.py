@@ -1,0 +1,71 @@
+"""Numbers as readers see them: one place, so that page, captions and alt texts agree."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    """A share in [0, 1] as percent; an en dash where there is none.
+
+    >>> percent(0.125), percent(None), percent(float("nan"))
+    ('12.5 %', '–', '–')
+    """
+    return "–" if value is None or math.isnan(value) else f"{100 * value:.{digits}f} %"
+
+
+def interval(low: float | None, high: float | None) -> str:
+    """Two shares as an interval in percent.
+
+    >>> interval(0.1, 0.25)
+    '10.0 – 25.0 %'
+    """
+    if low is None or high is None or math.isnan(low) or math.isnan(high):
+        return "–"
+    return f"{100 * low:.1f} – {100 * high:.1f} %"
+
+
+def amplitude(epsilon: float) -> str:
+    """ε with its size in grey levels of an 8-bit image.
+
+    >>> amplitude(0.02)
+    'ε = 0.02 (5.1/255)'
+    """
+    return f"ε = {epsilon:g} ({grey_levels(epsilon)}/255)"
+
+
+def grey_levels(epsilon: float) -> str:
+    """ε in steps of an 8-bit scale.
+
+    >>> grey_levels(0.02), grey_levels(5 / 255), grey_levels(0.0005)
+    ('5.1', '5', '0.13')
+    """
+    return f"{255 * epsilon:.2g}" if 255 * epsilon < 10 else f"{255 * epsilon:.3g}"
+
+
+def count(number: int) -> str:
+    """Thousands set apart by a narrow no-break space.
+
+    >>> count(1234567)
+    '1\u202f234\u202f567'
+    """
+    return f"{number:,}".replace(",", "\u202f")
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A plain number with `digits` significant digits; an en dash where there is none.
+
+    >>> number(0.98123), number(None)
+    ('0.981', '–')
+    """
+    return "–" if value is None or math.isnan(value) else f"{value:.{digits}g}"
+
+
+def listed(items: Sequence[str]) -> str:
+    """Items as an English list.
+
+    >>> listed(["a"]), listed(["a", "b", "c"])
+    ('a', 'a, b and c')
+    """
+    return "" if not items else items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
