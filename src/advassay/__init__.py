@@ -22,6 +22,10 @@ _HOMES = {
     "load_classifier": "training",
     "open_records": "records",
     "success_curve": "analysis",
+    "robust_accuracy_curve": "analysis",
+    "epsilon50": "analysis",
+    "minimal_epsilon": "analysis",
+    "table1": "analysis",
     "conclusions": "analysis",
 }
 

@@ -175,6 +175,16 @@ def test_too_few_networks_leave_training_size_undecided(judge: Judge, changes: d
     assert found.reason.startswith("not enough networks")
 
 
+def test_every_arm_is_judged_at_its_own_amplitude_nearest_to_the_one_asked(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "s", (SERIES,), {"A": GRID, "C": FINE}, gallery=False)
+    found = conclusions(open_records(store), epsilon=0.1)
+    assert {row["arm"]: row["epsilon"] for row in found[3].details} == {"A": 0.1, "C": 0.005}
+    assert {row["epsilon"] for row in found[2].details} == {0.1}
+    assert {row["epsilon"] for row in found[4].details if row["row"] == "network"} == {
+        0.05
+    }  # 0.01, 0.05, 0.2 are shared
+
+
 def test_conclusions_are_json_and_carry_the_published_value(judge: Judge) -> None:
     found = judge(1, *named(RISING, "a"))
     again = Conclusion.model_validate_json(found.model_dump_json())

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from advassay.analysis.intervals import Counts, effective_n, wilson
+from advassay.analysis.intervals import Counts, counts, effective_n, wilson
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,6 @@ def paired_difference(after: np.ndarray, before: np.ndarray, patients: np.ndarra
     The difference is the share of images gained minus the share lost; both get Wilson bounds with the effective
     n of their patients, and their multinomial correlation −√(gl / ((1−g)(1−l))).
     """
-    from advassay.analysis.intervals import counts
-
     flips = np.stack([after & ~before, before & ~after])
     by_patient = counts(flips, np.ones_like(flips), patients)
     size = effective_n(by_patient)

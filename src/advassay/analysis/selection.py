@@ -42,6 +42,10 @@ def pack_of(records: Records, cohort: str, arm: str | None = None, step_size: st
 
 def nearest_epsilon(pack: Packed, epsilon: float | None) -> float:
     """`epsilon` checked to be recorded, or the recorded one nearest to 0.02 where None."""
-    if epsilon is not None:
-        return float(pack.epsilons[pack.at(epsilon)])
-    return float(pack.epsilons[np.argmin(np.abs(pack.epsilons - USUAL_EPSILON))])
+    return closest_epsilon(pack, None) if epsilon is None else float(pack.epsilons[pack.at(epsilon)])
+
+
+def closest_epsilon(pack: Packed, epsilon: float | None) -> float:
+    """The recorded ε nearest to `epsilon` (None = 0.02): arms have grids of their own, a conclusion is about all."""
+    wanted = USUAL_EPSILON if epsilon is None else epsilon
+    return float(pack.epsilons[np.argmin(np.abs(pack.epsilons - wanted))])

@@ -10,7 +10,7 @@ from advassay.analysis.claims.statement import LEVEL, Conclusion, Verdict, finit
 from advassay.analysis.differences import Difference, group_difference, mean_difference
 from advassay.analysis.intervals import counts
 from advassay.analysis.packed import Packed
-from advassay.analysis.selection import nearest_epsilon, packs_of
+from advassay.analysis.selection import closest_epsilon, packs_of
 from advassay.records.store import Records
 
 PUBLISHED = "Success drops sharply where the clean confidence exceeds 0.95, most of all in H-OV and H-OV-TH."
@@ -46,7 +46,7 @@ def confidence(records: Records, epsilon: float | None = None, level: float = LE
         n=len(usable),
         unit="cohorts",
         verdict=verdict,
-        reason=reason + _compared(drops, main, level),
+        reason=reason + _compared(drops, main),
         level=level,
         margin=MARGIN,
         published=PUBLISHED,
@@ -65,7 +65,7 @@ def drop(pack: Packed, epsilon: float | None, level: float) -> Difference | None
 
 
 def _sides(pack: Packed, epsilon: float | None) -> list[tuple[np.ndarray, np.ndarray]]:
-    at = pack.at(nearest_epsilon(pack, epsilon))
+    at = pack.at(closest_epsilon(pack, epsilon))
     high = pack.clean_confidence > THRESHOLD
     return [(pack.last[at, -1], pack.attackable[at] & side) for side in (high, ~high)]
 
@@ -87,7 +87,7 @@ def _verdict(mean: Difference | None, usable: int, cohorts: int) -> tuple[Verdic
     return "undecided", told + " Neither a drop nor its absence is shown."
 
 
-def _compared(drops: dict[str, list[tuple[str, Difference | None]]], main: list[Any], level: float) -> str:
+def _compared(drops: dict[str, list[tuple[str, Difference | None]]], main: list[Any]) -> str:
     others = []
     for arm, found in drops.items():
         usable = [d for _, d in found if d is not None]
@@ -120,7 +120,7 @@ def _details(records: Records, arm: str, epsilon: float | None, level: float) ->
     rows = []
     for pack in packs_of(records, arm):
         (fell_above, above), (fell_below, below) = _sides(pack, epsilon)
-        found, at = drop(pack, epsilon, level), pack.at(nearest_epsilon(pack, epsilon))
+        found, at = drop(pack, epsilon, level), pack.at(closest_epsilon(pack, epsilon))
         row = {
             "cohort": pack.header.cohort, "arm": arm, "loss": pack.header.attack.get("loss"),
             "update": pack.header.attack.get("update"), "epsilon": float(pack.epsilons[at]),

@@ -11,7 +11,7 @@ from advassay.analysis.claims.directions import Course, course, decided
 from advassay.analysis.claims.statement import LEVEL, Conclusion, Verdict, finite, listed
 from advassay.analysis.differences import Difference, paired_difference
 from advassay.analysis.packed import Packed
-from advassay.analysis.selection import nearest_epsilon, packs_of
+from advassay.analysis.selection import closest_epsilon, packs_of
 from advassay.records.store import Records
 from advassay.success import Reading
 
@@ -97,14 +97,14 @@ def iterations(records: Records, epsilon: float | None = None, level: float = LE
 
 def over_steps(pack: Packed, success: Reading, epsilon: float | None, level: float) -> Course:
     """Success at one ε over iterations 1 … K."""
-    at = pack.at(nearest_epsilon(pack, epsilon))
+    at = pack.at(closest_epsilon(pack, epsilon))
     steps = np.arange(1, pack.steps + 1)
     attackable = np.broadcast_to(pack.attackable[at], (len(steps), len(pack.labels)))
     return course(pack, steps.astype(float), pack.fallen(success)[at, 1:], attackable, level)
 
 
 def _plateau_of(pack: Packed, success: Reading, epsilon: float | None, level: float) -> Plateau:
-    at = pack.at(nearest_epsilon(pack, epsilon))
+    at = pack.at(closest_epsilon(pack, epsilon))
     kept = pack.attackable[at]
     return plateau(pack.fallen(success)[at][:, kept], pack.patients[kept], level)
 
@@ -132,7 +132,7 @@ def _details(pack: Packed, epsilon: float | None, level: float) -> list[dict[str
         slope, low, high = c.slope_per_doubling(level)
         rows.append(
             {
-                "cohort": c.cohort, "arm": c.arm, "success": success, "epsilon": nearest_epsilon(pack, epsilon),
+                "cohort": c.cohort, "arm": c.arm, "success": success, "epsilon": closest_epsilon(pack, epsilon),
                 "direction": c.direction, "slope_per_doubling": finite(slope), "low": finite(low), "high": finite(high),
                 "plateau": at.state, "plateau_step": at.step, "remaining_rise": finite(at.remaining.estimate),
                 "remaining_high": finite(at.remaining.high), "rate_first": finite(c.rates[0]) if c.rates else None,

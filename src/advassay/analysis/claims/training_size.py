@@ -10,7 +10,7 @@ from scipy import stats
 
 from advassay.analysis.claims.statement import LEVEL, Conclusion, Verdict, finite
 from advassay.analysis.packed import Packed
-from advassay.analysis.selection import nearest_epsilon, packs_of
+from advassay.analysis.selection import USUAL_EPSILON, packs_of
 from advassay.records.store import Records
 
 PUBLISHED = "No dependence of success on the size of the training set was found (H-BR)."
@@ -57,8 +57,8 @@ def training_size(records: Records, epsilon: float | None = None, level: float =
     """Unit = one trained network. Supported where the slope is equivalent to 0 within the margin, contradicted where
     its interval excludes 0 and equivalence fails; with fewer than 3 sizes or 3 seeds undecided.
     """
-    found = [n for n in networks(records) if n.epsilon == (epsilon or n.epsilon)]
-    series = {cohort: _at_one_epsilon(records, found, cohort) for cohort in _with_series(found)}
+    found = networks(records)
+    series = {cohort: _at_one_epsilon(found, cohort, epsilon) for cohort in _with_series(found)}
     all_ = [network for part in series.values() for network in part]
     enough = [cohort for cohort, part in series.items() if _sufficient(part)]
     used = [network for network in all_ if network.cohort in enough]
@@ -114,17 +114,14 @@ def _with_series(found: list[Network]) -> list[str]:
     return [cohort for cohort, of_cohort in sizes.items() if len(of_cohort) > 1]
 
 
-def _at_one_epsilon(records: Records, found: list[Network], cohort: str) -> list[Network]:
-    """The cohort's networks at the ε nearest to 0.02 that every one of them was attacked at."""
+def _at_one_epsilon(found: list[Network], cohort: str, epsilon: float | None) -> list[Network]:
+    """The cohort's networks at the ε nearest to the wanted one (None = 0.02) that all of them were attacked at."""
+    wanted = USUAL_EPSILON if epsilon is None else epsilon
     mine = [network for network in found if network.cohort == cohort]
     names = {(n.size, n.seed) for n in mine}
     at = {e: {(n.size, n.seed) for n in mine if n.epsilon == e} for e in sorted({n.epsilon for n in mine})}
     shared = [e for e, attacked in at.items() if attacked == names]
-    if not shared:
-        return []
-    pack = next(p for p in packs_of(records, primary=False) if p.header.cohort == cohort)
-    usual = nearest_epsilon(pack, None)
-    chosen = min(shared, key=lambda e: abs(e - usual))
+    chosen = min(shared, key=lambda e: abs(e - wanted), default=None)
     return [network for network in mine if network.epsilon == chosen]
 
 
