@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -95,6 +96,16 @@ def test_what_is_no_store_is_said_to_be_none(tmp_path: Path) -> None:
     (tmp_path / "header.json").write_text('{"format_version": "1", "run_id": "x"}')
     with pytest.raises(FormatError, match="cohort"):
         open_records(tmp_path)
+
+
+def test_a_store_that_was_prepared_but_not_attacked_opens_without_runs(store: Path, tmp_path: Path) -> None:
+    (tmp_path / "study.yaml").write_text((store / "study.yaml").read_text())
+    shutil.copytree(store / "cohorts", tmp_path / "cohorts")
+    records = open_records(tmp_path)
+    assert records.headers == []
+    assert set(records.preparations) == {"X-NR2", "X-TB", "H-OV-TH", "H-BR"}
+    with pytest.raises(StoreError, match="no run is recorded yet"):
+        _ = records.main_arm
 
 
 def test_a_run_with_no_rows_has_empty_arrays_of_the_right_shape(tmp_path: Path) -> None:

@@ -137,6 +137,8 @@ def open_records(path: str | Path) -> Records:
     if without:
         warnings.warn(f"runs without {layout.HEADER}, left out: {', '.join(without)}", AdvassayWarning, stacklevel=2)
     if folder == root and not candidates:
+        if layout.Store(root).study.exists():
+            return Records(root, [])  # prepared or trained, not attacked yet
         raise StoreError(f"path: a store holds records/, {root} does not.", "Give the folder passed as --store.")
     store = folder.parent if folder.name == "records" else root
     return Records(store, [p for p in candidates if _headed(p)])
