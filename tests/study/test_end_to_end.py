@@ -12,7 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tiny_study import TINY, Counting, assert_equal_records, assert_equal_rows, cpu, recorded
+from typer.testing import CliRunner
 
+from advassay.cli.program import app
 from advassay.documents import TrainingDocument
 from advassay.errors import StoreError
 from advassay.records import open_records
@@ -143,3 +145,14 @@ def test_two_processes_cannot_write_to_one_store(copied: Path, tiny: Study) -> N
     with locked(cpu(copied).store), pytest.raises(StoreError, match=f"process {os.getpid()} does"):
         run(tiny, cpu(copied))
     run(tiny, cpu(copied))  # the lock ended with its holder
+
+
+def test_run_ends_with_the_report_of_what_the_store_holds(copied: Path, tmp_path: Path) -> None:
+    file = tmp_path / "tiny.yaml"
+    file.write_text(TINY)
+    result = CliRunner().invoke(app, ["run", str(file), "--store", str(copied), "--device", "cpu"])
+    assert result.exit_code == 0, result.stderr
+    page = Path(result.stdout.strip())
+    assert page.parent == copied / "report"
+    assert "X-TB" in page.read_text()
+    assert any((copied / "report" / "figures").glob("*.png"))

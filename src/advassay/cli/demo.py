@@ -38,7 +38,7 @@ def demo(
     read = asked.read()
     with asked.site(read) as here:
         run_study(read, here)
-    print_report(here.store.root)
+    print_report(here.store.root, quiet)
 
 
 def shipped_study(file: str) -> Path:

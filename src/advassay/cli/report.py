@@ -9,6 +9,7 @@ import typer
 
 from advassay.cli import options
 from advassay.cli.clean import clean
+from advassay.cli.progress import progress
 
 Output = Annotated[
     Optional[Path],  # noqa: UP045 (typer reads Optional)
@@ -17,7 +18,7 @@ Output = Annotated[
 
 
 @clean
-def report(store: options.StoreArgument, output: Output = None) -> None:
+def report(store: options.StoreArgument, output: Output = None, quiet: options.QuietOption = False) -> None:
     """Write the report of a store: one page that opens offline, figures (PNG, SVG) and tables (CSV) beside it.
 
     Works on any machine with the store; needs no GPU, no images and no torch. Prints the page's path.
@@ -28,4 +29,6 @@ def report(store: options.StoreArgument, output: Output = None) -> None:
     """
     from advassay.report import write_report
 
-    print(write_report(store, output))
+    with progress(quiet) as shown:
+        page = write_report(store, output, progress=shown)
+    print(page)

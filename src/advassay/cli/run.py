@@ -6,6 +6,7 @@ from pathlib import Path
 
 from advassay.cli import options
 from advassay.cli.clean import clean, say
+from advassay.cli.progress import progress
 from advassay.cli.staging import Asked
 
 
@@ -37,13 +38,14 @@ def run(
     read = asked.read()
     with asked.site(read) as here:
         run_study(read, here)
-    print_report(here.store.root)
+    print_report(here.store.root, quiet)
 
 
-def print_report(store: Path) -> None:
+def print_report(store: Path, quiet: bool = False) -> None:
     """Write the report of a store and say where it is: on stderr for people, its path on stdout for scripts."""
     from advassay.report import write_report
 
-    page = write_report(store, None)
+    with progress(quiet) as shown:
+        page = write_report(store, None, progress=shown)
     say("Done. The report:")
     print(page)
