@@ -68,6 +68,36 @@ class _Source(Frozen):
     """
 
 
+class ReportSpec(Frozen):
+    """Radiology reports of a table's images, read into columns that a cohort's rules can use.
+
+    norm, pneumosclerosis, emphysema, fibrosis, pneumonia, focal_shadows, bronchitis, tuberculosis, aortic_rotation:
+    present | absent | uncertain | not stated, or no value without a report; report: read, or why there is none.
+    """
+
+    path: DataPath
+    """CSV or Parquet table of reports."""
+    text: tuple[str, ...] = Field(min_length=1)
+    """Columns that make up a report, in order."""
+    id: str
+    """Column with the report's id."""
+    key: str
+    """Column of the image table that names an image's report."""
+    language: str | None = None
+    """en, es, ru, or a vocabulary file (.yaml). Give this or language_column."""
+    language_column: str | None = None
+    """Column of the reports that names the language of each."""
+
+    @model_validator(mode="after")
+    def _one_language(self) -> ReportSpec:
+        if (self.language is None) == (self.language_column is None):
+            raise ValueError(
+                f"reports: give language or language_column, one of them, got {self.language!r} and "
+                f"{self.language_column!r}"
+            )
+        return self
+
+
 class TableSource(_Source):
     """A CSV or Parquet table with a column of image paths (relative to the table's folder)."""
 
@@ -75,6 +105,8 @@ class TableSource(_Source):
     path: DataPath
     image: str = "image"
     """Column with the image path."""
+    reports: ReportSpec | None = Field(None, exclude_if=lambda value: value is None)
+    """Radiology reports that belong to the images."""  # left out of identities where it is not used
 
 
 class FolderSource(_Source):
@@ -280,6 +312,7 @@ __all__ = [
     "PhantomSource",
     "Precision",
     "Published",
+    "ReportSpec",
     "Rules",
     "Source",
     "StepSize",

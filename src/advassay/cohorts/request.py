@@ -11,7 +11,7 @@ from advassay.documents import Preparation
 from advassay.identity import content_hash, image_id
 from advassay.layout import PREPARATION
 from advassay.sources.opening import locate
-from advassay.specs import CohortSpec, FolderSource, PhantomSource, Source, TableSource
+from advassay.specs import CohortSpec, FolderSource, PhantomSource, ReportSpec, Source, TableSource
 
 RECIPE = 1
 """Raised when the same request would give other images or another split: prepared cohorts are then made anew."""
@@ -29,8 +29,9 @@ def request_hash(spec: CohortSpec, source: Source, size_px: int, seed: int) -> s
 def source_state(name: str, source: Source, data: Path | None) -> str | None:
     """Fingerprint of a source as it is now, or None where it is not at hand (a store moved to another machine).
 
-    A table: its content. A folder: names and sizes of its files. An .npz: its size and time of change. Phantoms: the
-    first image, so that no version has to be kept. Image files changed behind an unchanged table are not seen.
+    A table: its content and its reports'. A folder: names and sizes of its files. An .npz: its size and time of change.
+    Phantoms: the first image, so that no version has to be kept. Image files changed behind an unchanged table are not
+    seen.
     """
     if isinstance(source, PhantomSource):
         from advassay.sources.phantoms import render
@@ -42,11 +43,18 @@ def source_state(name: str, source: Source, data: Path | None) -> str | None:
     if not path.exists():
         return None
     if isinstance(source, TableSource):
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        table = hashlib.sha256(path.read_bytes()).hexdigest()
+        return table if source.reports is None else content_hash([table, _reports_state(name, source.reports, data)])
     if isinstance(source, FolderSource):
         files = sorted(file for file in path.rglob("*") if file.is_file())
         return content_hash([[str(file.relative_to(path)), file.stat().st_size] for file in files])
     return content_hash([path.stat().st_size, path.stat().st_mtime_ns])
+
+
+def _reports_state(name: str, reports: ReportSpec, data: Path | None) -> list[str | None]:
+    """Content of the reports, and of the vocabulary where it is a file of the user's."""
+    files = [locate(f"{name}.reports", reports.path, data), Path(reports.language or "")]
+    return [hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else None for file in files]
 
 
 def is_current(found: Preparation, request: str, state: str | None) -> bool:

@@ -20,7 +20,13 @@ def open_source(name: str, source: Source, data: Path | None) -> OpenSource:
         from advassay.sources.phantom_source import open_phantoms
 
         return open_phantoms(name, source)
-    return _open_path(name, source, locate(name, source.path, data))
+    opened = _open_path(name, source, locate(name, source.path, data))
+    if isinstance(source, TableSource) and source.reports is not None:
+        from advassay.sources.reports.joining import with_reports
+
+        path = locate(f"{name}.reports", source.reports.path, data)
+        opened.rows = with_reports(opened.rows, source.reports, path, argument=f"sources.{name}.reports")
+    return opened
 
 
 def _open_path(name: str, source: TableSource | FolderSource | NpzSource, path: Path) -> OpenSource:

@@ -122,6 +122,8 @@ class ReportReader:
     def _strict_norm(self, sentences: list[tuple[int, Sentence]]) -> Evidence | None:
         evidence = None
         for field, sentence in sentences:
+            if all(stem.isdigit() for stem in sentence.stems):  # the number of a list's item
+                continue
             number = self._norm.match(sentence)
             if number is None:
                 return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import multiprocessing
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -178,11 +178,11 @@ def _labels(
     task = f"read reports, {total:,} different texts"
     progress.start(task, total, _UNIT)
     parts: list[pl.DataFrame] = []
-    for readings in _read_all(_chunks(texts), processes if total >= _WORTH_PROCESSES else 1):
-        parts.append(_as_frame(readings, sum(part.height for part in parts), columns))
-        progress.advance(task, len(readings))
+    for part in _read_all(_chunks(texts), columns, processes if total >= _WORTH_PROCESSES else 1):
+        parts.append(part)
+        progress.advance(task, part.height)
     progress.finish(task)
-    return pl.concat(parts)
+    return pl.concat(parts).with_row_index("number")
 
 
 def _chunks(texts: Iterable[Text]) -> Iterator[list[Text]]:
@@ -191,49 +191,54 @@ def _chunks(texts: Iterable[Text]) -> Iterator[list[Text]]:
         yield chunk
 
 
-def _read_all(chunks: Iterator[list[Text]], processes: int) -> Iterator[list[Reading]]:
-    """Readings of each chunk, in order. With several processes a few chunks are under way at a time."""
+def _read_all(chunks: Iterator[list[Text]], columns: Sequence[str], processes: int) -> Iterator[pl.DataFrame]:
+    """Labels of each chunk, in order. With several processes a few chunks are under way at a time."""
     if processes <= 1:
         readers: dict[str, ReportReader] = {}
         for chunk in chunks:
-            yield _read(chunk, readers)
+            yield _read(chunk, columns, readers)
         return
     # "spawn": a fork would copy this process in the middle of other threads' work (Polars, torch)
     with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
-        waiting = [pool.submit(_read_here, chunk) for chunk in itertools.islice(chunks, 2 * processes)]
+        waiting = [pool.submit(_read_here, chunk, columns) for chunk in itertools.islice(chunks, 2 * processes)]
         while waiting:
             yield waiting.pop(0).result()
-            waiting.extend(pool.submit(_read_here, chunk) for chunk in itertools.islice(chunks, 1))
+            waiting.extend(pool.submit(_read_here, chunk, columns) for chunk in itertools.islice(chunks, 1))
 
 
 _READERS: dict[str, ReportReader] = {}
 """Readers of this worker process."""
 
 
-def _read_here(chunk: list[Text]) -> list[Reading]:
-    return _read(chunk, _READERS)
+def _read_here(chunk: list[Text], columns: Sequence[str]) -> pl.DataFrame:
+    return _read(chunk, columns, _READERS)
 
 
-def _read(chunk: list[Text], readers: dict[str, ReportReader]) -> list[Reading]:
+def _read(chunk: list[Text], columns: Sequence[str], readers: dict[str, ReportReader]) -> pl.DataFrame:
     for language in {language for language, _ in chunk} - set(readers):
         readers[language] = ReportReader(load_vocabulary(language))
-    return [readers[language].read(fields) for language, fields in chunk]
+    return _as_frame([readers[language].read(fields) for language, fields in chunk], columns)
 
 
-def _as_frame(readings: Sequence[Reading], first: int, columns: Sequence[str]) -> pl.DataFrame:
-    decisions: Mapping[str, object] = {
-        label: [reading.decisions[place] for reading in readings] for place, label in enumerate(LABELS)
-    }
-    evidence = pl.Series(
-        "evidence",
-        [[_as_struct(one, columns) for one in reading.evidence] for reading in readings],
-        dtype=pl.List(pl.Struct(EVIDENCE)),
+def _as_frame(readings: Sequence[Reading], columns: Sequence[str]) -> pl.DataFrame:
+    """LABELS and evidence, one row per reading. Built from flat columns: a Python object per row would be slow."""
+    decisions = zip(*(reading.decisions for reading in readings), strict=True)
+    labels = {label: list(said) for label, said in zip(LABELS, decisions, strict=True)}
+    flat = [one for reading in readings for one in reading.evidence]
+    fields = {name: [getattr(one, name) for one in flat] for name in Evidence._fields}
+    fields["column"] = [columns[place] for place in fields.pop("field")]
+    evidence = pl.DataFrame({name: fields[name] for name in EVIDENCE}, schema=EVIDENCE)
+    rows = [row for row, reading in enumerate(readings) for _ in reading.evidence]
+    grouped = (
+        evidence.select(pl.struct(pl.all()).alias("evidence"), row=pl.Series(rows, dtype=pl.UInt32))
+        .group_by("row", maintain_order=True)
+        .agg("evidence")
     )
-    numbers = pl.int_range(first, first + len(readings), dtype=pl.UInt32, eager=True).alias("number")
-    return pl.DataFrame(decisions, schema={label: pl.String for label in LABELS}).with_columns(numbers, evidence)
-
-
-def _as_struct(evidence: Evidence, columns: Sequence[str]) -> dict[str, object]:
-    said = evidence._asdict()
-    said["column"] = columns[said.pop("field")]
-    return said
+    none = pl.lit([], dtype=pl.List(pl.Struct(EVIDENCE)))
+    return (
+        pl.DataFrame(labels, schema={label: pl.String for label in LABELS})
+        .with_row_index("row")
+        .join(grouped, on="row", how="left", maintain_order="left")
+        .with_columns(pl.col("evidence").fill_null(none))
+        .drop("row")
+    )

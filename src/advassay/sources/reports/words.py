@@ -84,6 +84,8 @@ class Normaliser:
         return known
 
     def _fixed_point(self, word: str) -> str:
+        if not word.isalpha():  # dates, sizes, codes have no other forms
+            return word
         for _ in range(8):  # Snowball settles in two or three rounds; the bound only guards against a cycle
             shorter = self._stem_once(word)
             if shorter == word or not shorter:

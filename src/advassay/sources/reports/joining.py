@@ -1,0 +1,61 @@
+"""Labels of reports as columns of a source's rows, so that a cohort's rules can use them."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+import polars as pl
+
+from advassay.errors import SourceError
+from advassay.sources.reports.reading import LABELS
+from advassay.sources.reports.table import Labelled, label_reports
+from advassay.sources.tables import read_table
+from advassay.specs import ReportSpec
+
+STATUS = "report"
+"""Column that says what became of an image's report: read, no report, or the reason why it was left out."""
+
+
+def with_reports(rows: pl.DataFrame, spec: ReportSpec, path: Path, *, argument: str) -> pl.DataFrame:
+    """`rows` with the columns of LABELS (null without a report that was read) and STATUS.
+
+    path: where the reports lie. argument: how messages call the spec. Raises SourceError for a missing column, or
+    one of the source's own that bears a label's name.
+    """
+    if spec.key not in rows.columns:
+        raise SourceError(
+            f"{argument}.key: a column of the table is needed, got {spec.key!r}.", f"There are: {rows.columns}."
+        )
+    if taken := sorted({*LABELS, STATUS} & set(rows.columns)):
+        raise SourceError(
+            f"{argument}: the columns {taken} would be written twice.", "Rename them in the table, or drop `reports`."
+        )
+    change = path.stat() if path.is_file() else None
+    labels = _labels(spec, path, (change.st_size, change.st_mtime_ns) if change else (0, 0))
+    joined = rows.with_columns(pl.col(spec.key).cast(pl.String).str.strip_chars().alias("_key")).join(
+        labels, left_on="_key", right_on=spec.id, how="left", maintain_order="left"
+    )
+    return joined.with_columns(pl.col(STATUS).fill_null("no report")).drop("_key")
+
+
+@lru_cache(maxsize=4)
+def _labels(spec: ReportSpec, path: Path, change: tuple[int, int]) -> pl.DataFrame:
+    """One row per report id. Kept while the file does not change: every cohort of a source opens it anew."""
+    table = read_table(path, text=frozenset((*spec.text, spec.id)))
+    labelled = label_reports(
+        table, text=spec.text, id=spec.id, language=spec.language, language_column=spec.language_column
+    )
+    read = labelled.frame.select(pl.col(spec.id), *LABELS, pl.lit("read").alias(STATUS))
+    return pl.concat([read, _not_read(table[spec.id], labelled)], how="diagonal")
+
+
+def _not_read(ids: pl.Series, labelled: Labelled) -> pl.DataFrame:
+    """Ids whose report was left out, with the reason; an id that an earlier row answers is not one of them."""
+    lost = labelled.left_out.with_columns(ids.cast(pl.String).gather(labelled.left_out["row"]).alias(ids.name))
+    return (
+        lost.filter(pl.col(ids.name).is_not_null() & (pl.col("reason") != "id repeated"))
+        .join(labelled.frame, on=ids.name, how="anti", maintain_order="left")
+        .unique(ids.name, keep="first", maintain_order=True)
+        .select(ids.name, pl.col("reason").alias(STATUS))
+    )
