@@ -69,6 +69,25 @@ def flags(records: Records) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=FLAGS)
 
 
+def controls_by_arm(frame: pl.DataFrame) -> pl.DataFrame:
+    """`controls` summed over runs. Columns: arm, control, epsilon, events, n, where (runs with events), meaning."""
+    return _summed(frame, ["arm", "control", "epsilon", "meaning"], "n")
+
+
+def flags_by_arm(frame: pl.DataFrame) -> pl.DataFrame:
+    """`flags` that occurred, summed over runs. Columns: arm, flag, meaning, events (rows), n (all rows), where, share."""
+    summed = _summed(frame.rename({"rows": "events"}), ["flag", "meaning", "arm"], "of").rename({"of": "n"})
+    return summed.filter(pl.col("events") > 0).with_columns(share=pl.col("events") / pl.col("n")).sort("flag", "arm")
+
+
+def _summed(frame: pl.DataFrame, keys: list[str], total: str) -> pl.DataFrame:
+    told = pl.when(pl.col("events") > 0).then(pl.format("{} {}", "cohort", "events"))
+    by_cohort = frame.group_by([*keys, "cohort"], maintain_order=True).agg(pl.col("events", total).sum())
+    return by_cohort.with_columns(told=told).group_by(keys, maintain_order=True).agg(
+        pl.col("events", total).sum(), where=pl.col("told").drop_nulls().str.join(", ")
+    )
+
+
 RUNS = {
     "cohort": pl.String, "arm": pl.String, "train_size": pl.Int64, "seed": pl.Int64, "primary": pl.Boolean,
     "update": pl.String, "loss": pl.String, "norm": pl.String, "step_sizes": pl.String, "epsilons": pl.String,

@@ -75,7 +75,9 @@ TABLES = {
     "conclusions": "the five conclusions",
     "conclusion_details": "the numbers per cohort, arm or network that the conclusions rest on",
     "controls": "ε = 0, random noise and a stronger attack beside every run",
-    "flags": "guards and failure indicators",
+    "controls_by_arm": "the controls, summed over the runs of each arm",
+    "flags": "guards and failure indicators of every run",
+    "flags_by_arm": "the guards and failure indicators that occurred, summed over the runs of each arm",
     "runs": "every run: attack, cost, identities",
     "selection": "how each cohort was formed and which column said who is a patient",
     "flow": "images kept and left out at every step of the selection",
@@ -85,7 +87,7 @@ TABLES = {
 """Table → what it holds. A table without rows is neither written nor shown."""
 
 
-def findings(store: Path | Records, figures: FigureSpec | None = None, *, progress: Progress | None = None) -> Findings:
+def gather(store: Path | Records, figures: FigureSpec | None = None, *, progress: Progress | None = None) -> Findings:
     """Compute everything from a store. `figures` overrides the study's own (amplitude of figures 2 and 3b–3d).
 
     Raises ReportError where nothing is recorded yet, StoreError where there is no store.
@@ -123,6 +125,9 @@ def findings(store: Path | Records, figures: FigureSpec | None = None, *, progre
         missing=missing(records, study),
         warnings=warnings + _recorded_warnings(records),
     )
+
+
+SUMMED = {"controls": evidence.controls_by_arm, "flags": evidence.flags_by_arm}
 
 
 @dataclass(frozen=True)
@@ -166,6 +171,8 @@ def _compute(records: Records, epsilon: float, series: float | None, progress: P
     tables = {}
     for name, make in makers.items():
         tables[name] = make()
+        if name in SUMMED:
+            tables[f"{name}_by_arm"] = SUMMED[name](tables[name])
         progress.advance(task)
     progress.finish(task)
     return _Computed(tables, concluded)

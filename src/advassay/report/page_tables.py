@@ -65,23 +65,23 @@ EPSILON50 = [
 ]
 
 CONTROLS = [
-    Column("cohort", "cohort", text, shared=True),
-    Column("arm", "arm", text),
+    Column("arm", "arm", text, shared=True),
     Column("control", "control", text),
     Column("epsilon", "ε", amplitude),
     Column("events", "images", whole),
     Column("n", "of", whole),
+    Column("where", "where", text),
     Column("meaning", "what is counted", text),
 ]
 
 FLAGS = [
-    Column("flag", "flag", text),
-    Column("meaning", "meaning", text),
-    Column("cohort", "cohort", text),
+    Column("flag", "flag", text, shared=True),
+    Column("meaning", "meaning", text, shared=True),
     Column("arm", "arm", text),
-    Column("rows", "rows", whole),
-    Column("of", "of", whole),
+    Column("events", "rows", whole),
+    Column("n", "of", whole),
     Column("share", "share", share),
+    Column("where", "where", text),
 ]
 
 COST = [
@@ -151,26 +151,21 @@ def tables(findings: Findings) -> dict[str, Grid]:
         "cohorts": ("cohorts", TABLE1, "cohort"),
         "performance": ("performance", PERFORMANCE, "cohort"),
         "epsilon50": ("epsilon50", EPSILON50, None),
-        "controls": ("controls", CONTROLS, "cohort"),
-        "flags": ("flags", FLAGS, None),
+        "controls": ("controls_by_arm", CONTROLS, "arm"),
+        "flags": ("flags_by_arm", FLAGS, "flag"),
         "cost": ("runs", COST, "cohort"),
         "selection": ("selection", SELECTION, None),
         "identities": ("runs", IDENTITIES, "cohort"),
     }
     found = findings.tables
     made = {
-        key: grid(name, TABLES[name], _part(key, found[name]), columns, group)
+        key: grid(name, TABLES[name], found[name], columns, group)
         for key, (name, columns, group) in wanted.items()
         if name in found
     }
     if "left_out" in found:
         made["left_out"] = anything("left_out", TABLES["left_out"], found["left_out"])
     return {key: table for key, table in made.items() if table.rows}
-
-
-def _part(key: str, frame: pl.DataFrame) -> pl.DataFrame:
-    """Flags that never occurred are left to the CSV; of controls the main networks' are shown."""
-    return frame.filter(pl.col("rows") > 0).sort("flag", maintain_order=True) if key == "flags" else frame
 
 
 def of_figure(figure: Figure) -> Grid | None:

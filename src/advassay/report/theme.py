@@ -19,6 +19,7 @@ DASHES = ([1, 0], [7, 3], [2, 2], [8, 3, 2, 3], [4, 2], [1, 3])
 
 CONFIG: dict[str, Any] = {
     "background": "white",
+    "aria": False,  # the page names each chart as a whole; labels on every mark would double its size
     "font": FONT,
     "view": {"stroke": None, "continuousWidth": 300, "continuousHeight": 220},
     "axis": {

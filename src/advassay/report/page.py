@@ -1,0 +1,126 @@
+"""The page: findings and figures put into one self-contained HTML file."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from advassay.analysis import Conclusion
+from advassay.report import export, limits, methods, page_tables
+from advassay.report.figures.figure import NARROW, WIDE, Figure
+from advassay.report.figures.pictures import page_uri
+from advassay.report.findings import Findings
+from advassay.report.grids import Grid
+from advassay.report.references import REFERENCES
+from advassay.report.wording import count, number
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure with its drawings: SVG for wide and narrow screens, and the specifications the script draws from."""
+
+    figure: Figure
+    wide: str
+    narrow: str
+    specs: str
+    """JSON {"wide": …, "narrow": …}; empty for pictures."""
+    grid: Grid | None
+
+
+def draw(figure: Figure) -> tuple[Drawn, str]:
+    """The figure as the page needs it, and its wide SVG as text (what goes into the file)."""
+    spec = export.specification(figure.draw(WIDE))
+    svg = export.to_svg(spec)
+    if figure.rows:
+        return Drawn(figure, "", "", "", None), svg
+    small = export.specification(figure.draw(NARROW))
+    specs = json.dumps({"wide": spec, "narrow": small}, separators=(",", ":"), ensure_ascii=False)
+    return Drawn(figure, _uri(svg), _uri(export.to_svg(small)), specs, page_tables.of_figure(figure)), svg
+
+
+def render(findings: Findings, drawn: Sequence[Drawn], csv: dict[str, str]) -> str:
+    """The whole page. `csv`: table name → its CSV text, offered for download from the page itself."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+    environment = Environment(
+        loader=PackageLoader("advassay.report"),
+        autoescape=select_autoescape(default=True, default_for_string=True),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"number": number, "count": count, "page_uri": page_uri, "code": _code, "data": _data}
+    template = environment.get_template("page.html.j2")
+    return template.render(**_content(findings, drawn, csv))
+
+
+def _content(findings: Findings, drawn: Sequence[Drawn], csv: dict[str, str]) -> dict[str, Any]:
+    by_key = {one.figure.key: one for one in drawn}
+    return {
+        "findings": findings,
+        "summary": _summary(findings),
+        "notices": limits.notices(findings),
+        "verdicts": [(conclusion, page_tables.of_conclusion(conclusion)) for conclusion in findings.conclusions],
+        "verdict_counts": _verdict_counts(findings.conclusions),
+        "figures": by_key,
+        "tables": page_tables.tables(findings),
+        "downloads": {name: f"data:text/csv;charset=utf-8;base64,{_base64(text)}" for name, text in csv.items()},
+        "methods": methods.methods(findings),
+        "limits": limits.limits(findings),
+        "notes": _notes(findings),
+        "references": REFERENCES,
+        "javascript": export.javascript() if any(one.specs for one in drawn) else "",
+    }
+
+
+def _summary(findings: Findings) -> str:
+    """How much was done, in one sentence."""
+    headers = findings.records.headers
+    images = sum(header.images for header in findings.headers())
+    networks = len({header.classifier for header in headers})
+    judged = sum(header.rows * header.steps for header in headers)
+    kinds = list(dict.fromkeys(findings.cohorts.values()))
+    return (
+        f"{len(findings.cohorts)} cohorts ({', '.join(kinds)}), {networks} networks, {count(images)} validation images, "
+        f"{len(headers)} attack runs, {count(judged)} attacked iterates recorded."
+    )
+
+
+def _verdict_counts(conclusions: Sequence[Conclusion]) -> str:
+    verdicts = [conclusion.verdict for conclusion in conclusions]
+    kinds = ("supported", "contradicted", "undecided")
+    return ", ".join(f"{verdicts.count(kind)} {kind}" for kind in kinds if kind in verdicts)  # type: ignore[arg-type]
+
+
+def _notes(findings: Findings) -> list[str]:
+    """Notes that runs left, each with the cohorts and arms it is about."""
+    about: dict[str, list[str]] = {}
+    for header in findings.records.headers:
+        for note in header.notes:
+            about.setdefault(note, []).append(f"{header.cohort} {header.arm}")
+    return [f"{note} ({', '.join(dict.fromkeys(runs))})" for note, runs in about.items()]
+
+
+def _uri(svg: str) -> str:
+    return f"data:image/svg+xml;base64,{_base64(svg)}"
+
+
+def _base64(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+def _code(text: str) -> Any:
+    """The library's script, which holds neither </script nor <!-- (a test looks)."""
+    from markupsafe import Markup
+
+    return Markup(text)
+
+
+def _data(text: str) -> Any:
+    """JSON for a script element: no title or class name in it can end the element."""
+    from markupsafe import Markup
+
+    return Markup(text.replace("<", "\\u003c"))
