@@ -2,22 +2,10 @@
 
 import pytest
 import torch
+from tiny_networks import small_cnn
 from torch import nn
 
 import advassay as aa
-
-
-def small_cnn(channels: int = 3, classes: int = 3, side: int = 16, seed: int = 0) -> nn.Sequential:
-    torch.manual_seed(seed)
-    inner = (side - 3) // 2 + 1
-    return nn.Sequential(
-        nn.Conv2d(channels, 8, 3, padding=1),
-        nn.ReLU(),
-        nn.Conv2d(8, 8, 3, stride=2),
-        nn.ReLU(),
-        nn.Flatten(),
-        nn.Linear(8 * inner * inner, classes),
-    ).eval()
 
 
 @pytest.fixture

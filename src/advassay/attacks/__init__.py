@@ -1,6 +1,7 @@
 """attacks: a classifier and labelled images → trajectories of logits.
 
-Re-exports its public functions when first used: importing this room does not import torch.
+Re-exports its public functions when first used: importing this room does not import torch. The streaming face is
+`from advassay.attacks.stream import stream` (module and function share the name).
 """
 
 from importlib import import_module
@@ -10,21 +11,33 @@ if TYPE_CHECKING:
     from advassay.attacks.api import attack, sweep
     from advassay.attacks.controls import run_controls
     from advassay.attacks.reference import iterates
+    from advassay.attacks.rerun import linked_rerun, numb_images
     from advassay.attacks.shape import choose_compute_shape
-    from advassay.attacks.stream import AttackStream, Item, stream
+    from advassay.attacks.stream import AttackStream, Item
 
 _HOMES = {
     "attack": "api",
     "sweep": "api",
-    "stream": "stream",
     "AttackStream": "stream",
     "Item": "stream",
     "choose_compute_shape": "shape",
     "run_controls": "controls",
     "iterates": "reference",
+    "linked_rerun": "rerun",
+    "numb_images": "rerun",
 }
 
-__all__ = ["AttackStream", "Item", "attack", "choose_compute_shape", "iterates", "run_controls", "stream", "sweep"]
+__all__ = [
+    "AttackStream",
+    "Item",
+    "attack",
+    "choose_compute_shape",
+    "iterates",
+    "linked_rerun",
+    "numb_images",
+    "run_controls",
+    "sweep",
+]
 
 
 def __getattr__(name: str) -> Any:

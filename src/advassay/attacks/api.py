@@ -10,6 +10,7 @@ import torch
 
 from advassay.attack_spec import PGD, Precision, parse_amplitude, parse_step_size, step_size_name
 from advassay.attacks.guards import check_epsilons, check_images
+from advassay.attacks.rerun import linked_rerun, numb_images
 from advassay.attacks.shape import compute_shape
 from advassay.attacks.stream import AttackStream, Item, no_images
 from advassay.classifier import Classifier
@@ -73,19 +74,29 @@ def sweep(
     targets: Any = None,
     batch_size: int | None = None,
     precision: Precision = "fast",
+    first_success_only: bool = False,
 ) -> Sweep:
     """Attack `images` at every amplitude (and step size) of a grid; logits (…, epsilon, step, image, class).
 
     `attack` gives everything but the axes: its own ε is not used, its step size only if `step_sizes` is not given.
     A leading step_size axis exists only if `step_sizes` is given. Arguments and errors as for `attack`.
+    `first_success_only` ends each trajectory at its first success (later iterates are NaN, flag `retired`).
+    `.rerun` is the same sweep under the margin loss, of the images whose gradient vanished or saturated.
     """
     given = _Arrays(classifier, images, labels, attack, image_ids, targets)
     amplitudes = _amplitudes(epsilons, attack)
     rules = {step_size_name(r): r for r in map(parse_step_size, step_sizes or [attack.step_size])}
     points = [(name, epsilon) for name in rules for epsilon in amplitudes]
-    rows, run = given.run(points, rules, batch_size, precision, keep=False)
+    rows, run = given.run(points, rules, batch_size, precision, first_success_only=first_success_only)
     leading = (len(amplitudes),) if step_sizes is None else (len(rules), len(amplitudes))
     axes = _Axes(rows, points, given.image_ids, leading)
+    again, numb = linked_rerun(attack), [given.image_ids.index(i) for i in numb_images(rows)]
+    rerun = None
+    if again is not None and numb and not first_success_only:
+        ids = [given.image_ids[i] for i in numb]
+        goals = None if given.targets is None else given.targets[numb]
+        part = given.images[numb], given.labels[numb]
+        rerun = sweep(classifier, *part, again, epsilons, step_sizes, ids, goals, batch_size, precision)
     return Sweep(
         attack=attack,
         epsilons=tuple(amplitudes),
@@ -97,6 +108,7 @@ def sweep(
         ssim=axes.per_row(rows.ssim),
         flags={name: axes.per_row(flag) for name, flag in rows.flags.items()},
         cost=run.cost,
+        rerun=rerun,
     )
 
 
@@ -132,7 +144,8 @@ class _Arrays:
         batch_size: int | None,
         precision: Precision,
         *,
-        keep: bool,
+        keep: bool = False,
+        first_success_only: bool = False,
     ) -> tuple[TrajectoryRows, AttackStream]:
         device = str(self.classifier.mean.device)
         shape = compute_shape(batch_size or min(len(self.images), DEFAULT_BATCH), precision=precision, device=device)
@@ -155,6 +168,7 @@ class _Arrays:
             task="attack",
             images_per_block=np.inf,
             every_seconds=np.inf,
+            first_success_only=first_success_only,
         )
         return TrajectoryRows.concatenate(list(run)), run
 

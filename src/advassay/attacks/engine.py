@@ -8,7 +8,7 @@ begin and memory stays bounded by the batch, whatever the number of images. Shor
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import count
 
 import numpy as np
@@ -17,13 +17,13 @@ from torch import Tensor
 
 from advassay.attack_spec import PGD, Arm
 from advassay.attacks.flags import failure_flags
+from advassay.attacks.fork import fork
 from advassay.attacks.measure import measure
 from advassay.attacks.network import Network
 from advassay.attacks.precision import Judge
 from advassay.attacks.ssim import ssim
 from advassay.attacks.start import random_start
-from advassay.attacks.updates import propose, settle
-from advassay.attacks.work import Node, Work
+from advassay.attacks.work import Node, Work, has_fallen
 from advassay.trajectory import Cost
 
 
@@ -40,10 +40,11 @@ class Engine:
         batch_size: int,
         keep_images: Callable[[str], bool],
         judge: Judge | None = None,
+        first_success_only: bool = False,
     ) -> None:
         self.steering, self.judging, self.judge = steering, judging, judge
         self.rules, self.batch_size, self.keep_images = rules, batch_size, keep_images
-        self.cost = cost
+        self.cost, self.first_success_only = cost, first_success_only
         self._random = rules.random_start and rules.steps > 0
         self._climbing: list[Node] = []
         self._scoring: list[Node] = []
@@ -67,10 +68,11 @@ class Engine:
 
     def run_batch(self) -> list[Work]:
         """Climb or score one batch; returns the images that are complete now."""
-        if len(self._scoring) >= self.batch_size or not self._climbing:
-            return self._score()
-        self._climb()
-        return []
+        done = self._retire() if self.first_success_only else []
+        if len(self._scoring) < self.batch_size and (nodes := self._pick()):
+            self._climb(nodes)
+            return done
+        return done + self._score()
 
     def reopen(self, work: Work) -> bool:
         """Run a complete image's doubtful rows again, to score what a wider band holds; whether there were any."""
@@ -96,10 +98,29 @@ class Engine:
     def _queue(self, node: Node) -> None:
         (self._climbing if node.step < self.rules.steps else self._scoring).append(node)
 
-    def _climb(self) -> None:
-        self._climbing.sort(key=lambda n: (n.step, -n.serial))
-        nodes = self._climbing[-self.batch_size :]
-        del self._climbing[-self.batch_size :]
+    def _pick(self) -> list[Node]:
+        """The next batch to climb from: the deepest nodes, but none whose success waits for its verdict."""
+        self._climbing.sort(key=lambda n: (not self._undecided(n), n.step, -n.serial))
+        nodes = [n for n in self._climbing[-self.batch_size :] if not self._undecided(n)]
+        if nodes:
+            del self._climbing[-len(nodes) :]
+        return nodes
+
+    def _undecided(self, node: Node) -> bool:
+        return self.first_success_only and bool((node.work.first_success[node.rows] == 1).any())
+
+    def _retire(self) -> list[Work]:
+        """Drop rows whose success is confirmed from the queue; returns the images that are complete by that."""
+        touched = {id(n.work): n.work for n in self._climbing if (n.work.first_success[n.rows] == 2).any()}
+        for node in self._climbing:
+            over = node.work.first_success[node.rows] == 2
+            node.work.open -= int(over.sum())
+            node.work.retired[node.rows[over]] = True
+            node.rows = node.rows[~over]
+        self._climbing = [n for n in self._climbing if len(n.rows)]
+        return [work for work in touched.values() if self._complete(work)]
+
+    def _climb(self, nodes: list[Node]) -> None:
         x, labels, targets = self._batch(nodes)
         logits, gradient = (t[: len(nodes)] for t in self.steering.gradient(x, labels, targets))
         self.cost.gradient_evaluations += len(nodes)
@@ -111,11 +132,12 @@ class Engine:
         if self.judge is not None:
             steered = [i for i, n in enumerate(nodes) if n.step > 0 or not self._random]
             self._ask(self.judge.wanted([nodes[i] for i in steered], values[steered]))
-        for child in self._advance(nodes, x[: len(nodes)], gradient):
-            self._queue(child)
+        self._move(nodes, x[: len(nodes)], gradient)
 
     def _score(self) -> list[Work]:
         nodes = self._scoring[: self.batch_size]
+        if not nodes:
+            return []
         del self._scoring[: self.batch_size]
         values = self.judging.score(self._batch(nodes)[0])[: len(nodes)].cpu().numpy()
         self.cost.forward_passes += len(nodes)
@@ -162,36 +184,20 @@ class Engine:
             open_rows = node.rows[~work.scored_float32[node.rows, node.step]]
             work.logits[open_rows, node.step] = logits[i]
             work.scored_float32[open_rows, node.step] = self.judge is None
+            if self.judge is None and has_fallen(work, logits[i]):
+                work.first_success[node.rows] = 2
 
-    def _advance(self, nodes: list[Node], x: Tensor, gradient: Tensor) -> list[Node]:
-        """The nodes after one update, parted where step sizes or projections make the bits differ."""
-        update, norm = self.rules.update, self.rules.norm
-        clean = torch.stack([n.work.image for n in nodes])
-        branches = [(i, rows) for i, n in enumerate(nodes) for rows in _by_step(n)]
-        i = [b[0] for b in branches]
-        step = torch.tensor([float(nodes[i].work.step[rows[0]]) for i, rows in branches], device=x.device)
-        proposal, extent = propose(x[i], clean[i], gradient[i], step, update, norm)
-        reach = extent.cpu().numpy()
-        leaves = [(j, part) for j, (i, rows) in enumerate(branches) for part in _by_reach(nodes[i], rows, reach[j])]
-        j, owner = [leaf[0] for leaf in leaves], [branches[leaf[0]][0] for leaf in leaves]
-        least = [float(nodes[o].work.epsilon[rows[0]]) for o, (_, rows) in zip(owner, leaves, strict=True)]
-        epsilon = torch.tensor(least, device=x.device)
-        settled = settle(x[owner], clean[owner], proposal[j], step[j], epsilon, update, norm)
-        children = [
-            self._node(nodes[o].work, settled[c], rows, nodes[o].step + 1)
-            for c, (o, (_, rows)) in enumerate(zip(owner, leaves, strict=True))
-        ]
-        self._measure(children, settled, clean[owner], epsilon)
-        return children
-
-    def _measure(self, children: list[Node], x: Tensor, clean: Tensor, epsilon: Tensor) -> None:
-        """Record how far each new iterate is from its clean image (float64), and its share on the boundary."""
-        table = measure(x, clean, epsilon, self.rules.norm)
-        for child, (largest, length, on_edge) in zip(children, table, strict=True):
-            work, rows, step = child.work, child.rows, child.step
-            work.linf[rows, step], work.l2[rows, step] = largest, length
+    def _move(self, nodes: list[Node], x: Tensor, gradient: Tensor) -> None:
+        """One update of every node: record how far the new iterates are, queue what goes on."""
+        parents, rows, moved, clean, epsilon = fork(nodes, x, gradient, self.rules)
+        sizes = measure(moved, clean, epsilon, self.rules.norm)
+        for i, (parent, part) in enumerate(zip(parents, rows, strict=True)):
+            child = self._node(parent.work, moved[i], part, parent.step + 1)
+            work, step = child.work, child.step
+            work.linf[part, step], work.l2[part, step] = sizes[i, 0], sizes[i, 1]
             # Only the smallest amplitude of a shared iterate can be at its boundary; the others reach further.
-            work.boundary_share[rows[work.epsilon[rows] == work.epsilon[rows[0]]], step] = on_edge
+            work.boundary_share[part[work.epsilon[part] == work.epsilon[part[0]]], step] = sizes[i, 2]
+            self._queue(child)
 
     def _end(self, node: Node) -> None:
         """Close a node's rows and start restarts of survivors."""
@@ -212,30 +218,3 @@ class Engine:
             return False
         work.flags = failure_flags(work)
         return True
-
-
-def _by_step(node: Node) -> Iterator[np.ndarray]:
-    """The node's rows, parted by step size."""
-    if len(node.rows) == 1:
-        yield node.rows
-        return
-    steps = node.work.step[node.rows]
-    for step in np.unique(steps):
-        yield node.rows[steps == step]
-
-
-def _by_reach(node: Node, rows: np.ndarray, extent: np.float32) -> Iterator[np.ndarray]:
-    """The rows, parted by ε: all amplitudes the proposal stays within go on together, each smaller one alone.
-
-    Each part is sorted by ε, smallest first.
-    """
-    if len(rows) == 1:
-        yield rows
-        return
-    rows = rows[np.argsort(node.work.epsilon[rows], kind="stable")]
-    epsilon = node.work.epsilon[rows]
-    together = rows[epsilon >= extent]
-    if len(together):
-        yield together
-    for value in np.unique(epsilon[~(epsilon >= extent)]):
-        yield rows[epsilon == value]

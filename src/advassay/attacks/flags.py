@@ -5,11 +5,16 @@ where to look. All are (row,) bool; a row's path has K + 1 iterates.
 
 nan              a logit of some iterate is not a number: no decision there
 zero_gradient    the loss gradient was exactly zero at some iterate, so that update moved nothing
-saturated        p_y of some iterate rounds to 1 in float32: softmax losses lose (part of) their gradient there
+saturated        p_y of some iterate rounds to 1 in float32, or is within 4 spacings of it: softmax losses lose their
+                 gradient there, or part of it
 unchanged        the last iterate is the clean image although ε, the step and K are above 0
+epsilon_inactive not fallen, and no pixel of the last iterate is on the ε-boundary: a larger ε would change nothing
 not_converged    not fallen, and more than 5% of the rise of the loss came in the last quarter of the steps
 success_lost     fallen at some iterate, not at the last
 non_monotone     not fallen at the last iterate, although a smaller ε of the same step size has
+retired          ended at its first success, because only that was asked for; later iterates are NaN
+
+Indicators of images "not fallen" are about images first classified correctly.
 """
 
 from __future__ import annotations
@@ -17,8 +22,9 @@ from __future__ import annotations
 import numpy as np
 
 from advassay.attacks.work import Work
-from advassay.success import fallen, margin
+from advassay.success import attackable, fallen, margin
 
+NEARLY_ONE = np.float32(1 - 2**-22)
 LATE_SHARE = 0.05
 """Part of the loss's whole rise that may fall in the last quarter of the steps before it counts as not converged."""
 
@@ -26,15 +32,20 @@ LATE_SHARE = 0.05
 def failure_flags(work: Work) -> dict[str, np.ndarray]:
     """Every indicator of one finished image, (row,) bool each."""
     fell = _fallen(work)
-    return {
-        "nan": np.isnan(work.logits).any(axis=(1, 2)) & work.ran,
+    down = fell[:, -1] | work.retired
+    stands = _attackable(work) & ~down & work.ran
+    moves = (work.epsilon > 0) & (work.step > 0) & (work.logits.shape[1] > 1)
+    flags = {
+        "nan": np.isnan(work.logits).any(axis=(1, 2)) & work.ran & ~work.retired,
         "zero_gradient": (work.gradient_norm[:, :-1] == 0).any(axis=1),
-        "saturated": (_float32_probability(work) == 1).any(axis=1),
-        "unchanged": (work.linf[:, -1] == 0) & (work.epsilon > 0) & (work.step > 0) & (work.linf.shape[1] > 1),
-        "not_converged": _late_rise(work) & ~fell[:, -1],
-        "success_lost": fell.any(axis=1) & ~fell[:, -1],
-        "non_monotone": _weaker_fell(work, fell[:, -1]) & ~fell[:, -1],
+        "saturated": (_float32_probability(work) >= NEARLY_ONE).any(axis=1),
+        "unchanged": (work.linf[:, -1] == 0) & moves & work.ran & ~work.retired,
+        "epsilon_inactive": (work.boundary_share[:, -1] == 0) & moves & stands,
+        "not_converged": _late_rise(work) & stands,
+        "success_lost": fell.any(axis=1) & stands,
+        "non_monotone": _weaker_fell(work, down) & stands,
     }
+    return flags | ({"retired": work.retired.copy()} if work.retired.any() else {})
 
 
 def _fallen(work: Work) -> np.ndarray:
@@ -42,6 +53,13 @@ def _fallen(work: Work) -> np.ndarray:
     n = len(work.rows)
     targets = None if work.target < 0 else np.full(n, work.target)
     return fallen(work.logits.swapaxes(0, 1), np.full(n, work.label), targets=targets).T
+
+
+def _attackable(work: Work) -> np.ndarray:
+    """(row,): the same for every row that has run."""
+    n = len(work.rows)
+    targets = None if work.target < 0 else np.full(n, work.target)
+    return attackable(work.logits.swapaxes(0, 1), np.full(n, work.label), targets)
 
 
 def _float32_probability(work: Work) -> np.ndarray:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from advassay.attack_spec import Precision
-from advassay.attacks.work import Node, Work
+from advassay.attacks.work import Node, Work, has_fallen
 from advassay.identity import draw
 from advassay.success import margin
 
@@ -87,16 +87,14 @@ class Judge:
         work = node.work
         if low == low:  # a random start's clean image and last iterates were never steered
             outside = abs(low) > self.band
-            flipped = _down(work, low) != _down(work, high)
+            flipped = has_fallen(work, steered) != has_fallen(work, judged)
             self.error = max(self.error, abs(high - low))
             self.compared += 1
             self.changed += flipped
             if outside and self._audits(node):
                 self.audited += 1
                 self.audit_changed += flipped
-        if node.step == 0:
-            return []
-        if _down(work, high):
+        if has_fallen(work, judged):  # at step 0: a native misclassification, which has no success to find
             work.first_success[node.rows] = 2
             return []
         reopened = node.rows[work.first_success[node.rows] == 1]

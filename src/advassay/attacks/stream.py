@@ -66,6 +66,8 @@ class AttackStream:
         task: str,
         images_per_block: float | None = None,
         every_seconds: float = 20.0,
+        expected_images: int | None = None,
+        first_success_only: bool = False,
     ) -> None:
         self.classifier, self.rules, self.shape, self.precision = classifier, rules, shape, precision
         self.cost = Cost(batch_size=shape.batch_size)
@@ -73,13 +75,15 @@ class AttackStream:
         self._suspicions: list[Suspicion] = []
         self._items, self._step_rules, self._keep_images = items, step_rules, keep_images
         self._progress, self._task = progress, task
+        self._expected = expected_images
+        self._first_success_only = first_success_only
         self._per_block, self._every = images_per_block or shape.batch_size, every_seconds
         self._device = torch.device(shape.device)
         self._classes = 0
         self._seen: set[str] = set()
 
     def __iter__(self) -> Iterator[TrajectoryRows]:
-        total = length_hint(self._items)
+        total = self._expected or length_hint(self._items)
         items = iter(self._items)
         first = list(islice(items, PROBES))
         if not first:
@@ -118,6 +122,7 @@ class AttackStream:
             self.rules,
             cost=self.cost,
             judge=judge,
+            first_success_only=self._first_success_only,
             **limits,
         )
 
@@ -216,12 +221,17 @@ def stream(
     shape: ComputeShape,
     keep_images: Callable[[str], bool] = no_images,
     progress: Progress | None = None,
+    expected_images: int | None = None,
+    first_success_only: bool = False,
 ) -> AttackStream:
     """Attack every item at its points with the arm's update; iterate the result for blocks of rows.
 
     Results do not depend on the order of items, their neighbours or where a run was interrupted, for one `shape`.
-    `keep_images(image_id)` says whose last iterates to hand back. Raises AttackError (InputError, EpsilonError,
-    ClassifierError) before the first step where the result would mean nothing.
+    `keep_images(image_id)` says whose last iterates to hand back. `first_success_only` ends a row at its first
+    confirmed success (later iterates are NaN, flag `retired`): much cheaper, and enough for success="any".
+    `expected_images` (by default what `items` says of its length) sets how large a share the audit takes.
+    Raises AttackError (InputError, EpsilonError, ClassifierError) before the first step where the result would mean
+    nothing.
     """
     rules: dict[str, float | str] = {step_size_name(rule): rule for rule in arm.step_sizes}
     task = f"attack {arm.update}, {arm.loss}"
@@ -235,4 +245,6 @@ def stream(
         keep_images=keep_images,
         progress=progress or Silent(),
         task=task,
+        expected_images=expected_images,
+        first_success_only=first_success_only,
     )

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
-from advassay.success import fallen
+from advassay.success import attackable, fallen, predicted
 from advassay.trajectory import TrajectoryRows
 
 
@@ -48,6 +48,8 @@ class Work:
         """Steered iterates that wait to be scored in float32."""
         self.first_success = np.zeros(n, np.int8)
         """Per row: 0 = not fallen yet, 1 = a fallen iterate waits for its float32 verdict, 2 = confirmed."""
+        self.retired = np.zeros(n, bool)
+        """Rows ended at their first success, by request; their later iterates stay NaN."""
         self.held: list[Node] = []
         """Fallen iterates after one that waits: scored only if that one is not confirmed."""
         self.final: dict[int, np.ndarray] = {}
@@ -58,8 +60,9 @@ class Work:
     def next_restart(self, row: int) -> int | None:
         """The row that tries again where an ended one did not succeed at its last iterate, or None."""
         step_size, epsilon, _, restart = self.rows[row]
+        path, label = self.logits[row][:, None], np.array([self.label])
         targets = None if self.target < 0 else np.array([self.target])
-        if fallen(self.logits[row][:, None], np.array([self.label]), targets=targets)[-1, 0]:
+        if fallen(path, label, targets=targets)[-1, 0] or not attackable(path, label, targets)[0]:
             return None
         again = (step_size, epsilon, restart + 1)
         return next((i for i, r in enumerate(self.rows) if (r.step_size, r.epsilon, r.restart) == again), None)
@@ -74,6 +77,12 @@ class Node:
     rows: np.ndarray
     step: int
     serial: int
+
+
+def has_fallen(work: Work, logits: np.ndarray) -> bool:
+    """Whether logits (class,) decide against the label (targeted: for the target); NaN decides nothing."""
+    decision = int(predicted(logits))
+    return decision == work.target if work.target >= 0 else 0 <= decision != work.label
 
 
 def to_rows(works: Sequence[Work]) -> TrajectoryRows:

@@ -1,0 +1,34 @@
+"""The linked re-run: images whose softmax loss went numb are attacked again with the margin loss, beside the record.
+
+It answers whether their robustness was arithmetic. It is a run of its own and never overwrites the declared attack.
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from advassay.attack_spec import PGD, Arm
+from advassay.trajectory import TrajectoryRows
+
+NUMB = ("zero_gradient", "saturated", "loss_saturated")
+"""Flags of an image whose gradient may have been rounded away."""
+
+Attack = TypeVar("Attack", PGD, Arm)
+
+
+def linked_rerun(attack: Attack) -> Attack | None:
+    """The same attack with the margin loss; None where the loss does not saturate already (margin, dlr).
+
+    >>> linked_rerun(PGD(epsilon=0.02)).loss
+    'margin'
+    """
+    if attack.loss in ("margin", "dlr"):
+        return None
+    return attack.model_copy(update={"loss": "margin"})
+
+
+def numb_images(rows: TrajectoryRows) -> list[str]:
+    """Image ids, in the block's order, with a row whose gradient vanished or whose probability rounded to 1."""
+    numb = [rows.flags[name] for name in NUMB if name in rows.flags]
+    marked = rows.image_id[sum(numb[1:], numb[0])] if numb else rows.image_id[:0]
+    return list(dict.fromkeys(marked.tolist()))

@@ -1,0 +1,140 @@
+"""What must hold for every attack, judged by code that is not the attack."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tiny_networks import small_cnn
+from torch import nn
+
+import advassay as aa
+from advassay.attacks import Item, choose_compute_shape
+from advassay.attacks.stream import stream
+from advassay.trajectory import TrajectoryRows
+
+UPDATES = [("projected-sign", 0.01), ("projected-gradient", 10.0), ("literal", 1.0), ("apgd", 0.01)]
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    rule=st.sampled_from(UPDATES),
+    norm=st.sampled_from(["linf", "l2"]),
+    loss=st.sampled_from(["cross-entropy", "probability", "margin", "dlr"]),
+    epsilon=st.sampled_from([1e-3, 0.02, 5 / 255, 0.3, 1.0]),
+    random_start=st.booleans(),
+    seed=st.integers(0, 3),
+)
+def test_perturbations_stay_in_the_ball_and_the_pixel_range(rule, norm, loss, epsilon, random_start, seed):
+    classifier = aa.Classifier(small_cnn(side=8, seed=seed))
+    images = torch.rand(3, 3, 8, 8, generator=torch.Generator().manual_seed(seed)).round(decimals=1)
+    labels = torch.tensor([0, 1, 2])
+    attack = aa.PGD(epsilon, rule[1], steps=4, update=rule[0], norm=norm, loss=loss, random_start=random_start)
+    t = aa.attack(classifier, images, labels, attack)
+    assert t.adversarial_images.min() >= 0
+    assert t.adversarial_images.max() <= 1
+    delta = (t.adversarial_images.astype(np.float64) - images.double().numpy()).reshape(3, -1)
+    if norm == "linf":
+        assert rule[0] == "literal" or np.abs(delta).max() <= epsilon + 2**-24
+        np.testing.assert_allclose(t.linf[-1], np.abs(delta).max(1), rtol=1e-6)
+    else:
+        slack = 1e-6 if epsilon >= 0.1 else 1e-4  # below that, rounding of pixels near 1 is larger than 1e-6 of ε
+        assert rule[0] == "literal" or np.linalg.norm(delta, axis=1).max() <= epsilon * (1 + slack)
+        np.testing.assert_allclose(t.l2[-1], np.linalg.norm(delta, axis=1), rtol=1e-6)
+
+
+@pytest.mark.parametrize("rules", [dict(epsilon=0), dict(epsilon=0.1, steps=0), dict(epsilon=0.1, step_size=0)])
+def test_no_amplitude_no_steps_or_no_step_size_leave_the_image_and_the_accuracy(classifier, images, labels, rules):
+    labels = (labels + torch.arange(8) % 2) % 3
+    t = aa.attack(classifier, images, labels, aa.PGD(**{"steps": 3, **rules}))
+    np.testing.assert_array_equal(t.adversarial_images, images.numpy())
+    assert t.robust_accuracy()[-1] == t.robust_accuracy()[0] == 0.5
+
+
+@pytest.mark.parametrize("precision", ["exact", "fast32", "fast"])
+def test_order_neighbours_and_shards_do_not_change_a_bit_at_one_compute_shape(images, labels, precision):
+    network = small_cnn(side=16)
+    classifier = aa.Classifier(network)
+    arm = aa.Arm(epsilons=(0.01, 0.02, 0.05), step_sizes=(0.01, "epsilon/4"), steps=5, precision=precision)
+    points = frozenset((s, e) for s in ("0.01", "epsilon/4") for e in arm.epsilons)
+    items = [Item(str(i), x.numpy(), int(y), points) for i, (x, y) in enumerate(zip(images, labels, strict=True))]
+    shape = choose_compute_shape(classifier, items[0].image, precision=precision, most=4).model_copy(
+        update={"batch_size": 4}
+    )
+
+    def last_iterates(parts: list[list[Item]]) -> dict[tuple, np.ndarray]:
+        rows = TrajectoryRows.concatenate([b for part in parts for b in stream(classifier, part, arm, shape=shape)])
+        keys = zip(rows.image_id, rows.step_size, rows.epsilon, strict=True)
+        return {(str(i), str(s), float(e)): rows.logits[r, -1] for r, (i, s, e) in enumerate(keys)}
+
+    whole = last_iterates([items])
+    other = last_iterates([items[5:][::-1], items[:2], items[2:5]])
+    assert whole.keys() == other.keys()
+    assert len(whole) == 8 * 6
+    for key, logits in whole.items():
+        np.testing.assert_array_equal(logits, other[key])
+
+
+def test_random_start_is_keyed_by_image_and_seed_not_by_place(classifier, images, labels):
+    attack = aa.PGD(0.05, steps=2, random_start=True, seed=7)
+    ids = [f"image-{i}" for i in range(8)]
+    forward = aa.attack(classifier, images, labels, attack, image_ids=ids, batch_size=1)
+    back = aa.attack(classifier, images.flip(0), labels.flip(0), attack, image_ids=ids[::-1], batch_size=1)
+    np.testing.assert_array_equal(forward.adversarial_images, back.adversarial_images[::-1])
+    other = aa.attack(classifier, images, labels, attack.model_copy(update={"seed": 8}), image_ids=ids)
+    assert not np.array_equal(other.adversarial_images, forward.adversarial_images)
+
+
+def test_a_grey_image_gets_one_perturbation_for_all_channels(labels):
+    classifier = aa.Classifier(small_cnn(channels=3, side=16), mean=[0.1, 0.2, 0.3], std=[1.0, 2.0, 3.0])
+    grey = torch.rand(8, 1, 16, 16)
+    t = aa.attack(classifier, grey, labels, aa.PGD(0.05, steps=3))
+    assert t.adversarial_images.shape == (8, 1, 16, 16)
+
+
+def test_restarts_run_for_survivors_only_and_stay_out_of_the_declared_rows(classifier, images, labels):
+    arm = aa.Arm(epsilons=(0.01, 0.05), steps=3, random_start=True, restarts=3, precision="exact")
+    points = frozenset({("0.01", 0.01), ("0.01", 0.05)})
+    items = [Item(str(i), x.numpy(), int(y), points) for i, (x, y) in enumerate(zip(images, labels, strict=True))]
+    shape = choose_compute_shape(classifier, items[0].image, precision="exact", most=4)
+    rows = TrajectoryRows.concatenate(list(stream(classifier, items, arm, shape=shape)))
+    fell = (rows.logits[:, -1].argmax(1) != rows.label) & (rows.logits[:, 0].argmax(1) == rows.label)
+    begun = {(i, e, r): down for i, e, r, down in zip(rows.image_id, rows.epsilon, rows.restart, fell, strict=True)}
+    for (i, e, r), _ in begun.items():
+        assert r == 0 or not begun[i, e, r - 1]
+    for (i, e, r), down in begun.items():
+        assert down or r == 2 or (i, e, r + 1) in begun
+    assert {r for _, _, r in begun} > {0}
+
+
+def test_first_success_only_gives_the_same_any_curve_for_fewer_gradients(classifier, images, labels):
+    epsilons = [0.005, 0.01, 0.02, 0.05]
+    for precision in ("exact", "fast"):
+        whole = aa.sweep(classifier, images, labels, aa.PGD(0.02, 0.005), epsilons, precision=precision)
+        short = aa.sweep(
+            classifier, images, labels, aa.PGD(0.02, 0.005), epsilons, precision=precision, first_success_only=True
+        )
+        np.testing.assert_array_equal(whole.attack_success_rate("any"), short.attack_success_rate("any"))
+        assert short.cost.gradient_evaluations < whole.cost.gradient_evaluations
+        assert short.flags["retired"].any()
+
+
+class Counting(nn.Module):
+    """Remembers the sizes of the batches it is given."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner, self.sizes = inner, set()
+
+    def forward(self, x):
+        self.sizes.add(len(x))
+        return self.inner(x)
+
+
+def test_batches_have_one_shape_however_many_images_are_left(images, labels):
+    module = Counting(small_cnn())
+    run = aa.sweep(
+        aa.Classifier(module), images[:7], labels[:7], aa.PGD(0.02), [0.02, 0.1], batch_size=3, precision="exact"
+    )
+    assert run.cost.batch_size == 3
+    assert module.sizes - {4} == {3}  # 4 = the images the guards look at
