@@ -7,6 +7,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from safetensors import safe_open
+from safetensors.torch import save_file
 from tiny_study import cpu
 
 from advassay.documents import TrainingDocument
@@ -76,3 +78,23 @@ def test_a_class_without_images_is_said(model: Path, tiles: Path, tmp_path: Path
 def test_a_studys_store_is_not_mixed_with_own_images(model: Path, tiles: Path, copied: Path) -> None:
     with pytest.raises(StoreError, match="holds the study 'tiny'"):
         attack_own(model, tiles, cpu(copied), overrides=FAST)
+
+
+def test_images_whose_gradient_is_rounded_away_are_attacked_again_beside_the_declared_run(
+    model: Path, tiles: Path, tmp_path: Path
+) -> None:
+    certain = tmp_path / "certain.safetensors"
+    with safe_open(model, "pt") as file:
+        metadata, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    last = [name for name in tensors if name.startswith("fc.")]
+    assert last
+    save_file(tensors | {name: 1e4 * tensors[name] for name in last}, certain, metadata=metadata)
+    store = tmp_path / "mine"
+    (header,) = attack_own(certain, tiles, cpu(store), overrides=FAST)
+    assert header.flag_counts["saturated"] > 0
+    records = open_records(store)
+    assert records.headers == [header]
+    (again,) = records.reruns
+    assert (again.rerun_of, again.attack["loss"]) == (header.run_id, "margin")
+    assert header.attack["loss"] == "cross-entropy"
+    assert 0 < again.images <= header.images

@@ -9,10 +9,10 @@ from advassay.errors import SpecError, StoreError
 from advassay.layout import MODEL, TRAINING
 from advassay.records import RunHeader, attack_rules, open_records
 from advassay.specs import AttackSpec, Study
-from advassay.study.attacking import attack_cohort
 from advassay.study.header import trained_header
 from advassay.study.networks import Network, networks
 from advassay.study.place import Site
+from advassay.study.rerun import attack_with_rerun
 from advassay.study.targets import assignments
 from advassay.study.training_stage import identity_of
 
@@ -63,7 +63,7 @@ def _attack_network(
     for assignment in assignments(study, network, cohort):
         header = trained_header(study.name, cohort.preparation, training, assignment, primary=is_primary)
         touch = header.run_id in superseded
-        headers.append(attack_cohort(classifier, cohort, header, assignment, site, touch=touch))
+        headers.append(attack_with_rerun(classifier, cohort, header, assignment, site, touch=touch))
     return headers
 
 

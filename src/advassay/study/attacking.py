@@ -59,9 +59,7 @@ def attack_cohort(
     writer.add_images(_images(cohort, assignment))
     cost, notes = None, []
     if missing := writer.missing(assignment.image_ids, assignment.points):
-        told = Told(
-            site.progress, f"attack {header.cohort}, {_network(header)}, arm {header.arm}", _steps(missing, arm)
-        )
+        told = Told(site.progress, _task(header), _steps(missing, arm))
         stream = _stream(classifier, cohort, missing, arm, shape, gallery, told)
         for block in stream:
             gallery.write(block)
@@ -94,6 +92,12 @@ def is_complete(site: Site, header: RunHeader, assignment: Assignment) -> bool:
 def _described(header: RunHeader) -> tuple[object, ...]:
     """What may change about a run without changing its numbers."""
     return (header.study, header.arm, header.arm_position, header.cohort, header.cohort_title, header.primary)
+
+
+def _task(header: RunHeader) -> str:
+    """The run's name in progress."""
+    again = " again, margin loss" if header.rerun_of else ""
+    return f"attack {header.cohort}, {_network(header)}, arm {header.arm}{again}"
 
 
 def _network(header: RunHeader) -> str:

@@ -16,12 +16,12 @@ from advassay.layout import Store
 from advassay.records import RunHeader
 from advassay.specs import Study
 from advassay.study.attack_stage import check_arms, superseded_runs
-from advassay.study.attacking import attack_cohort
 from advassay.study.header import file_sha256, foreign_header
 from advassay.study.keep import keep_study, kept_study, locked, study_yaml
 from advassay.study.load import parse_study
 from advassay.study.place import Site
 from advassay.study.preparing import prepare_cohort
+from advassay.study.rerun import attack_with_rerun
 from advassay.study.shipped import SHIPPED_ARMS
 from advassay.study.targets import all_arms
 
@@ -64,7 +64,7 @@ def _attack(
     headers = []
     for assignment in all_arms(study.attack, cohort, gallery=study.figures.gallery):
         header = foreign_header(study.name, cohort.preparation, metadata, sha256, assignment)
-        headers.append(attack_cohort(load, cohort, header, assignment, site, touch=header.run_id in superseded))
+        headers.append(attack_with_rerun(load, cohort, header, assignment, site, touch=header.run_id in superseded))
     return headers
 
 

@@ -1,0 +1,59 @@
+"""A run, and beside it the linked re-run of images whose gradient was rounded away.
+
+Where a softmax loss saturates, an image may stand for a purely numerical reason. Those images are attacked again
+with the margin loss, as a run of its own that never overwrites the declared one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from advassay.attack_spec import Arm
+from advassay.records import Run, RunHeader, attack_rules, run_identity
+from advassay.study.attacking import attack_cohort
+from advassay.study.place import Site
+from advassay.study.targets import Assignment
+
+if TYPE_CHECKING:
+    from advassay.classifier import Classifier
+    from advassay.cohorts import PreparedCohort
+
+
+def attack_with_rerun(
+    load: Callable[[], Classifier],
+    cohort: PreparedCohort,
+    header: RunHeader,
+    assignment: Assignment,
+    site: Site,
+    *,
+    touch: bool = False,
+) -> RunHeader:
+    """Attack what the run lacks, then again what went numb, where the arm has controls. Returns the run's header."""
+    from advassay.attacks import linked_rerun
+
+    done = attack_cohort(load, cohort, header, assignment, site, touch=touch)
+    again = linked_rerun(assignment.arm) if assignment.controls else None
+    if again is not None and (numb := numb_ids(site, done, assignment)):
+        second = replace(assignment, arm=again, image_ids=numb, gallery_ids=frozenset(), controls=False)
+        attack_cohort(load, cohort, rerun_header(header, again), second, site)
+    return done
+
+
+def numb_ids(site: Site, header: RunHeader, assignment: Assignment) -> tuple[str, ...]:
+    """Images of the assignment whose gradient vanished or whose probability rounded to 1, in the sample's order."""
+    from advassay.attacks.rerun import NUMB, numb_images
+
+    if not any(header.flag_counts.get(flag) for flag in NUMB):
+        return ()
+    flagged = set(numb_images(Run(site.store.run(header.run_id)).rows()))
+    return tuple(image_id for image_id in assignment.image_ids if image_id in flagged)
+
+
+def rerun_header(header: RunHeader, arm: Arm) -> RunHeader:
+    """The header of the linked run, from the declared one's before it ran."""
+    run_id = run_identity(
+        classifier=header.classifier, arm=arm, cohort_identity=header.cohort_identity, rerun_of=header.run_id
+    )
+    return header.model_copy(update={"run_id": run_id, "attack": attack_rules(arm), "rerun_of": header.run_id})
