@@ -87,10 +87,22 @@ def open_i(data: Path) -> tuple[pl.DataFrame, list[str], str, Reference, str]:
 
 
 def padchest(data: Path) -> tuple[pl.DataFrame, list[str], str, Reference, str]:
+    return _padchest(pl.read_csv(data / "reports/padchest/padchest_reports.csv.gz", infer_schema=False))
+
+
+def padchest_by_physicians(data: Path) -> tuple[pl.DataFrame, list[str], str, Reference, str]:
+    """The part that people labelled; the labels of the rest are a network's, which read the same text."""
     table = pl.read_csv(data / "reports/padchest/padchest_reports.csv.gz", infer_schema=False)
+    return _padchest(table.filter(pl.col("MethodLabel") == "Physician"))
+
+
+def _padchest(table: pl.DataFrame) -> tuple[pl.DataFrame, list[str], str, Reference, str]:
     terms = [sorted({term.strip() for term in ast.literal_eval(said or "[]")} - {""}) for said in table["Labels"]]
     table = table.with_columns(pl.Series("terms", terms, dtype=pl.List(pl.String)), patient="PatientID")
     return table, ["Report"], "StudyID", PADCHEST, "es"
+
+
+COLLECTIONS = {"Open-i": open_i, "PadChest": padchest, "PadChest by physicians": padchest_by_physicians}
 
 
 def in_development(patient: str) -> bool:
@@ -98,33 +110,38 @@ def in_development(patient: str) -> bool:
 
 
 def evaluate(name: str, half: str, data: Path, errors: str | None) -> None:
-    table, text, key, reference, language = {"Open-i": open_i, "PadChest": padchest}[name](data)
+    table, text, key, reference, language = COLLECTIONS[name](data)
     development = pl.col("patient").map_elements(in_development, return_dtype=pl.Boolean)
     table = table.filter(development if half == "development" else ~development)
     labels = label_reports(table, text=text, id=key, language=language)
     joined = labels.frame.join(table.select(key, "terms", *text), on=key, maintain_order="left")
     print(f"\n{name}, {half} half: {joined.height:,} reports read; left out: {labels.counts()}")
-    print("| label | positives | true | false | missed | uncertain of positives | precision | recall | F1 |")
-    print("|---|--:|--:|--:|--:|--:|---|---|--:|")
+    print("| label | positives | true | false | missed | precision | recall | F1 | uncertain counted too |")
+    print("|---|--:|--:|--:|--:|---|---|--:|---|")
     for label in LABELS:
         if label in reference:
             print(_row(label, joined, reference[label]))
         else:
-            print(f"| {label} | – | {(joined[label] == 'present').sum()} stated | | | | no reference label | | |")
+            print(f"| {label} | – | {(joined[label] == 'present').sum()} stated | | | no reference label | | | |")
     if errors:
         _print_errors(errors, joined, reference[errors], text)
 
 
 def _row(label: str, joined: pl.DataFrame, stated: Callable[[set[str]], bool]) -> str:
     truth = pl.Series([stated(set(terms)) for terms in joined["terms"]])
-    said = joined[label] == "present"
-    hit, false, missed = ((truth & said).sum(), (~truth & said).sum(), (truth & ~said).sum())
-    unsure = (truth & (joined[label] == "uncertain")).sum()
-    counts = f"| {label} | {truth.sum()} | {hit} | {false} | {missed} | {unsure} |"
+    hit, false, missed = _counts(truth, joined[label] == "present")
+    counts = f"| {label} | {truth.sum()} | {hit} | {false} | {missed} |"
     if truth.sum() < ENOUGH:
-        return f"{counts} not measurable (fewer than {ENOUGH} positives) | | |"
+        return f"{counts} not measurable (fewer than {ENOUGH} positives) | | | |"
+    wide_hit, wide_false, wide_missed = _counts(truth, joined[label].is_in(["present", "uncertain"]))
+    wide = f"precision {wide_hit / (wide_hit + wide_false):.3f}, recall {wide_hit / (wide_hit + wide_missed):.3f}"
     f1 = 2 * hit / (2 * hit + false + missed)
-    return f"{counts} {_share(hit, hit + false)} | {_share(hit, hit + missed)} | {f1:.2f} |"
+    wide = "" if label == "norm" else wide
+    return f"{counts} {_share(hit, hit + false)} | {_share(hit, hit + missed)} | {f1:.2f} | {wide} |"
+
+
+def _counts(truth: pl.Series, said: pl.Series) -> tuple[int, int, int]:
+    return (truth & said).sum(), (~truth & said).sum(), (truth & ~said).sum()
 
 
 def _share(count: int, n: int) -> str:
@@ -171,7 +188,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--half", choices=["reported", "development"], default="reported")
     parser.add_argument("--errors", choices=LABELS, help="print disagreements about this label (development half)")
-    parser.add_argument("--only", choices=["Open-i", "PadChest"])
+    parser.add_argument("--only", choices=COLLECTIONS)
     parser.add_argument("--speed", type=int, metavar="N", help="time N made-up reports instead")
     parser.add_argument("--processes", type=int, default=2)
     asked = parser.parse_args()
@@ -179,7 +196,7 @@ def main() -> None:
         speed(asked.speed, asked.processes)
         return
     half = "development" if asked.errors else asked.half
-    for name in [asked.only] if asked.only else ["Open-i", "PadChest"]:
+    for name in [asked.only] if asked.only else COLLECTIONS:
         evaluate(name, half, Path(os.environ["ADVASSAY_DATA"]), asked.errors)
 
 

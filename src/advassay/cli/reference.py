@@ -16,7 +16,7 @@ from typing import Any
 
 import typer
 
-from advassay.cli import doctor, tables
+from advassay.cli import doctor, label, tables
 from advassay.cli.program import app
 
 COLUMNS: dict[str, Mapping[str, str]] = {
@@ -25,6 +25,9 @@ COLUMNS: dict[str, Mapping[str, str]] = {
     "doctor": doctor.COLUMNS,
 }
 """Verb → the columns of its --json output, with their meaning."""
+
+TABLES: dict[str, Mapping[str, str]] = {"label": label.COLUMNS}
+"""Verb → the columns of the table that it writes, with their meaning."""
 
 _HEAD = "<!-- Written by `python -m advassay.cli.reference docs/cli`. Do not edit: change the verb. -->\n\n"
 
@@ -56,9 +59,10 @@ def _page(name: str, command: Any) -> str:
         parts.append("## Arguments\n\n" + "\n".join(_argument(p) for p in arguments))
     if options:
         parts.append("## Options\n\n| option | meaning | default |\n|---|---|---|\n" + "\n".join(map(_option, options)))
-    if name in COLUMNS:
-        rows = "\n".join(f"| `{column}` | {meaning} |" for column, meaning in COLUMNS[name].items())
-        parts.append("## Columns of --json\n\n| column | meaning |\n|---|---|\n" + rows)
+    for title, known in (("Columns of --json", COLUMNS), ("Columns of the table", TABLES)):
+        if name in known:
+            rows = "\n".join(f"| `{column}` | {meaning} |" for column, meaning in known[name].items())
+            parts.append(f"## {title}\n\n| column | meaning |\n|---|---|\n{rows}")
     return _HEAD + "\n\n".join(parts) + "\n"
 
 
