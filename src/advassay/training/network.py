@@ -35,7 +35,34 @@ def build_network(
     with torch.random.fork_rng(devices=[], enabled=seed is not None):
         if seed is not None:
             torch.manual_seed(seed)
-        return _create(architecture, channels, classes, image_size_px)
+        network = _create(architecture, channels, classes, image_size_px)
+        if architecture.partition(".")[0] == "inception_v3":
+            _initialise_as_he(network)
+        return network
+
+
+def _initialise_as_he(network: nn.Module) -> None:
+    """He et al. 2015 (eq. 14) for convolutions, in place of timm's normal of standard deviation 0.1.
+
+    Batch norm hides the scale of a convolution from the output but not from Adam: weights two to four times too
+    large learn that much slower (measured, 80 px, 60 updates of 32: loss 1.4 against 0.4 on the same phantoms).
+    """
+    for part in network.modules():
+        if isinstance(part, nn.Conv2d):
+            nn.init.kaiming_normal_(part.weight, mode="fan_out", nonlinearity="relu")
+
+
+@torch.no_grad()
+def silence_head(network: nn.Module) -> None:
+    """Set a timm network's final layer to zero, so that training starts from equal probabilities.
+
+    timm's random head of InceptionV3 gives logits with a standard deviation of several units; unlearning that noise
+    takes most of a short training (measured: loss still 1.5 after 60 updates, where guessing has 0.69).
+    """
+    names = (getattr(network, "pretrained_cfg", None) or {}).get("classifier") or ()
+    for name in (names,) if isinstance(names, str) else names:
+        for parameter in network.get_submodule(name).parameters():
+            parameter.zero_()
 
 
 def minimum_image_size(architecture: str) -> int:
