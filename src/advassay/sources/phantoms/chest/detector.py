@@ -24,7 +24,7 @@ def expose(path: np.ndarray, position: Position) -> np.ndarray:
     d = position.draws
     seen = _pose(path, d)
     exposure = np.exp(d.normal("dose", sd=0.35))
-    quanta = np.float32(0.010) / np.sqrt(exposure)
+    quanta = np.float32(0.007) / np.sqrt(exposure)
     noise = np.stack([g.standard_normal(path.shape[1:], dtype=np.float32) for g in d.generators("quanta")])
     seen += noise * (quanta * np.exp(np.float32(1.1) * np.minimum(seen, 1.6)))
     return _store(_display(seen, d), d)
@@ -33,7 +33,7 @@ def expose(path: np.ndarray, position: Position) -> np.ndarray:
 def _pose(path: np.ndarray, d: Draws) -> np.ndarray:
     """Turn, shift and magnify; the same resampling blurs a little, the focal spot a little more."""
     size = path.shape[1]
-    turn = d.normal("turn", sd=np.radians(1.3)).ravel()
+    turn = d.normal("turn", sd=np.radians(1.1)).ravel()
     zoom = np.exp(d.normal("zoom", sd=0.025)).ravel()
     shift = np.stack([d.normal("shift x", sd=0.02).ravel(), d.normal("shift y", sd=0.025).ravel()], axis=1)
     sigma = (size / 128 * d.uniform("blur", 0.35, 0.85)).ravel()
@@ -56,7 +56,7 @@ def _display(path: np.ndarray, d: Draws) -> np.ndarray:
     """Contrast, brightness and gamma of the workstation, different at every exposure."""
     level = d.normal("level", 0.02, 0.035)
     contrast = np.exp(d.normal("contrast", -0.08, 0.09))
-    gamma = np.exp(d.normal("gamma", 0.05, 0.14))
+    gamma = np.exp(d.normal("gamma", 0.05, 0.11))
     return np.clip(level + contrast * path, 0, 1) ** gamma
 
 

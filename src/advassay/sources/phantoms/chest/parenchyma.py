@@ -51,7 +51,7 @@ def _tree(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
 def texture(person: Person, position: Position, size: int) -> np.ndarray:
     """(batch, size, size) fine markings; coarser and stronger with age and, independently, from patient to patient."""
     d = person.draws
-    amount = np.clip(0.5 + 0.55 * (person.aged - 0.5) + d.normal("markings", sd=0.22), 0.1, 1.4)
+    amount = np.clip(0.6 + 1.1 * (person.aged - 0.5) + d.normal("markings", sd=0.2), 0.1, 1.8)
     fine = np.abs(clouds(d.generators("reticulation"), size, 42))
     broad = clouds(d.generators("perfusion"), size, 7)
     return amount * (0.5 - fine) + 0.35 * broad
@@ -66,7 +66,7 @@ def tuberculosis(person: Person, thorax: Thorax, size: int, half_width: float) -
     for k in range(_FOCI):
         fx = first_side * (1 if k % 2 == 0 else -1) * d.uniform(f"focus {k} x", 0.22, 0.48)
         fy = d.uniform(f"focus {k} y", -0.60, -0.28 if k < 2 else 0.0)
-        radius = d.uniform(f"focus {k} radius", 0.08, 0.16)
+        radius = d.uniform(f"focus {k} radius", 0.10, 0.17)
         strength = np.clip(person.load - 0.4 * k + d.normal(f"focus {k}", sd=0.3), 0, 2.5)
         dx, dy = (thorax.x - fx) / radius, (thorax.y - fy) / radius
         r2 = dx * dx + dy * dy

@@ -71,12 +71,12 @@ def persons(seed: int, signal: float, patient: np.ndarray, truth: dict[str, np.n
         draws=d,
         aged=aged,
         load=-1 + strength * TUBERCULOSIS_SHIFT * tuberculosis + d.normal("disease load"),
-        unfolding=strength * AORTA_SHIFT * aorta + d.normal("unfolding") + 0.8 * (aged - 0.5),
+        unfolding=strength * AORTA_SHIFT * aorta + d.normal("unfolding") + 1.6 * (aged - 0.5),
         male=male,
         cage=0.93 + 0.06 * male + d.normal("cage", sd=0.03),
         fat=1.0 + 0.05 * male + 0.1 * (aged - 0.5) + d.normal("fat", sd=0.13),
-        bone=1.15 - 0.45 * aged + d.normal("bone", sd=0.1),
-        heart=np.clip(0.43 + 0.06 * (aged - 0.5) + d.normal("heart", sd=0.025), 0.34, 0.58),
+        bone=1.25 - 0.65 * aged + d.normal("bone", sd=0.1),
+        heart=np.clip(0.43 + 0.10 * (aged - 0.5) + d.normal("heart", sd=0.025), 0.34, 0.58),
     )
 
 

@@ -17,14 +17,14 @@ _LOG10 = np.float32(np.log(10))
 
 def stain(haematoxylin: np.ndarray, eosin: np.ndarray, slide: Draws, tile: Draws) -> np.ndarray:
     """(batch, size, size, 3) uint8 RGB from amounts (batch, size, size); 1 ≈ a dark nucleus, a dense fibre."""
-    strength_h = np.exp(slide.normal("haematoxylin", sd=0.20))
-    strength_e = np.exp(slide.normal("eosin", sd=0.22))
+    strength_h = np.exp(slide.normal("haematoxylin", sd=0.15))
+    strength_e = np.exp(slide.normal("eosin", sd=0.17))
     image = np.empty((*haematoxylin.shape, 3), np.uint8)
     noise = [g.standard_normal(haematoxylin.shape[1:], dtype=np.float32) for g in tile.generators("camera")]
     grain = np.stack(noise) * np.float32(2.0)
     for channel, (h, e) in enumerate(zip(HAEMATOXYLIN, EOSIN, strict=True)):
-        hue_h = h + slide.normal(f"hue H {channel}", sd=0.045)
-        hue_e = np.maximum(e + slide.normal(f"hue E {channel}", sd=0.04), 0.01)
+        hue_h = h + slide.normal(f"hue H {channel}", sd=0.03)
+        hue_e = np.maximum(e + slide.normal(f"hue E {channel}", sd=0.03), 0.01)
         white = slide.normal(f"white {channel}", 240, 4) * np.exp(tile.normal("lamp", sd=0.015))
         density = haematoxylin * (strength_h * hue_h) + eosin * (strength_e * hue_e)
         colour = np.exp(density * -_LOG10) * white + np.roll(grain, 5 * channel, axis=2)

@@ -59,10 +59,10 @@ def tissues(spec: PhantomSource, index: np.ndarray, patient: np.ndarray, truth: 
         tile=t,
         organ=_shown_organ(spec, p, truth["organ"]),
         malignancy=malignancy,
-        size=np.clip(0.94 + 0.42 * m + p.normal("nuclear size", sd=0.09), 0.75, 1.8),
-        crowding=np.exp(p.normal("crowding", sd=0.28) + t.normal("crowding", sd=0.12)),
+        size=np.clip(0.92 + 0.62 * m + p.normal("nuclear size", sd=0.09), 0.75, 2.0),
+        crowding=np.exp(p.normal("crowding", sd=0.24) + t.normal("crowding", sd=0.12)),
         pleomorphism=np.clip(0.09 + 0.22 * m + p.normal("pleomorphism", sd=0.04), 0.05, 0.45),
-        chromatin=np.clip(0.25 + 0.55 * m + p.normal("chromatin", sd=0.15), 0.05, 1.0),
+        chromatin=np.clip(0.2 + 0.7 * m + p.normal("chromatin", sd=0.15), 0.05, 1.0),
         infiltrate=np.exp(p.normal("infiltrate", -0.4, 0.9) + t.normal("infiltrate", sd=0.6)),
         fibrosis=np.exp(p.normal("fibrosis", sd=0.2) + t.normal("fibrosis", sd=0.1)),
     )
