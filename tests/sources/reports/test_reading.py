@@ -67,6 +67,14 @@ CASES = {
         ("Пневмосклероз, очаговых теней не выявлено.", {"pneumosclerosis": "present", "focal_shadows": "absent"}),
         ("Без очаговых теней, пневмосклероз.", {"pneumosclerosis": "present", "focal_shadows": "absent"}),
         ("Без очаговых теней, эмфиземы.", {"emphysema": "absent", "focal_shadows": "absent"}),
+        (
+            "Очаговых теней не выявлено, легочные поля эмфизематозны.",
+            {"focal_shadows": "absent", "emphysema": "present"},
+        ),
+        ("В легких не выявлено очаговых теней.", {"focal_shadows": "absent"}),
+        ("В S1 справа очаговые тени средней интенсивности.", {"focal_shadows": "present"}),
+        ("Данных за туберкулез нет.", {"tuberculosis": "absent"}),
+        ("Аорта уплотнена, удлинена.", {"aortic_rotation": "present"}),
         ("Нельзя исключить пневмонию.", {"pneumonia": "uncertain"}),
         ("Пневмония не исключается.", {"pneumonia": "uncertain"}),
         ("Подозрение на очаговый туберкулез.", {"tuberculosis": "uncertain"}),
@@ -93,6 +101,9 @@ def test_findings_are_read_with_their_negation_and_doubt(language: str, text: st
         ("ru", "Органы грудной клетки без патологии."),
         ("ru", "Легкие и сердце без особенностей."),
         ("ru", "Норма."),
+        ("ru", "ОГК без видимой патологии."),
+        ("ru", "Легочные поля прозрачны. Корни структурны. Синусы свободны. Сердце не расширено."),
+        ("ru", "Органы грудной клетки в пределах возрастной нормы."),
         ("ru", "Очаговых и инфильтративных теней не выявлено."),
     ],
 )
@@ -109,6 +120,8 @@ def test_a_report_of_key_phrases_alone_is_norm(language: str, text: str) -> None
         ("es", "Sin hallazgos significativos salvo cardiomegalia."),
         ("es", "No normal."),
         ("ru", "Норма. Кардиомегалия."),
+        ("ru", "Легкие изменены."),
+        ("ru", "Сердце расширено."),
         ("ru", "Органы грудной клетки без патологии, сколиоз."),
     ],
 )

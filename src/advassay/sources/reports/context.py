@@ -61,7 +61,7 @@ class Scopes:
         for first, last, cue in found:
             if not kept or first > kept[-1].last or (first, last) == (kept[-1].first, kept[-1].last):
                 kept.append(Found(cue, first, last))
-        return kept
+        return [found for found in kept if not _only_looks_back(found, kept, sentence)]
 
     def governing(self, sentence: Sentence, cues: list[Found], first: int, last: int) -> Found | None:
         """The nearest cue whose scope holds the mention from word `first` to word `last`."""
@@ -94,6 +94,17 @@ class Scopes:
         if sentence.segments[found.last] == sentence.segments[first]:
             return False
         return not self._ungoverned.isdisjoint(sentence.raw[first : last + 1])
+
+
+def _only_looks_back(found: Found, others: list[Found], sentence: Sentence) -> bool:
+    """Whether a cue that can look both ways ends its part of the sentence: "no foci are seen, emphysema"."""
+    after = found.last + 1
+    ends = after == len(sentence.stems) or sentence.segments[after] != sentence.segments[found.last]
+    return (
+        ends
+        and found.cue.forward
+        and any(not other.cue.forward and (other.first, other.last) == (found.first, found.last) for other in others)
+    )
 
 
 _ORDER = {Decision.absent: 0, Decision.uncertain: 1, Decision.not_stated: 2, None: 3}
