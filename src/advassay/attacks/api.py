@@ -90,7 +90,7 @@ def sweep(
     rows, run = given.run(points, rules, batch_size, precision, first_success_only=first_success_only)
     leading = (len(amplitudes),) if step_sizes is None else (len(rules), len(amplitudes))
     axes = _Axes(rows, points, given.image_ids, leading)
-    again, numb = linked_rerun(attack), [given.image_ids.index(i) for i in numb_images(rows)]
+    again, numb = linked_rerun(attack), sorted(given.image_ids.index(i) for i in numb_images(rows))
     rerun = None
     if again is not None and numb and not first_success_only:
         ids = [given.image_ids[i] for i in numb]

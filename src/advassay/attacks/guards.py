@@ -176,6 +176,9 @@ def _check_gradient(
     classifier: Classifier, images: Tensor, labels: Tensor, loss: str, targets: Tensor | None
 ) -> list[Suspicion]:
     margin = _gradient(classifier, images, labels, "margin", targets)
+    if margin is not None and float(margin.abs().max()) == 0:  # dead on these images, or cut? Noise tells.
+        noise = torch.rand(images.shape, generator=torch.Generator().manual_seed(0)).to(images.device)
+        margin = _gradient(classifier, noise, labels, "margin", targets)
     if margin is None or bool(margin.isnan().all()) or float(margin.nan_to_num().abs().max()) == 0:
         seen = "does not exist" if margin is None else "is NaN" if bool(margin.isnan().any()) else "is exactly zero"
         raise ClassifierError(

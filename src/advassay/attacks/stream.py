@@ -89,8 +89,9 @@ class AttackStream:
         if not first:
             return
         waiting = chain(first, items)
+        found = self._train_mode()
         with computing(self.classifier, self.shape):
-            self._examine(first)
+            self._examine(first, found)
             engine = self._engine(first, total)
         self._progress.start(self._task, None, "gradient steps")
         try:
@@ -126,19 +127,20 @@ class AttackStream:
             **limits,
         )
 
-    def _examine(self, first: list[Item]) -> None:
+    def _train_mode(self) -> list[Suspicion]:
+        if not self.classifier.module.training:
+            return []
+        text = "the module was in train mode: it is attacked in eval mode. Call module.eval() to be sure it is meant."
+        return [Suspicion("train_mode", text)]
+
+    def _examine(self, first: list[Item], found: list[Suspicion]) -> None:
         images = np.stack([i.image for i in first])
         labels = np.array([i.label for i in first], np.int64)
         targets = np.array([i.target for i in first], np.int64) if self.rules.targeted else None
         check_images(images, labels, targets)
         epsilons = sorted({e for i in first for _, e in i.points})
         steps = [r.step for i in first for r in self._rows(i)]
-        found = check_epsilons(epsilons, self.rules.norm) + check_steps(steps, epsilons, self.rules.update)
-        if self.classifier.module.training:
-            text = (
-                "the module was in train mode: it is attacked in eval mode. Call module.eval() to be sure it is meant."
-            )
-            found.append(Suspicion("train_mode", text))
+        found += check_epsilons(epsilons, self.rules.norm) + check_steps(steps, epsilons, self.rules.update)
         x, y = torch.from_numpy(images).float().to(self._device), torch.from_numpy(labels).to(self._device)
         goal = None if targets is None else torch.from_numpy(targets).to(self._device)
         suspected, self._classes = examine(self.classifier, x, y, loss=self.rules.loss, targets=goal)
