@@ -5,7 +5,7 @@ import torch
 
 from advassay.errors import TrainingError
 from advassay.training import minimum_image_size
-from advassay.training.network import build_network, measured_minimum
+from advassay.training.network import build_network, measured_minimum, silence_head
 
 
 def test_inception_needs_75_pixels_as_measured_by_running_it() -> None:
@@ -29,3 +29,13 @@ def test_an_unknown_or_remote_name_is_refused_with_close_names(name: str) -> Non
 def test_a_size_the_patches_do_not_divide_is_refused() -> None:
     with pytest.raises(TrainingError, match="test_vit cannot take 75 px"):
         build_network("test_vit", channels=1, classes=2, image_size_px=75)
+
+
+@pytest.mark.parametrize("architecture", ["test_resnet", "test_vit"])
+def test_a_silenced_head_gives_every_class_the_same_logit_and_still_learns(architecture: str) -> None:
+    network = build_network(architecture, channels=1, classes=3, image_size_px=32, seed=0)
+    silence_head(network)
+    logits = network(torch.rand(4, 1, 32, 32))
+    assert logits.abs().max() == 0
+    torch.nn.functional.cross_entropy(logits, torch.tensor([0, 1, 2, 0])).backward()
+    assert network.get_classifier().weight.grad.abs().max() > 0

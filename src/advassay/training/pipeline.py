@@ -22,7 +22,7 @@ from advassay.training.checkpoint import CheckpointMetadata, as_classifier, vers
 from advassay.training.data import ImageCache, TrainingCohort, labels_of
 from advassay.training.identity import classifier_identity, selection_ids
 from advassay.training.loop import Fitted, fit
-from advassay.training.network import MEAN, STD, build_network, minimum_image_size
+from advassay.training.network import MEAN, STD, build_network, minimum_image_size, silence_head
 from advassay.training.scoring import predict, scores
 from advassay.training.weights import StartWeights, file_sha256, load_start_weights, start_weights_path
 
@@ -163,6 +163,7 @@ def _new_classifier(
         image_size_px=prepared.image_size_px,
         seed=draw(random, "initial") >> 1,
     )
+    silence_head(network)
     path = start_weights_path(data, spec.weights)
     start = load_start_weights(network, path) if path else None
     return as_classifier(network, MEAN, STD, prepared.channels, prepared.class_names), start

@@ -63,9 +63,7 @@ def _sha256(path: Path, size: int, modified: int) -> str:
 def load_start_weights(network: nn.Module, path: Path) -> StartWeights:
     """Copy the file's tensors into a timm network of the same architecture (its parameter names), as float32.
 
-    Two differences are bridged. The head may be missing or have another number of classes: the network then starts
-    with a head of zeros (all classes equally likely), so that the first gradients do not carry the noise of a random
-    head into good features.
+    Two differences are bridged. The head may be missing or have another number of classes: the network keeps its own.
     A three-channel first convolution becomes a one-channel one by summing its kernels over RGB: a grey image then gets
     the response it would get repeated in three channels (Classifier normalises every channel alike).
 
@@ -89,11 +87,8 @@ def load_start_weights(network: nn.Module, path: Path) -> StartWeights:
     head_fits = bool(head) and all(n in given and given[n].shape == wanted[n].shape for n in head)
     if head_fits:
         fitted |= {name: given[name] for name in head}
-    used = len(fitted)
-    if not head_fits:
-        fitted |= {name: torch.zeros_like(wanted[name]) for name in head}
     network.load_state_dict({name: t.float() for name, t in fitted.items()}, strict=False)
-    return StartWeights(used=used, wanted=len(body), head=head_fits)
+    return StartWeights(used=len(fitted), wanted=len(body), head=head_fits)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
