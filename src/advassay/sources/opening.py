@@ -25,7 +25,9 @@ def open_source(name: str, source: Source, data: Path | None) -> OpenSource:
         from advassay.sources.reports.joining import with_reports
 
         path = locate(f"{name}.reports", source.reports.path, data)
-        opened.rows = with_reports(opened.rows, source.reports, path, argument=f"sources.{name}.reports")
+        opened.rows = with_reports(
+            opened.rows, source.reports, path, patient_column=opened.patient_column, argument=f"sources.{name}.reports"
+        )
     return opened
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
+import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given, settings
@@ -11,7 +13,8 @@ from hypothesis import strategies as st
 
 from advassay.cohorts.request import request_hash, source_state
 from advassay.errors import SourceError
-from advassay.sources import open_source
+from advassay.progress import Silent
+from advassay.sources import index, open_source
 from advassay.sources.reports import LABELS, Labelled, label_reports
 from advassay.sources.reports import table as table_module
 from advassay.specs import CohortSpec, ReportSpec, TableSource
@@ -162,6 +165,16 @@ def test_labels_become_columns_of_the_images(tmp_path: Path) -> None:
     assert rows["path"].to_list() == ["a.png", "b.png", "c.png", "d.png", "e.png"]
     assert set(LABELS) < set(rows.columns)
     assert not any("chest" in str(value) for value in rows.to_dicts())
+    assert "exam" not in rows.columns  # a report's id, under a name that would not be taken for one
+
+
+def test_labelled_images_reach_the_manifest_without_a_report_id(tmp_path: Path) -> None:
+    source = archive(tmp_path)
+    for shade, name in enumerate("abcde", start=40):
+        cv2.imwrite(str(tmp_path / f"{name}.png"), np.linspace(shade, 200, 64).astype(np.uint8).reshape(8, 8))
+    found = index(open_source("films", source, tmp_path), None, key=b"k" * 32, patient_column=None, progress=Silent())
+    assert found.manifest.select("norm", "report").rows()[:2] == [("present", "read"), ("absent", "read")]
+    assert "exam" not in found.manifest.columns
 
 
 def test_a_label_does_not_overwrite_a_column_of_the_table(tmp_path: Path) -> None:

@@ -10,18 +10,21 @@ import polars as pl
 from advassay.errors import SourceError
 from advassay.sources.reports.reading import LABELS
 from advassay.sources.reports.table import Labelled, label_reports
-from advassay.sources.tables import read_table
+from advassay.sources.tables import is_id, read_table
 from advassay.specs import ReportSpec
 
 STATUS = "report"
 """Column that says what became of an image's report: read, no report, or the reason why it was left out."""
 
 
-def with_reports(rows: pl.DataFrame, spec: ReportSpec, path: Path, *, argument: str) -> pl.DataFrame:
+def with_reports(
+    rows: pl.DataFrame, spec: ReportSpec, path: Path, *, patient_column: str | None, argument: str
+) -> pl.DataFrame:
     """`rows` with the columns of LABELS (null without a report that was read) and STATUS.
 
-    path: where the reports lie. argument: how messages call the spec. Raises SourceError for a missing column, or
-    one of the source's own that bears a label's name.
+    path: where the reports lie. patient_column: of the source. argument: how messages call the spec. The key is
+    dropped where nobody would take it for an id later (its name is not one, and it is not the patient's). Raises
+    SourceError for a missing column, or one of the source's own that bears a label's name.
     """
     if spec.key not in rows.columns:
         raise SourceError(
@@ -36,7 +39,8 @@ def with_reports(rows: pl.DataFrame, spec: ReportSpec, path: Path, *, argument: 
     joined = rows.with_columns(pl.col(spec.key).cast(pl.String).str.strip_chars().alias("_key")).join(
         labels, left_on="_key", right_on=spec.id, how="left", maintain_order="left"
     )
-    return joined.with_columns(pl.col(STATUS).fill_null("no report")).drop("_key")
+    done = joined.with_columns(pl.col(STATUS).fill_null("no report")).drop("_key")
+    return done if is_id(spec.key) or spec.key == patient_column else done.drop(spec.key)
 
 
 @lru_cache(maxsize=4)
