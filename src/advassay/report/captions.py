@@ -44,5 +44,6 @@ def intervals(frame: pl.DataFrame, level: float) -> str:
 
 
 def _span(values: pl.Series) -> str:
-    low, high = values.min(), values.max()
+    numbers = values.to_list()
+    low, high = min(numbers), max(numbers)
     return f"{low}" if low == high else f"{low}–{high}"

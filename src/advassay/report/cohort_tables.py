@@ -6,7 +6,15 @@ from typing import Any
 
 import polars as pl
 
+from advassay.documents import Preparation
 from advassay.records.store import Records
+
+
+def preparations(records: Records) -> list[Preparation]:
+    """Prepared cohorts in the study's order; those without records after the others."""
+    place = {name: i for i, name in enumerate(records.cohorts)}
+    return sorted(records.preparations.values(), key=lambda p: (place.get(p.cohort, len(place)), p.cohort))
+
 
 SELECTION = {
     "cohort": pl.String, "split": pl.String, "cluster": pl.String, "patients_known": pl.Boolean,
@@ -18,7 +26,7 @@ SELECTION = {
 def selection(records: Records) -> pl.DataFrame:
     """One row per prepared cohort: how patients were told, how many rows had none, how many images are in and out."""
     rows = []
-    for preparation in records.preparations.values():
+    for preparation in preparations(records):
         kept = sum(sum(of_role.values()) for of_role in preparation.counts.values())
         out = sum(reason.count for reason in preparation.left_out)
         rows.append({n: getattr(preparation, n) for n in SELECTION if n not in ("kept", "left_out")})
@@ -32,8 +40,8 @@ FLOW = {"cohort": pl.String, "place": pl.Int64, "step": pl.String, "kept": pl.In
 def flow(records: Records) -> pl.DataFrame:
     """One row per cohort and step of its selection, in order."""
     rows: list[dict[str, Any]] = [
-        {"cohort": name, "place": place} | {key: step.get(key) for key in ("step", "kept", "left_out")}
-        for name, preparation in records.preparations.items()
+        {"cohort": preparation.cohort, "place": place} | {key: step.get(key) for key in ("step", "kept", "left_out")}
+        for preparation in preparations(records)
         for place, step in enumerate(preparation.flow)
     ]
     return pl.DataFrame(rows, schema=FLOW)
@@ -45,8 +53,8 @@ LEFT_OUT = {"cohort": pl.String, "reason": pl.String, "count": pl.Int64}
 def left_out(records: Records) -> pl.DataFrame:
     """One row per cohort and reason for which rows were left out."""
     rows = [
-        {"cohort": name, "reason": reason.reason, "count": reason.count}
-        for name, preparation in records.preparations.items()
+        {"cohort": preparation.cohort, "reason": reason.reason, "count": reason.count}
+        for preparation in preparations(records)
         for reason in preparation.left_out
     ]
     return pl.DataFrame(rows, schema=LEFT_OUT)
@@ -63,5 +71,7 @@ def training(records: Records) -> pl.DataFrame:
     rows: list[dict[str, Any]] = []
     for document in records.trainings:
         network = {name: getattr(document, name) for name in ("cohort", "classifier", "train_size", "seed", "full")}
-        rows += [network | {key: entry.get(key) for key in TRAINING if key not in network} for entry in document.history]
+        rows += [
+            network | {key: entry.get(key) for key in TRAINING if key not in network} for entry in document.history
+        ]
     return pl.DataFrame(rows, schema=TRAINING)

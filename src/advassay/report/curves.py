@@ -22,7 +22,7 @@ def by_iteration(records: Records, level: float) -> pl.DataFrame:
 
 
 def by_confidence(records: Records, epsilon: float, level: float) -> pl.DataFrame:
-    """Figure 3c: success in bins of clean confidence, every arm, at `epsilon` or the arm's recorded one nearest to it."""
+    """Figure 3c: success in bins of clean confidence, every arm, at `epsilon` or the nearest recorded one."""
     frames = []
     for arm in records.arms:
         runs = [h for h in records.headers if h.primary and h.arm == arm]

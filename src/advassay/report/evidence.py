@@ -32,20 +32,23 @@ CONTROLS = {
 }  # fmt: skip
 
 
+KINDS = ("ε = 0", "random sign noise", "stronger attack")
+
+
 def _controls(header: RunHeader) -> list[dict[str, Any]]:
     found = header.controls
     if found is None:
         return []
     run = {"cohort": header.cohort, "arm": header.arm, "train_size": header.train_size}
-    zero = {"control": "ε = 0", "epsilon": 0.0, "n": found.images, "events": found.epsilon_zero_changed,
+    zero = {"control": KINDS[0], "epsilon": 0.0, "n": found.images, "events": found.epsilon_zero_changed,
             "meaning": "decisions that differ from the clean pass; must be 0"}  # fmt: skip
     noise = [
-        {"control": "random sign noise", "epsilon": float(epsilon), "n": n, "events": fallen,
+        {"control": KINDS[1], "epsilon": float(epsilon), "n": n, "events": fallen,
          "meaning": "images fallen under noise of the same size"}
         for epsilon, (fallen, n) in found.noise.items()
     ]  # fmt: skip
     cross = [
-        {"control": "stronger attack", "epsilon": float(epsilon), "n": counts["images"], "events": counts["missed"],
+        {"control": KINDS[2], "epsilon": float(epsilon), "n": counts["images"], "events": counts["missed"],
          "meaning": f"images that only the stronger attack felled ({found.stronger})"}
         for epsilon, counts in found.cross_check.items()
     ]  # fmt: skip
@@ -71,11 +74,12 @@ def flags(records: Records) -> pl.DataFrame:
 
 def controls_by_arm(frame: pl.DataFrame) -> pl.DataFrame:
     """`controls` summed over runs. Columns: arm, control, epsilon, events, n, where (runs with events), meaning."""
-    return _summed(frame, ["arm", "control", "epsilon", "meaning"], "n")
+    order = pl.col("control").replace_strict({name: i for i, name in enumerate(KINDS)}, return_dtype=pl.Int64)
+    return _summed(frame, ["arm", "control", "epsilon", "meaning"], "n").sort("arm", order, "epsilon")
 
 
 def flags_by_arm(frame: pl.DataFrame) -> pl.DataFrame:
-    """`flags` that occurred, summed over runs. Columns: arm, flag, meaning, events (rows), n (all rows), where, share."""
+    """`flags` that occurred, summed over runs. Columns: flag, meaning, arm, events, n, where, share."""
     summed = _summed(frame.rename({"rows": "events"}), ["flag", "meaning", "arm"], "of").rename({"of": "n"})
     return summed.filter(pl.col("events") > 0).with_columns(share=pl.col("events") / pl.col("n")).sort("flag", "arm")
 
@@ -83,8 +87,10 @@ def flags_by_arm(frame: pl.DataFrame) -> pl.DataFrame:
 def _summed(frame: pl.DataFrame, keys: list[str], total: str) -> pl.DataFrame:
     told = pl.when(pl.col("events") > 0).then(pl.format("{} {}", "cohort", "events"))
     by_cohort = frame.group_by([*keys, "cohort"], maintain_order=True).agg(pl.col("events", total).sum())
-    return by_cohort.with_columns(told=told).group_by(keys, maintain_order=True).agg(
-        pl.col("events", total).sum(), where=pl.col("told").drop_nulls().str.join(", ")
+    return (
+        by_cohort.with_columns(told=told)
+        .group_by(keys, maintain_order=True)
+        .agg(pl.col("events", total).sum(), where=pl.col("told").drop_nulls().str.join(", "))
     )
 
 

@@ -109,7 +109,9 @@ def gather(store: Path | Records, figures: FigureSpec | None = None, *, progress
             "Run the study to its end: `advassay run STUDY --store STORE`.",
         )
     if epsilon != wanted:
-        warnings.append(f"Figures are drawn at ε = {epsilon:g}, the recorded one nearest to figures.epsilon = {wanted:g}.")
+        warnings.append(
+            f"Figures are drawn at ε = {epsilon:g}, the recorded one nearest to figures.epsilon = {wanted:g}."
+        )
     sizes = {header.cohort for header in main if not header.primary}
     series = amplitudes.nearest(epsilon, amplitudes.shared(main)) if sizes else None
     computed = _compute(records, epsilon, series, progress or Silent())
@@ -201,10 +203,13 @@ def _recorded_warnings(records: Records) -> list[str]:
     prepared = [f"{name}: {text}" for name, p in records.preparations.items() for text in p.warnings]
     trained = [f"{t.cohort}, {t.train_size} training images: {text}" for t in records.trainings for text in t.warnings]
     chosen = [
-        f"{t.cohort}: the checkpoint was chosen on the validation images (select_on: validation); scores are optimistic."
+        f"{t.cohort}: the checkpoint was chosen on the validation images (select_on: validation); scores are "
+        "optimistic."
         for t in records.trainings
         if t.full and t.spec.get("select_on") == "validation"
     ]
     replaced = len(records.superseded)
-    old = [f"{replaced} runs of an earlier version of this study lie in the store and are not shown."] if replaced else []
+    old = (
+        [f"{replaced} runs of an earlier version of this study lie in the store and are not shown."] if replaced else []
+    )
     return list(dict.fromkeys(prepared + chosen + trained + old))

@@ -39,28 +39,36 @@ def limits(findings: Findings) -> list[str]:
 
 def _limits(findings: Findings) -> Iterator[str]:
     yield (
-        "A success rate of one attack is a lower bound: a stronger attack may fell more images. A low rate is evidence of "
+        "A success rate of one attack is a lower bound: a stronger attack may fell more images. A low rate is "
+        "evidence of "
         "robustness only as far as the controls below carry."
     )
     sizes = sorted({header.image_size_px for header in findings.records.headers})
     yield (
-        f"Images are attacked at {listed([f'{size} × {size}' for size in sizes])} px, as the network takes them; an ε at this "
+        f"Images are attacked at {listed([f'{size} × {size}' for size in sizes])} px, as the network takes "
+        "them; an ε at this "
         "size is not the same disturbance at the detector's."
     )
     smallest = min(header.images for header in findings.headers())
     yield f"The smallest cohort has {smallest} attacked images; intervals say how much that allows."
-    unknown = [name for name, p in findings.records.preparations.items() if not p.patients_known and name in findings.cohorts]
+    unknown = [
+        name for name, p in findings.records.preparations.items() if not p.patients_known and name in findings.cohorts
+    ]
     if unknown:
-        yield f"Patients of {listed(unknown)} are not known: if images of one patient are among them, intervals are too narrow."
-    by_image = [name for name, p in findings.records.preparations.items() if p.split == "image" and name in findings.cohorts]
+        yield f"Patients of {listed(unknown)} are not known: if some share a patient, intervals are too narrow."
+    by_image = [
+        name for name, p in findings.records.preparations.items() if p.split == "image" and name in findings.cohorts
+    ]
     if by_image:
         yield f"{listed(by_image)} are split by image: one patient may be on both sides, and scores may be too high."
     single = {(h.cohort, h.train_size) for h in findings.headers()}
     yield (
-        f"Each of the {len(single)} main curves rests on one trained network: differences between cohorts hold the chance of "
+        f"Each of the {len(single)} main curves rests on one trained network: differences between cohorts hold "
+        "the chance of "
         "training too."
     )
     if len(findings.cohorts) < 8:
         yield (
-            f"{len(findings.cohorts)} cohorts stand for image types: a difference between types is one between these cohorts."
+            f"{len(findings.cohorts)} cohorts stand for image types: a difference between types is one between "
+            "these cohorts."
         )

@@ -8,17 +8,22 @@ from dataclasses import dataclass
 from advassay.documents import Preparation, TrainingDocument
 from advassay.records.header import RunHeader
 from advassay.report import captions
+from advassay.report.cohort_tables import preparations
 from advassay.report.findings import Findings
 from advassay.report.wording import count, listed, number
 
 UPDATES = {
-    "projected-sign": "x ← Π(x + α · sign ∇L): a step α along the sign of the gradient, then projection onto the ε-ball "
+    "projected-sign": "x ← Π(x + α · sign ∇L): a step α along the sign of the gradient, then projection onto "
+    "the ε-ball "
     "and the valid range (PGD, Madry et al. 2018; BIM, Kurakin et al. 2017)",
-    "projected-gradient": "x ← Π(x + α · ∇L): a step along the raw gradient with gain α, then projection onto the ε-ball "
+    "projected-gradient": "x ← Π(x + α · ∇L): a step along the raw gradient with gain α, then projection onto "
+    "the ε-ball "
     "and the valid range (the reference study's formula 1, with the clip read as a projection)",
-    "literal": "x ← x + α · clip(∇L, −ε, ε): the gradient is clipped, the image is not projected (the reference study's "
+    "literal": "x ← x + α · clip(∇L, −ε, ε): the gradient is clipped, the image is not projected (the "
+    "reference study's "
     "formula 1 as printed), pixels stay in the valid range",
-    "apgd": "Auto-PGD (Croce and Hein 2020): momentum, step size from 2ε on by the loss, restarts from the best iterate",
+    "apgd": "Auto-PGD (Croce and Hein 2020): momentum, step size from 2ε on by the loss, restarts from the "
+    "best iterate",
 }
 LOSSES = {
     "cross-entropy": "L is the cross-entropy of the true class",
@@ -30,7 +35,8 @@ PRECISIONS = {
     "exact": "float32 passes of the unmodified network throughout",
     "fast32": "a rewritten network (batch norm folded) steers in float32; verdicts near the decision boundary, at the "
     "last iterate and at first success are float32 passes of the unmodified network",
-    "fast": "a rewritten network steers, in bfloat16 where the processor has it; verdicts near the decision boundary, at "
+    "fast": "a rewritten network steers, in bfloat16 where the processor has it; verdicts near the decision "
+    "boundary, at "
     "the last iterate and at first success are float32 passes of the unmodified network",
 }
 
@@ -45,9 +51,11 @@ def methods(findings: Findings) -> list[Paragraph]:
     """Paragraphs in the order of the work: cohorts, networks, attack, success, statistics, software."""
     records = findings.records
     attacked = {header.classifier for header in records.headers}
+    place = {cohort: i for i, cohort in enumerate(findings.cohorts)}
     networks = [document for document in records.trainings if document.classifier in attacked]
+    networks.sort(key=lambda document: place.get(document.cohort, len(place)))
     made = [
-        Paragraph("Cohorts", tuple(_cohort(p) for p in records.preparations.values() if p.cohort in findings.cohorts)),
+        Paragraph("Cohorts", tuple(_cohort(p) for p in preparations(records) if p.cohort in findings.cohorts)),
         Paragraph("Networks", tuple(_networks(networks))),
         Paragraph("Attack", tuple(_attack(findings))),
         Paragraph("Success", SUCCESS),
@@ -59,15 +67,20 @@ def methods(findings: Findings) -> list[Paragraph]:
 
 def _cohort(p: Preparation) -> str:
     sizes = listed([f"{count(sum(of_role.values()))} {role}" for role, of_role in p.counts.items()])
+    without = (
+        f"{count(p.without_patient)} rows have none, each is its own" if p.without_patient else "every row has one"
+    )
     patients = (
-        f"patients are told by the column {p.cluster} ({count(p.without_patient)} rows without one, each kept as its own)"
+        f"patients are told by the column {p.cluster}, {without}"
         if p.patients_known
         else "no row carries a patient, so images are treated as independent"
     )
     return (
-        f"{p.cohort}: {p.title}; classes {listed(list(p.class_names))}, {p.positive} counted as positive; {sizes} images, "
+        f"{p.cohort}: {p.title}; classes {listed(list(p.class_names))}, {p.positive} counted as positive; "
+        f"{sizes} images, "
         f"split by {p.split} ({patients}); {p.image_size_px} × {p.image_size_px} px, {p.channels} "
-        f"channel{'s' if p.channels > 1 else ''}, {p.bits} bit, made square by {p.resize}, scaled to [0, 1] by {p.scaling}; "
+        f"channel{'s' if p.channels > 1 else ''}, {p.bits} bit, made square by {p.resize}, scaled to [0, 1] by "
+        f"{p.scaling}; "
         f"content {p.identity}."
     )
 
@@ -75,11 +88,16 @@ def _cohort(p: Preparation) -> str:
 def _networks(documents: list[TrainingDocument]) -> Iterator[str]:
     for document in (d for d in documents if d.full):
         spec = document.spec
-        start = f"weights with SHA-256 {document.start_weights_sha256[:16]}…" if document.start_weights_sha256 else "random initialisation"
+        start = (
+            f"weights with SHA-256 {document.start_weights_sha256[:16]}…"
+            if document.start_weights_sha256
+            else "random initialisation"
+        )
         yield (
             f"{document.cohort}: {document.architecture} from {start}, {count(document.updates)} updates of Adam with "
             f"batches of {spec.get('batch_size')}, learning rate {number(spec.get('learning_rate'))}, on "
-            f"{count(document.train_size)} images (seed {document.seed}, augmentation {spec.get('augment', 'not recorded')}); the best of "
+            f"{count(document.train_size)} images (seed {document.seed}, augmentation "
+            f"{spec.get('augment', 'not recorded')}); the best of "
             f"{len(document.history)} evaluations on the {spec.get('select_on', 'tuning')} part is kept; inputs are "
             f"normalised inside the network as (x − {document.mean:g}) / {document.std:g}."
         )
@@ -87,8 +105,10 @@ def _networks(documents: list[TrainingDocument]) -> Iterator[str]:
     if series:
         sizes = sorted({document.train_size for document in series})
         yield (
-            f"Training-size series of {listed(sorted({d.cohort for d in series}))}: {len(series)} further networks on nested "
-            f"subsets of {listed([count(size) for size in sizes])} images, with the same number of updates and the same "
+            f"Training-size series of {listed(sorted({d.cohort for d in series}))}: {len(series)} further "
+            "networks on nested "
+            f"subsets of {listed([count(size) for size in sizes])} images, with the same number of updates and "
+            "the same "
             "validation images."
         )
 
@@ -97,14 +117,17 @@ def _attack(findings: Findings) -> Iterator[str]:
     arms = {arm: findings.headers(arm) for arm in findings.records.arms}
     runs = [header for headers in arms.values() for header in headers]
     yield (
-        "White-box attacks on the prepared images as the network takes them. ε and the step are fractions of the [0, 1] "
-        "range (0.02 is 5.1 grey levels of 255); for raw-gradient updates the step is a gain. Every attacked image is of "
+        "White-box attacks on the prepared images as the network takes them. ε and the step are fractions of "
+        "the [0, 1] "
+        "range (0.02 is 5.1 grey levels of 255); for raw-gradient updates the step is a gain. Every attacked "
+        "image is of "
         "the validation split and is attacked with its true label, natively misclassified ones too."
     )
     for headers in arms.values():
         if headers:
             amplitudes = sorted({point.epsilon for header in headers for point in header.points if point.epsilon > 0})
-            yield f"{captions.attack(headers)}; ε {listed([f'{e:g}' for e in amplitudes])}; seed {headers[0].attack.get('seed')}."
+            grid = listed([f"{e:g}" for e in amplitudes])
+            yield f"{captions.attack(headers)}; ε {grid}; seed {headers[0].attack.get('seed')}."
     for name, told in (("update", UPDATES), ("loss", LOSSES), ("precision", PRECISIONS)):
         for value in dict.fromkeys(str(header.attack.get(name)) for header in runs):
             yield f"{value}: {told[value]}." if value in told else f"{name} {value}."
@@ -112,7 +135,8 @@ def _attack(findings: Findings) -> Iterator[str]:
 
 SUCCESS = (
     "Attack success rate: of the images that the network first classified correctly, the share it no longer does at "
-    "iterate k (reading “last”, the reference study's) or at any iterate up to k (reading “any”); natively misclassified "
+    "iterate k (reading “last”, the reference study's) or at any iterate up to k (reading “any”); natively "
+    "misclassified "
     "images count neither above nor below the line.",
     "Robust accuracy: of all attacked images, the share classified correctly. Logits of every iterate are recorded; "
     "verdicts are derived from them, confidences by softmax in float64.",
@@ -122,8 +146,10 @@ SUCCESS = (
 def _statistics(findings: Findings) -> Iterator[str]:
     used = findings.tables["success_by_arm"]["method"].unique().sort().to_list()
     yield (
-        f"{100 * findings.level:g} % intervals by {listed(used)}: a bootstrap over patients (1 000 replicates, seeded) where "
-        "patients repeat, the Wilson interval where images are independent, and Wilson with n divided by the design effect "
+        f"{100 * findings.level:g} % intervals by {listed(used)}: a bootstrap over patients (1 000 replicates, "
+        "seeded) where "
+        "patients repeat, the Wilson interval where images are independent, and Wilson with n divided by the "
+        "design effect "
         "where no or all images fell or fewer than 20 patients are there. Each table says which was used."
     )
     for conclusion in findings.conclusions:
@@ -138,6 +164,7 @@ def _software(headers: list[RunHeader], networks: list[TrainingDocument]) -> Ite
     for shape in dict.fromkeys(h.compute for h in headers if h.compute is not None):
         rewrites = f", rewritten: {listed(list(shape.rewrites))}" if shape.rewrites else ", unmodified network"
         yield (
-            f"Compute shape: {shape.device_name or shape.device}, {shape.threads} thread{'s' if shape.threads > 1 else ''}, "
+            f"Compute shape: {shape.device_name or shape.device}, {shape.threads} "
+            f"thread{'s' if shape.threads > 1 else ''}, "
             f"batches of {shape.batch_size}, {shape.memory_format}{rewrites}, torch {shape.torch}."
         )

@@ -22,7 +22,13 @@ def _of_cohort(records: Records, study: Study, name: str) -> Iterator[str]:
     attacked = {header.arm for header in records.headers if header.cohort == name and header.primary}
     if not attacked:
         trained = any(document.cohort == name and document.full for document in records.trainings)
-        state = "trained but not attacked" if trained else "prepared only" if name in records.preparations else "not prepared"
+        state = (
+            "trained but not attacked"
+            if trained
+            else "prepared only"
+            if name in records.preparations
+            else "not prepared"
+        )
         yield f"Cohort {name}: {state}; it is in no figure and no conclusion."
         return
     lacking = [arm for arm in study.attack.arms if arm not in attacked]

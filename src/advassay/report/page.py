@@ -84,7 +84,8 @@ def _summary(findings: Findings) -> str:
     judged = sum(header.rows * header.steps for header in headers)
     kinds = list(dict.fromkeys(findings.cohorts.values()))
     return (
-        f"{len(findings.cohorts)} cohorts ({', '.join(kinds)}), {networks} networks, {count(images)} validation images, "
+        f"{len(findings.cohorts)} cohorts ({', '.join(kinds)}), {networks} networks, {count(images)} "
+        "validation images, "
         f"{len(headers)} attack runs, {count(judged)} attacked iterates recorded."
     )
 

@@ -67,7 +67,9 @@ def hues(image_types: Sequence[str]) -> dict[str, str]:
     {'fundus': '#007a59', 'X-ray': '#0068a8'}
     """
     spare = [hue for hue in SPARE_HUES]
-    return {t: KNOWN_HUES.get(t) or spare.pop(0) if t in KNOWN_HUES or spare else INK for t in dict.fromkeys(image_types)}
+    return {
+        t: KNOWN_HUES.get(t) or spare.pop(0) if t in KNOWN_HUES or spare else INK for t in dict.fromkeys(image_types)
+    }
 
 
 def styles(cohorts: Mapping[str, str]) -> dict[str, Style]:

@@ -56,10 +56,10 @@ def count(number: int) -> str:
 def number(value: float | None, digits: int = 3) -> str:
     """A plain number with `digits` significant digits; an en dash where there is none.
 
-    >>> number(0.98123), number(None)
-    ('0.981', '–')
+    >>> number(0.98123), number(-0.5), number(None)
+    ('0.981', '−0.5', '–')
     """
-    return "–" if value is None or math.isnan(value) else f"{value:.{digits}g}"
+    return "–" if value is None or math.isnan(value) else f"{value:.{digits}g}".replace("-", "−")
 
 
 def listed(items: Sequence[str]) -> str:

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 def accuracy_by_epsilon(frame: pl.DataFrame, styles: Mapping[str, Style], *, width: int) -> alt.FacetChart:
     """`frame`: cohort, image_type, epsilon (0 = clean), accuracy, low, high, n; a panel per image type."""
-    rated = frame.with_columns(rate=pl.col("accuracy"), events=(pl.col("accuracy") * pl.col("n")).round().cast(pl.Int64))
+    rated = frame.with_columns(
+        rate=pl.col("accuracy"), events=(pl.col("accuracy") * pl.col("n")).round().cast(pl.Int64)
+    )
     wide = width > 500
     return panels(
         rated,

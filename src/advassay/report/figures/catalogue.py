@@ -49,7 +49,8 @@ def fig1(findings: Findings) -> Figure | None:
     return Figure(
         "fig-1", "1", "Example images and their adversarial versions over ε",
         f"One image per cohort, original and after the last iteration, with what was added below it. "
-        f"{captions.attack(findings.headers())}. Under each image: the predicted class with its probability, bold where "
+        f"{captions.attack(findings.headers())}. Under each image: the predicted class with its probability, "
+        "bold where "
         "it is no longer the true one. Differences are magnified by the stated factor around mid-grey. Images are "
         "enlarged by whole factors (nearest neighbour) and shown over their full grey range, 16-bit ones from 0 to "
         "65 535, without a window. Of the kept images that were classified correctly, the one that fell at the "
@@ -93,7 +94,8 @@ def fig3b(findings: Findings) -> Figure:
     frame = findings.tables["success_by_iteration"].filter(epsilon=findings.epsilon)
     return Figure(
         "fig-3b", "3b", f"Success against iterations at {amplitude(findings.epsilon)}",
-        f"Attack success rate after 1 to {frame['step'].max()} iterations at {amplitude(findings.epsilon)}, each iterate "
+        f"Attack success rate after 1 to {max(frame['step'].to_list())} iterations at {amplitude(findings.epsilon)}, "
+        "each iterate "
         f"judged by itself (reading: last). {captions.attack(findings.headers())}. {_statistics(frame, findings)}.",
         _ends(frame, "step", "iteration"),
         lambda width: success_by_iteration(frame, styles(findings.cohorts), width=width), "success_by_iteration", frame,
@@ -117,17 +119,21 @@ def fig3b_rest(findings: Findings) -> Figure | None:
 
 def fig3c(findings: Findings) -> Figure:
     frame = findings.tables["success_by_confidence"].filter(arm=findings.main_arm)
-    used = [cohort for cohort, below in frame.filter(pl.col("bin_low") < 0.5).select("cohort", "n").iter_rows() if below]
+    used = [
+        cohort for cohort, below in frame.filter(pl.col("bin_low") < 0.5).select("cohort", "n").iter_rows() if below
+    ]
     apart = f" Images of {listed(used)} below 0.5 are a bin of their own." if used else ""
     return Figure(
         "fig-3c", "3c", f"Success against clean confidence at {amplitude(findings.epsilon)}",
-        f"Attack success rate by the largest probability of the clean image (softmax in float64), in ten bins [low, high) "
+        "Attack success rate by the largest probability of the clean image (softmax in float64), in ten bins "
+        "[low, high) "
         f"over [0.5, 1], the last one closed, at {amplitude(findings.epsilon)}, last iteration.{apart} "
         f"{captions.attack(findings.headers())}. Numbers above the axis: attackable images n in each bin. "
         f"{captions.intervals(frame, findings.level)}. The other arms are in tables/success_by_confidence.csv.",
         "Success rate with interval in ten bins of clean confidence for "
         + listed([f"{c} ({_high_confidence(frame, c)})" for c in findings.cohorts]) + ".",
-        lambda width: success_by_confidence(frame, styles(findings.cohorts), width=width), "success_by_confidence", frame,
+        lambda width: success_by_confidence(frame, styles(findings.cohorts), width=width),
+        "success_by_confidence", frame,
     )  # fmt: skip
 
 
@@ -138,10 +144,12 @@ def fig3d(findings: Findings) -> Figure | None:
     seeds = frame["seed"].n_unique()
     return Figure(
         "fig-3d", "3d", f"Success against training-set size at {amplitude(findings.series_epsilon)}",
-        f"Attack success rate of networks trained on nested subsets, the same validation images and number of updates for "
+        "Attack success rate of networks trained on nested subsets, the same validation images and number of "
+        "updates for "
         f"every size, at {amplitude(findings.series_epsilon)}, last iteration. One point is one network "
         f"({len(frame)} networks, {seeds} seed{'s' if seeds > 1 else ''}); the dashed line joins the means over seeds. "
-        f"{captions.attack(findings.headers())}. {_statistics(frame, findings)}; they hold the images' spread, not that "
+        f"{captions.attack(findings.headers())}. {_statistics(frame, findings)}; they hold the images' spread, "
+        "not that "
         "between networks.",
         _ends(frame, "train_size", "training images"),
         lambda width: success_by_training_size(frame, styles(findings.cohorts), width=width),
@@ -179,13 +187,13 @@ def fig_readings(findings: Findings) -> Figure:
 
 def fig_accuracy(findings: Findings) -> Figure:
     frame = findings.tables["performance"]
+    ends = [f"{c} from {_share_at(frame, c, 0)} clean to {_share_at(frame, c, -1)}" for c in findings.cohorts]
     return Figure(
         "fig-accuracy", "6", "Robust accuracy",
         "Share of all attacked images, natively misclassified ones included, that are classified correctly at the last "
         f"iterate; ε = 0 is the clean accuracy on the attacked images. {captions.attack(findings.headers())}. "
         f"{_statistics(frame, findings)}.",
-        "Robust accuracy against ε: "
-        + listed([f"{c} from {_share_at(frame, c, 0)} clean to {_share_at(frame, c, -1)}" for c in findings.cohorts]) + ".",
+        f"Robust accuracy against ε: {listed(ends)}.",
         lambda width: accuracy_by_epsilon(frame, styles(findings.cohorts), width=width), "performance", frame,
     )  # fmt: skip
 
@@ -201,7 +209,8 @@ def fig_training(findings: Findings) -> Figure | None:
         return None
     return Figure(
         "fig-training", "7", "Training curves",
-        "Training loss, tuning loss and tuning accuracy of each cohort's main network at every evaluation; the tuning part "
+        "Training loss, tuning loss and tuning accuracy of each cohort's main network at every evaluation; the "
+        "tuning part "
         "holds patients of the training side only.",
         "Training curves of " + listed(list(findings.cohorts)) + ".",
         lambda width: training_curves(frame, styles(findings.cohorts), width=width), "training", frame,
@@ -226,7 +235,10 @@ def _ends(frame: pl.DataFrame, x: str, unit: str) -> str:
     told = []
     for (cohort,), part in frame.filter(pl.col("n") > 0).sort(x).group_by("cohort", maintain_order=True):
         first, last = part.row(0, named=True), part.row(-1, named=True)
-        told.append(f"{cohort} from {percent(first['rate'], 0)} at {unit} {first[x]:g} to {percent(last['rate'], 0)} at {last[x]:g}")
+        told.append(
+            f"{cohort} from {percent(first['rate'], 0)} at {unit} {first[x]:g} to {percent(last['rate'], 0)} "
+            f"at {last[x]:g}"
+        )
     return "Attack success rate: " + "; ".join(told) + "."
 
 

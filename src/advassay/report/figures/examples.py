@@ -40,7 +40,12 @@ def _attacked(gallery: Path, cohort: str, example: Example) -> Cell:
     seen = example.class_names[example.predicted]
     told = f"{seen} {percent(example.adversarial_probabilities[example.predicted], 0)}"
     at = f"ε = {example.epsilon:g}"
-    image = Picture(display(adversarial), f"{cohort}: adversarial image at {at}, seen as {told}", below=(told,), fallen=example.fallen)
+    image = Picture(
+        display(adversarial),
+        f"{cohort}: adversarial image at {at}, seen as {told}",
+        below=(told,),
+        fallen=example.fallen,
+    )
     added = Picture(
         difference(original, adversarial, factor),
         f"{cohort}: difference at {at}, magnified {factor:g} times around mid-grey",

@@ -13,7 +13,7 @@ from advassay.report.figures.plates import Row
 if TYPE_CHECKING:
     import altair as alt
 
-WIDE, NARROW = 900, 340
+WIDE, NARROW = 960, 340
 """CSS pixels of the two drawings a page holds: for screens and paper, and for telephones."""
 
 
@@ -26,7 +26,7 @@ class Figure:
     number: str
     title: str
     caption: str
-    alt: str
+    description: str
     """What a reader who cannot see it should know."""
     draw: Callable[[int], alt.TopLevelMixin]
     """Width in CSS pixels → chart."""

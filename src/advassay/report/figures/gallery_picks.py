@@ -53,7 +53,7 @@ def spaced(values: Sequence[float], wanted: float, count: int) -> list[float]:
     """`count` of the rising values: both ends, `wanted` if it is there, the rest evenly by place.
 
     >>> spaced([0.02, 0.04, 0.06, 0.08, 0.1, 0.2], 0.02, 4)
-    [0.02, 0.06, 0.1, 0.2]
+    [0.02, 0.06, 0.08, 0.2]
     """
     if len(values) <= count:
         return list(values)

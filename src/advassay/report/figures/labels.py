@@ -17,7 +17,9 @@ def spread(heights: Sequence[float], gap: float, low: float = 0.0, high: float =
     blocks: list[list[int]] = []
     for index in order:
         blocks.append([index])
-        while len(blocks) > 1 and _start(blocks[-1], heights, gap, low, high) < _end(blocks[-2], heights, gap, low, high):
+        while len(blocks) > 1 and _start(blocks[-1], heights, gap, low, high) < _end(
+            blocks[-2], heights, gap, low, high
+        ):
             blocks[-2:] = [blocks[-2] + blocks[-1]]
     placed = list(heights)
     for block in blocks:

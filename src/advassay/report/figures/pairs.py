@@ -32,6 +32,9 @@ def _cell(gallery: Path, example: Example) -> Cell:
     after = percent(example.adversarial_probabilities[example.predicted], 0)
     left = Picture(original, f"{example.cohort}: original, {was}, confidence {before}", below=(was, before))
     right = Picture(
-        adversarial, f"{example.cohort}: adversarial, seen as {now}, confidence {after}", below=(f"→ {now}", after), fallen=True
+        adversarial,
+        f"{example.cohort}: adversarial, seen as {now}, confidence {after}",
+        below=(f"→ {now}", after),
+        fallen=True,
     )
     return Cell((left, right))

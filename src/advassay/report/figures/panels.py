@@ -49,7 +49,9 @@ class Horizontal:
             labelSeparation=3,
             tickCount=6,
         )
-        scale = alt.Scale(type="log" if self.log else "linear", nice=False, padding=8, zero=not self.log)
+        scale = alt.Scale(
+            type="log" if self.log else "linear", nice=False, padding=8, zero=alt.Undefined if self.log else True
+        )
         return alt.X(f"{self.column}:{self.kind}", axis=axis, scale=scale)
 
 
@@ -103,7 +105,9 @@ def panels(
     import altair as alt
 
     gap = LABEL_SIZE * 1.15 / height
-    labelled = with_labels(_needed(frame, [series, by, label or series, x.column]), x.column, by=by, series=series, gap=gap)
+    labelled = with_labels(
+        _needed(frame, [series, by, label or series, x.column]), x.column, by=by, series=series, gap=gap
+    )
     drawn = [styles[name] for name in names_of(frame, series)]
     at = alt.Chart().encode(x=x.encoding(), color=colours(frame, styles, series))
     share = rate_axis(title=title)
@@ -111,7 +115,10 @@ def panels(
     layers = [
         at.mark_area(opacity=0.11).encode(y=alt.Y("low:Q", **share), y2="high:Q", detail=f"{series}:N"),
         at.mark_line().encode(
-            y=rate, strokeDash=alt.StrokeDash(f"{series}:N", legend=None, scale=_scale(frame, series, [list(s.dash) for s in drawn]))
+            y=rate,
+            strokeDash=alt.StrokeDash(
+                f"{series}:N", legend=None, scale=_scale(frame, series, [list(s.dash) for s in drawn])
+            ),
         ),
         at.mark_point(size=mark).encode(
             y=rate,
@@ -143,7 +150,9 @@ def tooltips(x: Horizontal, series: str = "cohort") -> list[alt.Tooltip]:
     """What a reader sees when pointing at a mark: never a rate without its interval, events and n."""
     import altair as alt
 
-    at = alt.Tooltip(f"{x.column}:{x.kind}", title=x.tooltip or x.column, format="~g" if x.kind == "Q" else alt.Undefined)
+    at = alt.Tooltip(
+        f"{x.column}:{x.kind}", title=x.tooltip or x.column, format="~g" if x.kind == "Q" else alt.Undefined
+    )
     return [
         alt.Tooltip(f"{series}:N"),
         at,

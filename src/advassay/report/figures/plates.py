@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -13,10 +13,12 @@ from advassay.report.theme import INK, MUTED
 if TYPE_CHECKING:
     import altair as alt
 
+Weight = Literal["normal", "bold"]
+
 SIDE, GAP, LINE, HEAD = 160, 14, 15, 24
 EXPORT_SCALE = 2
 """PNG pixels per CSS pixel; pictures are enlarged for it."""
-FONTS = (("bold", 13), ("bold", 11), ("normal", 11))
+FONTS: tuple[tuple[Weight, int], ...] = (("bold", 13), ("bold", 11), ("normal", 11))
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class Row:
     colour: str
 
 
-def plate(rows: list[Row], *, stacked: bool, columns: int) -> alt.LayerChart:
+def plate(rows: list[Row], *, stacked: bool, columns: int) -> alt.TopLevelMixin:
     """One chart at fixed pixel places. `stacked`: pictures of a cell under each other; else side by side.
 
     `columns`: cells a line; a row with more is broken. Images are enlarged by a whole factor (nearest neighbour).
@@ -66,12 +68,13 @@ def plate(rows: list[Row], *, stacked: bool, columns: int) -> alt.LayerChart:
         for start in range(0, len(row.cells), columns):
             y += _line(row.cells[start : start + columns], y, stacked, _cell_width(rows, stacked), images, texts)
         y += GAP
-    place = {"scale": alt.Scale(domain=[0, width], nice=False), "axis": None}
-    height = {"scale": alt.Scale(domain=[y, 0], nice=False), "axis": None}
-    at = {"x": alt.X("x:Q", **place), "y": alt.Y("y:Q", **height)}
+    x = alt.X("x:Q", axis=None, scale=alt.Scale(domain=[0, width], nice=False))
+    down = alt.Y("y:Q", axis=None, scale=alt.Scale(domain=[y, 0], nice=False))
     sides = sorted({picture["side"] for picture in images})
-    drawn = [_drawn([picture for picture in images if picture["side"] == side], side).encode(**at) for side in sides]
-    written = [_written(texts, weight, size).encode(**at) for weight, size in FONTS]
+    drawn = [
+        _drawn([picture for picture in images if picture["side"] == side], side).encode(x=x, y=down) for side in sides
+    ]
+    written = [_written(texts, weight, size).encode(x=x, y=down) for weight, size in FONTS]
     return alt.layer(*drawn, *written).properties(width=width, height=y)
 
 
@@ -100,9 +103,7 @@ def _line(
     return tallest + 6
 
 
-def _place(
-    picture: Picture, x: float, y: float, images: list[dict[str, Any]], texts: list[dict[str, Any]]
-) -> float:
+def _place(picture: Picture, x: float, y: float, images: list[dict[str, Any]], texts: list[dict[str, Any]]) -> float:
     """Place one picture with its text at (x, y); where it ends."""
     large = enlarged(picture.image, round(EXPORT_SCALE * SIDE))
     side = max(large.shape[:2]) / EXPORT_SCALE  # so that one pixel of it is one pixel of the exported PNG
@@ -125,7 +126,7 @@ def _drawn(images: list[dict[str, Any]], side: float) -> alt.Chart:
     return chart.mark_image(width=side, height=side, align="left", baseline="top")
 
 
-def _written(texts: list[dict[str, Any]], weight: str, size: int) -> alt.Chart:
+def _written(texts: list[dict[str, Any]], weight: Weight, size: int) -> alt.Chart:
     import altair as alt
 
     chosen = [text for text in texts if text["weight"] == weight and text["size"] == size]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -31,9 +31,13 @@ def success_by_confidence(frame: pl.DataFrame, styles: Mapping[str, Style], *, w
     filled = alt.Chart().transform_filter("datum.n > 0").encode(color=colours(frame, styles))
     middle = filled.encode(x=alt.X("middle:Q", **x))
     layers = [
-        filled.mark_rect(opacity=0.2).encode(x=alt.X("left:Q", **x), x2="right:Q", y=alt.Y("zero:Q", **share), y2="rate:Q"),
+        filled.mark_rect(opacity=0.2).encode(
+            x=alt.X("left:Q", **x), x2="right:Q", y=alt.Y("zero:Q", **share), y2="rate:Q"
+        ),
         middle.mark_rule(strokeWidth=1.5).encode(y=alt.Y("low:Q", **share), y2="high:Q"),
-        middle.mark_point(size=40).encode(y=alt.Y("rate:Q", **share), tooltip=tooltips(Horizontal("bin", "", kind="N"))),
+        middle.mark_point(size=40).encode(
+            y=alt.Y("rate:Q", **share), tooltip=tooltips(Horizontal("bin", "", kind="N"))
+        ),
         every.mark_text(fontSize=10, color=MUTED).encode(y=alt.Y("count_at:Q", **share), text="n:Q"),
     ]
     return (
@@ -48,7 +52,7 @@ def success_by_confidence(frame: pl.DataFrame, styles: Mapping[str, Style], *, w
     )
 
 
-def _confidence_axis(below: bool) -> dict[str, object]:
+def _confidence_axis(below: bool) -> dict[str, Any]:
     import altair as alt
 
     middle = sum(BELOW) / 2

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from advassay.report.figures.panels import AXIS_ROOM, LABEL_ROOM, Horizontal, colours, names_of, rate_axis, spacing, tooltips
+from advassay.report.figures.panels import (
+    AXIS_ROOM,
+    LABEL_ROOM,
+    Horizontal,
+    colours,
+    names_of,
+    rate_axis,
+    spacing,
+    tooltips,
+)
 from advassay.report.theme import Style
 
 if TYPE_CHECKING:
@@ -28,7 +37,9 @@ def success_by_training_size(frame: pl.DataFrame, styles: Mapping[str, Style], *
     x = alt.X(
         "at:Q",
         scale=alt.Scale(type="log", base=2, nice=False, padding=24),
-        axis=alt.Axis(title="Training images", values=sizes, format="~s" if sizes[-1] >= 10_000 else "d", labelOverlap="greedy"),
+        axis=alt.Axis(
+            title="Training images", values=sizes, format="~s" if sizes[-1] >= 10_000 else "d", labelOverlap="greedy"
+        ),
     )
     base = alt.Chart().encode(color=colours(frame, styles))
     told = Horizontal("train_size", "", tooltip="training images")
@@ -58,4 +69,3 @@ def _aside(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.sort("train_size", "seed", maintain_order=True).with_columns(
         at=pl.col("train_size") * (1 + 0.04 * place), mean=pl.col("rate").mean().over(group)
     )
-

@@ -28,7 +28,14 @@ def training_curves(frame: pl.DataFrame, styles: Mapping[str, Style], *, width: 
     dash = alt.StrokeDash(
         "quantity:N",
         scale=alt.Scale(domain=list(QUANTITIES.values()), range=[[1, 0], [7, 3], [2, 2]]),
-        legend=alt.Legend(title=None, symbolType="stroke", symbolSize=300, symbolStrokeColor="#1a1a1a", orient="top", columns=3 if width > 500 else 2),
+        legend=alt.Legend(
+            title=None,
+            symbolType="stroke",
+            symbolSize=300,
+            symbolStrokeColor="#1a1a1a",
+            orient="top",
+            columns=3 if width > 500 else 2,
+        ),
     )
     line = (
         alt.Chart()

@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from advassay.records import Example
+from advassay.report import export, theme
+from advassay.report.evidence import controls_by_arm
+from advassay.report.figures.gallery_picks import spaced, successful_pairs
+from advassay.report.figures.labels import spread
+from advassay.report.figures.pictures import difference, display, enlarged, magnification
+from advassay.report.figures.success_by_epsilon import success_by_epsilon
+
+SHARES = st.lists(st.floats(0, 1), min_size=1, max_size=8)
+
+
+@given(SHARES, st.floats(0.01, 0.12))
+def test_labels_are_apart_in_order_and_inside(heights: list[float], gap: float) -> None:
+    placed = spread(heights, gap)
+    order = np.argsort(heights, kind="stable")
+    rising = np.array(placed)[order]
+    assert (np.diff(rising) >= gap - 1e-6).all()
+    assert rising[0] >= -1e-6
+    assert rising[-1] <= 1 + 1e-6
+
+
+@given(st.floats(0.0005, 0.5))
+def test_a_magnified_difference_is_never_cut_off(epsilon: float) -> None:
+    factor = magnification(epsilon)
+    assert 0.45 < factor * epsilon <= 0.5 + 1e-9
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_difference_is_mid_grey_where_nothing_changed(kind: type) -> None:
+    top = np.iinfo(kind).max
+    original = np.full((2, 2), top // 2, kind)
+    moved = original.copy()
+    moved[0, 0] += round(0.02 * top)
+    shown = difference(original, moved, 25.0)
+    assert shown[1, 1] == 128
+    assert 250 <= shown[0, 0] <= 255
+
+
+def test_sixteen_bits_are_shown_over_their_full_range() -> None:
+    assert display(np.array([[0, 65535, 32768]], np.uint16)).tolist() == [[0, 255, 128]]
+
+
+def test_enlarging_invents_no_pixel() -> None:
+    image = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    large = enlarged(image, 16)
+    assert large.shape == (12, 16)
+    assert np.array_equal(large[::4, ::4], image)
+
+
+@given(st.lists(st.integers(1, 100), min_size=1, max_size=12, unique=True), st.data())
+def test_chosen_amplitudes_hold_the_wanted_one_and_both_ends(values: list[int], data: st.DataObject) -> None:
+    grid = sorted(values)
+    wanted = data.draw(st.sampled_from(grid))
+    chosen = spaced(grid, wanted, 4)
+    assert len(chosen) == min(4, len(grid))
+    assert {grid[0], grid[-1], wanted} <= set(chosen)
+
+
+def test_pairs_show_each_cohort_before_one_is_repeated() -> None:
+    pairs = [_example("X-TB", f"{i:02d}") for i in range(12)] + [_example("H-BR", "a")]
+    shown = successful_pairs(pairs, {"X-TB": "0.01", "H-BR": "0.01"}, 0.02)
+    assert len(shown) == 8
+    assert [e.cohort for e in shown].count("H-BR") == 1
+
+
+def _example(cohort: str, image_id: str) -> Example:
+    return Example(
+        cohort=cohort, run_id="r", image_id=image_id, label=0, class_names=("a", "b"), epsilon=0.02, step_size="0.01",
+        steps=8, predicted=1, clean_probabilities=(0.9, 0.1), adversarial_probabilities=(0.2, 0.8), bits=8,
+    )  # fmt: skip
+
+
+def test_image_types_differ_by_hue_and_cohorts_by_mark() -> None:
+    drawn = theme.styles({"a": "X-ray", "b": "X-ray", "c": "histology", "d": "fundus"})
+    assert drawn["a"].colour == drawn["b"].colour
+    assert len({drawn[name].colour for name in "acd"}) == 3
+    assert drawn["a"].mark != drawn["b"].mark
+    assert drawn["a"].dash != drawn["b"].dash
+
+
+def test_curve_colours_can_be_read_as_text_on_white() -> None:
+    def luminance(colour: str) -> float:
+        channels = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+        linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+        return float(linear @ [0.2126, 0.7152, 0.0722])
+
+    for colour in (*theme.KNOWN_HUES.values(), *theme.SPARE_HUES, theme.MUTED):
+        assert 1.05 / (luminance(colour) + 0.05) >= 4.5, colour
+
+
+def test_a_curve_is_drawn_where_its_numbers_are() -> None:
+    """Points of figure 3a in SVG lie at heights that fall as the rate rises, in proportion."""
+    frame = pl.DataFrame(
+        {"cohort": ["X"] * 3, "image_type": ["X-ray"] * 3, "epsilon": [0.1, 0.2, 0.3], "rate": [0.0, 0.5, 1.0],
+         "low": [0.0, 0.4, 0.9], "high": [0.1, 0.6, 1.0], "n": [9] * 3, "events": [0, 5, 9]}
+    )  # fmt: skip
+    spec = export.specification(success_by_epsilon(frame, theme.styles({"X": "X-ray"}), width=400))
+    import vl_convert
+
+    scene = vl_convert.vegalite_to_scenegraph(spec, vl_version=export.VEGA_LITE)
+    points = [item["y"] for item in _items(scene, "symbol")]
+    height = 240
+    assert points == pytest.approx([height, height / 2, 0])
+
+
+def _items(node: object, kind: str) -> list[dict[str, float]]:
+    if isinstance(node, dict):
+        own = node["items"] if node.get("marktype") == kind else []
+        return own + [item for value in node.values() for item in _items(value, kind)]
+    return [item for value in node for item in _items(value, kind)] if isinstance(node, list) else []
+
+
+def test_summed_controls_keep_every_count() -> None:
+    frame = pl.DataFrame(
+        {"cohort": ["a", "a", "b"], "arm": ["A"] * 3, "train_size": [1, 2, 1], "control": ["ε = 0"] * 3,
+         "epsilon": [0.0] * 3, "n": [16, 16, 8], "events": [0, 1, 0], "meaning": ["m"] * 3}
+    )  # fmt: skip
+    summed = controls_by_arm(frame).row(0, named=True)
+    assert (summed["n"], summed["events"], summed["where"]) == (40, 1, "a 1")
+
+
+def test_the_inlined_library_cannot_end_its_script_element() -> None:
+    code = export.javascript().lower()
+    assert "</script" not in code
+    assert "<!--" not in code

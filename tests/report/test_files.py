@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import polars as pl
+import pytest
+import yaml
+from simulate import make_store
+from written_report import SMALL, SMALL_ARMS, Report
+
+from advassay.errors import ReportError, StoreError
+from advassay.layout import HEADER, Store
+from advassay.records import open_records, read_image
+from advassay.report import gather, write_report
+from advassay.report.figures.catalogue import figures
+from advassay.report.figures.plates import EXPORT_SCALE, SIDE
+
+CAPTIONED = ("fig-2", "fig-3b", "fig-3c", "fig-3d")
+
+
+def test_each_figure_is_written_as_png_and_svg(report: Report) -> None:
+    keys = [figure.key for figure in figures(gather(report.store))]
+    assert {"fig-1", "fig-2", "fig-3a", "fig-3b", "fig-3b-all", "fig-3c", "fig-3d", "fig-arms"} <= set(keys)
+    for key in keys:
+        picture = cv2.imread(str(report.folder / "figures" / f"{key}.png"))
+        assert picture.std() > 5, key
+        assert "<svg" in (report.folder / "figures" / f"{key}.svg").read_text(encoding="utf-8")
+
+
+def test_captions_state_epsilon_attack_reading_and_n(report: Report) -> None:
+    for figure in figures(gather(report.store)):
+        if figure.key == "fig-training":
+            continue
+        assert "projected-sign" in figure.caption, figure.key
+        assert "step 0.01" in figure.caption, figure.key
+        assert "8 iterations" in figure.caption, figure.key
+        if figure.key in CAPTIONED:
+            assert "ε = 0.02 (5.1/255)" in figure.caption, figure.key
+        if figure.numbers is not None:
+            assert "n = " in figure.caption or "images n" in figure.caption, figure.key
+            assert "95 % intervals: " in figure.caption, figure.key
+
+
+def test_figure_1_keeps_every_pixel(report: Report) -> None:
+    """The PNG shows the kept image enlarged by a whole factor: each of its pixels is a block of equal values."""
+    found = gather(report.store)
+    first = next(figure for figure in figures(found) if figure.key == "fig-1").rows[0].cells[0].pictures[0].image
+    picture = cv2.imread(str(report.folder / "figures" / "fig-1.png"))
+    factor = round(EXPORT_SCALE * SIDE / len(first))
+    block = np.repeat(np.repeat(first, factor, axis=0), factor, axis=1)
+    score = cv2.matchTemplate(picture, cv2.cvtColor(block, cv2.COLOR_GRAY2BGR), cv2.TM_SQDIFF)
+    assert score.min() < 1.0
+
+
+def test_figure_2_shows_only_images_that_fell(report: Report) -> None:
+    found = gather(report.store)
+    figure = next(figure for figure in figures(found) if figure.key == "fig-2")
+    kept = [e for e in found.examples if e.fallen and e.epsilon == 0.02]
+    originals = [read_image(Store(report.store).gallery, e.clean_file) for e in kept]
+    assert figure.rows
+    for row in figure.rows:
+        for cell in row.cells:
+            clean = cell.pictures[0].image
+            assert any(np.array_equal(clean, o if o.dtype == np.uint8 else np.rint(o / 257.0)) for o in originals)
+
+
+def test_a_table_is_written_once_and_drawn_from(report: Report) -> None:
+    found = gather(report.store)
+    for name, frame in found.tables.items():
+        written = report.table(name)
+        assert written.shape == frame.shape, name
+        for column in (c for c in frame.columns if frame.schema[c] == pl.Float64):
+            assert written[column].cast(pl.Float64).equals(frame[column], null_equal=True), (name, column)
+
+
+def test_with_an_output_the_files_lie_beside_the_page(store: Path, tmp_path: Path) -> None:
+    page = write_report(store, tmp_path / "paper.html")
+    assert page == tmp_path / "paper.html"
+    assert (tmp_path / "paper_files" / "figures" / "fig-3a.svg").stat().st_size > 1000
+    assert (tmp_path / "paper_files" / "tables" / "cohorts.csv").exists()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["paper.html", "paper_files"]
+
+
+def test_what_is_missing_is_said(store: Path, tmp_path: Path) -> None:
+    part = tmp_path / "part"
+    shutil.copytree(store, part, ignore=shutil.ignore_patterns("report"))
+    for header in open_records(part).headers:
+        if header.cohort == "H-BR" or (header.arm == "C"):
+            shutil.rmtree(Store(part).run(header.run_id))
+    shutil.rmtree(Store(part).gallery)
+    text = write_report(part).read_text(encoding="utf-8")
+    assert "Cohort H-BR: trained but not attacked; it is in no figure and no conclusion." in text
+    assert "Cohort X-TB: not attacked by arm C." in text
+    assert "Figure 1." not in text
+    assert "Figure 3a." in text
+
+
+def test_a_missing_amplitude_is_said(store: Path, tmp_path: Path) -> None:
+    part = tmp_path / "part"
+    shutil.copytree(store, part, ignore=shutil.ignore_patterns("report"))
+    path = part / "study.yaml"
+    study = yaml.safe_load(path.read_text())
+    study["attack"]["arms"]["A"]["epsilons"].append(0.3)
+    path.write_text(yaml.safe_dump(study))
+    assert any("ε 0.3 not recorded" in gap for gap in gather(part).missing)
+
+
+def test_an_empty_store_says_what_to_run(tmp_path: Path) -> None:
+    (tmp_path / "records").mkdir()
+    with pytest.raises(ReportError, match="advassay run"):
+        write_report(tmp_path)
+    with pytest.raises(StoreError):
+        write_report(tmp_path / "nowhere")
+
+
+def test_a_store_without_study_preparation_or_training_is_reported(tmp_path: Path) -> None:
+    """One's own model: runs and nothing else."""
+    own = make_store(tmp_path / "own", SMALL[:1], {"A": SMALL_ARMS["A"]}, gallery=False)
+    shutil.rmtree(own / "cohorts")
+    shutil.rmtree(own / "classifiers")
+    (own / "study.yaml").unlink()
+    for path in own.glob(f"records/*/{HEADER}"):
+        content = json.loads(path.read_text()) | {"controls": None, "train_size": None, "compute": None}
+        path.write_text(json.dumps(content))
+    text = write_report(own).read_text(encoding="utf-8")
+    assert "No controls are recorded." in text
+    assert "Figure 3a." in text
+    assert "Figure 3d." not in text
