@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 import sys
@@ -153,3 +154,13 @@ def test_doctor_fails_where_something_will_not_work(tmp_path: Path) -> None:
     result = runner.invoke(app, ["doctor", "--data", str(tmp_path / "absent")])
     assert result.exit_code == 1
     assert "PROBLEM data folder" in " ".join(result.stdout.split())
+
+
+def test_a_full_disk_is_told_without_a_traceback(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "model.safetensors")
+
+    monkeypatch.setattr("advassay.study.running.train", full)
+    result = runner.invoke(app, ["train", str(study), "--store", str(study.parent / "store")])
+    assert result.exit_code == 1
+    assert "No space left on device: model.safetensors" in result.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import sys
 import warnings
@@ -13,6 +14,9 @@ import typer
 from advassay.errors import AdvassayError, AdvassayWarning
 
 Verb = TypeVar("Verb", bound=Callable[..., Any])
+
+MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
+"""What a full or closed disk says: no fault of the program, so no traceback."""
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it (128 + SIGINT)."""
@@ -30,6 +34,11 @@ def clean(verb: Verb) -> Verb:
             except AdvassayError as error:
                 say(f"Error: {error.problem}" + (f"\n{error.fix}" if error.fix else ""))
                 raise typer.Exit(error.exit_code) from None
+            except OSError as error:
+                if error.errno not in MACHINE:
+                    raise
+                say(f"Error: {error.strerror}: {error.filename or 'the store'}\nMend that; the same command continues.")
+                raise typer.Exit(1) from None
             except KeyboardInterrupt:
                 say("Stopped. Nothing is lost: the same command continues where it stopped.")
                 raise typer.Exit(INTERRUPTED) from None

@@ -1,0 +1,67 @@
+"""A plan says what a study will be before it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tiny_study import TINY, cpu
+
+from advassay.errors import CohortError, SpecError
+from advassay.specs import Study
+from advassay.study import parse_study, plan, site
+
+REFERENCE_LIKE = """
+name: far
+sources: {pacs: {kind: table, path: not/here.csv}}
+cohorts:
+  X: {source: pacs, classes: {a: {x: 1}, b: {x: 2}}, per_class: 100000, train_sizes: [1000, 1.0]}
+  Y: {source: pacs, classes: {a: {x: 1}, b: {x: 2}}, published: {images: 28000, score: 0.8}}
+training: {epochs: 2}
+"""
+
+
+def test_the_plan_of_an_empty_store_is_what_then_happens(tiny: Study, finished: Path, tmp_path: Path) -> None:
+    before = plan(tiny, cpu(tmp_path / "absent"), timed=False)
+    after = plan(tiny, cpu(finished), timed=False)
+    assert before.totals().keys() == after.totals().keys()
+    for unit, (total, have) in before.totals().items():
+        assert have == 0
+        assert after.totals()[unit] == (total, total)
+    assert not (tmp_path / "absent").exists()
+
+
+def test_a_study_whose_source_is_elsewhere_is_planned_from_its_own_numbers(tmp_path: Path) -> None:
+    rows = plan(parse_study(REFERENCE_LIKE), cpu(tmp_path), timed=False).rows
+    found = {(row.stage, row.cohort, row.what): row for row in rows}
+    x, y = found["prepare", "X", "images"], found["prepare", "Y", "images"]
+    assert (x.total, y.total, x.basis) == (200_000, 28_000, "stated")
+    validation = 40_000
+    assert found["attack", "X", "main network, arm A"].total == validation * 110
+    assert found["attack", "X", "1000 training images, seed 0, arm A"].total == validation * 110
+    assert len([row for row in rows if row.cohort == "X" and row.stage == "train"]) == 2
+    assert found["train", "X", "main network"].total == pytest.approx(2 * 144_000, abs=32)
+
+
+def test_time_is_estimated_by_measuring_this_machine(tiny: Study, tmp_path: Path) -> None:
+    found = plan(tiny, cpu(tmp_path / "absent"))
+    assert all(row.seconds is not None and row.seconds > 0 for row in found.rows)
+    assert 0 < found.seconds < 3600
+
+
+def test_an_image_size_the_network_cannot_take_is_refused_before_anything_is_read() -> None:
+    study = parse_study(TINY, overrides=["training.architecture=inception_v3"])
+    with pytest.raises(CohortError, match="inception_v3 takes images of 75 px or more, got X-TB 40 px, H-BR 40 px"):
+        plan(study, cpu(Path("absent")), timed=False)
+
+
+def test_two_arms_that_would_be_one_run_are_refused() -> None:
+    study = parse_study(TINY, overrides=["attack.arms={A: {}, B: {step_sizes: [0.02]}}"])
+    with pytest.raises(SpecError, match="A and B differ only in"):
+        plan(study, cpu(Path("absent")), timed=False)
+
+
+@pytest.mark.parametrize("given", [{"threads": 0}, {"key_file": Path("absent")}, {"data": Path("absent")}])
+def test_a_place_that_cannot_be_used_is_refused(tmp_path: Path, given: dict[str, object]) -> None:
+    with pytest.raises(SpecError):
+        site(tmp_path, device="cpu", **given)  # type: ignore[arg-type]
