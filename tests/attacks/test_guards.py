@@ -32,6 +32,7 @@ BROKEN = {
     "argmax": (Changed(after=lambda z: nn.functional.one_hot(z.argmax(1), 3).float() * 9), "gradient", "argmax"),
     "nan logits": (Changed(after=lambda z: z * float("nan")), "NaN", "weights"),
     "random": (Changed(after=lambda z: z + torch.randn_like(z)), "not deterministic", "dropout"),
+    "neighbours": (Changed(before=lambda x: x - x.mean(0)), "neighbours", "fixed statistics"),
     "nan gradient": (Changed(before=lambda x: x + 0 * (x - x).sqrt()), "NaN", "weights"),
 }
 

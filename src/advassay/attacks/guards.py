@@ -17,8 +17,10 @@ from advassay.attacks.losses import attack_loss, minimum_classes
 from advassay.classifier import Classifier
 from advassay.errors import AttackError, ClassifierError, EpsilonError, InputError
 
-PROBES = 4
+PROBES = 2
 """Images the network is examined with."""
+UNSTABLE = 1e-3
+"""Change of a logit, relative to the largest, that rounding cannot explain."""
 
 
 class Suspicion(NamedTuple):
@@ -106,28 +108,61 @@ def examine(
     """
     images, labels = images[:PROBES], labels[:PROBES]
     targets = None if targets is None else targets[:PROBES]
-    with torch.no_grad():
-        logits = classifier(images)
-        again = classifier(images)
-    _check_logits(logits, again)
-    _check_class_count(classifier, logits.shape[1], labels, targets, loss)
+    logits, gradient = _margin_gradient(classifier, images, labels, targets, loss)
+    _check_logits(logits)
+    _check_stable(classifier, images, logits)
     found = _look_like_probabilities(classifier, logits)
-    return found + _check_gradient(classifier, images, labels, loss, targets), logits.shape[1]
+    if gradient is not None and float(gradient.abs().max()) == 0:  # dead on these images, or cut? Noise tells.
+        noise = torch.rand(images.shape, generator=torch.Generator().manual_seed(0)).to(images.device)
+        gradient = _margin_gradient(classifier, noise, labels, targets, loss)[1]
+    _check_gradient(gradient)
+    return found + _saturates(logits, labels, loss, targets), logits.shape[1]
 
 
-def _check_logits(logits: Tensor, again: Tensor) -> None:
+def _margin_gradient(
+    classifier: Classifier, images: Tensor, labels: Tensor, targets: Tensor | None, loss: str
+) -> tuple[Tensor, Tensor | None]:
+    """Logits, and the gradient of the margin (which no scale saturates), None where there is none."""
+    x = images.detach().requires_grad_()
+    with torch.enable_grad():
+        logits = classifier(x)
+        _check_class_count(classifier, logits.shape[1], labels, targets, loss)
+        if not logits.requires_grad:
+            return logits, None
+        value = attack_loss(logits, labels, "margin", targets).sum()
+        return logits.detach(), torch.autograd.grad(value, x, allow_unused=True)[0]
+
+
+def _check_logits(logits: Tensor) -> None:
     if not bool(logits.isfinite().any(dim=1).any()):
         raise ClassifierError(
             "module: its logits are NaN or infinite on every image tried.",
             "Check the weights file and the normalisation; run the module on one clean image.",
         )
-    both = logits.isfinite() & again.isfinite()
-    change = float((logits - again)[both].abs().max())
-    if change > 1e-3 * max(1.0, float(logits[both].abs().max())):
+
+
+def _check_stable(classifier: Classifier, images: Tensor, logits: Tensor) -> None:
+    """The first image alone must give what it gave among others."""
+    with torch.no_grad():
+        alone = _change(classifier(images[:1]), logits[:1])
+        if alone <= UNSTABLE:
+            return
+        again = _change(classifier(images), logits)
+    if again > UNSTABLE:
         raise ClassifierError(
-            f"module: the same images gave logits {change:.3g} apart in eval mode: it is not deterministic.",
+            f"module: the same images gave logits {again:.2g} apart (of the largest) in eval mode: not deterministic.",
             "Remove the randomness (dropout kept on, random resizing, noise), or average it inside the module.",
         )
+    raise ClassifierError(
+        f"module: an image's logits depend on its neighbours in the batch ({alone:.2g} of the largest).",
+        "Normalise by fixed statistics: batch norm in eval mode, no statistics over the batch.",
+    )
+
+
+def _change(logits: Tensor, expected: Tensor) -> float:
+    both = logits.isfinite() & expected.isfinite()
+    scale = float(expected[both].abs().max().clamp_min(1e-6)) if both.any() else 1.0
+    return float((logits - expected)[both].abs().max()) / scale if both.any() else 0.0
 
 
 def _check_class_count(classifier: Classifier, classes: int, labels: Tensor, targets: Tensor | None, loss: str) -> None:
@@ -154,16 +189,13 @@ def _check_class_count(classifier: Classifier, classes: int, labels: Tensor, tar
 def _look_like_probabilities(classifier: Classifier, logits: Tensor) -> list[Suspicion]:
     """Softmax outputs are an error; a one-output head within [0, 1] is suspected of a sigmoid."""
     inside = bool(((logits >= 0) & (logits <= 1)).all())
-    if not inside:
-        return []
-    one_output = bool((logits[:, 0] == 0).all()) and logits.shape[1] == 2
-    if one_output:
+    if inside and bool((logits[:, 0] == 0).all()) and bool((logits[:, 1] > 0).all()) and logits.shape[1] == 2:
         text = (
             "the network's single output lies in [0, 1] on every image tried: a sigmoid may be built in, and then "
             "every image is decided as class 1. Return the logit before the sigmoid."
         )
         return [Suspicion("probabilities", text)]
-    if bool(((logits.sum(dim=1) - 1).abs() < 1e-4).all()):
+    if inside and bool(((logits.sum(dim=1) - 1).abs() < 1e-4).all()):
         raise ClassifierError(
             "module: its outputs lie in [0, 1] and sum to 1: they are probabilities, not logits, and a softmax loss on "
             "them has almost no gradient.",
@@ -172,38 +204,27 @@ def _look_like_probabilities(classifier: Classifier, logits: Tensor) -> list[Sus
     return []
 
 
-def _check_gradient(
-    classifier: Classifier, images: Tensor, labels: Tensor, loss: str, targets: Tensor | None
-) -> list[Suspicion]:
-    margin = _gradient(classifier, images, labels, "margin", targets)
-    if margin is not None and float(margin.abs().max()) == 0:  # dead on these images, or cut? Noise tells.
-        noise = torch.rand(images.shape, generator=torch.Generator().manual_seed(0)).to(images.device)
-        margin = _gradient(classifier, noise, labels, "margin", targets)
-    if margin is None or bool(margin.isnan().all()) or float(margin.nan_to_num().abs().max()) == 0:
-        seen = "does not exist" if margin is None else "is NaN" if bool(margin.isnan().any()) else "is exactly zero"
-        raise ClassifierError(
-            f"module: the gradient of its logits with respect to the image {seen} on every image tried.",
-            "Something cuts it: rounding, argmax, detach(), no_grad() or NumPy inside the module, or NaN weights. "
-            "Remove it, or pass a differentiable version.",
-        )
-    own = margin if loss == "margin" else _gradient(classifier, images, labels, loss, targets)
-    vanished = own is None or float(own.nan_to_num().abs().max()) == 0
-    if vanished:
-        text = (
-            f"the gradient of the {loss} loss is exactly zero on every image tried although the margin has one: the "
-            'network saturates this loss. Use loss="margin".'
-        )
-        return [Suspicion("loss_saturated", text)]
-    return []
+def _check_gradient(gradient: Tensor | None) -> None:
+    if gradient is not None and not bool(gradient.isnan().all()) and float(gradient.nan_to_num().abs().max()) > 0:
+        return
+    seen = "does not exist" if gradient is None else "is NaN" if bool(gradient.isnan().any()) else "is exactly zero"
+    raise ClassifierError(
+        f"module: the gradient of its logits with respect to the image {seen} on every image tried.",
+        "Something cuts it: rounding, argmax, detach(), no_grad() or NumPy inside the module, or NaN weights. "
+        "Remove it, or pass a differentiable version.",
+    )
 
 
-def _gradient(
-    classifier: Classifier, images: Tensor, labels: Tensor, loss: str, targets: Tensor | None
-) -> Tensor | None:
-    x = images.detach().requires_grad_()
+def _saturates(logits: Tensor, labels: Tensor, loss: str, targets: Tensor | None) -> list[Suspicion]:
+    """Whether the loss has lost its gradient with respect to the logits themselves, on every image tried."""
+    z = logits.detach().requires_grad_()
     with torch.enable_grad():
-        logits = classifier(x)
-        if not logits.requires_grad:
-            return None
-        value = attack_loss(logits, labels, loss, targets).sum()  # type: ignore[arg-type]
-        return torch.autograd.grad(value, x, allow_unused=True)[0]
+        value = attack_loss(z, labels, loss, targets).sum()  # type: ignore[arg-type]
+        (slope,) = torch.autograd.grad(value, z)
+    if float(slope.nan_to_num().abs().max()) > 0:
+        return []
+    text = (
+        f"the gradient of the {loss} loss is exactly zero on every image tried although the margin has one: the "
+        'network saturates this loss. Use loss="margin".'
+    )
+    return [Suspicion("loss_saturated", text)]

@@ -18,7 +18,7 @@ from advassay.attacks.work import Node, Work, has_fallen
 from advassay.identity import draw
 from advassay.success import margin
 
-WARM_UP = 32
+WARM_UP = 16
 """Iterates that are all scored in float32 before the band is trusted."""
 WIDENING = 2.0
 AUDIT = 1000

@@ -11,6 +11,7 @@ import copy
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +23,9 @@ FLOAT32_AGREEMENT = 1e-3
 """Largest change of a logit, relative to the largest logit, that folding and layout may make."""
 BFLOAT16_AGREEMENT = 0.25
 """The same for bfloat16; beyond it the gradients steer somewhere else."""
+
+
+_KEPT: WeakKeyDictionary[nn.Module, tuple[tuple[object, ...], Steering]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,24 @@ def rewrite(classifier: Classifier, images: Tensor, wanted: Sequence[str]) -> St
     """A copy of `classifier` with the rewrites in `wanted` (folded, channels-last, bfloat16) as far as they hold.
 
     `images`: a few examples, float32 (image, channel, height, width) in [0, 1]. The classifier is in attack mode.
+    The last copy of a classifier is kept as long as the classifier lives and its weights stay untouched.
     """
+    key = (tuple(wanted), images.shape[1:], images.device, _state(classifier))
+    kept = _KEPT.get(classifier)
+    if kept is not None and kept[0] == key:
+        return kept[1]
+    steering = _rewrite(classifier, images, wanted)
+    if steering.module is not classifier:  # a value that holds its key would never be let go
+        _KEPT[classifier] = (key, steering)
+    return steering
+
+
+def _state(classifier: Classifier) -> tuple[tuple[int, int], ...]:
+    """Changes whenever a weight or buffer is replaced or written to."""
+    return tuple((t.data_ptr(), t._version) for t in (*classifier.parameters(), *classifier.buffers()))
+
+
+def _rewrite(classifier: Classifier, images: Tensor, wanted: Sequence[str]) -> Steering:
     try:
         module: nn.Module = copy.deepcopy(classifier)
     except (RuntimeError, TypeError, ValueError) as problem:
