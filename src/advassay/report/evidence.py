@@ -12,11 +12,19 @@ from advassay.records.store import Records
 FLAG_MEANING = {
     "nan": "a logit of some iterate is not a number",
     "zero_gradient": "the loss gradient was exactly zero at some iterate, so that update moved nothing",
-    "saturated": "the probability of the true class rounds to 1 in float32, where softmax losses lose their gradient",
+    "saturated": "the probability of the true class is 1 in float32 or within 4 spacings of it, where softmax losses "
+    "lose their gradient or part of it",
     "unchanged": "the last iterate is the clean image",
+    "epsilon_inactive": "not fallen, and no pixel lies on the ε-boundary: a larger ε would change nothing",
     "not_converged": "not fallen, and the loss was still rising in the last quarter of the iterations",
     "success_lost": "fallen at some iterate, not at the last",
     "non_monotone": "not fallen at the last iterate, although a smaller ε has",
+    "retired": "ended at its first success, because only that was asked for",
+    "epsilon_large": "ε is more than half of the [0, 1] range",
+    "step_coarse": "the step is more than twice the largest ε",
+    "probabilities": "the network may put out a probability instead of a logit",
+    "loss_saturated": "the loss has no gradient on any image tried",
+    "train_mode": "the network came in train mode and was attacked in eval mode",
 }
 """Flag → what it says, for readers; a flag that is not here is shown by its name."""
 

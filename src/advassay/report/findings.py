@@ -20,6 +20,7 @@ from advassay.records.header import RunHeader
 from advassay.records.store import Records, open_records
 from advassay.report import amplitudes, cohort_tables, evidence
 from advassay.report.missing import missing
+from advassay.report.reruns import reruns
 from advassay.specs import FigureSpec, Study
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ TABLES = {
     "controls_by_arm": "the controls, summed over the runs of each arm",
     "flags": "guards and failure indicators of every run",
     "flags_by_arm": "the guards and failure indicators that occurred, summed over the runs of each arm",
+    "reruns": "flagged images attacked again under the margin loss: fallen under each, and only then",
     "runs": "every run: attack, cost, identities",
     "selection": "how each cohort was formed and which column said who is a patient",
     "flow": "images kept and left out at every step of the selection",
@@ -162,6 +164,7 @@ def _compute(records: Records, epsilon: float, series: float | None, progress: P
         "conclusion_details": lambda: curves.detail_rows(concluded),
         "controls": lambda: evidence.controls(records),
         "flags": lambda: evidence.flags(records),
+        "reruns": lambda: reruns(records),
         "runs": lambda: evidence.runs(records),
         "selection": lambda: cohort_tables.selection(records),
         "flow": lambda: cohort_tables.flow(records),

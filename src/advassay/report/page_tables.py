@@ -85,6 +85,17 @@ FLAGS = [
     Column("where", "where", text),
 ]
 
+RERUNS = [
+    Column("cohort", "cohort", text, shared=True),
+    Column("arm", "arm", text),
+    Column("train_size", "training images", whole),
+    Column("epsilon", "ε", amplitude),
+    Column("n", "attackable images", whole),
+    Column("declared", "fallen as declared", whole),
+    Column("again", "fallen again", whole),
+    Column("only_again", "only again", whole),
+]
+
 COST = [
     Column("cohort", "cohort", text, shared=True),
     Column("arm", "arm", text),
@@ -154,6 +165,7 @@ def tables(findings: Findings) -> dict[str, Grid]:
         "epsilon50": ("epsilon50", EPSILON50, None),
         "controls": ("controls_by_arm", CONTROLS, "arm"),
         "flags": ("flags_by_arm", FLAGS, "flag"),
+        "reruns": ("reruns", RERUNS, "cohort"),
         "cost": ("runs", COST, "cohort"),
         "selection": ("selection", SELECTION, None),
         "identities": ("runs", IDENTITIES, "cohort"),

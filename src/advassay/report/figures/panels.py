@@ -37,6 +37,8 @@ class Horizontal:
     label: str | None = None
     tooltip: str = ""
     kind: str = "Q"
+    smallest_tick: float | None = None
+    """Ticks are at least this far apart: 1 for counts."""
 
     def encoding(self) -> alt.X:
         import altair as alt
@@ -48,6 +50,7 @@ class Horizontal:
             labelOverlap="greedy",
             labelSeparation=3,
             tickCount=6,
+            tickMinStep=self.smallest_tick if self.smallest_tick else alt.Undefined,
         )
         scale = alt.Scale(
             type="log" if self.log else "linear", nice=False, padding=8, zero=alt.Undefined if self.log else True
@@ -129,6 +132,9 @@ def panels(
         .mark_text(align="left", dx=9, fontSize=LABEL_SIZE, fontWeight="bold")
         .encode(y=alt.Y("label_height:Q", **share), text=f"{label or series}:N"),
     ]
+    if labelled["alone"].any():  # an empty layer would leave the axis without an extent
+        bar = at.transform_filter("datum.alone").mark_rule(strokeWidth=1.5)
+        layers.insert(0, bar.encode(y=alt.Y("low:Q", **share), y2="high:Q"))
     return (
         alt.layer(*layers)
         .properties(width=(width - AXIS_ROOM) // columns - LABEL_ROOM, height=height)
@@ -165,7 +171,11 @@ def tooltips(x: Horizontal, series: str = "cohort") -> list[alt.Tooltip]:
 
 
 def with_labels(frame: pl.DataFrame, x: str, *, by: str, series: str, gap: float) -> pl.DataFrame:
-    """`frame` with `label_height`: at each curve's last point where its name goes, null elsewhere."""
+    """`frame` with `label_height` (at each curve's last point where its name goes, null elsewhere) and `alone`.
+
+    A curve of a single point (`alone`) has no band: its interval is drawn as a bar.
+    """
+    frame = frame.with_columns(alone=pl.len().over(by, series) == 1)
     last = frame.filter(pl.col(x) == pl.col(x).max().over(by, series)).unique([by, series], maintain_order=True)
     placed = [
         part.with_columns(label_height=pl.Series(spread(part["rate"].fill_null(0.0).to_list(), gap), dtype=pl.Float64))

@@ -14,7 +14,7 @@ from advassay.report.wording import grey_levels
 if TYPE_CHECKING:
     import altair as alt
 
-ITERATIONS = Horizontal("step", "Iterations", tooltip="iterations")
+ITERATIONS = Horizontal("step", "Iterations", tooltip="iterations", smallest_tick=1)
 
 
 def success_by_iteration(frame: pl.DataFrame, styles: Mapping[str, Style], *, width: int) -> alt.FacetChart:

@@ -41,7 +41,7 @@ def training_curves(frame: pl.DataFrame, styles: Mapping[str, Style], *, width: 
         alt.Chart()
         .mark_line(point=alt.OverlayMarkDef(size=20))
         .encode(
-            x=alt.X("update:Q", title="Optimiser updates", axis=alt.Axis(tickCount=4)),
+            x=alt.X("update:Q", title="Optimiser updates", axis=alt.Axis(tickCount=4, tickMinStep=1)),
             y=alt.Y("value:Q", title="Loss; accuracy"),
             strokeDash=dash,
             color=colours(frame, styles),
