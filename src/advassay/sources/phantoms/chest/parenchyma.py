@@ -69,11 +69,11 @@ def tuberculosis(person: Person, thorax: Thorax, size: int, half_width: float) -
         radius = d.uniform(f"focus {k} radius", 0.10, 0.17)
         strength = np.clip(person.load - 0.4 * k + d.normal(f"focus {k}", sd=0.3), 0, 2.5)
         dx, dy = (thorax.x - fx) / radius, (thorax.y - fy) / radius
-        r2 = dx * dx + dy * dy
+        r2 = dx * dx + dy * dy + 0.3 * mottle  # ragged borders
         patches += strength * bell(r2) * np.maximum(0.6 + 0.7 * mottle, 0)
         if k == 0:
             patches += _cavity(person, r2, strength)
-    return 0.7 * patches + 0.9 * _marks(person, size, half_width)
+    return 0.85 * patches / (1 + 0.35 * np.maximum(patches, 0)) + 0.42 * _marks(person, size, half_width)
 
 
 def _cavity(person: Person, r2: np.ndarray, strength: np.ndarray) -> np.ndarray:
@@ -81,7 +81,7 @@ def _cavity(person: Person, r2: np.ndarray, strength: np.ndarray) -> np.ndarray:
     d = person.draws
     has = (d.unit("cavity") < 0.5) * strength
     inner = d.uniform("cavity size", 0.25, 0.6)
-    return has * (0.8 * bell((r2 - 1.4 * inner) ** 2 / (0.08 * inner)) - 0.55 * step(inner - r2, 0.3))
+    return has * (0.3 * bell((r2 - 1.5 * inner) ** 2 / (0.10 * inner)) - 0.6 * step(inner - r2, 0.35))
 
 
 def _marks(person: Person, size: int, half_width: float) -> np.ndarray:
@@ -113,11 +113,11 @@ def _nodules(rng: np.random.Generator, load: float) -> tuple[np.ndarray, np.ndar
 
 def _bands(rng: np.random.Generator, load: float) -> tuple[np.ndarray, np.ndarray]:
     """Strands from the hilum towards the apex."""
-    n = 6
+    n = 5
     side = np.where(rng.random(n) < 0.5, -1.0, 1.0)
-    start = np.stack([side * rng.uniform(0.15, 0.28, n), rng.uniform(-0.25, -0.1, n)], axis=1)
+    start = np.stack([side * rng.uniform(0.15, 0.34, n), rng.uniform(-0.38, -0.1, n)], axis=1)
     end = np.stack([side * rng.uniform(0.22, 0.5, n), rng.uniform(-0.68, -0.4, n)], axis=1)
-    width = rng.uniform(0.006, 0.014, n)
+    width = rng.uniform(0.006, 0.013, n)
     values = _visible(0.8 * load, rng.normal(0.9, 0.7, n))
     seen = values > 0
     return strokes(start, end, width, 0.7 * width)[seen], values[seen]

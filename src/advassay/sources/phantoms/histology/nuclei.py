@@ -28,8 +28,9 @@ def draw_nuclei(canvas: np.ndarray, layout: Layout, pleomorphism: float, chromat
     uneven = pleomorphism * atypia
     radius = radius * np.exp(uneven * rng.standard_normal(n))
     outline = _outlines(rng, radius, long * np.exp(0.5 * uneven * rng.standard_normal(n)), angle, uneven)
-    dark = np.clip(dark * np.exp((0.06 + 0.6 * uneven) * rng.standard_normal(n)), 0.3, 1.0)
-    clear = 1 - 0.45 * chromatin * rng.random(n) * atypia
+    spread = rng.uniform(0.05, 0.20)  # of the dye, in any tissue
+    dark = np.clip(dark * np.exp((spread + 0.25 * uneven) * rng.standard_normal(n)), 0.3, 1.0)
+    clear = 1 - (0.18 + 0.22 * chromatin) * rng.random(n)
     dots = centre + 0.35 * radius[:, None] * rng.uniform(-1, 1, (n, 2))
     has_dot = rng.random(n) < 0.9 * chromatin * atypia
     small = 0.26 * radius[:, None, None] * _circle(8)
@@ -37,7 +38,7 @@ def draw_nuclei(canvas: np.ndarray, layout: Layout, pleomorphism: float, chromat
     values = np.concatenate([dark, dark * clear])
     order = np.arange(2 * n).reshape(2, n).T.ravel()  # rim and inside of one nucleus before the next one
     fill(canvas, shapes[order], (255 * values[order]).astype(np.uint8), 1.0)
-    fill(canvas, (dots[:, None] + small)[has_dot], np.full(has_dot.sum(), 250, np.uint8), 1.0)
+    fill(canvas, (dots[:, None] + small)[has_dot], np.minimum(255 * dark * 1.15, 255).astype(np.uint8)[has_dot], 1.0)
 
 
 def _outlines(rng: np.random.Generator, radius: np.ndarray, long: np.ndarray, angle: np.ndarray, uneven: np.ndarray):

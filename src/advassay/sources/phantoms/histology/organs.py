@@ -24,7 +24,6 @@ class Cells:
     size: float
     crowding: float
     infiltrate: float
-    fibrosis: float
 
     @property
     def m(self) -> float:
@@ -44,19 +43,20 @@ class Cells:
 
 
 def thyroid(tile: Layout, cells: Cells) -> None:
-    """Follicles lined by one layer of cells around colloid; a carcinoma's are small, crowded and short of colloid."""
+    """Follicles lined by one layer of cells around colloid; a carcinoma's are misshapen and their nuclei large."""
     rng, m = tile.rng, cells.m
-    scale = rng.uniform(0.55, 1.15)
-    centres, radii = tile.packed(0.16 * scale, 0.50 * scale, gap=0.03, tries=70)
+    scale, thick = rng.uniform(0.55, 1.15), rng.uniform(1.4, 2.8)
+    hollow, empty = rng.uniform(0.4, 1.0), rng.uniform(0.0, 0.5)
+    centres, radii = tile.packed(0.16 * scale, 0.50 * scale, gap=0.03, tries=int(rng.integers(16, 70)))
     for centre, radius in zip(centres, radii, strict=True):
         follicle = tile.region(centre, radius, EPITHELIUM, 0.05 + 0.10 * m * rng.random(), 1 + 0.2 * rng.random())
         middle = follicle.mean(axis=0)
-        wall = min(1.9 * NUCLEUS / radius, 0.75)
-        if rng.random() > 0.15 + 0.15 * m:
+        wall = min(thick * NUCLEUS / radius, 0.75)
+        if rng.random() < hollow:
             tile.outlines.append(middle + (follicle - middle) * (1 - wall))
-            tile.fills.append(SPACE if rng.random() < 0.15 else COLLOID)
+            tile.fills.append(SPACE if rng.random() < empty else COLLOID)
         _lining(tile, cells, follicle, 0.5 * wall, dark=0.74 - 0.06 * m)
-        if rng.random() < 0.15 + 0.25 * m and radius > 2.6 * cells.radius:
+        if rng.random() < 0.1 + 0.4 * (1 - hollow) and radius > 2.6 * cells.radius:
             _lining(tile, cells, follicle, 1.2 * wall, dark=0.72)
     between = tile.scattered(0.25)
     _spindles(tile, cells, between[~inside(between, centres, 1.1 * radii)], dark=0.66)
@@ -89,7 +89,7 @@ def breast(tile: Layout, cells: Cells) -> None:
         if rng.random() < 1 - m:
             _duct(tile, cells, centre, min(radius, 0.40))
         else:
-            _nest(tile, cells, centre, radius, slits=0.35)
+            _nest(tile, cells, centre, radius, slits=0.8)
 
 
 def lymphocytes(tile: Layout, cells: Cells) -> None:
@@ -109,7 +109,7 @@ def _sites(tile: Layout, share: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _lining(tile: Layout, cells: Cells, outline: np.ndarray, inwards: float, dark: float) -> None:
-    at, wall = tile.along(outline, cells.spacing(0.165), inwards, 0.008 + 0.03 * cells.m)
+    at, wall = tile.along(outline, cells.spacing(0.165) * cells.size**0.8, inwards, 0.008 + 0.03 * cells.m)
     tile.nuclei(at, cells.radius, long=1.15 + 0.15 * cells.m, angle=wall, dark=cells.dark(dark))
 
 
@@ -139,7 +139,7 @@ def _nest(tile: Layout, cells: Cells, centre: np.ndarray, radius: float, slits: 
     outline = tile.region(centre, 1.15 * radius, EPITHELIUM, 0.22, 1 + 0.5 * tile.rng.random())
     middle = outline.mean(axis=0)
     if tile.rng.random() < slits:
-        tile.region(middle, 0.30 * radius, SPACE, 0.3, 1.7)
+        tile.region(middle, 0.38 * radius, SPACE, 0.25, 1.5)
     points = tile.scattered(cells.spacing(0.185), 0.36)
     reach = np.hypot(*(outline - middle).T).mean()
     near = points[inside(points, middle[None], np.array([reach]))]

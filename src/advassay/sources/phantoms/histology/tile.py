@@ -34,9 +34,10 @@ def dyes(tissue: Tissue, size: int) -> tuple[np.ndarray, np.ndarray]:
     stroma = np.maximum(1 - epithelium - colloid - space, 0)
     fine = clouds(tissue.tile.generators("chromatin"), size, 72)
     broad = clouds(tissue.tile.generators("cytoplasm"), size, 12)
-    haematoxylin = nuclei * (1 + (0.08 + 0.24 * tissue.chromatin) * fine) * 0.72
-    haematoxylin += (0.13 + 0.03 * broad) * epithelium + 0.04 * stroma
-    eosin = stroma * _fibres(tissue, size) + epithelium * (0.19 + 0.05 * broad) + 0.30 * colloid
+    haematoxylin = nuclei * (1 + (0.08 + 0.24 * tissue.chromatin) * fine) * (0.70 * tissue.uptake)
+    haematoxylin += (0.13 + 0.03 * broad) * tissue.cytoplasm * epithelium + 0.04 * stroma
+    eosin = stroma * _fibres(tissue, size) + epithelium * ((0.19 + 0.05 * broad) * tissue.cytoplasm)
+    eosin += (0.30 * tissue.colloid) * colloid
     eosin *= 1 - 0.6 * nuclei
     return np.maximum(haematoxylin, 0), np.maximum(eosin, 0)
 
@@ -65,7 +66,6 @@ def _layout(rng: np.random.Generator, tissue: Tissue, k: int) -> Layout:
         size=tissue.size[k].item(),
         crowding=tissue.crowding[k].item(),
         infiltrate=tissue.infiltrate[k].item(),
-        fibrosis=tissue.fibrosis[k].item(),
     )
     ARCHITECTURE[str(tissue.organ[k])](layout, cells)
     lymphocytes(layout, cells)

@@ -43,6 +43,12 @@ class Tissue:
     """Lymphocytes per field, relative; not a sign of malignancy here."""
     fibrosis: np.ndarray
     """Density of the stroma's fibres, relative."""
+    cytoplasm: np.ndarray
+    """Density of the epithelium's cytoplasm, relative."""
+    uptake: np.ndarray
+    """Dye taken up by nuclei, relative."""
+    colloid: np.ndarray
+    """Density of colloid, relative."""
 
 
 def tissues(spec: PhantomSource, index: np.ndarray, patient: np.ndarray, truth: dict[str, np.ndarray]) -> Tissue:
@@ -64,7 +70,10 @@ def tissues(spec: PhantomSource, index: np.ndarray, patient: np.ndarray, truth: 
         pleomorphism=np.clip(0.09 + 0.22 * m + p.normal("pleomorphism", sd=0.04), 0.05, 0.45),
         chromatin=np.clip(0.2 + 0.7 * m + p.normal("chromatin", sd=0.15), 0.05, 1.0),
         infiltrate=np.exp(p.normal("infiltrate", -0.4, 0.9) + t.normal("infiltrate", sd=0.6)),
-        fibrosis=np.exp(p.normal("fibrosis", sd=0.2) + t.normal("fibrosis", sd=0.1)),
+        fibrosis=np.exp(p.normal("fibrosis", sd=0.25) + t.normal("fibrosis", sd=0.15)),
+        cytoplasm=np.exp(p.normal("cytoplasm", sd=0.3) + t.normal("cytoplasm", sd=0.1)),
+        uptake=np.exp(p.normal("uptake", sd=0.14) + t.normal("uptake", sd=0.06)),
+        colloid=np.exp(p.normal("colloid", sd=0.25) + t.normal("colloid", sd=0.2)),
     )
 
 
