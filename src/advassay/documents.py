@@ -138,7 +138,7 @@ class Controls(Frozen):
     noise: dict[str, tuple[int, int]]
     """ε as text → (fallen under uniform random sign noise of that ε, attackable)."""
     cross_check: dict[str, dict[str, int]]
-    """ε as text → {images, declared, stronger, missed}: fallen under the declared attack, under a stronger one, and
-    the extra ones only the stronger one found (at least this much was missed)."""
+    """ε as text → {images, declared, stronger, missed}: attackable images, those the declared attack felled, those
+    felled by it or by a stronger one run on what was left, and the difference (at least this much was missed)."""
     stronger: str
     """Which attack the cross-check used, in words; empty where none ran."""

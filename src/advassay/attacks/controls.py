@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -32,20 +32,25 @@ def run_controls(
     shape: ComputeShape,
     seed: int = 0,
     targets: np.ndarray | None = None,
+    declared: Mapping[float, Collection[str]] | None = None,
 ) -> Controls:
     """Three controls on a small sample: ε = 0, random sign noise at every ε, and a stronger attack at some.
 
     `images` float32 (image, channel, height, width) in [0, 1], `labels` (and `targets`, if the arm is targeted) int
-    (image,): a handful of images is meant. The stronger attack is APGD on the margin loss with restarts, compared with
-    the arm's last iterate; what it alone finds is "at least this much was missed".
+    (image,): a handful of images is meant. The stronger attack is APGD on the margin loss with restarts, on what the
+    arm's last iterate left standing; what it fells there is "at least this much was missed". `declared` says, per ε,
+    which images the arm has felled (at its first step size) where that is known already; otherwise it runs again.
     """
     sample = _Sample(classifier, np.array(images, np.float32), np.asarray(labels), tuple(image_ids), shape, targets)
     stronger: Loss = "margin"
+    checked = _spread(arm.epsilons)
+    if declared is None:
+        declared = sample.felled(arm.model_copy(update={"restarts": 1}), checked)
     return Controls(
         images=len(sample.labels),
         epsilon_zero_changed=sample.changed_at_zero(arm),
         noise={f"{epsilon:.12g}": sample.noise(epsilon, seed) for epsilon in arm.epsilons},
-        cross_check={f"{e:.12g}": sample.cross_check(arm, e, stronger) for e in _spread(arm.epsilons)},
+        cross_check=sample.cross_check(arm, {e: set(declared[e]) for e in checked}, stronger),
         stronger=f"apgd, {stronger} loss, {STRONGER_STEPS} steps, {STRONGER_RESTARTS} starts",
     )
 
@@ -77,8 +82,9 @@ class _Sample:
     def changed_at_zero(self, arm: Arm) -> int:
         """Images decided differently after an attack of amplitude 0 than before it."""
         still = arm.model_copy(update={"restarts": 1, "steps": min(arm.steps, 2)})
-        logits = self._attack(still, step_size_name(arm.step_sizes[0]), 0.0).logits
-        return int((predicted(logits[:, 0]) != predicted(logits[:, -1])).sum())
+        point = frozenset({(step_size_name(arm.step_sizes[0]), 0.0)})
+        rows = self._attack(still, dict.fromkeys(self.image_ids, point))
+        return 0 if rows is None else int((predicted(rows.logits[:, 0]) != predicted(rows.logits[:, -1])).sum())
 
     def noise(self, epsilon: float, seed: int) -> tuple[int, int]:
         """(fallen under random sign noise of this amplitude, attackable)."""
@@ -88,32 +94,51 @@ class _Sample:
         down = fallen(logits, self.labels, targets=self.targets)[-1]
         return int(down.sum()), int(attackable(logits, self.labels, self.targets).sum())
 
-    def cross_check(self, arm: Arm, epsilon: float, loss: Loss) -> dict[str, int]:
-        """Images fallen at the arm's last iterate (its first step size), under the stronger attack, and only there."""
-        name = step_size_name(arm.step_sizes[0])
-        declared = self._down(self._attack(arm.model_copy(update={"restarts": 1}), name, epsilon))
+    def cross_check(self, arm: Arm, declared: Mapping[float, set[str]], loss: Loss) -> dict[str, dict[str, int]]:
+        """ε as text → attackable images, those the arm felled, those felled by either attack, and the difference."""
         strong = {"update": "apgd", "loss": loss, "steps": STRONGER_STEPS, "restarts": STRONGER_RESTARTS}
-        stronger = self._down(self._attack(arm.model_copy(update=strong), name, epsilon))
+        attackable_ids = self._attackable()
+        standing = {epsilon: attackable_ids - felled for epsilon, felled in declared.items()}
+        extra = self.felled(arm.model_copy(update=strong), tuple(declared), standing)
         return {
-            "images": len(self.labels),
-            "declared": len(declared),
-            "stronger": len(stronger),
-            "missed": len(stronger - declared),
+            f"{epsilon:.12g}": {
+                "images": len(attackable_ids),
+                "declared": len(felled & attackable_ids),
+                "stronger": len((felled | extra[epsilon]) & attackable_ids),
+                "missed": len(extra[epsilon]),
+            }
+            for epsilon, felled in declared.items()
         }
 
-    def _attack(self, arm: Arm, step_size: str, epsilon: float) -> TrajectoryRows:
-        goals = [-1] * len(self.labels) if self.targets is None else self.targets
-        items = [
-            Item(i, image, int(y), frozenset({(step_size, epsilon)}), int(t))
-            for i, image, y, t in zip(self.image_ids, self.images, self.labels, goals, strict=True)
-        ]
-        return TrajectoryRows.concatenate(list(stream(self.classifier, items, arm, shape=self.shape)))
-
-    def _down(self, rows: TrajectoryRows) -> set[str]:
-        """Images of which some row has fallen at its last iterate."""
+    def felled(
+        self, arm: Arm, epsilons: Sequence[float], only: Mapping[float, set[str]] | None = None
+    ) -> dict[float, set[str]]:
+        """ε → images fallen at the arm's last iterate (its first step size), of those in `only` (default: all)."""
+        name = step_size_name(arm.step_sizes[0])
+        wanted = {i: {e for e in epsilons if only is None or i in only[e]} for i in self.image_ids}
+        rows = self._attack(arm, {i: frozenset((name, e) for e in points) for i, points in wanted.items()})
+        if rows is None:
+            return {epsilon: set() for epsilon in epsilons}
         targets = rows.target if self.targets is not None else None
         down = fallen(rows.logits.swapaxes(0, 1), rows.label, targets=targets)[-1]
-        return set(rows.image_id[down].tolist())
+        return {e: set(rows.image_id[down & (rows.epsilon == e)].tolist()) for e in epsilons}
+
+    def _attack(self, arm: Arm, points: Mapping[str, frozenset[tuple[str, float]]]) -> TrajectoryRows | None:
+        """The arm's rows at each image's points; None where no image has any."""
+        goals = [-1] * len(self.labels) if self.targets is None else self.targets
+        items = [
+            Item(i, image, int(y), points[i], int(t))
+            for i, image, y, t in zip(self.image_ids, self.images, self.labels, goals, strict=True)
+            if points[i]
+        ]
+        blocks = list(stream(self.classifier, items, arm, shape=self.shape))
+        return TrajectoryRows.concatenate(blocks) if blocks else None
+
+    def _attackable(self) -> set[str]:
+        with computing(self.classifier, self.shape):
+            logits = self._score(self.x)
+        kept = attackable(logits[None], self.labels, self.targets)
+        return {i for i, keep in zip(self.image_ids, kept, strict=True) if keep}
 
     def _score(self, images: Tensor) -> np.ndarray:
         with torch.no_grad():

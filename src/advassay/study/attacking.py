@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from advassay.attack_spec import Arm
+from advassay.attack_spec import Arm, step_size_name
 from advassay.documents import ComputeShape, Controls
 from advassay.layout import HEADER
 from advassay.progress import Progress, Silent
-from advassay.records import RunHeader, RunWriter, read_header
+from advassay.records import Run, RunHeader, RunWriter, read_header
 from advassay.study.compute import compute_shape
 from advassay.study.counting import steps_at
 from advassay.study.gallery import Gallery, Points
 from advassay.study.place import Site
 from advassay.study.targets import Assignment
 from advassay.study.told import Told
+from advassay.success import fallen
 
 if TYPE_CHECKING:
     from advassay.attacks import AttackStream, Item
@@ -70,7 +71,7 @@ def attack_cohort(
             gallery.write(block)
     controls = writer.header.controls
     if controls is None and assignment.controls:
-        controls = _controls(classifier, cohort, assignment, shape)
+        controls = _controls(classifier, cohort, assignment, shape, Run(site.store.run(header.run_id)))
     return writer.finish(cost, controls, notes)
 
 
@@ -139,10 +140,19 @@ def _images(cohort: PreparedCohort, assignment: Assignment) -> pl.DataFrame:
     return wanted.join(cohort.manifest.select(columns), on="image_id", how="left", maintain_order="left")
 
 
-def _controls(classifier: Classifier, cohort: PreparedCohort, assignment: Assignment, shape: ComputeShape) -> Controls:
+def _controls(
+    classifier: Classifier, cohort: PreparedCohort, assignment: Assignment, shape: ComputeShape, run: Run
+) -> Controls:
     from advassay.attacks import run_controls
 
     ids = list(assignment.image_ids[:CONTROL_IMAGES])
-    return run_controls(
-        classifier, cohort.images(ids), cohort.labels(ids), ids, assignment.arm, shape=shape, seed=assignment.arm.seed
-    )
+    images, labels, arm = cohort.images(ids), cohort.labels(ids), assignment.arm
+    return run_controls(classifier, images, labels, ids, arm, shape=shape, seed=arm.seed, declared=_felled(run, arm))
+
+
+def _felled(run: Run, arm: Arm) -> dict[float, set[str]]:
+    """ε → images the recorded run felled at its last iterate, at the arm's first step size, without restarts."""
+    rows = run.rows()
+    rows = rows.take((rows.restart == 0) & (rows.step_size == step_size_name(arm.step_sizes[0])))
+    down = fallen(rows.logits.swapaxes(0, 1), rows.label, targets=rows.target if arm.targeted else None)[-1]
+    return {epsilon: set(rows.image_id[down & (rows.epsilon == epsilon)].tolist()) for epsilon in arm.epsilons}
