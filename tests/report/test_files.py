@@ -130,3 +130,19 @@ def test_a_store_without_study_preparation_or_training_is_reported(tmp_path: Pat
     assert "No controls are recorded." in text
     assert "Figure 3a." in text
     assert "Figure 3d." not in text
+
+
+def test_rows_of_a_killed_session_are_counted(store: Path, tmp_path: Path) -> None:
+    """A header is counted when a session ends; its shards are there before."""
+    part = tmp_path / "part"
+    shutil.copytree(store, part, ignore=shutil.ignore_patterns("report"))
+    header = next(h for h in open_records(part).headers if h.cohort == "X-TB" and h.arm == "A")
+    path = Store(part).run(header.run_id) / HEADER
+    nothing = {"points": [], "images": 0, "rows": 0, "flag_counts": {}, "controls": None}
+    unfinished = {"cost": {**header.cost.model_dump(), "sessions_finished": 0}}
+    path.write_text(json.dumps(json.loads(path.read_text()) | nothing | unfinished))
+    found = gather(part)
+    counted = next(run for run in found.runs if run.run_id == header.run_id)
+    assert (counted.rows, counted.images, counted.points) == (header.rows, header.images, header.points)
+    assert counted.flag_counts == header.flag_counts
+    assert [gap for gap in found.missing if gap.startswith("Cohort X-TB, arm A: the attack was stopped")]

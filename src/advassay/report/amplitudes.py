@@ -8,10 +8,15 @@ from advassay.records.header import RunHeader
 
 
 def shared(headers: Iterable[RunHeader]) -> list[float]:
-    """Amplitudes above 0 that every run holds at its first recorded step size, rising; empty where there are none."""
-    grids = [{point.epsilon for point in header.points if point.epsilon > 0} for header in headers]
+    """Amplitudes above 0 that every run holds at its first step size (the curves'), rising; empty without any."""
+    grids = [_grid(header) for header in headers]
     grids = [grid for grid in grids if grid]
     return sorted(set.intersection(*grids)) if grids else []
+
+
+def _grid(header: RunHeader) -> set[float]:
+    points = [point for point in header.points if point.epsilon > 0]
+    return {point.epsilon for point in points if point.step_size == points[0].step_size}
 
 
 def nearest(wanted: float, available: list[float]) -> float | None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import polars as pl
 
 from advassay.analysis import Conclusion, success_curve
+from advassay.records.header import RunHeader
 from advassay.records.store import Records
 from advassay.report import amplitudes
 from advassay.success import Reading
@@ -14,19 +15,19 @@ from advassay.success import Reading
 READINGS: tuple[Reading, ...] = ("last", "any")
 
 
-def by_iteration(records: Records, level: float) -> pl.DataFrame:
+def by_iteration(records: Records, runs: Sequence[RunHeader], level: float) -> pl.DataFrame:
     """Figure 3b: success against iterations 1 … K of the main arm, last iterate, at every ε that all cohorts share."""
-    main = [h for h in records.headers if h.primary and h.arm == records.main_arm]
+    main = [h for h in runs if h.primary and h.arm == records.main_arm]
     frames = [success_curve(records, "step", epsilon=e, level=level).frame for e in amplitudes.shared(main)]
     return pl.concat(frames, how="diagonal_relaxed")
 
 
-def by_confidence(records: Records, epsilon: float, level: float) -> pl.DataFrame:
+def by_confidence(records: Records, runs: Sequence[RunHeader], epsilon: float, level: float) -> pl.DataFrame:
     """Figure 3c: success in bins of clean confidence, every arm, at `epsilon` or the nearest recorded one."""
     frames = []
     for arm in records.arms:
-        runs = [h for h in records.headers if h.primary and h.arm == arm]
-        at = amplitudes.nearest(epsilon, amplitudes.shared(runs))
+        of_arm = [h for h in runs if h.primary and h.arm == arm]
+        at = amplitudes.nearest(epsilon, amplitudes.shared(of_arm))
         if at is not None:
             frames.append(success_curve(records, "clean_confidence", arm=arm, epsilon=at, level=level).frame)
     return pl.concat(frames, how="diagonal_relaxed")

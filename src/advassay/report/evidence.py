@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
 
 from advassay.records.header import RunHeader
-from advassay.records.store import Records
 
 FLAG_MEANING = {
     "nan": "a logit of some iterate is not a number",
@@ -29,9 +29,9 @@ FLAG_MEANING = {
 """Flag → what it says, for readers; a flag that is not here is shown by its name."""
 
 
-def controls(records: Records) -> pl.DataFrame:
+def controls(runs: Sequence[RunHeader]) -> pl.DataFrame:
     """One row per run and control. Columns: cohort, arm, train_size, control, epsilon, n, events, reading."""
-    return pl.DataFrame([row for header in records.headers for row in _controls(header)], schema=CONTROLS)
+    return pl.DataFrame([row for header in runs for row in _controls(header)], schema=CONTROLS)
 
 
 CONTROLS = {
@@ -69,13 +69,13 @@ FLAGS = {
 }  # fmt: skip
 
 
-def flags(records: Records) -> pl.DataFrame:
+def flags(runs: Sequence[RunHeader]) -> pl.DataFrame:
     """One row per run and flag. Columns: cohort, arm, train_size, flag, rows, of (all rows), share, meaning."""
     rows = [
         {"cohort": header.cohort, "arm": header.arm, "train_size": header.train_size, "flag": flag, "rows": count,
          "of": header.rows, "share": count / header.rows if header.rows else None,
          "meaning": FLAG_MEANING.get(flag, flag.replace("_", " "))}
-        for header in records.headers for flag, count in header.flag_counts.items()
+        for header in runs for flag, count in header.flag_counts.items()
     ]  # fmt: skip
     return pl.DataFrame(rows, schema=FLAGS)
 
@@ -113,9 +113,9 @@ RUNS = {
 }  # fmt: skip
 
 
-def runs(records: Records) -> pl.DataFrame:
+def table_of_runs(runs: Sequence[RunHeader]) -> pl.DataFrame:
     """One row per run: its attack, its grid, what it cost and every identity that a stranger would check."""
-    return pl.DataFrame([_run(header) for header in records.headers], schema=RUNS)
+    return pl.DataFrame([_run(header) for header in runs], schema=RUNS)
 
 
 def _run(header: RunHeader) -> dict[str, Any]:

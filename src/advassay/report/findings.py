@@ -20,6 +20,7 @@ from advassay.records.header import RunHeader
 from advassay.records.store import Records, open_records
 from advassay.report import amplitudes, cohort_tables, evidence
 from advassay.report.missing import missing
+from advassay.report.recorded import recorded
 from advassay.report.reruns import reruns
 from advassay.specs import FigureSpec, Study
 
@@ -34,6 +35,8 @@ class Findings:
     """The study's answers. `tables`: name → frame; see `TABLES` for what each holds."""
 
     records: Records
+    runs: list[RunHeader]
+    """Headers of the declared runs, with counts of what is stored."""
     study: Study | None
     cohorts: dict[str, str]
     """Attacked cohort → image type, in the study's order."""
@@ -60,7 +63,7 @@ class Findings:
     def headers(self, arm: str | None = None) -> list[RunHeader]:
         """Main networks' runs of one arm (None = the main one), in the study's order of cohorts."""
         place = {cohort: i for i, cohort in enumerate(self.cohorts)}
-        found = [h for h in self.records.headers if h.primary and h.arm == (arm or self.main_arm) and h.cohort in place]
+        found = [h for h in self.runs if h.primary and h.arm == (arm or self.main_arm) and h.cohort in place]
         return sorted(found, key=lambda header: place[header.cohort])
 
 
@@ -95,15 +98,15 @@ def gather(store: Path | Records, figures: FigureSpec | None = None, *, progress
     Raises ReportError where nothing is recorded yet, StoreError where there is no store.
     """
     records = store if isinstance(store, Records) else open_records(store)
-    attacked = [header for header in records.headers if any(p.epsilon > 0 for p in header.points)]
-    if not attacked:
+    runs = recorded(records)
+    if not runs:
         raise ReportError(
             f"store: at least one recorded attack is needed, {records.root} holds none.",
             "Run `advassay run STUDY --store STORE`, or `advassay attack`, first.",
         )
     study, warnings = _study(records)
     wanted = (figures or (study.figures if study else FigureSpec())).epsilon
-    main = [header for header in attacked if header.arm == records.main_arm]
+    main = [header for header in runs if header.arm == records.main_arm]
     epsilon = amplitudes.nearest(wanted, amplitudes.shared(h for h in main if h.primary))
     if epsilon is None:
         raise ReportError(
@@ -116,17 +119,18 @@ def gather(store: Path | Records, figures: FigureSpec | None = None, *, progress
         )
     sizes = {header.cohort for header in main if not header.primary}
     series = amplitudes.nearest(epsilon, amplitudes.shared(main)) if sizes else None
-    computed = _compute(records, epsilon, series, progress or Silent())
+    computed = _compute(records, runs, epsilon, series, progress or Silent())
     return Findings(
         records=records,
+        runs=runs,
         study=study,
-        cohorts=_image_types(records, attacked),
+        cohorts=_image_types(records, runs),
         epsilon=epsilon,
         series_epsilon=series,
         tables={name: frame for name, frame in computed.tables.items() if len(frame)},
         conclusions=computed.conclusions,
         examples=records.gallery(),
-        missing=missing(records, study),
+        missing=missing(records, runs, study),
         warnings=warnings + _recorded_warnings(records),
     )
 
@@ -140,11 +144,13 @@ class _Computed:
     conclusions: list[Conclusion]
 
 
-def _compute(records: Records, epsilon: float, series: float | None, progress: Progress) -> _Computed:
+def _compute(
+    records: Records, runs: list[RunHeader], epsilon: float, series: float | None, progress: Progress
+) -> _Computed:
     from advassay.analysis import conclusions, epsilon50, performance, success_curve, table1
     from advassay.report import curves
 
-    every = amplitudes.shared(header for header in records.headers if header.points)
+    every = amplitudes.shared(runs)
     concluded: list[Conclusion] = []
 
     def tested() -> pl.DataFrame:
@@ -154,18 +160,18 @@ def _compute(records: Records, epsilon: float, series: float | None, progress: P
     makers: dict[str, Callable[[], pl.DataFrame]] = {
         "cohorts": lambda: table1(records),
         "success_by_epsilon": lambda: success_curve(records, level=LEVEL).frame,
-        "success_by_iteration": lambda: curves.by_iteration(records, LEVEL),
-        "success_by_confidence": lambda: curves.by_confidence(records, epsilon, LEVEL),
+        "success_by_iteration": lambda: curves.by_iteration(records, runs, LEVEL),
+        "success_by_confidence": lambda: curves.by_confidence(records, runs, epsilon, LEVEL),
         "success_by_training_size": lambda: curves.by_training_size(records, series, LEVEL),
         "success_by_arm": lambda: curves.by_arm(records, LEVEL),
         "performance": lambda: performance(records, level=LEVEL),
         "epsilon50": lambda: epsilon50(records, level=LEVEL),
         "conclusions": tested,
         "conclusion_details": lambda: curves.detail_rows(concluded),
-        "controls": lambda: evidence.controls(records),
-        "flags": lambda: evidence.flags(records),
+        "controls": lambda: evidence.controls(runs),
+        "flags": lambda: evidence.flags(runs),
         "reruns": lambda: reruns(records),
-        "runs": lambda: evidence.runs(records),
+        "runs": lambda: evidence.table_of_runs(runs),
         "selection": lambda: cohort_tables.selection(records),
         "flow": lambda: cohort_tables.flow(records),
         "left_out": lambda: cohort_tables.left_out(records),

@@ -43,7 +43,7 @@ def _limits(findings: Findings) -> Iterator[str]:
         "evidence of "
         "robustness only as far as the controls below carry."
     )
-    sizes = sorted({header.image_size_px for header in findings.records.headers})
+    sizes = sorted({header.image_size_px for header in findings.runs})
     yield (
         f"Images are attacked at {listed([f'{size} × {size}' for size in sizes])} px, as the network takes "
         "them; an ε at this "

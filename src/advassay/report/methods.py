@@ -50,7 +50,7 @@ class Paragraph:
 def methods(findings: Findings) -> list[Paragraph]:
     """Paragraphs in the order of the work: cohorts, networks, attack, success, statistics, software."""
     records = findings.records
-    attacked = {header.classifier for header in records.headers}
+    attacked = {header.classifier for header in findings.runs}
     place = {cohort: i for i, cohort in enumerate(findings.cohorts)}
     networks = [document for document in records.trainings if document.classifier in attacked]
     networks.sort(key=lambda document: place.get(document.cohort, len(place)))
@@ -60,7 +60,7 @@ def methods(findings: Findings) -> list[Paragraph]:
         Paragraph("Attack", tuple(_attack(findings))),
         Paragraph("Success", SUCCESS),
         Paragraph("Statistics", tuple(_statistics(findings))),
-        Paragraph("Software and hardware", tuple(_software(records.headers, networks))),
+        Paragraph("Software and hardware", tuple(_software(findings.runs, networks))),
     ]
     return [paragraph for paragraph in made if paragraph.sentences]
 

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from advassay.records.header import RunHeader
 from advassay.records.store import Records
 from advassay.specs import Study
 
 
-def missing(records: Records, study: Study | None) -> list[str]:
+def missing(records: Records, runs: Sequence[RunHeader], study: Study | None) -> list[str]:
     """One sentence per gap: cohorts not attacked, arms or amplitudes not run, networks of a size series, damage."""
-    gaps = [] if study is None else [gap for name in study.cohorts for gap in _of_cohort(records, study, name)]
+    gaps = [] if study is None else [gap for name in study.cohorts for gap in _of_cohort(records, runs, study, name)]
     broken = [
         f"Run {run_id}: {len(shards)} damaged shards cannot be read; their rows count as missing."
         for run_id, shards in records.damaged.items()
     ]
-    return gaps + broken
+    stopped = [
+        f"Cohort {run.cohort}, arm {run.arm}: the attack was stopped before its end; what it had recorded is shown."
+        for run in runs
+        if run.cost.sessions_finished == 0
+    ]
+    return gaps + stopped + broken
 
 
-def _of_cohort(records: Records, study: Study, name: str) -> Iterator[str]:
-    attacked = {header.arm for header in records.headers if header.cohort == name and header.primary}
+def _of_cohort(records: Records, runs: Sequence[RunHeader], study: Study, name: str) -> Iterator[str]:
+    attacked = {header.arm for header in runs if header.cohort == name and header.primary}
     if not attacked:
         trained = any(document.cohort == name and document.full for document in records.trainings)
         state = (
@@ -34,12 +40,12 @@ def _of_cohort(records: Records, study: Study, name: str) -> Iterator[str]:
     lacking = [arm for arm in study.attack.arms if arm not in attacked]
     if lacking:
         yield f"Cohort {name}: not attacked by arm {', '.join(lacking)}."
-    yield from _amplitudes(records, study, name)
-    yield from _series(records, study, name)
+    yield from _amplitudes(runs, study, name)
+    yield from _series(runs, study, name)
 
 
-def _amplitudes(records: Records, study: Study, name: str) -> Iterator[str]:
-    for header in records.headers:
+def _amplitudes(runs: Sequence[RunHeader], study: Study, name: str) -> Iterator[str]:
+    for header in runs:
         if header.cohort != name or not header.primary or header.arm not in study.attack.arms:
             continue
         recorded = {point.epsilon for point in header.points}
@@ -51,10 +57,10 @@ def _amplitudes(records: Records, study: Study, name: str) -> Iterator[str]:
             yield f"Cohort {name}, arm {header.arm}: fewer than {header.images} images at ε {', '.join(short)}."
 
 
-def _series(records: Records, study: Study, name: str) -> Iterator[str]:
+def _series(runs: Sequence[RunHeader], study: Study, name: str) -> Iterator[str]:
     spec = study.cohorts[name]
     planned = len(spec.train_sizes) * len(spec.train_seeds)
     main = next(iter(study.attack.arms))
-    found = {(h.train_size, h.seed) for h in records.headers if h.cohort == name and h.arm == main}
+    found = {(h.train_size, h.seed) for h in runs if h.cohort == name and h.arm == main}
     if len(found) < planned:
         yield f"Cohort {name}: {len(found)} of {planned} networks of the training-size series are attacked."

@@ -78,7 +78,7 @@ def _content(findings: Findings, drawn: Sequence[Drawn], csv: dict[str, str]) ->
 
 def _summary(findings: Findings) -> str:
     """How much was done, in one sentence."""
-    headers = findings.records.headers
+    headers = findings.runs
     images = sum(header.images for header in findings.headers())
     networks = len({header.classifier for header in headers})
     judged = sum(header.rows * header.steps for header in headers)
@@ -99,7 +99,7 @@ def _verdict_counts(conclusions: Sequence[Conclusion]) -> str:
 def _notes(findings: Findings) -> list[str]:
     """Notes that runs left, each with the cohorts and arms it is about."""
     about: dict[str, list[str]] = {}
-    for header in findings.records.headers:
+    for header in findings.runs:
         for note in header.notes:
             about.setdefault(note, []).append(f"{header.cohort} {header.arm}")
     return [f"{note} ({', '.join(dict.fromkeys(runs))})" for note, runs in about.items()]
