@@ -1,7 +1,8 @@
 """Low precision steers, float32 judges: which iterates are scored again, and the account of it.
 
 A steered iterate is scored again by the unmodified network in float32 where its verdict is *used* (clean image, last
-iterate, first success) and where it could be *wrong*: within the band, twice the largest margin error seen so far.
+iterate, first success) and where it could be *wrong*: within the band, twice the largest margin error seen so far on
+iterates up to four bands from the decision boundary (errors grow with the margin; those far away flip nothing).
 The margin is the logit of the label (targeted: of the target) minus the largest other: a verdict can only change where
 its size is at most the error. A random audit outside the band is scored too: it tests that claim, and bounds what it
 missed. A larger error widens the band, and images decided before are opened again (`Engine.reopen`).
@@ -19,8 +20,11 @@ from advassay.identity import draw
 from advassay.success import margin
 
 WARM_UP = 16
-"""Iterates that are all scored in float32 before the band is trusted."""
+"""Iterates that are all scored in float32 before the band is trusted, and the least that it is ever taken from."""
 WIDENING = 2.0
+"""The band is this many times the largest error seen near the boundary …"""
+NEAR = 4.0
+"""… where near means this many bands."""
 AUDIT = 1000
 """Iterates outside the band to score again, where a run has several times as many."""
 SMALL_RUN_SHARE = 0.05
@@ -47,14 +51,17 @@ class Judge:
 
     def __init__(self, share: float, *, seed: int = 0) -> None:
         self.share, self.seed = share, seed
-        self.error = 0.0
-        """Largest difference seen between a steered and a float32 margin, in logits."""
+        self._seen: list[tuple[float, float]] = []
+        """(|steered margin|, its difference from the float32 margin) of every compared iterate, in logits."""
+        self._band: float | None = np.inf
         self.compared = self.changed = self.audited = self.audit_changed = 0
 
     @property
     def band(self) -> float:
         """|margin| up to which a steered verdict is not trusted."""
-        return WIDENING * self.error if self.compared >= WARM_UP else np.inf
+        if self._band is None:
+            self._band = trusted_band(np.array(self._seen))
+        return self._band
 
     def wanted(self, nodes: Sequence[Node], logits: np.ndarray) -> list[Node]:
         """The nodes, or the parts of them, that float32 must score; marks their rows as asked for."""
@@ -88,7 +95,8 @@ class Judge:
         if low == low:  # a random start's clean image and last iterates were never steered
             outside = abs(low) > self.band
             flipped = has_fallen(work, steered) != has_fallen(work, judged)
-            self.error = max(self.error, abs(high - low))
+            self._seen.append((abs(low), abs(high - low)))
+            self._band = None
             self.compared += 1
             self.changed += flipped
             if outside and self._audits(node):
@@ -130,11 +138,33 @@ class Judge:
     def account(self) -> str:
         """The account in words, for a record's notes."""
         bound = f", so at most {3 / self.audited:.2%} (95%) of them are wrong" if self.audited else ""
+        largest = max((error for _, error in self._seen), default=0.0)
         return (
             f"float32 judged {self.compared} steered iterates and changed {self.changed} verdicts; largest "
-            f"margin error {self.error:.3g}, band ±{WIDENING * self.error:.3g}; audit outside the band: {self.audited} "
+            f"margin error {largest:.3g}, band ±{self.band:.3g}; audit outside the band: {self.audited} "
             f"iterates, {self.audit_changed} changed" + (bound if not self.audit_changed else "")
         )
+
+
+def trusted_band(seen: np.ndarray) -> float:
+    """The smallest band that is WIDENING times every error seen within NEAR bands of the boundary.
+
+    `seen` (iterate, 2): |steered margin| and its error. At least the WARM_UP iterates nearest to the boundary count;
+    with fewer seen, nothing is trusted.
+
+    >>> trusted_band(np.array([[0.1, 0.02]] * 20 + [[30.0, 1.0]]))
+    0.04
+    """
+    if len(seen) < WARM_UP:
+        return float("inf")
+    margins, errors = seen[np.argsort(seen[:, 0], kind="stable")].T
+    largest, near = np.maximum.accumulate(errors), WARM_UP
+    while True:
+        band = WIDENING * float(largest[near - 1])
+        wider = int(np.searchsorted(margins, NEAR * band, side="right"))
+        if wider <= near:
+            return band
+        near = wider
 
 
 def judged_margin(nodes: Sequence[Node], logits: np.ndarray) -> np.ndarray:
