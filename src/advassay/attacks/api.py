@@ -19,6 +19,9 @@ from advassay.progress import Silent
 from advassay.trajectory import Sweep, Trajectory, TrajectoryRows
 
 DEFAULT_BATCH = 32
+WHOLE_BATCH_VALUES = 2**23
+"""Pixel values up to which `exact` takes all images as one batch, as the peers do: the last bits of a float32
+convolution depend on the batch size. 2²³ is 42 images of 3 × 256 × 256."""
 
 
 def attack(
@@ -148,7 +151,7 @@ class _Arrays:
         first_success_only: bool = False,
     ) -> tuple[TrajectoryRows, AttackStream]:
         device = str(self.classifier.mean.device)
-        shape = compute_shape(batch_size or min(len(self.images), DEFAULT_BATCH), precision=precision, device=device)
+        shape = compute_shape(batch_size or self._default_batch(precision), precision=precision, device=device)
         wanted = frozenset(points)
         goals = [-1] * len(self.labels) if self.targets is None else self.targets
         items = [
@@ -171,6 +174,10 @@ class _Arrays:
             first_success_only=first_success_only,
         )
         return TrajectoryRows.concatenate(list(run)), run
+
+    def _default_batch(self, precision: Precision) -> int:
+        whole = precision == "exact" and self.images.size <= WHOLE_BATCH_VALUES
+        return len(self.images) if whole else min(len(self.images), DEFAULT_BATCH)
 
 
 class _Axes:
