@@ -173,6 +173,9 @@ class CohortSpec(Frozen):
     """Rules every image of the cohort satisfies."""
     balance: tuple[str, ...] = ()
     """Columns balanced within each class, e.g. [sex]: equal numbers of each value."""
+    carry: tuple[str, ...] = Field((), exclude_if=lambda value: not value)
+    """Further source columns that travel with every prepared image. Without it: common clinical and technical columns
+    (age, sex, view, organ, …) and those named by the rules. Ids become pseudonyms; a patient's id never travels."""
     equal_classes: bool = False
     """Cut every class to the smallest one's size."""
     per_class: int | dict[str, int] | None = None
