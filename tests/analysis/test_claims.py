@@ -12,6 +12,7 @@ import pytest
 from advassay import layout
 from advassay.analysis import Conclusion, conclusions
 from advassay.analysis.claims.iterations import plateau
+from advassay.analysis.claims.training_size import Network, fit_line
 from advassay.attack_spec import Arm
 from advassay.records import open_records
 from tests.simulate import Cohort, make_store, population, write_run
@@ -90,6 +91,21 @@ def test_with_four_cohorts_of_each_type_the_slopes_decide(judge: Judge, histolog
     assert found.n == 8
 
 
+def test_names_of_one_image_type_count_as_it_and_others_are_named(judge: Judge) -> None:
+    xray = [
+        replace(c, image_type=t) for c, t in zip(named(RISING, *"abc"), ("CXR", "chest x-ray", "Xray"), strict=True)
+    ]
+    slides = [replace(c, image_type=t) for c, t in zip(named(RISING, "d", "e"), ("Pathology", "fundus"), strict=True)]
+    found = judge(2, *xray, *slides)
+    assert [row["compared_as"] for row in found.details] == ["X-ray"] * 3 + ["histology", "neither"]
+    assert found.n == 4
+    assert "not compared: e (fundus)" in found.reason
+
+
+def test_undecided_cohorts_give_bounds_not_an_interval(judge: Judge) -> None:
+    assert [judge(n, *named(RISING, "a")).bounds for n in (1, 3, 4)] == ["undecided", "undecided", "interval"]
+
+
 def test_cohorts_that_share_images_count_once(judge: Judge) -> None:
     found = judge(2, *named(RISING, *"abcd", archive="one"), *named(HISTOLOGY, *"efgh", slope=0.4))
     assert found.verdict == "undecided"
@@ -142,6 +158,43 @@ def test_confidence_is_undecided_with_few_images(judge: Judge) -> None:
     assert judge(4, *named(RISING, "a", patients=15)).verdict == "undecided"
 
 
+@pytest.mark.parametrize(("epsilon50", "end"), [(1e-6, "ceiling"), (1e4, "floor")])
+def test_where_nothing_can_be_seen_neither_confidence_nor_size_is_judged(
+    judge: Judge, epsilon50: float, end: str
+) -> None:
+    hidden = replace(MANY, name="hidden", patients=900, epsilon50=epsilon50, confidence_shift=1.5)
+    found = judge(4, hidden)
+    assert (found.verdict, found.estimate, found.n) == ("undecided", None, 0)
+    assert found.reason.startswith(end)
+    series = conclusions_of_series(judge, epsilon50=epsilon50)
+    assert (series.verdict, series.p, series.estimate) == ("undecided", None, None)
+    assert series.reason.startswith(end)
+
+
+def conclusions_of_series(judge: Judge, **changes: float) -> Conclusion:
+    return judge(5, replace(SERIES, name="sized", **changes))
+
+
+def test_at_the_main_arms_ceiling_confidence_is_judged_at_the_finer_arms_amplitudes(judge: Judge) -> None:
+    steep = named(MANY, "a", "b", epsilon50=0.0015, slope=1.5, confidence_shift=1.5)
+    found = judge(4, *steep, arms={"A": GRID, "C": FINE}, A=6.0)
+    assert found.verdict == "supported", found.reason
+    assert "arm C, ε = " in found.reason
+    assert "Arm A stands at its ceiling" in found.reason
+
+
+def test_a_drop_in_few_of_the_cohorts_is_no_drop_of_the_cohorts(judge: Judge) -> None:
+    seen = named(MANY, "a", patients=1500, confidence_shift=1.5)
+    found = judge(4, *seen, *named(MANY, *"bcd", patients=20, epsilon50=1e-6))
+    assert found.verdict == "undecided"
+    assert "Fewer than half" in found.reason
+
+
+def test_without_spread_between_networks_there_is_no_test() -> None:
+    used = [Network("a", size, seed, 0.02, 0.5, 0.9, 100) for size in (10, 20, 40) for seed in range(3)]
+    assert fit_line(used).p_equivalence(0.02) is None
+
+
 def test_a_drop_that_only_one_update_rule_shows_is_called_an_artefact(tmp_path: Path) -> None:
     store, margin = layout.Store(tmp_path), GRID.model_copy(update={"loss": "margin"})
     for cohort in named(MANY, *"abc", patients=1500, confidence_shift=1.5):
@@ -151,6 +204,9 @@ def test_a_drop_that_only_one_update_rule_shows_is_called_an_artefact(tmp_path: 
     found = conclusions(open_records(tmp_path))[3]
     assert found.verdict == "supported"
     assert "arm C" in found.reason
+    means = {row["arm"]: row["difference"] for row in found.details if row["cohort"] == "mean over 3 of 3 cohorts"}
+    assert means["A"] == pytest.approx(found.estimate)
+    assert f"arm C {means['C']:+.3f}" in found.reason
     assert "Arms A show the drop, arms C exclude it" in found.alternatives[0]
 
 

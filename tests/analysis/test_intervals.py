@@ -4,11 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import stats
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import confint_proportions_2indep, proportion_confint
 
-from advassay.analysis.differences import group_difference, holm, mcnemar, mean_difference, paired_difference
+from advassay.analysis.differences import group_difference, holm, mean_difference, paired_difference
 from advassay.analysis.intervals import (
     BOOTSTRAP,
     WILSON,
@@ -165,11 +164,6 @@ def test_a_mean_of_differences_narrows_with_the_root_of_their_number() -> None:
 
     mean = mean_difference([Difference(0.2, 0.1, 0.3)] * 4)
     assert (mean.estimate, mean.low, mean.high) == pytest.approx((0.2, 0.15, 0.25))
-
-
-def test_mcnemar_is_the_exact_binomial_test() -> None:
-    after, before = np.r_[np.ones(9), np.zeros(2)] > 0, np.r_[np.zeros(9), np.ones(2)] > 0
-    assert mcnemar(after, before) == pytest.approx(stats.binomtest(9, 11).pvalue)
 
 
 def test_holm_is_statsmodels_holm() -> None:

@@ -155,3 +155,13 @@ def test_the_audit_is_in_the_notes_with_its_bound(normed, images):
     run = stream(normed, items, arm, shape=shape)
     list(run)
     assert "audit outside the band" in run.notes[-1]
+
+
+@pytest.mark.parametrize(("audited", "bound"), [(2, None), (29, None), (30, "9.50%"), (1000, "0.30%")])
+def test_the_audit_is_bounded_exactly_and_only_where_that_says_something(audited, bound):
+    from advassay.attacks.precision import Judge
+
+    judge = Judge(0.05)
+    judge.audited = audited
+    assert ("at most" in judge.account()) == (bound is not None)
+    assert bound is None or f"at most {bound}" in judge.account()

@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from advassay.analysis.intervals import Counts, counts, effective_n, wilson
 
@@ -74,12 +73,6 @@ def mean_difference(parts: list[Difference]) -> Difference:
     low = estimate - float(np.sqrt(sum((p.estimate - p.low) ** 2 for p in parts))) / n
     high = estimate + float(np.sqrt(sum((p.high - p.estimate) ** 2 for p in parts))) / n
     return Difference(estimate, low, high)
-
-
-def mcnemar(after: np.ndarray, before: np.ndarray) -> float:
-    """Exact two-sided McNemar p of two paired bool arrays (image,); independent images only."""
-    gained, lost = int((after & ~before).sum()), int((before & ~after).sum())
-    return 1.0 if gained + lost == 0 else float(stats.binomtest(gained, gained + lost).pvalue)
 
 
 def holm(p: np.ndarray) -> np.ndarray:

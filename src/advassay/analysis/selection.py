@@ -34,12 +34,6 @@ def packs_of(
     return [packed(run, step_size) for run in runs_of(records, arm, primary)]
 
 
-def pack_of(records: Records, cohort: str, arm: str | None = None, step_size: str | None = None) -> Packed | None:
-    """The cohort's main network under one arm; None where it was not attacked by it."""
-    found = [p for p in packs_of(records, arm, step_size) if p.header.cohort == cohort]
-    return found[0] if found else None
-
-
 def nearest_epsilon(pack: Packed, epsilon: float | None) -> float:
     """`epsilon` checked to be recorded, or the recorded one nearest to 0.02 where None."""
     return closest_epsilon(pack, None) if epsilon is None else float(pack.epsilons[pack.at(epsilon)])

@@ -29,6 +29,8 @@ AUDIT = 1000
 """Iterates outside the band to score again, where a run has several times as many."""
 SMALL_RUN_SHARE = 0.05
 """Share of a smaller run's iterates that is audited."""
+FEWEST_AUDITED = 30
+"""Below this many the bound on what the audit missed is above 10 % and says nothing worth printing."""
 
 REWRITES: dict[Precision, tuple[str, ...]] = {
     "exact": (),
@@ -137,13 +139,23 @@ class Judge:
 
     def account(self) -> str:
         """The account in words, for a record's notes."""
-        bound = f", so at most {3 / self.audited:.2%} (95%) of them are wrong" if self.audited else ""
+        told = self.audited >= FEWEST_AUDITED and not self.audit_changed
+        bound = f", so at most {most_wrong(self.audited):.2%} (95%) of them are wrong" if told else ""
         largest = max((error for _, error in self._seen), default=0.0)
         return (
             f"float32 judged {self.compared} steered iterates and changed {self.changed} verdicts; largest "
             f"margin error {largest:.3g}, band ±{self.band:.3g}; audit outside the band: {self.audited} "
-            f"iterates, {self.audit_changed} changed" + (bound if not self.audit_changed else "")
+            f"iterates, {self.audit_changed} changed{bound}"
         )
+
+
+def most_wrong(audited: int) -> float:
+    """Upper 95 % bound of the share that is wrong where none of `audited` drawn ones was (exact binomial).
+
+    >>> round(most_wrong(30), 4), round(most_wrong(1000), 4)
+    (0.095, 0.003)
+    """
+    return float(1 - 0.05 ** (1 / audited))
 
 
 def trusted_band(seen: np.ndarray) -> float:

@@ -16,8 +16,26 @@ def preparations(records: Records) -> list[Preparation]:
     return sorted(records.preparations.values(), key=lambda p: (place.get(p.cohort, len(place)), p.cohort))
 
 
+SPLITS = {
+    "patient": "split by patient",
+    "image": "split by image",
+    "declared": "split as the source declares",
+    "none": "not split",
+}
+
+
+def division(preparation: Preparation) -> str:
+    """How training and validation images were kept apart, in words.
+
+    Without patients a split by patient keeps images apart, nothing more.
+    """
+    if preparation.split == "patient" and not preparation.patients_known:
+        return "split by image (patients not known)"
+    return SPLITS.get(preparation.split, preparation.split)
+
+
 SELECTION = {
-    "cohort": pl.String, "split": pl.String, "cluster": pl.String, "patients_known": pl.Boolean,
+    "cohort": pl.String, "split": pl.String, "division": pl.String, "cluster": pl.String, "patients_known": pl.Boolean,
     "without_patient": pl.Int64, "candidates": pl.Int64, "kept": pl.Int64, "left_out": pl.Int64,
     "image_size_px": pl.Int64, "channels": pl.Int64, "bits": pl.Int64, "scaling": pl.String, "resize": pl.String,
 }  # fmt: skip
@@ -29,8 +47,8 @@ def selection(records: Records) -> pl.DataFrame:
     for preparation in preparations(records):
         kept = sum(sum(of_role.values()) for of_role in preparation.counts.values())
         out = sum(reason.count for reason in preparation.left_out)
-        rows.append({n: getattr(preparation, n) for n in SELECTION if n not in ("kept", "left_out")})
-        rows[-1] |= {"kept": kept, "left_out": out}
+        rows.append({n: getattr(preparation, n) for n in SELECTION if n not in ("division", "kept", "left_out")})
+        rows[-1] |= {"division": division(preparation), "kept": kept, "left_out": out}
     return pl.DataFrame(rows, schema=SELECTION)
 
 

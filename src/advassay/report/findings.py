@@ -60,6 +60,16 @@ class Findings:
     def main_arm(self) -> str:
         return self.records.main_arm
 
+    def unsplit(self, cohort: str) -> bool:
+        """Whether the cohort was not split: every image of it may be attacked."""
+        preparation = self.records.preparations.get(cohort)
+        return preparation is not None and preparation.split == "none"
+
+    @property
+    def brought_along(self) -> bool:
+        """Whether every attacked network was brought along (`advassay attack --model`): there is no study to run."""
+        return all(header.train_size is None for header in self.runs)
+
     def headers(self, arm: str | None = None) -> list[RunHeader]:
         """Main networks' runs of one arm (None = the main one), in the study's order of cohorts."""
         place = {cohort: i for i, cohort in enumerate(self.cohorts)}

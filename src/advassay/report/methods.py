@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from advassay.documents import Preparation, TrainingDocument
 from advassay.records.header import RunHeader
 from advassay.report import captions
-from advassay.report.cohort_tables import preparations
+from advassay.report.cohort_tables import division, preparations
 from advassay.report.findings import Findings
 from advassay.report.wording import count, listed, number
 
@@ -66,7 +66,9 @@ def methods(findings: Findings) -> list[Paragraph]:
 
 
 def _cohort(p: Preparation) -> str:
-    sizes = listed([f"{count(sum(of_role.values()))} {role}" for role, of_role in p.counts.items()])
+    sizes = listed(
+        [f"{count(sum(of.values()))}{'' if p.split == 'none' else f' {role}'}" for role, of in p.counts.items() if of]
+    )
     without = (
         f"{count(p.without_patient)} rows have none, each is its own" if p.without_patient else "every row has one"
     )
@@ -78,7 +80,7 @@ def _cohort(p: Preparation) -> str:
     return (
         f"{p.cohort}: {p.title}; classes {listed(list(p.class_names))}, {p.positive} counted as positive; "
         f"{sizes} images, "
-        f"split by {p.split} ({patients}); {p.image_size_px} × {p.image_size_px} px, {p.channels} "
+        f"{division(p)} ({patients}); {p.image_size_px} × {p.image_size_px} px, {p.channels} "
         f"channel{'s' if p.channels > 1 else ''}, {p.bits} bit, made square by {p.resize}, scaled to [0, 1] by "
         f"{p.scaling}; "
         f"content {p.identity}."
@@ -97,8 +99,7 @@ def _networks(documents: list[TrainingDocument]) -> Iterator[str]:
             f"{document.cohort}: {document.architecture} from {start}, {count(document.updates)} updates of Adam with "
             f"batches of {spec.get('batch_size')}, learning rate {number(spec.get('learning_rate'))}, on "
             f"{count(document.train_size)} images (seed {document.seed}, augmentation "
-            f"{spec.get('augment', 'not recorded')}); the best of "
-            f"{len(document.history)} evaluations on the {spec.get('select_on', 'tuning')} part is kept; inputs are "
+            f"{spec.get('augment', 'not recorded')}); {_kept(document)}; inputs are "
             f"normalised inside the network as (x − {document.mean:g}) / {document.std:g}."
         )
     series = [document for document in documents if not document.full]
@@ -113,15 +114,27 @@ def _networks(documents: list[TrainingDocument]) -> Iterator[str]:
         )
 
 
+def _kept(document: TrainingDocument) -> str:
+    """Which network of the training run was kept, by what chose it."""
+    if not any("tuning_loss" in entry for entry in document.history):
+        return "no images were set apart to choose a checkpoint, so the network after the last update is kept"
+    chosen = (
+        "the validation images, those it is scored on,"
+        if document.spec.get("select_on") == "validation"
+        else "the tuning part"
+    )
+    evaluations = len(document.history)
+    return f"the best of {evaluations} evaluation{'s' if evaluations > 1 else ''} on {chosen} is kept"
+
+
 def _attack(findings: Findings) -> Iterator[str]:
     arms = {arm: findings.headers(arm) for arm in findings.records.arms}
     runs = [header for headers in arms.values() for header in headers]
     yield (
         "White-box attacks on the prepared images as the network takes them. ε and the step are fractions of "
         "the [0, 1] "
-        "range (0.02 is 5.1 grey levels of 255); for raw-gradient updates the step is a gain. Every attacked "
-        "image is of "
-        "the validation split and is attacked with its true label, natively misclassified ones too."
+        "range (0.02 is 5.1 grey levels of 255); for raw-gradient updates the step is a gain. "
+        f"{_attacked(findings)} Each is attacked with its true label, natively misclassified ones too."
     )
     for headers in arms.values():
         if headers:
@@ -131,6 +144,20 @@ def _attack(findings: Findings) -> Iterator[str]:
     for name, told in (("update", UPDATES), ("loss", LOSSES), ("precision", PRECISIONS)):
         for value in dict.fromkeys(str(header.attack.get(name)) for header in runs):
             yield f"{value}: {told[value]}." if value in told else f"{name} {value}."
+
+
+def _attacked(findings: Findings) -> str:
+    """Which images were attacked: the validation split, or all that somebody brought along with a network."""
+    unsplit = [name for name in findings.cohorts if findings.unsplit(name)]
+    split = [name for name in findings.cohorts if name not in unsplit]
+    of_split = "Attacked images are of the validation split"
+    if not unsplit:
+        return f"{of_split}."
+    whole = (
+        f"The images of {listed(unsplit)} are not split: any of them may be attacked, and whether the network was "
+        "trained on some is not known."
+    )
+    return f"{of_split} of {listed(split)}. {whole}" if split else whole
 
 
 SUCCESS = (
@@ -144,13 +171,16 @@ SUCCESS = (
 
 
 def _statistics(findings: Findings) -> Iterator[str]:
+    from advassay.analysis.intervals import FEWEST_EITHER, FEWEST_PATIENTS, REPLICATES
+
     used = findings.tables["success_by_arm"]["method"].unique().sort().to_list()
     yield (
-        f"{100 * findings.level:g} % intervals by {listed(used)}: a bootstrap over patients (1 000 replicates, "
-        "seeded) where "
-        "patients repeat, the Wilson interval where images are independent, and Wilson with n divided by the "
-        "design effect "
-        "where no or all images fell or fewer than 20 patients are there. Each table says which was used."
+        f"{100 * findings.level:g} % intervals by {listed(used)}: the Wilson interval where images are independent; "
+        f"where patients repeat, a bootstrap over patients ({count(REPLICATES)} replicates, seeded), or, with fewer "
+        f"than {FEWEST_PATIENTS} patients, fewer than {FEWEST_EITHER} with an image that fell or fewer than "
+        f"{FEWEST_EITHER} with one that did not, Wilson with n divided by the design effect. The bootstrap gives the "
+        "variance, and the interval has Wilson’s shape at the n of that variance; where patients repeat, Student’s t "
+        "with patients − 1 degrees of freedom takes the place of the normal quantile. Each table says which was used."
     )
     for conclusion in findings.conclusions:
         margin = f"; margin {conclusion.margin:g}" if conclusion.margin is not None else ""

@@ -83,11 +83,16 @@ def _summary(findings: Findings) -> str:
     networks = len({header.classifier for header in headers})
     judged = sum(header.rows * header.steps for header in headers)
     kinds = list(dict.fromkeys(findings.cohorts.values()))
+    attacked = "images" if any(map(findings.unsplit, findings.cohorts)) else "validation images"
     return (
-        f"{len(findings.cohorts)} cohorts ({', '.join(kinds)}), {networks} networks, {count(images)} "
-        "validation images, "
-        f"{len(headers)} attack runs, {count(judged)} attacked iterates recorded."
+        f"{_counted(len(findings.cohorts), 'cohort')} ({', '.join(kinds)}), {_counted(networks, 'network')}, "
+        f"{count(images)} {attacked}, {_counted(len(headers), 'attack run')}, {count(judged)} attacked iterates "
+        "recorded."
     )
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{count(number)} {what}{'' if number == 1 else 's'}"
 
 
 def _verdict_counts(conclusions: Sequence[Conclusion]) -> str:

@@ -114,7 +114,7 @@ COST = [
 
 SELECTION = [
     Column("cohort", "cohort", text),
-    Column("split", "split by", text),
+    Column("division", "split", text),
     Column("cluster", "patient column", text),
     Column("without_patient", "rows without a patient", whole),
     Column("candidates", "candidate rows", whole),

@@ -32,8 +32,9 @@ def amplitude(records: Records, level: float = LEVEL) -> Conclusion:
         estimate=len(rising) / len(courses) if courses else None,
         low=len(rising) / len(courses) if courses else None,
         high=1 - len(against) / len(courses) if courses else None,
+        bounds="undecided",
         test="logistic regression on ln ε with patient-clustered covariance per cohort, Holm over cohorts; "
-        "flat by two one-sided tests; low and high count undecided cohorts against and for",
+        "flat by two one-sided tests",
         p=None,
         n=len(courses),
         unit="cohorts",

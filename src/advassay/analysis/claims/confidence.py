@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from advassay.analysis.claims.statement import LEVEL, Conclusion, Verdict, finite, listed
+from advassay.analysis.claims.visible import Bound, at_bound, bound, needed
 from advassay.analysis.differences import Difference, group_difference, mean_difference
 from advassay.analysis.intervals import counts
 from advassay.analysis.packed import Packed
-from advassay.analysis.selection import closest_epsilon, packs_of
+from advassay.analysis.selection import USUAL_EPSILON, closest_epsilon, packs_of
 from advassay.records.store import Records
 
 PUBLISHED = "Success drops sharply where the clean confidence exceeds 0.95, most of all in H-OV and H-OV-TH."
@@ -22,17 +24,83 @@ FEWEST = 5
 SUSPECT = ("saturated", "zero_gradient")
 
 
-def confidence(records: Records, epsilon: float | None = None, level: float = LEVEL) -> Conclusion:
-    """Mean over cohorts of (success above 0.95 − success at or below it), main arm, last iterate.
+@dataclass(frozen=True)
+class Drop:
+    """One cohort under one arm at one ε: success above the threshold against at or below it."""
 
-    Supported: the interval is below 0 and the drop at least the margin. Contradicted: a drop of the margin is
-    excluded. The other arms stand beside it: a drop that only a saturating loss shows is an artefact of the update.
+    pack: Packed
+    epsilon: float
+    above: tuple[np.ndarray, np.ndarray]
+    """(fallen, inside), both (image,) bool."""
+    below: tuple[np.ndarray, np.ndarray]
+
+    @property
+    def enough(self) -> bool:
+        """At least 5 images on each side."""
+        return min(int(self.above[1].sum()), int(self.below[1].sum())) >= FEWEST
+
+    @property
+    def at(self) -> Bound | None:
+        """The end of the scale at which both sides stand: nothing could be seen there."""
+        rates = [_rate(*side) for side in (self.above, self.below)]
+        return bound([rate for rate in rates if rate is not None])
+
+    @property
+    def votes(self) -> bool:
+        return self.enough and self.at is None
+
+    def difference(self, level: float) -> Difference | None:
+        """Above minus below; None with too few images on a side."""
+        if not self.enough:
+            return None
+        sides = [counts(fallen[None], inside[None], self.pack.patients) for fallen, inside in (self.above, self.below)]
+        return group_difference(sides[0], sides[1], level)
+
+
+@dataclass(frozen=True)
+class View:
+    """One arm at the amplitude at which most of its cohorts can show a drop."""
+
+    arm: str
+    drops: list[Drop]
+
+    @property
+    def votes(self) -> int:
+        return sum(drop.votes for drop in self.drops)
+
+    @property
+    def open(self) -> bool:
+        """At least half of the cohorts with enough images are away from ceiling and floor."""
+        return self.votes > 0 and 2 * self.votes >= sum(drop.enough for drop in self.drops)
+
+    @property
+    def at(self) -> Bound | None:
+        return next((drop.at for drop in self.drops if drop.enough and drop.at), None)
+
+    @property
+    def amplitudes(self) -> str:
+        return ", ".join(f"{epsilon:g}" for epsilon in sorted({drop.epsilon for drop in self.drops}))
+
+    def mean(self, level: float) -> Difference | None:
+        """Over the cohorts that vote."""
+        found = [drop.difference(level) for drop in self.drops if drop.votes]
+        known = [difference for difference in found if difference is not None]
+        return mean_difference(known) if known else None
+
+
+def confidence(records: Records, epsilon: float | None = None, level: float = LEVEL) -> Conclusion:
+    """Mean over cohorts of (success above 0.95 − success at or below it), last iterate.
+
+    A cohort whose two sides both stand at the ceiling or floor cannot show a drop and does not vote. Where the main
+    arm has no amplitude at which half of its cohorts vote, the arm that reaches further speaks; the choice looks at
+    success as a whole, never at the difference. Supported: the interval is below 0 and the drop at least the margin.
+    Contradicted: a drop of the margin is excluded. The other arms stand beside it: a drop that only a saturating
+    loss shows is an artefact of the update.
     """
-    drops = {arm: _drops(records, arm, epsilon, level) for arm in records.arms}
-    main = drops.get(records.arms[0], []) if records.arms else []
-    usable = [d for _, d in main if d is not None]
-    mean = mean_difference(usable) if usable else None
-    verdict, reason = _verdict(mean, len(usable), len(main))
+    views = [_view(records, arm, epsilon) for arm in records.arms]
+    chosen = _speaking(views)
+    mean = chosen.mean(level) if chosen else None
+    verdict, reason = _verdict(chosen, mean)
     return Conclusion(
         number=4,
         title="Confidence",
@@ -41,71 +109,115 @@ def confidence(records: Records, epsilon: float | None = None, level: float = LE
         estimate=finite(mean.estimate) if mean else None,
         low=finite(mean.low) if mean else None,
         high=finite(mean.high) if mean else None,
-        test="difference of two proportions, square-and-add of Wilson bounds with the patients' effective n",
+        test="difference of two proportions, square-and-add of Wilson bounds with the patients' effective n; the "
+        "interval is about these cohorts",
         p=None,
-        n=len(usable),
+        n=chosen.votes if chosen else 0,
         unit="cohorts",
         verdict=verdict,
-        reason=reason + _compared(drops, main),
+        reason=reason + _moved(views, chosen) + _compared(views, chosen, level),
         level=level,
         margin=MARGIN,
         published=PUBLISHED,
-        alternatives=_alternatives(drops),
-        details=tuple(row for arm in records.arms for row in _details(records, arm, epsilon, level)),
+        alternatives=_alternatives(views, level),
+        details=tuple(row for view in views for row in _of_arm(view, level)),
     )
 
 
-def drop(pack: Packed, epsilon: float | None, level: float) -> Difference | None:
-    """Success above the threshold minus at or below it; None with fewer than 5 images on a side."""
-    above, below = _sides(pack, epsilon)
-    if min(above[1].sum(), below[1].sum()) < FEWEST:
-        return None
-    sides = [counts(fallen[None], inside[None], pack.patients) for fallen, inside in (above, below)]
-    return group_difference(sides[0], sides[1], level)
+def _view(records: Records, arm: str, epsilon: float | None) -> View:
+    """The arm at its ε nearest to the wanted one; where that is not open, at the ε where most cohorts vote."""
+    packs = packs_of(records, arm)
+    wanted = USUAL_EPSILON if epsilon is None else epsilon
+    usual = _at(arm, packs, wanted)
+    if usual.open or not packs:
+        return usual
+    recorded = sorted({float(e) for pack in packs for e in pack.epsilons}, key=lambda e: abs(np.log(e / wanted)))
+    best = max((_at(arm, packs, e) for e in recorded), key=lambda view: view.votes)
+    return best if best.votes > usual.votes else usual
 
 
-def _sides(pack: Packed, epsilon: float | None) -> list[tuple[np.ndarray, np.ndarray]]:
-    at = pack.at(closest_epsilon(pack, epsilon))
-    high = pack.clean_confidence > THRESHOLD
-    return [(pack.last[at, -1], pack.attackable[at] & side) for side in (high, ~high)]
+def _at(arm: str, packs: list[Packed], epsilon: float) -> View:
+    return View(arm, [_drop(pack, closest_epsilon(pack, epsilon)) for pack in packs])
 
 
-def _drops(records: Records, arm: str, epsilon: float | None, level: float) -> list[tuple[str, Difference | None]]:
-    return [(p.header.cohort, drop(p, epsilon, level)) for p in packs_of(records, arm)]
+def _drop(pack: Packed, epsilon: float) -> Drop:
+    at, high = pack.at(epsilon), pack.clean_confidence > THRESHOLD
+    above, below = ((pack.last[at, -1], pack.attackable[at] & side) for side in (high, ~high))
+    return Drop(pack, epsilon, above, below)
 
 
-def _verdict(mean: Difference | None, usable: int, cohorts: int) -> tuple[Verdict, str]:
+def _speaking(views: list[View]) -> View | None:
+    """The main arm where it is open; else of it and the arms that reach further the one with most votes."""
+    if not views or views[0].open:
+        return views[0] if views else None
+    return max([views[0], *(view for view in views[1:] if _further(view, views[0]))], key=lambda view: view.votes)
+
+
+def _further(view: View, main: View) -> bool:
+    """Seen at amplitudes below all of the main arm's at its ceiling, above them at its floor."""
+    seen = [drop.epsilon for drop in view.drops]
+    declared = [float(e) for drop in main.drops for e in drop.pack.epsilons]
+    if not seen or not declared or main.at is None:
+        return False
+    return max(seen) < min(declared) if main.at == "ceiling" else min(seen) > max(declared)
+
+
+def _verdict(view: View | None, mean: Difference | None) -> tuple[Verdict, str]:
+    if view is None:
+        return "undecided", "No cohort was attacked."
+    cohorts, where = len(view.drops), f"arm {view.arm}, ε = {view.amplitudes}"
     if mean is None:
-        return "undecided", f"too few images: none of {cohorts} cohorts has {FEWEST} on each side of {THRESHOLD}."
+        return "undecided", _unseen(view, where)
     told = (
-        f"Mean difference {mean.estimate:+.3f} [{mean.low:+.3f}, {mean.high:+.3f}] over {usable} of {cohorts} cohorts."
+        f"Mean difference {mean.estimate:+.3f} [{mean.low:+.3f}, {mean.high:+.3f}] over {view.votes} of {cohorts} "
+        f"cohorts ({listed([drop.pack.header.cohort for drop in view.drops if drop.votes])}; {where})."
     )
+    if 2 * view.votes < cohorts:
+        return "undecided", told + " Fewer than half of the cohorts can show a drop." + _silent(view)
     if mean.high < 0 and mean.estimate <= -MARGIN:
-        return "supported", told
+        return "supported", told + _silent(view)
     if mean.low > -MARGIN:
-        return "contradicted", told + f" A drop of {MARGIN:g} is excluded."
-    return "undecided", told + " Neither a drop nor its absence is shown."
+        return "contradicted", told + f" A drop of {MARGIN:g} is excluded." + _silent(view)
+    return "undecided", told + " Neither a drop nor its absence is shown." + _silent(view)
 
 
-def _compared(drops: dict[str, list[tuple[str, Difference | None]]], main: list[Any]) -> str:
+def _moved(views: list[View], chosen: View | None) -> str:
+    """Why another than the main arm speaks."""
+    if chosen is None or chosen is views[0]:
+        return ""
+    return f" Arm {views[0].arm} stands at its {views[0].at} (ε = {views[0].amplitudes}), so arm {chosen.arm} speaks."
+
+
+def _unseen(view: View, where: str) -> str:
+    """Why no cohort votes."""
+    if view.at is None:
+        return f"too few images: none of {len(view.drops)} cohorts has {FEWEST} on each side of {THRESHOLD} ({where})."
+    return f"{view.at}: {at_bound(view.at)} on both sides ({where}); {needed(view.at)} amplitudes are needed."
+
+
+def _silent(view: View) -> str:
+    """The cohorts that do not vote, and why."""
+    few = [drop.pack.header.cohort for drop in view.drops if not drop.enough]
+    stuck = [drop.pack.header.cohort for drop in view.drops if drop.enough and drop.at]
+    told = f" Fewer than {FEWEST} images on a side: {listed(few)}." if few else ""
+    return told + (f" At ceiling or floor on both sides: {listed(stuck)}." if stuck else "")
+
+
+def _compared(views: list[View], chosen: View | None, level: float) -> str:
     others = []
-    for arm, found in drops.items():
-        usable = [d for _, d in found if d is not None]
-        if found is not main and usable:
-            mean = mean_difference(usable)
-            others.append(f"arm {arm} {mean.estimate:+.3f} [{mean.low:+.3f}, {mean.high:+.3f}]")
+    for view in views:
+        mean = view.mean(level)
+        if view is not chosen and mean is not None:
+            span = f"{mean.estimate:+.3f} [{mean.low:+.3f}, {mean.high:+.3f}]"
+            others.append(f"arm {view.arm} {span} over {view.votes} cohorts at ε = {view.amplitudes}")
     return f" Beside it: {'; '.join(others)}." if others else ""
 
 
-def _alternatives(drops: dict[str, list[tuple[str, Difference | None]]]) -> tuple[str, ...]:
+def _alternatives(views: list[View], level: float) -> tuple[str, ...]:
     """Name the arms that disagree: then the update rule, not the image, makes the drop."""
-    means = {
-        arm: mean_difference([d for _, d in found if d is not None])
-        for arm, found in drops.items()
-        if any(d is not None for _, d in found)
-    }
-    with_drop = [arm for arm, mean in means.items() if mean.high < 0]
-    without = [arm for arm, mean in means.items() if mean.low > -MARGIN]
+    means = [(view.arm, view.mean(level)) for view in views]
+    with_drop = [arm for arm, mean in means if mean is not None and mean.high < 0]
+    without = [arm for arm, mean in means if mean is not None and mean.low > -MARGIN]
     artefact = (
         f"Arms {listed(with_drop)} show the drop, arms {listed(without)} exclude it: it depends on the update rule or "
         "the loss (a saturated softmax gives a vanishing gradient)."
@@ -116,22 +228,33 @@ def _alternatives(drops: dict[str, list[tuple[str, Difference | None]]]) -> tupl
     return (artefact, confounded) if with_drop and without else (confounded,)
 
 
-def _details(records: Records, arm: str, epsilon: float | None, level: float) -> list[dict[str, Any]]:
-    rows = []
-    for pack in packs_of(records, arm):
-        (fell_above, above), (fell_below, below) = _sides(pack, epsilon)
-        found, at = drop(pack, epsilon, level), pack.at(closest_epsilon(pack, epsilon))
-        row = {
-            "cohort": pack.header.cohort, "arm": arm, "loss": pack.header.attack.get("loss"),
-            "update": pack.header.attack.get("update"), "epsilon": float(pack.epsilons[at]),
-            "rate_above": _rate(fell_above, above), "n_above": int(above.sum()),
-            "rate_below": _rate(fell_below, below), "n_below": int(below.sum()),
-            "difference": finite(found.estimate) if found else None, "low": finite(found.low) if found else None,
-            "high": finite(found.high) if found else None,
-        }  # fmt: skip
-        flagged = {f"{name}_above": _rate(pack.flags[name][at], above) for name in SUSPECT if name in pack.flags}
-        rows.append(row | flagged)
-    return rows
+def _row(drop: Drop, level: float) -> dict[str, Any]:
+    header, found, at = drop.pack.header, drop.difference(level), drop.pack.at(drop.epsilon)
+    row = {
+        "cohort": header.cohort, "arm": header.arm, "loss": header.attack.get("loss"),
+        "update": header.attack.get("update"), "epsilon": drop.epsilon,
+        "rate_above": _rate(*drop.above), "n_above": int(drop.above[1].sum()),
+        "rate_below": _rate(*drop.below), "n_below": int(drop.below[1].sum()),
+        "difference": finite(found.estimate) if found else None, "low": finite(found.low) if found else None,
+        "high": finite(found.high) if found else None, "bound": drop.at, "votes": drop.votes,
+    }  # fmt: skip
+    flags = drop.pack.flags
+    return row | {f"{name}_above": _rate(flags[name][at], drop.above[1]) for name in SUSPECT if name in flags}
+
+
+def _of_arm(view: View, level: float) -> list[dict[str, Any]]:
+    """One arm's rows, and its mean over the cohorts that vote."""
+    rows, mean = [_row(drop, level) for drop in view.drops], view.mean(level)
+    if not rows:
+        return []
+    amplitudes = {row["epsilon"] for row in rows}
+    about = {"cohort": f"mean over {view.votes} of {len(rows)} cohorts"}
+    about |= {key: rows[0][key] for key in ("arm", "loss", "update")}
+    return [*rows, about | {
+        "epsilon": amplitudes.pop() if len(amplitudes) == 1 else None,
+        "difference": finite(mean.estimate) if mean else None, "low": finite(mean.low) if mean else None,
+        "high": finite(mean.high) if mean else None,
+    }]  # fmt: skip
 
 
 def _rate(values: np.ndarray, inside: np.ndarray) -> float | None:

@@ -10,11 +10,23 @@ from scipy import stats
 
 from advassay.analysis.claims.amplitude import amplitude_courses, over_epsilon
 from advassay.analysis.claims.directions import Course
-from advassay.analysis.claims.statement import LEVEL, Conclusion, Verdict, finite
+from advassay.analysis.claims.statement import LEVEL, Conclusion, Verdict, finite, listed
 from advassay.analysis.dose import epsilon50
 from advassay.analysis.selection import packs_of
 from advassay.records.store import Records
 
+KINDS = {
+    "X-ray": {
+        "x ray", "x rays", "xray", "xrays", "cxr", "radiograph", "radiographs", "radiography", "chest x ray",
+        "chest x rays", "chest xray", "chest radiograph", "chest radiographs", "chest radiography",
+    },
+    "histology": {
+        "histology", "histological", "histopathology", "histopathological", "pathology", "digital pathology",
+        "microscopy", "light microscopy",
+    },
+}  # fmt: skip
+"""Image types that the conclusion compares, with the names they go by (lower case, spaces for hyphens)."""
+NEITHER = "neither"
 PUBLISHED = "Histology is less sensitive to amplitude than X-ray."
 FEWEST = 4
 """Independent cohorts of each type below which cohorts cannot stand for their type."""
@@ -30,12 +42,22 @@ class Unit:
     error: float
 
 
+def kind_of(image_type: str | None) -> str:
+    """The compared type that a cohort's free text names, or "neither".
+
+    >>> kind_of("Chest X-Ray"), kind_of("histopathology"), kind_of("fundus")
+    ('X-ray', 'histology', 'neither')
+    """
+    name = " ".join((image_type or "").lower().replace("-", " ").replace("_", " ").split())
+    return next((kind for kind, names in KINDS.items() if name in names), NEITHER)
+
+
 def image_type(records: Records, level: float = LEVEL) -> Conclusion:
     """Welch's t test of the slopes of independent cohorts; below 4 + 4 undecided, the image-level difference (its
     interval speaks about these cohorts only) as description.
     """
     units = independent_units(records, level)
-    xray, histology = [u for u in units if u.kind == "x-ray"], [u for u in units if u.kind == "histology"]
+    xray, histology = [u for u in units if u.kind == "X-ray"], [u for u in units if u.kind == "histology"]
     enough = min(len(xray), len(histology)) >= FEWEST
     if enough:
         estimate, low, high, p = _welch(histology, xray, level)
@@ -44,6 +66,7 @@ def image_type(records: Records, level: float = LEVEL) -> Conclusion:
         estimate, low, high, p = _described(histology, xray, level)
         test = "none (description): mean slopes of the cohorts at hand, interval over their images"
     verdict, reason = _verdict(enough, len(xray), len(histology), low, high)
+    details = _details(records, level)
     return Conclusion(
         number=2,
         title="Image type",
@@ -57,14 +80,14 @@ def image_type(records: Records, level: float = LEVEL) -> Conclusion:
         n=len(xray) + len(histology),
         unit="independent cohorts",
         verdict=verdict,
-        reason=reason,
+        reason=reason + _left_aside(details),
         level=level,
         published=PUBLISHED,
         alternatives=(
             "Cohorts of a type share hardware, stains and tasks; the classifier's accuracy and confidence differ too.",
             "Equal ε is not equal visibility: histology uses more of the range than a radiograph.",
         ),
-        details=_details(records, level),
+        details=details,
     )
 
 
@@ -83,7 +106,7 @@ def _unit(group: list[Course]) -> Unit:
     slopes = [c.trend.slope * np.log(2) for c in group if c.trend]
     errors = [c.trend.standard_error * np.log(2) for c in group if c.trend]
     names = tuple(sorted(c.cohort for c in group))
-    return Unit(names, group[0].image_type.lower(), float(np.mean(slopes)), float(np.mean(errors)))
+    return Unit(names, kind_of(group[0].image_type), float(np.mean(slopes)), float(np.mean(errors)))
 
 
 def _welch(a: list[Unit], b: list[Unit], level: float) -> tuple[float, float, float, float]:
@@ -113,6 +136,12 @@ def _verdict(enough: bool, xray: int, histology: int, low: float, high: float) -
     return "undecided", f"The interval includes 0 ({counted})."
 
 
+def _left_aside(details: tuple[dict[str, Any], ...]) -> str:
+    """Cohorts of another type, named: they are compared with nothing."""
+    aside = [f"{row['cohort']} ({row['image_type'] or 'no type'})" for row in details if row["compared_as"] == NEITHER]
+    return f" Neither X-ray nor histology, so not compared: {listed(aside)}." if aside else ""
+
+
 def _details(records: Records, level: float) -> tuple[dict[str, Any], ...]:
     halves = {row["cohort"]: row for row in epsilon50(records, level=level).iter_rows(named=True)}
     rows = []
@@ -123,7 +152,8 @@ def _details(records: Records, level: float) -> tuple[dict[str, Any], ...]:
         fit = half["fit"]
         rows.append(
             {
-                "cohort": pack.header.cohort, "image_type": pack.header.image_type, "arm": pack.header.arm,
+                "cohort": pack.header.cohort, "image_type": pack.header.image_type,
+                "compared_as": kind_of(pack.header.image_type), "arm": pack.header.arm,
                 "slope_per_doubling": finite(slope), "low": finite(low), "high": finite(high),
                 "epsilon50": half["text"], "epsilon50_fit": fit, "clean_contrast": finite(contrast),
                 "epsilon50_over_contrast": finite(fit / contrast) if fit is not None and contrast > 0 else None,

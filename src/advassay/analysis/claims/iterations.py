@@ -77,8 +77,9 @@ def iterations(records: Records, epsilon: float | None = None, level: float = LE
         estimate=len(names["levelled"]) / len(packs) if packs else None,
         low=len(names["levelled"]) / len(packs) if packs else None,
         high=1 - contradicting / len(packs) if packs else None,
+        bounds="undecided",
         test="logistic regression on ln iteration with patient-clustered covariance, Holm over cohorts; plateau by "
-        "one-sided bounds of the paired remaining rise; low and high count undecided cohorts against and for",
+        "one-sided bounds of the paired remaining rise",
         p=None,
         n=len(packs),
         unit="cohorts",
@@ -88,7 +89,8 @@ def iterations(records: Records, epsilon: float | None = None, level: float = LE
         margin=MARGIN,
         published=PUBLISHED,
         alternatives=(
-            "At the last iterate success can be lost again when the step is coarse; `any` cannot fall by definition.",
+            "At the last iterate success can be lost again when the step is coarse; success at any iterate cannot fall "
+            "by definition.",
             "A plateau below 100 % may come from a vanishing gradient rather than from robustness: see the flags.",
         ),
         details=tuple(row for p in packs for row in _details(p, epsilon, level)),

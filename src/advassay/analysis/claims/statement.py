@@ -26,6 +26,9 @@ class Conclusion(Frozen):
     estimate: float | None
     low: float | None
     high: float | None
+    bounds: Literal["interval", "undecided"] = "interval"
+    """What low and high are: a confidence interval of `level`, or the estimate if every undecided cohort spoke against
+    (low) or for (high) the statement."""
     test: str
     p: float | None
     """Of the test, where it gives one."""

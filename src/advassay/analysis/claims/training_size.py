@@ -9,6 +9,7 @@ import numpy as np
 from scipy import stats
 
 from advassay.analysis.claims.statement import LEVEL, Conclusion, Verdict, finite
+from advassay.analysis.claims.visible import Bound, at_bound, bound, needed
 from advassay.analysis.packed import Packed
 from advassay.analysis.selection import USUAL_EPSILON, packs_of
 from advassay.records.store import Records
@@ -18,6 +19,8 @@ MARGIN = 0.02
 """Change of the success rate per doubling of the training set that still counts as none."""
 FEWEST_SIZES = 3
 FEWEST_SEEDS = 3
+NO_SPREAD = 1e-12
+"""A standard error below this is rounding: the networks do not differ at all."""
 
 
 @dataclass(frozen=True)
@@ -45,26 +48,31 @@ class Line:
         half = stats.t.ppf(0.5 + level / 2, self.freedom) * self.error
         return self.slope - half, self.slope + half
 
-    def p_equivalence(self, margin: float) -> float:
-        """Two one-sided tests (Schuirmann 1987): the larger p of slope ≤ −margin and slope ≥ margin."""
-        if self.error == 0:
-            return 0.0 if abs(self.slope) < margin else 1.0
+    def p_equivalence(self, margin: float) -> float | None:
+        """Two one-sided tests (Schuirmann 1987): the larger p of slope ≤ −margin and slope ≥ margin.
+
+        None where the networks leave no residual: without a spread there is no test.
+        """
+        if self.error <= NO_SPREAD:
+            return None
         low, high = (self.slope + margin) / self.error, (margin - self.slope) / self.error
         return float(max(stats.t.sf(low, self.freedom), stats.t.sf(high, self.freedom)))
 
 
 def training_size(records: Records, epsilon: float | None = None, level: float = LEVEL) -> Conclusion:
     """Unit = one trained network. Supported where the slope is equivalent to 0 within the margin, contradicted where
-    its interval excludes 0 and equivalence fails; with fewer than 3 sizes or 3 seeds undecided.
+    its interval excludes 0 and equivalence fails; with fewer than 3 sizes or 3 seeds undecided. A series whose
+    networks all stand at the ceiling or floor shows nothing and does not enter.
     """
     found = networks(records)
     series = {cohort: _at_one_epsilon(found, cohort, epsilon) for cohort in _with_series(found)}
     all_ = [network for part in series.values() for network in part]
     enough = [cohort for cohort, part in series.items() if _sufficient(part)]
-    used = [network for network in all_ if network.cohort in enough]
+    open_ = [cohort for cohort in enough if _bound(series[cohort]) is None]
+    used = [network for network in all_ if network.cohort in open_]
     line = fit_line(used) if used else None
-    verdict, reason, p = _verdict(line, series, enough, level)
-    low, high = line.interval(level) if line else (None, None)
+    verdict, reason, p = _verdict(line, series, enough, open_, level)
+    low, high = line.interval(level) if line and line.error > NO_SPREAD else (None, None)
     return Conclusion(
         number=5,
         title="Training size",
@@ -115,14 +123,30 @@ def _with_series(found: list[Network]) -> list[str]:
 
 
 def _at_one_epsilon(found: list[Network], cohort: str, epsilon: float | None) -> list[Network]:
-    """The cohort's networks at the ε nearest to the wanted one (None = 0.02) that all of them were attacked at."""
+    """The cohort's networks at the ε nearest to the wanted one (None = 0.02) that all of them were attacked at, and
+    at which they do not all stand at the ceiling or floor, where there is one.
+    """
     wanted = USUAL_EPSILON if epsilon is None else epsilon
     mine = [network for network in found if network.cohort == cohort]
     names = {(n.size, n.seed) for n in mine}
     at = {e: {(n.size, n.seed) for n in mine if n.epsilon == e} for e in sorted({n.epsilon for n in mine})}
     shared = [e for e, attacked in at.items() if attacked == names]
-    chosen = min(shared, key=lambda e: abs(e - wanted), default=None)
-    return [network for network in mine if network.epsilon == chosen]
+    parts = [[n for n in mine if n.epsilon == e] for e in sorted(shared, key=lambda e: abs(e - wanted))]
+    return next((part for part in parts if _bound(part) is None), parts[0] if parts else [])
+
+
+def _bound(part: list[Network]) -> Bound | None:
+    return bound([network.rate for network in part])
+
+
+def _at_bounds(series: dict[str, list[Network]]) -> str:
+    """The series of which every network stands at one end of the scale, and where."""
+    stuck = [(cohort, part, at) for cohort, part in series.items() if (at := _bound(part))]
+    return "; ".join(
+        f"{cohort} at ε = {part[0].epsilon:g}: at the {at} in all {len(part)} networks ({at_bound(at)}), {needed(at)} "
+        "amplitudes are needed"
+        for cohort, part, at in stuck
+    )
 
 
 def _sufficient(part: list[Network]) -> bool:
@@ -146,20 +170,28 @@ def fit_line(used: list[Network], adjusted: bool = False) -> Line:
 
 
 def _verdict(
-    line: Line | None, series: dict[str, list[Network]], enough: list[str], level: float
+    line: Line | None, series: dict[str, list[Network]], enough: list[str], open_: list[str], level: float
 ) -> tuple[Verdict, str, float | None]:
     if not series:
         return "undecided", "not enough networks: no cohort has a series of training sizes.", None
-    if line is None or not enough:
+    stuck = _at_bounds(series)
+    aside = f" Without {stuck}." if stuck else ""
+    if not enough:
         told = "; ".join(
             f"{cohort}: {len({n.size for n in part})} sizes × {len({n.seed for n in part})} seeds"
             for cohort, part in series.items()
         )
         need = f"{FEWEST_SIZES} sizes with {FEWEST_SEEDS} seeds each are needed"
-        return "undecided", f"not enough networks: {told}; {need}.", None
-    low, high = line.interval(level)
+        return "undecided", f"not enough networks: {told}; {need}.{f' And {stuck}.' if stuck else ''}", None
+    if line is None:
+        at = next(_bound(series[cohort]) for cohort in enough)
+        return "undecided", f"{at}: {stuck}.", None
+    where = ", ".join(f"{cohort} at ε = {series[cohort][0].epsilon:g}" for cohort in open_)
     p = line.p_equivalence(MARGIN)
-    told = f"Slope {line.slope:+.4f} [{low:+.4f}, {high:+.4f}] per doubling ({', '.join(enough)})."
+    if p is None:
+        return "undecided", f"Slope {line.slope:+.4f} per doubling ({where}): the networks leave no spread to test.", p
+    low, high = line.interval(level)
+    told = f"Slope {line.slope:+.4f} [{low:+.4f}, {high:+.4f}] per doubling ({where}).{aside}"
     if p < 1 - level:
         return "supported", told + f" Within ±{MARGIN:g} (equivalence p = {p:.2g}).", p
     if low > 0 or high < 0:
@@ -184,7 +216,7 @@ def _slopes(found: list[Network], cohorts: list[str], level: float) -> list[dict
                 continue
             for adjusted in (False, True):
                 line = fit_line(part, adjusted)
-                low, high = line.interval(level)
+                low, high = line.interval(level) if line.error > NO_SPREAD else (None, None)
                 rows.append(
                     {
                         "row": "slope adjusted for clean accuracy" if adjusted else "slope", "cohort": cohort,

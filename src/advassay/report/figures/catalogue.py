@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import polars as pl
 
 from advassay.layout import Store
+from advassay.records.gallery import Example
 from advassay.report import captions
 from advassay.report.figures.accuracy_by_epsilon import accuracy_by_epsilon
 from advassay.report.figures.examples import example_rows
@@ -39,10 +40,16 @@ def _step_sizes(findings: Findings) -> dict[str, str]:
     return {row["cohort"]: row["step_size"] for row in findings.tables["success_by_epsilon"].iter_rows(named=True)}
 
 
+def _examples(findings: Findings) -> list[Example]:
+    """Kept images of the runs that the image figures are about: the main arm of every main network."""
+    runs = {header.run_id for header in findings.headers()}
+    return [example for example in findings.examples if example.run_id in runs]
+
+
 def fig1(findings: Findings) -> Figure | None:
     drawn = styles(findings.cohorts)
     rows = example_rows(
-        Store(findings.records.root).gallery, findings.examples, _step_sizes(findings), drawn, findings.epsilon
+        Store(findings.records.root).gallery, _examples(findings), _step_sizes(findings), drawn, findings.epsilon
     )
     if not rows:
         return None
@@ -63,7 +70,7 @@ def fig1(findings: Findings) -> Figure | None:
 def fig2(findings: Findings) -> Figure | None:
     drawn = styles(findings.cohorts)
     rows = pair_rows(
-        Store(findings.records.root).gallery, findings.examples, _step_sizes(findings), drawn, findings.epsilon
+        Store(findings.records.root).gallery, _examples(findings), _step_sizes(findings), drawn, findings.epsilon
     )
     if not rows:
         return None
@@ -84,7 +91,7 @@ def fig3a(findings: Findings) -> Figure:
     return Figure(
         "fig-3a", "3a", "Success against amplitude",
         f"Attack success rate against ε after the last iteration. {captions.attack(findings.headers())}. "
-        f"{captions.LAST} {_statistics(frame, findings)}.",
+        f"{captions.LAST} {_statistics(frame, findings)}.{_coinciding(frame)}",
         _ends(frame, "epsilon", "ε"),
         lambda width: success_by_epsilon(frame, styles(findings.cohorts), width=width), "success_by_epsilon", frame,
     )  # fmt: skip
@@ -209,12 +216,29 @@ def fig_training(findings: Findings) -> Figure | None:
         return None
     return Figure(
         "fig-training", "7", "Training curves",
-        "Training loss, tuning loss and tuning accuracy of each cohort's main network at every evaluation; the "
-        "tuning part "
-        "holds patients of the training side only.",
+        "Training loss, tuning loss and tuning accuracy of each cohort's main network at every evaluation. "
+        + _tuned_on(findings),
         "Training curves of " + listed(list(findings.cohorts)) + ".",
         lambda width: training_curves(frame, styles(findings.cohorts), width=width), "training", frame,
     )  # fmt: skip
+
+
+def _tuned_on(findings: Findings) -> str:
+    """On which images the tuning curves were taken, by cohort."""
+    documents = [findings.records.training(header.classifier) for header in findings.headers()]
+    known = [document for document in documents if document is not None]
+    without = [d.cohort for d in known if not any("tuning_loss" in entry for entry in d.history)]
+    validated = [d.cohort for d in known if d.cohort not in without and d.spec.get("select_on") == "validation"]
+    tuned = [d.cohort for d in known if d.cohort not in without + validated]
+    told = []
+    if tuned:
+        of = "" if len(tuned) == len(known) else f" of {listed(tuned)}"
+        told.append(f"The tuning part{of} is neither trained on nor attacked.")
+    if validated:
+        told.append(f"Tuning curves of {listed(validated)} are on the validation images, which chose the checkpoint.")
+    if without:
+        told.append(f"{listed(without)} had no tuning part.")
+    return " ".join(told)
 
 
 MAKERS: tuple[Maker, ...] = (
@@ -224,6 +248,13 @@ MAKERS: tuple[Maker, ...] = (
 
 def _statistics(frame: pl.DataFrame, findings: Findings) -> str:
     return f"{captions.sample(frame)}; {captions.intervals(frame, findings.level)}"
+
+
+def _coinciding(frame: pl.DataFrame) -> str:
+    """A warning where curves of one panel lie on one another, as at 100 %."""
+    points = frame.filter(pl.col("n") > 0).group_by("image_type", "epsilon", "rate").len()
+    shared = points.filter(pl.col("len") > 1)["rate"].unique().sort().to_list()
+    return f" Curves lie on one another at {listed([percent(r, 0) for r in shared])}." if shared else ""
 
 
 def _hues(findings: Findings) -> dict[str, str]:
@@ -244,7 +275,7 @@ def _ends(frame: pl.DataFrame, x: str, unit: str) -> str:
 
 def _high_confidence(frame: pl.DataFrame, cohort: str) -> str:
     top = frame.filter(cohort=cohort).sort("bin_low").row(-1, named=True)
-    return f"{percent(top['rate'], 0)} of {top['n']} above 0.95"
+    return f"{percent(top['rate'], 0)} of {top['n']} in the highest bin {top['bin']}"
 
 
 def _share_at(frame: pl.DataFrame, cohort: str, place: int) -> str:

@@ -1,0 +1,111 @@
+"""Sentences that depend on what was done: each must be true of its store."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from simulate import make_store
+from written_report import SMALL, SMALL_ARMS
+
+from advassay.layout import HEADER, PREPARATION, TRAINING, Store
+from advassay.report import gather, write_report
+from advassay.report.figures.catalogue import fig3c, fig_training
+from advassay.report.methods import methods
+
+
+@pytest.fixture
+def one(tmp_path: Path) -> Store:
+    """One cohort, one arm, without a size series."""
+    make_store(tmp_path / "store", SMALL[:1], {"A": SMALL_ARMS["A"]}, gallery=False)
+    return Store(tmp_path / "store")
+
+
+def _edit(store: Store, name: str, change: Callable[[dict[str, Any]], Any]) -> None:
+    paths = sorted(store.root.rglob(name))
+    assert paths
+    for path in paths:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        change(document)
+        path.write_text(json.dumps(document), encoding="utf-8")
+
+
+def _methods(store: Store) -> str:
+    return " ".join(sentence for paragraph in methods(gather(store.root)) for sentence in paragraph.sentences)
+
+
+def _training_caption(store: Store) -> str:
+    figure = fig_training(gather(store.root))
+    assert figure is not None
+    return figure.caption
+
+
+def test_without_a_tuning_part_no_best_evaluation_is_claimed(one: Store) -> None:
+    def forget(document: dict[str, Any]) -> None:
+        document["tuning"] = None
+        for entry in document["history"]:
+            del entry["tuning_loss"], entry["tuning_accuracy"]
+
+    assert "the best of 3 evaluations on the tuning part is kept" in _methods(one)
+    _edit(one, TRAINING, forget)
+    assert "the network after the last update is kept" in _methods(one)
+    assert "the best of" not in _methods(one)
+    assert "had no tuning part" in _training_caption(one)
+
+
+def test_a_checkpoint_chosen_on_validation_images_is_said_to_be(one: Store) -> None:
+    _edit(one, TRAINING, lambda document: document["spec"].update(select_on="validation"))
+    assert "evaluations on the validation images, those it is scored on, is kept" in _methods(one)
+    assert "are on the validation images" in _training_caption(one)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, "images, split by patient ("),
+        ({"patients_known": False}, "images, split by image (patients not known) ("),
+        ({"split": "declared"}, "images, split as the source declares ("),
+        ({"split": "none"}, "images, not split ("),
+    ],
+)
+def test_splits_are_told_in_words(one: Store, changes: dict[str, Any], words: str) -> None:
+    _edit(one, PREPARATION, lambda document: document.update(changes))
+    assert words in _methods(one)
+
+
+def test_a_network_brought_along_is_reproduced_by_its_attack_not_by_a_study(one: Store) -> None:
+    _edit(one, PREPARATION, lambda document: document.update(split="none"))
+    _edit(one, HEADER, lambda document: document.update(train_size=None))
+    for path in one.root.rglob(TRAINING):
+        path.unlink()
+    page = write_report(one.root).read_text(encoding="utf-8")
+    assert "advassay attack --model" in page
+    assert "advassay run study.yaml" not in page
+    assert "of the validation split" not in page
+    assert "any of them may be attacked" in page
+
+
+def test_a_trained_study_is_reproduced_by_running_it(one: Store) -> None:
+    page = write_report(one.root).read_text(encoding="utf-8")
+    assert "advassay run study.yaml" in page
+    assert "Attacked images are of the validation split." in page
+
+
+def test_the_interval_rule_names_every_reason_to_leave_the_bootstrap(one: Store) -> None:
+    told = _methods(one)
+    assert "fewer than 20 patients, fewer than 5 with an image that fell or fewer than 5 with one that did not" in told
+    assert "Student’s t" in told
+
+
+def test_the_last_confidence_bin_is_told_as_closed(one: Store) -> None:
+    told = fig3c(gather(one.root)).description
+    assert "in the highest bin [0.95, 1.00]" in told
+    assert "above 0.95" not in told
+
+
+def test_bounds_over_undecided_cohorts_are_not_shown_as_an_interval(one: Store) -> None:
+    page = write_report(one.root).read_text(encoding="utf-8")
+    assert page.count("bounds, not a confidence interval") == 2
