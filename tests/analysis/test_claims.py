@@ -210,7 +210,7 @@ def test_a_drop_that_only_one_update_rule_shows_is_called_an_artefact(tmp_path: 
     assert "Arms A show the drop, arms C exclude it" in found.alternatives[0]
 
 
-SERIES = replace(MANY, name="series", sizes=(40, 80, 160), seeds=(0, 1, 2), network_sd=0.02)
+SERIES = replace(MANY, name="series", sizes=(40, 80, 160), seeds=(0, 1, 2), network_sd=0.06)
 
 
 @pytest.mark.parametrize(
