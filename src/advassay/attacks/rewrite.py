@@ -2,7 +2,8 @@
 
 Frozen copy, batch norms folded into the convolutions before them, channels-last, and optionally bfloat16 weights.
 Which layers follow which is seen by running the network once, so any module can be rewritten as far as it goes; every
-rewrite is checked on example images and taken back where the logits move. The original is never touched: it judges.
+rewrite is checked on example images and taken back where it fails or the logits move. The original is never touched: it
+judges.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import copy
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -23,9 +23,6 @@ FLOAT32_AGREEMENT = 1e-3
 """Largest change of a logit, relative to the largest logit, that folding and layout may make."""
 BFLOAT16_AGREEMENT = 0.25
 """The same for bfloat16; beyond it the gradients steer somewhere else."""
-
-
-_KEPT: WeakKeyDictionary[nn.Module, tuple[tuple[object, ...], Steering]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -53,24 +50,9 @@ def rewrite(classifier: Classifier, images: Tensor, wanted: Sequence[str]) -> St
     """A copy of `classifier` with the rewrites in `wanted` (folded, channels-last, bfloat16) as far as they hold.
 
     `images`: a few examples, float32 (image, channel, height, width) in [0, 1]. The classifier is in attack mode.
-    The last copy of a classifier is kept as long as the classifier lives and its weights stay untouched.
+    A rewrite that fails on the examples is taken back, with the error in the notes. The copy is made anew at every
+    call: no cheap key sees every way in which a network can change.
     """
-    key = (tuple(wanted), images.shape[1:], images.device, _state(classifier))
-    kept = _KEPT.get(classifier)
-    if kept is not None and kept[0] == key:
-        return kept[1]
-    steering = _rewrite(classifier, images, wanted)
-    if steering.module is not classifier:  # a value that holds its key would never be let go
-        _KEPT[classifier] = (key, steering)
-    return steering
-
-
-def _state(classifier: Classifier) -> tuple[tuple[int, int], ...]:
-    """Changes whenever a weight or buffer is replaced or written to."""
-    return tuple((t.data_ptr(), t._version) for t in (*classifier.parameters(), *classifier.buffers()))
-
-
-def _rewrite(classifier: Classifier, images: Tensor, wanted: Sequence[str]) -> Steering:
     try:
         module: nn.Module = copy.deepcopy(classifier)
     except (RuntimeError, TypeError, ValueError) as problem:
@@ -79,16 +61,39 @@ def _rewrite(classifier: Classifier, images: Tensor, wanted: Sequence[str]) -> S
     for name, change, tolerance in _REWRITES:
         if name not in wanted:
             continue
-        candidate = change(copy.deepcopy(module), images)
-        if candidate is None:
+        try:
+            candidate = change(copy.deepcopy(module), images)
+            if candidate is None:
+                continue
+            moved = _relative_change(_tried(candidate, images, "channels-last" in (*done, name)), expected)
+        except Exception as problem:  # the network is the user's and may raise anything
+            notes.append(f"{name}: taken back: {type(problem).__name__}: {problem}")
             continue
-        moved = _relative_change(_logits(candidate, images), expected)
         if moved <= tolerance:
             module = candidate
             done.append(name)
         else:
             notes.append(f"{name}: taken back, it moves the logits by {moved:.2g} of the largest")
     return Steering(module if done else classifier, tuple(done), tuple(notes))
+
+
+def takes_channels_last(classifier: Classifier, images: Tensor) -> bool:
+    """Whether the unmodified network gives the same logits, and a gradient, for images laid out channels-last."""
+    try:
+        return _relative_change(_tried(classifier, images, True), _logits(classifier, images)) <= FLOAT32_AGREEMENT
+    except Exception:  # as above: the caller goes on with the layout the network is known to take
+        return False
+
+
+def _tried(module: nn.Module, images: Tensor, channels_last: bool) -> Tensor:
+    """Logits from a pass as the attack will make it: forwards and backwards, in that layout."""
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    x = images.contiguous(memory_format=layout).detach().requires_grad_()
+    with torch.enable_grad():
+        logits = module(x).float()
+        if logits.requires_grad:
+            torch.autograd.grad(logits.sum(), x, allow_unused=True)
+    return logits.detach()
 
 
 def _logits(module: nn.Module, images: Tensor) -> Tensor:

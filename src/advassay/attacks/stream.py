@@ -18,7 +18,7 @@ from advassay.attacks.engine import Engine
 from advassay.attacks.guards import PROBES, Suspicion, check_epsilons, check_images, check_steps, examine
 from advassay.attacks.network import Network
 from advassay.attacks.precision import REWRITES, Judge, audit_share
-from advassay.attacks.rewrite import Steering, rewrite
+from advassay.attacks.rewrite import Steering, rewrite, takes_channels_last
 from advassay.attacks.work import Row, Work, to_rows
 from advassay.classifier import Classifier
 from advassay.documents import ComputeShape
@@ -105,21 +105,22 @@ class AttackStream:
     def _engine(self, first: list[Item], total: int) -> Engine | ApgdEngine:
         """The network that steers, the one that judges, and the queue between them."""
         limits: dict[str, Any] = {"batch_size": self.shape.batch_size, "keep_images": self._keep_images}
+        images = torch.from_numpy(np.stack([i.image for i in first])).float().to(self._device)
         if self.rules.update == "apgd":
-            network = Network(self.classifier, self.rules.loss, channels_last=self.precision != "exact")
+            last = self.precision != "exact" and takes_channels_last(self.classifier, images)
+            network = Network(self.classifier, self.rules.loss, channels_last=last)
             return ApgdEngine(network, self.rules, cost=self.cost, **limits)
         rewrites = [r for r in self.shape.rewrites if r in REWRITES[self.precision]]
         steering, judge = Steering(self.classifier), None
         if rewrites:
-            images = torch.from_numpy(np.stack([i.image for i in first])).float().to(self._device)
             steering = rewrite(self.classifier, images, rewrites)
             self.notes += steering.notes
             if steering.rewrites:
                 judge = Judge(audit_share(max(total, 1) * len(first[0].points) * self.rules.steps))
-        fast = judge is not None
+        last = judge is not None and takes_channels_last(self.classifier, images)
         return Engine(
             Network(steering.module, self.rules.loss, channels_last="channels-last" in steering.rewrites),
-            Network(self.classifier, self.rules.loss, channels_last=fast),
+            Network(self.classifier, self.rules.loss, channels_last=last),
             self.rules,
             cost=self.cost,
             judge=judge,
