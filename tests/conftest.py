@@ -1,4 +1,4 @@
-"""Shared by all tests: array axes are checked (jaxtyping), real data are found or named as missing."""
+"""Shared by all tests: array axes are checked where they are declared, real data are found or named as missing."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from jaxtyping import install_import_hook
 
-# Axis names in signatures (advassay.axes) are checked on every call while tests run.
-install_import_hook("advassay.success", "beartype.beartype")
+# Axis names in the signatures of these modules (advassay.axes) are checked on every call while tests run.
+install_import_hook(["advassay.success", "advassay.cohorts.prepared"], "beartype.beartype")
 
 
 @pytest.fixture(scope="session")

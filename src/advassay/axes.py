@@ -17,4 +17,3 @@ Labels = Int[np.ndarray, " image"]
 Logits = Float[np.ndarray, "*grid step image class"]
 """`*grid`: no axis for one attack, (epsilon,) or (step_size, epsilon) for a sweep."""
 Scores = Float[np.ndarray, "*any class"]
-RowLogits = Float32[np.ndarray, "row step class"]

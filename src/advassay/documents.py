@@ -82,6 +82,8 @@ class TrainingDocument(Frozen):
     cohort: str
     cohort_identity: str
     class_names: tuple[str, ...]
+    positive: str | None = None
+    """The class whose detection is sensitivity in the scores; null = as in the header of model.safetensors."""
     architecture: str
     channels: int
     image_size_px: int

@@ -1,6 +1,6 @@
-"""Where things lie in a store. The only file that knows a store's folder and file names.
+"""Where things lie in a store: the names of its folders and of the files that several rooms meet in.
 
-STORE/study.yaml
+STORE/study.yaml  compute.json  .lock
       cohorts/<cohort>/manifest.parquet  images-*.parquet  preparation.json
       classifiers/<id>/model.safetensors  training.json
       records/<run_id>/header.json  images.parquet  shards/*.parquet
@@ -27,6 +27,16 @@ class Store:
     @property
     def study(self) -> Path:
         return self.root / "study.yaml"
+
+    @property
+    def compute(self) -> Path:
+        """The compute shapes of attacks, one per kind of network and image."""
+        return self.root / "compute.json"
+
+    @property
+    def lock(self) -> Path:
+        """Locked (flock) by the process that writes."""
+        return self.root / ".lock"
 
     @property
     def private_sources(self) -> Path:

@@ -1,15 +1,16 @@
 """What a study is, in words: sources, cohorts, training, attack arms, figures. YAML ⇄ object; JSON schema.
 
-Every field states its unit and meaning. Relative paths of sources are resolved against the data folder
-(`--data`), and none may leave it.
+Every field states its unit and meaning. Relative paths of sources are resolved against the data folder (`--data`),
+and none may leave it; an absolute path of a source is opened as written, and the store keeps only its last name.
 """
 
 from __future__ import annotations
 
+import re
 from pathlib import PurePath
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from advassay.attack_spec import Amplitude, Arm, Frozen, Precision, StepSize
 
@@ -49,13 +50,27 @@ Rules = dict[str, Condition]
 _FORBIDDEN_PARTS = {".."}
 
 
-def _inside(value: str) -> str:
+def _inside(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"a path written as text is needed, got {value!r}")
     if _FORBIDDEN_PARTS & set(PurePath(value).parts):
         raise ValueError(f"must stay inside the data folder (no '..'), got {value!r}")
     return value
 
 
 DataPath = Annotated[str, BeforeValidator(_inside)]
+
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+
+
+def _name(value: str) -> str:
+    if not re.fullmatch(NAME[1:-1], value):
+        raise ValueError(f"a name is letters, digits, '.', '_', '-', the first a letter or digit, got {value!r}")
+    return value
+
+
+Name = Annotated[str, AfterValidator(_name)]
+"""Of cohorts, sources and arms: names of folders in the store, so no spaces, separators or leading dots."""
 
 
 class _Source(Frozen):
@@ -248,7 +263,7 @@ class TrainingSpec(Frozen):
 class AttackSpec(Arm):
     """The attack section of a study: what all arms share, and the arms as differences from it."""
 
-    arms: dict[str, dict[str, Any]] = Field({"A": {}}, min_length=1)
+    arms: dict[Name, dict[str, Any]] = Field({"A": {}}, min_length=1)
     """Arm name → the fields of this section it changes. The first arm is the main one (the report's main curves)."""
     series_epsilons: tuple[Amplitude, ...] | None = None
     """Amplitudes at which the training-size series is attacked (main arm only); null = the main arm's."""
@@ -280,14 +295,14 @@ class FigureSpec(Frozen):
 class Study(Frozen):
     """A whole study. `advassay schema` prints this as JSON schema."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    name: str = Field(pattern=NAME)
     title: str = ""
     seed: int = 0
     """Seed of selections and splits."""
     image_size_px: int = Field(256, ge=8)
     """Side of every prepared image, unless a cohort says otherwise."""
-    sources: dict[str, Source] = {}
-    cohorts: dict[str, CohortSpec] = Field(min_length=1)
+    sources: dict[Name, Source] = {}
+    cohorts: dict[Name, CohortSpec] = Field(min_length=1)
     training: TrainingSpec
     attack: AttackSpec = AttackSpec()
     figures: FigureSpec = FigureSpec()

@@ -6,7 +6,6 @@ import errno
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -49,12 +48,10 @@ def test_help_comes_at_once() -> None:
 
 
 def test_help_lists_the_verbs_of_a_study() -> None:
-    began = time.monotonic()
     result = runner.invoke(app, ["--help"])
     assert result.exit_code == 0
     for verb in ("init", "demo", "plan", "prepare", "train", "attack", "run", "status", "report", "doctor", "schema"):
         assert f"\n  {verb} " in result.stdout
-    assert time.monotonic() - began < 5
 
 
 @pytest.mark.parametrize(

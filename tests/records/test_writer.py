@@ -154,6 +154,22 @@ def test_joining_shards_changes_no_row(tmp_path: Path) -> None:
     assert same_rows(Run(tmp_path).rows(), expected())
 
 
+def test_a_run_joined_while_it_is_read_says_so_and_a_new_reader_sees_all_of_it(tmp_path: Path) -> None:
+    w = writer(tmp_path)
+    for image in IMAGES:
+        w.append(block([image]))
+    reader, late = Run(w.folder), Run(w.folder)
+    assert len(reader.index) == len(IMAGES) * len(POINTS)
+    compact(w.folder)
+    with pytest.raises(StoreError, match="Open the store again"):
+        reader.rows()
+    assert len(late.rows()) == len(IMAGES) * len(POINTS)
+
+
+def test_a_run_that_has_only_begun_has_no_points(tmp_path: Path) -> None:
+    assert Run(writer(tmp_path).folder).index.points() == {}
+
+
 def test_cost_is_summed_over_sessions_and_notes_are_kept_once(tmp_path: Path) -> None:
     writer(tmp_path).finish(Cost(gradient_evaluations=5, seconds=1.0), notes=["as noted"])
     done = writer(tmp_path).finish(Cost(gradient_evaluations=7, seconds=2.0), notes=["as noted", "later"])

@@ -16,10 +16,10 @@ from typer.testing import CliRunner
 
 from advassay.cli.program import app
 from advassay.documents import TrainingDocument
-from advassay.errors import StoreError
+from advassay.errors import AdvassayWarning, StoreError
 from advassay.records import open_records
 from advassay.specs import Study
-from advassay.study import kept_study, parse_study, plan, run
+from advassay.study import kept_study, parse_study, plan, run, train
 from advassay.study.keep import locked
 
 
@@ -55,11 +55,18 @@ def test_the_gallery_keeps_three_images_of_each_class_at_every_point_of_the_main
     assert all((finished / "gallery" / e.adversarial_file).exists() for e in examples)
 
 
-def test_no_store_file_holds_a_path_and_the_private_table_is_closed(finished: Path) -> None:
-    private = finished.parent / "store.sources.parquet"
-    assert private.stat().st_mode & 0o077 == 0
-    text = [path.read_bytes() for path in finished.rglob("*") if path.is_file()]
-    assert not any(str(finished).encode() in content for content in text)
+def test_other_questions_to_the_same_networks_are_scored_anew(copied: Path, tiny: Study) -> None:
+    before = {document.classifier: document for document in train(tiny, cpu(copied))}
+    for document in train(parse_study(TINY, overrides=["cohorts.X-TB.positive=norm"]), cpu(copied)):
+        old = before[document.classifier].validation
+        new = document.validation
+        swapped = (new.sensitivity, new.specificity) == (old.specificity, old.sensitivity)
+        assert swapped if document.cohort == "X-TB" else new == old
+    path = copied / "classifiers" / next(iter(before)) / "training.json"
+    other = before[path.parent.name].model_copy(update={"cohort_identity": "another validation part"})
+    wrong = other.validation.model_copy(update={"accuracy": -1.0})
+    path.write_text(other.model_copy(update={"validation": wrong}).model_dump_json())
+    assert {document.classifier: document for document in train(tiny, cpu(copied))} == before
 
 
 def test_the_same_command_again_changes_no_file(copied: Path, tiny: Study) -> None:
@@ -125,7 +132,8 @@ def test_an_added_epsilon_computes_only_what_is_missing(copied: Path) -> None:
 
 
 def test_added_images_are_attacked_and_the_old_ones_kept(copied: Path) -> None:
-    more = parse_study(TINY, overrides=["attack.images=14"])
+    with pytest.warns(AdvassayWarning, match="does not reach"):
+        more = parse_study(TINY, overrides=["attack.images=14"])
     counting = Counting()
     run(more, cpu(copied, progress=counting))
     assert {h.images for h in open_records(copied).headers if h.arm == "A"} == {14}

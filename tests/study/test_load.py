@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny_study import TINY
 
-from advassay.errors import AdvassayError, SpecError
+from advassay.errors import AdvassayError, AdvassayWarning, SpecError
+from advassay.specs import Study
 from advassay.study import load_study, parse_study, study_yaml
 from advassay.study.yaml_tree import YamlTree, parse_value
 
@@ -33,6 +35,10 @@ def refused(text: str, *overrides: str) -> str:
         ("C: {loss: margin", "C: {los: margin", "s.yaml:27: attack.arms.C.los: no such field here, got 'margin'"),
         ("signal: 3}", "signal: -3}", "s.yaml:6: sources.breast.signal: Input should be greater than or equal to 0"),
         ("name: tiny", "name: a/b", "s.yaml:2: name: String should match pattern"),
+        ("  X-TB:", "  ../X-TB:", "s.yaml:8: cohorts.../X-TB: a name is letters, digits, '.', '_', '-', the first a"),
+        ("  breast: {", "  my breast: {", "s.yaml:6: sources.my breast: a name is letters, digits"),
+        ("    C: {", "    C/D: {", "attack.arms.C/D: a name is letters, digits"),
+        ("updates: 4,", "updates: 4, weights: 7,", "training.weights: a path written as text is needed, got 7."),
     ],
 )  # fmt: skip
 def test_a_mistake_is_named_by_line_field_rule_and_value(old: str, new: str, message: str) -> None:
@@ -93,7 +99,7 @@ def test_a_line_is_found_through_a_merged_mapping() -> None:
     ("override", "field", "value"),
     [
         ("attack.steps=5", lambda s: s.attack.steps, 5),
-        ("attack.epsilons=[0.02,5/255]", lambda s: s.attack.epsilons, (0.02, 5 / 255)),
+        ("attack.arms.C.epsilons=[0.02,5/255]", lambda s: s.attack.arm("C").epsilons, (0.02, 5 / 255)),
         ("image_size_px=75", lambda s: s.image_size_px, 75),
         ("cohorts.X-TB.per_class=7", lambda s: s.cohorts["X-TB"].per_class, 7),
         ("cohorts.X-TB.per_class.norm=7", None, "holds a value, not fields"),
@@ -125,7 +131,32 @@ def test_set_does_not_reach_through_a_yaml_alias() -> None:
     assert (study.attack.arm("B").loss, study.attack.arm("D").loss) == ("dlr", "margin")
 
 
+def test_set_says_which_arms_it_does_not_reach() -> None:
+    with pytest.warns(AdvassayWarning, match=r"attack.images=5 does not reach arms that state images themselves: C;"):
+        parse_study(TINY, overrides=["attack.images=5"])
+    parse_study(TINY, overrides=["attack.steps=5", "attack.arms.C.images=5"])  # reaches them: no warning
+
+
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_a_study_survives_being_written_and_read(path: Path) -> None:
     study = load_study(path)
     assert parse_study(study_yaml(study)) == study
+
+
+scalars = st.one_of(
+    st.sampled_from(["08", "1e5", "no", "on", "~", "", "1_0", "0x1f", "12:30", "2020-01-01", "<<", "=", ".5", "- a"]),
+    *(st.text(max_size=30), st.integers(), st.booleans(), st.floats(allow_nan=False, allow_infinity=False)),
+)
+
+
+@given(scalars, st.text(min_size=1, max_size=20), st.text(max_size=200))
+def test_no_value_changes_by_being_written_and_read(value: str | float, column: str, title: str) -> None:
+    rules = {"a": {column: {"in": [value]}}, "b": {column: {"not_in": [value]}}}
+    cohort = {"source": "p", "classes": rules, "title": title}
+    sources = {"p": {"kind": "folder", "path": "images"}}
+    study = Study.model_validate(
+        {"name": "s", "sources": sources, "cohorts": {"08": cohort, "no": cohort}, "training": {"updates": 1}}
+    )
+    text = study_yaml(study)
+    assert parse_study(text) == study
+    assert list(yaml.safe_load(text)["cohorts"]) == ["08", "no"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import cv2
@@ -61,6 +62,25 @@ def test_a_second_folder_joins_the_store(model: Path, tiles: Path, tmp_path: Pat
         cv2.imwrite(str(path), 255 - cv2.imread(str(path)))
     attack_own(model, tmp_path / "others", cpu(store), overrides=FAST)
     assert open_records(store).cohorts == ["my-tiles", "others"]
+
+
+def test_the_same_folder_is_continued_and_another_of_its_name_or_another_model_is_a_cohort_of_its_own(
+    model: Path, tiles: Path, tmp_path: Path
+) -> None:
+    store = tmp_path / "mine"
+    (first,) = attack_own(model, tiles, cpu(store), overrides=FAST)
+    assert attack_own(model, tiles, cpu(store), overrides=FAST) == [first]
+    for path in shutil.copytree(tiles, tmp_path / "elsewhere" / tiles.name).glob("*/*.png"):
+        cv2.imwrite(str(path), 255 - cv2.imread(str(path)))
+    attack_own(model, tmp_path / "elsewhere" / tiles.name, cpu(store), overrides=FAST)
+    with safe_open(model, "pt") as file:
+        metadata, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    save_file({name: t * 1.01 for name, t in tensors.items()}, tmp_path / "second.safetensors", metadata=metadata)
+    attack_own(tmp_path / "second.safetensors", tiles, cpu(store), overrides=FAST)
+    headers = open_records(store).headers
+    assert [header.cohort for header in headers] == ["my-tiles", "my-tiles-2", "my-tiles-3"]
+    assert len({header.cohort_identity for header in headers}) == 2
+    assert len({header.classifier for header in headers}) == 2
 
 
 def test_folders_that_are_no_classes_are_refused(model: Path, tiles: Path, tmp_path: Path) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 from tiny_study import TINY, cpu
 
-from advassay.errors import CohortError, SpecError
+from advassay.errors import AdvassayWarning, CohortError, SourceError, SpecError
 from advassay.specs import Study
-from advassay.study import parse_study, plan, site
+from advassay.study import kept_study, parse_study, plan, site, train
 
 REFERENCE_LIKE = """
 name: far
@@ -32,7 +33,8 @@ def test_the_plan_of_an_empty_store_is_what_then_happens(tiny: Study, finished: 
 
 
 def test_a_study_whose_source_is_elsewhere_is_planned_from_its_own_numbers(tmp_path: Path) -> None:
-    rows = plan(parse_study(REFERENCE_LIKE), cpu(tmp_path), timed=False).rows
+    with pytest.warns(AdvassayWarning, match=r"cohort [XY] is planned from the numbers the study states.*Give --data"):
+        rows = plan(parse_study(REFERENCE_LIKE), cpu(tmp_path), timed=False).rows
     found = {(row.stage, row.cohort, row.what): row for row in rows}
     x, y = found["prepare", "X", "images"], found["prepare", "Y", "images"]
     assert (x.total, y.total, x.basis) == (200_000, 28_000, "stated")
@@ -41,6 +43,25 @@ def test_a_study_whose_source_is_elsewhere_is_planned_from_its_own_numbers(tmp_p
     assert found["attack", "X", "1000 training images, seed 0, arm A"].total == validation * 110
     assert len([row for row in rows if row.cohort == "X" and row.stage == "train"]) == 2
     assert found["train", "X", "main network"].total == pytest.approx(2 * 144_000, abs=32)
+
+
+def test_a_cohort_of_which_nothing_is_known_is_not_planned_as_empty(tmp_path: Path) -> None:
+    study = parse_study(REFERENCE_LIKE, overrides=["cohorts.X.per_class=null"])
+    with pytest.raises(SourceError, match="Give --data FOLDER"):
+        plan(study, cpu(tmp_path), timed=False)
+
+
+def test_a_store_says_what_is_done_without_its_data_and_start_weights(finished: Path, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    colour = next(p for p in finished.glob("classifiers/*/training.json") if '"channels": 3' in p.read_text())
+    shutil.copy(colour.with_name("model.safetensors"), tmp_path / "data" / "start.safetensors")
+    started = parse_study(TINY, overrides=["training.weights=start.safetensors", "cohorts.H-BR.train_sizes=[]"])
+    train(started, cpu(tmp_path / "store", data=tmp_path / "data"))
+    alone = cpu(shutil.copytree(tmp_path / "store", tmp_path / "laptop"))
+    rows = plan(kept_study(alone.store), alone, timed=False).rows
+    assert {row.stage: row.missing == 0 for row in rows} == {"prepare": True, "train": True, "attack": False}
+    untrained = plan(parse_study(TINY, overrides=["training.weights=other.safetensors"]), alone, timed=False)
+    assert all(row.have == 0 for row in untrained.rows if row.stage == "train")
 
 
 def test_time_is_estimated_by_measuring_this_machine(tiny: Study, tmp_path: Path) -> None:

@@ -26,6 +26,15 @@ Images = Annotated[
         "--images", metavar="FOLDER", help="With --model: one subfolder of images per class of the checkpoint."
     ),
 ]
+Store = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option(
+        "--store",
+        metavar="FOLDER",
+        help="Folder that everything is written to, reused to continue; if not given, runs/NAME of the study, "
+        "or runs/own with --model.",
+    ),
+]
 
 
 @clean
@@ -33,7 +42,7 @@ def attack(
     study: StudyOrNothing = None,
     model: Model = None,
     images: Images = None,
-    store: options.StoreFolder = None,
+    store: Store = None,
     data: options.Data = None,
     device: options.DeviceOption = options.Device.auto,
     threads: options.Threads = None,
@@ -92,5 +101,6 @@ def _attack_own(
         here = site(store, device=device.value, threads=threads, key_file=key_file, progress=shown)
         headers = attack_own(model, images, here, overrides=changes or ())
     for header in headers:
-        say(f"arm {header.arm}: {header.images} images, {header.rows} trajectories in records/{header.run_id}")
+        what = f"{header.images} images, {header.rows} trajectories in records/{header.run_id}"
+        say(f"{header.cohort}, arm {header.arm}: {what}")
     say(f"Next: advassay report {store}")

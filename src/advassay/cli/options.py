@@ -44,11 +44,19 @@ Threads = Annotated[
 ]
 Scale = Annotated[
     float,
-    typer.Option("--scale", metavar="FACTOR", help="Multiply every number of images, e.g. 0.01 for a quick try."),
+    typer.Option(
+        "--scale",
+        metavar="FACTOR",
+        help="Multiply the numbers of images that the study states: phantoms, per_class, train_sizes, attacked images. "
+        "A source without per_class keeps all of its images.",
+    ),
 ]
 SourceOption = Annotated[
     Optional[Replacement],  # noqa: UP045
-    typer.Option("--source", help="phantoms: use images made by the program in place of the study's sources."),
+    typer.Option(
+        "--source",
+        help="phantoms: each cohort's `phantom` block in place of its source; cohorts without one must read phantoms.",
+    ),
 ]
 Set = Annotated[
     Optional[list[str]],  # noqa: UP045

@@ -19,6 +19,9 @@ from advassay.records import shards
 from advassay.records.header import FORMAT_VERSION, RunHeader
 from advassay.trajectory import TrajectoryRows
 
+LISTINGS = 3
+"""Times the shards of a run that is being written are listed, at most."""
+
 
 @dataclass(frozen=True)
 class RowIndex:
@@ -45,8 +48,10 @@ class RowIndex:
     def points(self) -> dict[tuple[str, float], slice]:
         """(step size, ε) → its rows of restart 0, a contiguous slice, in order."""
         first = np.flatnonzero(self.restart == 0)
+        if not first.size:
+            return {}
         keys = np.stack([self.step_size[first].astype(np.float64), self.epsilon[first]])
-        starts = np.flatnonzero(np.r_[True, (np.diff(keys) != 0).any(axis=0)]) if first.size else first
+        starts = np.flatnonzero(np.r_[True, (np.diff(keys) != 0).any(axis=0)])
         ends = np.r_[starts[1:], len(first)]
         return {
             (self.step_sizes[self.step_size[first[a]]], float(self.epsilon[first[a]])): slice(
@@ -74,7 +79,18 @@ class Run:
 
     @cached_property
     def _readable(self) -> tuple[list[tuple[Path, pa.Table]], tuple[str, ...], tuple[str, ...]]:
-        """(shards with their keys, names of flags, names of damaged shards); shards by name, so that order is fixed."""
+        """(shards with their keys, names of flags, names of damaged shards); shards by name, so that order is fixed.
+
+        Taken once. A shard that goes while it is listed was joined with others: what there is now is listed anew.
+        """
+        for _ in range(LISTINGS - 1):
+            try:
+                return self._listed()
+            except FileNotFoundError:
+                continue
+        return self._listed()
+
+    def _listed(self) -> tuple[list[tuple[Path, pa.Table]], tuple[str, ...], tuple[str, ...]]:
         good: list[tuple[Path, pa.Table]] = []
         flags: set[str] = set()
         damaged: list[str] = []
@@ -82,6 +98,8 @@ class Run:
             try:
                 flags.update(name for name in shards.shard_columns(path) if name.startswith(shards.FLAG))
                 good.append((path, shards.read_shard(path, list(shards.KEYS))))
+            except FileNotFoundError:
+                raise
             except (pa.ArrowException, OSError):
                 damaged.append(path.name)
         return good, tuple(sorted(name.removeprefix(shards.FLAG) for name in flags)), tuple(damaged)
@@ -138,9 +156,15 @@ class Run:
         return self._empty(name) if result is None else result
 
     def _block(self, path: Path, name: str, rows: int) -> np.ndarray:
-        if name.startswith(shards.FLAG) and name not in shards.shard_columns(path):
-            return np.zeros(rows, bool)
-        return shards.to_numpy(shards.read_shard(path, [name])[name])
+        try:
+            if name.startswith(shards.FLAG) and name not in shards.shard_columns(path):
+                return np.zeros(rows, bool)
+            return shards.to_numpy(shards.read_shard(path, [name])[name])
+        except FileNotFoundError:
+            raise StoreError(
+                f"run {self.header.run_id}: its shards were joined by the session that writes it while they were read.",
+                "Open the store again.",
+            ) from None
 
     def _empty(self, name: str) -> np.ndarray:
         classes, steps = len(self.header.class_names), self.header.steps

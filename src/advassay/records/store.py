@@ -80,7 +80,8 @@ class Records:
 
         if not self._store.study.exists():
             return []
-        study = yaml.safe_load(self._store.study.read_text()) or {}
+        text = self._store.study.read_text(encoding="utf-8")
+        study = yaml.load(text, yaml.BaseLoader) or {}  # names stay texts: a cohort may be called 010 or no
         return list(study.get("cohorts") or {})
 
     @property

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
+import numpy as np
 import polars as pl
 
 from advassay.attack_spec import Arm, step_size_name
@@ -92,7 +93,12 @@ def is_complete(site: Site, header: RunHeader, assignment: Assignment) -> bool:
 
 def _described(header: RunHeader) -> tuple[object, ...]:
     """What may change about a run without changing its numbers."""
-    return (header.study, header.arm, header.arm_position, header.cohort, header.cohort_title, header.primary)
+    return (header.study, header.arm, header.arm_position, header.cohort, header.cohort_title, *_asked(header))
+
+
+def _asked(header: RunHeader) -> tuple[object, ...]:
+    """What the run's numbers are taken to say."""
+    return (header.primary, header.positive, header.class_names, header.image_type, header.full, header.train_size)
 
 
 def _task(header: RunHeader) -> str:
@@ -118,7 +124,15 @@ def _stream(
 ) -> AttackStream:
     from advassay.attacks.stream import stream
 
-    return stream(classifier, _items(cohort, missing), arm, shape=shape, keep_images=gallery.wants, progress=progress)
+    return stream(
+        classifier,
+        _items(cohort, missing),
+        arm,
+        shape=shape,
+        keep_images=gallery.wants,
+        progress=progress,
+        expected_images=len(missing),
+    )
 
 
 def _items(cohort: PreparedCohort, missing: Mapping[str, Points]) -> Iterator[Item]:
@@ -135,9 +149,18 @@ def _steps(missing: Mapping[str, Points], arm: Arm) -> int:
 
 def _images(cohort: PreparedCohort, assignment: Assignment) -> pl.DataFrame:
     """The attacked images as records know them; columns with paths or original ids never get here."""
-    wanted = pl.DataFrame({"image_id": list(assignment.image_ids)})
+    contrast = [clean_contrast(image) for _, image, _ in cohort.stream(list(assignment.image_ids))]
+    wanted = pl.DataFrame({"image_id": list(assignment.image_ids), "clean_contrast": contrast})
     columns = [c for c in ("image_id", "label", "patient_id", "has_patient", "parent_image_id") if c in cohort.manifest]
     return wanted.join(cohort.manifest.select(columns), on="image_id", how="left", maintain_order="left")
+
+
+def clean_contrast(image: np.ndarray) -> float:
+    """Standard deviation over pixels of a clean image's grey value (mean of its channels).
+
+    `image`: float32 (channel, height, width) in [0, 1]. The result is in [0, 0.5].
+    """
+    return float(image.mean(axis=0, dtype=np.float64).std())
 
 
 def _controls(

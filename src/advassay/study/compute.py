@@ -22,7 +22,6 @@ from advassay.study.place import Site
 if TYPE_CHECKING:
     from advassay.classifier import Classifier
 
-COMPUTE = "compute.json"
 MOST = 64
 """Largest batch tried."""
 
@@ -41,7 +40,7 @@ def compute_shape(
     from advassay.attacks import choose_compute_shape
 
     key = f"{architecture} {'x'.join(map(str, example.shape))} {precision} {site.device}"
-    path = site.store.root / COMPUTE
+    path = site.store.compute
     kept = _read(path)
     shape = kept.get(key)
     if shape is not None and (shape.device, shape.torch) == (site.device, str(torch.__version__)):

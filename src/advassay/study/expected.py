@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import polars as pl
 
 from advassay.documents import Preparation
-from advassay.errors import SourceError
+from advassay.errors import AdvassayWarning, SourceError
 from advassay.layout import PREPARATION
 from advassay.specs import CohortSpec, Study
+from advassay.study.located import located
 from advassay.study.place import Site
 
 
@@ -35,14 +37,26 @@ class Expected:
 
 
 def expected(study: Study, name: str, site: Site) -> Expected:
-    """Counts of one cohort. Raises CohortError where the rules leave no cohort."""
+    """Counts of one cohort.
+
+    A source that cannot be opened is said as an AdvassayWarning where the study states its numbers, and raised as
+    SourceError where it states none. Raises CohortError where the rules leave no cohort.
+    """
     spec = study.cohorts[name]
     if (found := _prepared(study, name, site)) is not None:
         return found
     try:
         roles = _roles(study, spec, site)
-    except SourceError:
-        return _stated(spec)
+    except SourceError as error:
+        images = _stated_images(spec)
+        if images is None:
+            raise
+        warnings.warn(
+            f"cohort {name} is planned from the numbers the study states, because its source cannot be opened: {error}",
+            AdvassayWarning,
+            stacklevel=2,
+        )
+        return _stated(spec, images)
     counts = {role: int((roles == role).sum()) for role in ("training", "tuning", "validation")}
     return Expected(**counts, basis="table")
 
@@ -52,8 +66,8 @@ def _prepared(study: Study, name: str, site: Site) -> Expected | None:
 
     spec = study.cohorts[name]
     folder = site.store.cohort(name)
-    source = study.sources[spec.source]
-    if not is_prepared(folder, spec, source, size_px=study.size_of(name), seed=study.seed, data=site.data):
+    source, data = located(study.sources[spec.source], site.data)
+    if not is_prepared(folder, spec, source, size_px=study.size_of(name), seed=study.seed, data=data):
         return None
     counts = Preparation.model_validate_json((folder / PREPARATION).read_text()).counts
     return Expected(**{role: sum(classes.values()) for role, classes in counts.items()}, basis="prepared")
@@ -76,13 +90,16 @@ def _roles(study: Study, spec: CohortSpec, site: Site) -> pl.Series:
     return assign_roles(draw_down(rows, spec, study.seed, flow), spec, study.seed, flow)["role"]
 
 
-def _stated(spec: CohortSpec) -> Expected:
+def _stated_images(spec: CohortSpec) -> int | None:
+    """How many images the study itself says a cohort has; None where it says nothing."""
     if isinstance(spec.per_class, dict):
-        images = sum(spec.per_class.values())
-    elif spec.per_class is not None:
-        images = spec.per_class * len(spec.classes)
-    else:
-        images = spec.published.images if spec.published else 0
+        return sum(spec.per_class.values())
+    if spec.per_class is not None:
+        return spec.per_class * len(spec.classes)
+    return spec.published.images if spec.published else None
+
+
+def _stated(spec: CohortSpec, images: int) -> Expected:
     if spec.split == "none":
         return Expected(0, 0, images, "stated")
     validation = round(images * spec.validation_fraction)

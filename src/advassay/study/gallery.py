@@ -11,6 +11,7 @@ from advassay.layout import Store
 from advassay.records import Example, RunHeader, read_gallery, write_example
 from advassay.study.counting import Point
 from advassay.study.targets import Assignment
+from advassay.success import probabilities
 from advassay.trajectory import TrajectoryRows
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class Gallery:
             write_example(self._folder, self._example(block, int(row)), clean, adversarial)
 
     def _example(self, block: TrajectoryRows, row: int) -> Example:
-        clean, last = _softmax(block.logits[row, 0]), _softmax(block.logits[row, -1])
+        clean, last = probabilities(block.logits[row, 0]), probabilities(block.logits[row, -1])
         return Example(
             cohort=self._header.cohort,
             run_id=self._header.run_id,
@@ -72,13 +73,7 @@ class Gallery:
             step_size=str(block.step_size[row]),
             steps=self._header.steps,
             predicted=int(np.argmax(last)),
-            clean_probabilities=clean,
-            adversarial_probabilities=last,
+            clean_probabilities=tuple(clean.tolist()),
+            adversarial_probabilities=tuple(last.tolist()),
             bits=self._header.bits,
         )
-
-
-def _softmax(logits: np.ndarray) -> tuple[float, ...]:
-    """(class,) float32 logits → probabilities in float64."""
-    shifted = np.exp(logits.astype(np.float64) - logits.max())
-    return tuple((shifted / shifted.sum()).tolist())

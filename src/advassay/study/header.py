@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from advassay.documents import Preparation, TrainingDocument
@@ -72,11 +71,3 @@ def recorded_images(
         return dict.fromkeys(assignment.points, 0)
     counts = {(p.step_size, p.epsilon): p.images for p in read_header(store.run(run_id)).points}
     return {point: counts.get(point, 0) for point in assignment.points}
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file, as hex."""
-    import hashlib
-
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

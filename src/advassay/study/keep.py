@@ -8,15 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import yaml
 from pydantic import BaseModel
 
 from advassay.errors import StoreError
 from advassay.layout import Store, writing
 from advassay.specs import Study
 from advassay.study.load import load_study
-
-LOCK = ".lock"
+from advassay.study.located import shown
+from advassay.study.yaml_tree import yaml_text
 
 
 @contextmanager
@@ -27,7 +26,7 @@ def locked(store: Store) -> Iterator[None]:
     behind. Raises StoreError where another process holds it.
     """
     store.root.mkdir(parents=True, exist_ok=True)
-    with open(store.root / LOCK, "a+") as file:
+    with open(store.lock, "a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -46,6 +45,7 @@ def locked(store: Store) -> Iterator[None]:
 def keep_study(store: Store, study: Study) -> None:
     """Write STORE/study.yaml as resolved. A changed study of the same name takes the old one's place.
 
+    Of an absolute path only the last name is kept: a store is passed on, and its report shows the study.
     Raises StoreError where the store belongs to a study of another name.
     """
     if store.study.exists() and (held := kept_study(store).name) != study.name:
@@ -53,7 +53,7 @@ def keep_study(store: Store, study: Study) -> None:
             f"store: {store.root} holds the study {held!r}, got {study.name!r}.",
             f"Use another --store, or name the study {held!r} if it continues that one.",
         )
-    text = study_yaml(study)
+    text = study_yaml(shown(study))
     if not store.study.exists() or store.study.read_text(encoding="utf-8") != text:
         with writing(store.study) as beside:
             beside.write_text(text, encoding="utf-8")
@@ -74,7 +74,7 @@ def study_yaml(study: Study) -> str:
 
     Reading it back gives an equal study.
     """
-    return yaml.safe_dump(_plain(study), sort_keys=False, allow_unicode=True, width=110)
+    return yaml_text(_plain(study))
 
 
 def _plain(value: Any) -> Any:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from advassay.errors import SpecError
+from advassay.errors import AdvassayWarning, SpecError
 from advassay.specs import Arm, Study
 from advassay.study.overrides import apply_overrides, fields_at
 from advassay.study.scaling import on_phantoms, scaled
@@ -64,7 +65,23 @@ def parse_study(text: str, *, name: str = "study", overrides: Sequence[str] = ()
             "\n".join(_report(tree, landed, mistakes, data)),
             "Correct the file; `advassay schema` prints every field with its meaning.",
         )
+    _tell_shadowed(study, landed)
     return study
+
+
+def _tell_shadowed(study: Study, landed: Mapping[Loc, str]) -> None:
+    """Say which arms an override of the shared attack section does not reach, because they state the field."""
+    for loc, override in landed.items():
+        if len(loc) < 2 or loc[0] != "attack" or loc[1] not in Arm.model_fields:
+            continue
+        own = [name for name, arm in study.attack.arms.items() if loc[1] in arm]
+        if own:
+            warnings.warn(
+                f"--set {override} does not reach arms that state {loc[1]} themselves: {', '.join(own)}; "
+                f"change those with --set attack.arms.{own[0]}.{loc[1]}=…",
+                AdvassayWarning,
+                stacklevel=3,
+            )
 
 
 def _arm_mistakes(data: Mapping[str, Any]) -> list[tuple[Loc, Any]]:

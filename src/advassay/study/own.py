@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
+import polars as pl
 
 from advassay.errors import AdvassayWarning, CohortError
+from advassay.identity import ID_LENGTH
 from advassay.layout import Store
-from advassay.records import RunHeader
+from advassay.records import RunHeader, open_records
 from advassay.specs import Study
 from advassay.study.attack_stage import check_arms, superseded_runs
-from advassay.study.header import file_sha256, foreign_header
+from advassay.study.header import foreign_header
 from advassay.study.keep import keep_study, kept_study, locked, study_yaml
 from advassay.study.load import parse_study
 from advassay.study.place import Site
@@ -24,6 +26,7 @@ from advassay.study.preparing import prepare_cohort
 from advassay.study.rerun import attack_with_rerun
 from advassay.study.shipped import SHIPPED_ARMS
 from advassay.study.targets import all_arms
+from advassay.study.yaml_tree import parse_value, yaml_text
 
 if TYPE_CHECKING:
     from advassay.training import CheckpointMetadata
@@ -37,21 +40,24 @@ def attack_own(model: Path, images: Path, site: Site, *, overrides: Sequence[str
 
     Image size, channels, scaling, resizing and the order of labels come from the checkpoint. The attack is that of
     every shipped study (`shipped.SHIPPED_ARMS`); `overrides` change it, e.g. "attack.images=40". Several folders and
-    models may share a store. Returns the runs' headers.
+    models may share a store: each pair is a cohort of its own, see `cohort_name`. Returns the runs' headers.
 
     Raises TrainingError for a file that `train` did not write, CohortError for folders that are not its classes.
     """
     from advassay.training import checkpoint_metadata, load_classifier
+    from advassay.training.weights import file_sha256
 
     metadata = checkpoint_metadata(model)
     images = images.resolve()
-    cohort = check_folders(images, metadata.class_names)
+    check_folders(images, metadata.class_names)
+    sha256 = file_sha256(model)
+    cohort = cohort_name(images, sha256, site.store)
     study = own_study(metadata, images, cohort, overrides, site.store)
     check_arms(study.attack)
     with locked(site.store):
         keep_study(site.store, study)
         prepare_cohort(study, cohort, replace(site, data=images.parent))
-        return _attack(study, cohort, site, metadata, file_sha256(model), lambda: load_classifier(model, site.device))
+        return _attack(study, cohort, site, metadata, sha256, lambda: load_classifier(model, site.device))
 
 
 def _attack(
@@ -68,8 +74,8 @@ def _attack(
     return headers
 
 
-def check_folders(images: Path, class_names: Sequence[str]) -> str:
-    """The cohort's name, from the folder's. Raises CohortError unless the subfolders are classes of the checkpoint."""
+def check_folders(images: Path, class_names: Sequence[str]) -> None:
+    """Raise CohortError unless the subfolders are classes of the checkpoint; warn of classes without images."""
     if not images.is_dir():
         raise CohortError(f"--images: a folder is needed, got {images}.", "It holds one subfolder per class.")
     found = {entry.name for entry in images.iterdir() if entry.is_dir() and not entry.name.startswith(".")}
@@ -81,7 +87,45 @@ def check_folders(images: Path, class_names: Sequence[str]) -> str:
         )
     if absent := set(class_names) - found:
         warnings.warn(f"no images of class {', '.join(sorted(absent))}", AdvassayWarning, stacklevel=3)
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", images.name).strip("-.") or "images"
+
+
+def cohort_name(images: Path, weights_sha256: str, store: Store) -> str:
+    """The cohort of this folder and network: the folder's name, with a number where the store has another such cohort.
+
+    Another one: a folder of the same name elsewhere (as the private table beside the store says), or the same folder
+    attacked on another network, which may want its images otherwise prepared.
+    """
+    if not store.study.exists():
+        return next(_names(images))
+    taken = kept_study(store).cohorts
+    return next(
+        name
+        for name in _names(images)
+        if name not in taken or (_is_network(name, weights_sha256, store) and _is_folder(name, images, store))
+    )
+
+
+def _names(images: Path) -> Iterator[str]:
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", images.name).strip("-._") or "images"
+    yield name
+    yield from (f"{name}-{number}" for number in count(2))
+
+
+def _is_network(cohort: str, weights_sha256: str, store: Store) -> bool:
+    """Was the cohort attacked on this network, or on none yet?"""
+    if not store.records.is_dir():
+        return True
+    records = open_records(store.root)
+    attacked = {h.classifier for h in (*records.headers, *records.superseded) if h.cohort == cohort}
+    return not attacked or weights_sha256[:ID_LENGTH] in attacked
+
+
+def _is_folder(cohort: str, images: Path, store: Store) -> bool:
+    """Do the cohort's images come from this folder, as far as is known?"""
+    if not store.private_sources.exists():
+        return True
+    paths = pl.read_parquet(store.private_sources).filter(pl.col("source") == cohort)["path"].drop_nulls()
+    return paths.is_empty() or bool(paths.str.starts_with(f"{images}/").any())
 
 
 def own_study(metadata: CheckpointMetadata, images: Path, cohort: str, overrides: Sequence[str], store: Store) -> Study:
@@ -91,20 +135,21 @@ def own_study(metadata: CheckpointMetadata, images: Path, cohort: str, overrides
         "title": "A network attacked on its owner's images",
         "image_size_px": metadata.image_size_px,
         "sources": {cohort: {"kind": "folder", "path": images.name}},
-        "cohorts": {cohort: _cohort(metadata, cohort)},
+        "cohorts": {cohort: _cohort(metadata, cohort, images.name)},
         "training": {"architecture": metadata.architecture, "updates": max(1, metadata.updates), "seed": metadata.seed},
         "attack": {"arms": SHIPPED_ARMS},
     }
     if store.study.exists() and (held := kept_study(store)).name == OWN:
-        earlier = yaml.safe_load(study_yaml(held))
+        earlier = parse_value(study_yaml(held))
         for part in ("sources", "cohorts"):
             declared[part] = earlier[part] | declared[part]
-    return parse_study(yaml.safe_dump(declared, sort_keys=False), name="attack --model", overrides=overrides)
+    return parse_study(yaml_text(declared), name="attack --model", overrides=overrides)
 
 
-def _cohort(metadata: CheckpointMetadata, source: str) -> dict[str, Any]:
+def _cohort(metadata: CheckpointMetadata, source: str, folder: str) -> dict[str, Any]:
     return {
         "source": source,
+        "title": f"{folder}, network {metadata.classifier[:8]} ({metadata.architecture})",
         "image_type": metadata.image_type,
         "classes": {name: {"label": [name]} for name in metadata.class_names},
         "positive": metadata.positive,

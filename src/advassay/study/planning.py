@@ -17,7 +17,7 @@ from advassay.study.place import Site
 from advassay.study.planned import Plan, PlanRow
 from advassay.study.preparing import check_image_sizes
 from advassay.study.targets import Assignment, assignments, series_arm
-from advassay.study.training_stage import identity_of
+from advassay.study.training_stage import identity_of, recorded_start_weights
 
 PASSES, STEPS = "training passes", "gradient steps"
 
@@ -49,8 +49,9 @@ def _known_rows(study: Study, name: str, site: Site) -> Iterator[PlanRow]:
     cohort = open_cohort(site.store.cohort(name))
     passes = updates_for(study.training, len(cohort.ids("training"))) * study.training.batch_size
     planned: dict[str, set[Point]] = {}
+    start = recorded_start_weights(study, site)
     for network in networks(study, name, cohort):
-        identity = identity_of(study, cohort, network, site)
+        identity = identity_of(study, cohort, network, site, start_weights=start)
         done = passes if (site.store.classifier(identity) / TRAINING).exists() else 0
         if identity not in planned:
             yield PlanRow("train", name, network.what, PASSES, passes, done, "prepared")

@@ -7,6 +7,7 @@ import warnings
 from advassay.documents import Preparation
 from advassay.errors import AdvassayWarning, CohortError
 from advassay.specs import Source, Study, TableSource
+from advassay.study.located import located
 from advassay.study.place import Site
 
 
@@ -24,15 +25,16 @@ def prepare_cohort(study: Study, name: str, site: Site) -> Preparation:
     from advassay.cohorts import prepare
 
     cohort = study.cohorts[name]
+    source, data = located(study.sources[cohort.source], site.data)
     return prepare(
         name,
         cohort,
-        study.sources[cohort.source],
+        source,
         size_px=study.size_of(name),
         seed=study.seed,
         folder=site.store.cohort(name),
-        data=site.data,
-        key=_key(study, study.sources[cohort.source], site),
+        data=data,
+        key=_key(study, source, site),
         private=site.store.private_sources,
         progress=site.progress,
     )

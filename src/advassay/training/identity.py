@@ -24,17 +24,19 @@ def classifier_identity(
     seed: int,
     data: Path | None,
     updates: int | None = None,
+    start_weights_sha256: str | None = None,
 ) -> str:
     """Hash of everything that decides the network: 16 hex digits.
 
     Training and selection images with their labels (as sets: their order does not matter), how they were prepared,
     the spec, the seed, the number of updates (None: what the spec gives for the full training split) and the bytes of
     the start weights. Names of files and cohorts do not enter, nor do validation images unless they choose the
-    checkpoint. Raises TrainingError for training images of another role and for missing start weights.
+    checkpoint. `start_weights_sha256` stands for the file of start weights where a store was moved away from it.
+    Raises TrainingError for training images of another role and for missing start weights.
     """
     refuse_leaks(cohort, train_ids)
     prepared = cohort.preparation
-    weights = start_weights_path(data, spec.weights)
+    start = start_weights_sha256 if start_weights_sha256 is not None else _start_weights(data, spec.weights)
     return content_hash(
         {
             "procedure": PROCEDURE,
@@ -50,9 +52,14 @@ def classifier_identity(
             "spec": spec.model_dump(mode="json", exclude={"weights", "updates", "epochs"}),
             "updates": updates if updates is not None else updates_for(spec, len(cohort.ids("training"))),
             "seed": seed,
-            "start_weights": file_sha256(weights) if weights else None,
+            "start_weights": start,
         }
     )
+
+
+def _start_weights(data: Path | None, weights: str | None) -> str | None:
+    path = start_weights_path(data, weights)
+    return file_sha256(path) if path else None
 
 
 def selection_ids(cohort: TrainingCohort, spec: TrainingSpec) -> list[str]:

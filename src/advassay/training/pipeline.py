@@ -70,6 +70,7 @@ def train(
         cohort=metadata.cohort,
         cohort_identity=metadata.cohort_identity,
         class_names=metadata.class_names,
+        positive=metadata.positive,
         architecture=spec.architecture,
         channels=metadata.channels,
         image_size_px=metadata.image_size_px,
@@ -85,7 +86,7 @@ def train(
         weights_sha256=file_sha256(folder / MODEL),
         start_weights_sha256=metadata.start_weights_sha256,
         start_weights_tensors=start.used if start else None,
-        validation=_score(classifier, cohort, cohort.ids("validation"), device),
+        validation=score(classifier, cohort, cohort.ids("validation"), device),
         tuning=tuning,
         history=fitted.history,
         seconds=time.perf_counter() - started,
@@ -200,11 +201,11 @@ def _fit(
     finally:
         progress.finish(task)
     tuning = cohort.ids("tuning")
-    return fitted, _score(classifier, cohort, tuning, device) if tuning else None
+    return fitted, score(classifier, cohort, tuning, device) if tuning else None
 
 
-def _score(classifier: Classifier, cohort: TrainingCohort, image_ids: list[str], device: str) -> Scores:
-    """Scores in float32, images read in parts and not kept."""
+def score(classifier: Classifier, cohort: TrainingCohort, image_ids: list[str], device: str) -> Scores:
+    """Scores on some images of the cohort: float32, images read in parts and not kept."""
     prepared = cohort.preparation
     where = torch.device(device)
     cache = ImageCache(cohort, image_ids, most_bytes=0)

@@ -179,10 +179,6 @@ def test_no_text_crashes_the_reader(language: str, pieces: list[str], spaced: bo
         assert evidence.decision == reading.decisions[LABELS.index(evidence.label)] != "not stated"
 
 
-def test_a_very_long_report_is_read_in_time() -> None:
-    import time
-
-    text = "no focal consolidation or pleural effusion and heart size normal " * 3_000
-    began = time.perf_counter()
-    read("en", text)
-    assert time.perf_counter() - began < 5
+def test_a_very_long_report_is_read_to_its_end() -> None:
+    text = "heart size normal " * 10_000 + "emphysema"
+    assert max(evidence.end for evidence in read("en", text).evidence) == len(text)

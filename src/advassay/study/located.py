@@ -1,0 +1,51 @@
+"""Sources named by an absolute path: the program opens them, the store never shows the path."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path, PurePath
+
+from advassay.specs import PhantomSource, ReportSpec, Source, Study, TableSource
+
+
+def located(source: Source, data: Path | None) -> tuple[Source, Path | None]:
+    """The source as the store knows it, and the folder its path starts from.
+
+    A source at /a/b/images is `images` in the folder /a/b. What a cohort was prepared from is then recognised by its
+    content wherever it lies, and a store whose study.yaml holds only the last name can still be asked what is done. A
+    table and its reports in different folders stay as they are written.
+    """
+    if isinstance(source, PhantomSource) or not PurePath(source.path).is_absolute():
+        return source, data
+    folder = PurePath(source.path).parent
+    if isinstance(source, TableSource) and source.reports and PurePath(source.reports.path).parent != folder:
+        return source, data
+    changes: dict[str, object] = {"path": _last(source.path)}
+    if isinstance(source, TableSource) and source.reports is not None:
+        changes["reports"] = source.reports.model_copy(update={"path": _last(source.reports.path)})
+    return source.model_copy(update=changes), Path(folder)
+
+
+def shown(study: Study) -> Study:
+    """The study as its store keeps it: of every absolute path only the last name."""
+    sources: Mapping[str, Source] = {name: without_folders(source) for name, source in study.sources.items()}
+    return study.model_copy(update={"sources": dict(sources)})
+
+
+def without_folders(source: Source) -> Source:
+    """The source with the last name of each absolute path."""
+    if isinstance(source, PhantomSource):
+        return source
+    changes: dict[str, object] = {"path": _last(source.path)}
+    if isinstance(source, TableSource) and source.reports is not None:
+        changes["reports"] = _reports(source.reports)
+    return source.model_copy(update=changes)
+
+
+def _reports(reports: ReportSpec) -> ReportSpec:
+    language = None if reports.language is None else _last(reports.language)
+    return reports.model_copy(update={"path": _last(reports.path), "language": language})
+
+
+def _last(path: str) -> str:
+    return PurePath(path).name if PurePath(path).is_absolute() else path
