@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
@@ -43,17 +44,87 @@ def test_row_order_of_the_source_does_not_matter(write_source, prepared, tmp_pat
 
 
 def test_no_path_and_no_original_id_is_in_the_cohort_folder(write_source, prepared, tmp_path):
-    private = {"physician_name": "Dr SMITH", "birth_year": 1950, "copy": "SMITH-3", "slide_id": "SMITH-3-slide"}
-    p = prepared(write_source([row | private for row in rows()]))
+    table = [
+        row | {"patient": row["patient_id"], "hospital_number": f"KH SMITH {row['picture']}", "group_id": "SMITH-group",
+               "slide": f"SMITH-{row['picture']}-a", "slide_id": "SMITH-3-slide", "StudyDate": "2019-SMITH-01",
+               "operator": "Dr SMITH", "physician_name": "Dr SMITH", "birth_year": 1950, "view": row["patient_id"],
+               "label": row["finding"], "role": "SMITH",
+               "diagnosis": f"seen by SMITH {row['picture']}"}
+        for row in rows(50, 1)
+    ]  # fmt: skip
+    p = prepared(write_source(table), where={"operator": {"not_in": ["x"]}})
     for file in (tmp_path / "cohort").iterdir():
         assert b"SMITH" not in file.read_bytes(), file.name
     manifest = open_cohort(tmp_path / "cohort").manifest
-    assert {"age", "sex", "slide_id"} <= set(manifest.columns)
-    assert not {"row", "path", "birth_year", "copy"} & set(manifest.columns)
-    assert "birth_year (its name suggests" in p.warnings[-1]
+    assert set(manifest.columns[13:]) == {"finding", "age", "sex", "slide_id"}
+    assert "StudyDate, birth_year, diagnosis, group_id, hospital_number" in p.warnings[-1]
     kept = pl.read_parquet(tmp_path / "private.parquet")
     assert set(kept["image_id"]) == set(manifest["image_id"])
-    assert set(manifest["patient_id"]) == {pseudonym(KEY, f"SMITH-{i}") for i in range(20)}
+    assert set(manifest["patient_id"]) == {pseudonym(KEY, f"SMITH-{i}") for i in range(50)}
+
+
+def test_a_column_travels_where_it_is_asked_for_or_a_rule_names_it(write_source, prepared, tmp_path):
+    table = [row | {"ward": "A", "scanner": "S1", "group_id": "G7", "copy": row["patient_id"]} for row in rows()]
+    p = prepared(write_source(table), where={"ward": "A"}, carry=["scanner", "group_id", "copy", "patient_id"])
+    manifest = open_cohort(tmp_path / "cohort").manifest
+    assert set(manifest["ward"]) == {"A"}
+    assert set(manifest["scanner"]) == {"S1"}
+    assert set(manifest["group_id"]) == {pseudonym(KEY, "G7")}
+    assert "copy" not in manifest.columns
+    assert not any(text.startswith("SMITH") for text in manifest["patient_id"])
+    assert "not carried along: copy (" in p.warnings[-1]
+    with pytest.raises(CohortError, match="carry: a column of the source, got 'no such'"):
+        prepared(write_source(table), carry=["no such"])
+
+
+def test_another_key_on_a_prepared_cohort_is_refused(write_source, prepared, tmp_path):
+    source = write_source([*rows(), {"picture": 99, "finding": "ill", "patient_id": None}])
+    first = prepared(source)
+    with pytest.raises(CohortError, match=r"--key-file: .*demo.*another --store"):
+        prepared(source, key=b"another key of some length")
+    (tmp_path / "private.parquet").unlink()  # images without a patient still tell
+    with pytest.raises(CohortError, match="--key-file"):
+        prepared(source, key=b"another key of some length")
+    assert prepared(source) == first
+
+
+def test_what_was_left_out_can_be_found_in_the_private_table(write_source, prepared, tmp_path):
+    source = write_source([*rows(), {"picture": 3, "finding": "well", "patient_id": "SMITH-1"}])
+    (tmp_path / "data/files/SMITH_0.png").write_bytes(b"no picture")
+    for _ in range(2):
+        prepared(source, folder="again")
+        out = pl.read_parquet(tmp_path / "private.parquet").filter(pl.col("left_out").is_not_null()).sort("row")
+        assert out["row"].to_list() == [0, 3, 40]
+        assert out["path"].str.split("/").list.last().to_list() == ["SMITH_0.png", "SMITH_3.png", "SMITH_3.png"]
+        assert out["left_out"][0] == "unreadable: not an image"
+        assert out["left_out"][1:].to_list() == ["same pixels in different classes"] * 2
+        assert set(out["cohort"]) == {"demo"}
+        (tmp_path / "again/preparation.json").unlink()
+
+
+def test_left_out_rows_are_told_even_where_no_cohort_can_be_formed(write_source, prepared, tmp_path):
+    source = write_source(rows(4))
+    for file in (tmp_path / "data/files").iterdir():
+        file.write_bytes(b"no picture")
+    with pytest.raises(CohortError, match="unreadable"):
+        prepared(source)
+    assert pl.read_parquet(tmp_path / "private.parquet")["path"].n_unique() == 8
+
+
+def test_twelve_bits_in_sixteen_bit_files_are_warned_about(write_source, prepared, tmp_path):
+    source = write_source(rows())
+    for number in range(40):
+        cv2.imwrite(str(tmp_path / f"data/files/SMITH_{number}.png"), picture(number, bits=16) >> 4)
+    assert any("12 bits only" in text and "percentile" in text for text in prepared(source).warnings)
+    assert not any("bits only" in text for text in prepared(source, scaling="percentile").warnings)
+
+
+def test_a_listed_value_that_never_occurs_is_warned_about(write_source, prepared):
+    classes = {"ill": {"finding": ["ill", "tuberculosys"]}, "well": {"finding": "well"}}
+    p = prepared(write_source(rows()), classes=classes, where={"sex": ["F", "M"]})
+    assert [text for text in p.warnings if "no row" in text] == [
+        "classes.ill.finding: no row of the source has 'tuberculosys'."
+    ]
 
 
 def test_the_same_request_is_not_prepared_twice(write_source, prepared, tmp_path):

@@ -73,6 +73,16 @@ def test_split_image_ignores_patients_and_says_so():
     split = assign_roles(images, spec(split="image"), 0, flow)
     assert (split["role"] == "validation").sum() == 24
     assert "patients have images in training and in validation" in flow.warnings[0]
+    assert "patients have images in tuning and in validation" in flow.warnings[1]
+    assert "patients have images in training and in tuning" in flow.warnings[2]
+
+
+def test_a_declared_split_that_shares_patients_between_training_and_tuning_says_so():
+    images = frame([0, 1, 0, 1, 2, 3], [0, 1] * 3, split=["train"] * 2 + ["val"] * 2 + ["test"] * 2)
+    flow = Flow(6)
+    assign_roles(images, spec(split="declared"), 0, flow)
+    (warning,) = flow.warnings
+    assert warning.startswith("2 patients have images in training and in tuning")
 
 
 def test_declared_values_train_val_test_mean_training_tuning_validation():

@@ -156,7 +156,7 @@ def test_the_private_table_is_for_its_owner_only_and_grows_without_doubles(study
     kept = pl.read_parquet(path)
     assert path.stat().st_mode & 0o777 == 0o600
     assert kept.schema == PRIVATE
-    assert kept.rows()[0] == (image_id(noise(8, 8)), "films", f"{study}/Smith_1.png", "P1")
+    assert kept.rows()[0] == (image_id(noise(8, 8)), "films", f"{study}/Smith_1.png", "P1", None, None, None)
     assert kept.height == 4
 
 

@@ -240,7 +240,7 @@ def test_reading_keeps_the_order_asked_for_and_goes_on_after_a_bad_file(tmp_path
 def test_reading_never_runs_far_ahead_of_the_reader() -> None:
     begun: list[str] = []
     items = [str(number) for number in range(1000)]
-    reading = ahead(lambda item: begun.append(item) or item, items, workers=2)
+    reading = ahead(lambda item: begun.append(item) or item, items, threads=2, most=4)
     assert [next(reading) for _ in range(10)] == items[:10]
     assert len(begun) <= 10 + 2 * 2
 
@@ -273,3 +273,19 @@ def test_phantoms_are_a_source_like_any_other(phantom: str, dtype: type, channel
     assert pixels.dtype == dtype
     assert pixels.shape == ((32, 32) if channels == 1 else (32, 32, 3))
     assert np.array_equal(pixels, again)
+
+
+@pytest.mark.parametrize("shape", [(10**13, 0, 0), (10**8, 1, 1), (2**40, 2**40, 1)])
+def test_an_npz_of_absurd_shape_is_refused_without_memory(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    path = medmnist(tmp_path / "m.npz")
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    for name, declared in (("train_images.npy", shape), ("train_labels.npy", (shape[0], 1))):
+        header = io.BytesIO()
+        np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": declared})
+        members[name] = header.getvalue()
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, body in members.items():
+            archive.writestr(name, body)
+    with pytest.raises(SourceError, match="sides of 0"):
+        open_source("m", NpzSource(kind="npz", path="m.npz"), tmp_path)

@@ -8,7 +8,11 @@ from advassay.cohorts.conditions import column_of, missing
 from advassay.cohorts.flow import Flow
 from advassay.errors import CohortError
 from advassay.identity import draw
+from advassay.sources.carried import short_values
 from advassay.specs import CohortSpec
+
+MOST_SHOWN = 10
+"""Values named in an error; where there are more they may be ids, and only their number is told."""
 
 
 def draw_down(images: pl.DataFrame, spec: CohortSpec, seed: int, flow: Flow) -> pl.DataFrame:
@@ -51,9 +55,10 @@ def _all_strata_in_all_classes(images: pl.DataFrame, spec: CohortSpec, flow: Flo
     for name in spec.classes:
         absent = strata - set(images.filter(pl.col("class_name") == name)["stratum"].unique())
         if absent and spec.balance:
+            shown = all(short_values(images[column]) for column in spec.balance) and len(absent) <= MOST_SHOWN
             raise CohortError(
                 f"balance: every class needs images of every value of {list(spec.balance)}; "
-                f"class {name!r} has none of {sorted(absent)} ({flow.in_words()}).",
+                f"class {name!r} has none of {sorted(absent) if shown else len(absent)} ({flow.in_words()}).",
                 "Restrict the column with `where`, or drop it from `balance`.",
             )
 

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 import polars as pl
 
 from advassay.errors import CohortError
+from advassay.sources.carried import short_values
+from advassay.sources.tables import is_id
 from advassay.specs import Condition, Rules, Scalar
 
 
@@ -47,7 +49,7 @@ def matches(column: pl.Series, condition: Condition, rule: str) -> pl.Series:
     if condition.range is not None:
         if not column.dtype.is_numeric():
             raise CohortError(
-                f"{rule}: a range needs a column of numbers, got {_kind(column)} such as {_example(column)}.",
+                f"{rule}: a range needs a column of numbers, got {_kind(column)}{_examples(column)}.",
                 "Give the values with `in`, or correct the column.",
             )
         holds &= column.is_between(*condition.range).fill_null(False)
@@ -63,11 +65,21 @@ def all_match(frame: pl.DataFrame, rules: Rules, rule: str) -> pl.Series:
     return holds
 
 
+def absent_values(column: pl.Series, values: Iterable[Scalar]) -> list[Scalar]:
+    """Which of `values` no row of `column` has.
+
+    >>> absent_values(pl.Series(["tb", "normal"]), ["tb", "tuberculosys"])
+    ['tuberculosys']
+    """
+    present = set(column.drop_nulls().unique())
+    return [value for value in values if _kind_of(value) != _kind(column) or value not in present]
+
+
 def _among(column: pl.Series, values: Iterable[Scalar], rule: str) -> pl.Series:
     comparable: list[Scalar] = [value for value in values if _kind_of(value) == _kind(column)]
     if not comparable:
         raise CohortError(
-            f"{rule}: values of the column's kind, {_kind(column)} such as {_example(column)}, got {list(values)!r}.",
+            f"{rule}: values of the column's kind, {_kind(column)}{_examples(column)}, got {list(values)!r}.",
             'Numbers and texts compare as such: write 5 for a number, "5" for a text.',
         )
     common = {"texts": pl.String, "numbers": pl.Float64, "truth values": pl.Boolean}[_kind(column)]
@@ -87,6 +99,11 @@ def _kind_of(value: Scalar) -> str:
     return "numbers" if isinstance(value, int | float) else "texts"
 
 
-def _example(column: pl.Series) -> str:
-    values = column.drop_nulls()
-    return repr(values[0]) if values.len() else "no value at all"
+def _examples(column: pl.Series) -> str:
+    """A few of the column's values in words, where they may be shown: numbers, or the values of a category."""
+    values = column.drop_nulls().unique(maintain_order=True)
+    if not values.len():
+        return " (no value at all)"
+    if is_id(column.name) or not (short_values(column) and values.len() < 0.5 * column.len()):
+        return ""
+    return f" such as {', '.join(map(repr, values.head(3)))}"

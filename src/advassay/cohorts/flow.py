@@ -19,6 +19,8 @@ class Flow:
         self.candidates = candidates
         self.steps: list[dict[str, Any]] = []
         self.warnings: list[str] = []
+        self.rows_out: list[tuple[int, str]] = []
+        """Row of the source and reason of each decoded image that was left out. Private."""
         self._counts: Counter[str] = Counter()
         self._examples: defaultdict[str, list[str]] = defaultdict(list)
 
@@ -30,6 +32,8 @@ class Flow:
         reasons = reasons.cast(pl.String)
         gone = frame.filter(reasons.is_not_null())
         self.left_out(step, reasons.drop_nulls().to_list(), gone["image_id"].to_list() if "image_id" in gone else None)
+        if "image_id" in gone and "row" in gone:
+            self.rows_out += zip(gone["row"], reasons.drop_nulls(), strict=True)
         return frame.filter(reasons.is_null())
 
     def left_out(self, step: str, reasons: list[str], image_ids: list[str] | None = None) -> None:

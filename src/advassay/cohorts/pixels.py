@@ -49,6 +49,15 @@ def scale(pixels: np.ndarray, scaling: str) -> np.ndarray:
     return np.clip((pixels.astype(np.float32) - np.float32(low)) / np.float32(max(high - low, 1.0)), 0.0, 1.0)
 
 
+def used_bits(largest: int) -> int:
+    """Bits that the stored values up to `largest` need.
+
+    >>> used_bits(4095), used_bits(4096)
+    (12, 13)
+    """
+    return int(largest).bit_length()
+
+
 def make_square(image: np.ndarray, size: int, resize: str) -> np.ndarray:
     """Square of side `size` by changing the aspect (squash), cutting the centre (crop) or padding with black (pad)."""
     height, width = image.shape[:2]

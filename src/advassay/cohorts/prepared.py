@@ -9,13 +9,13 @@ import numpy as np
 import polars as pl
 
 from advassay.axes import Images
-from advassay.cohorts.ahead import ahead
 from advassay.cohorts.order import order_by_patient
 from advassay.cohorts.pixels import decode
 from advassay.cohorts.shards import Shards
 from advassay.documents import Preparation
 from advassay.errors import CohortError, StoreError
 from advassay.layout import MANIFEST, PREPARATION
+from advassay.sources.ahead import ahead
 
 
 class PreparedCohort:

@@ -8,16 +8,16 @@ from typing import Any
 
 import polars as pl
 
-from advassay.cohorts.ahead import ahead
 from advassay.cohorts.balance import draw_down
-from advassay.cohorts.columns import carried_columns
+from advassay.cohorts.conditions import column_of
 from advassay.cohorts.document import described, make_document
 from advassay.cohorts.duplicates import drop_duplicates
 from advassay.cohorts.flow import Flow
+from advassay.cohorts.keys import check_key
 from advassay.cohorts.order import order_by_draw
-from advassay.cohorts.pixels import PixelRule, encode, prepare_pixels
+from advassay.cohorts.pixels import PixelRule, encode, prepare_pixels, used_bits
 from advassay.cohorts.request import document_in, is_current, request_hash, source_state
-from advassay.cohorts.selection import select
+from advassay.cohorts.selection import select, values_that_never_occur
 from advassay.cohorts.shards import write_shards
 from advassay.cohorts.split import ROLES, assign_roles
 from advassay.documents import Preparation
@@ -26,7 +26,10 @@ from advassay.identity import image_id
 from advassay.layout import MANIFEST, PREPARATION, writing
 from advassay.progress import Progress, Silent
 from advassay.sources import Index, OpenSource, Unreadable, append_private, index, open_source
-from advassay.specs import CohortSpec, Source
+from advassay.sources.ahead import ahead
+from advassay.sources.indexing import located
+from advassay.sources.private import PRIVATE
+from advassay.specs import CohortSpec, Source, TableSource
 
 
 def prepare(
@@ -46,27 +49,35 @@ def prepare(
 
     Idempotent: where `folder` holds the same request (spec, source, size, seed) of the same source, only the
     descriptive fields of the document are renewed. `key` makes pseudonyms and enters neither the identity nor the
-    split. `private`: the file outside the store that keeps paths and original ids of the images that are in. Raises
-    CohortError where no cohort can be formed (its message has the flow of counts), SourceError where the source cannot
-    be read.
+    split. `private`: the file outside the store that keeps paths and original ids of the images that are in, and where
+    to find those left out. Raises CohortError where no cohort can be formed (its message has the flow of counts) and
+    where a table's cohort is there under another key, SourceError where the source cannot be read.
     """
     progress = progress or Silent()
     request, state = request_hash(spec, source, size_px, seed), source_state(spec.source, source, data)
     found = document_in(folder)
     if found is not None and is_current(found, request, state):
+        if isinstance(source, TableSource):  # other sources name no patients
+            check_key(name, folder, private, key)
         return _renewed(found, name, spec, folder)
     opened = open_source(spec.source, source, data)
     flow = Flow(opened.rows.height + opened.left_out.height)
-    indexed, images = _chosen_images(opened, spec, seed, key, flow, progress)
+    flow.warnings += values_that_never_occur(opened.rows, spec)
+    candidates = _selected(opened, spec, flow)
+    indexed = _indexed(opened, candidates, spec, key, flow, progress)
+    append_private(private, _left_out(name, opened, indexed, flow), cohort=name)
+    images = _chosen_images(opened, indexed, candidates, spec, seed, flow)
     rule = _pixel_rule(images, spec, size_px, flow)
-    manifest, unkept = carried_columns(images)
-    if unkept:
-        reasons = "; ".join(f"{column} ({reason})" for column, reason in sorted(unkept.items()))
-        flow.warnings.append(f"Columns of the source not carried along: {reasons}.")
-    manifest = _in_order(manifest)
+    flow.warnings += _dark(images.join(indexed.largest, on="row"), spec)
+    columns = dict.fromkeys([*indexed.manifest.columns, "label", "class_name", "role"])
+    manifest = images.select(*columns).drop("split", strict=False)
+    if unkept := sorted(indexed.not_carried.keys() - {"split"}):
+        flow.warnings.append(f"Columns of the source not carried along: {', '.join(unkept)} (carry: names more).")
+    manifest = _in_order(manifest.drop("row"))
     document = make_document(name, spec, source, manifest, rule, flow, request, state)
     (folder / PREPARATION).unlink(missing_ok=True)
-    append_private(private, indexed.private.filter(pl.col("image_id").is_in(images["image_id"].to_list())))
+    kept = indexed.private.filter(pl.col("image_id").is_in(images["image_id"].to_list()))
+    append_private(private, pl.concat([kept, _left_out(name, opened, indexed, flow)], how="diagonal"), cohort=name)
     rows = dict(images.select("image_id", "row").iter_rows())
     pngs = _pngs(opened, manifest["image_id"].to_list(), rows, rule, name, progress)
     write_shards(folder, manifest, pngs, list(spec.classes))
@@ -75,28 +86,78 @@ def prepare(
     return _write(document, folder)
 
 
-def _chosen_images(
-    opened: OpenSource, spec: CohortSpec, seed: int, key: bytes, flow: Flow, progress: Progress
-) -> tuple[Index, pl.DataFrame]:
-    """The images that are in, with label, class_name, patient_id, role and the source's columns."""
+def _selected(opened: OpenSource, spec: CohortSpec, flow: Flow) -> pl.DataFrame:
+    """The rows of the source that the rules let in, with label and class_name."""
     if opened.left_out.height:
         flow.left_out("source rows", opened.left_out["reason"].to_list())
-    rows = select(opened.rows, spec, flow)
-    indexed = index(opened, rows["row"].to_list(), key=key, patient_column=spec.patient_id, progress=progress)
+    return select(opened.rows, spec, flow)
+
+
+def _indexed(
+    opened: OpenSource, rows: pl.DataFrame, spec: CohortSpec, key: bytes, flow: Flow, progress: Progress
+) -> Index:
+    for column in spec.carry:
+        column_of(opened.rows, column, "carry")
+    named = {*spec.where, *spec.balance, *(column for rules in spec.classes.values() for column in rules)}
+    indexed = index(
+        opened,
+        rows["row"].to_list(),
+        key=key,
+        patient_column=spec.patient_id,
+        named=named,
+        asked=spec.carry,
+        progress=progress,
+    )
     flow.left_out("decoding", indexed.left_out["reason"].to_list())
+    return indexed
+
+
+def _chosen_images(
+    opened: OpenSource, indexed: Index, rows: pl.DataFrame, spec: CohortSpec, seed: int, flow: Flow
+) -> pl.DataFrame:
+    """The images that are in, with label, class_name, patient_id and role.
+
+    Beside the index's columns they have the private ones that choosing needs; those go no further.
+    """
     _need_any(flow)
-    images = _joined(indexed, rows, spec.patient_id)
-    images = drop_duplicates(images, flow)
+    images = drop_duplicates(_joined(opened, indexed, rows, spec), flow)
     images = draw_down(images, spec, seed, flow)
     _need_any(flow)
-    return indexed, assign_roles(images, spec, seed, flow)
+    return assign_roles(images, spec, seed, flow)
 
 
-def _joined(indexed: Index, rows: pl.DataFrame, patient_column: str | None) -> pl.DataFrame:
-    """Index, the labels the rules gave, and the private original patient (for a key-free choice among duplicates)."""
-    manifest = indexed.manifest.drop("label", "class_name", "original_patient", strict=False)
-    original = pl.col(patient_column or "original_patient").cast(pl.String).alias("original_patient")
-    return manifest.join(rows.select("row", "label", "class_name", original), on="row", how="left", validate="1:1")
+def _joined(opened: OpenSource, indexed: Index, rows: pl.DataFrame, spec: CohortSpec) -> pl.DataFrame:
+    """Index, the labels the rules gave, and in private what later steps look at."""
+    manifest = indexed.manifest.drop("label", "class_name", strict=False)
+    needed = [*spec.balance, "split"]
+    private = [name for name in dict.fromkeys(needed) if name in opened.rows.columns and name not in manifest.columns]
+    original = pl.col(spec.patient_id or "original_patient").cast(pl.String).alias("original_patient")
+    labels = rows.select(
+        "row", "label", "class_name", original, *(name for name in private if name not in ("label", "class_name"))
+    )
+    return manifest.join(labels, on="row", how="left", validate="1:1")
+
+
+def _left_out(name: str, opened: OpenSource, indexed: Index, flow: Flow) -> pl.DataFrame:
+    """Rows for the private table: which entries of the source are out, where they lie, and why."""
+    lost = pl.concat([frame.select("row", left_out="reason") for frame in (opened.left_out, indexed.left_out)])
+    lost = pl.concat([lost, pl.DataFrame(flow.rows_out, schema=lost.schema, orient="row")])
+    files = opened.rows.select("row", located(opened).alias("path"), "original_patient")
+    ids = indexed.manifest.select("row", "image_id")
+    lost = lost.join(files, on="row", how="left").join(ids, on="row", how="left")
+    return lost.with_columns(source=pl.lit(opened.name), cohort=pl.lit(name)).select(*PRIVATE)
+
+
+def _dark(images: pl.DataFrame, spec: CohortSpec) -> list[str]:
+    """A warning where the cohort uses less than half of what its files can store (12-bit data in 16-bit files)."""
+    if spec.scaling != "full-range":
+        return []
+    return [
+        f"The {bits}-bit images hold values of {used} bits only (up to {largest}): at scaling: full-range they are "
+        "prepared nearly black; scaling: percentile stretches each image."
+        for bits, largest in images.group_by("bits").agg(pl.col("largest").max()).sort("bits").iter_rows()
+        if (used := used_bits(largest)) < bits
+    ]
 
 
 def _need_any(flow: Flow) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from advassay.cohorts.conditions import all_match, column_of, matches, missing
+from advassay.cohorts.conditions import absent_values, all_match, column_of, matches, missing
 from advassay.cohorts.flow import Flow
 from advassay.specs import CohortSpec
 
@@ -25,6 +25,22 @@ def select(rows: pl.DataFrame, spec: CohortSpec, flow: Flow) -> pl.DataFrame:
         )
         rows = flow.keep(place, rows, reasons)
     return _classify(rows, spec, flow)
+
+
+def values_that_never_occur(rows: pl.DataFrame, spec: CohortSpec) -> list[str]:
+    """A warning per rule that lists values no row of the source has: most often a slip of the pen.
+
+    `rows`: all candidates, before any rule. Raises CohortError like `select`.
+    """
+    rules = [(f"where.{name}", name, condition) for name, condition in spec.where.items()]
+    for label, conditions in spec.classes.items():
+        rules += [(f"classes.{label}.{name}", name, condition) for name, condition in conditions.items()]
+    warnings = []
+    for place, name, condition in rules:
+        listed = [*(condition.in_ or ()), *(condition.not_in or ())]
+        if absent := absent_values(column_of(rows, name, place), listed):
+            warnings.append(f"{place}: no row of the source has {', '.join(map(repr, absent))}.")
+    return warnings
 
 
 def _classify(rows: pl.DataFrame, spec: CohortSpec, flow: Flow) -> pl.DataFrame:

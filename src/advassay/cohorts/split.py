@@ -8,12 +8,12 @@ import polars as pl
 from advassay.cohorts.flow import Flow
 from advassay.errors import CohortError
 from advassay.identity import draw
+from advassay.sources.npz_source import SPLITS
 from advassay.specs import CohortSpec
 
 ROLES = ("training", "tuning", "validation")
 
-SYNONYMS = {"train": "training", "val": "tuning", "valid": "tuning", "test": "validation"}
-DECLARED = {role: role for role in ROLES} | SYNONYMS
+DECLARED = {role: role for role in ROLES} | SPLITS | {"valid": SPLITS["val"]}
 """Values of a declared `split` column and what they mean (MedMNIST's: val selects the model, test scores it)."""
 
 
@@ -114,10 +114,13 @@ def _check_sides(images: pl.DataFrame, spec: CohortSpec, flow: Flow) -> None:
 
 
 def _warn_of_shared_patients(images: pl.DataFrame, flow: Flow) -> None:
-    part = pl.when(pl.col("role") == "validation").then(1).otherwise(0)
-    shared = images.group_by("patient_id").agg(part.n_unique().alias("sides")).filter(pl.col("sides") > 1).height
-    if shared:
-        flow.warnings.append(
-            f"{shared} patients have images in training and in validation: scores and success rates are optimistic or "
-            "biased by recognised patients."
-        )
+    patients = {role: set(images.filter(pl.col("role") == role)["patient_id"]) for role in ROLES}
+    scored = "scores and success rates are optimistic or biased by recognised patients."
+    chosen = "the checkpoint is chosen on recognised patients."
+    for one, other, effect in (
+        ("training", "validation", scored),
+        ("tuning", "validation", scored),
+        ("training", "tuning", chosen),
+    ):
+        if shared := len(patients[one] & patients[other]):
+            flow.warnings.append(f"{shared} patients have images in {one} and in {other}: {effect}")

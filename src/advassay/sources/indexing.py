@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import polars as pl
 
 from advassay.identity import image_id, pseudonym
 from advassay.progress import Progress, Silent
+from advassay.sources.carried import carried_columns, with_pseudonyms
 from advassay.sources.file_sources import require_column
 from advassay.sources.opened import LEFT_OUT, OpenSource, Pixels
-from advassay.sources.private import PRIVATE, carried_columns, with_pseudonyms
 from advassay.sources.unreadable import Unreadable
 
 
@@ -23,6 +23,8 @@ class Index:
     manifest: one row per readable image, in the order asked for; duplicates are kept (equal `image_id`). Columns
         image_id, row, patient_id (pseudonym; a row without patient has one of its own), has_patient, image_type,
         bits (8 | 16), channels (1 | 3), height, width (pixels), then the carried columns. No path, no original id.
+    not_carried: other columns of the source and why each stays behind.
+    largest: row, largest (UInt16): the largest stored value of each image.
     left_out: row, reason ("unreadable: damaged", "blank"), detail.
     private: image_id, source, path, original_patient; belongs only into the private sources.parquet.
     """
@@ -30,6 +32,8 @@ class Index:
     manifest: pl.DataFrame
     left_out: pl.DataFrame
     private: pl.DataFrame
+    largest: pl.DataFrame
+    not_carried: dict[str, str] = field(default_factory=dict)
 
 
 class Facts(NamedTuple):
@@ -40,9 +44,11 @@ class Facts(NamedTuple):
     channels: int
     height: int
     width: int
+    largest: int
 
 
 _FACTS = {"image_id": pl.String, "bits": pl.UInt8, "channels": pl.UInt8, "height": pl.UInt32, "width": pl.UInt32}
+_READ = {**_FACTS, "largest": pl.UInt16}
 _NOT_CARRIED = {"row", "path", "original_patient", "has_patient", "image_type", *_FACTS}  # ours, or decoded facts
 
 
@@ -52,23 +58,30 @@ def index(
     *,
     key: bytes,
     patient_column: str | None = None,
+    named: Collection[str] = (),
+    asked: Collection[str] = (),
     progress: Progress | None = None,
 ) -> Index:
     """Decode `rows` of a source (all if None) once and say what each image is.
 
-    `key` makes the pseudonyms; `patient_column` clusters by another column than the source's own. Unreadable and
+    `key` makes the pseudonyms; `patient_column` clusters by another column than the source's own; `named`
+    and `asked`: see carried_columns. Unreadable and
     blank (constant) images are left out with the reason. Raises SourceError for a column that is not there.
     """
     wanted = opened.rows["row"].to_list() if rows is None else list(rows)
-    known = opened.rows.select("row", "path", "image_type").join(_patients(opened, patient_column), on="row")
+    clusters = _patients(opened, patient_column)
+    known = opened.rows.select("row", "path", "image_type").join(clusters, on="row")
     read, lost = _read_facts(opened, wanted, progress or Silent())
-    named = read.join(known, on="row", how="left", maintain_order="left")
+    facts = read.join(known, on="row", how="left", maintain_order="left")
     hidden = {name for name in (opened.patient_column, patient_column, "patient_id") if name}
-    carried = [name for name in carried_columns(opened.rows, hidden) if name not in _NOT_CARRIED]
-    manifest = _own_columns(named, key).join(
+    ids = [opened.rows["original_patient"], clusters["cluster"]]
+    allowed, unkept = carried_columns(opened.rows, ids, patient_columns=hidden, named=named, asked=asked)
+    carried = [name for name in allowed if name not in _NOT_CARRIED]
+    manifest = _own_columns(facts, key).join(
         with_pseudonyms(opened.rows.select("row", *carried), key), on="row", how="left", maintain_order="left"
     )
-    return Index(manifest, lost, _private(named, opened))
+    unkept = {name: reason for name, reason in unkept.items() if name not in _NOT_CARRIED}
+    return Index(manifest, lost, _private(facts, opened), facts.select("row", "largest"), unkept)
 
 
 def _patients(opened: OpenSource, column: str | None) -> pl.DataFrame:
@@ -89,7 +102,7 @@ def _read_facts(opened: OpenSource, rows: list[int], progress: Progress) -> tupl
             lost.append((row, *seen))
         progress.advance(task)
     progress.finish(task)
-    schema = {"row": pl.UInt32, **_FACTS}
+    schema = {"row": pl.UInt32, **_READ}
     return pl.DataFrame(facts, schema=schema, orient="row"), pl.DataFrame(lost, schema=LEFT_OUT, orient="row")
 
 
@@ -105,7 +118,8 @@ def facts_of(pixels: Pixels) -> Facts | tuple[str, str]:
     if (pixels == pixels[0, 0]).all():
         return "blank", f"{pixels.shape[1]} × {pixels.shape[0]} equal pixels"
     height, width = pixels.shape[:2]
-    return Facts(image_id(pixels), 8 * pixels.dtype.itemsize, 1 if pixels.ndim == 2 else 3, height, width)
+    channels = 1 if pixels.ndim == 2 else 3
+    return Facts(image_id(pixels), 8 * pixels.dtype.itemsize, channels, height, width, int(pixels.max()))
 
 
 def _own_columns(named: pl.DataFrame, key: bytes) -> pl.DataFrame:
@@ -121,6 +135,10 @@ def _own_columns(named: pl.DataFrame, key: bytes) -> pl.DataFrame:
     )
 
 
-def _private(named: pl.DataFrame, opened: OpenSource) -> pl.DataFrame:
-    path = pl.col("path") if opened.root is None else pl.concat_str(pl.lit(f"{opened.root}/"), "path")
-    return named.select("image_id", source=pl.lit(opened.name), path=path, original_patient="cluster").cast(PRIVATE)  # type: ignore[arg-type]
+def _private(facts: pl.DataFrame, opened: OpenSource) -> pl.DataFrame:
+    return facts.select("image_id", source=pl.lit(opened.name), path=located(opened), original_patient="cluster")
+
+
+def located(opened: OpenSource) -> pl.Expr:
+    """The whole path of each row's file, from its private column `path`."""
+    return pl.col("path") if opened.root is None else pl.concat_str(pl.lit(f"{opened.root}/"), "path")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -17,9 +18,11 @@ from advassay.specs import NpzSource
 
 SPLITS = {"train": "training", "val": "tuning", "test": "validation"}
 """MedMNIST's names → ours: its validation part selects models, its test part is scored once."""
-_BROKEN = (zipfile.BadZipFile, zlib.error, ValueError, OSError, EOFError, KeyError)
+_BROKEN = (zipfile.BadZipFile, zlib.error, ValueError, OSError, EOFError, KeyError, MemoryError)
 MAX_BYTES = 1 << 32
 """4 GiB: a part's images are held in memory while they are read."""
+MAX_IMAGES = 10_000_000
+"""Of one part: each is a row of the source's table."""
 
 
 class NpzArrays(OpenSource):
@@ -72,14 +75,15 @@ def open_npz(name: str, source: NpzSource, path: Path) -> NpzArrays:
 
 def _part(name: str, path: Path, part: str) -> pl.DataFrame:
     with zipfile.ZipFile(path) as archive:
-        shape, dtype = _declared(archive, f"{part}_images.npy")
+        shape, dtype = _declared(archive, f"{part}_images.npy")  # believed only to refuse
         label_shape, label_dtype = _declared(archive, f"{part}_labels.npy")
     if not (len(shape) == 3 or (len(shape) == 4 and shape[3] == 3)) or dtype not in (np.uint8, np.uint16):
         raise _not_medmnist(name, f"{part}_images of shape {shape} and type {dtype}")
     if label_shape not in ((shape[0], 1), (shape[0],)) or label_dtype.kind not in "iub":
         raise _not_medmnist(name, f"{part}_labels of shape {label_shape} and type {label_dtype}")
-    if int(np.prod(shape)) * dtype.itemsize > MAX_BYTES:
-        raise _not_medmnist(name, f"{part}_images of {shape}, more than {MAX_BYTES >> 30} GiB")
+    if 0 in shape[1:] or shape[0] > MAX_IMAGES or math.prod(shape) * dtype.itemsize > MAX_BYTES:
+        most = f"more than {MAX_BYTES >> 30} GiB, more than {MAX_IMAGES} images, or sides of 0"
+        raise _not_medmnist(name, f"{part}_images of {shape} ({most})")
     with np.load(path, allow_pickle=False) as arrays:
         labels = arrays[f"{part}_labels"].reshape(-1).astype(np.int64)
     return pl.DataFrame({"label": labels}).select(

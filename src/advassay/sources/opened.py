@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 import polars as pl
 
+from advassay.sources.ahead import ahead
 from advassay.sources.decode import read_image
 from advassay.sources.unreadable import Unreadable
 
@@ -75,17 +73,7 @@ class FileSource(OpenSource):
 
     def map(self, rows: Sequence[int], work: Callable[[Pixels], Result]) -> Iterator[tuple[int, Result]]:
         paths = [self._paths[row] for row in rows]
-        results = ahead(lambda path: work(read_image(self._folder / path, self._folder)), paths)
+        results = ahead(
+            lambda path: work(read_image(self._folder / path, self._folder)), paths, threads=_WORKERS, most=2 * _WORKERS
+        )
         yield from zip(rows, results, strict=True)
-
-
-def ahead(work: Callable[[str], Result], items: Sequence[str], workers: int = _WORKERS) -> Iterator[Result]:
-    """`work` over `items` in threads, in order, never more than a few results ahead of the reader."""
-    waiting: deque[Future[Result]] = deque()
-    coming = iter(items)
-    with ThreadPoolExecutor(workers) as pool:
-        waiting.extend(pool.submit(work, item) for item in islice(coming, 2 * workers))
-        while waiting:
-            done = waiting.popleft().result()
-            waiting.extend(pool.submit(work, item) for item in islice(coming, 1))
-            yield done

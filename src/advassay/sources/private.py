@@ -1,4 +1,4 @@
-"""What must not leave the machine: pseudonym keys, original ids and paths, columns that tell who someone is."""
+"""What must not leave the machine: the key of the pseudonyms, original ids and paths."""
 
 from __future__ import annotations
 
@@ -10,22 +10,16 @@ from pathlib import Path
 import polars as pl
 
 from advassay.errors import AdvassayWarning, SourceError
-from advassay.identity import pseudonym
 from advassay.layout import writing
-from advassay.sources.tables import is_id
 
-PRIVATE = {"image_id": pl.String, "source": pl.String, "path": pl.String, "original_patient": pl.String}
-"""Schema of sources.parquet."""
+PRIVATE = {
+    **{"image_id": pl.String, "source": pl.String, "path": pl.String, "original_patient": pl.String},
+    **{"cohort": pl.String, "row": pl.UInt32, "left_out": pl.String},
+}
+"""Schema of sources.parquet. The last three are null for an image that is in; for one that a cohort left out: its name,
+the number of the source's row (from 0; null where a file has none) and the reason."""
 
 _SHORTEST_KEY = 16
-_DIRECT_IDENTIFIERS = frozenset(
-    (
-        *("name", "patient_name", "patientname", "first_name", "last_name", "surname"),
-        *("mrn", "accession_number", "accessionnumber", "ssn", "address", "phone", "email"),
-        *("birth_date", "birthdate", "patientbirthdate", "date_of_birth", "dob"),
-    )
-)
-_FILE_NAME = r"(?i)\.(png|jpe?g|tiff?|dcm|svs|ndpi|bmp|npy)$"
 
 
 def pseudonym_key(key_file: Path | None, study_name: str) -> bytes:
@@ -52,33 +46,26 @@ def pseudonym_key(key_file: Path | None, study_name: str) -> bytes:
     return key
 
 
-def append_private(path: Path, rows: pl.DataFrame) -> None:
-    """Add `rows` (schema PRIVATE) to the private table at `path`, each row once. Only its owner may read the file."""
-    known = pl.read_parquet(path) if path.exists() else pl.DataFrame(schema=PRIVATE)
-    together = pl.concat([known, rows.select(*PRIVATE)]).unique(maintain_order=True)
+def append_private(path: Path, rows: pl.DataFrame, *, cohort: str | None = None) -> None:
+    """Add `rows` (columns of PRIVATE; absent ones are null) to the private table at `path`, each row once.
+
+    `cohort`: what an earlier preparation of this cohort left out is forgotten first. Only the file's owner may read it.
+    """
+    kept = read_private(path).filter(pl.col("left_out").is_null() | pl.col("cohort").ne_missing(cohort))
+    together = pl.concat([kept, _whole(rows)]).unique(maintain_order=True)
     with writing(path) as beside, open(beside, "xb", opener=_closed_to_others) as file:
         together.write_parquet(file)
 
 
+def read_private(path: Path) -> pl.DataFrame:
+    """The private table at `path` (schema PRIVATE); empty where there is none."""
+    return _whole(pl.read_parquet(path)) if path.exists() else pl.DataFrame(schema=PRIVATE)
+
+
+def _whole(rows: pl.DataFrame) -> pl.DataFrame:
+    absent = [pl.lit(None, dtype).alias(name) for name, dtype in PRIVATE.items() if name not in rows.columns]
+    return rows.with_columns(absent).select(*PRIVATE).cast(PRIVATE)  # type: ignore[arg-type]
+
+
 def _closed_to_others(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)  # from the first moment, not by a later chmod
-
-
-def carried_columns(rows: pl.DataFrame, patient_columns: set[str]) -> list[str]:
-    """Columns that may leave with the manifest: no patient id, direct identifier (name, birth date, …) or file name."""
-    return [name for name in rows.columns if name not in patient_columns and not _tells_who(rows[name])]
-
-
-def with_pseudonyms(frame: pl.DataFrame, key: bytes) -> pl.DataFrame:
-    """`frame` with every id column (slide, series, group: they often contain the patient's) as keyed hashes."""
-    return frame.with_columns(
-        pl.col(name).cast(pl.String).map_elements(lambda value: pseudonym(key, value), return_dtype=pl.String)
-        for name in frame.columns
-        if is_id(name)
-    )
-
-
-def _tells_who(column: pl.Series) -> bool:
-    if column.name.strip().lower().replace(" ", "_") in _DIRECT_IDENTIFIERS:
-        return True
-    return column.dtype == pl.String and bool(column.str.contains(_FILE_NAME).any())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import polars as pl
@@ -10,6 +11,7 @@ from advassay.errors import SourceError
 
 _WHOLE = r"^-?(0|[1-9]\d*)$"  # "007" is an id, not the number 7
 _NUMBER = r"^-?(0|[1-9]\d{0,15})?(\.\d*)?([eE][+-]\d+)?$"  # and so are "12E3" and numbers a float cannot hold
+_ID = re.compile(r"(?i:(^|_)u?id$|(study|series|instance|image|patient|frame|class)uid$)|[a-z]UID$")
 _TRUTH = {"true": True, "false": False}
 
 
@@ -18,7 +20,7 @@ def read_table(path: Path, text: frozenset[str] = frozenset()) -> pl.DataFrame:
 
     Text is trimmed and empty text is null; nested and binary Parquet columns are not read. A CSV column becomes
     numbers (or true/false) only if every value is one and nothing would be lost by it; columns named in `text` and
-    ids (`id`, `*_id`, `*uid`) always stay text.
+    ids (`id`, `*_id`, `*_uid`, DICOM's `…UID`) always stay text.
     Raises SourceError if the file is missing, is not such a table or is not UTF-8.
     """
     if not path.is_file():
@@ -38,11 +40,10 @@ def read_table(path: Path, text: frozenset[str] = frozenset()) -> pl.DataFrame:
 def is_id(column: str) -> bool:
     """Whether a column's name says that it holds identifiers.
 
-    >>> [is_id(name) for name in ("slide_id", "Patient ID", "StudyInstanceUID", "age")]
-    [True, True, True, False]
+    >>> [is_id(name) for name in ("slide_id", "Patient ID", "StudyInstanceUID", "image uid", "age", "pleural_fluid")]
+    [True, True, True, True, False, False]
     """
-    name = column.strip().lower().replace(" ", "_")
-    return name == "id" or name.endswith(("_id", "uid"))
+    return bool(_ID.search(column.strip().replace(" ", "_")))
 
 
 def _read_text(path: Path) -> pl.DataFrame:
