@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_study import TINY
 
@@ -76,6 +76,7 @@ def test_an_unreadable_file_is_refused(tmp_path: Path) -> None:
         load_study(tmp_path / "binary.yaml")
 
 
+@settings(deadline=None)
 @given(st.text(max_size=60))
 def test_no_text_crashes_the_reader(text: str) -> None:
     with pytest.raises(AdvassayError):
@@ -149,6 +150,7 @@ scalars = st.one_of(
 )
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(scalars, st.text(min_size=1, max_size=20), st.text(max_size=200))
 def test_no_value_changes_by_being_written_and_read(value: str | float, column: str, title: str) -> None:
     rules = {"a": {column: {"in": [value]}}, "b": {column: {"not_in": [value]}}}
