@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 LABEL_ROOM = 78
 AXIS_ROOM = 54
 LABEL_SIZE = 11
+LABEL: dict[str, Any] = {"align": "left", "dx": 9, "fontSize": LABEL_SIZE, "fontWeight": "bold"}
 
 GREY_LEVELS = "[format(datum.value, '~g'), format(datum.value * 255, '.2~r')]"
 """An axis label in two rows: ε, and the same in grey levels of an 8-bit image."""
@@ -115,6 +116,9 @@ def panels(
     at = alt.Chart().encode(x=x.encoding(), color=colours(frame, styles, series))
     share = rate_axis(title=title)
     rate = alt.Y("rate:Q", **share)
+    named = at.transform_filter("isValid(datum.label_height)").encode(
+        y=alt.Y("label_height:Q", **share), text=f"{label or series}:N"
+    )
     layers = [
         at.mark_area(opacity=0.11).encode(y=alt.Y("low:Q", **share), y2="high:Q", detail=f"{series}:N"),
         at.mark_line().encode(
@@ -128,14 +132,13 @@ def panels(
             shape=alt.Shape(f"{series}:N", legend=None, scale=_scale(frame, series, [s.mark for s in drawn])),
             tooltip=tooltips(x, series),
         ),
-        at.transform_filter("isValid(datum.label_height)")
-        .mark_text(align="left", dx=9, fontSize=LABEL_SIZE, fontWeight="bold")
-        .encode(y=alt.Y("label_height:Q", **share), text=f"{label or series}:N"),
+        named.mark_text(**LABEL, stroke="white", strokeWidth=3, strokeJoin="round"),  # keeps it clear of other curves
+        named.mark_text(**LABEL),
     ]
     if labelled["alone"].any():  # an empty layer would leave the axis without an extent
         bar = at.transform_filter("datum.alone").mark_rule(strokeWidth=1.5)
         layers.insert(0, bar.encode(y=alt.Y("low:Q", **share), y2="high:Q"))
-    return (
+    return with_axes(
         alt.layer(*layers)
         .properties(width=(width - AXIS_ROOM) // columns - LABEL_ROOM, height=height)
         .facet(
@@ -143,8 +146,15 @@ def panels(
             data=alt.Data(values=labelled.to_dicts()),
             columns=columns,
             spacing=spacing(LABEL_ROOM),
-        )
+        ),
+        frame[by].n_unique(),
+        columns,
     )
+
+
+def with_axes(chart: alt.FacetChart, number: int, columns: int) -> alt.FacetChart:
+    """Each of `number` panels with an x axis of its own where the last row is not full: none under an empty place."""
+    return chart.resolve_axis(x="independent") if number % columns else chart
 
 
 def spacing(between_columns: int) -> dict[str, int]:

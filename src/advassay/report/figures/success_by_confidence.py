@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from advassay.report.figures.panels import AXIS_ROOM, Horizontal, colours, names_of, rate_axis, spacing, tooltips
+from advassay.report.figures.panels import (
+    AXIS_ROOM,
+    Horizontal,
+    colours,
+    names_of,
+    rate_axis,
+    spacing,
+    tooltips,
+    with_axes,
+)
 from advassay.report.theme import MUTED, Style
 
 if TYPE_CHECKING:
@@ -40,7 +49,7 @@ def success_by_confidence(frame: pl.DataFrame, styles: Mapping[str, Style], *, w
         ),
         every.mark_text(fontSize=10, color=MUTED).encode(y=alt.Y("count_at:Q", **share), text="n:Q"),
     ]
-    return (
+    return with_axes(
         alt.layer(*layers)
         .properties(width=(width - AXIS_ROOM) // columns - 22, height=190)
         .facet(
@@ -48,7 +57,9 @@ def success_by_confidence(frame: pl.DataFrame, styles: Mapping[str, Style], *, w
             data=alt.Data(values=_placed(frame).to_dicts()),
             columns=columns,
             spacing=spacing(20),
-        )
+        ),
+        frame["cohort"].n_unique(),
+        columns,
     )
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from advassay.report.figures.panels import AXIS_ROOM, colours, names_of, spacing
+from advassay.report.figures.panels import AXIS_ROOM, colours, names_of, spacing, with_axes
 from advassay.report.theme import Style
 
 if TYPE_CHECKING:
@@ -49,9 +49,10 @@ def training_curves(frame: pl.DataFrame, styles: Mapping[str, Style], *, width: 
         )
         .properties(width=(width - AXIS_ROOM) // columns - 22, height=150)
     )
-    return line.facet(
+    chart = line.facet(
         facet=alt.Facet("cohort:N", sort=names_of(frame, "cohort"), title=None),
         data=alt.Data(values=named.to_dicts()),
         columns=columns,
         spacing=spacing(20),
     )
+    return with_axes(chart, frame["cohort"].n_unique(), columns)
