@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import cv2
@@ -10,6 +11,9 @@ import pytest
 from typer.testing import CliRunner
 
 from advassay.cli.program import app
+from advassay.cohorts.flow import Flow
+from advassay.cohorts.selection import select
+from advassay.sources import open_source
 from advassay.study import load_study
 
 runner = CliRunner()
@@ -31,6 +35,9 @@ def test_a_folder_per_class_becomes_a_study(tmp_path: Path) -> None:
     assert set(cohort.classes) == {"tumour: high", "no"}
     assert study.name == "my-images"
     assert list(study.attack.arms) == ["A", "B", "C"]
+    assert study.training.learning_rate == 1e-3
+    assert "each image counts as its own patient" in file.read_text()
+    assert "no patients known: in effect a split by image" in file.read_text()
 
 
 def test_a_tables_columns_are_found(tmp_path: Path) -> None:
@@ -70,3 +77,33 @@ def test_a_name_no_study_can_have_is_refused(tmp_path: Path, name: str) -> None:
     result = runner.invoke(app, ["init", str(tmp_path / "images"), "-o", str(file), f"--name={name}"])
     assert result.exit_code == 2
     assert not file.exists()
+
+
+@pytest.mark.parametrize(
+    "labels", [("0", "1"), ("True", "False"), ("0.5", "1.5"), ("007", "1"), ("yes", "no"), ("a: b", "#")]
+)
+def test_labels_of_any_type_are_selected_by_the_rules_that_init_writes(tmp_path: Path, labels: tuple[str, str]) -> None:
+    draw(tmp_path / "a.png")
+    rows = ["image,label", *(f"a.png,{labels[i % 2]}" for i in range(6))]
+    (tmp_path / "cases.csv").write_text("\n".join(rows))
+    file = tmp_path / "study.yaml"
+    assert runner.invoke(app, ["init", str(tmp_path / "cases.csv"), "-o", str(file)]).exit_code == 0
+    study = load_study(file)
+    opened = open_source("images", study.sources["images"], tmp_path)
+    chosen = select(opened.rows, study.cohorts["cases"], Flow(6))
+    assert set(chosen["class_name"].value_counts().rows()) == {(name, 3) for name in study.cohorts["cases"].classes}
+    assert study.cohorts["cases"].positive is None
+    assert "# positive: " in file.read_text()
+
+
+def test_the_commands_it_names_can_be_pasted_whatever_the_folder_is_called(tmp_path: Path) -> None:
+    folder = tmp_path / "it's my; $folder"
+    draw(folder / "images" / "a" / "1.png")
+    draw(folder / "images" / "b" / "2.png")
+    file = folder / "a study.yaml"
+    printed = runner.invoke(app, ["init", str(folder / "images"), "-o", str(file)])
+    text = (printed.stdout + printed.stderr).splitlines() + file.read_text().splitlines()
+    commands = [line.strip("# ") for line in text if line.strip("# ").startswith(("advassay plan", "advassay run"))]
+    assert len(commands) == 3
+    for command in commands:
+        assert shlex.split(command)[2:5] == [str(file), "--data", str(folder)]

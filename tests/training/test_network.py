@@ -39,3 +39,13 @@ def test_a_silenced_head_gives_every_class_the_same_logit_and_still_learns(archi
     assert logits.abs().max() == 0
     torch.nn.functional.cross_entropy(logits, torch.tensor([0, 1, 2, 0])).backward()
     assert network.get_classifier().weight.grad.abs().max() > 0
+
+
+def test_inception_from_scratch_starts_from_he_weights() -> None:
+    network = build_network("inception_v3", channels=1, classes=2, image_size_px=75, seed=0)
+    convolutions = [part for part in network.modules() if isinstance(part, torch.nn.Conv2d)]
+    assert len(convolutions) == 94
+    for part in convolutions:
+        fan_out = part.out_channels * part.kernel_size[0] * part.kernel_size[1]
+        spread = 5 / (2 * part.weight.numel()) ** 0.5  # five standard errors of a standard deviation
+        assert part.weight.std().item() == pytest.approx((2 / fan_out) ** 0.5, rel=spread)

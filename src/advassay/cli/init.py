@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -42,4 +43,4 @@ def init(images: Images, output: Output = Path("study.yaml"), name: Name = None)
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(text, encoding="utf-8")
     say(f"Written to {output}. Read it through (lines marked <- need you), then:")
-    say(f"  advassay plan {output} --data {images.resolve().parent}")
+    say(f"  advassay plan {shlex.quote(str(output))} --data {shlex.quote(str(images.resolve().parent))}")

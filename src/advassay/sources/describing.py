@@ -12,7 +12,7 @@ from advassay.errors import SourceError
 from advassay.sources.file_sources import SUFFIXES, open_folder
 from advassay.sources.npz_source import open_npz
 from advassay.sources.tables import read_table
-from advassay.specs import FolderSource, NpzSource
+from advassay.specs import FolderSource, NpzSource, Scalar
 
 _IMAGE_NAMES = ("image", "path", "file", "filename", "image_path", "file_name", "image_index")
 _LABEL_NAMES = (
@@ -41,8 +41,8 @@ class SourceDescription:
     image_column: str | None = None
     label_column: str | None = None
     patient_column: str | None = None
-    classes: dict[str, int] = field(default_factory=dict)
-    """Label → images, most frequent first; empty where no column looks like a label."""
+    classes: dict[Scalar, int] = field(default_factory=dict)
+    """Label, of the column's own type → images, most frequent first; empty where no column looks like a label."""
 
 
 def describe(path: Path) -> SourceDescription:
@@ -99,8 +99,19 @@ def _share_of_images(column: pl.Series) -> float:
 
 def _label_column(table: pl.DataFrame, image: str) -> str | None:
     rest = table.drop(image)
-    usable = [name for name in rest.columns if 2 <= rest[name].drop_nulls().n_unique() <= _MOST_CLASSES]
+    usable = [
+        name
+        for name in rest.columns
+        if _can_be_ruled(rest[name]) and 2 <= rest[name].drop_nulls().n_unique() <= _MOST_CLASSES
+    ]
     return _named(rest.select(usable), _LABEL_NAMES) if usable else None
+
+
+def _can_be_ruled(column: pl.Series) -> bool:
+    """Whether a study file can name the column's values: texts, numbers, truth values."""
+    return column.dtype in (pl.String, pl.Boolean, pl.Categorical, pl.Enum) or (
+        column.dtype.is_integer() or column.dtype.is_float()
+    )
 
 
 def _named(table: pl.DataFrame, names: tuple[str, ...]) -> str | None:
@@ -110,7 +121,8 @@ def _named(table: pl.DataFrame, names: tuple[str, ...]) -> str | None:
     return next((column for column in known if table[column].drop_nulls().len()), None)
 
 
-def _counts(column: pl.Series) -> dict[str, int]:
-    counts = column.drop_nulls().cast(pl.String).value_counts(sort=True)
+def _counts(column: pl.Series) -> dict[Scalar, int]:
+    given = column.drop_nans() if column.dtype.is_float() else column
+    counts = given.drop_nulls().value_counts(sort=True)
     ordered = counts.sort(["count", column.name], descending=[True, False])
     return dict(ordered.iter_rows())

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from advassay.errors import SpecError
+from advassay.specs import Scalar
 
 if TYPE_CHECKING:
     from advassay.sources import SourceDescription
 
 _TEMPLATE = """\
 # A study of how adversarial attacks succeed on your images. Written by `advassay init`; change what you like.
-#   advassay plan {file} --data {data}                      what would run, how long, how large
-#   advassay run {file} --data {data} --store runs/{name}   everything; stopped, it continues with the same command
-#   advassay schema                                         every field with its meaning
+# What would run, how long, how large:
+#   advassay plan {file} --data {data}
+# Everything; stopped, it continues with the same command:
+#   advassay run {file} --data {data} --store runs/{name}
+# Every field with its meaning:
+#   advassay schema
 name: {name}
 title: {title}
 seed: 0                      # of selections and splits
@@ -31,20 +36,21 @@ cohorts:
     image_type: X-ray        # <- the factor of the study: X-ray, histology, ...
     classes:                 # class name -> rules over columns; the order gives the label index
 {classes}
-    positive: {positive}
+    # positive: {positive}
     equal_classes: false     # true: cut every class to the size of the smallest
     split: {split}
     validation_fraction: 0.2
     # where: {{view: [PA]}}   # rules every image satisfies
+    # carry: [scanner]       # further columns that travel with the prepared images (no patient's name or number)
     # balance: [sex]         # equal numbers of each value within each class
     # train_sizes: [0.25, 0.5, 1.0]   # retrain on nested subsets, same number of updates
 
 training:
   architecture: inception_v3 # any timm name
-  # weights: weights/inception_v3.safetensors   # start weights, below the data folder
+  # weights: weights/inception_v3.safetensors   # start weights, below the data folder; then learning_rate: 3.0e-4
   epochs: 6
   batch_size: 32
-  learning_rate: 1.0e-4
+  learning_rate: 1.0e-3      # from random weights; 3.0e-4 from ImageNet weights
 
 attack:
   steps: 20
@@ -85,16 +91,16 @@ def starter_study(path: Path, *, name: str | None = None, file: str = "study.yam
     name = name if name is not None else _slug(path.stem)
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
         raise SpecError(f"--name: letters, digits, '.', '_', '-', got {name!r}.", "For example --name chest-study.")
-    classes = list(found.classes) if len(found.classes) > 1 else ["first", "second"]
+    classes: list[Scalar] = list(found.classes) if len(found.classes) > 1 else ["first", "second"]
     return _TEMPLATE.format(
         name=name,
-        file=file,
-        data=path.parent,
+        file=shlex.quote(file),
+        data=shlex.quote(str(path.parent)),
         title=json.dumps(f"Attacks on {path.stem}"),
         source=_source(found),
         cohort=_slug(path.stem),
         classes=_classes(found, classes),
-        positive=json.dumps(classes[0]) + "      # <- the class whose detection is sensitivity",
+        positive=f"{_written(str(classes[0]))}   # <- the class whose detection is sensitivity (else the first)",
         split=_split(found),
     )
 
@@ -110,23 +116,35 @@ def _source(found: SourceDescription) -> str:
         patient = found.patient_column or "patient_id"
         note = "" if found.patient_column else "   # <- no such column was found: each image counts as its own patient"
         lines.append(f"patient_id: {json.dumps(patient)}{note}")
-        lines.append(f"# columns: {', '.join(found.columns)}")
+        lines.append(f"# columns: {', '.join(_written(column) for column in found.columns)}")
+    if found.kind != "table":
+        lines.append("# no patients are named here: each image counts as its own patient (a table can name them)")
     lines.append(f"# {found.images} images")
     return "".join(f"    {line}\n" for line in lines)
 
 
-def _classes(found: SourceDescription, classes: list[str]) -> str:
+def _classes(found: SourceDescription, classes: list[Scalar]) -> str:
     column = found.label_column or "label"
     note = "" if found.label_column and len(found.classes) > 1 else "   # <- name your classes and their column"
-    counted = {name: f"   # {found.classes[name]} images" for name in classes if name in found.classes}
-    quoted = {name: json.dumps(name, ensure_ascii=False) for name in classes}
     entries = [
-        f"      {quoted[name]}: {{{json.dumps(column)}: [{quoted[name]}]}}{counted.get(name, note)}" for name in classes
+        f"      {_written(str(value))}: {{{_written(column)}: [{_written(value)}]}}"
+        + (f"   # {found.classes[value]} images" if value in found.classes else note)
+        for value in classes
     ]
     return "\n".join(entries)
+
+
+def _written(value: Scalar) -> str:
+    """A value as YAML that reads back as the same type: texts quoted, numbers and truth values bare."""
+    text = json.dumps(value, ensure_ascii=False)
+    return re.sub(r"^(-?\d+)e", r"\1.0e", text) if isinstance(value, float) else text  # YAML: 1e+16 is a text
 
 
 def _split(found: SourceDescription) -> str:
     if found.kind == "npz":
         return "declared          # the split the file states"
+    if found.patient_column is None:
+        return (
+            "patient           # <- no patients known: in effect a split by image, and a patient may be on both sides"
+        )
     return "patient           # all images of a patient on one side; image: as the reference study did"
