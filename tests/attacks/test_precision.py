@@ -1,13 +1,22 @@
 """Low precision steers, float32 judges."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from tiny_networks import small_cnn
 from torch import nn
 
 import advassay as aa
+from advassay.attacks import Item, choose_compute_shape
+from advassay.attacks.band import Band
+from advassay.attacks.precision import Judge
 from advassay.attacks.rewrite import rewrite
+from advassay.attacks.stream import stream
+from advassay.attacks.work import Node, Row, Work
 
 
 class WithNorms(nn.Module):
@@ -140,11 +149,11 @@ def test_fast_finds_about_what_exact_finds(normed):
     np.testing.assert_allclose(rates["fast"], rates["exact"], atol=4 / 64)
 
 
-def test_a_larger_error_opens_again_what_was_decided_before(normed, images, monkeypatch):
-    """A judge that meets its largest error late must still leave nothing unscored inside the final band."""
+@pytest.fixture
+def late(monkeypatch) -> list:
+    """Judges that meet their largest error late, and far from where they looked for it."""
     from advassay.attacks import precision
 
-    labels = normed(images).argmax(1)
     judges = []
 
     class Late(precision.Judge):
@@ -154,17 +163,99 @@ def test_a_larger_error_opens_again_what_was_decided_before(normed, images, monk
 
         def learn(self, node, steered, judged):
             wanted = super().learn(node, steered, judged)
-            if self.compared == 20:
-                self._seen.append((0.0, 0.05))
-                self._band = None
+            if self.compared == 40:
+                self._band.learn(0.04, 0.05)
             return wanted
 
     monkeypatch.setattr("advassay.attacks.stream.Judge", Late)
+    return judges
+
+
+def test_a_larger_error_opens_again_what_was_decided_before(normed, images, late):
+    """Nothing is left unscored inside the final band."""
+    labels = normed(images).argmax(1)
     s = aa.sweep(normed, images, labels, aa.PGD(0.02, 0.002), [0.005, 0.01], precision="fast32", batch_size=2)
     margin = aa_margin(s.logits, labels.numpy())
-    assert judges[0].band >= 0.1
-    assert s.scored_float32[np.abs(margin) <= judges[0].band].all()
+    assert late[0].band >= 0.1
+    assert s.scored_float32[np.abs(margin) <= late[0].band].all()
     assert not s.scored_float32.all()
+
+
+def test_first_success_only_ends_although_the_band_widens_late(normed, images, late):
+    labels = normed(images).argmax(1)
+    attack = aa.PGD(0.02, 0.002)
+    s = aa.sweep(
+        normed, images, labels, attack, [0.005, 0.01], precision="fast32", batch_size=2, first_success_only=True
+    )
+    assert late[0].band >= 0.1
+    assert s.flags["retired"].any()
+
+
+def test_blocks_leave_with_nothing_unscored_inside_the_band_of_the_time_and_the_account_names_the_rest(
+    normed, images, late
+):
+    arm = aa.Arm(epsilons=(0.005, 0.01), steps=20, step_sizes=(0.002,), precision="fast32")
+    labels = normed(images).argmax(1)
+    points = frozenset({("0.002", 0.005), ("0.002", 0.01)})
+    items = [Item(str(i), x.numpy(), int(y), points) for i, (x, y) in enumerate(zip(images, labels, strict=True))]
+    shape = choose_compute_shape(normed, items[0].image, precision="fast32", most=1)
+    run = stream(normed, items, arm, shape=shape)
+    unscored = []
+    for block in run:
+        size = np.abs(aa_margin(block.logits.swapaxes(0, 1), block.label).T)
+        assert block.scored_float32[size <= late[0].band].all()
+        unscored.append(size[~block.scored_float32])
+    assert len(unscored) > 2
+    hidden = int((np.concatenate(unscored) <= late[0].band).sum())
+    said = re.search(r"at most (\d+) iterates of earlier blocks", run.notes[-1])
+    assert hidden <= (int(said[1]) if said else 0) <= hidden + 20
+
+
+@given(st.lists(st.tuples(st.floats(0, 50), st.floats(0, 5)), max_size=120))
+def test_the_band_never_shrinks_and_covers_every_error_that_could_flip(seen):
+    band, widths = Band(), []
+    for margin, error in seen:
+        band.learn(margin, error)
+        widths.append(band.width)
+    trusted = [w for w in widths if w < np.inf]
+    assert trusted == sorted(trusted)
+    assert len(trusted) == max(0, len(seen) - 31)
+    if trusted:
+        assert all(band.width >= 2 * e for m, e in seen if e >= m or m <= 4 * band.width)
+
+
+def test_an_unconfirmed_success_is_replaced_only_when_it_was_itself_judged():
+    """Another iterate of the row that float32 finds standing says nothing about the one that waits."""
+    work = Work("a", torch.zeros(1, 1, 1), 0, -1, [Row("s", 0.1, 0.01)], 5, 2)
+    judge = Judge(0.0)
+    for _ in range(40):
+        judge._band.learn(1.0, 0.01)
+    stands, down = np.array([1.0, 0.0], np.float32), np.array([0.0, 1.0], np.float32)
+
+    def at(step: int) -> Node:
+        return Node(work, work.image, np.array([0]), step, step)
+
+    (waits,) = judge.wanted([at(2)], down[None])
+    assert judge.wanted([at(3)], down[None]) == []
+    assert judge.learn(at(1), stands, stands) == []
+    assert work.first_success[0] == 1
+    (following,) = judge.learn(waits, down, stands)
+    assert following.step == 3
+
+
+def test_an_audited_iterate_counts_once_however_its_rows_are_split():
+    rows = [Row("s", e, 0.01) for e in (0.1, 0.2, 0.3)]
+    audited = []
+    for first in (0, 1):
+        work = Work("a", torch.zeros(1, 1, 1), 0, -1, rows, 5, 2)
+        work.scored_float32[:first, 1] = True
+        judge = Judge(1.0)
+        for _ in range(40):
+            judge._band.learn(1.0, 0.01)
+        (part,) = judge.wanted([Node(work, work.image, np.arange(3), 1, 0)], np.array([[9.0, 0.0]], np.float32))
+        judge.learn(part, np.array([9.0, 0.0], np.float32), np.array([8.9, 0.0], np.float32))
+        audited.append(judge.audited)
+    assert audited == [1, 1]
 
 
 def aa_margin(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -174,9 +265,6 @@ def aa_margin(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def test_the_audit_is_in_the_notes_with_its_bound(normed, images):
-    from advassay.attacks import Item, choose_compute_shape
-    from advassay.attacks.stream import stream
-
     arm = aa.Arm(epsilons=(0.02,), steps=20, step_sizes=(0.001,), precision="fast32")
     labels = normed(images).argmax(1)
     items = [
@@ -192,8 +280,6 @@ def test_the_audit_is_in_the_notes_with_its_bound(normed, images):
 
 @pytest.mark.parametrize(("audited", "bound"), [(2, None), (29, None), (30, "9.50%"), (1000, "0.30%")])
 def test_the_audit_is_bounded_exactly_and_only_where_that_says_something(audited, bound):
-    from advassay.attacks.precision import Judge
-
     judge = Judge(0.05)
     judge.audited = audited
     assert ("at most" in judge.account()) == (bound is not None)

@@ -76,7 +76,9 @@ class Engine:
 
     def reopen(self, work: Work) -> bool:
         """Run a complete image's doubtful rows again, to score what a wider band holds; whether there were any."""
-        rows = np.array([], int) if self.judge is None else self.judge.doubtful(work)
+        if self.judge is None:
+            return False
+        rows = self.judge.doubtful(work, first_success_only=self.first_success_only)
         if len(rows):
             self._begin(work, rows)
         return len(rows) > 0

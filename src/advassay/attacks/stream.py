@@ -17,7 +17,7 @@ from advassay.attacks.apgd import ApgdEngine
 from advassay.attacks.engine import Engine
 from advassay.attacks.guards import PROBES, Suspicion, check_epsilons, check_images, check_steps, examine
 from advassay.attacks.network import Network
-from advassay.attacks.precision import REWRITES, Judge, audit_share
+from advassay.attacks.precision import REWRITES, Judge, audit_share, iterates_climbed
 from advassay.attacks.rewrite import Steering, rewrite, takes_channels_last
 from advassay.attacks.work import Row, Work, to_rows
 from advassay.classifier import Classifier
@@ -116,7 +116,8 @@ class AttackStream:
             steering = rewrite(self.classifier, images, rewrites)
             self.notes += steering.notes
             if steering.rewrites:
-                judge = Judge(audit_share(max(total, 1) * len(first[0].points) * self.rules.steps))
+                climbed = iterates_climbed(self._rows(first[0]), self.rules)
+                judge = Judge(audit_share(max(total, 1) * climbed))
         last = judge is not None and takes_channels_last(self.classifier, images)
         return Engine(
             Network(steering.module, self.rules.loss, channels_last="channels-last" in steering.rewrites),
@@ -154,23 +155,47 @@ class AttackStream:
         done: list[Work] = []
         began = time.monotonic()
         with computing(self.classifier, self.shape):
-            while len(done) < self._per_block and (not done or time.monotonic() - began < self._every):
+            while True:
+                if self._enough(done, began):
+                    done = self._settled(engine, done)
+                if self._enough(done, began):  # still
+                    break
                 while engine.hungry and (item := next(waiting, None)) is not None:
                     engine.add(self._work(item))
                 if engine.idle:
-                    again = [work for work in done if engine.reopen(work)]
-                    if not again:
-                        break
-                    done = [work for work in done if work not in again]
+                    done = self._settled(engine, done)
+                if engine.idle:  # and nothing was opened again
+                    break
                 before = self.cost.gradient_evaluations
                 done += engine.run_batch()
                 self._progress.advance(self._task, self.cost.gradient_evaluations - before)
         self.cost.seconds += time.monotonic() - began
         if not done:
             return None
+        if engine.judge is not None:
+            self._leave(engine.judge, done)
         for work in done:
             work.flags.update({s.flag: np.ones(len(work.rows), bool) for s in self._suspicions})
         return to_rows(done)
+
+    def _enough(self, done: list[Work], began: float) -> bool:
+        return len(done) >= self._per_block or (bool(done) and time.monotonic() - began >= self._every)
+
+    def _settled(self, engine: Engine | ApgdEngine, done: list[Work]) -> list[Work]:
+        """The finished images with nothing unscored inside today's band; the others are opened again."""
+        return [work for work in done if not engine.reopen(work)]
+
+    def _leave(self, judge: Judge, done: list[Work]) -> None:
+        for work in done:
+            judge.leave(work)
+        if judge.audit_changed and not any(s.flag == "audit_changed" for s in self._suspicions):
+            text = (
+                "float32 changed a steered verdict outside the band, where none was thought possible: steered verdicts "
+                "of this run, those between first success and last iterate, are doubtful. Run it with "
+                'precision="fast32" or "exact".'
+            )
+            self._suspicions.append(Suspicion("audit_changed", text))
+            self.notes.append(f"audit_changed: {text}")
 
     def _work(self, item: Item) -> Work:
         image = np.array(item.image, np.float32)  # a copy: what the caller gave is never touched

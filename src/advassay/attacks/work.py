@@ -48,6 +48,8 @@ class Work:
         """Steered iterates that wait to be scored in float32."""
         self.first_success = np.zeros(n, np.int8)
         """Per row: 0 = not fallen yet, 1 = a fallen iterate waits for its float32 verdict, 2 = confirmed."""
+        self.candidate = np.full(n, -1, np.int32)
+        """Per row: the step of the iterate that waits, or waited last."""
         self.retired = np.zeros(n, bool)
         """Rows ended at their first success, by request; their later iterates stay NaN."""
         self.held: list[Node] = []
@@ -77,6 +79,8 @@ class Node:
     rows: np.ndarray
     step: int
     serial: int
+    audited: bool = False
+    """Drawn at random from outside the band, to be scored in float32."""
 
 
 def has_fallen(work: Work, logits: np.ndarray) -> bool:
