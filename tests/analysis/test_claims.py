@@ -91,6 +91,31 @@ def test_with_four_cohorts_of_each_type_the_slopes_decide(judge: Judge, histolog
     assert found.n == 8
 
 
+def test_image_types_are_compared_within_one_arm_that_shows_both(judge: Judge) -> None:
+    low = named(RISING, *"abcd", epsilon50=0.0015, slope=1.5, patients=200)
+    high = named(HISTOLOGY, *"efgh", slope=0.8, epsilon50=0.05)
+    mixed = judge(2, *low, *high, arms={"A": GRID, "C": FINE}, A=0.0, C=2.5)
+    assert {row["arm"] for row in mixed.details} == {"C"}
+    assert "in arm C" in mixed.reason
+    slopes = [row for row in mixed.details if row["slope_per_doubling"] is not None]
+    assert mixed.n == len(slopes)
+
+
+def test_a_cohort_in_which_almost_all_have_fallen_has_no_slope_and_gives_way_to_the_finer_arm(judge: Judge) -> None:
+    nearly = replace(RISING, name="a", epsilon50=0.0015, slope=1.5, patients=36, images_per_patient=1)
+    found = judge(1, nearly, arms={"A": GRID, "C": FINE}, A=0.0)
+    assert [row["arm"] for row in found.details] == ["C"]
+    assert found.verdict == "supported", found.reason
+    assert found.alternatives[-1].startswith("a: judged by another arm")
+
+
+def test_one_image_that_stands_at_one_amplitude_gives_no_slope(judge: Judge) -> None:
+    nearly = replace(RISING, name="a", epsilon50=0.0042, slope=1.5, patients=36, images_per_patient=1)
+    [row] = judge(1, nearly).details
+    assert 0.9 <= row["rate_from"] < 0.98
+    assert (row["direction"], row["slope_per_doubling"], row["p_holm"]) == ("ceiling", None, None)
+
+
 def test_names_of_one_image_type_count_as_it_and_others_are_named(judge: Judge) -> None:
     xray = [
         replace(c, image_type=t) for c, t in zip(named(RISING, *"abc"), ("CXR", "chest x-ray", "Xray"), strict=True)

@@ -43,7 +43,7 @@ def amplitude(records: Records, level: float = LEVEL) -> Conclusion:
         level=level,
         margin=FLAT,
         published=PUBLISHED,
-        alternatives=_alternatives(courses, known),
+        alternatives=_alternatives(courses, known, records.arms[0] if records.arms else ""),
         details=tuple(_detail(c, level) for c in courses),
     )
 
@@ -82,7 +82,7 @@ def _verdict(courses: list[Course], rising: list[str], against: list[str]) -> tu
     told = (
         f"Rising in {len(rising)} of {len(courses)} cohorts ({listed(rising)}); falling or flat in {len(against)} "
         f"({listed(against)}); undecided in {len(open_)} ({listed(open_)}); at ceiling or floor {len(stuck)} "
-        f"({listed(stuck)})."
+        f"({listed(stuck)}). {_arms(courses)}"
     )
     if 2 * len(rising) > len(courses):
         return "supported", told
@@ -94,9 +94,16 @@ def _verdict(courses: list[Course], rising: list[str], against: list[str]) -> tu
     return "undecided", told
 
 
-def _alternatives(courses: list[Course], slopes: list[float]) -> tuple[str, ...]:
+def _arms(courses: list[Course]) -> str:
+    """Which arm each cohort is judged in, with its ε."""
+    spans = {c.arm: f"arm {c.arm} (ε {c.doses[0]:g} to {c.doses[-1]:g})" for c in courses if c.doses}
+    parts = [f"{listed([c.cohort for c in courses if c.arm == arm])} in {span}" for arm, span in spans.items()]
+    return f"Judged: {'; '.join(parts)}."
+
+
+def _alternatives(courses: list[Course], slopes: list[float], main: str) -> tuple[str, ...]:
     fixed = "With a fixed coarse step larger ε may look no stronger: compare arms with an ε-relative step."
-    moved = [c.cohort for c in courses if c.arm != courses[0].arm]
+    moved = [c.cohort for c in courses if c.arm != main]
     other = (
         [f"{listed(moved)}: judged by another arm, because the main one is at its ceiling or floor."] if moved else []
     )

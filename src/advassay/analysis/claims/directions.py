@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from advassay.analysis.claims.statement import CEILING
+from advassay.analysis.claims.visible import Bound, bound
 from advassay.analysis.differences import Difference, holm, paired_difference
 from advassay.analysis.intervals import counts
 from advassay.analysis.packed import Packed
@@ -23,6 +23,9 @@ FLAT_CHANGE = 0.05
 FEWEST_CHANGING = 6
 """Patients with an image that changes over the doses, below which no direction is called: with 6 changes one way the
 exact test gives p = 0.03, with 5 it cannot reach 0.05."""
+NEAR = 0.9
+"""Success at every dose from which a curve counts as at its ceiling (at its floor below 1 − this) when fewer than
+FEWEST_CHANGING patients ever stand (fall): so few can show no direction at all."""
 
 
 @dataclass(frozen=True)
@@ -68,14 +71,28 @@ def course(pack: Packed, doses: np.ndarray, fallen: np.ndarray, attackable: np.n
     if not len(doses) or not kept.any():
         return base
     base = replace(base, change=paired_difference(fallen[-1], fallen[0], pack.patients[kept], level))
-    if (rates >= CEILING).all():
-        return replace(base, direction="ceiling")
-    if (rates <= 1 - CEILING).all():
-        return replace(base, direction="floor")
+    at = bound(rates.tolist()) or _near(rates, fallen, pack.patients[kept])
+    if at:
+        return replace(base, direction=at)
     trend = fit_trend(doses, points)
-    changing = len(np.unique(pack.patients[kept][(fallen != fallen[:1]).any(0)]))
+    changing = _patients((fallen != fallen[:1]).any(0), pack.patients[kept])
     inner = paired_difference(fallen[-1], fallen[0], pack.patients[kept], 2 * level - 1)
-    return replace(base, trend=trend, p=trend.p, direction=_direction(trend, base.change, inner, changing, level))
+    direction = _direction(trend, base.change, inner, changing, level)
+    if changing < FEWEST_CHANGING:  # a clustered covariance of so few changes is far too small: no slope, no p
+        return replace(base, direction=direction)
+    return replace(base, trend=trend, p=trend.p, direction=direction)
+
+
+def _near(rates: np.ndarray, fallen: np.ndarray, patients: np.ndarray) -> Bound | None:
+    """The end of the scale that so few patients ever leave that no direction could be called."""
+    if rates.min() >= NEAR and _patients((~fallen).any(axis=0), patients) < FEWEST_CHANGING:
+        return "ceiling"
+    return "floor" if rates.max() <= 1 - NEAR and _patients(fallen.any(axis=0), patients) < FEWEST_CHANGING else None
+
+
+def _patients(images: np.ndarray | np.bool, patients: np.ndarray) -> int:
+    """Patients with one of these images (image,) bool."""
+    return len(np.unique(patients[images]))
 
 
 def _direction(trend: Trend, change: Difference, inner: Difference, changing: int, level: float) -> Direction:

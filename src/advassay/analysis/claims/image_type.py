@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from advassay.analysis.claims.amplitude import amplitude_courses, over_epsilon
+from advassay.analysis.claims.amplitude import over_epsilon
 from advassay.analysis.claims.directions import Course
 from advassay.analysis.claims.statement import LEVEL, Conclusion, Verdict, finite, listed
 from advassay.analysis.dose import epsilon50
@@ -55,8 +55,11 @@ def kind_of(image_type: str | None) -> str:
 def image_type(records: Records, level: float = LEVEL) -> Conclusion:
     """Welch's t test of the slopes of independent cohorts; below 4 + 4 undecided, the image-level difference (its
     interval speaks about these cohorts only) as description.
+
+    All slopes are of one arm, at its own grid of ε: the first in which most cohorts of the scarcer type have one.
     """
-    units = independent_units(records, level)
+    arm = comparing_arm(records, level)
+    units = independent_units(records, arm, level) if arm else []
     xray, histology = [u for u in units if u.kind == "X-ray"], [u for u in units if u.kind == "histology"]
     enough = min(len(xray), len(histology)) >= FEWEST
     if enough:
@@ -65,8 +68,8 @@ def image_type(records: Records, level: float = LEVEL) -> Conclusion:
     else:
         estimate, low, high, p = _described(histology, xray, level)
         test = "none (description): mean slopes of the cohorts at hand, interval over their images"
-    verdict, reason = _verdict(enough, len(xray), len(histology), low, high)
-    details = _details(records, level)
+    verdict, reason = _verdict(enough, len(xray), len(histology), low, high, arm)
+    details = _details(records, arm, level) if arm else ()
     return Conclusion(
         number=2,
         title="Image type",
@@ -91,10 +94,21 @@ def image_type(records: Records, level: float = LEVEL) -> Conclusion:
     )
 
 
-def independent_units(records: Records, level: float) -> list[Unit]:
-    """Cohorts with a slope, those that share images merged (X-NR2 and X-NR3 are one archive)."""
-    courses = [c for c in amplitude_courses(records, level) if c.trend is not None and c.trend.converged]
-    images = {p.header.cohort: set(p.image_ids) for arm in records.arms for p in packs_of(records, arm)}
+def comparing_arm(records: Records, level: float) -> str | None:
+    """The arm that both types are compared in: a slope belongs to its update, loss and ε, not to the cohort alone."""
+
+    def scarcer(arm: str) -> int:
+        kinds = [unit.kind for unit in independent_units(records, arm, level)]
+        return min(kinds.count(kind) for kind in KINDS)
+
+    return max(records.arms, key=scarcer, default=None)
+
+
+def independent_units(records: Records, arm: str, level: float) -> list[Unit]:
+    """Cohorts with a slope in the arm, those that share images merged (X-NR2 and X-NR3 are one archive)."""
+    packs = packs_of(records, arm)
+    courses = [c for c in (over_epsilon(pack, level) for pack in packs) if c.trend is not None and c.trend.converged]
+    images = {pack.header.cohort: set(pack.image_ids) for pack in packs}
     merged: list[list[Course]] = []
     for c in courses:
         touching = [group for group in merged if any(images[c.cohort] & images[other.cohort] for other in group)]
@@ -125,8 +139,10 @@ def _described(a: list[Unit], b: list[Unit], level: float) -> tuple[float, float
     return float(difference), float(difference - half), float(difference + half), float("nan")
 
 
-def _verdict(enough: bool, xray: int, histology: int, low: float, high: float) -> tuple[Verdict, str]:
-    counted = f"{xray} independent X-ray and {histology} histology cohorts with a slope"
+def _verdict(enough: bool, xray: int, histology: int, low: float, high: float, arm: str | None) -> tuple[Verdict, str]:
+    if arm is None:
+        return "undecided", "No cohort was attacked."
+    counted = f"{xray} independent X-ray and {histology} histology cohorts with a slope in arm {arm}"
     if not enough:
         return "undecided", f"too few cohorts: {counted}, {FEWEST} + {FEWEST} are needed."
     if high < 0:
@@ -142,10 +158,10 @@ def _left_aside(details: tuple[dict[str, Any], ...]) -> str:
     return f" Neither X-ray nor histology, so not compared: {listed(aside)}." if aside else ""
 
 
-def _details(records: Records, level: float) -> tuple[dict[str, Any], ...]:
-    halves = {row["cohort"]: row for row in epsilon50(records, level=level).iter_rows(named=True)}
+def _details(records: Records, arm: str, level: float) -> tuple[dict[str, Any], ...]:
+    halves = {row["cohort"]: row for row in epsilon50(records, arm=arm, level=level).iter_rows(named=True)}
     rows = []
-    for pack in packs_of(records):
+    for pack in packs_of(records, arm):
         slope, low, high = over_epsilon(pack, level).slope_per_doubling(level)
         contrast = float(np.nanmean(pack.contrast)) if np.isfinite(pack.contrast).any() else float("nan")
         half = halves[pack.header.cohort]

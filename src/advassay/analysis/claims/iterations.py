@@ -68,6 +68,7 @@ def iterations(records: Records, epsilon: float | None = None, level: float = LE
         "still rising": [c.cohort for c, at in both if at.state == "not reached"],
     }
     verdict, reason = _verdict(names, len(packs))
+    reason += _where(packs, epsilon)
     contradicting = len(set(names["not rising"]) | set(names["still rising"]))
     return Conclusion(
         number=3,
@@ -91,10 +92,17 @@ def iterations(records: Records, epsilon: float | None = None, level: float = LE
         alternatives=(
             "At the last iterate success can be lost again when the step is coarse; success at any iterate cannot fall "
             "by definition.",
+            "Where every image has fallen success levels off because nothing is left to fall.",
             "A plateau below 100 % may come from a vanishing gradient rather than from robustness: see the flags.",
         ),
         details=tuple(row for p in packs for row in _details(p, epsilon, level)),
     )
+
+
+def _where(packs: list[Packed], epsilon: float | None) -> str:
+    """The arm and ε that the courses are of."""
+    amplitudes = ", ".join(f"{e:g}" for e in sorted({closest_epsilon(p, epsilon) for p in packs}))
+    return f" Arm {packs[0].header.arm}, ε = {amplitudes}." if packs else ""
 
 
 def over_steps(pack: Packed, success: Reading, epsilon: float | None, level: float) -> Course:
