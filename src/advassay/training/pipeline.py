@@ -30,6 +30,15 @@ TISSUE = {"histology", "cytology", "tissue"}
 """Image types without up and down: augmentation turns them by quarters."""
 
 
+def is_tissue(image_type: str) -> bool:
+    """Whether images of this type have no up and down; of a mixture ("a + b"), whether all have none.
+
+    >>> is_tissue(" Histology "), is_tissue("histology + X-ray")
+    (True, False)
+    """
+    return all(part.strip().casefold() in TISSUE for part in image_type.split("+"))
+
+
 def train(
     cohort: TrainingCohort,
     spec: TrainingSpec,
@@ -193,7 +202,7 @@ def _fit(
             spec,
             updates=updates,
             seed=random,
-            tissue=prepared.image_type.casefold() in TISSUE,
+            tissue=is_tissue(prepared.image_type),
             device=torch.device(device),
             progress=progress,
             task=task,
