@@ -144,6 +144,8 @@ def test_wrong_arguments_say_what_would_be_right(records: Records) -> None:
         success_curve(records, by="patient")
     with pytest.raises(SpecError, match='"last" or "any"'):
         success_curve(records, success="best")  # type: ignore[arg-type]
+    with pytest.raises(SpecError, match='step_size: performance needs one recorded step size, got "any"'):
+        performance(records, step_size="any")
 
 
 def test_scores_under_attack_are_scikit_learns(records: Records) -> None:

@@ -12,6 +12,7 @@ from advassay import success
 from advassay.analysis.intervals import counts, intervals
 from advassay.analysis.packed import Packed
 from advassay.analysis.selection import packs_of
+from advassay.errors import SpecError
 from advassay.records.store import Records
 
 
@@ -23,7 +24,11 @@ def performance(
     Columns: cohort, image_type, arm, step_size, epsilon, n, patients, accuracy with low, high and method, auroc,
     sensitivity, specificity, balanced_accuracy. Sensitivity is the recall of the cohort's positive class,
     specificity that of all others together (two classes only, else null); balanced accuracy is the mean recall.
+
+    Raises SpecError for `step_size="any"`: the worst of several step sizes has verdicts but no logits of its own.
     """
+    if step_size == "any":
+        raise SpecError('step_size: performance needs one recorded step size, got "any".')
     rows = [row for pack in packs_of(records, arm, step_size) for row in _rows(pack, level)]
     return pl.DataFrame(rows, infer_schema_length=None)
 
