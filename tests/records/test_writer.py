@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+import pyarrow.parquet as pq
 import pytest
 from blocks import ARM, IMAGES, POINTS, block, header, images, writer
 from hypothesis import given, settings
@@ -98,6 +99,46 @@ def test_a_truncated_shard_counts_as_missing_and_is_computed_again(tmp_path: Pat
     assert done.rows == 2 * len(POINTS)
     assert victim.name in done.notes[0]
     assert not open_records(tmp_path).damaged
+
+
+def test_damage_in_any_column_is_named_by_a_reader_and_mended_by_the_next_writer(tmp_path: Path) -> None:
+    opened = writer(tmp_path)
+    opened.append(block(IMAGES))
+    [victim] = (tmp_path / "shards").glob("*.parquet")
+    row_group = pq.ParquetFile(victim).metadata.row_group(0)
+    column = next(c for c in map(row_group.column, range(row_group.num_columns)) if c.path_in_schema.startswith("ssim"))
+    content = bytearray(victim.read_bytes())
+    content[column.data_page_offset + column.total_compressed_size - 2] ^= 0xFF
+    victim.write_bytes(content)
+    assert not Run(tmp_path).damaged
+    with pytest.raises(StoreError, match=f"shard {victim.name} is damaged") as raised:
+        Run(tmp_path).rows()
+    assert f"{victim.name}.damaged" in raised.value.fix
+    with pytest.warns(AdvassayWarning, match="could not be read"):
+        again = RunWriter(tmp_path, header())
+    assert set(again.missing(IMAGES, POINTS)) == set(IMAGES)
+
+
+def test_the_newest_patients_of_known_images_count_and_their_place_stays(tmp_path: Path) -> None:
+    opened = writer(tmp_path)
+    newer = images(IMAGES[::-1]).with_columns(pl.lit("one").alias("patient_id"), pl.lit(False).alias("has_patient"))
+    opened.add_images(newer)
+    found = Run(tmp_path).images
+    assert found["image_id"].to_list() == IMAGES
+    assert found["patient_id"].unique().to_list() == ["one"]
+    assert not found["has_patient"].any()
+
+
+def test_joined_shards_keep_the_restarts_of_an_image_together(tmp_path: Path) -> None:
+    opened = writer(tmp_path)
+    for image in IMAGES:
+        rows = block([image])
+        again = replace(rows, restart=np.ones(len(rows), np.int32))
+        opened.append(TrajectoryRows.concatenate([rows, again]))
+    compact(tmp_path, rows_per_shard=20)
+    held = [set(pl.read_parquet(path)["image_id"]) for path in (tmp_path / "shards").glob("*.parquet")]
+    assert len(held) == 3
+    assert sum(map(len, held)) == len(IMAGES)
 
 
 def test_files_left_by_a_killed_writer_are_ignored(tmp_path: Path) -> None:

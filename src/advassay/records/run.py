@@ -165,6 +165,11 @@ class Run:
                 f"run {self.header.run_id}: its shards were joined by the session that writes it while they were read.",
                 "Open the store again.",
             ) from None
+        except (pa.ArrowException, OSError) as error:
+            raise StoreError(
+                f"run {self.header.run_id}: column {name} of shard {path.name} is damaged ({error}).",
+                f"Rename it to {path.name}.damaged and run `advassay attack` again: its rows are then computed anew.",
+            ) from None
 
     def _empty(self, name: str) -> np.ndarray:
         classes, steps = len(self.header.class_names), self.header.steps

@@ -115,6 +115,17 @@ def read_shard(path: Path, columns: list[str]) -> pa.Table:
     return pq.read_table(path, columns=columns, page_checksum_verification=True, partitioning=None)
 
 
+def is_whole(path: Path) -> bool:
+    """Whether every page of every column can be read and has its checksum. Memory: the shard."""
+    try:
+        pq.read_table(path, page_checksum_verification=True, partitioning=None)
+    except FileNotFoundError:
+        raise
+    except (pa.ArrowException, OSError):
+        return False
+    return True
+
+
 def shard_columns(path: Path) -> list[str]:
     """Column names of a shard from its footer.
 

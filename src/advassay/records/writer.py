@@ -59,7 +59,9 @@ class RunWriter:
         return header
 
     def _set_aside_damaged(self) -> None:
-        for name in Run(self.folder).damaged:
+        run = Run(self.folder)
+        within = [path.name for path, _ in run._readable[0] if not shards.is_whole(path)]
+        for name in (*run.damaged, *within):
             path = self.folder / layout.SHARDS / name
             path.rename(path.with_name(name + ".damaged"))
             note = f"Shard {name} could not be read; its rows count as missing and are computed again."
@@ -85,7 +87,8 @@ class RunWriter:
         """Make images known: image_id, label, patient_id and, where there are any, has_patient (default true),
         parent_image_id, clean_contrast. Other columns are not kept: a record holds no path and no original id.
 
-        Images already known keep their row and place. Raises StoreError for a missing column.
+        Images already known keep their place; what is said of their patient and contrast now replaces what was said
+        before. Raises StoreError for a missing column.
         """
         lacking = [name for name in ("image_id", "label", "patient_id") if name not in frame.columns]
         if lacking:
@@ -94,6 +97,8 @@ class RunWriter:
         added = [pl.lit(value).alias(name) for name, value in defaults.items() if name not in frame.columns]
         rows = frame.with_columns(added).select([pl.col(name).cast(kind) for name, kind in IMAGE_COLUMNS.items()])
         merged = pl.concat([Run(self.folder).images, rows]).unique("image_id", keep="first", maintain_order=True)
+        newest = rows.select("image_id", "patient_id", "has_patient", "clean_contrast").unique("image_id", keep="first")
+        merged = merged.update(newest, on="image_id").select(list(IMAGE_COLUMNS))
         with layout.writing(self.folder / layout.IMAGES) as beside:
             merged.write_parquet(beside)
         self._known = set(merged["image_id"])
@@ -144,17 +149,33 @@ class RunWriter:
 
 
 def compact(folder: Path, rows_per_shard: int = 100_000) -> None:
-    """Join a run's shards into few. Killed halfway, every row is still there: a row stored twice counts once."""
+    """Join a run's shards into few, each of whole images, so that a restart stays beside its restart 0.
+
+    Killed halfway, every row is still there: a row stored twice counts once. A shard holds about `rows_per_shard`
+    rows, more where one image alone has more.
+    """
     run = Run(folder)
     before = [path for path, _ in run._readable[0]]
     rows = run.rows()
-    written = {
-        shards.write_shard(folder / layout.SHARDS, rows.take(np.arange(start, min(start + rows_per_shard, len(rows)))))
-        for start in range(0, len(rows), rows_per_shard)
-    }
+    parts = _by_image(run.index.image, rows_per_shard)
+    written = {shards.write_shard(folder / layout.SHARDS, rows.take(part)) for part in parts}
     for path in before:
         if path not in written:
             path.unlink(missing_ok=True)
+
+
+def _by_image(image: np.ndarray, most: int) -> list[np.ndarray]:
+    """Row numbers in groups of whole images of at most `most` rows (an image with more is a group of its own)."""
+    counts = np.bincount(image)
+    parts: list[int] = [0]
+    held = 0
+    for place, count in enumerate(counts.tolist()):
+        if held and held + count > most:
+            parts.append(place)
+            held = 0
+        held += count
+    group = np.searchsorted(parts, image, side="right")
+    return [found for k in range(1, len(parts) + 1) if len(found := np.flatnonzero(group == k))]
 
 
 def _points(run: Run) -> tuple[Point, ...]:
