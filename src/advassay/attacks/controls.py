@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from advassay.attack_spec import Arm, Loss, step_size_name
+from advassay.attack_spec import Arm, Loss, Norm, step_size_name
 from advassay.attacks.start import sign_noise
 from advassay.attacks.stream import Item, computing, stream
 from advassay.classifier import Classifier
@@ -49,7 +49,7 @@ def run_controls(
     return Controls(
         images=len(sample.labels),
         epsilon_zero_changed=sample.changed_at_zero(arm),
-        noise={f"{epsilon:.12g}": sample.noise(epsilon, seed) for epsilon in arm.epsilons},
+        noise={f"{epsilon:.12g}": sample.noise(epsilon, arm.norm, seed) for epsilon in arm.epsilons},
         cross_check=sample.cross_check(arm, {e: set(declared[e]) for e in checked}, stronger),
         stronger=f"apgd, {stronger} loss, {STRONGER_STEPS} steps, {STRONGER_RESTARTS} starts",
     )
@@ -86,9 +86,9 @@ class _Sample:
         rows = self._attack(still, dict.fromkeys(self.image_ids, point))
         return 0 if rows is None else int((predicted(rows.logits[:, 0]) != predicted(rows.logits[:, -1])).sum())
 
-    def noise(self, epsilon: float, seed: int) -> tuple[int, int]:
+    def noise(self, epsilon: float, norm: Norm, seed: int) -> tuple[int, int]:
         """(fallen under random sign noise of this amplitude, attackable)."""
-        draws = [sign_noise(c, epsilon, seed, i) for c, i in zip(self.x, self.image_ids, strict=True)]
+        draws = [sign_noise(c, epsilon, norm, seed, i) for c, i in zip(self.x, self.image_ids, strict=True)]
         with computing(self.classifier, self.shape):
             logits = np.stack([self._score(self.x), self._score(torch.stack(draws))])
         down = fallen(logits, self.labels, targets=self.targets)[-1]

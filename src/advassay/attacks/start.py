@@ -24,8 +24,12 @@ def random_start(clean: Tensor, epsilon: float, norm: Norm, seed: int, image_id:
     return (clean + epsilon * unit.to(clean.device)).clamp(0, 1)
 
 
-def sign_noise(clean: Tensor, epsilon: float, seed: int, image_id: str) -> Tensor:
-    """`clean` ± ε with random signs, clipped to [0, 1]: the control with an attack's amplitude but no aim."""
+def sign_noise(clean: Tensor, epsilon: float, norm: Norm, seed: int, image_id: str) -> Tensor:
+    """`clean` and random signs of size ε in the norm, clipped to [0, 1]: an attack's amplitude without its aim.
+
+    L∞: every pixel value ± ε; L2: ± ε/√n of n values, so that the whole is ε long.
+    """
     generator = torch.Generator().manual_seed(draw(seed, image_id, "noise") >> 1)
     signs = torch.randint(0, 2, clean.shape, generator=generator) * 2.0 - 1
-    return (clean + epsilon * signs.to(clean.device)).clamp(0, 1)
+    amplitude = epsilon if norm == "linf" else epsilon / clean.numel() ** 0.5
+    return (clean + amplitude * signs.to(clean.device)).clamp(0, 1)
