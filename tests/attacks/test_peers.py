@@ -60,3 +60,19 @@ def test_exact_sweep_equals_ten_torchattacks_runs_and_shares_their_prefixes(clas
         assert same(ours.logits[i, -1], network(theirs))
     assert ours.cost.gradient_evaluations / len(images) <= 110
     assert ours.scored_float32.all()
+
+
+def test_forty_images_go_as_the_one_batch_the_peers_use(classifier, network):
+    images = torch.rand(40, 3, 16, 16, generator=torch.Generator().manual_seed(2))
+    labels = network(images).argmax(1)
+    ours = aa.attack(classifier, images, labels, aa.PGD(0.02, 0.01, steps=5))
+    theirs = torchattacks.PGD(network, eps=0.02, alpha=0.01, steps=5, random_start=False)(images, labels)
+    assert ours.cost.batch_size == 40
+    assert same(ours.adversarial_images, theirs)
+
+
+def test_a_batch_is_never_larger_than_128_images_unless_asked_for(network):
+    classifier = aa.Classifier(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2)))
+    images, labels = torch.rand(129, 1, 2, 2), torch.zeros(129, dtype=torch.int64)
+    assert aa.attack(classifier, images, labels, aa.PGD(0.02, steps=1)).cost.batch_size == 32
+    assert aa.attack(classifier, images, labels, aa.PGD(0.02, steps=1), batch_size=129).cost.batch_size == 129

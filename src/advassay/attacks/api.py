@@ -22,6 +22,8 @@ DEFAULT_BATCH = 32
 WHOLE_BATCH_VALUES = 2**23
 """Pixel values up to which `exact` takes all images as one batch, as the peers do: the last bits of a float32
 convolution depend on the batch size. 2²³ is 42 images of 3 × 256 × 256."""
+WHOLE_BATCH_IMAGES = 128
+"""… and images, whatever their size: activations may need far more memory than pixels."""
 
 
 def attack(
@@ -39,7 +41,8 @@ def attack(
     `images` float (image, channel, height, width) in [0, 1], torch or NumPy, never modified; `labels` (and `targets`,
     if attack.targeted) integers (image,). `image_ids` key the random start; by default "0", "1", …
     `precision="exact"` is float32 through the unmodified network: with L∞ projected-sign and no random start the
-    iterates are torchattacks' and Foolbox's bit for bit.
+    iterates are torchattacks' and Foolbox's bit for bit, if those are given the same batch: up to WHOLE_BATCH_IMAGES
+    images and WHOLE_BATCH_VALUES pixel values go as one, more in batches of `batch_size` (by default DEFAULT_BATCH).
     Raises InputError, EpsilonError, ClassifierError or AttackError where the result would mean nothing.
 
     >>> linear = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2))
@@ -177,6 +180,7 @@ class _Arrays:
 
     def _default_batch(self, precision: Precision) -> int:
         whole = precision == "exact" and self.images.size <= WHOLE_BATCH_VALUES
+        whole = whole and len(self.images) <= WHOLE_BATCH_IMAGES
         return len(self.images) if whole else min(len(self.images), DEFAULT_BATCH)
 
 
