@@ -10,8 +10,9 @@ from torch import nn
 
 import advassay as aa
 from advassay.attacks import choose_compute_shape, run_controls
-from advassay.attacks.apgd import checkpoints
+from advassay.attacks.apgd import _State, checkpoints
 from advassay.attacks.ssim import ssim
+from advassay.attacks.start import sign_noise
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # imports modules that its own dependencies have deprecated
@@ -66,6 +67,29 @@ def test_success_is_never_lost_under_apgd(trained):
 
 def test_checkpoints_are_the_papers():
     assert checkpoints(100) == [22, 41, 57, 70, 80, 87, 93, 99]
+
+
+def test_apgd_counts_rises_of_the_loss_from_the_start_point_on():
+    epsilon = torch.tensor([0.1])
+    state = _State(torch.zeros(1, 1, 1, 1), epsilon, torch.zeros(1, 1, 1, 1), aa.PGD(0.1, steps=10, loss="margin"))
+    for value in (1.0, 2.0, 1.5, 3.0):
+        state.judge(torch.tensor([[0.0, value]]), torch.tensor([0]), None, torch.ones(1, 1, 1, 1))
+    assert state._rises.tolist() == [2.0]
+
+
+def test_apgd_counts_every_pass(trained):
+    network, x, y = trained
+    cost = aa.attack(aa.Classifier(network), x[:5], y[:5], aa.PGD(0.01, steps=3, update="apgd"), batch_size=4).cost
+    assert (cost.forward_passes, cost.gradient_evaluations) == (10, 15)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_noise_has_the_attacks_amplitude_in_the_attacks_norm(norm):
+    grey = torch.full((3, 8, 8), 0.5)
+    delta = (sign_noise(grey, 0.3, norm, 0, "a") - grey).flatten()
+    size = delta.abs().max() if norm == "linf" else delta.norm()
+    assert float(size) == pytest.approx(0.3, rel=1e-5)
+    assert 60 < int((delta > 0).sum()) < 132
 
 
 def test_controls_find_nothing_at_epsilon_zero_little_by_noise_and_what_a_blunt_attack_missed(trained):

@@ -81,9 +81,10 @@ class ApgdEngine:
                 work.logits[row, step], work.gradient_norm[row, step] = logits[i], gradient_norm[i]
                 work.linf[row, step], work.l2[row, step], work.boundary_share[row, step] = sizes[i]
                 work.scored_float32[row, step] = True
+                work.nan_gradient[row] |= step < self.rules.steps and bool(np.isnan(gradient_norm[i]))
             last = kept
         assert last is not None
-        self.cost.forward_passes += len(rows)
+        self.cost.forward_passes += len(rows) * (2 if self.rules.steps else 1)  # the clean image, and the last point
         self.cost.gradient_evaluations += len(rows) * self.rules.steps
         for i, (work, row) in enumerate(rows):
             self._end(work, row, last[i])
@@ -152,7 +153,7 @@ class _State:
         self.best_loss = torch.full_like(epsilon, -torch.inf)
         self.kept, self.kept_logits = x, torch.empty(0)
         self.kept_loss, self.kept_fallen = self.best_loss, torch.zeros_like(epsilon, dtype=torch.bool)
-        self._loss = self.best_loss
+        self._loss = torch.full_like(epsilon, torch.inf)  # the start itself is no rise
         self._rises = torch.zeros_like(epsilon)
         self._checkpoints, self._last_check = checkpoints(rules.steps), 0
         self._best_at_check, self._halved = self.best_loss, torch.ones_like(self.kept_fallen)

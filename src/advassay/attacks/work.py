@@ -48,6 +48,8 @@ class Work:
         """Steered iterates that wait to be scored in float32."""
         self.first_success = np.zeros(n, np.int8)
         """Per row: 0 = not fallen yet, 1 = a fallen iterate waits for its float32 verdict, 2 = confirmed."""
+        self.nan_gradient = np.zeros(n, bool)
+        """Rows with a gradient that was not a number, in whole or in part; those values were taken as 0."""
         self.candidate = np.full(n, -1, np.int32)
         """Per row: the step of the iterate that waits, or waited last."""
         self.retired = np.zeros(n, bool)
@@ -58,6 +60,13 @@ class Work:
         """Row → its last iterate, where the image is to be kept."""
         self.flags: dict[str, np.ndarray] = {}
         """Name → (row,) bool, filled when every row has ended."""
+
+    def retire(self, rows: np.ndarray, step: int) -> None:
+        """End rows at their success; what would follow, from the unscored iterate `step` on, is not known."""
+        self.retired[rows] = True
+        for sizes in (self.linf, self.l2, self.boundary_share):
+            sizes[rows, step:] = np.nan
+        self.ssim[rows] = np.nan
 
     def next_restart(self, row: int) -> int | None:
         """The row that tries again where an ended one did not succeed at its last iterate, or None."""
