@@ -14,6 +14,7 @@ import numpy as np
 
 from advassay import success as _success
 from advassay.attack_spec import PGD
+from advassay.errors import AttackError
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,10 @@ class TrajectoryRows:
     target               (row,) int64; -1 when untargeted
     logits               (row, step, class) float32
     gradient_norm        (row, step) float32; L2 norm of the loss gradient at that iterate, NaN at the last one
-    boundary_share       (row, step) float32 in [0, 1]; share of pixel values on the ε-boundary
+    boundary_share       (row, step) float32 in [0, 1]; share of pixel values on the ε-boundary; under `literal`, of
+                         gradient values with |g| ≥ ε in the update that led there (L2: 1 where ‖·‖₂ ≥ ε, else 0)
     linf, l2             (row, step) float32; realised size of δ
+                         (row, step) sizes and ssim are NaN after a row has retired
     scored_float32       (row, step) bool; logits from a float32 pass of the unmodified network
     ssim                 (row,) float32; structural similarity of clean image and last iterate
     flags                name → (row,) bool; guards and failure indicators
@@ -143,9 +146,18 @@ class Sweep:
     """The linked margin-loss sweep of flagged images; never overwrites the declared attack."""
 
     def attack_success_rate(self, success: _success.Reading = "last") -> np.ndarray:
-        """(…, epsilon, step) float64; see success.attack_success_rate."""
+        """(…, epsilon, step) float64; see success.attack_success_rate. Raises AttackError: "last" where `retired`."""
+        self._check_reading(success)
         return _success.attack_success_rate(self.logits, self.labels, success, self.targets)
 
     def robust_accuracy(self, success: _success.Reading = "last") -> np.ndarray:
-        """(…, epsilon, step) float64; see success.robust_accuracy."""
+        """(…, epsilon, step) float64; see success.robust_accuracy. Raises AttackError: "last" where `retired`."""
+        self._check_reading(success)
         return _success.robust_accuracy(self.logits, self.labels, success)
+
+    def _check_reading(self, success: _success.Reading) -> None:
+        if success == "last" and np.any(self.flags.get("retired", False)):
+            raise AttackError(
+                'success: "any" is the only reading of a sweep that ended rows at their first success, got "last".',
+                'Ask for success="any", or sweep again without first_success_only.',
+            )

@@ -148,3 +148,17 @@ def test_targets_are_needed_exactly_when_the_attack_is_targeted(classifier, imag
         aa.attack(classifier, images, labels, aa.PGD(0.02, targeted=True))
     with pytest.raises(InputError, match="targets"):
         aa.attack(classifier, images, labels, PGD, targets=labels)
+
+
+def test_a_gradient_that_is_nan_in_part_of_every_image_is_flagged_and_run_again():
+    """The root of a dark corner has no derivative at 0: it lies in every image, the rest is attacked."""
+    module = Changed(before=lambda x: x + 1e-3 * (x * (x > 0.1)).sqrt())
+    images = torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(5)) * 0.8 + 0.15
+    images[:, :, :2, :2] = 0.0
+    labels = aa.Classifier(module)(images).argmax(1)
+    s = aa.sweep(aa.Classifier(module), images, labels, PGD, [0.02], precision="exact")
+    assert np.isnan(s.gradient_norm[0, 0]).all()
+    assert s.flags["nan_gradient"].all()
+    assert s.rerun is not None
+    apgd = aa.attack(aa.Classifier(module), images, labels, aa.PGD(0.02, steps=3, update="apgd"))
+    assert apgd.flags["nan_gradient"].all()

@@ -11,6 +11,7 @@ from torch import nn
 import advassay as aa
 from advassay.attacks import Item, choose_compute_shape
 from advassay.attacks.stream import stream
+from advassay.errors import AttackError
 from advassay.trajectory import TrajectoryRows
 
 UPDATES = [("projected-sign", 0.01), ("projected-gradient", 10.0), ("literal", 1.0), ("apgd", 0.01)]
@@ -116,7 +117,13 @@ def test_first_success_only_gives_the_same_any_curve_for_fewer_gradients(classif
         )
         np.testing.assert_array_equal(whole.attack_success_rate("any"), short.attack_success_rate("any"))
         assert short.cost.gradient_evaluations < whole.cost.gradient_evaluations
-        assert short.flags["retired"].any()
+        retired = short.flags["retired"]
+        assert retired.any()
+        assert np.isnan(short.linf[:, -1][retired]).all()
+        assert np.isnan(short.ssim[retired]).all()
+        for rate in (short.attack_success_rate, short.robust_accuracy):
+            with pytest.raises(AttackError, match="any"):
+                rate("last")
 
 
 class Counting(nn.Module):

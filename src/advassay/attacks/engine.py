@@ -18,7 +18,7 @@ from torch import Tensor
 from advassay.attack_spec import PGD, Arm
 from advassay.attacks.flags import failure_flags
 from advassay.attacks.fork import fork
-from advassay.attacks.measure import measure
+from advassay.attacks.measure import clipped_share, measure
 from advassay.attacks.network import Network
 from advassay.attacks.precision import Judge
 from advassay.attacks.ssim import ssim
@@ -117,7 +117,7 @@ class Engine:
         for node in self._climbing:
             over = node.work.first_success[node.rows] == 2
             node.work.open -= int(over.sum())
-            node.work.retired[node.rows[over]] = True
+            node.work.retire(node.rows[over], node.step)
             node.rows = node.rows[~over]
         self._climbing = [n for n in self._climbing if len(n.rows)]
         return [work for work in touched.values() if self._complete(work)]
@@ -181,6 +181,7 @@ class Engine:
         for i, node in enumerate(nodes):
             work = node.work
             work.gradient_norm[node.rows, node.step] = sizes[i]
+            work.nan_gradient[node.rows] |= np.isnan(sizes[i])
             if self._random and node.step == 0:  # iterate 0 is the clean image, not the random start
                 continue
             open_rows = node.rows[~work.scored_float32[node.rows, node.step]]
@@ -191,8 +192,10 @@ class Engine:
 
     def _move(self, nodes: list[Node], x: Tensor, gradient: Tensor) -> None:
         """One update of every node: record how far the new iterates are, queue what goes on."""
-        parents, rows, moved, clean, epsilon = fork(nodes, x, gradient, self.rules)
+        parents, rows, moved, clean, proposal, epsilon = fork(nodes, x, gradient, self.rules)
         sizes = measure(moved, clean, epsilon, self.rules.norm)
+        if self.rules.update == "literal":  # ε bounds the gradient, not the image
+            sizes[:, 2] = clipped_share(proposal, epsilon, self.rules.norm)
         for i, (parent, part) in enumerate(zip(parents, rows, strict=True)):
             child = self._node(parent.work, moved[i], part, parent.step + 1)
             work, step = child.work, child.step

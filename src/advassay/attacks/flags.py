@@ -4,11 +4,13 @@ Cf. Pintor et al. 2022 ("Indicators of Attack Failure") and Carlini et al. 2019.
 where to look. All are (row,) bool; a row's path has K + 1 iterates.
 
 nan              a logit of some iterate is not a number: no decision there
+nan_gradient     the loss gradient was not a number somewhere in the image at some iterate: no step was taken there
 zero_gradient    the loss gradient was exactly zero at some iterate, so that update moved nothing
 saturated        p_y of some iterate rounds to 1 in float32, or is within 4 spacings of it: softmax losses lose their
                  gradient there, or part of it
 unchanged        the last iterate is the clean image although ε, the step and K are above 0
-epsilon_inactive not fallen, and no pixel of the last iterate is on the ε-boundary: a larger ε would change nothing
+epsilon_inactive not fallen, and no iterate had a pixel on the ε-boundary (literal: no gradient value was clipped): a
+                 larger ε would change nothing
 not_converged    not fallen, and more than 5% of the rise of the loss came in the last quarter of the steps
 success_lost     fallen at some iterate, not at the last
 non_monotone     not fallen at the last iterate, although a smaller ε of the same step size has
@@ -37,10 +39,11 @@ def failure_flags(work: Work) -> dict[str, np.ndarray]:
     moves = (work.epsilon > 0) & (work.step > 0) & (work.logits.shape[1] > 1)
     flags = {
         "nan": np.isnan(work.logits).any(axis=(1, 2)) & work.ran & ~work.retired,
+        "nan_gradient": work.nan_gradient.copy(),
         "zero_gradient": (work.gradient_norm[:, :-1] == 0).any(axis=1),
         "saturated": (_float32_probability(work) >= NEARLY_ONE).any(axis=1),
         "unchanged": (work.linf[:, -1] == 0) & moves & work.ran & ~work.retired,
-        "epsilon_inactive": (work.boundary_share[:, -1] == 0) & moves & stands,
+        "epsilon_inactive": (work.boundary_share[:, 1:] == 0).all(axis=1) & moves & stands,
         "not_converged": _late_rise(work) & stands,
         "success_lost": fell.any(axis=1) & stands,
         "non_monotone": _weaker_fell(work, down) & stands,

@@ -21,6 +21,8 @@ class Forked(NamedTuple):
     rows: list[np.ndarray]
     x: Tensor
     clean: Tensor
+    proposal: Tensor
+    """What was projected (literal: clipped) to give the iterate: updates.propose."""
     epsilon: Tensor
     """The smallest amplitude of the rows, float32."""
 
@@ -38,7 +40,7 @@ def fork(nodes: Sequence[Node], x: Tensor, gradient: Tensor, rules: PGD | Arm) -
     least = [float(nodes[o].work.epsilon[r[0]]) for o, r in zip(owner, rows, strict=True)]
     epsilon = torch.tensor(least, device=x.device)
     settled = settle(x[owner], clean[owner], proposal[j], step[j], epsilon, rules.update, rules.norm)
-    return Forked([nodes[o] for o in owner], rows, settled, clean[owner], epsilon)
+    return Forked([nodes[o] for o in owner], rows, settled, clean[owner], proposal[j], epsilon)
 
 
 def by_step(node: Node) -> Iterator[np.ndarray]:

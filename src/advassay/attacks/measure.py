@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from advassay.attack_spec import Norm
+from advassay.attacks.updates import size
 
 Sizes = np.ndarray
 """float32 (row, 3): ‖δ‖∞, ‖δ‖₂, share on the ε-boundary."""
@@ -25,3 +26,10 @@ def measure(x: Tensor, clean: Tensor, epsilon: Tensor, norm: Norm) -> Sizes:
     linf, l2 = delta.amax(dim=1), torch.linalg.vector_norm(delta, dim=1)
     share = (delta >= edge[:, None]).double().mean(dim=1) if norm == "linf" else (l2 >= edge).double()
     return torch.stack([linf, l2, share], dim=1).float().cpu().numpy()
+
+
+def clipped_share(gradient: Tensor, epsilon: Tensor, norm: Norm) -> np.ndarray:
+    """`literal`: share of gradient values with |g| ≥ ε (L∞), or 1 where ‖g‖₂ ≥ ε, else 0 (L2); float32 (row,)."""
+    if norm == "l2":
+        return (size(gradient, norm) >= epsilon).float().cpu().numpy()
+    return (gradient.abs().flatten(1) >= epsilon[:, None]).double().mean(dim=1).float().cpu().numpy()

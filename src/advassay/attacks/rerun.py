@@ -10,8 +10,8 @@ from typing import TypeVar
 from advassay.attack_spec import PGD, Arm
 from advassay.trajectory import TrajectoryRows
 
-NUMB = ("zero_gradient", "saturated", "loss_saturated")
-"""Flags of an image whose gradient may have been rounded away."""
+NUMB = ("zero_gradient", "nan_gradient", "saturated", "loss_saturated")
+"""Flags of an image whose gradient may have been rounded away, or was not a number."""
 
 Attack = TypeVar("Attack", PGD, Arm)
 

@@ -57,7 +57,9 @@ def rewrite(classifier: Classifier, images: Tensor, wanted: Sequence[str]) -> St
         module: nn.Module = copy.deepcopy(classifier)
     except (RuntimeError, TypeError, ValueError) as problem:
         return Steering(classifier, notes=(f"the network cannot be copied ({problem}): it is attacked as it is",))
-    expected, done, notes = _logits(classifier, images), [], []
+    expected = _logits(classifier, images)
+    done: list[str] = []
+    notes: list[str] = []
     for name, change, tolerance in _REWRITES:
         if name not in wanted:
             continue
