@@ -279,9 +279,14 @@ class AttackSpec(Arm):
     def _arms_hold(self) -> AttackSpec:
         for name in self.arms:
             try:
-                self.arm(name)
+                arm = self.arm(name)
             except ValueError as error:
                 raise ValueError(f"arms.{name}: {error}") from None
+            if arm.targeted:
+                raise ValueError(
+                    f"arms.{name}.targeted: false in a study, which names no target classes, got true; "
+                    "targets are given to advassay.attack and advassay.sweep"
+                )
         return self
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from advassay.analysis import (
@@ -15,12 +16,14 @@ from advassay.analysis import (
     robust_accuracy_curve,
     success_curve,
     table1,
+    worst_case_success_rate,
 )
 from advassay.attack_spec import Arm
 from advassay.errors import StoreError
 from advassay.layout import Store
 from advassay.records import RunWriter, open_records
-from tests.simulate import Cohort, make_store, population, write_run
+from advassay.success import attack_success_rate
+from tests.simulate import Cohort, make_store, population, trajectories, write_run
 
 ONE = Cohort("one", "X-ray", patients=6, images_per_patient=2)
 ARM = Arm(epsilons=(0.02, 0.1), step_sizes=(0.01,), steps=4)
@@ -72,3 +75,25 @@ def test_an_empty_store_says_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "records").mkdir()
     with pytest.raises(StoreError, match="no run is recorded yet"):
         success_curve(open_records(tmp_path))
+
+
+def test_an_image_that_one_restart_fells_counts_in_the_worst_case_and_nowhere_else(tmp_path: Path) -> None:
+    store, images = Store(tmp_path), population(ONE)
+    head = write_run(store, ONE, images, "A", ARM, extra=-1.0)
+    again = trajectories(ONE, images, ARM, extra=1.5)
+    RunWriter(store.run(head.run_id), head).append(replace(again, restart=np.ones(len(again), np.int32)))
+    records = open_records(tmp_path)
+    curve, worst = success_curve(records).frame, worst_case_success_rate(records)
+    assert worst["declared"].to_list() == curve["rate"].to_list()
+    assert worst["n"].to_list() == curve["n"].to_list()
+    assert worst["restarts"].to_list() == [2, 2]
+    stronger = trajectories(ONE, images, ARM, extra=1.5)
+    kept = stronger.take(stronger.epsilon == 0.1)
+    down = attack_success_rate(kept.logits.swapaxes(0, 1), kept.label)[-1]
+    assert worst["rate"][1] >= max(down, curve["rate"][1])
+    assert (worst["rate"] > worst["declared"]).any()
+
+
+def test_the_worst_case_of_a_cohort_with_no_attackable_image_is_unknown(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "s", (replace(ONE, accuracy=0.0),), {"A": ARM}, gallery=False)
+    assert worst_case_success_rate(open_records(store))["declared"].to_list() == [None, None]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tiny_study import TINY
 
 from advassay.errors import AdvassayError, AdvassayWarning, SpecError
-from advassay.specs import Study
+from advassay.specs import AttackSpec, Study
 from advassay.study import load_study, parse_study, study_yaml
 from advassay.study.yaml_tree import YamlTree, parse_value
 
@@ -162,3 +162,8 @@ def test_no_value_changes_by_being_written_and_read(value: str | float, column: 
     text = study_yaml(study)
     assert parse_study(text) == study
     assert list(yaml.safe_load(text)["cohorts"]) == ["08", "no"]
+
+
+def test_a_targeted_arm_is_refused_because_a_study_names_no_targets() -> None:
+    with pytest.raises(ValueError, match=r"arms.T.targeted: false in a study"):
+        AttackSpec(arms={"A": {}, "T": {"targeted": True}})

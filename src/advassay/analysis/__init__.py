@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from advassay.analysis.dose import epsilon50, minimal_epsilon
     from advassay.analysis.scores import performance
     from advassay.analysis.tables import table1
+    from advassay.analysis.worst_case import worst_case_success_rate
 
 _HOMES = {
     "claims": ("Conclusion", "conclusions"),
@@ -19,6 +20,7 @@ _HOMES = {
     "dose": ("epsilon50", "minimal_epsilon"),
     "scores": ("performance",),
     "tables": ("table1",),
+    "worst_case": ("worst_case_success_rate",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -32,6 +34,7 @@ __all__ = [
     "robust_accuracy_curve",
     "success_curve",
     "table1",
+    "worst_case_success_rate",
 ]
 
 

@@ -14,9 +14,10 @@ from advassay.records.store import Records
 def conclusions(records: Records, epsilon: float | None = None, level: float = LEVEL) -> list[Conclusion]:
     """All five, in the reference study's order.
 
-    `epsilon` is the amplitude of conclusions 3–5 (None = 0.02); each arm is judged at its recorded ε nearest to it, and
-    the details say which. Verdicts: supported,
-    contradicted, undecided, each with its reason; the details hold the numbers per cohort, arm or network.
+    `epsilon` is the amplitude of conclusions 3–5 (None = 0.02); each arm is judged at its recorded ε nearest to it.
+    Where nearly all or nearly none have fallen there, conclusions 1, 2, 4 and 5 look at amplitudes or an arm that show
+    more; reason and details say which. Verdicts: supported, contradicted, undecided, each with its reason; the
+    details hold the numbers per cohort, arm or network.
     """
     return [
         amplitude(records, level),

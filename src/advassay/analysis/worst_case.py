@@ -1,0 +1,66 @@
+"""Success over restarts: what the curves leave out, because they judge the declared run (restart 0) alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from advassay import success
+from advassay.analysis.intervals import counts, intervals
+from advassay.analysis.packed import step_sizes
+from advassay.analysis.selection import runs_of
+from advassay.errors import SpecError
+from advassay.records.run import Run
+from advassay.records.store import Records
+
+
+def worst_case_success_rate(
+    records: Records, *, arm: str | None = None, step_size: str | None = None, level: float = 0.95
+) -> pl.DataFrame:
+    """Share of attackable images that fell at the last iterate of at least one restart, per cohort and ε.
+
+    Columns: cohort, image_type, arm, step_size, epsilon, restarts (recorded, the declared run included), n, patients,
+    rate with low, high and method, declared (the rate of restart 0 alone, never above rate). `arm` None = the main
+    one; `step_size` None = the run's first. Raises SpecError for an arm or step size that is not recorded.
+
+    Worst case over restarts: Madry et al. 2018 (arXiv 1706.06083), section 4; Carlini et al. 2019 (arXiv 1902.06705).
+    """
+    rows = [row for run in runs_of(records, arm) for row in _rows(run, step_size, level)]
+    return pl.DataFrame(rows, infer_schema_length=None)
+
+
+def _rows(run: Run, step_size: str | None, level: float) -> list[dict[str, Any]]:
+    known, header, index = step_sizes(run), run.header, run.index
+    name = known[0] if step_size is None else step_size
+    if name not in known:
+        raise SpecError(f"step_size: one of {list(known)} ({header.cohort}), got {step_size!r}.")
+    logits, target = run.column("logits")[:, [0, -1]], run.column("target")
+    about = {"cohort": header.cohort, "image_type": header.image_type, "arm": header.arm, "step_size": name}
+    of_name = index.step_size == index.step_sizes.index(name)
+    amplitudes = np.unique(index.epsilon[of_name & (index.epsilon > 0)])
+    points = [np.flatnonzero(of_name & (index.epsilon == epsilon)) for epsilon in amplitudes]
+    return [
+        about | {"epsilon": float(epsilon)} | _point(run, rows, logits[rows], target[rows], level)
+        for epsilon, rows in zip(amplitudes, points, strict=True)
+    ]
+
+
+def _point(run: Run, rows: np.ndarray, logits: np.ndarray, target: np.ndarray, level: float) -> dict[str, Any]:
+    """One ε: `rows` (row,) of all restarts, `logits` (row, 2, class) clean and last."""
+    image, restart = run.index.image[rows], run.index.restart[rows]
+    labels = run.images["label"].to_numpy()[image]
+    block, aim = logits.swapaxes(0, 1), None if (target < 0).all() else target
+    down = success.fallen(block, labels, targets=aim)[-1]
+    counted = np.unique(image[success.attackable(block, labels, aim)])
+    worst = np.isin(counted, image[down])
+    declared = np.isin(counted, image[down & (restart == 0)])
+    patients = np.unique(run.images["patient_id"].to_numpy()[counted], return_inverse=True)[1]
+    by_patient = counts(worst[None], np.ones((1, len(counted)), bool), patients)
+    low, high, method = intervals(by_patient, level)
+    return {
+        "restarts": int(restart.max()) + 1, "n": len(counted), "patients": int(by_patient.patients[0]),
+        "rate": float(by_patient.rate[0]), "low": float(low[0]), "high": float(high[0]), "method": method[0],
+        "declared": float(declared.mean()) if len(counted) else None,
+    }  # fmt: skip
