@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +11,7 @@ import polars as pl
 
 from advassay.attack_spec import Arm, step_size_name
 from advassay.documents import ComputeShape, Controls
+from advassay.identity import canonical_float
 from advassay.layout import HEADER
 from advassay.progress import Progress, Silent
 from advassay.records import Run, RunHeader, RunWriter, read_header
@@ -46,7 +47,8 @@ def attack_cohort(
     Returns the header as it stands afterwards.
     """
     gallery = Gallery(site.store, header, assignment, cohort)
-    if not touch and is_complete(site, header, assignment) and not gallery.missing():
+    done = is_complete(site, header, assignment) and _knows_patients(site, header, cohort, assignment)
+    if not touch and done and not gallery.missing():
         return read_header(site.store.run(header.run_id))
     classifier, arm = load(), assignment.arm
     shape = compute_shape(
@@ -84,16 +86,35 @@ def is_complete(site: Site, header: RunHeader, assignment: Assignment) -> bool:
     folder = site.store.run(header.run_id)
     if not (folder / HEADER).exists():
         return False
-    kept = read_header(folder)
-    counts = {(point.step_size, point.epsilon): point.images for point in kept.points}
-    recorded = all(counts.get(point, 0) >= len(assignment.image_ids) for point in assignment.points)
+    run = Run(folder)
+    kept, index = run.header, run.index  # what the shards hold: the header's counts outlive a damaged shard
+    counts = {point: rows.stop - rows.start for point, rows in index.points().items()}
+    recorded = all(
+        counts.get((name, canonical_float(e)), 0) >= len(assignment.image_ids) for name, e in assignment.points
+    )
     controlled = kept.controls is not None or not assignment.controls
     return recorded and controlled and _described(kept) == _described(header)
 
 
+def _knows_patients(site: Site, header: RunHeader, cohort: PreparedCohort, assignment: Assignment) -> bool:
+    """Does the run know its images' patients as they are now? Another patient column or key changes the clusters."""
+    columns = [name for name in ("image_id", "patient_id", "has_patient") if name in cohort.manifest]
+    now = cohort.manifest.select(columns).filter(pl.col("image_id").is_in(list(assignment.image_ids)))
+    kept = Run(site.store.run(header.run_id)).images
+    return now.join(kept.select(columns), on=columns, how="anti").is_empty()
+
+
 def _described(header: RunHeader) -> tuple[object, ...]:
     """What may change about a run without changing its numbers."""
-    return (header.study, header.arm, header.arm_position, header.cohort, header.cohort_title, *_asked(header))
+    return (
+        header.study,
+        header.arm,
+        header.arm_position,
+        header.cohort,
+        header.cohort_title,
+        header.patients_known,
+        *_asked(header),
+    )
 
 
 def _asked(header: RunHeader) -> tuple[object, ...]:
@@ -170,12 +191,23 @@ def _controls(
 
     ids = list(assignment.image_ids[:CONTROL_IMAGES])
     images, labels, arm = cohort.images(ids), cohort.labels(ids), assignment.arm
-    return run_controls(classifier, images, labels, ids, arm, shape=shape, seed=arm.seed, declared=_felled(run, arm))
+    return run_controls(
+        classifier, images, labels, ids, arm, shape=shape, seed=arm.seed, declared=_felled(run, arm, ids)
+    )
 
 
-def _felled(run: Run, arm: Arm) -> dict[float, set[str]]:
-    """ε → images the recorded run felled at its last iterate, at the arm's first step size, without restarts."""
-    rows = run.rows()
-    rows = rows.take((rows.restart == 0) & (rows.step_size == step_size_name(arm.step_sizes[0])))
-    down = fallen(rows.logits.swapaxes(0, 1), rows.label, targets=rows.target if arm.targeted else None)[-1]
-    return {epsilon: set(rows.image_id[down & (rows.epsilon == epsilon)].tolist()) for epsilon in arm.epsilons}
+def _felled(run: Run, arm: Arm, image_ids: Sequence[str]) -> dict[float, set[str]]:
+    """ε → images of the sample that the recorded run felled at its last iterate, at the arm's first step size, without
+    restarts. The keys are the arm's own ε: records keep 12 digits of it, so that 5/255 is not found as it is written.
+    """
+    ids, points = run.images["image_id"].to_numpy(), run.index.points()
+    sample = np.isin(ids, list(image_ids))
+    logits, label, target = (run.column(name) for name in ("logits", "label", "target"))
+    felled: dict[float, set[str]] = {}
+    for epsilon in arm.epsilons:
+        rows = points.get((step_size_name(arm.step_sizes[0]), canonical_float(epsilon)), slice(0, 0))
+        kept = np.arange(rows.start, rows.stop)[sample[run.index.image[rows]]]
+        aim = target[kept] if arm.targeted else None
+        down = fallen(logits[kept].swapaxes(0, 1), label[kept], targets=aim)[-1]
+        felled[epsilon] = set(ids[run.index.image[kept[down]]].tolist())
+    return felled

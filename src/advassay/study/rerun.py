@@ -10,8 +10,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from advassay.attack_spec import Arm
 from advassay.records import Run, RunHeader, attack_rules, run_identity
+from advassay.records.shards import FLAG
 from advassay.study.attacking import attack_cohort
 from advassay.study.place import Site
 from advassay.study.targets import Assignment
@@ -43,11 +46,14 @@ def attack_with_rerun(
 
 def numb_ids(site: Site, header: RunHeader, assignment: Assignment) -> tuple[str, ...]:
     """Images of the assignment whose gradient vanished or whose probability rounded to 1, in the sample's order."""
-    from advassay.attacks.rerun import NUMB, numb_images
+    from advassay.attacks.rerun import NUMB
 
     if not any(header.flag_counts.get(flag) for flag in NUMB):
         return ()
-    flagged = set(numb_images(Run(site.store.run(header.run_id)).rows()))
+    run = Run(site.store.run(header.run_id))
+    known = [run.column(FLAG + flag) for flag in NUMB if flag in run.index.flags]
+    numb = run.index.image[np.logical_or.reduce(known)] if known else run.index.image[:0]
+    flagged = set(run.images["image_id"].gather(np.unique(numb)).to_list())
     return tuple(image_id for image_id in assignment.image_ids if image_id in flagged)
 
 
