@@ -32,6 +32,11 @@ BROKEN = {
     "argmax": (Changed(after=lambda z: nn.functional.one_hot(z.argmax(1), 3).float() * 9), "gradient", "argmax"),
     "nan logits": (Changed(after=lambda z: z * float("nan")), "NaN", "weights"),
     "random": (Changed(after=lambda z: z + torch.randn_like(z)), "not deterministic", "dropout"),
+    "three sigmoids that sum to 1": (
+        Changed(after=lambda z: z.sigmoid() / z.sigmoid().sum(1, True)),
+        "prob",
+        "softmax",
+    ),
     "neighbours": (Changed(before=lambda x: x - x.mean(0)), "neighbours", "fixed statistics"),
     "nan gradient": (Changed(before=lambda x: x + 0 * (x - x).sqrt()), "NaN", "weights"),
 }
@@ -114,6 +119,77 @@ def test_a_sigmoid_left_in_a_one_output_head_is_flagged(images):
     module = Changed(after=lambda z: z[:, :1].sigmoid())
     s = aa.sweep(aa.Classifier(module), images, torch.ones(8, dtype=torch.int64), PGD, [0.02])
     assert s.flags["probabilities"].all()
+
+
+def test_sigmoids_left_in_a_head_of_three_are_flagged(images, labels):
+    module = Changed(after=lambda z: z.sigmoid())
+    assert aa.sweep(aa.Classifier(module), images, labels, PGD, [0.02]).flags["probabilities"].all()
+
+
+def test_a_one_output_head_with_small_logits_is_not_taken_for_a_sigmoid(images):
+    """z = 0.4 for these images, but not for black or white ones: no sigmoid."""
+    module = Changed(before=lambda x: x * 20 - 10, after=lambda z: z[:, :1])
+    near = (images[:1] + 1e-3 * torch.rand(8, 1, 1, 1)).clamp(0, 1)
+    module.network[-1].bias.data -= module(near)[0].detach() - 0.4
+    assert ((module(near) > 0) & (module(near) < 1)).all()
+    s = aa.sweep(aa.Classifier(module), near, torch.ones(8, dtype=torch.int64), PGD, [0.02], precision="exact")
+    assert "probabilities" not in s.flags
+
+
+def test_a_good_one_output_head_that_is_undecided_is_not_refused_for_its_rounding(images):
+    """Logits of about 1e-5 that are the difference of large ones change by rounding with the batch: no fault."""
+
+    class Undecided(Changed):
+        def forward(self, x):
+            z = self.network(x)[:, :1] * 100
+            jitter = 1e-6 * (len(x) % 3)  # what another batch size does to sums of this size
+            return z - level + jitter
+
+    level = (Changed().network(images[:1])[:, :1] * 100).detach()
+    same = images[:1].expand(8, -1, -1, -1)
+    labels = torch.zeros(8, dtype=torch.int64)
+    module = Undecided()
+    assert module(same).abs().max() < 1e-4
+    s = aa.sweep(aa.Classifier(module), same, labels, PGD, [0.02], precision="exact")
+    assert s.logits.shape == (1, 4, 8, 2)
+
+
+def test_labels_of_all_images_are_checked_before_the_first_step(classifier, images, labels):
+    labels[-1] = 9
+    with pytest.raises(InputError, match="below 3"):
+        aa.attack(classifier, images, labels, aa.PGD(0.02, steps=100_000), batch_size=2)
+
+
+@pytest.mark.parametrize("update", ["projected-gradient", "literal"])
+def test_a_relative_step_for_a_raw_gradient_is_refused_by_sweep_too(classifier, images, labels, update):
+    attack = aa.PGD(0.02, 100.0, update=update)
+    with pytest.raises(AttackError, match="absolute gain"):
+        aa.sweep(classifier, images, labels, attack, [0.02], step_sizes=["epsilon/4"])
+
+
+def test_colour_images_for_a_grey_network_are_refused_with_the_channels_named(images, labels):
+    with pytest.raises(InputError, match=r"1 channels.*got 3"):
+        aa.attack(aa.Classifier(small_cnn(channels=1)), images, labels, PGD)
+
+
+def test_a_classifier_on_two_devices_is_refused(images, labels):
+    with pytest.raises(ClassifierError, match="cpu, meta"):
+        aa.attack(aa.Classifier(small_cnn().to("meta")), images, labels, PGD)
+
+
+def test_float32_means_float32_while_attacking_and_settings_return(images, labels):
+    seen = []
+    settings = torch.backends.cudnn.conv, torch.backends.cuda.matmul
+
+    def look(z):
+        seen.append([s.fp32_precision for s in settings])
+        return z
+
+    before = [s.fp32_precision for s in settings]
+    aa.attack(aa.Classifier(Changed(after=look)), images, labels, PGD)
+    assert seen
+    assert all(s == ["ieee", "ieee"] for s in seen)
+    assert [s.fp32_precision for s in settings] == before
 
 
 def test_some_nan_logits_are_rows_with_a_flag_not_an_error(images, labels):

@@ -63,17 +63,27 @@ def test_order_neighbours_and_shards_do_not_change_a_bit_at_one_compute_shape(im
         update={"batch_size": 4}
     )
 
-    def last_iterates(parts: list[list[Item]]) -> dict[tuple, np.ndarray]:
+    def paths(parts: list[list[Item]]) -> dict[tuple, tuple[np.ndarray, ...]]:
+        """Everything recorded of each row; where steering is cheap, the logits that float32 always judges."""
         rows = TrajectoryRows.concatenate([b for part in parts for b in stream(classifier, part, arm, shape=shape)])
+        whole = (rows.logits, rows.gradient_norm, rows.linf, rows.l2, rows.boundary_share, rows.scored_float32)
+        kept = whole if precision == "exact" else (rows.logits[:, [0, -1]], _first_successes(rows))
         keys = zip(rows.image_id, rows.step_size, rows.epsilon, strict=True)
-        return {(str(i), str(s), float(e)): rows.logits[r, -1] for r, (i, s, e) in enumerate(keys)}
+        return {(str(i), str(s), float(e)): tuple(k[r] for k in kept) for r, (i, s, e) in enumerate(keys)}
 
-    whole = last_iterates([items])
-    other = last_iterates([items[5:][::-1], items[:2], items[2:5]])
+    whole = paths([items])
+    other = paths([items[5:][::-1], items[:2], items[2:5]])
     assert whole.keys() == other.keys()
     assert len(whole) == 8 * 6
-    for key, logits in whole.items():
-        np.testing.assert_array_equal(logits, other[key])
+    for key, path in whole.items():
+        for ours, theirs in zip(path, other[key], strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+
+
+def _first_successes(rows: TrajectoryRows) -> np.ndarray:
+    """Step of each row's first success and its logits, (row, 1 + class); 0 where there is none."""
+    first = (rows.logits.argmax(-1) != rows.label[:, None]).argmax(1)
+    return np.column_stack([first, rows.logits[np.arange(len(rows)), first]])
 
 
 def test_random_start_is_keyed_by_image_and_seed_not_by_place(classifier, images, labels):

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from advassay.attack_spec import PGD, Precision, parse_amplitude, parse_step_size, step_size_name
+from advassay.attack_spec import PGD, Precision, check_step_rule, parse_amplitude, parse_step_size, step_size_name
 from advassay.attacks.guards import check_epsilons, check_images
 from advassay.attacks.rerun import linked_rerun, numb_images
 from advassay.attacks.shape import compute_shape
 from advassay.attacks.stream import AttackStream, Item, no_images
 from advassay.classifier import Classifier
-from advassay.errors import EpsilonError, InputError
+from advassay.errors import AttackError, EpsilonError, InputError
 from advassay.progress import Silent
 from advassay.trajectory import Sweep, Trajectory, TrajectoryRows
 
@@ -91,7 +91,7 @@ def sweep(
     """
     given = _Arrays(classifier, images, labels, attack, image_ids, targets)
     amplitudes = _amplitudes(epsilons, attack)
-    rules = {step_size_name(r): r for r in map(parse_step_size, step_sizes or [attack.step_size])}
+    rules = _step_rules([attack.step_size] if step_sizes is None else step_sizes, attack)
     points = [(name, epsilon) for name in rules for epsilon in amplitudes]
     rows, run = given.run(points, rules, batch_size, precision, first_success_only=first_success_only)
     leading = (len(amplitudes),) if step_sizes is None else (len(rules), len(amplitudes))
@@ -223,6 +223,18 @@ def _amplitudes(epsilons: Sequence[float | str], attack: PGD) -> list[float]:
         )
     check_epsilons(amplitudes, attack.norm)
     return amplitudes
+
+
+def _step_rules(step_sizes: Sequence[float | str], attack: PGD) -> dict[str, float | str]:
+    try:
+        rules = [parse_step_size(size) for size in step_sizes]
+        for rule in rules:
+            check_step_rule(rule, attack.update)
+    except ValueError as problem:
+        raise AttackError(f"step_sizes: {problem}.", "Give steps such as 0.01, or 100 for a raw gradient.") from None
+    if not rules:
+        raise AttackError("step_sizes: at least one is needed, got none.", "Leave it out to use the attack's own.")
+    return {step_size_name(rule): rule for rule in rules}
 
 
 def _numpy(values: Any) -> np.ndarray:

@@ -20,7 +20,9 @@ from advassay.errors import AttackError, ClassifierError, EpsilonError, InputErr
 PROBES = 2
 """Images the network is examined with."""
 UNSTABLE = 1e-3
-"""Change of a logit, relative to the largest, that rounding cannot explain."""
+"""Change of a logit, relative to the network's scale, that rounding cannot explain …"""
+ROUNDING = 1e-5
+"""… and the absolute change, in logits, that it always can."""
 
 
 class Suspicion(NamedTuple):
@@ -97,6 +99,16 @@ def check_steps(steps: list[float], epsilons: list[float], update: Update) -> li
     return []
 
 
+def check_device(classifier: Classifier, device: torch.device) -> None:
+    """Raise ClassifierError unless every weight and buffer is on that kind of device."""
+    kinds = {t.device.type for t in (*classifier.parameters(), *classifier.buffers())}
+    if kinds != {device.type}:
+        raise ClassifierError(
+            f"classifier: all of it on one device, {device.type}, is needed, got {', '.join(sorted(kinds))}.",
+            'Move the whole classifier, not only the module inside it: classifier.to("cuda").',
+        )
+
+
 def examine(
     classifier: Classifier, images: Tensor, labels: Tensor, *, loss: str, targets: Tensor | None = None
 ) -> tuple[list[Suspicion], int]:
@@ -108,10 +120,16 @@ def examine(
     """
     images, labels = images[:PROBES], labels[:PROBES]
     targets = None if targets is None else targets[:PROBES]
-    logits, gradient = _margin_gradient(classifier, images, labels, targets, loss)
+    try:
+        logits, gradient = _margin_gradient(classifier, images, labels, targets, loss)
+    except RuntimeError as problem:
+        _explain(classifier, images, problem)
+        raise
     _check_logits(logits)
-    _check_stable(classifier, images, logits)
-    found = _look_like_probabilities(classifier, logits)
+    _check_probabilities(logits)
+    extremes = _extremes(classifier, images)
+    _check_stable(classifier, images, logits, _scale(torch.cat([logits, extremes])))
+    found = _look_like_probabilities(torch.cat([logits, extremes]))
     if gradient is not None and float(gradient.abs().max()) == 0:  # dead on these images, or cut? Noise tells.
         noise = torch.rand(images.shape, generator=torch.Generator().manual_seed(0)).to(images.device)
         gradient = _margin_gradient(classifier, noise, labels, targets, loss)[1]
@@ -141,28 +159,53 @@ def _check_logits(logits: Tensor) -> None:
         )
 
 
-def _check_stable(classifier: Classifier, images: Tensor, logits: Tensor) -> None:
-    """The first image alone must give what it gave among others."""
+def _explain(classifier: Classifier, images: Tensor, problem: RuntimeError) -> None:
+    """Raise InputError where images and network have different channels; memory and the rest is the network's own."""
+    wanted, channels = classifier.channels, images.shape[1]
+    if wanted is None or channels == wanted or (channels, wanted) == (1, 3):
+        return
+    raise InputError(
+        f"images: {wanted} channels, as the network's first convolution takes, are needed, got {channels}.",
+        "Convert the images, or give Classifier(channels=…) if the network takes another number.",
+    ) from problem
+
+
+def _extremes(classifier: Classifier, images: Tensor) -> Tensor:
+    """Logits of noise, black, white and a random black-and-white image (4, class): how far outputs can go."""
+    noise = torch.rand(images[:1].shape, generator=torch.Generator().manual_seed(0)).to(images.device)
+    strange = torch.cat([noise, torch.zeros_like(noise), torch.ones_like(noise), (noise > 0.5).float()])
+    with torch.no_grad():
+        return torch.cat([classifier(part) for part in strange.split(PROBES)]).float()
+
+
+def _scale(logits: Tensor) -> float:
+    """The largest |logit| of those that are numbers: the network's scale, also where these images lie near 0."""
+    finite = logits[logits.isfinite()]
+    return float(finite.abs().max()) if len(finite) else 1.0
+
+
+def _check_stable(classifier: Classifier, images: Tensor, logits: Tensor, scale: float) -> None:
+    """The first image alone must give what it gave among others, to rounding at the network's `scale`."""
+    allowed = ROUNDING + UNSTABLE * scale
     with torch.no_grad():
         alone = _change(classifier(images[:1]), logits[:1])
-        if alone <= UNSTABLE:
+        if alone <= allowed:
             return
         again = _change(classifier(images), logits)
-    if again > UNSTABLE:
+    if again > allowed:
         raise ClassifierError(
-            f"module: the same images gave logits {again:.2g} apart (of the largest) in eval mode: not deterministic.",
+            f"module: the same images gave logits {again:.2g} apart in eval mode: not deterministic.",
             "Remove the randomness (dropout kept on, random resizing, noise), or average it inside the module.",
         )
     raise ClassifierError(
-        f"module: an image's logits depend on its neighbours in the batch ({alone:.2g} of the largest).",
+        f"module: an image's logits depend on its neighbours in the batch (they differ by {alone:.2g}).",
         "Normalise by fixed statistics: batch norm in eval mode, no statistics over the batch.",
     )
 
 
 def _change(logits: Tensor, expected: Tensor) -> float:
     both = logits.isfinite() & expected.isfinite()
-    scale = float(expected[both].abs().max().clamp_min(1e-6)) if both.any() else 1.0
-    return float((logits - expected)[both].abs().max()) / scale if both.any() else 0.0
+    return float((logits - expected)[both].abs().max()) if both.any() else 0.0
 
 
 def _check_class_count(classifier: Classifier, classes: int, labels: Tensor, targets: Tensor | None, loss: str) -> None:
@@ -186,22 +229,29 @@ def _check_class_count(classifier: Classifier, classes: int, labels: Tensor, tar
         )
 
 
-def _look_like_probabilities(classifier: Classifier, logits: Tensor) -> list[Suspicion]:
-    """Softmax outputs are an error; a one-output head within [0, 1] is suspected of a sigmoid."""
+def _check_probabilities(logits: Tensor) -> None:
+    """Softmax outputs are an error."""
     inside = bool(((logits >= 0) & (logits <= 1)).all())
-    if inside and bool((logits[:, 0] == 0).all()) and bool((logits[:, 1] > 0).all()) and logits.shape[1] == 2:
-        text = (
-            "the network's single output lies in [0, 1] on every image tried: a sigmoid may be built in, and then "
-            "every image is decided as class 1. Return the logit before the sigmoid."
-        )
-        return [Suspicion("probabilities", text)]
     if inside and bool(((logits.sum(dim=1) - 1).abs() < 1e-4).all()):
         raise ClassifierError(
             "module: its outputs lie in [0, 1] and sum to 1: they are probabilities, not logits, and a softmax loss on "
             "them has almost no gradient.",
             "Remove the final softmax from the module.",
         )
-    return []
+
+
+def _look_like_probabilities(logits: Tensor) -> list[Suspicion]:
+    """Outputs that never leave [0, 1], not for noise and extreme images either, are suspected of a sigmoid."""
+    if not bool(((logits >= 0) & (logits <= 1)).all()) or not bool((logits > 0).any()):
+        return []
+    single = logits.shape[1] == 2 and bool((logits[:, 0] == 0).all())
+    seen = "single output lies" if single else "outputs lie"
+    cost = "every image is decided as class 1" if single else "a softmax loss on them has almost no gradient"
+    text = (
+        f"the network's {seen} in [0, 1] on every image tried, noise, black and white among them: a sigmoid may be "
+        f"built in, and then {cost}. Return the logits before the sigmoid."
+    )
+    return [Suspicion("probabilities", text)]
 
 
 def _check_gradient(gradient: Tensor | None) -> None:

@@ -2,11 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from advassay.attack_spec import Loss
 from advassay.attacks.losses import attack_loss
+
+
+@contextmanager
+def full_float32() -> Iterator[None]:
+    """No TF32 while inside: its 10-bit mantissa would make CUDA's float32 judgements depend on the batch."""
+    cudnn: Any = torch.backends.cudnn
+    parts: tuple[Any, ...] = (cudnn.conv, cudnn.rnn, torch.backends.cuda.matmul)
+    before = [part.fp32_precision for part in parts]
+    try:
+        for part in parts:
+            part.fp32_precision = "ieee"
+        yield
+    finally:
+        for part, precision in zip(parts, before, strict=True):
+            part.fp32_precision = precision
 
 
 class Network:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from advassay.attack_spec import Precision
-from advassay.attacks.network import Network
+from advassay.attacks.network import Network, full_float32
 from advassay.attacks.precision import REWRITES
 from advassay.attacks.rewrite import processor_has_bfloat16, rewrite
 from advassay.classifier import Classifier
@@ -45,7 +45,7 @@ def choose_compute_shape(
     """
     image = torch.from_numpy(np.array(example, np.float32)).to(device)
     speeds: dict[int, float] = {}
-    with classifier.attack_mode():
+    with classifier.attack_mode(), full_float32():
         wanted = compute_shape(1, precision=precision, device=device).rewrites
         steering = rewrite(classifier, image[None], wanted)
         last = "channels-last" in steering.rewrites

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain, islice
 from operator import length_hint
@@ -15,8 +15,8 @@ import torch
 from advassay.attack_spec import PGD, Arm, Precision, resolve_step_size, step_size_name
 from advassay.attacks.apgd import ApgdEngine
 from advassay.attacks.engine import Engine
-from advassay.attacks.guards import PROBES, Suspicion, check_epsilons, check_images, check_steps, examine
-from advassay.attacks.network import Network
+from advassay.attacks.guards import PROBES, Suspicion, check_device, check_epsilons, check_images, check_steps, examine
+from advassay.attacks.network import Network, full_float32
 from advassay.attacks.precision import REWRITES, Judge, audit_share, iterates_climbed
 from advassay.attacks.rewrite import Steering, rewrite, takes_channels_last
 from advassay.attacks.work import Row, Work, to_rows
@@ -89,6 +89,7 @@ class AttackStream:
         if not first:
             return
         waiting = chain(first, items)
+        check_device(self.classifier, self._device)
         found = self._train_mode()
         with computing(self.classifier, self.shape):
             self._examine(first, found)
@@ -146,6 +147,8 @@ class AttackStream:
         x, y = torch.from_numpy(images).float().to(self._device), torch.from_numpy(labels).to(self._device)
         goal = None if targets is None else torch.from_numpy(targets).to(self._device)
         suspected, self._classes = examine(self.classifier, x, y, loss=self.rules.loss, targets=goal)
+        for item in self._items if isinstance(self._items, Sequence) else ():  # else each as it comes
+            self._check_classes(item)
         found += suspected
         self._suspicions = found
         self.notes += [f"{s.flag}: {s.text}" for s in found]
@@ -200,17 +203,20 @@ class AttackStream:
     def _work(self, item: Item) -> Work:
         image = np.array(item.image, np.float32)  # a copy: what the caller gave is never touched
         check_images(image[None], np.array([item.label]))
-        if item.label >= self._classes or (self.rules.targeted and not 0 <= item.target < self._classes):
-            raise InputError(
-                f"labels: class indices below {self._classes} are needed, got {item.label} (target {item.target}).",
-                "Check that the network and the labels belong together, and give targets if the attack is targeted.",
-            )
+        self._check_classes(item)
         if item.image_id in self._seen:
             raise InputError(f"image_ids: each image once, got {item.image_id} twice.", "Give distinct image_ids.")
         self._seen.add(item.image_id)
         target = item.target if self.rules.targeted else -1
         x = torch.from_numpy(image).to(self._device)
         return Work(item.image_id, x, int(item.label), target, self._rows(item), self.rules.steps, self._classes)
+
+    def _check_classes(self, item: Item) -> None:
+        if item.label >= self._classes or (self.rules.targeted and not 0 <= item.target < self._classes):
+            raise InputError(
+                f"labels: class indices below {self._classes} are needed, got {item.label} (target {item.target}).",
+                "Check that the network and the labels belong together, and give targets if the attack is targeted.",
+            )
 
     def _rows(self, item: Item) -> list[Row]:
         """Rows in the order step size (as the arm lists them), ε, restart."""
@@ -231,11 +237,11 @@ class AttackStream:
 
 @contextmanager
 def computing(classifier: Classifier, shape: ComputeShape) -> Iterator[None]:
-    """Attack mode and the compute shape's threads while inside; both as they were after."""
+    """Attack mode, the compute shape's threads and true float32 while inside; all as they were after."""
     threads = torch.get_num_threads()
     torch.set_num_threads(shape.threads)
     try:
-        with classifier.attack_mode():
+        with classifier.attack_mode(), full_float32():
             yield
     finally:
         torch.set_num_threads(threads)
@@ -254,7 +260,10 @@ def stream(
 ) -> AttackStream:
     """Attack every item at its points with the arm's update; iterate the result for blocks of rows.
 
-    Results do not depend on the order of items, their neighbours or where a run was interrupted, for one `shape`.
+    For one `shape`, under "exact" no recorded number depends on the order of items, their neighbours or where a run was
+    interrupted. Under "fast32" and "fast" that holds for what float32 always judges: clean images, last iterates and
+    first successes. Which iterates between are judged too depends on the errors met before them, so an interruption
+    can change those logits, and a verdict there within the steering's error.
     `keep_images(image_id)` says whose last iterates to hand back. `first_success_only` ends a row at its first
     confirmed success (later iterates are NaN, flag `retired`): much cheaper, and enough for success="any".
     `expected_images` (by default what `items` says of its length) sets how large a share the audit takes.
