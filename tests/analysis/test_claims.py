@@ -205,7 +205,7 @@ def test_at_the_main_arms_ceiling_confidence_is_judged_at_the_finer_arms_amplitu
     found = judge(4, *steep, arms={"A": GRID, "C": FINE}, A=6.0)
     assert found.verdict == "supported", found.reason
     assert "arm C, ε = " in found.reason
-    assert "Arm A stands at its ceiling" in found.reason
+    assert "In arm A (ε = 0.02) most cohorts stand at their ceiling" in found.reason
 
 
 def test_a_drop_in_few_of_the_cohorts_is_no_drop_of_the_cohorts(judge: Judge) -> None:

@@ -185,7 +185,8 @@ def _moved(views: list[View], chosen: View | None) -> str:
     """Why another than the main arm speaks."""
     if chosen is None or chosen is views[0]:
         return ""
-    return f" Arm {views[0].arm} stands at its {views[0].at} (ε = {views[0].amplitudes}), so arm {chosen.arm} speaks."
+    where = f"arm {views[0].arm} (ε = {views[0].amplitudes})"
+    return f" In {where} most cohorts stand at their {views[0].at}, so arm {chosen.arm} speaks."
 
 
 def _unseen(view: View, where: str) -> str:
@@ -209,7 +210,9 @@ def _compared(views: list[View], chosen: View | None, level: float) -> str:
         mean = view.mean(level)
         if view is not chosen and mean is not None:
             span = f"{mean.estimate:+.3f} [{mean.low:+.3f}, {mean.high:+.3f}]"
-            others.append(f"arm {view.arm} {span} over {view.votes} cohorts at ε = {view.amplitudes}")
+            others.append(
+                f"arm {view.arm} {span} over {view.votes} of {len(view.drops)} cohorts at ε = {view.amplitudes}"
+            )
     return f" Beside it: {'; '.join(others)}." if others else ""
 
 

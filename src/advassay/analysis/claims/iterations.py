@@ -122,8 +122,8 @@ def _plateau_of(pack: Packed, success: Reading, epsilon: float | None, level: fl
 def _verdict(names: dict[str, list[str]], cohorts: int) -> tuple[Verdict, str]:
     told = (
         f"Of {cohorts} cohorts {len(names['rising'])} rise ({listed(names['rising'])}) and {len(names['levelled'])} of "
-        f"them level off ({listed(names['levelled'])}); not rising: {listed(names['not rising'])}; shown to rise "
-        f"still at the end: {listed(names['still rising'])}."
+        f"them are shown to level off ({listed(names['levelled'])}); not rising: {listed(names['not rising'])}; "
+        f"shown to rise still at the end: {listed(names['still rising'])}."
     )
     if not cohorts:
         return "undecided", "No cohort was attacked."
@@ -131,7 +131,11 @@ def _verdict(names: dict[str, list[str]], cohorts: int) -> tuple[Verdict, str]:
         return "supported", told
     if 2 * len(set(names["not rising"]) | set(names["still rising"])) > cohorts:
         return "contradicted", told
-    return "undecided", told + " The rest needs more images."
+    return (
+        "undecided",
+        told
+        + f" For the rest there are too few images: a plateau needs a remaining rise below {MARGIN:g} with confidence.",
+    )
 
 
 def _details(pack: Packed, epsilon: float | None, level: float) -> list[dict[str, Any]]:
