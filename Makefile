@@ -1,7 +1,10 @@
 # The commands of the project. A fresh machine needs Python 3.11 with venv, gcc and make; the rest is set up here.
 PYTHON ?= python3.11
 ADVASSAY_DATA ?= ../shared/data
+# Real images, where they are: tests that need them skip without, and the demo needs none.
+ifneq ($(wildcard $(ADVASSAY_DATA)),)
 export ADVASSAY_DATA
+endif
 BIN := .venv/bin
 
 .PHONY: setup demo test check bench docs clean
