@@ -15,7 +15,9 @@ FLAG_MEANING = {
     "saturated": "the probability of the true class is 1 in float32 or within 4 spacings of it, where softmax losses "
     "lose their gradient or part of it",
     "unchanged": "the last iterate is the clean image",
-    "epsilon_inactive": "not fallen, and no pixel lies on the ε-boundary: a larger ε would change nothing",
+    "nan_gradient": "the gradient was not a number at some iterate; it was taken as zero there",
+    "audit_changed": "float32 changed a verdict outside the band: iterates scored in low precision may be wrong",
+    "epsilon_inactive": "not fallen, and ε was not reached at any iterate: a larger ε would change nothing",
     "not_converged": "not fallen, and the loss was still rising in the last quarter of the iterations",
     "success_lost": "fallen at some iterate, not at the last",
     "non_monotone": "not fallen at the last iterate, although a smaller ε has",

@@ -21,7 +21,7 @@ MARGIN = 0.05
 """A smaller drop is not a sharp one."""
 FEWEST = 5
 """Images on each side below which a cohort says nothing."""
-SUSPECT = ("saturated", "zero_gradient")
+SUSPECT = ("saturated", "zero_gradient", "nan_gradient")
 
 
 @dataclass(frozen=True)
