@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import MemoryCohort
+from memory_cohort import MemoryCohort
 from safetensors.torch import save_file
 
 from advassay.errors import TrainingError

@@ -5,7 +5,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 import torch
-from conftest import ROLES, MemoryCohort
+from memory_cohort import ROLES, MemoryCohort
 from safetensors.torch import save_file
 
 from advassay.specs import TrainingSpec

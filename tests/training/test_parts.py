@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import sklearn.metrics
 import torch
-from conftest import ROLES, MemoryCohort
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from memory_cohort import ROLES, MemoryCohort
 from torch import nn
 
 from advassay.errors import TrainingError

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import ROLES, MemoryCohort
+from memory_cohort import ROLES, MemoryCohort
 
 from advassay.documents import TrainingDocument
 from advassay.errors import AdvassayWarning, TrainingError
