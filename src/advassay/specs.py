@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from advassay.attack_spec import Amplitude, Arm, Frozen, Precision, StepSize
 from advassay.cohort_spec import CohortSpec, Published
-from advassay.rule_spec import NAME, Condition, DataPath, Name, Rules
+from advassay.rule_spec import NAME, Condition, DataPath, Name, Rules, Scalar
 from advassay.source_spec import FolderSource, NpzSource, PhantomSource, ReportSpec, Source, TableSource
 
 
@@ -129,6 +129,7 @@ __all__ = [
     "Published",
     "ReportSpec",
     "Rules",
+    "Scalar",
     "Source",
     "StepSize",
     "Study",
