@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from pathlib import PurePath
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
 from advassay.attack_spec import Frozen
-from advassay.rule_spec import Rules
+from advassay.rule_spec import DataPath, Rules
 from advassay.source_spec import PhantomSource
 
 
@@ -16,6 +17,97 @@ class Published(Frozen):
 
     images: int
     score: float
+
+
+class RegionSpec(Frozen):
+    """The part of each image that a cohort shows. Give find, box or mask, one of them.
+
+    Written short: `region: aorta` is `region: {find: aorta}`. An image in which the region is not found, or not surely
+    enough, is left out with a reason.
+    """
+
+    find: Literal["aorta", "left-lung", "right-lung", "lungs"] | None = None
+    """Found in a frontal chest X-ray: a square around the aortic arch, one lung field, or both. Left and right are the
+    patient's."""
+    box: tuple[float, float, float, float] | None = None
+    """left, top, right, bottom as shares of the image's width and height."""
+    mask: str | None = None
+    """Column with the path of a mask image (relative to the table's folder): the box around all that is not 0."""
+    side_mm: float = Field(110.0, gt=0)
+    """aorta: side of the square in millimetres. Where an image's pixel spacing is not known, its thorax is taken to be
+    280 mm wide."""
+    margin: float = Field(0.05, ge=0, le=1)
+    """lungs, mask: added on every side, as a share of the box' width and height."""
+    pixel_spacing: str = "pixel_spacing_mm"
+    """Column with the distance of neighbouring pixels in mm: a number, or a text of two, down then across
+    (DICOM Pixel Spacing). Need not be there."""
+    least_confidence: float = Field(0.5, ge=0, le=1)
+    """Regions found with less are left out, unless they are accepted by hand."""
+    accept: DataPath | None = None
+    """CSV with a column image_id: regions kept whatever their confidence. Its columns left, top, right, bottom (pixels
+    of the stored image), where filled, replace what was found."""
+    reject: DataPath | None = None
+    """CSV with a column image_id: images left out by hand."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, value: Any) -> Any:
+        return {"find": value} if isinstance(value, str) else value
+
+    @field_validator("box")
+    @classmethod
+    def _inside(cls, value: tuple[float, float, float, float] | None) -> tuple[float, float, float, float] | None:
+        if value is not None and not (0 <= value[0] < value[2] <= 1 and 0 <= value[1] < value[3] <= 1):
+            raise ValueError(f"box: [left, top, right, bottom] within [0, 1], left < right, top < bottom, got {value}")
+        return value
+
+    @model_validator(mode="after")
+    def _one_way(self) -> RegionSpec:
+        given = [name for name in ("find", "box", "mask") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"region: give find, box or mask, one of them, got {' and '.join(given) or 'none'}")
+        return self
+
+    def without_folders(self) -> RegionSpec:
+        """As a store shows it: of an absolute path of a list only the last name."""
+        lists = {"accept": self.accept, "reject": self.reject}
+        absolute = {name: path for name, path in lists.items() if path and PurePath(path).is_absolute()}
+        return self.model_copy(update={name: PurePath(path).name for name, path in absolute.items()})
+
+
+class AugmentationSpec(Frozen):
+    """Changed copies of one class's images, made once, before training, so that the class reaches a stated size.
+
+    Each strength is the largest change; a copy's own is drawn uniformly from −strength … strength.
+    """
+
+    class_: str = Field(alias="class")
+    """The class that gets copies."""
+    to: int = Field(ge=1)
+    """Images the whole class has with its copies, if every side gets them; a side is brought to its own share (80/20
+    of 14,000: 11,200 and 2,800). Scaled by --scale."""
+    sides: Literal["training", "both", "before-split"] = "training"
+    """training: copies of training images only, after the split (tuning and validation images stay as they are).
+    both: each side has copies of its own images only. before-split: copies are dealt to the sides like images of their
+    own, so that the network is scored on copies of what it was trained on: to reproduce studies that did so; it warns.
+    """
+    rotation_deg: float = Field(7.0, ge=0, le=180)
+    shift: float = Field(0.05, ge=0, le=0.5)
+    """Across and down, as a share of the image's width and height."""
+    scale: float = Field(0.08, ge=0, lt=1)
+    """Enlarged or reduced by this share."""
+    shear_deg: float = Field(4.0, ge=0, le=45)
+    intensity: float = Field(0.1, ge=0, lt=1)
+    """Contrast about the image's mean, and brightness, each by a factor 1 − intensity … 1 + intensity."""
+    elastic: float = Field(0.01, ge=0, le=0.1)
+    """Smooth displacement of up to this share of the image's smaller side."""
+
+    @model_validator(mode="after")
+    def _changes_something(self) -> AugmentationSpec:
+        strengths = (self.rotation_deg, self.shift, self.scale, self.shear_deg, self.intensity, self.elastic)
+        if not any(strengths):
+            raise ValueError("augmentation: at least one strength above 0, got 0 for all: every copy would be the same")
+        return self
 
 
 class CohortSpec(Frozen):
@@ -47,10 +139,14 @@ class CohortSpec(Frozen):
     validation_fraction: float = Field(0.2, gt=0, lt=1)
     tuning_fraction: float = Field(0.1, ge=0, lt=1)
     """Share of the training patients used for model selection only."""
+    augmentation: AugmentationSpec | None = Field(None, exclude_if=lambda value: value is None)
+    """Copies that bring one class to a stated size; null = none."""
     image_size_px: int | None = Field(None, ge=8)
     """Side in pixels; the study's if not given."""
     channels: Literal[1, 3] | None = None
     """Channels kept; null = 1 where every image is grey, else 3."""
+    region: RegionSpec | None = Field(None, exclude_if=lambda value: value is None)
+    """The part of each image that is kept, e.g. aorta; null = the whole image."""
     resize: Literal["squash", "crop", "pad"] = "squash"
     """How a non-square image becomes square: change the aspect, cut the centre, or pad with black."""
     scaling: Literal["full-range", "percentile"] = "full-range"
@@ -66,3 +162,16 @@ class CohortSpec(Frozen):
     phantom: PhantomSource | None = None
     """What `--source phantoms` uses in place of the source."""
     published: Published | None = None
+
+    @model_validator(mode="after")
+    def _augmentation_fits(self) -> CohortSpec:
+        if self.augmentation is None:
+            return self
+        if self.augmentation.class_ not in self.classes:
+            raise ValueError(f"augmentation.class: one of {list(self.classes)}, got {self.augmentation.class_!r}")
+        if self.augmentation.sides == "before-split" and self.split != "image":
+            raise ValueError(
+                "augmentation.sides: before-split needs `split: image` (whole patients take their copies along), got "
+                f"split: {self.split}"
+            )
+        return self

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from advassay.attack_spec import Amplitude, Arm, Frozen, Precision, StepSize
-from advassay.cohort_spec import CohortSpec, Published
+from advassay.cohort_spec import AugmentationSpec, CohortSpec, Published, RegionSpec
 from advassay.rule_spec import NAME, Condition, DataPath, Name, Rules, Scalar
 from advassay.source_spec import FolderSource, NpzSource, PhantomSource, ReportSpec, Source, TableSource
 
@@ -119,6 +119,7 @@ class Study(Frozen):
 __all__ = [
     "Arm",
     "AttackSpec",
+    "AugmentationSpec",
     "CohortSpec",
     "Condition",
     "FigureSpec",
@@ -127,6 +128,7 @@ __all__ = [
     "PhantomSource",
     "Precision",
     "Published",
+    "RegionSpec",
     "ReportSpec",
     "Rules",
     "Scalar",
