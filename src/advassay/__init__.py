@@ -26,6 +26,13 @@ _HOMES = {
     "epsilon50": "analysis",
     "minimal_epsilon": "analysis",
     "table1": "analysis",
+    "performance": "analysis",
+    "reliability": "analysis",
+    "transitions": "analysis",
+    "confidence_flow": "analysis",
+    "iteration_survival": "analysis",
+    "flags_summary": "analysis",
+    "worst_case_success_rate": "analysis",
     "conclusions": "analysis",
 }
 

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import polars as pl
 
 from advassay.analysis import bins
-from advassay.analysis.intervals import Counts, counts, intervals
-from advassay.analysis.packed import Packed, packed, step_sizes
-from advassay.analysis.selection import nearest_epsilon, runs_of
+from advassay.analysis.flow import by_direction
+from advassay.analysis.groups import BY, grouped, names_of
+from advassay.analysis.packed import Packed
+from advassay.analysis.points import Cell, Cells, frame_of
+from advassay.analysis.selection import nearest_epsilon
 from advassay.errors import SpecError
 from advassay.records.store import Records
 from advassay.success import Reading
 
 Over = Literal["epsilon", "step", "clean_confidence", "train_size"]
 OVER = ("epsilon", "step", "clean_confidence", "train_size")
-BY = ("cohort", "image_type", "class", "arm", "step_size")
-
-Cell = tuple[dict[str, Any], np.ndarray, np.ndarray]
-"""(coordinates of a point, events (image,), included (image,))."""
+DIRECTION = "direction"
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,8 @@ def success_curve(
 
     over       "epsilon": at `step` (None = last) · "step": 1 … K at `epsilon` · "clean_confidence": ten bins over
                [0.5, 1.0] at `epsilon` and `step` · "train_size": every network of a cohort, one row each
-    by         one or more of cohort, image_type, class (of the label), arm, step_size
+    by         one or more of cohort, image_type, class (of the label), arm, step_size, direction (label → class that
+               the image fell to, over the attackable images of that label: cancer → benign apart from benign → cancer)
     arm        None = the study's first (main) arm; with by="arm" every arm
     epsilon    None = the recorded one nearest to 0.02; the frame says which
     step_size  None = the run's first; "any" = fallen at any step size; with by="step_size" every one
@@ -62,9 +62,13 @@ def success_curve(
     """
     if over == "epsilon" and epsilon is not None:
         raise SpecError(f"epsilon: not with over='epsilon', which shows every one, got {epsilon}.")
-    groups = _groups(records, over, _names(by), arm, step_size)
+    if over not in OVER:
+        raise SpecError(f"over: one of {list(OVER)}, got {over!r}.")
+    names = names_of(by, (*BY, DIRECTION))
+    groups = grouped(records, names, arm, step_size, networks=over == "train_size")
     cells = _success_cells(over, epsilon, step, success)
-    return Curve(_frame(groups, cells, level, seed), "attack_success_rate", over, _names(by), success, level)
+    cells = by_direction(cells, success) if DIRECTION in names else cells
+    return Curve(frame_of(groups, cells, level, seed), "attack_success_rate", over, names, success, level)
 
 
 def robust_accuracy_curve(
@@ -78,67 +82,11 @@ def robust_accuracy_curve(
     """
     if over not in ("epsilon", "step"):
         raise SpecError(f'over: "epsilon" or "step", got {over!r}.')
-    groups = _groups(records, over, _names(by), arm, step_size)
-    cells = _accuracy_cells(over, epsilon, step, success)
-    return Curve(_frame(groups, cells, level, seed), "robust_accuracy", over, _names(by), success, level)
+    groups, cells = grouped(records, names_of(by), arm, step_size), _accuracy_cells(over, epsilon, step, success)
+    return Curve(frame_of(groups, cells, level, seed), "robust_accuracy", over, names_of(by), success, level)
 
 
-def _names(by: str | Sequence[str]) -> tuple[str, ...]:
-    names = (by,) if isinstance(by, str) else tuple(by)
-    if not names or not set(names) <= set(BY):
-        raise SpecError(f"by: one or more of {list(BY)}, got {by!r}.")
-    return names
-
-
-@dataclass(frozen=True)
-class _Part:
-    """Images of one run that enter one curve."""
-
-    pack: Packed
-    images: np.ndarray
-    """(image,) bool."""
-    key: dict[str, Any]
-
-
-def _groups(
-    records: Records, over: str, by: tuple[str, ...], arm: str | None, step_size: str | None
-) -> list[list[_Part]]:
-    """The curves to draw: each a list of run parts that are pooled."""
-    if over not in OVER:
-        raise SpecError(f"over: one of {list(OVER)}, got {over!r}.")
-    arms = records.arms if "arm" in by and arm is None else [arm]
-    packs = [pack for name in arms for pack in _packs(records, name, step_size, "step_size" in by, over)]
-    grouped: dict[tuple[Any, ...], list[_Part]] = {}
-    for part in (part for pack in packs for part in _parts(pack, "class" in by)):
-        network = (part.key["train_size"], part.key["seed"]) if over == "train_size" else ()
-        grouped.setdefault((*(part.key[name] for name in by), *network), []).append(part)
-    return list(grouped.values())
-
-
-def _packs(records: Records, arm: str | None, step_size: str | None, every: bool, over: str) -> list[Packed]:
-    """One pack a run, or one a run and step size."""
-    runs = runs_of(records, arm, primary=over != "train_size")
-    if every and step_size is None:
-        return [packed(run, name) for run in runs for name in step_sizes(run)]
-    return [packed(run, step_size) for run in runs]
-
-
-def _parts(pack: Packed, by_class: bool) -> Iterator[_Part]:
-    header = pack.header
-    key = {
-        "cohort": header.cohort, "image_type": header.image_type, "arm": header.arm, "step_size": pack.step_size,
-        "train_size": header.train_size, "seed": header.seed,
-    }  # fmt: skip
-    if not by_class:
-        yield _Part(pack, np.ones(len(pack.labels), bool), key)
-        return
-    for label, name in enumerate(header.class_names):
-        yield _Part(pack, pack.labels == label, key | {"class": name})
-
-
-def _success_cells(
-    over: str, epsilon: float | None, step: int | None, success: Reading
-) -> Callable[[Packed], list[Cell]]:
+def _success_cells(over: str, epsilon: float | None, step: int | None, success: Reading) -> Cells:
     def cells(pack: Packed) -> list[Cell]:
         fallen, k = pack.fallen(success), pack.step(step)
         if over == "epsilon":
@@ -163,9 +111,7 @@ def _success_cells(
     return cells
 
 
-def _accuracy_cells(
-    over: str, epsilon: float | None, step: int | None, success: Reading
-) -> Callable[[Packed], list[Cell]]:
+def _accuracy_cells(over: str, epsilon: float | None, step: int | None, success: Reading) -> Cells:
     def cells(pack: Packed) -> list[Cell]:
         k = pack.step(step)
         correct = pack.correct if success == "last" else np.logical_and.accumulate(pack.correct, axis=1)
@@ -180,52 +126,3 @@ def _accuracy_cells(
         ]
 
     return cells
-
-
-def _frame(groups: list[list[_Part]], cells: Callable[[Packed], list[Cell]], level: float, seed: int) -> pl.DataFrame:
-    rows = [row for group in groups for row in _rows(group, cells, level, seed)]
-    return pl.DataFrame(rows, infer_schema_length=None)
-
-
-def _rows(group: list[_Part], cells: Callable[[Packed], list[Cell]], level: float, seed: int) -> list[dict[str, Any]]:
-    """The points of one curve; images of several runs are pooled where their coordinates agree."""
-    of_parts = [(part, cells(part.pack)) for part in group]
-    places = {tuple(at.values()): at for _, found in of_parts for at, _, _ in found}
-    if not places:
-        return []
-    points = _pooled(of_parts, list(places))
-    low, high, method = intervals(points, level, seed)
-    shared = {k: v for k, v in group[0].key.items() if all(part.key.get(k) == v for part in group)}
-    numbers = {"rate": _or_none(points.rate), "low": _or_none(low), "high": _or_none(high)}
-    whole = {"n": points.n, "events": points.total, "patients": points.patients}
-    return [
-        shared
-        | at
-        | {name: values[i] for name, values in numbers.items()}
-        | {name: int(values[i]) for name, values in whole.items()}
-        | {"method": method[i]}
-        for i, at in enumerate(places.values())
-    ]
-
-
-def _pooled(of_parts: list[tuple[_Part, list[Cell]]], places: list[tuple[Any, ...]]) -> Counts:
-    """Counts (point, patient) over all parts; a patient of two cohorts is one patient."""
-    names = np.concatenate([part.pack.patient_ids for part, _ in of_parts])
-    codes = np.unique(names, return_inverse=True)[1]
-    number = int(codes.max(initial=-1)) + 1
-    events, images = np.zeros((len(places), number)), np.zeros((len(places), number))
-    row = {place: i for i, place in enumerate(places)}
-    start = 0
-    for part, found in of_parts:
-        columns = codes[start : start + len(part.pack.patient_ids)]
-        start += len(columns)
-        included = np.stack([inside & part.images for _, _, inside in found])
-        counted = counts(np.stack([fell for _, fell, _ in found]), included, part.pack.patients, len(columns))
-        at = np.ix_(np.array([row[tuple(coordinates.values())] for coordinates, _, _ in found]), columns)
-        events[at] += counted.events
-        images[at] += counted.images
-    return Counts(events, images)
-
-
-def _or_none(values: np.ndarray) -> list[float | None]:
-    return [None if np.isnan(value) else float(value) for value in values]

@@ -33,6 +33,7 @@ class Packed:
     present           (epsilon, image) bool: recorded at this ε
     attackable        (epsilon, image) bool: counts in success
     last, any         (epsilon, step, image) bool: fallen at this iterate; at this or an earlier one
+    decision          (epsilon, step, image) int8 (int16 beyond 127 classes): predicted class, −1 = NaN or not recorded
     correct           (epsilon, step, image) bool: classified correctly (for robust accuracy; natively wrong ones too)
     clean_logits      (image, class) float32
     final_logits      (epsilon, image, class) float32: at the last iterate
@@ -52,6 +53,7 @@ class Packed:
     attackable: np.ndarray
     last: np.ndarray
     any: np.ndarray
+    decision: np.ndarray
     correct: np.ndarray
     clean_logits: np.ndarray
     final_logits: np.ndarray
@@ -130,6 +132,7 @@ def _one(
     e, n, steps, classes = len(points), len(images), run.header.steps + 1, logits.shape[2]
     present, attackable = np.zeros((e, n), bool), np.zeros((e, n), bool)
     verdicts = {key: np.zeros((e, steps, n), bool) for key in ("last", "any", "correct")}
+    decision = np.full((e, steps, n), -1, np.int8 if classes <= 127 else np.int16)
     clean, final = np.full((n, classes), np.nan, np.float32), np.full((e, n, classes), np.nan, np.float32)
     flagged = {key: np.zeros((e, n), bool) for key in flags}
     for k, (_, rows) in enumerate(points):
@@ -140,7 +143,8 @@ def _one(
         attackable[k, at] = _success.attackable(block, labels[at], aim)
         verdicts["last"][k][:, at] = _success.fallen(block, labels[at], "last", aim)
         verdicts["any"][k][:, at] = _success.fallen(block, labels[at], "any", aim)
-        verdicts["correct"][k][:, at] = _success.predicted(block) == labels[at]
+        decided = _success.predicted(block)
+        decision[k][:, at], verdicts["correct"][k][:, at] = decided, decided == labels[at]
         clean[at], final[k, at] = block[0], block[-1]
         for key, values in flags.items():
             flagged[key][k, at] = values[rows]
@@ -157,6 +161,7 @@ def _one(
         present=present,
         attackable=attackable,
         **verdicts,
+        decision=decision,
         clean_logits=clean,
         final_logits=final,
         clean_confidence=_success.confidence(clean),
@@ -166,7 +171,10 @@ def _one(
 
 
 def _union(packs: list[Packed]) -> Packed:
-    """Fallen at any step size, where every step size recorded the same images and ε; else SpecError."""
+    """Fallen at any step size, where every step size recorded the same images and ε; else SpecError.
+
+    It has no decision of its own (−1).
+    """
     first = packs[0]
     for pack in packs[1:]:
         same = pack.present.shape == first.present.shape and (pack.epsilons == first.epsilons).all()
@@ -174,4 +182,4 @@ def _union(packs: list[Packed]) -> Packed:
             raise SpecError(f"step_size any: all step sizes need the same images and ε ({first.header.cohort}).")
     joined = {key: np.logical_or.reduce([getattr(p, key) for p in packs]) for key in ("last", "any")}
     correct = np.logical_and.reduce([p.correct for p in packs])
-    return replace(first, step_size="any", **joined, correct=correct)
+    return replace(first, step_size="any", **joined, correct=correct, decision=np.full_like(first.decision, -1))
