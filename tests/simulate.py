@@ -14,6 +14,7 @@ thresholds' variance is shared by the images of one patient.
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -138,12 +139,27 @@ def _logits(decision: np.ndarray, confidence: np.ndarray, classes: int) -> np.nd
     return logits
 
 
+SHARD_ROWS = 100_000
+"""Rows after which `write_run` begins another shard: a large store is written in little memory."""
+
+
 def trajectories(cohort: Cohort, images: Population, arm: Arm, *, extra: float = 0.0, seed: int = 0) -> TrajectoryRows:
     """All rows of one run; `extra` dose is the arm's and the network's."""
+    return TrajectoryRows.concatenate(list(_blocks(cohort, images, arm, extra, seed)))
+
+
+def _blocks(cohort: Cohort, images: Population, arm: Arm, extra: float, seed: int) -> Iterator[TrajectoryRows]:
+    """The same in blocks of whole grid points."""
     rng = np.random.default_rng(draw(seed, cohort.name, arm.update, arm.loss, extra))
-    grid = [(step_size_name(rule), epsilon, rule) for rule in arm.step_sizes for epsilon in arm.epsilons]
-    blocks = [_block(cohort, images, arm, name, epsilon, rule, extra, rng) for name, epsilon, rule in grid]
-    return TrajectoryRows.concatenate(blocks)
+    blocks: list[TrajectoryRows] = []
+    for rule in arm.step_sizes:
+        for epsilon in arm.epsilons:
+            blocks.append(_block(cohort, images, arm, step_size_name(rule), epsilon, rule, extra, rng))
+            if sum(map(len, blocks)) >= SHARD_ROWS:
+                yield TrajectoryRows.concatenate(blocks)
+                blocks = []
+    if blocks:
+        yield TrajectoryRows.concatenate(blocks)
 
 
 def _block(
@@ -192,7 +208,6 @@ def write_run(
     classifier = content_hash([cohort.name, train_size, seed])
     identity = content_hash([cohort.name, "cohort"])
     run_id = run_identity(classifier=classifier, arm=arm, cohort_identity=identity)
-    rows = trajectories(cohort, images, arm, extra=extra, seed=seed)
     header = RunHeader(
         run_id=run_id, study="simulated", cohort=cohort.name, cohort_title=f"simulated {cohort.name}",
         cohort_identity=identity, image_type=cohort.image_type, class_names=cohort.classes, positive=cohort.classes[0],
@@ -216,7 +231,10 @@ def write_run(
             }
         )
     )
-    writer.append(rows)
+    rows = 0
+    for block in _blocks(cohort, images, arm, extra, seed):
+        writer.append(block)
+        rows += len(block)
     attackable = int((images.clean_logits.argmax(1) == images.labels).sum())
     controls = Controls(
         images=min(16, attackable), epsilon_zero_changed=0,
@@ -224,8 +242,9 @@ def write_run(
         cross_check={f"{arm.epsilons[-1]:g}": {"images": 16, "declared": 12, "stronger": 13, "missed": 1}},
         stronger="margin loss, step epsilon/4, 40 iterations",
     )  # fmt: skip
-    cost = Cost(gradient_evaluations=len(rows) * arm.steps, forward_passes=len(rows) * 3, seconds=len(rows) * 0.01,
-                batch_size=16)  # fmt: skip
+    cost = Cost(
+        gradient_evaluations=rows * arm.steps, forward_passes=rows * 3, seconds=rows * 0.01, batch_size=16
+    )  # fmt: skip
     return writer.finish(cost, controls, ["Simulated: no network was attacked."])
 
 
