@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 
@@ -29,3 +31,13 @@ class Silent:
 
     def finish(self, task: str) -> None:
         return
+
+
+@contextmanager
+def doing(progress: Progress, task: str) -> Iterator[None]:
+    """`task` is under way inside: for work that takes seconds and has no parts to count."""
+    progress.start(task, None, "")
+    try:
+        yield
+    finally:
+        progress.finish(task)

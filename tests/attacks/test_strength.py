@@ -69,6 +69,18 @@ def test_checkpoints_are_the_papers():
     assert checkpoints(100) == [22, 41, 57, 70, 80, 87, 93, 99]
 
 
+def test_apgd_for_first_successes_fells_the_same_images_with_fewer_gradients(trained):
+    network, x, y = trained
+    attack, grid = aa.PGD(0.01, steps=20, update="apgd", loss="margin", restarts=2), [0.003, 0.01, 0.3]
+    whole, first = (
+        aa.sweep(aa.Classifier(network), x, y, attack, grid, precision="exact", batch_size=16, first_success_only=only)
+        for only in (False, True)
+    )
+    np.testing.assert_array_equal(whole.attack_success_rate("any")[:, -1], first.attack_success_rate("any")[:, -1])
+    assert first.cost.gradient_evaluations < whole.cost.gradient_evaluations
+    assert first.flags["retired"][-1].mean() > 0.9
+
+
 def test_apgd_counts_rises_of_the_loss_from_the_start_point_on():
     epsilon = torch.tensor([0.1])
     state = _State(torch.zeros(1, 1, 1, 1), epsilon, torch.zeros(1, 1, 1, 1), aa.PGD(0.1, steps=10, loss="margin"))

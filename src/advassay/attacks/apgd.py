@@ -8,6 +8,7 @@ what the attack would hand back if it were stopped there. So under apgd success 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from math import ceil
 
@@ -23,7 +24,7 @@ from advassay.attacks.network import Network
 from advassay.attacks.ssim import ssim
 from advassay.attacks.start import random_start
 from advassay.attacks.updates import column, direction, shrink
-from advassay.attacks.work import Work
+from advassay.attacks.work import Work, has_fallen
 from advassay.trajectory import Cost
 
 MOMENTUM = 0.75  # α of the paper: weight of the new step against the last one
@@ -50,22 +51,34 @@ class ApgdEngine:
     judge = None
 
     def __init__(
-        self, network: Network, rules: PGD | Arm, *, cost: Cost, batch_size: int, keep_images: Callable[[str], bool]
+        self,
+        network: Network,
+        rules: PGD | Arm,
+        *,
+        cost: Cost,
+        batch_size: int,
+        keep_images: Callable[[str], bool],
+        first_success_only: bool = False,
     ) -> None:
         self.network, self.rules, self.cost = network, rules, cost
+        self.first_success_only = first_success_only
         self.batch_size, self.keep_images = batch_size, keep_images
         self._queue: list[tuple[Work, int]] = []
+        self._ahead = 1
 
     @property
     def hungry(self) -> bool:
-        return len(self._queue) < self.batch_size
+        return len(self._queue) < self.batch_size * self._ahead
 
     @property
     def idle(self) -> bool:
         return not self._queue
 
     def add(self, work: Work) -> None:
-        self._begin(work, [i for i, r in enumerate(work.rows) if r.restart == 0])
+        first = [i for i, r in enumerate(work.rows) if r.restart == 0]
+        if self.first_success_only:
+            self._ahead = max(self._ahead, len(first))  # enough images at hand to fill a batch with one amplitude
+        self._begin(work, first)
 
     def reopen(self, work: Work) -> bool:
         """Never: every score is float32 already."""
@@ -73,19 +86,27 @@ class ApgdEngine:
 
     def run_batch(self) -> list[Work]:
         """Run one batch of rows from start to end; returns the images that are complete now."""
+        if self.first_success_only:  # rows of one amplitude tend to fall together, and then their batch ends early
+            waiting = Counter(float(work.epsilon[row]) for work, row in self._queue)
+            most = max(waiting, key=lambda epsilon: (waiting[epsilon], epsilon))
+            self._queue.sort(key=lambda entry: entry[0].epsilon[entry[1]] != most)
         rows, self._queue = self._queue[: self.batch_size], self._queue[self.batch_size :]
         padded = rows + rows[:1] * (self.batch_size - len(rows))
-        last = None
+        last, taken = None, 0
         for step, (logits, gradient_norm, sizes, kept) in enumerate(self._iterates(padded)):
             for i, (work, row) in enumerate(rows):
+                if work.retired[row]:
+                    continue
                 work.logits[row, step], work.gradient_norm[row, step] = logits[i], gradient_norm[i]
                 work.linf[row, step], work.l2[row, step], work.boundary_share[row, step] = sizes[i]
                 work.scored_float32[row, step] = True
                 work.nan_gradient[row] |= step < self.rules.steps and bool(np.isnan(gradient_norm[i]))
-            last = kept
+            last, taken = kept, step
+            if self.first_success_only and self._retire(rows, step) == len(rows):
+                break
         assert last is not None
-        self.cost.forward_passes += len(rows) * (2 if self.rules.steps else 1)  # the clean image, and the last point
-        self.cost.gradient_evaluations += len(rows) * self.rules.steps
+        self.cost.forward_passes += len(rows) * (1 + (0 < taken == self.rules.steps))  # the clean image, the last point
+        self.cost.gradient_evaluations += len(rows) * min(taken + 1, self.rules.steps)
         for i, (work, row) in enumerate(rows):
             self._end(work, row, last[i])
         touched = {id(work): work for work, _ in rows}
@@ -95,6 +116,16 @@ class ApgdEngine:
         work.ran[rows] = True
         work.open += len(rows)
         self._queue += [(work, row) for row in rows]
+
+    def _retire(self, rows: list[tuple[Work, int]], step: int) -> int:
+        """End the rows that are decided wrongly at this step; returns how many have ended so far.
+
+        They stay in the batch, whose shape is constant, but nothing later of theirs is recorded.
+        """
+        for work, row in rows:
+            if step and not work.retired[row] and has_fallen(work, work.logits[row, step]):
+                work.retire(np.array([row]), step + 1)
+        return sum(bool(work.retired[row]) for work, row in rows)
 
     def _iterates(self, rows: list[tuple[Work, int]]) -> Iterator[tuple[np.ndarray, np.ndarray, Sizes, Tensor]]:
         """Logits (row, class), gradient norms (row,), sizes and pixels of the kept point, for steps 0 … K."""
@@ -126,11 +157,12 @@ class ApgdEngine:
         return work.image
 
     def _end(self, work: Work, row: int, kept: Tensor) -> None:
-        work.ssim[row] = ssim(work.image[None], kept[None]).item()
-        if self.keep_images(work.image_id):
+        if not work.retired[row]:
+            work.ssim[row] = ssim(work.image[None], kept[None]).item()
+        if self.keep_images(work.image_id) and not work.retired[row]:
             work.final[row] = kept.cpu().numpy().copy()
         work.open -= 1
-        again = work.next_restart(row)
+        again = None if work.retired[row] else work.next_restart(row)
         if again is not None:
             self._begin(work, [again])
 

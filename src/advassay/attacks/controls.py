@@ -13,7 +13,7 @@ from advassay.attacks.start import sign_noise
 from advassay.attacks.stream import Item, computing, stream
 from advassay.classifier import Classifier
 from advassay.documents import ComputeShape, Controls
-from advassay.success import attackable, fallen, predicted
+from advassay.success import Reading, attackable, fallen, predicted
 from advassay.trajectory import TrajectoryRows
 
 STRONGER_STEPS = 20
@@ -63,6 +63,12 @@ def _spread(epsilons: Sequence[float]) -> list[float]:
     return [ordered[0], ordered[len(ordered) // 2], ordered[-1]]
 
 
+def _no_larger(shape: ComputeShape, rows: int) -> ComputeShape:
+    """The shape with the smallest power-of-two batch that holds `rows`: padding a small sample costs full steps."""
+    fitting = 1 << max(rows - 1, 0).bit_length()
+    return shape.model_copy(update={"batch_size": min(shape.batch_size, fitting)})
+
+
 class _Sample:
     """A few images, and attacks on them."""
 
@@ -99,7 +105,7 @@ class _Sample:
         strong = {"update": "apgd", "loss": loss, "steps": STRONGER_STEPS, "restarts": STRONGER_RESTARTS}
         attackable_ids = self._attackable()
         standing = {epsilon: attackable_ids - felled for epsilon, felled in declared.items()}
-        extra = self.felled(arm.model_copy(update=strong), tuple(declared), standing)
+        extra = self.felled(arm.model_copy(update=strong), tuple(declared), standing, success="any")
         return {
             f"{epsilon:.12g}": {
                 "images": len(attackable_ids),
@@ -111,27 +117,35 @@ class _Sample:
         }
 
     def felled(
-        self, arm: Arm, epsilons: Sequence[float], only: Mapping[float, set[str]] | None = None
+        self,
+        arm: Arm,
+        epsilons: Sequence[float],
+        only: Mapping[float, set[str]] | None = None,
+        success: Reading = "last",
     ) -> dict[float, set[str]]:
-        """ε → images fallen at the arm's last iterate (its first step size), of those in `only` (default: all)."""
+        """ε → images of `only` (default: all) fallen at the arm's last, or any, iterate; its first step size."""
         name = step_size_name(arm.step_sizes[0])
         wanted = {i: {e for e in epsilons if only is None or i in only[e]} for i in self.image_ids}
-        rows = self._attack(arm, {i: frozenset((name, e) for e in points) for i, points in wanted.items()})
+        points = {i: frozenset((name, e) for e in wanted[i]) for i in self.image_ids}
+        rows = self._attack(arm, points, first_success_only=success == "any")
         if rows is None:
             return {epsilon: set() for epsilon in epsilons}
         targets = rows.target if self.targets is not None else None
-        down = fallen(rows.logits.swapaxes(0, 1), rows.label, targets=targets)[-1]
+        down = fallen(rows.logits.swapaxes(0, 1), rows.label, success, targets)[-1]
         return {e: set(rows.image_id[down & (rows.epsilon == e)].tolist()) for e in epsilons}
 
-    def _attack(self, arm: Arm, points: Mapping[str, frozenset[tuple[str, float]]]) -> TrajectoryRows | None:
-        """The arm's rows at each image's points; None where no image has any."""
+    def _attack(
+        self, arm: Arm, points: Mapping[str, frozenset[tuple[str, float]]], *, first_success_only: bool = False
+    ) -> TrajectoryRows | None:
+        """The arm's rows at each image's points, in a batch no larger than they fill; None where no image has any."""
         goals = [-1] * len(self.labels) if self.targets is None else self.targets
         items = [
             Item(i, image, int(y), points[i], int(t))
             for i, image, y, t in zip(self.image_ids, self.images, self.labels, goals, strict=True)
             if points[i]
         ]
-        blocks = list(stream(self.classifier, items, arm, shape=self.shape))
+        shape = _no_larger(self.shape, sum(map(len, points.values())))
+        blocks = list(stream(self.classifier, items, arm, shape=shape, first_success_only=first_success_only))
         return TrajectoryRows.concatenate(blocks) if blocks else None
 
     def _attackable(self) -> set[str]:

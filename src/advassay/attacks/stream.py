@@ -105,7 +105,11 @@ class AttackStream:
 
     def _engine(self, first: list[Item], total: int) -> Engine | ApgdEngine:
         """The network that steers, the one that judges, and the queue between them."""
-        limits: dict[str, Any] = {"batch_size": self.shape.batch_size, "keep_images": self._keep_images}
+        limits: dict[str, Any] = {
+            "batch_size": self.shape.batch_size,
+            "keep_images": self._keep_images,
+            "first_success_only": self._first_success_only,
+        }
         images = torch.from_numpy(np.stack([i.image for i in first])).float().to(self._device)
         if self.rules.update == "apgd":
             last = self.precision != "exact" and takes_channels_last(self.classifier, images)
@@ -126,7 +130,6 @@ class AttackStream:
             self.rules,
             cost=self.cost,
             judge=judge,
-            first_success_only=self._first_success_only,
             **limits,
         )
 

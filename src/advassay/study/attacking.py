@@ -13,7 +13,7 @@ from advassay.attack_spec import Arm, step_size_name
 from advassay.documents import ComputeShape, Controls
 from advassay.identity import canonical_float
 from advassay.layout import HEADER
-from advassay.progress import Progress, Silent
+from advassay.progress import Progress, Silent, doing
 from advassay.records import Run, RunHeader, RunWriter, read_header
 from advassay.study.compute import compute_shape
 from advassay.study.counting import steps_at
@@ -74,7 +74,8 @@ def attack_cohort(
             gallery.write(block)
     controls = writer.header.controls
     if controls is None and assignment.controls:
-        controls = _controls(classifier, cohort, assignment, shape, Run(site.store.run(header.run_id)))
+        with doing(site.progress, f"controls of {_name(header)}"):
+            controls = _controls(classifier, cohort, assignment, shape, Run(site.store.run(header.run_id)))
     return writer.finish(cost, controls, notes)
 
 
@@ -125,7 +126,11 @@ def _asked(header: RunHeader) -> tuple[object, ...]:
 def _task(header: RunHeader) -> str:
     """The run's name in progress."""
     again = " again, margin loss" if header.rerun_of else ""
-    return f"attack {header.cohort}, {_network(header)}, arm {header.arm}{again}"
+    return f"attack {_name(header)}{again}"
+
+
+def _name(header: RunHeader) -> str:
+    return f"{header.cohort}, {_network(header)}, arm {header.arm}"
 
 
 def _network(header: RunHeader) -> str:

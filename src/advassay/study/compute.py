@@ -17,6 +17,7 @@ from advassay.attack_spec import Precision
 from advassay.documents import ComputeShape
 from advassay.errors import AdvassayWarning
 from advassay.layout import writing
+from advassay.progress import doing
 from advassay.study.place import Site
 
 if TYPE_CHECKING:
@@ -56,7 +57,8 @@ def compute_shape(
     if site.threads is not None:
         torch.set_num_threads(site.threads)
     most = max(1, min(MOST, most))
-    shape = choose_compute_shape(classifier, example, precision=precision, device=site.device, most=most)
+    with doing(site.progress, f"measure batch sizes of {architecture}"):
+        shape = choose_compute_shape(classifier, example, precision=precision, device=site.device, most=most)
     _write(path, kept | {key: shape})
     return shape
 
