@@ -11,6 +11,7 @@ from advassay.cli.demo import demo
 from advassay.cli.doctor import doctor
 from advassay.cli.init import init
 from advassay.cli.label import label
+from advassay.cli.phantoms import phantoms
 from advassay.cli.plan import plan
 from advassay.cli.prepare import prepare
 from advassay.cli.report import report
@@ -19,7 +20,7 @@ from advassay.cli.schema import schema
 from advassay.cli.status import status
 from advassay.cli.train import train
 
-VERBS = (demo, init, plan, run, prepare, train, attack, report, status, doctor, schema, label)
+VERBS = (demo, init, plan, run, prepare, train, attack, report, status, doctor, schema, label, phantoms)
 
 app = typer.Typer(
     name="advassay",

@@ -1,0 +1,75 @@
+"""`advassay phantoms`: images made by the program, as files, or a whole made-up archive."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from advassay.cli import options
+from advassay.cli.clean import clean, say
+from advassay.cli.progress import progress
+
+
+class Kind(StrEnum):
+    """What is drawn."""
+
+    chest = "chest"
+    histology = "histology"
+
+
+Archive = Annotated[
+    Optional[Path],  # noqa: UP045 (typer reads Optional)
+    typer.Option("--archive", metavar="FOLDER", help="Write a made-up archive of DICOM files and reports here."),
+]
+Patients = Annotated[int, typer.Option("--patients", metavar="N", help="People in the archive; about 2 files each.")]
+Output = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option("--output", "-o", metavar="FOLDER", help="Write single images (PNG) and manifest.csv here instead."),
+]
+Phantom = Annotated[Kind, typer.Option("--phantom", help="With --output: which images.")]
+Images = Annotated[int, typer.Option("--images", metavar="N", min=1, help="With --output: how many.")]
+Size = Annotated[int, typer.Option("--size-px", metavar="PX", min=32, max=1024, help="With --output: side in pixels.")]
+Seed = Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Another seed, other people.")]
+
+
+@clean
+def phantoms(
+    archive: Archive = None,
+    patients: Patients = 500,
+    output: Output = None,
+    phantom: Phantom = Kind.chest,
+    images: Images = 100,
+    size_px: Size = 256,
+    seed: Seed = 0,
+    quiet: options.QuietOption = False,
+) -> None:
+    """Write images made by the program: a whole archive to practise on, or single pictures.
+
+    An archive has 16-bit DICOM chest radiographs in eight transfer syntaxes, laterals, broken and foreign files,
+    patients with several visits, ages in legal and illegal forms, a table of reports in English, Spanish and Russian,
+    and, in FOLDER/truth, what is true of each file and report. The same seed gives the same bytes.
+
+    Example:
+
+        advassay phantoms --archive runs/archive-in --patients 500
+    """
+    from advassay.errors import SpecError
+
+    if (archive is None) == (output is None):
+        raise SpecError("phantoms: give --archive or --output, one of them.", "See `advassay phantoms --help`.")
+    with progress(quiet) as shown:
+        if archive is not None:
+            from advassay.sources.archive import write_archive
+
+            plan = write_archive(archive, patients=patients, seed=seed, progress=shown)
+            say(f"{len(plan.files)} files and {len(plan.reports)} reports in {archive}; what is true: {archive}/truth.")
+        elif output is not None:
+            from advassay.sources.phantoms.writing import write_images
+            from advassay.specs import PhantomSource
+
+            source = PhantomSource(kind="phantoms", phantom=phantom.value, images=images, size_px=size_px, seed=seed)
+            write_images(source, output, shown)
+            say(f"{images} images and manifest.csv in {output}.")
