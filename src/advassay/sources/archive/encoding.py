@@ -14,6 +14,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate, get_frame
 from pydicom.uid import (
+    UID,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
@@ -23,7 +24,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-UIDS: dict[str, str] = {
+UIDS: dict[str, UID] = {
     "explicit": ExplicitVRLittleEndian,
     "implicit": ImplicitVRLittleEndian,
     "deflated": DeflatedExplicitVRLittleEndian,
@@ -47,7 +48,7 @@ def encoded(ds: Dataset, syntax: str) -> bytes:
     return _file(ds, uid, bare=syntax == "no preamble")
 
 
-def _file(ds: Dataset, uid: str, *, bare: bool = False) -> bytes:
+def _file(ds: Dataset, uid: UID, *, bare: bool = False) -> bytes:
     into = BytesIO()
     if bare:
         ds.save_as(into, implicit_vr=True, little_endian=True, enforce_file_format=False)
