@@ -114,7 +114,7 @@ def facts_of(pixels: Pixels) -> Facts | tuple[str, str]:
     ('blank', '3 × 2 equal pixels')
     """
     if isinstance(pixels, Unreadable):
-        return f"unreadable: {pixels.reason}", pixels.detail
+        return pixels.named, pixels.detail
     if (pixels == pixels[0, 0]).all():
         return "blank", f"{pixels.shape[1]} × {pixels.shape[0]} equal pixels"
     height, width = pixels.shape[:2]

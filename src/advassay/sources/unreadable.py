@@ -16,7 +16,20 @@ Reason = Literal[
     "damaged",  # cut short or corrupt
     "unsupported pixels",  # float, signed, 32-bit, CMYK, several pages
     "transparent",  # an alpha channel that is not fully opaque
+    "not DICOM",  # among DICOM files: no such file by its first bytes
+    "out of time",  # the decoder did not end; it was stopped
+    "decoder crashed",  # the decoder's process died
+    "too small",
+    "wrong aspect",
+    "almost constant",
+    "clipped",
+    "unsupported slide",  # a slide's format that OpenSlide knows, in a form it does not read
+    "not scanned",  # a tile that reaches beyond what the scanner covered
+    "blurred",  # a tile less sharp than its source's rule asks for
 ]
+
+UNUSABLE = frozenset({"too small", "wrong aspect", "almost constant", "clipped"})
+"""Reasons that technical rules gave: the image could be read, a radiologist would not use it."""
 
 MAX_FILE_BYTES = 1 << 29
 """512 MiB: an uncompressed 16-bit RGB image of MAX_PIXELS fits."""
@@ -30,3 +43,12 @@ class Unreadable:
 
     reason: Reason
     detail: str = ""
+
+    @property
+    def named(self) -> str:
+        """The reason as counts show it.
+
+        >>> Unreadable("damaged").named, Unreadable("clipped").named
+        ('unreadable: damaged', 'unusable: clipped')
+        """
+        return f"{'unusable' if self.reason in UNUSABLE else 'unreadable'}: {self.reason}"
