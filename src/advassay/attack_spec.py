@@ -6,8 +6,9 @@ import re
 from fractions import Fraction
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from advassay.errors import AttackError, EpsilonError
 from advassay.identity import canonical_float
 
 Update = Literal["projected-sign", "projected-gradient", "literal", "apgd"]
@@ -108,6 +109,8 @@ class _Attack(Frozen):
 class PGD(_Attack):
     """One projected-gradient attack (Madry et al. 2018, arXiv 1706.06083).
 
+    Raises EpsilonError for an amplitude that is none, AttackError for any other argument.
+
     >>> PGD(epsilon="5/255", steps=10).step_size
     0.01
     """
@@ -119,7 +122,10 @@ class PGD(_Attack):
 
     def __init__(self, epsilon: Any = None, step_size: Any = 0.01, **data: Any) -> None:
         given = {} if epsilon is None else {"epsilon": epsilon}
-        super().__init__(**given, **{"step_size": step_size}, **data)
+        try:
+            super().__init__(**given, **{"step_size": step_size}, **data)
+        except ValidationError as found:
+            raise _refusal(found) from None
 
     @model_validator(mode="after")
     def _known_unit(self) -> PGD:
@@ -130,6 +136,20 @@ class PGD(_Attack):
     def rules(self) -> dict[str, Any]:
         """Everything but ε and the step size (those are axes of a record): what enters a run's identity."""
         return self.model_dump(exclude={"epsilon", "step_size"})
+
+
+def _refusal(found: ValidationError) -> AttackError:
+    """The error of our tree for arguments that pydantic has refused (in study files they are located instead)."""
+    told = []
+    for error in found.errors(include_url=False):
+        text = error["msg"].removeprefix("Value error, ")
+        field = ".".join(map(str, error["loc"]))
+        seen = "" if "got " in text or error["type"] == "missing" else f", got {error['input']!r}"
+        told.append((f"{field}: {text}" if field else text) + seen)
+    problem = " ".join(text if text.endswith("?") else f"{text}." for text in told)
+    if any(text.startswith("epsilon:") for text in told):
+        return EpsilonError(problem, "Give a fraction of the [0, 1] range: 0.02, or grey levels as 5/255.")
+    return AttackError(problem, "See help(advassay.PGD) for the arguments and what they may be.")
 
 
 class Arm(_Attack):

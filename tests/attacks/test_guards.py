@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 from tiny_networks import small_cnn
 from torch import nn
 
@@ -82,6 +83,38 @@ def test_an_amplitude_in_the_wrong_unit_is_refused_with_the_right_spelling(class
     with pytest.raises(EpsilonError) as caught:
         aa.sweep(classifier, images, labels, PGD, [epsilon])
     assert f"{float(epsilon):g}/255" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("rules", "error", "said", "fix"),
+    [
+        (dict(epsilon=4), EpsilonError, "4/255", "grey levels"),
+        (dict(epsilon="8"), EpsilonError, "8/255", "grey levels"),
+        (dict(epsilon=-0.1), EpsilonError, "0 or more", "fraction"),
+        (dict(epsilon=float("nan")), EpsilonError, "finite", "fraction"),
+        (dict(), EpsilonError, "required", "fraction"),
+        (dict(epsilon=0.1, loss="hinge"), AttackError, "hinge", "help"),
+        (dict(epsilon=0.1, stepsize=0.1), AttackError, "stepsize", "help"),
+        (dict(epsilon=0.1, step_size="epsilon/4", update="literal"), AttackError, "gain", "help"),
+    ],
+)
+def test_an_attack_that_means_nothing_is_refused_by_an_error_of_ours(rules, error, said, fix):
+    with pytest.raises(error) as caught:
+        aa.PGD(**rules)
+    assert said in caught.value.problem
+    assert fix in caught.value.fix
+
+
+def test_the_same_amplitude_in_a_study_keeps_its_place_in_the_file():
+    with pytest.raises(ValidationError) as caught:
+        aa.Arm.model_validate({"epsilons": [0.02, 4]})
+    assert "4/255" in str(caught.value)
+
+
+@pytest.mark.parametrize("wrong", [dict(precision="fastest"), dict(batch_size=0)])
+def test_an_unknown_precision_or_an_empty_batch_is_refused(classifier, images, labels, wrong):
+    with pytest.raises(AttackError, match=str(*wrong.values())):
+        aa.sweep(classifier, images, labels, PGD, [0.02], **wrong)
 
 
 def test_an_amplitude_above_half_the_range_is_flagged(classifier, images, labels):

@@ -10,6 +10,7 @@ import torch
 
 from advassay.attack_spec import PGD, Precision, check_step_rule, parse_amplitude, parse_step_size, step_size_name
 from advassay.attacks.guards import check_epsilons, check_images
+from advassay.attacks.precision import REWRITES
 from advassay.attacks.rerun import linked_rerun, numb_images
 from advassay.attacks.shape import compute_shape
 from advassay.attacks.stream import AttackStream, Item, no_images
@@ -153,6 +154,12 @@ class _Arrays:
         keep: bool = False,
         first_success_only: bool = False,
     ) -> tuple[TrajectoryRows, AttackStream]:
+        if precision not in REWRITES or (batch_size is not None and batch_size < 1):
+            raise AttackError(
+                f"precision, batch_size: one of {', '.join(REWRITES)} and 1 or more are needed, got {precision!r} and "
+                f"{batch_size!r}.",
+                "Leave them out for the defaults.",
+            )
         device = str(self.classifier.mean.device)
         shape = compute_shape(batch_size or self._default_batch(precision), precision=precision, device=device)
         wanted = frozenset(points)
