@@ -10,6 +10,7 @@ from torch import nn
 
 import advassay as aa
 from advassay.attacks import Item, choose_compute_shape
+from advassay.attacks.measure import measure
 from advassay.attacks.stream import stream
 from advassay.errors import AttackError
 from advassay.trajectory import TrajectoryRows
@@ -155,3 +156,12 @@ def test_batches_have_one_shape_however_many_images_are_left(images, labels):
     )
     assert run.cost.batch_size == 3
     assert module.sizes - {1, 2} == {3}  # the guards look at two images, and at one alone
+
+
+@pytest.mark.parametrize("epsilon", [1e-5, 0.0005, 0.001, 5 / 255, 0.02, 0.2])
+def test_a_pixel_put_on_the_boundary_counts_as_on_it_whatever_float32_made_of_it(epsilon):
+    clean = torch.rand(2, 1, 64, 64, generator=torch.Generator().manual_seed(1)) * (1 - 2 * epsilon) + epsilon
+    amplitudes = torch.full((2,), epsilon)
+    inside = clean + 0.9 * epsilon
+    assert measure(clean + epsilon, clean, amplitudes, "linf")[:, 2].tolist() == [1, 1]
+    assert measure(inside, clean, amplitudes, "linf")[:, 2].max() == 0

@@ -13,7 +13,9 @@ Sizes = np.ndarray
 """float32 (row, 3): ‖δ‖∞, ‖δ‖₂, share on the ε-boundary."""
 
 ON_BOUNDARY = 1 - 1e-5
-"""|δ| this close to ε counts as on it: one float32 rounding of a pixel near 1 is 6e-8."""
+"""|δ| this close to ε, as a ratio, counts as on it …"""
+ROUNDING = 2.0**-24
+"""… and this close in pixel values: clean + δ is rounded to float32, by up to half this much just below 1."""
 
 
 def measure(x: Tensor, clean: Tensor, epsilon: Tensor, norm: Norm) -> Sizes:
@@ -22,7 +24,7 @@ def measure(x: Tensor, clean: Tensor, epsilon: Tensor, norm: Norm) -> Sizes:
     The share is of pixel values with |δ| ≥ ε (L∞), or 1 where ‖δ‖₂ ≥ ε, else 0 (L2).
     """
     delta = (x.double() - clean.double()).flatten(1).abs()
-    edge = epsilon.double() * ON_BOUNDARY
+    edge = epsilon.double() * ON_BOUNDARY - ROUNDING
     linf, l2 = delta.amax(dim=1), torch.linalg.vector_norm(delta, dim=1)
     share = (delta >= edge[:, None]).double().mean(dim=1) if norm == "linf" else (l2 >= edge).double()
     return torch.stack([linf, l2, share], dim=1).float().cpu().numpy()
