@@ -1,13 +1,13 @@
 """Intervals for proportions whose images come in patients.
 
 Wilson where images are independent; a patient-cluster bootstrap where patients repeat; Wilson with an effective n
-where the bootstrap cannot speak (fewer than 20 patients, or fewer than 5 patients with an event or without, none
+where the bootstrap cannot speak (fewer than 20 patients, or fewer than 15 patients with an event or without, none
 and all included). Which was used is always said.
 
 The bootstrap gives the standard error over resampled patients; the interval around it has Wilson's shape (it stays
 in [0, 1] and is skewed as it should be) with the n that would give this standard error, and Student's t instead of
-the normal quantile. Measured on beta-binomial patients (40–400 of 2–25 images, ICC 0–0.4, rates 0.1–0.5) it held the
-truth 93.5–97 times in 100; the bootstrap's percentiles 89–97.
+the normal quantile. `benchmarks/coverage.py` measures how often these intervals hold the truth
+(docs/explanation/statistics.md); the bootstrap's plain percentiles did so 89–97 times in 100.
 
 Sources: Wilson, JASA 22 (1927); Davison & Hinkley, Bootstrap Methods (1997) §3.8 (resampling clusters); Korn &
 Graubard, Survey Methodology 24 (1998) (effective n, t); Kish, Survey Sampling (1965) §5.4 (design effect
@@ -24,8 +24,10 @@ from scipy import stats
 REPLICATES = 1_000
 FEWEST_PATIENTS = 20
 """Below this many patients a cluster bootstrap is too narrow, so it is not used."""
-FEWEST_EITHER = 5
+FEWEST_EITHER = 15
 """Nor with fewer patients than this that have an event, or that have an image without."""
+FEWEST_FOR_ICC = 5
+"""The same for a point that enters the estimate of the intraclass correlation."""
 
 WILSON = "Wilson"
 WILSON_EFFECTIVE = "Wilson, effective n"
@@ -92,21 +94,25 @@ def counts(events: np.ndarray, included: np.ndarray, patients: np.ndarray, numbe
 
 
 def too_few_either(points: Counts) -> np.ndarray:
-    """(point,) bool: fewer than 5 patients have an event, or fewer than 5 an image without one."""
-    with_event = (points.events > 0).sum(1)
-    without = (points.images > points.events).sum(1)
-    return np.minimum(with_event, without) < FEWEST_EITHER
+    """(point,) bool: fewer than 15 patients have an event, or fewer than 15 an image without one."""
+    return _either(points) < FEWEST_EITHER
 
 
-def pooled_icc(points: Counts) -> float:
-    """Intraclass correlation of the images of one patient, in [0, 1]: one-way ANOVA within each point, pooled.
+def _either(points: Counts) -> np.ndarray:
+    """(point,) patients with an event, or patients with an image without one, whichever are fewer."""
+    return np.minimum((points.events > 0).sum(1), (points.images > points.events).sum(1))
 
-    1.0, the cautious end, where no point has at least 5 patients with an event, 5 with none, and repeated patients.
+
+def pooled_icc(points: Counts, curve: np.ndarray | None = None) -> np.ndarray:
+    """(point,) intraclass correlation of the images of one patient, in [0, 1]: one-way ANOVA within each point, pooled
+    over the points of a curve. `curve` (point,) int names each point's; None = one curve.
+
+    1.0, the cautious end, where no point of the curve has at least 5 patients with an event, 5 with none, and repeated
+    patients.
     """
+    curve = np.zeros(len(points.n), np.int64) if curve is None else curve
     n, groups = points.n, points.patients
-    informative = ~too_few_either(points) & (n > groups)
-    if not informative.any():
-        return 1.0
+    informative = (_either(points) >= FEWEST_FOR_ICC) & (n > groups)
     e, m = points.events[informative], points.images[informative]
     n, groups = n[informative], groups[informative]
     share = np.divide(e, m, out=np.zeros_like(e), where=m > 0)
@@ -114,12 +120,16 @@ def pooled_icc(points: Counts) -> float:
     between = (m * (share - mean) ** 2).sum(1) / (groups - 1)
     within = (e * (1 - share)).sum(1) / (n - groups)
     size = (n - (m**2).sum(1) / n) / (groups - 1)
-    numerator, denominator = (between - within).sum(), (between + (size - 1) * within).sum()
-    return float(np.clip(numerator / denominator, 0, 1)) if denominator > 0 else 1.0
+    number = int(curve.max(initial=0)) + 1
+    numerator, denominator = (
+        np.bincount(curve[informative], part, number) for part in (between - within, between + (size - 1) * within)
+    )
+    ratio = np.divide(numerator, denominator, out=np.ones(number), where=denominator > 0)
+    return np.asarray(np.clip(ratio, 0, 1)[curve])
 
 
-def effective_n(points: Counts, icc: float | None = None) -> np.ndarray:
-    """(point,) n / design effect, at least the number of patients and at most n.
+def effective_n(points: Counts, icc: np.ndarray | float | None = None) -> np.ndarray:
+    """(point,) n / design effect, at least the number of patients and at most n; `icc` None = pooled_icc.
 
     The design effect is 1 + (m − 1)·ICC with Kish's m = Σ mᵢ² / Σ mᵢ, the size of the average image's patient.
     """
@@ -134,20 +144,28 @@ def bootstrap(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Interval (low, high) of events / images from resampled patients, all points under the same resamples.
 
-    Wilson's bounds with n = rate · (1 − rate) / variance of the resampled rates, times (z / t)² for the number of
-    patients. NaN where a point has no images or a rate of 0 or 1.
+    Wilson's bounds with n = rate · (1 − rate) / variance of the resampled rates, at most twice the images. Resampling
+    G clusters gives (G − 1)/G of the variance; G is Kish's effective number Σ² m / Σ m², so that a few large patients
+    count as few. Student's t in place of the normal quantile. NaN where a point has no images or a rate of 0 or 1.
     """
-    rate = points.rate
-    variance = resampled_rates(points, seed, replicates).var(axis=0)
-    size = np.divide(rate * (1 - rate), variance, out=np.full(len(rate), np.nan), where=variance > 0)
-    size = np.minimum(size, points.n) * _few_patients(points, level)
-    return wilson(rate * size, size, level)
+    rate, groups = points.rate, _effective_patients(points)
+    variance = resampled_rates(points, seed, replicates).var(axis=0) * groups / np.maximum(groups - 1, 1e-9)
+    size = np.divide(rate * (1 - rate), variance, out=np.full(len(rate), np.inf), where=variance > 0)
+    size = np.minimum(size, 2 * points.n) * _student(groups, level)
+    known = (rate > 0) & (rate < 1)
+    return wilson(np.where(known, rate * size, np.nan), np.where(known, size, np.nan), level)
 
 
-def _few_patients(points: Counts, level: float) -> np.ndarray:
-    """(point,) (z / t)², t with patients − 1 degrees of freedom: what turns a normal interval into a Student one."""
+def _effective_patients(points: Counts) -> np.ndarray:
+    """(point,) Kish's effective number of patients: theirs where all have as many images, fewer where they differ."""
+    squares = (points.images**2).sum(1)
+    return np.divide(points.n**2, squares, out=np.zeros(len(squares)), where=squares > 0)
+
+
+def _student(groups: np.ndarray, level: float) -> np.ndarray:
+    """(point,) (z / t)², t with groups − 1 degrees of freedom: what turns a normal interval into a Student one."""
     upper = 0.5 + level / 2
-    return (stats.norm.ppf(upper) / stats.t.ppf(upper, np.maximum(points.patients - 1, 1))) ** 2
+    return np.asarray((stats.norm.ppf(upper) / stats.t.ppf(upper, np.maximum(groups - 1, 1))) ** 2)
 
 
 def resampled_rates(points: Counts, seed: int = 0, replicates: int = REPLICATES) -> np.ndarray:
@@ -167,12 +185,15 @@ def resampled_rates(points: Counts, seed: int = 0, replicates: int = REPLICATES)
     return np.concatenate(parts)
 
 
-def intervals(points: Counts, level: float = 0.95, seed: int = 0) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """(low, high, method) of every point, by the rule at the head of this file."""
+def intervals(
+    points: Counts, level: float = 0.95, seed: int = 0, curve: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """(low, high, method) of every point, by the rule at the head of this file; `curve` as in `pooled_icc`."""
     independent = (points.images <= 1).all(axis=1)
     weak = ~independent & (too_few_either(points) | (points.patients < FEWEST_PATIENTS))
     strong = ~independent & ~weak
-    effective = np.maximum(effective_n(points) * _few_patients(points, level), points.patients)
+    effective = effective_n(points, pooled_icc(points, curve)) * _student(points.patients, level)
+    effective = np.maximum(effective, points.patients)
     size = np.where(independent, points.n, effective)
     low, high = wilson(points.rate * size, size, level)
     if strong.any():
