@@ -57,7 +57,7 @@ def _open(store: Path, folder: Path, images: int) -> Trained:
     pixels, labels = cohort.images(ids), cohort.labels(ids)
     with torch.no_grad(), classifier.attack_mode():
         logits = torch.cat([classifier(part) for part in torch.from_numpy(pixels).split(32)]).double()
-    kept = np.flatnonzero((logits.argmax(1).numpy() == labels))[:images]
+    kept = np.flatnonzero(logits.argmax(1).numpy() == labels)[:images]
     confidence = logits.softmax(1).max(1).values.numpy()
     return Trained(
         store.name, folder.name, classifier, pixels[kept], labels[kept], confidence[kept], tuple(ids[i] for i in kept)

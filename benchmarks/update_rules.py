@@ -77,15 +77,17 @@ def _print(frame: pl.DataFrame) -> None:
         say(f"\n{network}: after {STEPS} iterations; median gradient norm at the clean images {norm:.2g}\n")
         ends = part.filter(pl.col("step") == STEPS)
         rows = [
-            [row["rule"], f"{row['epsilon']:g}", f"{row['linf']:.2g}", f"{row['l2']:.2g}"]
-            + [f"{row['boundary_share']:.0%}", f"{row['success']:.0%}"]
+            [
+                *(row["rule"], f"{row['epsilon']:g}", f"{row['linf']:.2g}", f"{row['l2']:.2g}"),
+                *(f"{row['boundary_share']:.0%}", f"{row['success']:.0%}"),
+            ]
             for row in ends.iter_rows(named=True)
         ]
         say(table(["rule, step", "ε", *QUANTITIES.values()], rows))
 
 
 def _over_steps(frame: pl.DataFrame) -> alt.TopLevelMixin:
-    long = frame.filter((pl.col("epsilon") == SHOWN)).unpivot(
+    long = frame.filter(pl.col("epsilon") == SHOWN).unpivot(
         list(QUANTITIES), index=["network", "rule", "step"], variable_name="quantity", value_name="value"
     )
     return _panels(long, alt.X("step:Q", title=f"iteration (ε = {SHOWN})"))
