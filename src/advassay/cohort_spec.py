@@ -122,6 +122,12 @@ class CohortSpec(Frozen):
     """Class name → rules over manifest columns; order gives the label index. An image in two classes is left out."""
     where: Rules = {}
     """Rules every image of the cohort satisfies."""
+    other_findings: Literal["allowed", "excluded"] = Field("allowed", exclude_if=lambda value: value == "allowed")
+    """excluded: an image is left out where a finding that neither `where` nor its class's rules name is present or
+    uncertain. Findings: the columns pneumosclerosis, emphysema, fibrosis, pneumonia, focal_shadows, bronchitis,
+    tuberculosis, aortic_rotation, as far as the source has them."""
+    images_per_patient: Literal["all", "one"] = Field("all", exclude_if=lambda value: value == "all")
+    """one: of every patient one image, drawn by content before the classes are balanced."""
     balance: tuple[str, ...] = ()
     """Columns balanced within each class, e.g. [sex]: equal numbers of each value."""
     carry: tuple[str, ...] = Field((), exclude_if=lambda value: not value)

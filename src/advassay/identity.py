@@ -10,6 +10,8 @@ import hashlib
 import hmac
 import json
 import math
+from collections.abc import Iterable
+from json.encoder import encode_basestring
 from typing import Any
 
 import numpy as np
@@ -69,6 +71,17 @@ def draw(seed: int, *content: str | int | float) -> int:
     """
     text = canonical_json([seed, *content])
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
+
+
+def draw_each(seed: int, *content: str | int | float, ids: Iterable[str]) -> np.ndarray:
+    """`draw(seed, *content, id)` of every id, uint64 (id,), several times faster: for millions of rows.
+
+    >>> draw_each(0, "image", ids=["a", "b"]).tolist() == [draw(0, "image", "a"), draw(0, "image", "b")]
+    True
+    """
+    start = canonical_json([seed, *content])[:-1].encode() + b","
+    digests = [hashlib.sha256(start + encode_basestring(one).encode() + b"]").digest()[:8] for one in ids]
+    return np.frombuffer(b"".join(digests), "<u8").astype(np.uint64)
 
 
 def canonical_float(value: float) -> float:

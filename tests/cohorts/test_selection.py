@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from advassay.cohorts.balance import draw_down
@@ -107,6 +107,7 @@ def test_patients_who_share_an_image_become_one_cluster():
     assert "2 patients share identical images" in flow.warnings[0]
 
 
+@settings(deadline=None)
 @given(st.integers(1, 12), st.integers(0, 3), st.randoms(use_true_random=False))
 def test_a_smaller_cap_keeps_a_subset_and_row_order_does_not_matter(cap, seed, random):
     frame = images([20] * 15 + [60] * 18)
@@ -127,3 +128,50 @@ def test_balance_survives_equal_classes_and_caps():
 def test_balance_needs_every_value_in_every_class():
     with pytest.raises(CohortError, match=r"class 'old' has none of \['M'\]"):
         draw_down(images([20, 20, 60], "FMF"), spec(balance=["sex"]), 0, Flow(3))
+
+
+FINDINGS = pl.DataFrame(
+    {"age": [20, 21, 22, 60, 61], "tuberculosis": ["present", "present", "absent", None, "uncertain"],
+     "fibrosis": ["not stated", "present", "uncertain", "absent", "absent"]}
+)  # fmt: skip
+ILL_OR_NORM = {"ill": {"tuberculosis": "present"}, "old": {"age": {"range": [50, 70]}}}
+
+
+def test_images_with_a_finding_their_class_is_not_about_are_left_out_by_that_name():
+    flow = Flow(5)
+    kept = select(FINDINGS, spec(classes=ILL_OR_NORM, other_findings="excluded"), flow)
+    assert kept.select("age", "class_name").rows() == [(20, "ill"), (60, "old")]
+    assert flow.steps[-1]["reasons"] == {"another finding: fibrosis": 1, "another finding: tuberculosis": 1}
+    assert select(FINDINGS, spec(classes=ILL_OR_NORM), Flow(5)).height == 4
+
+
+def test_excluding_other_findings_needs_columns_of_findings():
+    with pytest.raises(CohortError, match="other_findings: excluded needs columns of findings"):
+        select(images([20, 60]), spec(other_findings="excluded"), Flow(2))
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 6), min_size=2, max_size=30), st.randoms(use_true_random=False))
+def test_one_image_per_patient_whatever_the_row_order(patients, random):
+    frame = images([20, 60] * len(patients)).with_columns(pl.Series("patient_id", patients * 2))
+    flow = Flow(frame.height)
+    kept = draw_down(frame, spec(images_per_patient="one"), 0, flow)
+    assert sorted(kept["patient_id"]) == sorted(set(patients))
+    assert sum(flow.steps[-1]["reasons"].values()) == frame.height - kept.height
+    shuffled = frame[random.sample(range(frame.height), frame.height)]
+    again = draw_down(shuffled, spec(images_per_patient="one"), 0, Flow(frame.height))
+    assert set(again["image_id"]) == set(kept["image_id"])
+
+
+def test_absent_rules_stay_out_of_a_cohorts_identity():
+    written = spec().model_dump(mode="json", by_alias=True)
+    assert not {"other_findings", "images_per_patient"} & set(written)
+    assert spec(images_per_patient="one").model_dump()["images_per_patient"] == "one"
+
+
+def test_every_step_of_the_flow_says_why_and_what_is_left_of_each_class():
+    flow = Flow(5)
+    kept = select(images([20, 21, 22, 60, 10]), spec(), flow)
+    draw_down(kept, spec(equal_classes=True), 0, flow)
+    assert [step["reasons"] for step in flow.steps] == [{"in no class": 1}, {"equal classes: not drawn": 2}]
+    assert [step["classes"] for step in flow.steps] == [{"young": 3, "old": 1}, {"young": 1, "old": 1}]

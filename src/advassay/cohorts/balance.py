@@ -7,7 +7,7 @@ import polars as pl
 from advassay.cohorts.conditions import column_of, missing
 from advassay.cohorts.flow import Flow
 from advassay.errors import CohortError
-from advassay.identity import draw
+from advassay.identity import draw_each
 from advassay.sources.carried import short_values
 from advassay.specs import CohortSpec
 
@@ -16,12 +16,16 @@ MOST_SHOWN = 10
 
 
 def draw_down(images: pl.DataFrame, spec: CohortSpec, seed: int, flow: Flow) -> pl.DataFrame:
-    """Apply `balance`, `equal_classes` and `per_class`, in this order. `images`: image_id, class_name, columns.
+    """Apply `images_per_patient`, `balance`, `equal_classes` and `per_class`, in this order.
+
+    `images`: image_id, patient_id, class_name, columns.
 
     A later cut keeps the balance of an earlier one: it takes the same number from every stratum (combination of
     values of the balanced columns). The order of draws depends on (seed, image_id) alone, so a smaller cap keeps a
     subset of what a larger one keeps, and row order does not matter.
     """
+    if spec.images_per_patient == "one":
+        images = _one_per_patient(images, seed, flow)
     images = _strata(images, spec, flow)
     images = images.with_columns(_rank(images, seed))
     strata = images["stratum"].n_unique()
@@ -35,6 +39,21 @@ def draw_down(images: pl.DataFrame, spec: CohortSpec, seed: int, flow: Flow) -> 
         caps = _caps(spec)
         images = _cut("per_class", images, {name: cap // strata for name, cap in caps.items()}, flow)
     return images.drop("stratum", "drawn")
+
+
+def _one_per_patient(images: pl.DataFrame, seed: int, flow: Flow) -> pl.DataFrame:
+    """Of every patient the image with the smallest draw, whatever its class."""
+    keys = pl.Series("key", draw_each(seed, "one per patient", ids=images["image_id"]), dtype=pl.UInt64)
+    others = (
+        images.select("patient_id")
+        .with_columns(keys)
+        .select(
+            pl.when(pl.col("key").rank("ordinal").over("patient_id") > 1).then(
+                pl.lit("another image of a patient is in")
+            )
+        )
+    )
+    return flow.keep("images_per_patient", images, others.to_series())
 
 
 def _strata(images: pl.DataFrame, spec: CohortSpec, flow: Flow) -> pl.DataFrame:
@@ -65,7 +84,7 @@ def _all_strata_in_all_classes(images: pl.DataFrame, spec: CohortSpec, flow: Flo
 
 def _rank(images: pl.DataFrame, seed: int) -> pl.Series:
     """Rank of each image within its class and stratum, in the order of the draw."""
-    keys = pl.Series("key", [draw(seed, "selection", image) for image in images["image_id"]], dtype=pl.UInt64)
+    keys = pl.Series("key", draw_each(seed, "selection", ids=images["image_id"]), dtype=pl.UInt64)
     ranked = images.select("class_name", "stratum").with_columns(keys)
     return ranked.select(pl.col("key").rank("ordinal").over("class_name", "stratum").alias("drawn")).to_series()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
@@ -13,14 +14,16 @@ EXAMPLES = 5
 
 
 class Flow:
-    """Bookkeeping of one cohort's selection, in order, from `candidates` rows to the images that are in."""
+    """Bookkeeping of one cohort's selection, in order, from `candidates` rows to the images that are in.
+
+    `steps`: {step, kept, left_out, reasons: {reason: count}}, and {classes: {class: kept}} once images have classes.
+    """
 
     def __init__(self, candidates: int) -> None:
         self.candidates = candidates
         self.steps: list[dict[str, Any]] = []
         self.warnings: list[str] = []
-        self.rows_out: list[tuple[int, str]] = []
-        """Row of the source and reason of each decoded image that was left out. Private."""
+        self._rows_out: list[pl.DataFrame] = []
         self._counts: Counter[str] = Counter()
         self._examples: defaultdict[str, list[str]] = defaultdict(list)
 
@@ -29,20 +32,35 @@ class Flow:
 
         `reasons`: text, one entry per row. Where the frame already has image_ids, a few become examples.
         """
-        reasons = reasons.cast(pl.String)
-        gone = frame.filter(reasons.is_not_null())
-        self.left_out(step, reasons.drop_nulls().to_list(), gone["image_id"].to_list() if "image_id" in gone else None)
-        if "image_id" in gone and "row" in gone:
-            self.rows_out += zip(gone["row"], reasons.drop_nulls(), strict=True)
-        return frame.filter(reasons.is_null())
+        marked = frame.with_columns(reasons.cast(pl.String).alias("_reason"))
+        gone = marked.filter(pl.col("_reason").is_not_null())
+        kept = marked.filter(pl.col("_reason").is_null()).drop("_reason")
+        self._count(step, gone["_reason"], _classes(kept))
+        if "image_id" in gone:
+            self._remember(gone)
+        return kept
 
-    def left_out(self, step: str, reasons: list[str], image_ids: list[str] | None = None) -> None:
+    def left_out(self, step: str, reasons: Sequence[str]) -> None:
         """Count rows that never reached a frame, one reason each."""
-        kept = self.kept - len(reasons)
-        self.steps.append({"step": step, "kept": kept, "left_out": len(reasons)})
-        self._counts.update(reasons)
-        for reason, image in zip(reasons, image_ids or (), strict=False):
-            self._examples[reason].append(image)
+        self._count(step, pl.Series("_reason", reasons, dtype=pl.String), {})
+
+    def _count(self, step: str, reasons: pl.Series, classes: dict[str, int]) -> None:
+        counts = dict(reasons.value_counts().sort(["count", "_reason"], descending=[True, False]).iter_rows())
+        entry: dict[str, Any] = {"step": step, "kept": self.kept - len(reasons), "left_out": len(reasons)}
+        self.steps.append(entry | {"reasons": counts} | ({"classes": classes} if classes else {}))
+        self._counts.update(counts)
+
+    def _remember(self, gone: pl.DataFrame) -> None:
+        smallest = gone.group_by("_reason").agg(pl.col("image_id").bottom_k(EXAMPLES))
+        for reason, images in smallest.iter_rows():
+            self._examples[reason] += images
+        if "row" in gone:
+            self._rows_out.append(gone.select("row", "_reason"))
+
+    @property
+    def rows_out(self) -> list[tuple[int, str]]:
+        """Row of the source and reason of each decoded image that was left out. Private."""
+        return [pair for frame in self._rows_out for pair in frame.iter_rows()]
 
     @property
     def kept(self) -> int:
@@ -60,3 +78,10 @@ class Flow:
         """One line for an error message: `620 candidates → 500 where.view → 480 classes`."""
         steps = [f"{step['kept']} {step['step']}" for step in self.steps if step["left_out"]]
         return " → ".join([f"{self.candidates} candidates", *steps])
+
+
+def _classes(kept: pl.DataFrame) -> dict[str, int]:
+    """Class → images, in the order of the labels; empty before images have classes."""
+    if "class_name" not in kept or "label" not in kept:
+        return {}
+    return dict(kept.group_by("label", "class_name").len().sort("label").select("class_name", "len").iter_rows())

@@ -6,11 +6,13 @@ import polars as pl
 
 from advassay.cohorts.conditions import absent_values, all_match, column_of, matches, missing
 from advassay.cohorts.flow import Flow
+from advassay.errors import CohortError
+from advassay.sources.reports import FINDINGS
 from advassay.specs import CohortSpec
 
 
 def select(rows: pl.DataFrame, spec: CohortSpec, flow: Flow) -> pl.DataFrame:
-    """Candidate rows that satisfy `where` and belong to exactly one class, with their `label` and `class_name`.
+    """Candidate rows that satisfy `where`, belong to exactly one class and, if asked for, have no other finding.
 
     `rows`: one row per candidate image, any columns. Adds `label` (Int64, index of the class in the spec's
     order), replacing a source column of that name, and `class_name` (text). Raises CohortError for a rule about
@@ -24,7 +26,8 @@ def select(rows: pl.DataFrame, spec: CohortSpec, flow: Flow) -> pl.DataFrame:
             (~matches(column, condition, place), f"{name}: other value than {place} accepts"),
         )
         rows = flow.keep(place, rows, reasons)
-    return _classify(rows, spec, flow)
+    rows = _classify(rows, spec, flow)
+    return _without_other_findings(rows, spec, flow) if spec.other_findings == "excluded" else rows
 
 
 def values_that_never_occur(rows: pl.DataFrame, spec: CohortSpec) -> list[str]:
@@ -50,8 +53,25 @@ def _classify(rows: pl.DataFrame, spec: CohortSpec, flow: Flow) -> pl.DataFrame:
     label = member.select(pl.sum_horizontal(pl.col(name).cast(pl.Int64) * i for i, name in enumerate(names)))
     reasons = _reasons((classes == 0, "in no class"), (classes > 1, "in more than one class"))
     rows = rows.with_columns(label.to_series().alias("label"))
-    rows = flow.keep("classes", rows, reasons)
-    return rows.with_columns(pl.Series("class_name", [names[i] for i in rows["label"]], dtype=pl.String))
+    numbers = pl.int_range(len(names), eager=True)
+    class_name = pl.col("label").replace_strict(numbers, names, default=None, return_dtype=pl.String)
+    return flow.keep("classes", rows.with_columns(class_name.alias("class_name")), reasons)
+
+
+def _without_other_findings(rows: pl.DataFrame, spec: CohortSpec, flow: Flow) -> pl.DataFrame:
+    """Rows without a finding that is stated, or held possible, beside the ones their class is about."""
+    known = [name for name in FINDINGS if name in rows.columns]
+    if not known:
+        raise CohortError(
+            f"other_findings: excluded needs columns of findings in the source ({', '.join(FINDINGS)}), found none.",
+            "Give the source `reports`, or name the source's own columns in `where`.",
+        )
+    cases = []
+    for name in known:
+        own = [i for i, rules in enumerate(spec.classes.values()) if name in rules or name in spec.where]
+        stated = rows[name].cast(pl.String).is_in(["present", "uncertain"]).fill_null(False)
+        cases.append((stated & ~rows["label"].is_in(own), f"another finding: {name.replace('_', ' ')}"))
+    return flow.keep("other findings", rows, _reasons(*cases))
 
 
 def _reasons(*cases: tuple[pl.Series, str]) -> pl.Series:
