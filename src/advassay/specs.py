@@ -89,6 +89,20 @@ class FigureSpec(Frozen):
     """Keep a few clean and attacked images for figures 1 and 2 (default; turn off where images must not leave)."""
 
 
+_ARCHIVE = "${archive}"
+
+
+def _with_archive(value: Any, folder: str | None) -> Any:
+    """`value` with `folder` in place of ${archive} wherever a text starts with it."""
+    if isinstance(value, dict):
+        return {key: _with_archive(item, folder) for key, item in value.items()}
+    if not isinstance(value, str) or not value.startswith(_ARCHIVE):
+        return value
+    if folder is None:
+        raise ValueError(f"archive: a folder is needed for {value!r}, got none; give --set archive=FOLDER")
+    return folder + value.removeprefix(_ARCHIVE)
+
+
 class Study(Frozen):
     """A whole study. `advassay schema` prints this as JSON schema."""
 
@@ -98,11 +112,23 @@ class Study(Frozen):
     """Seed of selections and splits."""
     image_size_px: int = Field(256, ge=8)
     """Side of every prepared image, unless a cohort says otherwise."""
+    archive: DataPath | None = Field(None, exclude_if=lambda value: value is None)
+    """Folder that a source's path (its reports' too) may start with, written ${archive}; relative to the data folder,
+    but given as --set archive=FOLDER to the current one. Null once read: paths then hold the folder itself."""
     sources: dict[Name, Source] = {}
     cohorts: dict[Name, CohortSpec] = Field(min_length=1)
     training: TrainingSpec
     attack: AttackSpec = AttackSpec()
     figures: FigureSpec = FigureSpec()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _archive_in_place(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or not isinstance(data.get("sources"), dict):
+            return data
+        if not isinstance(folder := data.get("archive"), str | None):
+            return data  # the field's own rule says what is wrong
+        return data | {"archive": None, "sources": _with_archive(data["sources"], folder)}
 
     @model_validator(mode="after")
     def _names_resolve(self) -> Study:

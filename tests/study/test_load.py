@@ -167,3 +167,34 @@ def test_no_value_changes_by_being_written_and_read(value: str | float, column: 
 def test_a_targeted_arm_is_refused_because_a_study_names_no_targets() -> None:
     with pytest.raises(ValueError, match=r"arms.T.targeted: false in a study"):
         AttackSpec(arms={"A": {}, "T": {"targeted": True}})
+
+
+ARCHIVE = """
+name: s
+sources: {a: {kind: table, path: "${archive}/files.csv", reports: {path: "${archive}/r.csv", text: [t], id: i, key: k,
+  language: en}}}
+cohorts: {C: {source: a, classes: {x: {l: x}, y: {l: y}}}}
+training: {updates: 1}
+"""
+
+
+def test_the_archive_stands_in_front_of_paths_and_is_then_forgotten(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    study = parse_study(ARCHIVE, overrides=["archive=in/../of/hospital"])
+    assert study.archive is None
+    assert study.sources["a"].path == f"{tmp_path}/of/hospital/files.csv"
+    assert study.sources["a"].reports.path == f"{tmp_path}/of/hospital/r.csv"
+    assert "archive" not in study.model_dump()
+    in_file = parse_study(f"archive: hospital\n{ARCHIVE}")
+    assert in_file.sources["a"].path == "hospital/files.csv"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [(ARCHIVE, r"archive: a folder is needed for '\$\{archive\}/files.csv', got none; give --set archive=FOLDER"),
+     (f"archive: ../hospital\n{ARCHIVE}", "must stay inside the data folder"),
+     (f"archive: 5\n{ARCHIVE}", "archive: .*a path written as text is needed, got 5")],
+)  # fmt: skip
+def test_an_archive_that_is_missing_or_leaves_the_data_folder_is_said(text, says):
+    with pytest.raises(SpecError, match=says):
+        parse_study(text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import types
 import typing
 from collections.abc import Iterator, Sequence
@@ -19,8 +20,8 @@ def apply_overrides(data: Any, overrides: Sequence[str]) -> tuple[Any, dict[Loc,
     """A copy of `data` with each "PATH=VALUE" in place, and where each one landed (for error messages).
 
     PATH is dotted (`attack.steps`, `cohorts.X-TB.per_class`); VALUE is YAML. Values may be set on fields the file
-    leaves out; names of cohorts, sources and arms must stand in the file.
-    Raises SpecError for a malformed override or an unknown path, naming close matches.
+    leaves out; names of cohorts, sources and arms must stand in the file. A relative `archive` starts from the current
+    folder. Raises SpecError for a malformed override or an unknown path, naming close matches.
 
     >>> apply_overrides({"attack": {"steps": 20}}, ["attack.steps=5"])
     ({'attack': {'steps': 5}}, {('attack', 'steps'): 'attack.steps=5'})
@@ -31,7 +32,10 @@ def apply_overrides(data: Any, overrides: Sequence[str]) -> tuple[Any, dict[Loc,
         if not equals or not path.strip():
             raise SpecError(f"--set: PATH=VALUE is needed, got {override!r}.", "For example --set attack.steps=5.")
         loc = _resolve(path.strip(), data)
-        _put(data, loc, parse_value(text), override)
+        value = parse_value(text)
+        if loc == ("archive",) and isinstance(value, str):
+            value = os.path.abspath(value)  # typed in a shell, so it starts where the shell is
+        _put(data, loc, value, override)
         landed[loc] = override
     return data, landed
 
