@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 
 from advassay.attack_spec import Frozen
 from advassay.rule_spec import DataPath
+from advassay.slide_spec import SlideClasses, TileRules
 
 
 class _Source(Frozen):
@@ -79,6 +80,19 @@ class NpzSource(_Source):
     path: DataPath
 
 
+class SlideSource(_Source):
+    """A folder of whole slides and microscope images, cut into tiles; subfolders are looked through.
+
+    Columns: slide_id, label, label_share (of the tile's area), x, y (level-0 pixels), level, mpp (µm per pixel of the
+    tile), tissue_share, and those of the classes' table.
+    """
+
+    kind: Literal["slides"]
+    path: DataPath
+    tiles: TileRules = TileRules()
+    classes: SlideClasses = SlideClasses()
+
+
 class PhantomSource(_Source):
     """Images made by the program, deterministic by (seed, index), with the truth as columns.
 
@@ -105,4 +119,6 @@ class PhantomSource(_Source):
     seed: int = 0
 
 
-Source = Annotated[TableSource | FolderSource | NpzSource | PhantomSource, Field(discriminator="kind")]
+Source = Annotated[
+    TableSource | FolderSource | NpzSource | SlideSource | PhantomSource, Field(discriminator="kind")
+]

@@ -13,7 +13,16 @@ from pydantic import Field, model_validator
 from advassay.attack_spec import Amplitude, Arm, Frozen, Precision, StepSize
 from advassay.cohort_spec import AugmentationSpec, CohortSpec, Published, RegionSpec
 from advassay.rule_spec import NAME, Condition, DataPath, Name, Rules, Scalar
-from advassay.source_spec import FolderSource, NpzSource, PhantomSource, ReportSpec, Source, TableSource
+from advassay.slide_spec import SlideClasses, TileRules
+from advassay.source_spec import (
+    FolderSource,
+    NpzSource,
+    PhantomSource,
+    ReportSpec,
+    SlideSource,
+    Source,
+    TableSource,
+)
 
 
 class TrainingSpec(Frozen):
@@ -158,9 +167,12 @@ __all__ = [
     "ReportSpec",
     "Rules",
     "Scalar",
+    "SlideClasses",
+    "SlideSource",
     "Source",
     "StepSize",
     "Study",
     "TableSource",
+    "TileRules",
     "TrainingSpec",
 ]  # fmt: skip

@@ -16,17 +16,19 @@ from typing import Any
 
 import typer
 
-from advassay.cli import doctor, label, tables
+from advassay.cli import doctor, flow_table, label, tables, tiles
 from advassay.cli.program import app
 
 COLUMNS: dict[str, Mapping[str, str]] = {
     "plan": tables.COLUMNS,
     "status": tables.COLUMNS,
     "doctor": doctor.COLUMNS,
+    "prepare": flow_table.COLUMNS,
+    "select": flow_table.COLUMNS,
 }
 """Verb → the columns of its --json output, with their meaning."""
 
-TABLES: dict[str, Mapping[str, str]] = {"label": label.COLUMNS}
+TABLES: dict[str, Mapping[str, str]] = {"label": label.COLUMNS, "tiles": tiles.COLUMNS}
 """Verb → the columns of the table that it writes, with their meaning."""
 
 _HEAD = "<!-- Written by `python -m advassay.cli.reference docs/cli`. Do not edit: change the verb. -->\n\n"

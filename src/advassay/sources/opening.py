@@ -7,7 +7,7 @@ from pathlib import Path
 
 from advassay.errors import SourceError
 from advassay.sources.opened import OpenSource
-from advassay.specs import FolderSource, NpzSource, PhantomSource, Source, TableSource
+from advassay.specs import FolderSource, NpzSource, PhantomSource, SlideSource, Source, TableSource
 
 
 def open_source(name: str, source: Source, data: Path | None) -> OpenSource:
@@ -20,6 +20,8 @@ def open_source(name: str, source: Source, data: Path | None) -> OpenSource:
         from advassay.sources.phantom_source import open_phantoms
 
         return open_phantoms(name, source)
+    if isinstance(source, SlideSource):
+        return _open_slides(name, source, data)
     opened = _open_path(name, source, locate(name, source.path, data))
     if isinstance(source, TableSource) and source.reports is not None:
         from advassay.sources.reports.joining import with_reports
@@ -29,6 +31,15 @@ def open_source(name: str, source: Source, data: Path | None) -> OpenSource:
             opened.rows, source.reports, path, patient_column=opened.patient_column, argument=f"sources.{name}.reports"
         )
     return opened
+
+
+def _open_slides(name: str, source: SlideSource, data: Path | None) -> OpenSource:
+    from advassay.sources.slides import Places, open_slides
+
+    classes = source.classes
+    paths = {"table": classes.table, "annotations": classes.annotations, "masks": classes.masks}
+    found = {part: locate(f"{name}.classes.{part}", path, data) for part, path in paths.items() if path is not None}
+    return open_slides(name, source, Places(locate(name, source.path, data), **found))
 
 
 def _open_path(name: str, source: TableSource | FolderSource | NpzSource, path: Path) -> OpenSource:

@@ -1,0 +1,68 @@
+"""A folder of slides that is open: every slide with what is known of it, and the readers its rules need."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from advassay.slide_spec import SlideClasses
+from advassay.sources.slides.finding import SlideFile, find_slides, fingerprint
+from advassay.sources.slides.grid import NoGrid
+from advassay.sources.slides.labels import Labels
+from advassay.sources.slides.slide import regular_file
+from advassay.sources.slides.slide_table import SlideRow, SlideTable
+from advassay.sources.unreadable import Unreadable
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a source's files lie: all paths as they are opened."""
+
+    slides: Path
+    table: Path | None = None
+    annotations: Path | None = None
+    masks: Path | None = None
+
+
+@dataclass(frozen=True)
+class Known:
+    """A slide before it is opened. fingerprint: of its content, null where it cannot be read. problem: why it is left
+    out."""
+
+    file: SlideFile
+    row: SlideRow
+    fingerprint: str | None
+    problem: NoGrid | None
+
+
+class SlideFolder:
+    """The slides of a folder, in the order of their names."""
+
+    def __init__(self, places: Places, classes: SlideClasses, patient: str, argument: str) -> None:
+        """`patient`: patient column of the table. Raises SourceError for missing folders, tables and columns."""
+        found = find_slides(places.slides, argument)
+        self.files = found.slides
+        self.others = found.others
+        self.table = SlideTable(classes, places.table, found.slides, patient)
+        self.labels = Labels(classes, places.annotations, places.masks)
+
+    def known(self) -> Iterator[Known]:
+        """Each slide with its content's fingerprint; the second of two equal files is left out."""
+        seen: set[str] = set()
+        for file in self.files:
+            row = self.table.row(file)
+            real = regular_file(file.path, file.folder)
+            if isinstance(real, Unreadable):
+                yield Known(file, row, None, NoGrid(real.reason, real.detail))
+                continue
+            try:
+                content = fingerprint(real)
+            except OSError as error:
+                yield Known(file, row, None, NoGrid("missing", type(error).__name__))
+                continue
+            problem = NoGrid("unusable table row", row.problem) if row.problem else None
+            if content in seen:
+                problem = NoGrid("same slide twice", "another file has the same content")
+            seen.add(content)
+            yield Known(file, row, content, problem)

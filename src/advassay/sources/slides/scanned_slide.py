@@ -1,0 +1,110 @@
+"""A whole slide, read by OpenSlide: https://openslide.org/api/python/ (properties, read_region)."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import openslide
+
+from advassay.sources.slides.slide import Region, Slide
+from advassay.sources.unreadable import Unreadable
+
+COARSEST_TIFF_MPP = 40.0
+"""A plain TIFF whose resolution tag says more µm per pixel (635 dpi or less) describes printing, not a microscope."""
+UNEQUAL_MPP = 0.02
+"""Largest relative difference of the resolutions along x and y."""
+
+
+class ScannedSlide(Slide):
+    """Regions are read and decoded on demand; several threads may read.
+
+    OpenSlide keeps no open file usable after an error, so a damaged place costs one new opening, not the slide.
+    """
+
+    def __init__(self, path: Path, opened: openslide.OpenSlide) -> None:
+        self._path, self._opened, self._lock = path, opened, threading.Lock()
+        properties = opened.properties
+        self.format = properties.get(openslide.PROPERTY_NAME_VENDOR, "unknown")
+        self.sizes = tuple(opened.level_dimensions)
+        self.downsamples = tuple(float(value) for value in opened.level_downsamples)
+        self.mpp = _mpp(self.format, properties)
+        self.bounds = _bounds(properties, self.sizes[0])
+
+    def region(self, x: int, y: int, level: int, width: int, height: int) -> Region | None:
+        opened = self._opened
+        try:
+            with opened.read_region((x, y), level, (width, height)) as image:
+                rgba = np.asarray(image)
+        except openslide.OpenSlideError:
+            self._reopen(opened)
+            return None
+        return _on_white(rgba)
+
+    def _reopen(self, failed: openslide.OpenSlide) -> None:
+        with self._lock:
+            if self._opened is failed:
+                self._opened = openslide.OpenSlide(self._path)
+
+    def close(self) -> None:
+        self._opened.close()
+
+
+def open_scanned(path: Path) -> ScannedSlide | Unreadable | None:
+    """Open what OpenSlide recognises; None for other files and for plain TIFFs that it would cut to 8 bits."""
+    vendor = openslide.OpenSlide.detect_format(path)
+    if vendor is None or (vendor == "generic-tiff" and not _is_8_bit(path)):
+        return None
+    try:
+        return ScannedSlide(path, openslide.OpenSlide(path))
+    except (openslide.OpenSlideError, ValueError) as error:
+        return Unreadable("unsupported slide", f"{vendor}: {_without_path(error)}")
+
+
+def _mpp(vendor: str, properties: Mapping[str, str]) -> float | None:
+    try:
+        x = float(properties[openslide.PROPERTY_NAME_MPP_X])
+        y = float(properties[openslide.PROPERTY_NAME_MPP_Y])
+    except (KeyError, ValueError):
+        return None
+    if not (0 < x < 1e4 and 0 < y < 1e4) or abs(x - y) > UNEQUAL_MPP * max(x, y):
+        return None
+    if vendor == "generic-tiff" and x > COARSEST_TIFF_MPP:
+        return None
+    return (x + y) / 2
+
+
+def _bounds(properties: Mapping[str, str], size: tuple[int, int]) -> tuple[int, int, int, int]:
+    names = ("X", "Y", "WIDTH", "HEIGHT")
+    try:
+        x, y, width, height = (int(properties[getattr(openslide, f"PROPERTY_NAME_BOUNDS_{name}")]) for name in names)
+    except (KeyError, ValueError):
+        return (0, 0, *size)
+    x, y = max(x, 0), max(y, 0)
+    return x, y, min(width, size[0] - x), min(height, size[1] - y)
+
+
+def _on_white(rgba: np.ndarray) -> Region:
+    covered = rgba[:, :, 3] > 0
+    scanned = float(covered.mean()) if covered.size else 0.0
+    if scanned == 1.0:
+        return Region(np.ascontiguousarray(rgba[:, :, :3]), 1.0)
+    return Region(np.where(covered[:, :, None], rgba[:, :, :3], np.uint8(255)), scanned)
+
+
+def _is_8_bit(path: Path) -> bool:
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(path) as file:
+            return file.pages[0].dtype == np.uint8
+    except Exception:  # tifffile raises whatever a broken file makes it stumble over
+        return False
+
+
+def _without_path(error: Exception) -> str:
+    """OpenSlide's words about a file, without the file's name."""
+    words = str(error).rsplit(": ", 1)[-1]
+    return type(error).__name__ if "/" in words or "\\" in words else words[:120]

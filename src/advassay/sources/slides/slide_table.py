@@ -1,0 +1,93 @@
+"""What is known of a slide as a whole: its class and patient from a table, the patient from the file's name."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+from typing import Any, Literal
+
+import polars as pl
+
+from advassay.slide_spec import SlideClasses
+from advassay.sources.file_sources import require_column
+from advassay.sources.slides.finding import SlideFile
+from advassay.sources.tables import read_table
+
+OWN = frozenset({"row", "path", "original_patient", "image_type", "slide_id", "patient_id", "label", "label_share"}) | {
+    *("image", "patient_from", "x", "y", "level", "mpp", "tissue_share")
+}
+"""Names of our columns; a table's own columns of these names are not carried."""
+
+
+PatientFrom = Literal["table", "name", "slide"]
+
+
+@dataclass(frozen=True)
+class SlideRow:
+    """patient: the original id. problem: why the table's word cannot be used."""
+
+    label: str | None = None
+    patient: str | None = None
+    patient_from: PatientFrom = "slide"
+    carried: dict[str, Any] = field(default_factory=dict)
+    problem: str | None = None
+
+
+class SlideTable:
+    """One row a slide, found by its path in the folder, its name, or its name without ending, in this order."""
+
+    def __init__(self, classes: SlideClasses, path: Path | None, slides: Sequence[SlideFile], patient: str) -> None:
+        """`patient`: the table's patient column. Raises SourceError for a table or a column that is not there."""
+        self._pattern = re.compile(classes.patient_pattern) if classes.patient_pattern else None
+        self._slide, self._label, self._patient = classes.slide, classes.label, patient
+        self._rows: dict[str, list[dict[str, Any]]] = {}
+        self._names = Counter(name for slide in slides for name in _short_names(slide))
+        self.columns: dict[str, pl.DataType] = {}
+        if path is not None:
+            self._read(path)
+
+    def _read(self, path: Path) -> None:
+        table = read_table(path, text=frozenset({self._slide, self._label, self._patient}))
+        require_column(table.columns, self._slide, "classes.slide")
+        if self._patient != "patient_id":
+            require_column(table.columns, self._patient, "patient_id")
+        if self._label != "label":
+            require_column(table.columns, self._label, "classes.label")
+        known = {self._slide, self._label, self._patient} | OWN
+        self.columns = {name: dtype for name, dtype in table.schema.items() if name not in known}
+        for row in table.iter_rows(named=True):
+            if row[self._slide] is not None:
+                self._rows.setdefault(str(PurePath(row[self._slide])), []).append(row)
+
+    def row(self, slide: SlideFile) -> SlideRow:
+        """What is known of a slide; without a table, its patient alone."""
+        named, source = self._from_name(slide)
+        found = self._find(slide)
+        if not found:
+            return SlideRow(None, named, source)
+        if len(found) > 1:
+            return SlideRow(None, named, source, problem=f"{len(found)} rows of the table name it")
+        row = found[0]
+        patient = row.get(self._patient)
+        if patient is not None:
+            named, source = str(patient), "table"
+        label = row.get(self._label)
+        return SlideRow(
+            None if label is None else str(label), named, source, {name: row[name] for name in self.columns}
+        )
+
+    def _find(self, slide: SlideFile) -> list[dict[str, Any]]:
+        short = [name for name in _short_names(slide) if self._names[name] == 1]
+        return next((self._rows[name] for name in (slide.name, *short) if name in self._rows), [])
+
+    def _from_name(self, slide: SlideFile) -> tuple[str | None, PatientFrom]:
+        match = self._pattern.search(PurePath(slide.name).name) if self._pattern else None
+        return (match.group(1), "name") if match and match.group(1) else (None, "slide")
+
+
+def _short_names(slide: SlideFile) -> tuple[str, ...]:
+    """Names that a table may use where only one slide has them."""
+    return tuple(dict.fromkeys((PurePath(slide.name).name, slide.stem)))

@@ -1,0 +1,112 @@
+"""What of a slide is tissue, and what is marker ink: masks on its overview, and their share of every tile.
+
+Otsu's threshold alone splits a field that is all tissue into two; so it is held between bounds that no stained tissue
+and no glass crosses (LIGHT, DARK below). Thresholds are rules of thumb, stated so that they can be argued with.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import cv2
+import numpy as np
+from scipy import ndimage
+from skimage.filters import threshold_otsu
+
+SATURATION = (0.05, 0.15)
+"""Otsu's threshold on the saturation (HSV) of a coloured slide stays within these: glass lies below, stains above."""
+DARKNESS = (0.15, 0.40)
+"""The same for 1 − value of a grey image."""
+BRIGHTNESS = (0.05, 0.30)
+"""The same for the value of a fluorescence image."""
+BLACK = 0.10
+"""Value below which a brightfield pixel is a shadow or an edge, whose saturation is noise."""
+SPECK = 1 / 16
+"""Patches of tissue, and holes in it, smaller than this share of a tile's area are ignored."""
+INK_SATURATION = 0.5
+"""Ink is more saturated than stains, averaged over a few µm; haematoxylin and eosin are purple and pink."""
+INK_HUES = ((0.22, 0.47), (0.52, 0.66))
+"""Hues (0 … 1) of green and of blue ink. Red ink is not told from eosin and blood."""
+INK_BLACK = 0.20
+"""Value below which a pixel with little colour is black ink."""
+
+Kind = Literal["brightfield", "fluorescence", "any"]
+
+
+def is_dark(pixels: np.ndarray) -> bool:
+    """Whether more than half of an overview, uint8 (height, width, 3), is black: no brightfield image."""
+    return bool(np.median(pixels.max(axis=2)) < BLACK * 255)
+
+
+def tissue_mask(pixels: np.ndarray, kind: Kind, tile_area: float) -> np.ndarray:
+    """bool (height, width): where an overview, uint8 (height, width, 3) RGB, shows tissue.
+
+    tile_area: of a tile, in overview pixels.
+    """
+    if kind == "any":
+        return np.ones(pixels.shape[:2], bool)
+    saturation, value = _saturation_and_value(pixels)
+    if kind == "fluorescence":
+        mask = value >= _bounded_otsu(value, BRIGHTNESS)
+    elif saturation.max() == 0:
+        mask = 1 - value >= _bounded_otsu(1 - value, DARKNESS)
+    else:
+        mask = (saturation >= _bounded_otsu(saturation, SATURATION)) & (value >= BLACK)
+    least = tile_area * SPECK
+    return ~_without_specks(~_without_specks(mask, least), least)
+
+
+def ink_mask(pixels: np.ndarray) -> np.ndarray:
+    """bool (height, width): where an overview, uint8 (height, width, 3) RGB, shows green, blue or black marker ink.
+
+    Thin lines and single dark nuclei are opened away (3 × 3). On a grey image ink cannot be told from tissue.
+    """
+    saturation, value = _saturation_and_value(pixels)
+    if saturation.max() == 0:
+        return np.zeros(saturation.shape, bool)
+    hue = cv2.cvtColor(pixels, cv2.COLOR_RGB2HSV_FULL)[:, :, 0] / np.float32(255)
+    coloured = np.zeros(hue.shape, bool)
+    for low, high in INK_HUES:
+        coloured |= (hue >= low) & (hue <= high)
+    coloured &= saturation >= INK_SATURATION
+    black = (value < INK_BLACK) & (saturation < INK_SATURATION)
+    return ndimage.binary_opening(coloured | black, np.ones((3, 3), bool))
+
+
+def share_of_boxes(mask: np.ndarray, boxes: np.ndarray, factor: tuple[float, float]) -> np.ndarray:
+    """float64 (box,): share of each box, (box, 4) in level-0 pixels, that `mask` covers.
+
+    >>> mask = np.array([[True, False], [True, False]])
+    >>> share_of_boxes(mask, np.array([[0.0, 0, 20, 20], [0, 0, 10, 10]]), (10.0, 10.0)).tolist()
+    [0.5, 1.0]
+    """
+    sums = cv2.integral(mask.astype(np.uint8), sdepth=cv2.CV_64F)
+    height, width = mask.shape
+    left = np.clip(np.round(boxes[:, 0] / factor[0]).astype(np.int64), 0, width - 1)
+    top = np.clip(np.round(boxes[:, 1] / factor[1]).astype(np.int64), 0, height - 1)
+    right = np.clip(np.round(boxes[:, 2] / factor[0]).astype(np.int64), left + 1, width)
+    bottom = np.clip(np.round(boxes[:, 3] / factor[1]).astype(np.int64), top + 1, height)
+    inside = sums[bottom, right] - sums[top, right] - sums[bottom, left] + sums[top, left]
+    return inside / ((right - left) * (bottom - top))
+
+
+def _saturation_and_value(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """float32 (height, width) each, 0 … 1, as HSV has them."""
+    largest = pixels.max(axis=2).astype(np.float32)
+    spread = largest - pixels.min(axis=2)
+    return spread / np.maximum(largest, 1), largest / 255
+
+
+def _bounded_otsu(values: np.ndarray, bounds: tuple[float, float]) -> float:
+    if values.min() == values.max():
+        return bounds[0]
+    return float(np.clip(threshold_otsu(values), *bounds))
+
+
+def _without_specks(mask: np.ndarray, least: float) -> np.ndarray:
+    labels, count = ndimage.label(mask)
+    if not count:
+        return mask
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    return (sizes >= least)[labels] & mask
