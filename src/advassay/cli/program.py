@@ -17,12 +17,11 @@ from advassay.cli.prepare import prepare
 from advassay.cli.report import report
 from advassay.cli.run import run
 from advassay.cli.schema import schema
-from advassay.cli.select import select
 from advassay.cli.status import status
 from advassay.cli.tiles import tiles
 from advassay.cli.train import train
 
-VERBS = (demo, init, plan, run, select, prepare, train, attack, report, status, doctor, schema, label, phantoms, tiles)
+VERBS = (demo, init, plan, run, prepare, train, attack, report, status, doctor, schema, label, phantoms, tiles)
 
 app = typer.Typer(
     name="advassay",
