@@ -11,9 +11,11 @@ import pytest
 from simulate import make_store
 from written_report import SMALL, SMALL_ARMS
 
+from advassay.analysis.intervals import FEWEST_EITHER, FEWEST_PATIENTS
 from advassay.layout import HEADER, PREPARATION, TRAINING, Store
 from advassay.report import gather, write_report
-from advassay.report.figures.catalogue import fig3c, fig_training
+from advassay.report.figures.of_evidence import fig_training
+from advassay.report.figures.of_reference import fig3c
 from advassay.report.methods import methods
 
 
@@ -96,7 +98,8 @@ def test_a_trained_study_is_reproduced_by_running_it(one: Store) -> None:
 
 def test_the_interval_rule_names_every_reason_to_leave_the_bootstrap(one: Store) -> None:
     told = _methods(one)
-    assert "fewer than 20 patients, fewer than 5 with an image that fell or fewer than 5 with one that did not" in told
+    reasons = f"fewer than {FEWEST_EITHER} with an image that fell or fewer than {FEWEST_EITHER} with one that did not"
+    assert f"fewer than {FEWEST_PATIENTS} patients, {reasons}" in told
     assert "Student’s t" in told
 
 

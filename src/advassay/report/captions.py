@@ -33,7 +33,7 @@ def step_sizes(headers: Iterable[RunHeader]) -> list[str]:
 
 def sample(frame: pl.DataFrame) -> str:
     """How many images a point rests on, e.g. "n = 70–87 images of 25–40 patients at each point"."""
-    return f"n = {_span(frame['n'])} images of {_span(frame['patients'])} patients at each point"
+    return f"n = {span(frame['n'])} images of {span(frame['patients'])} patients at each point"
 
 
 def intervals(frame: pl.DataFrame, level: float) -> str:
@@ -43,7 +43,8 @@ def intervals(frame: pl.DataFrame, level: float) -> str:
     return f"{100 * level:g} % intervals: {listed(methods)}"
 
 
-def _span(values: pl.Series) -> str:
+def span(values: pl.Series) -> str:
+    """Smallest and largest of some counts, e.g. "7–15"; one number where they agree."""
     numbers = values.to_list()
     low, high = min(numbers), max(numbers)
     return f"{low}" if low == high else f"{low}–{high}"

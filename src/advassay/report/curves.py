@@ -6,7 +6,16 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from advassay.analysis import Conclusion, success_curve
+from advassay.analysis import (
+    Conclusion,
+    confidence_flow,
+    epsilon50,
+    iteration_survival,
+    performance,
+    reliability,
+    success_curve,
+    transitions,
+)
 from advassay.records.header import RunHeader
 from advassay.records.store import Records
 from advassay.report import amplitudes
@@ -15,19 +24,37 @@ from advassay.success import Reading
 READINGS: tuple[Reading, ...] = ("last", "any")
 
 
+def by_epsilon(records: Records, level: float) -> pl.DataFrame:
+    """Figure 3a: success against ε, last iterate, main arm."""
+    return success_curve(records, level=level).frame
+
+
 def by_iteration(records: Records, runs: Sequence[RunHeader], level: float) -> pl.DataFrame:
-    """Figure 3b: success against iterations 1 … K of the main arm, last iterate, at every ε that all cohorts share."""
-    main = [h for h in runs if h.primary and h.arm == records.main_arm]
-    frames = [success_curve(records, "step", epsilon=e, level=level).frame for e in amplitudes.shared(main)]
+    """Figure 3b and the surface: success against iterations 1 … K at every ε that all cohorts of an arm share."""
+    frames = [
+        success_curve(records, "step", arm=arm, epsilon=e, level=level).frame
+        for arm in records.arms
+        for e in amplitudes.shared(_of_arm(runs, arm))
+    ]
     return pl.concat(frames, how="diagonal_relaxed")
+
+
+def survival(records: Records, runs: Sequence[RunHeader], epsilon: float, level: float) -> pl.DataFrame:
+    """Survival over iterations of every arm, at `epsilon` or the nearest recorded one."""
+    near = {arm: amplitudes.nearest(epsilon, amplitudes.shared(_of_arm(runs, arm))) for arm in records.arms}
+    frames = [iteration_survival(records, arm=arm, epsilon=e, level=level) for arm, e in near.items() if e is not None]
+    return pl.concat(frames, how="diagonal_relaxed")
+
+
+def _of_arm(runs: Sequence[RunHeader], arm: str) -> list[RunHeader]:
+    return [header for header in runs if header.primary and header.arm == arm]
 
 
 def by_confidence(records: Records, runs: Sequence[RunHeader], epsilon: float, level: float) -> pl.DataFrame:
     """Figure 3c: success in bins of clean confidence, every arm, at `epsilon` or the nearest recorded one."""
     frames = []
     for arm in records.arms:
-        of_arm = [h for h in runs if h.primary and h.arm == arm]
-        at = amplitudes.nearest(epsilon, amplitudes.shared(of_arm))
+        at = amplitudes.nearest(epsilon, amplitudes.shared(_of_arm(runs, arm)))
         if at is not None:
             frames.append(success_curve(records, "clean_confidence", arm=arm, epsilon=at, level=level).frame)
     return pl.concat(frames, how="diagonal_relaxed")
@@ -50,6 +77,32 @@ def by_arm(records: Records, level: float) -> pl.DataFrame:
         for reading in READINGS
     ]
     return pl.concat(frames, how="diagonal_relaxed")
+
+
+def half_fallen(records: Records, level: float) -> pl.DataFrame:
+    """ε50 of every arm."""
+    frames = [epsilon50(records, arm=arm, level=level) for arm in records.arms]
+    return pl.concat(frames, how="diagonal_relaxed")
+
+
+def scores(records: Records, level: float) -> pl.DataFrame:
+    """Clinical scores, clean and at every ε, main arm."""
+    return performance(records, level=level)
+
+
+def calibration(records: Records, epsilon: float, level: float) -> pl.DataFrame:
+    """Reliability, clean and at `epsilon`, main arm."""
+    return reliability(records, epsilon=epsilon, level=level)
+
+
+def flow_of_confidence(records: Records, epsilon: float) -> pl.DataFrame:
+    """Confidence before and after the attack at `epsilon`, main arm."""
+    return confidence_flow(records, epsilon=epsilon)
+
+
+def flow_of_classes(records: Records) -> pl.DataFrame:
+    """Class transitions, clean and at every ε, main arm."""
+    return transitions(records)
 
 
 def conclusion_rows(found: Sequence[Conclusion]) -> pl.DataFrame:

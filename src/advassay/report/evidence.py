@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 
 from advassay.records.header import RunHeader
+from advassay.records.store import Records
 
 FLAG_MEANING = {
     "nan": "a logit of some iterate is not a number",
@@ -92,6 +93,22 @@ def flags_by_arm(frame: pl.DataFrame) -> pl.DataFrame:
     """`flags` that occurred, summed over runs. Columns: flag, meaning, arm, events, n, where, share."""
     summed = _summed(frame.rename({"rows": "events"}), ["flag", "meaning", "arm"], "of").rename({"of": "n"})
     return summed.filter(pl.col("events") > 0).with_columns(share=pl.col("events") / pl.col("n")).sort("flag", "arm")
+
+
+def flags_by_epsilon(records: Records) -> pl.DataFrame:
+    """Flagged images of the main networks, pooled over the cohorts of an arm; flags that never occurred left out.
+
+    Columns: arm, flag, epsilon, events, n (image × step size), share.
+    """
+    from advassay.analysis import flags_summary
+
+    found = flags_summary(records)
+    summed = found.group_by("arm", "flag", "epsilon", maintain_order=True).agg(
+        events=pl.col("flagged").sum(), n=pl.col("n").sum()
+    )
+    occurred = pl.col("events").sum().over("flag") > 0
+    shares = summed.filter(occurred, pl.col("n") > 0).with_columns(share=pl.col("events") / pl.col("n"))
+    return shares.sort("arm", "flag", "epsilon")
 
 
 def _summed(frame: pl.DataFrame, keys: list[str], total: str) -> pl.DataFrame:

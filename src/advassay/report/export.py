@@ -1,9 +1,10 @@
-"""Altair charts → SVG and PNG files through vl-convert, which needs neither a browser nor a network."""
+"""Altair charts → SVG, PNG and PDF files through vl-convert, which needs neither a browser nor a network."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from xml.sax.saxutils import escape
 
 from advassay.layout import writing
 from advassay.report.figures.plates import EXPORT_SCALE
@@ -28,16 +29,33 @@ def to_svg(spec: dict[str, Any]) -> str:
     return vl_convert.vegalite_to_svg(spec, vl_version=VEGA_LITE, allowed_base_urls=[])
 
 
-def write_svg_and_png(svg: str, svg_path: Path) -> Path:
-    """Write `svg` to `svg_path` and, beside it, as PNG at twice the size (192 pixels per inch); the PNG's path."""
+def to_png(svg: str) -> bytes:
+    """PNG at twice the size (192 pixels per inch)."""
     import vl_convert
 
-    png_path = svg_path.with_suffix(".png")
-    with writing(svg_path) as beside:
+    return vl_convert.svg_to_png(svg, scale=EXPORT_SCALE)
+
+
+def with_words(svg: str, title: str, description: str) -> str:
+    """SVG text whose title and description (alt text) stand inside it, for screen readers and editors.
+
+    >>> print(with_words("<svg width='9'><g/></svg>", "Figure 1", "Two < three."))
+    <svg width='9'><title>Figure 1</title><desc>Two &lt; three.</desc><g/></svg>
+    """
+    start = svg.index(">", svg.index("<svg")) + 1
+    words = f"<title>{escape(title)}</title><desc>{escape(description)}</desc>"
+    return svg[:start] + words + svg[start:]
+
+
+def write_figure(svg: str, path: Path) -> None:
+    """Write `svg` to `path`, as SVG, and beside it as PNG and as PDF (vectors; fonts embedded)."""
+    import vl_convert
+
+    with writing(path) as beside:
         beside.write_text(svg, encoding="utf-8")
-    with writing(png_path) as beside:
-        beside.write_bytes(vl_convert.svg_to_png(svg, scale=EXPORT_SCALE))
-    return png_path
+    for suffix, content in ((".png", to_png(svg)), (".pdf", vl_convert.svg_to_pdf(svg))):
+        with writing(path.with_suffix(suffix)) as beside:
+            beside.write_bytes(content)
 
 
 def javascript() -> str:

@@ -6,7 +6,7 @@ figures and printed on the page.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,10 +18,9 @@ from advassay.progress import Progress, Silent
 from advassay.records.gallery import Example
 from advassay.records.header import RunHeader
 from advassay.records.store import Records, open_records
-from advassay.report import amplitudes, cohort_tables, evidence
+from advassay.report import amplitudes, tables
 from advassay.report.missing import missing
 from advassay.report.recorded import recorded
-from advassay.report.reruns import reruns
 from advassay.specs import FigureSpec, Study
 
 if TYPE_CHECKING:
@@ -32,7 +31,7 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Findings:
-    """The study's answers. `tables`: name → frame; see `TABLES` for what each holds."""
+    """The study's answers. `tables`: name → frame; see `tables.TABLES` for what each holds."""
 
     records: Records
     runs: list[RunHeader]
@@ -60,6 +59,10 @@ class Findings:
     def main_arm(self) -> str:
         return self.records.main_arm
 
+    def of_main_arm(self, table: str) -> pl.DataFrame:
+        """The rows of a table that are about the main arm."""
+        return self.tables[table].filter(pl.col("arm") == self.main_arm)
+
     def unsplit(self, cohort: str) -> bool:
         """Whether the cohort was not split: every image of it may be attacked."""
         preparation = self.records.preparations.get(cohort)
@@ -75,31 +78,6 @@ class Findings:
         place = {cohort: i for i, cohort in enumerate(self.cohorts)}
         found = [h for h in self.runs if h.primary and h.arm == (arm or self.main_arm) and h.cohort in place]
         return sorted(found, key=lambda header: place[header.cohort])
-
-
-TABLES = {
-    "cohorts": "Table 1: images of each class and role, the network's scores on the validation split",
-    "success_by_epsilon": "figure 3a: success against ε at the last iteration, main arm",
-    "success_by_iteration": "figure 3b: success against iterations at every ε, main arm",
-    "success_by_confidence": "figure 3c: success by clean confidence, every arm",
-    "success_by_training_size": "figure 3d: success of every network of a training-size series",
-    "success_by_arm": "success against ε of every arm and step size, at the last iterate and at any",
-    "performance": "accuracy under attack (robust accuracy), AUROC, sensitivity and specificity, clean and at every ε",
-    "epsilon50": "the amplitude at which half of the attackable images have fallen",
-    "conclusions": "the five conclusions",
-    "conclusion_details": "the numbers per cohort, arm or network that the conclusions rest on",
-    "controls": "ε = 0, random noise and a stronger attack beside every run",
-    "controls_by_arm": "the controls, summed over the runs of each arm",
-    "flags": "guards and failure indicators of every run",
-    "flags_by_arm": "the guards and failure indicators that occurred, summed over the runs of each arm",
-    "reruns": "flagged images attacked again under the margin loss: fallen under each, and only then",
-    "runs": "every run: attack, cost, identities",
-    "selection": "how each cohort was formed and which column said who is a patient",
-    "flow": "images kept and left out at every step of the selection",
-    "left_out": "rows left out, by reason",
-    "training": "training curves",
-}
-"""Table → what it holds. A table without rows is neither written nor shown."""
 
 
 def gather(store: Path | Records, figures: FigureSpec | None = None, *, progress: Progress | None = None) -> Findings:
@@ -129,7 +107,8 @@ def gather(store: Path | Records, figures: FigureSpec | None = None, *, progress
         )
     sizes = {header.cohort for header in main if not header.primary}
     series = amplitudes.nearest(epsilon, amplitudes.shared(main)) if sizes else None
-    computed = _compute(records, runs, epsilon, series, progress or Silent())
+    asked = tables.Asked(records, runs, epsilon, series, LEVEL)
+    made = tables.made(asked, progress or Silent())
     return Findings(
         records=records,
         runs=runs,
@@ -137,66 +116,12 @@ def gather(store: Path | Records, figures: FigureSpec | None = None, *, progress
         cohorts=_image_types(records, runs),
         epsilon=epsilon,
         series_epsilon=series,
-        tables={name: frame for name, frame in computed.tables.items() if len(frame)},
-        conclusions=computed.conclusions,
+        tables={name: frame for name, frame in made.items() if len(frame)},
+        conclusions=asked.concluded,
         examples=records.gallery(),
         missing=missing(records, runs, study),
         warnings=warnings + _recorded_warnings(records),
     )
-
-
-SUMMED = {"controls": evidence.controls_by_arm, "flags": evidence.flags_by_arm}
-
-
-@dataclass(frozen=True)
-class _Computed:
-    tables: dict[str, pl.DataFrame]
-    conclusions: list[Conclusion]
-
-
-def _compute(
-    records: Records, runs: list[RunHeader], epsilon: float, series: float | None, progress: Progress
-) -> _Computed:
-    from advassay.analysis import conclusions, epsilon50, performance, success_curve, table1
-    from advassay.report import curves
-
-    every = amplitudes.shared(runs)
-    concluded: list[Conclusion] = []
-
-    def tested() -> pl.DataFrame:
-        concluded.extend(conclusions(records, epsilon if epsilon in every else None, LEVEL))
-        return curves.conclusion_rows(concluded)
-
-    makers: dict[str, Callable[[], pl.DataFrame]] = {
-        "cohorts": lambda: table1(records),
-        "success_by_epsilon": lambda: success_curve(records, level=LEVEL).frame,
-        "success_by_iteration": lambda: curves.by_iteration(records, runs, LEVEL),
-        "success_by_confidence": lambda: curves.by_confidence(records, runs, epsilon, LEVEL),
-        "success_by_training_size": lambda: curves.by_training_size(records, series, LEVEL),
-        "success_by_arm": lambda: curves.by_arm(records, LEVEL),
-        "performance": lambda: performance(records, level=LEVEL),
-        "epsilon50": lambda: epsilon50(records, level=LEVEL),
-        "conclusions": tested,
-        "conclusion_details": lambda: curves.detail_rows(concluded),
-        "controls": lambda: evidence.controls(runs),
-        "flags": lambda: evidence.flags(runs),
-        "reruns": lambda: reruns(records),
-        "runs": lambda: evidence.table_of_runs(runs),
-        "selection": lambda: cohort_tables.selection(records),
-        "flow": lambda: cohort_tables.flow(records),
-        "left_out": lambda: cohort_tables.left_out(records),
-        "training": lambda: cohort_tables.training(records),
-    }
-    task = "analyse records"
-    progress.start(task, len(makers), "tables")
-    tables = {}
-    for name, make in makers.items():
-        tables[name] = make()
-        if name in SUMMED:
-            tables[f"{name}_by_arm"] = SUMMED[name](tables[name])
-        progress.advance(task)
-    progress.finish(task)
-    return _Computed(tables, concluded)
 
 
 def _study(records: Records) -> tuple[Study | None, list[str]]:

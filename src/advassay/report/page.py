@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from advassay.analysis import Conclusion
-from advassay.report import export, limits, methods, page_tables
+from advassay.report import export, limits, methods, packing, page_tables
 from advassay.report.figures.figure import NARROW, WIDE, Figure
 from advassay.report.figures.pictures import page_uri
 from advassay.report.findings import Findings
@@ -26,7 +25,7 @@ class Drawn:
     wide: str
     narrow: str
     specs: str
-    """JSON {"wide": …, "narrow": …}; empty for pictures."""
+    """JSON {"datasets": …, "wide": …, "narrow": …}; empty for pictures."""
     grid: Grid | None
 
 
@@ -37,8 +36,8 @@ def draw(figure: Figure) -> tuple[Drawn, str]:
     if figure.rows:
         return Drawn(figure, "", "", "", None), svg
     small = export.specification(figure.draw(NARROW))
-    specs = json.dumps({"wide": spec, "narrow": small}, separators=(",", ":"), ensure_ascii=False)
-    return Drawn(figure, _uri(svg), _uri(export.to_svg(small)), specs, page_tables.of_figure(figure)), svg
+    specs = packing.packed({"wide": spec, "narrow": small})
+    return Drawn(figure, _still(svg), _still(export.to_svg(small)), specs, page_tables.of_figure(figure)), svg
 
 
 def render(findings: Findings, drawn: Sequence[Drawn], csv: dict[str, str]) -> str:
@@ -110,8 +109,15 @@ def _notes(findings: Findings) -> list[str]:
     return [f"{note} ({', '.join(dict.fromkeys(runs))})" for note, runs in about.items()]
 
 
-def _uri(svg: str) -> str:
-    return f"data:image/svg+xml;base64,{_base64(svg)}"
+LARGE_SVG = 200_000
+"""Characters; a larger drawing (a surface of thousands of cells) is carried as PNG."""
+
+
+def _still(svg: str) -> str:
+    """A drawing as a data URI."""
+    if len(svg) <= LARGE_SVG:
+        return f"data:image/svg+xml;base64,{_base64(svg)}"
+    return f"data:image/png;base64,{base64.b64encode(export.to_png(svg)).decode()}"
 
 
 def _base64(text: str) -> str:

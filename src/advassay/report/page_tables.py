@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import polars as pl
 
 from advassay.analysis import Conclusion
 from advassay.report.evidence import KINDS
 from advassay.report.figures.figure import Figure
-from advassay.report.findings import TABLES, Findings
-from advassay.report.grids import Column, Grid, anything, grid, share, shown, whole
+from advassay.report.findings import Findings
+from advassay.report.grids import Column, Grid, Show, anything, grid, share, whole
+from advassay.report.tables import TABLES
 from advassay.report.wording import number
 
 MOST_ROWS = 120
@@ -23,146 +26,99 @@ def amplitude(value: float) -> str:
     return f"{value:g}"
 
 
-TABLE1 = [
-    Column("cohort", "cohort", text, shared=True),
-    Column("image_type", "image type", text, shared=True),
-    Column("class", "class", text),
-    Column("training", "training", whole),
-    Column("tuning", "tuning", whole),
-    Column("validation", "validation", whole),
-    Column("total", "in all", whole, shared=True),
-    Column("patients", "patients", whole, shared=True),
-    Column("attacked", "attacked", whole, shared=True),
-    Column("accuracy", "accuracy", share, shared=True),
-    Column("auroc", "AUROC", number, shared=True),
-    Column("sensitivity", "sensitivity", share, shared=True),
-    Column("specificity", "specificity", share, shared=True),
-    Column("published_images", "published: images", whole, shared=True),
-    Column("published_score", "score", number, shared=True),
-]
+def seconds(value: float) -> str:
+    return f"{value:,.0f}".replace(",", "\u202f")
 
-PERFORMANCE = [
-    Column("cohort", "cohort", text, shared=True),
-    Column("epsilon", "ε", amplitude),
-    Column("n", "n", whole),
-    Column("accuracy", "robust accuracy", share),
-    Column("low", "95 % from", share),
-    Column("high", "to", share),
-    Column("auroc", "AUROC", number),
-    Column("sensitivity", "sensitivity", share),
-    Column("specificity", "specificity", share),
-    Column("balanced_accuracy", "balanced accuracy", share),
-]
 
-EPSILON50 = [
-    Column("cohort", "cohort", text),
-    Column("arm", "arm", text),
-    Column("text", "ε₅₀ with 95 % interval", text),
-    Column("fit", "logistic fit", number),
-    Column("fit_low", "from", number),
-    Column("fit_high", "to", number),
-    Column("n", "n", whole),
-    Column("patients", "patients", whole),
-]
+def hash_start(value: str | None) -> str:
+    return value[:16] + "…" if value else "–"
 
-CONTROLS = [
-    Column("arm", "arm", text, shared=True),
-    Column("control", "control", text),
-    Column("epsilon", "ε", amplitude),
-    Column("events", "counted", whole),
-    Column("n", "of", whole),
-    Column("where", "where", text),
-    Column("meaning", "what is counted", text),
-]
 
-FLAGS = [
-    Column("flag", "flag", text, shared=True),
-    Column("meaning", "meaning", text, shared=True),
-    Column("arm", "arm", text),
-    Column("events", "rows", whole),
-    Column("n", "of", whole),
-    Column("share", "share", share),
-    Column("where", "where", text),
-]
+SHOWN: dict[str, Show] = (
+    dict.fromkeys(
+        ("cohort", "image_type", "class", "arm", "division", "cluster", "scaling", "resize", "flag", "meaning", "where",
+         "control", "text", "success", "bin", "method", "precision", "device", "run_id", "classifier", "label",
+         "predicted", "median", "step_size"), text)
+    | dict.fromkeys(
+        ("accuracy", "sensitivity", "specificity", "balanced_accuracy", "rate", "low", "high", "share", "confidence",
+         "surviving", "bin_low", "bin_high", "clean_low", "clean_high", "adversarial_low", "adversarial_high"), share)
+    | dict.fromkeys(("auroc", "fit", "fit_low", "fit_high", "published_score", "ece"), number)
+    | {"epsilon": amplitude, "seconds": seconds, "weights_sha256": hash_start, "cohort_identity": text}
+)  # fmt: skip
+"""Column → how its values are written; counts where it is not named."""
 
-RERUNS = [
-    Column("cohort", "cohort", text, shared=True),
-    Column("arm", "arm", text),
-    Column("train_size", "training images", whole),
-    Column("epsilon", "ε", amplitude),
-    Column("n", "attackable images", whole),
-    Column("declared", "fallen as declared", whole),
-    Column("again", "fallen again", whole),
-    Column("only_again", "only again", whole),
-]
+HEADERS = {
+    "image_type": "image type", "total": "in all", "auroc": "AUROC", "published_images": "published: images",
+    "published_score": "score", "epsilon": "ε", "low": "95 % from", "high": "to", "balanced_accuracy":
+    "balanced accuracy", "fit": "logistic fit", "fit_low": "from", "fit_high": "to", "events": "fallen",
+    "train_size": "training images", "gradient_evaluations": "gradients", "forward_passes": "forward passes",
+    "rescored": "judged again in float32", "changed": "verdicts changed by it", "division": "split", "cluster":
+    "patient column", "without_patient": "rows without a patient", "candidates": "candidate rows", "left_out":
+    "left out", "image_size_px": "side, px", "resize": "to a square by", "run_id": "run", "cohort_identity":
+    "cohort identity", "weights_sha256": "weights SHA-256", "success": "reading", "step": "iteration",
+    "bin": "clean confidence", "rate": "success", "method": "interval", "bin_low": "bin from", "bin_high": "to",
+    "confidence": "mean confidence", "ece": "calibration error", "clean_low": "clean from", "clean_high": "to",
+    "adversarial_low": "attacked from", "adversarial_high": "to", "surviving": "still standing", "label": "class",
+    "predicted": "taken for", "step_size": "step size", "median": "half fallen by iteration",
+}  # fmt: skip
+"""Column → its words, where they are not its name."""
 
-COST = [
-    Column("cohort", "cohort", text, shared=True),
-    Column("arm", "arm", text),
-    Column("train_size", "training images", whole),
-    Column("seed", "seed", whole),
-    Column("images", "images", whole),
-    Column("rows", "rows", whole),
-    Column("gradient_evaluations", "gradients", whole),
-    Column("forward_passes", "forward passes", whole),
-    Column("rescored", "judged again in float32", whole),
-    Column("changed", "verdicts changed by it", whole),
-    Column("seconds", "seconds", lambda value: f"{value:,.0f}".replace(",", "\u202f")),
-    Column("precision", "precision", text),
-    Column("device", "device", text),
-]
 
-SELECTION = [
-    Column("cohort", "cohort", text),
-    Column("division", "split", text),
-    Column("cluster", "patient column", text),
-    Column("without_patient", "rows without a patient", whole),
-    Column("candidates", "candidate rows", whole),
-    Column("kept", "kept", whole),
-    Column("left_out", "left out", whole),
-    Column("image_size_px", "side, px", whole),
-    Column("channels", "channels", whole),
-    Column("bits", "bits", whole),
-    Column("scaling", "scaling", text),
-    Column("resize", "to a square by", text),
-]
+def columns(keys: str, **words: str) -> list[Column]:
+    """Columns by name, a star behind those that are printed once for a group; `words`: headers of this table alone.
 
-IDENTITIES = [
-    Column("cohort", "cohort", text, shared=True),
-    Column("arm", "arm", text),
-    Column("train_size", "training images", whole),
-    Column("seed", "seed", whole),
-    Column("run_id", "run", text),
-    Column("classifier", "classifier", text),
-    Column("cohort_identity", "cohort identity", text),
-    Column("weights_sha256", "weights SHA-256", lambda value: value[:16] + "…" if value else "–"),
-]
+    >>> [(c.key, c.header, c.shared) for c in columns("cohort* n", n="of")]
+    [('cohort', 'cohort', True), ('n', 'of', False)]
+    """
+    names = [(key.rstrip("*"), key.endswith("*")) for key in keys.split()]
+    headers = HEADERS | words
+    return [Column(key, headers.get(key, key.replace("_", " ")), SHOWN.get(key, whole), once) for key, once in names]
 
-CURVE = [
-    Column("cohort", "cohort", text, shared=True),
-    Column("arm", "arm", text),
-    Column("success", "reading", text),
-    Column("train_size", "training images", whole),
-    Column("seed", "seed", whole),
-    Column("epsilon", "ε", amplitude),
-    Column("step", "iteration", whole),
-    Column("bin", "clean confidence", text),
-    Column("rate", "success", share),
-    Column("low", "95 % from", share),
-    Column("high", "to", share),
-    Column("events", "fallen", whole),
-    Column("n", "n", whole),
-    Column("patients", "patients", whole),
-    Column("method", "interval", text),
-]
+
+TABLE1 = columns(
+    "cohort* image_type* class training tuning validation total* patients* attacked* accuracy* auroc* sensitivity* "
+    "specificity* published_images* published_score*"
+)
+PERFORMANCE = columns(
+    "cohort* epsilon n accuracy low high auroc sensitivity specificity balanced_accuracy", accuracy="robust accuracy"
+)
+EPSILON50 = columns("arm* cohort text fit fit_low fit_high n patients", text="ε₅₀ with 95 % interval")
+CONTROLS = columns("arm* control epsilon events n where meaning", events="counted", n="of", meaning="what is counted")
+FLAGS = columns("flag* meaning* arm events n share where", events="rows", n="of")
+RERUNS = columns(
+    "cohort* arm train_size epsilon n declared again only_again", n="attackable images", declared="fallen as declared",
+    again="fallen again",
+)  # fmt: skip
+COST = columns(
+    "cohort* arm train_size seed images rows gradient_evaluations forward_passes rescored changed seconds precision "
+    "device"
+)
+SELECTION = columns(
+    "cohort division cluster without_patient candidates kept left_out image_size_px channels bits scaling resize"
+)
+IDENTITIES = columns("cohort* arm train_size seed run_id classifier cohort_identity weights_sha256")
+CURVE = columns("cohort* arm step_size success train_size seed epsilon step bin rate low high events n patients method")
+OF_FIGURE = {
+    "epsilon50": EPSILON50,
+    "reliability": columns("cohort* epsilon bin_low bin_high confidence accuracy low high n ece method"),
+    "confidence_flow": columns(
+        "cohort* epsilon clean_low clean_high adversarial_low adversarial_high fallen n", n="images"
+    ),
+    "transitions": columns("cohort* epsilon label predicted n share", n="images"),
+    "iteration_survival": columns(
+        "cohort* arm epsilon step surviving low high events n median", events="fallen so far"
+    ),
+    "flags_by_epsilon": columns("arm* flag epsilon events n share", events="images", n="of"),
+}
+"""Table → its columns under a figure, where they are not those of a curve."""
 
 
 def tables(findings: Findings) -> dict[str, Grid]:
     """The page's own tables (those of figures are `of_figure`), by name; only those with rows."""
-    wanted: dict[str, tuple[str, list[Column], str | None]] = {
+    wanted: dict[str, tuple[str, Sequence[Column], str | None]] = {
         "cohorts": ("cohorts", TABLE1, "cohort"),
         "performance": ("performance", PERFORMANCE, "cohort"),
-        "epsilon50": ("epsilon50", EPSILON50, None),
+        "epsilon50": ("epsilon50", EPSILON50, "arm"),
         "controls": ("controls_by_arm", CONTROLS, "arm"),
         "flags": ("flags_by_arm", FLAGS, "flag"),
         "reruns": ("reruns", RERUNS, "cohort"),
@@ -172,8 +128,8 @@ def tables(findings: Findings) -> dict[str, Grid]:
     }
     found = findings.tables
     made = {
-        key: grid(name, TABLES[name], _part(key, found[name]), columns, group)
-        for key, (name, columns, group) in wanted.items()
+        key: grid(name, TABLES[name], _part(key, found[name]), shown, group)
+        for key, (name, shown, group) in wanted.items()
         if name in found
     }
     if "left_out" in found:
@@ -190,10 +146,15 @@ def _part(key: str, frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def of_figure(figure: Figure) -> Grid | None:
-    """The numbers a figure is drawn from; None for pictures and for long tables."""
-    if figure.numbers is None or len(figure.numbers) > MOST_ROWS or figure.table in ("performance", "training"):
+    """The numbers a figure is drawn from; None for pictures, long tables and those printed elsewhere."""
+    if figure.numbers is None or len(figure.numbers) > MOST_ROWS or figure.table in PRINTED:
         return None
-    return grid(figure.table, f"Numbers of figure {figure.number}", figure.numbers, CURVE, "cohort")
+    shown = OF_FIGURE.get(figure.table, CURVE)
+    group = shown[0].key if shown[0].shared else None
+    return grid(figure.table, f"Numbers of figure {figure.number}", figure.numbers, shown, group)
+
+
+PRINTED = ("performance", "training", "epsilon50")
 
 
 def of_conclusion(conclusion: Conclusion) -> Grid | None:
@@ -201,5 +162,4 @@ def of_conclusion(conclusion: Conclusion) -> Grid | None:
     if not conclusion.details:
         return None
     frame = pl.DataFrame(list(conclusion.details), infer_schema_length=None)
-    columns = [Column(key, key.replace("_", " "), shown) for key in frame.columns]
-    return grid("conclusion_details", f"Numbers behind conclusion {conclusion.number}", frame, columns)
+    return anything("conclusion_details", f"Numbers behind conclusion {conclusion.number}", frame)

@@ -58,6 +58,8 @@ class Style:
     colour: str
     mark: str
     dash: tuple[int, ...]
+    place: int = 0
+    """Among the curves of its hue."""
 
 
 def hues(image_types: Sequence[str]) -> dict[str, str]:
@@ -82,6 +84,6 @@ def styles(cohorts: Mapping[str, str]) -> dict[str, Style]:
     hue, seen, drawn = hues(list(cohorts.values())), dict.fromkeys(cohorts.values(), 0), {}
     for cohort, image_type in cohorts.items():
         place = seen[image_type] % len(MARKS)
-        drawn[cohort] = Style(hue[image_type], MARKS[place], tuple(DASHES[place]))
+        drawn[cohort] = Style(hue[image_type], MARKS[place], tuple(DASHES[place]), place)
         seen[image_type] += 1
     return drawn

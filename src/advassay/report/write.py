@@ -8,7 +8,7 @@ import polars as pl
 
 from advassay.layout import Store, writing
 from advassay.progress import Progress, Silent
-from advassay.report.export import write_svg_and_png
+from advassay.report.export import with_words, write_figure
 from advassay.report.figures.catalogue import figures
 from advassay.report.findings import gather
 from advassay.report.page import draw, render
@@ -37,7 +37,8 @@ def write_report(store: Path, output: Path | None = None, *, progress: Progress 
     drawn = []
     for figure in made:
         one, svg = draw(figure)
-        write_svg_and_png(svg, beside / "figures" / f"{figure.key}.svg")
+        titled = with_words(svg, f"Figure {figure.number}. {figure.title}", figure.description)
+        write_figure(titled, beside / "figures" / f"{figure.key}.svg")
         drawn.append(one)
         told.advance("draw figures")
     told.finish("draw figures")

@@ -1,4 +1,4 @@
-"""Figure 2: successful attacks as pairs, original | adversarial, with class and confidence under each."""
+"""Figure 2: successful attacks: original | adversarial | magnified difference, with class and confidence."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from advassay.records.gallery import Example
 from advassay.report.figures.gallery_picks import successful_pairs
-from advassay.report.figures.pictures import display, pair
+from advassay.report.figures.pictures import difference, display, magnification, pair
 from advassay.report.figures.plates import Cell, Picture, Row
 from advassay.report.theme import Style
 from advassay.report.wording import percent
@@ -26,10 +26,12 @@ def pair_rows(
 
 
 def _cell(gallery: Path, example: Example) -> Cell:
-    original, adversarial = (display(image) for image in pair(gallery, example))
+    native = pair(gallery, example)
+    original, adversarial = (display(image) for image in native)
     was, now = example.class_names[example.label], example.class_names[example.predicted]
     before = percent(max(example.clean_probabilities), 0)
     after = percent(example.adversarial_probabilities[example.predicted], 0)
+    factor = magnification(example.epsilon)
     left = Picture(original, f"{example.cohort}: original, {was}, confidence {before}", below=(was, before))
     right = Picture(
         adversarial,
@@ -37,4 +39,9 @@ def _cell(gallery: Path, example: Example) -> Cell:
         below=(f"→ {now}", after),
         fallen=True,
     )
-    return Cell((left, right))
+    added = Picture(
+        difference(*native, factor),
+        f"{example.cohort}: difference, magnified {factor:g} times around mid-grey",
+        below=(f"difference × {factor:g}",),
+    )
+    return Cell((left, right, added))

@@ -6,85 +6,32 @@ the column that panels are split by. Intervals are bands, points are marks, curv
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from advassay.report.figures.axes import (
+    GAP,
+    LABEL_SIZE,
+    LONGEST_LABEL,
+    Horizontal,
+    label_room,
+    panel_width,
+    rate_axis,
+    tooltips,
+)
 from advassay.report.figures.labels import spread
 from advassay.report.theme import Style
 
 if TYPE_CHECKING:
     import altair as alt
 
-LABEL_ROOM = 78
-AXIS_ROOM = 54
-LABEL_SIZE = 11
-LABEL: dict[str, Any] = {"align": "left", "dx": 9, "fontSize": LABEL_SIZE, "fontWeight": "bold"}
-
-GREY_LEVELS = "[format(datum.value, '~g'), format(datum.value * 255, '.2~r')]"
-"""An axis label in two rows: ε, and the same in grey levels of an 8-bit image."""
-
-
-@dataclass(frozen=True)
-class Horizontal:
-    """The horizontal axis: its column, title, scale and tick values."""
-
-    column: str
-    title: str
-    log: bool = False
-    values: tuple[float, ...] | None = None
-    label: str | None = None
-    tooltip: str = ""
-    kind: str = "Q"
-    smallest_tick: float | None = None
-    """Ticks are at least this far apart: 1 for counts."""
-
-    def encoding(self) -> alt.X:
-        import altair as alt
-
-        axis = alt.Axis(
-            title=self.title,
-            values=list(self.values) if self.values else alt.Undefined,
-            labelExpr=self.label or alt.Undefined,
-            labelOverlap="greedy",
-            labelSeparation=3,
-            tickCount=6,
-            tickMinStep=self.smallest_tick if self.smallest_tick else alt.Undefined,
-        )
-        scale = alt.Scale(
-            type="log" if self.log else "linear", nice=False, padding=8, zero=alt.Undefined if self.log else True
-        )
-        return alt.X(f"{self.column}:{self.kind}", axis=axis, scale=scale)
-
-
-def epsilon_axis(epsilons: list[float], title: str = "ε (below it, in grey levels of 255)") -> Horizontal:
-    """The axis of ε: linear where the grid is about even, logarithmic where it spans more than a factor of 20."""
-    grid = sorted(set(epsilons))
-    log = grid[0] > 0 and grid[-1] / grid[0] > 20
-    return Horizontal("epsilon", title, log, tuple(_apart(grid, 1.9) if log else grid), GREY_LEVELS, "ε")
-
-
-def _apart(grid: list[float], factor: float) -> list[float]:
-    """Of rising values those at least `factor` from the one kept before, so that log-axis labels do not collide."""
-    kept = grid[:1]
-    for value in grid[1:]:
-        if value / kept[-1] >= factor:
-            kept.append(value)
-    return kept
-
-
-def rate_axis(low: float = 0.0, title: str = "Attack success rate") -> dict[str, Any]:
-    """The vertical axis of shares, 0 to 100 %; from `low` where something is written under the curves."""
-    import altair as alt
-
-    ticks = [0, 0.2, 0.4, 0.6, 0.8, 1.0]
-    return {
-        "scale": alt.Scale(domain=[low, 1], nice=False),
-        "axis": alt.Axis(format="%", values=ticks),
-        "title": title,
-    }
+LABEL: dict[str, Any] = {
+    "align": "left", "dx": 9, "fontSize": LABEL_SIZE, "fontWeight": "bold", "limit": LONGEST_LABEL
+}  # fmt: skip
+SIZES = (2.0, 1.4, 1.0, 0.75, 0.6, 0.5)
+"""Size of a mark by its curve's place: the first is the largest, so that it is seen under one that hides it."""
 
 
 def panels(
@@ -100,11 +47,12 @@ def panels(
     label: str | None = None,
     mark: int = 34,
     title: str = "Attack success rate",
+    steps: bool = False,
 ) -> alt.FacetChart:
     """Panels side by side (`columns` of them in `width` CSS pixels), in the order in which `by` first appears.
 
     `styles`: name of a series → how it is drawn; `label`: the column written at a curve's end, if not the
-    series; `mark`: size of a point in square CSS pixels.
+    series; `mark`: size of a point in square CSS pixels; `steps`: curves hold their value until the next point.
     """
     import altair as alt
 
@@ -112,72 +60,63 @@ def panels(
     labelled = with_labels(
         _needed(frame, [series, by, label or series, x.column]), x.column, by=by, series=series, gap=gap
     )
-    drawn = [styles[name] for name in names_of(frame, series)]
+    sizes = {name: mark * SIZES[style.place % len(SIZES)] for name, style in styles.items()}
+    labelled = labelled.with_columns(mark_size=pl.col(series).replace_strict(sizes, return_dtype=pl.Float64))
+    layers = _layers(labelled, x, styles, series, label or series, rate_axis(title=title), steps)
+    return faceted(
+        alt.layer(*layers), labelled, by, width=width, columns=columns, height=height,
+        room=label_room(labelled[label or series].unique()),
+    )  # fmt: skip
+
+
+def _layers(
+    frame: pl.DataFrame, x: Horizontal, styles: Mapping[str, Style], series: str, label: str, share: dict[str, Any],
+    steps: bool,
+) -> list[alt.Chart]:  # fmt: skip
+    import altair as alt
+
     at = alt.Chart().encode(x=x.encoding(), color=colours(frame, styles, series))
-    share = rate_axis(title=title)
     rate = alt.Y("rate:Q", **share)
+    shape: Any = {"interpolate": "step-after"} if steps else {}
+    look = [styles[name] for name in names_of(frame, series)]
     named = at.transform_filter("isValid(datum.label_height)").encode(
-        y=alt.Y("label_height:Q", **share), text=f"{label or series}:N"
+        y=alt.Y("label_height:Q", **share), text=f"{label}:N"
     )
     layers = [
-        at.mark_area(opacity=0.11).encode(y=alt.Y("low:Q", **share), y2="high:Q", detail=f"{series}:N"),
-        at.mark_line().encode(
-            y=rate,
-            strokeDash=alt.StrokeDash(
-                f"{series}:N", legend=None, scale=_scale(frame, series, [list(s.dash) for s in drawn])
-            ),
+        at.mark_area(opacity=0.11, **shape).encode(y=alt.Y("low:Q", **share), y2="high:Q", detail=f"{series}:N"),
+        at.mark_line(**shape).encode(
+            y=rate, strokeDash=_by_series(alt.StrokeDash, frame, series, [list(s.dash) for s in look])
         ),
-        at.mark_point(size=mark).encode(
+        at.mark_point().encode(
             y=rate,
-            shape=alt.Shape(f"{series}:N", legend=None, scale=_scale(frame, series, [s.mark for s in drawn])),
+            shape=_by_series(alt.Shape, frame, series, [s.mark for s in look]),
+            size=alt.Size("mark_size:Q", scale=None, legend=None),
             tooltip=tooltips(x, series),
         ),
         named.mark_text(**LABEL, stroke="white", strokeWidth=3, strokeJoin="round"),  # keeps it clear of other curves
         named.mark_text(**LABEL),
     ]
-    if labelled["alone"].any():  # an empty layer would leave the axis without an extent
+    if frame["alone"].any():  # an empty layer would leave the axis without an extent
         bar = at.transform_filter("datum.alone").mark_rule(strokeWidth=1.5)
         layers.insert(0, bar.encode(y=alt.Y("low:Q", **share), y2="high:Q"))
-    return with_axes(
-        alt.layer(*layers)
-        .properties(width=(width - AXIS_ROOM) // columns - LABEL_ROOM, height=height)
-        .facet(
-            facet=alt.Facet(f"{by}:N", sort=names_of(frame, by), title=None),
-            data=alt.Data(values=labelled.to_dicts()),
-            columns=columns,
-            spacing=spacing(LABEL_ROOM),
-        ),
-        frame[by].n_unique(),
-        columns,
-    )
+    return layers
 
 
-def with_axes(chart: alt.FacetChart, number: int, columns: int) -> alt.FacetChart:
-    """Each of `number` panels with an x axis of its own where the last row is not full: none under an empty place."""
-    return chart.resolve_axis(x="independent") if number % columns else chart
-
-
-def spacing(between_columns: int) -> dict[str, int]:
-    """Room between panels in CSS pixels: rows close, columns as far apart as curve labels need."""
-    return {"row": 26, "column": between_columns}
-
-
-def tooltips(x: Horizontal, series: str = "cohort") -> list[alt.Tooltip]:
-    """What a reader sees when pointing at a mark: never a rate without its interval, events and n."""
+def faceted(
+    chart: Any, frame: pl.DataFrame, by: str, *, width: int, columns: int, height: int,
+    room: int = 0,
+) -> alt.FacetChart:  # fmt: skip
+    """`chart` once for each value of `by`, in order of appearance; `room`: free at the right of each panel."""
     import altair as alt
 
-    at = alt.Tooltip(
-        f"{x.column}:{x.kind}", title=x.tooltip or x.column, format="~g" if x.kind == "Q" else alt.Undefined
+    panels = chart.properties(width=panel_width(width, columns, room), height=height).facet(
+        facet=alt.Facet(f"{by}:N", sort=names_of(frame, by), title=None),
+        data=alt.Data(values=frame.to_dicts()),
+        columns=columns,
+        spacing={"row": 26, "column": GAP},
     )
-    return [
-        alt.Tooltip(f"{series}:N"),
-        at,
-        alt.Tooltip("rate:Q", title="rate", format=".1%"),
-        alt.Tooltip("low:Q", title="95 % interval from", format=".1%"),
-        alt.Tooltip("high:Q", title="to", format=".1%"),
-        alt.Tooltip("events:Q", title="images"),
-        alt.Tooltip("n:Q", title="of"),
-    ]
+    # each panel has an x axis of its own where the last row is not full: none under an empty place
+    return panels.resolve_axis(x="independent") if frame[by].n_unique() % columns else panels
 
 
 def with_labels(frame: pl.DataFrame, x: str, *, by: str, series: str, gap: float) -> pl.DataFrame:
@@ -199,8 +138,7 @@ def colours(frame: pl.DataFrame, styles: Mapping[str, Style], series: str = "coh
     """The hue of every series; no legend, because curves and panels wear their names."""
     import altair as alt
 
-    hues = [styles[name].colour for name in names_of(frame, series)]
-    return alt.Color(f"{series}:N", legend=None, scale=_scale(frame, series, hues))
+    return _by_series(alt.Color, frame, series, [styles[name].colour for name in names_of(frame, series)])
 
 
 def names_of(frame: pl.DataFrame, column: str) -> list[str]:
@@ -208,10 +146,11 @@ def names_of(frame: pl.DataFrame, column: str) -> list[str]:
     return frame[column].unique(maintain_order=True).to_list()
 
 
-def _scale(frame: pl.DataFrame, series: str, drawn: list[Any]) -> alt.Scale:
+def _by_series(channel: Any, frame: pl.DataFrame, series: str, drawn: Sequence[Any]) -> Any:
     import altair as alt
 
-    return alt.Scale(domain=names_of(frame, series), range=drawn)
+    scale = alt.Scale(domain=names_of(frame, series), range=list(drawn))
+    return channel(f"{series}:N", legend=None, scale=scale)
 
 
 def _needed(frame: pl.DataFrame, keys: list[str]) -> pl.DataFrame:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from advassay.report.figures.panels import epsilon_axis, panels
+from advassay.report.figures.axes import epsilon_axis, label_room, panel_width
+from advassay.report.figures.panels import panels
 from advassay.report.theme import DASHES, MARKS, Style
 
 if TYPE_CHECKING:
@@ -35,12 +36,12 @@ def _compared(frame: pl.DataFrame, hues: Mapping[str, str], width: int) -> alt.F
     named = frame.with_columns(series=series).sort("epsilon", maintain_order=True)
     curves = frame["curve"].unique(maintain_order=True).to_list()
     styles = {
-        f"{cohort} · {curve}": Style(hue, MARKS[i % len(MARKS)], tuple(DASHES[i % len(DASHES)]))
+        f"{cohort} · {curve}": Style(hue, MARKS[i % len(MARKS)], tuple(DASHES[i % len(DASHES)]), i)
         for cohort, hue in hues.items()
         for i, curve in enumerate(curves)
     }
     columns = min(2 if width > 500 else 1, frame["cohort"].n_unique())
-    x = epsilon_axis(frame["epsilon"].to_list())
+    x = epsilon_axis(frame["epsilon"].to_list(), panel=panel_width(width, columns, label_room(curves)))
     order = pl.DataFrame({"cohort": list(hues)})
     by_cohort = order.join(named, on="cohort", maintain_order="left_right")
     return panels(

@@ -7,16 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from advassay.report.figures.panels import (
-    AXIS_ROOM,
-    Horizontal,
-    colours,
-    names_of,
-    rate_axis,
-    spacing,
-    tooltips,
-    with_axes,
-)
+from advassay.report.figures.axes import Horizontal, rate_axis, tooltips
+from advassay.report.figures.panels import colours, faceted
 from advassay.report.theme import MUTED, Style
 
 if TYPE_CHECKING:
@@ -49,18 +41,7 @@ def success_by_confidence(frame: pl.DataFrame, styles: Mapping[str, Style], *, w
         ),
         every.mark_text(fontSize=10, color=MUTED).encode(y=alt.Y("count_at:Q", **share), text="n:Q"),
     ]
-    return with_axes(
-        alt.layer(*layers)
-        .properties(width=(width - AXIS_ROOM) // columns - 22, height=190)
-        .facet(
-            facet=alt.Facet("cohort:N", sort=names_of(frame, "cohort"), title=None),
-            data=alt.Data(values=_placed(frame).to_dicts()),
-            columns=columns,
-            spacing=spacing(20),
-        ),
-        frame["cohort"].n_unique(),
-        columns,
-    )
+    return faceted(alt.layer(*layers), _placed(frame), "cohort", width=width, columns=columns, height=190)
 
 
 def _confidence_axis(below: bool) -> dict[str, Any]:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from advassay.report.figures.panels import epsilon_axis, panels
+from advassay.report.figures.axes import epsilon_axis
+from advassay.report.figures.panels import panels
 from advassay.report.theme import Style
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from advassay.report.figures.panels import Horizontal, panels
+from advassay.report.figures.axes import Horizontal
+from advassay.report.figures.panels import panels
 from advassay.report.theme import Style
 from advassay.report.wording import grey_levels
 

@@ -7,16 +7,8 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from advassay.report.figures.panels import (
-    AXIS_ROOM,
-    LABEL_ROOM,
-    Horizontal,
-    colours,
-    names_of,
-    rate_axis,
-    spacing,
-    tooltips,
-)
+from advassay.report.figures.axes import Horizontal, rate_axis, tooltips
+from advassay.report.figures.panels import colours, faceted
 from advassay.report.theme import Style
 
 if TYPE_CHECKING:
@@ -31,7 +23,6 @@ def success_by_training_size(frame: pl.DataFrame, styles: Mapping[str, Style], *
     import altair as alt
 
     columns = min(2 if width > 500 else 1, frame["cohort"].n_unique())
-    panel = min((width - AXIS_ROOM) // columns - LABEL_ROOM // 2, 520)
     sizes = sorted(set(frame["train_size"].to_list()))
     aside = _aside(frame)
     x = alt.X(
@@ -50,16 +41,8 @@ def success_by_training_size(frame: pl.DataFrame, styles: Mapping[str, Style], *
             x=x, y=alt.Y("rate:Q", **rate_axis()), tooltip=[*tooltips(told), alt.Tooltip("seed:Q", title="seed")]
         ),
     ]
-    return (
-        alt.layer(*layers)
-        .properties(width=panel, height=260)
-        .facet(
-            facet=alt.Facet("cohort:N", sort=names_of(frame, "cohort"), title=None),
-            data=alt.Data(values=aside.to_dicts()),
-            columns=columns,
-            spacing=spacing(20),
-        )
-    )
+    narrower = min(width, 580 * columns)
+    return faceted(alt.layer(*layers), aside, "cohort", width=narrower, columns=columns, height=260)
 
 
 def _aside(frame: pl.DataFrame) -> pl.DataFrame:

@@ -1,4 +1,4 @@
-"""How each cohort's main network learned: training and tuning loss, and tuning accuracy, over optimiser updates."""
+"""How each cohort's main network learned: loss above, accuracy below, over optimiser updates."""
 
 from __future__ import annotations
 
@@ -7,52 +7,68 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from advassay.report.figures.panels import AXIS_ROOM, colours, names_of, spacing, with_axes
-from advassay.report.theme import Style
+from advassay.report.figures.axes import PERCENT
+from advassay.report.figures.panels import colours, faceted
+from advassay.report.theme import INK, Style
 
 if TYPE_CHECKING:
     import altair as alt
 
-QUANTITIES = {"training_loss": "training loss", "tuning_loss": "tuning loss", "tuning_accuracy": "tuning accuracy"}
+LOSSES = {"training_loss": "training loss", "tuning_loss": "tuning loss"}
+ACCURACIES = {"tuning_accuracy": "tuning accuracy"}
+NAMES = LOSSES | ACCURACIES
 
 
-def training_curves(frame: pl.DataFrame, styles: Mapping[str, Style], *, width: int) -> alt.FacetChart:
-    """`frame`: cohort, update, training_loss, tuning_loss, tuning_accuracy; one network a cohort, one panel each."""
+def training_curves(frame: pl.DataFrame, styles: Mapping[str, Style], *, width: int) -> alt.TopLevelMixin:
+    """`frame`: cohort, update, training_loss, tuning_loss, tuning_accuracy; one network a cohort, one panel each.
+
+    Without a tuning part there is no accuracy and no lower row.
+    """
     import altair as alt
 
-    columns = min(4 if width > 500 else 1, frame["cohort"].n_unique())
-    long = frame.select("cohort", "update", *QUANTITIES).unpivot(
+    columns = min(4 if width > 500 else 2, frame["cohort"].n_unique())
+    rows = [
+        _row(part, styles, title, width=width, columns=columns)
+        for part, title in ((_long(frame, LOSSES), "Loss"), (_long(frame, ACCURACIES), "Accuracy"))
+        if len(part)
+    ]
+    return rows[0] if len(rows) == 1 else alt.vconcat(*rows, spacing=22)
+
+
+def _long(frame: pl.DataFrame, names: Mapping[str, str]) -> pl.DataFrame:
+    long = frame.select("cohort", "update", *names).unpivot(
         index=["cohort", "update"], variable_name="column", value_name="value"
     )
-    named = long.drop_nulls("value").with_columns(quantity=pl.col("column").replace_strict(QUANTITIES))
-    dash = alt.StrokeDash(
-        "quantity:N",
-        scale=alt.Scale(domain=list(QUANTITIES.values()), range=[[1, 0], [7, 3], [2, 2]]),
-        legend=alt.Legend(
-            title=None,
-            symbolType="stroke",
-            symbolSize=300,
-            symbolStrokeColor="#1a1a1a",
-            orient="top",
-            columns=3 if width > 500 else 2,
-        ),
-    )
+    return long.drop_nulls("value").with_columns(quantity=pl.col("column").replace_strict(NAMES)).drop("column")
+
+
+def _row(frame: pl.DataFrame, styles: Mapping[str, Style], title: str, *, width: int, columns: int) -> alt.FacetChart:
+    import altair as alt
+
+    loss = title == "Loss"
+    top = max(float(frame["value"].max()), 1.0) if loss else 1.0  # type: ignore[arg-type]
+    scale = alt.Scale(domain=[0, top], nice=loss)
+    axis = alt.Axis(tickCount=4) if loss else alt.Axis(values=[0, 0.5, 1], labelExpr=PERCENT)
     line = (
         alt.Chart()
         .mark_line(point=alt.OverlayMarkDef(size=20))
         .encode(
-            x=alt.X("update:Q", title="Optimiser updates", axis=alt.Axis(tickCount=4, tickMinStep=1)),
-            y=alt.Y("value:Q", title="Loss; accuracy"),
-            strokeDash=dash,
+            x=alt.X("update:Q", title="Optimiser updates", axis=alt.Axis(tickCount=3, tickMinStep=1)),
+            y=alt.Y("value:Q", title=title, scale=scale, axis=axis),
+            strokeDash=_dash(columns),
             color=colours(frame, styles),
             tooltip=["cohort:N", "quantity:N", "update:Q", alt.Tooltip("value:Q", format=".3f")],
         )
-        .properties(width=(width - AXIS_ROOM) // columns - 22, height=150)
     )
-    chart = line.facet(
-        facet=alt.Facet("cohort:N", sort=names_of(frame, "cohort"), title=None),
-        data=alt.Data(values=named.to_dicts()),
-        columns=columns,
-        spacing=spacing(20),
-    )
-    return with_axes(chart, frame["cohort"].n_unique(), columns)
+    return faceted(line, frame, "cohort", width=width, columns=columns, height=130)
+
+
+def _dash(columns: int) -> alt.StrokeDash:
+    import altair as alt
+
+    legend = alt.Legend(
+        title=None, symbolType="stroke", symbolSize=300, symbolStrokeColor=INK, orient="top",
+        columns=3 if columns > 2 else 1,
+    )  # fmt: skip
+    scale = alt.Scale(domain=list(NAMES.values()), range=[[1, 0], [7, 3], [2, 2]])
+    return alt.StrokeDash("quantity:N", scale=scale, legend=legend)

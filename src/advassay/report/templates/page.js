@@ -1,13 +1,17 @@
 // Still drawings become charts with tooltips once they are scrolled into view. Without this script nothing is lost.
 (() => {
   const narrow = matchMedia("(max-width: 700px)");
+  // Data come once for both drawings, as columns and rows; Vega-Lite wants rows with names.
+  const unpack = ({ columns, rows }) => rows.map((row) => Object.fromEntries(columns.map((name, i) => [name, row[i]])));
   const draw = async (figure) => {
-    const specs = JSON.parse(figure.querySelector(".specs").textContent);
+    const { datasets, ...specs } = JSON.parse(figure.querySelector(".specs").textContent);
+    const named = Object.fromEntries(Object.entries(datasets).map(([name, set]) => [name, unpack(set)]));
+    const spec = { ...(narrow.matches ? specs.narrow : specs.wide), datasets: named };
     const live = figure.querySelector(".live");
     const still = figure.querySelector(".still");
     live.hidden = false;
     // ast: expressions are interpreted, so the page allows no eval.
-    await vegaEmbed(live, narrow.matches ? specs.narrow : specs.wide, { actions: false, renderer: "svg", ast: true });
+    await vegaEmbed(live, spec, { actions: false, renderer: "svg", ast: true });
     const picture = live.querySelector("svg");
     picture.setAttribute("role", "img");
     picture.setAttribute("aria-label", still.querySelector("img").alt);

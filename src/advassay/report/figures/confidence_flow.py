@@ -1,0 +1,59 @@
+"""Confidence flow: where images of a clean confidence end after the attack, fallen ones apart from those standing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from advassay.report.figures.axes import coarse_share
+from advassay.report.figures.panels import faceted
+from advassay.report.theme import MUTED, Style
+
+if TYPE_CHECKING:
+    import altair as alt
+
+
+def confidence_flow_plot(frame: pl.DataFrame, styles: Mapping[str, Style], *, width: int) -> alt.FacetChart:
+    """`frame` at one ε: cohort, clean_low, clean_high, adversarial_low, adversarial_high, fallen, n; a panel a cohort.
+
+    The area of a mark is the number of images.
+    """
+    import altair as alt
+
+    columns = min(4 if width > 500 else 2, frame["cohort"].n_unique())
+    placed = _placed(frame, styles)
+    lowest = float(min(frame["clean_low"].min(), frame["adversarial_low"].min()))  # type: ignore[arg-type,type-var]
+    largest = int(placed["n"].max())  # type: ignore[arg-type]
+    legend = alt.Legend(title=None, orient="top", symbolFillColor=MUTED, symbolStrokeColor=MUTED, symbolType="circle")
+    sizes = alt.Legend(title="images", orient="top", tickCount=3, format="d", symbolStrokeColor=MUTED)
+    marks = alt.Chart().mark_point(filled=True, opacity=0.85).encode(
+        x=alt.X("clean:Q", **coarse_share("Clean confidence", lowest)),
+        y=alt.Y("adversarial:Q", **coarse_share("Confidence under attack", lowest)),
+        size=alt.Size("n:Q", scale=alt.Scale(domain=[0, largest], range=[0, 260]), legend=sizes),
+        shape=alt.Shape("state:N", scale=alt.Scale(domain=["fallen", "standing"], range=["circle", "cross"]),
+                        legend=legend),
+        color=alt.Color("colour:N", scale=None),
+        tooltip=["state:N", "from:N", "to:N", alt.Tooltip("n:Q", title="images")],
+    )  # fmt: skip
+    return faceted(marks, placed, "cohort", width=width, columns=columns, height=170)
+
+
+def _placed(frame: pl.DataFrame, styles: Mapping[str, Style]) -> pl.DataFrame:
+    hue = pl.col("cohort").replace_strict({c: styles[c].colour for c in styles}, return_dtype=pl.String)
+    span = "{}–{} %"
+    percent = [
+        (100 * pl.col(c)).round(0).cast(pl.Int64).alias(c) for c in frame.columns if c.endswith(("_low", "_high"))
+    ]
+    told = frame.with_columns(percent).select(
+        pl.format(span, "clean_low", "clean_high").alias("from"),
+        pl.format(span, "adversarial_low", "adversarial_high").alias("to"),
+    )
+    return frame.select(
+        "cohort", "n",
+        clean=(pl.col("clean_low") + pl.col("clean_high")) / 2,
+        adversarial=(pl.col("adversarial_low") + pl.col("adversarial_high")) / 2,
+        state=pl.when("fallen").then(pl.lit("fallen")).otherwise(pl.lit("standing")),
+        colour=pl.when("fallen").then(hue).otherwise(pl.lit(MUTED)),
+    ).hstack(told)  # fmt: skip

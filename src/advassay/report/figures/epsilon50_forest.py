@@ -1,0 +1,91 @@
+"""ε50 over cohorts as a forest plot: one row a cohort and arm, its interval, and an arrow where the grid ends first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from advassay.report.figures.axes import GREY_LEVELS, epsilon_axis, panel_width
+from advassay.report.figures.panels import colours, faceted
+from advassay.report.theme import Style
+
+if TYPE_CHECKING:
+    import altair as alt
+
+ROW, TALL_ROW = 22, 34
+"""Height of a row in CSS pixels, the number beside its interval or, on narrow screens, above it."""
+NAMES_ROOM, TEXT_ROOM = 40, 150
+
+
+def epsilon50_forest(frame: pl.DataFrame, styles: Mapping[str, Style], *, width: int) -> alt.FacetChart:
+    """`frame`: cohort, arm, smallest, largest, estimate, low, high, text, n; a panel an arm, ε logarithmic.
+
+    An estimate or bound outside the grid (null) is drawn as an arrow at the grid's edge, and written as "<" or ">".
+    """
+    import altair as alt
+
+    placed = _placed(frame)
+    room = TEXT_ROOM if width > 500 else 0
+    across = panel_width(width - NAMES_ROOM, 1, room)
+    ends = [float(value) for name in ("from", "to") for value in placed[name].to_list()]
+    axis = epsilon_axis(ticks(min(ends), max(ends)), "ε₅₀ (below it, in grey levels of 255)", panel=across)
+    scale = alt.Scale(type="log", nice=False, padding=12)
+    drawn = alt.Axis(title=axis.title, values=list(axis.values or ()), labelExpr=GREY_LEVELS, grid=True)
+    at, start, end, edge = (alt.X(f"{name}:Q", scale=scale, axis=drawn) for name in ("at", "from", "to", "edge"))
+    base = alt.Chart().encode(
+        y=alt.Y("cohort:N", sort=None, title=None, axis=alt.Axis(grid=False)), color=colours(placed, styles)
+    )
+    told = ["cohort:N", alt.Tooltip("text:N", title="ε₅₀"), "n:Q", "patients:Q"]
+    layers = [
+        base.mark_rule(strokeWidth=1.5).encode(x=start, x2="to:Q"),
+        base.transform_filter("datum.inside").mark_point(size=64, shape="square").encode(x=at, tooltip=told),
+        base.transform_filter("datum.open_low")
+        .mark_point(size=50, shape="triangle-left")
+        .encode(x=start, tooltip=told),
+        base.transform_filter("datum.open_high")
+        .mark_point(size=50, shape="triangle-right")
+        .encode(x=end, tooltip=told),
+        _number(base, edge) if room else _number(base, alt.value(0), dy=-12),
+    ]
+    height = (ROW if room else TALL_ROW) * placed["cohort"].n_unique()
+    return faceted(alt.layer(*layers), placed, "panel", width=width - NAMES_ROOM, columns=1, height=height, room=room)
+
+
+def _number(base: alt.Chart, x: Any, dy: int = 0) -> alt.Chart:
+    return base.mark_text(align="left", dx=2 if dy else 14, dy=dy, fontSize=11).encode(x=x, text="text:N")
+
+
+def ticks(low: float, high: float) -> list[float]:
+    """1, 2 and 5 times powers of ten inside [low, high], both ends of it where there are none.
+
+    >>> ticks(0.0005, 0.003), ticks(0.03, 0.04)
+    ([0.0005, 0.001, 0.002], [0.03, 0.04])
+    """
+    found = [float(f"{m}e{p}") for p in range(-6, 1) for m in (1, 2, 5)]
+    inside = [value for value in found if low <= value <= high]
+    return inside if len(inside) > 1 else [low, high]
+
+
+def _placed(frame: pl.DataFrame) -> pl.DataFrame:
+    """Where each row's interval begins and ends on the axis: at the grid's edge where a bound lies outside.
+
+    A null alone does not say which edge; the text ("< 0.02 [< 0.02, > 0.2]") does.
+    """
+    bounds = pl.coalesce(pl.col("text").str.extract(r"\[(.*)\]"), pl.col("text") + ", " + pl.col("text"))
+    numbers = [pl.col(name).cast(pl.Float64) for name in ("estimate", "low", "high")]
+    made = frame.filter(pl.col("n") > 0).with_columns(
+        *numbers, panel=pl.format("Arm {}", "arm"), lower=bounds.str.split(", ").list.first(),
+        upper=bounds.str.split(", ").list.last(), edge=pl.col("largest").max(),
+    )  # fmt: skip
+    return made.with_columns(
+        _at_edge("estimate", "text").alias("at"), _at_edge("low", "lower").alias("from"),
+        _at_edge("high", "upper").alias("to"), inside=pl.col("estimate").is_not_null(),
+        open_low=pl.col("lower").str.starts_with("<"), open_high=pl.col("upper").str.starts_with(">"),
+    )  # fmt: skip
+
+
+def _at_edge(number: str, text: str) -> pl.Expr:
+    below = pl.col(text).str.starts_with("<")
+    return pl.coalesce(number, pl.when(below).then("smallest").otherwise("largest"))

@@ -1,0 +1,61 @@
+"""Guards and failure indicators over ε: the share of attacked images that carry each, by arm."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from advassay.report.figures.axes import PERCENT
+from advassay.report.figures.panels import names_of
+from advassay.report.theme import INK
+
+if TYPE_CHECKING:
+    import altair as alt
+
+ROW = 22
+HIGHEST = "#7b3200"
+"""Dark enough for white numbers (contrast above 7 : 1)."""
+
+
+def flag_shares(frame: pl.DataFrame, *, width: int) -> alt.ConcatChart:
+    """`frame`: arm, flag, epsilon, n, events, share (pooled over cohorts); one matrix an arm, numbers in percent."""
+    import altair as alt
+
+    columns = 2 if width > 500 else 1
+    charts = [
+        _arm(part, str(name), width // columns - 150) for (name,), part in frame.group_by("arm", maintain_order=True)
+    ]
+    return alt.concat(*charts, columns=columns, spacing={"row": 24, "column": 30})
+
+
+def _arm(frame: pl.DataFrame, arm: str, room: int) -> alt.LayerChart | alt.FacetChart:
+    import altair as alt
+
+    told = frame.with_columns(
+        flag=pl.col("flag").str.replace_all("_", " "),
+        text=pl.when(pl.col("events") == 0).then(pl.lit("0")).otherwise(
+            (100 * pl.col("share")).round_sig_figs(2).map_elements(lambda v: f"{v:g}", return_dtype=pl.String)
+        ),
+    )  # fmt: skip
+    amplitudes = [f"{e:g}" for e in sorted(set(frame["epsilon"].to_list()))]
+    cells = told.with_columns(at=pl.col("epsilon").map_elements(lambda e: f"{e:g}", return_dtype=pl.String))
+    bare: dict[str, Any] = {"grid": False, "domain": False, "ticks": False}
+    across = alt.Axis(**bare, labelAngle=0, labelOverlap="greedy", labelSeparation=4)
+    base = alt.Chart(alt.Data(values=cells.to_dicts())).encode(
+        x=alt.X("at:N", sort=amplitudes, title="ε", axis=across),
+        y=alt.Y("flag:N", sort=names_of(cells, "flag"), title=None, axis=alt.Axis(**bare)),
+        tooltip=["flag:N", alt.Tooltip("epsilon:Q", title="ε", format="~g"), alt.Tooltip("events:Q", title="images"),
+                 alt.Tooltip("n:Q", title="of")],
+    )  # fmt: skip
+    scale = alt.Scale(domain=[0, 1], range=["#ffffff", HIGHEST], interpolate="rgb")
+    legend = alt.Legend(title="Share of images", labelExpr=PERCENT, values=[0, 0.5, 1], orient="top", titleLimit=200)
+    heat = base.mark_rect(stroke="#ffffff").encode(color=alt.Color("share:Q", scale=scale, legend=legend))
+    numbers = base.mark_text(fontSize=10).encode(
+        text="text:N", color=alt.condition("datum.share > 0.5", alt.value("#ffffff"), alt.value(INK))
+    )
+    side = min(44, room // max(len(amplitudes), 1))
+    return alt.layer(heat, numbers).properties(
+        width=side * len(amplitudes), height=ROW * cells["flag"].n_unique(),
+        title=alt.TitleParams(f"Arm {arm}", anchor="start", color=INK),
+    )  # fmt: skip

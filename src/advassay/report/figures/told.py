@@ -1,0 +1,63 @@
+"""Sentences and choices that captions and alt texts of several figures share."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from advassay.records.gallery import Example
+from advassay.report import captions
+from advassay.report.findings import Findings
+from advassay.report.theme import styles
+from advassay.report.wording import listed, percent
+
+
+def step_sizes(findings: Findings) -> dict[str, str]:
+    """Cohort → the step size of the main curves (the first recorded one, as analysis takes it)."""
+    return {row["cohort"]: row["step_size"] for row in findings.tables["success_by_epsilon"].iter_rows(named=True)}
+
+
+def examples(findings: Findings) -> list[Example]:
+    """Kept images of the runs that the image figures are about: the main arm of every main network."""
+    runs = {header.run_id for header in findings.headers()}
+    return [example for example in findings.examples if example.run_id in runs]
+
+
+def main_arm(findings: Findings) -> str:
+    """The attack of the main curves in words."""
+    return captions.attack(findings.headers())
+
+
+def every_arm(findings: Findings) -> str:
+    """Every arm's attack in words."""
+    return ". ".join(captions.attack(findings.headers(arm)) for arm in findings.records.arms if findings.headers(arm))
+
+
+def statistics(frame: pl.DataFrame, findings: Findings) -> str:
+    """How many images a point rests on and how its interval was made."""
+    return f"{captions.sample(frame)}; {captions.intervals(frame, findings.level)}"
+
+
+def scaling(findings: Findings) -> str:
+    """How pixel values became [0, 1], by cohort: the window of what the image figures show."""
+    known = [p for name, p in findings.records.preparations.items() if name in findings.cohorts]
+    ways: dict[str, list[str]] = {}
+    for p in known:
+        ways.setdefault(f"{p.scaling}, {p.bits} bit", []).append(p.cohort)
+    told = [f"{way} ({', '.join(names)})" for way, names in ways.items()]
+    return f" Grey scale as prepared for the network: {listed(told)}." if told else ""
+
+
+def hues(findings: Findings) -> dict[str, str]:
+    """Cohort → hue of its image type."""
+    return {cohort: style.colour for cohort, style in styles(findings.cohorts).items()}
+
+
+def ends(frame: pl.DataFrame, x: str, unit: str, what: str = "Attack success rate", rate: str = "rate") -> str:
+    """Where each cohort's curve begins and ends, for readers who do not see it."""
+    told = []
+    for (cohort,), part in frame.filter(pl.col("n") > 0).sort(x).group_by("cohort", maintain_order=True):
+        first, last = part.row(0, named=True), part.row(-1, named=True)
+        told.append(
+            f"{cohort} from {percent(first[rate], 0)} at {unit} {first[x]:g} to {percent(last[rate], 0)} at {last[x]:g}"
+        )
+    return f"{what}: " + "; ".join(told) + "."

@@ -1,0 +1,63 @@
+"""Class-transition matrices: which class images of each class are taken for, clean beside attacked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from advassay.report.figures.panels import names_of
+from advassay.report.theme import INK, Style
+
+if TYPE_CHECKING:
+    import altair as alt
+
+CELL = 34
+LABEL_LIMIT = 96
+
+
+def transition_matrices(frame: pl.DataFrame, styles: Mapping[str, Style], *, width: int) -> alt.ConcatChart:
+    """`frame`: cohort, epsilon (0 = clean and one other), label, predicted, n, share; two matrices a cohort."""
+    import altair as alt
+
+    columns = 2 if width > 500 else 1
+    charts = [
+        _cohort(part, styles[name].colour, name, (width - 60) // columns - LABEL_LIMIT)
+        for (name,), part in frame.group_by("cohort", maintain_order=True)
+    ]
+    return alt.concat(*charts, columns=columns, spacing={"row": 30, "column": 36}).resolve_scale(color="independent")
+
+
+def _cohort(frame: pl.DataFrame, hue: str, cohort: str, room: int) -> alt.FacetChart:
+    import altair as alt
+
+    labels, predicted = names_of(frame, "label"), names_of(frame, "predicted")
+    told = _told(frame)
+    x = alt.X("predicted:N", sort=predicted, title="taken for", axis=_axis(angle=-35))
+    y = alt.Y("label:N", sort=labels, title="class", axis=_axis())
+    base = alt.Chart().encode(x=x, y=y, tooltip=["label:N", "predicted:N", "n:Q", alt.Tooltip("share:Q", format=".1%")])
+    scale = alt.Scale(domain=[0, 1], range=["#ffffff", hue], interpolate="rgb")
+    squares = base.mark_rect(stroke="#ffffff").encode(color=alt.Color("share:Q", scale=scale, legend=None))
+    numbers = base.mark_text(fontSize=11).encode(
+        text="n:Q", color=alt.condition("datum.share > 0.8", alt.value("#ffffff"), alt.value(INK))
+    )
+    side = min(CELL * 2, max(26, (room - 20) // (2 * len(predicted))))
+    chart = alt.layer(squares, numbers).properties(width=side * len(predicted), height=CELL * len(labels))
+    return chart.facet(
+        column=alt.Column("state:N", sort=names_of(told, "state"), title=None),
+        data=alt.Data(values=told.to_dicts()),
+        spacing=14,
+        title=alt.TitleParams(cohort, color=hue, anchor="start"),
+    )
+
+
+def _axis(angle: int = 0) -> alt.Axis:
+    import altair as alt
+
+    return alt.Axis(grid=False, ticks=False, domain=False, labelLimit=LABEL_LIMIT, labelAngle=angle, labelFontSize=11)
+
+
+def _told(frame: pl.DataFrame) -> pl.DataFrame:
+    state = pl.when(pl.col("epsilon") == 0).then(pl.lit("clean")).otherwise(pl.format("ε = {}", "epsilon"))
+    return frame.select("label", "predicted", "n", pl.col("share").fill_null(0.0).round(4), state=state)

@@ -1,0 +1,123 @@
+"""Every table of a report: what it holds and what makes it. Numbers are analysis'; nothing is computed twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from advassay.progress import Progress
+from advassay.records.header import RunHeader
+from advassay.records.store import Records
+from advassay.report import amplitudes, cohort_tables, curves, evidence
+from advassay.report.reruns import reruns
+
+if TYPE_CHECKING:
+    from advassay.analysis import Conclusion
+
+TABLES = {
+    "cohorts": "Table 1: images of each class and role, the network's scores on the validation split",
+    "success_by_epsilon": "figure 3a: success against ε at the last iteration, main arm",
+    "success_by_iteration": "figure 3b and the surface: success against iterations at every ε, every arm",
+    "success_by_confidence": "figure 3c: success by clean confidence, every arm",
+    "success_by_training_size": "figure 3d: success of every network of a training-size series",
+    "success_by_arm": "success against ε of every arm and step size, at the last iterate and at any",
+    "performance": "accuracy under attack (robust accuracy), AUROC, sensitivity and specificity, clean and at every ε",
+    "reliability": "accuracy by bins of confidence, with the expected calibration error, clean and attacked",
+    "confidence_flow": "images by confidence before and after the attack",
+    "transitions": "images by class and predicted class, clean and attacked",
+    "epsilon50": "the amplitude at which half of the attackable images have fallen, every arm",
+    "iteration_survival": "share of attackable images that no iterate so far has felled, every arm",
+    "conclusions": "the five conclusions",
+    "conclusion_details": "the numbers per cohort, arm or network that the conclusions rest on",
+    "controls": "ε = 0, random noise and a stronger attack beside every run",
+    "controls_by_arm": "the controls, summed over the runs of each arm",
+    "flags": "guards and failure indicators of every run",
+    "flags_by_arm": "the guards and failure indicators that occurred, summed over the runs of each arm",
+    "flags_by_epsilon": "flagged images of the main networks at every ε, summed over the cohorts of each arm",
+    "reruns": "flagged images attacked again under the margin loss: fallen under each, and only then",
+    "runs": "every run: attack, cost, identities",
+    "selection": "how each cohort was formed and which column said who is a patient",
+    "flow": "images kept and left out at every step of the selection",
+    "left_out": "rows left out, by reason",
+    "training": "training curves",
+}
+"""Table → what it holds. A table without rows is neither written nor shown."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the tables are made from."""
+
+    records: Records
+    runs: list[RunHeader]
+    epsilon: float
+    """Amplitude of figures 2 and 3b–3d."""
+    series: float | None
+    """Amplitude of figure 3d."""
+    level: float
+    concluded: list[Conclusion] = field(default_factory=list)
+    """Filled by `conclusions`, whose details are a table of their own."""
+
+
+def made(asked: Asked, progress: Progress) -> dict[str, pl.DataFrame]:
+    """All tables, empty ones too, in the order of `TABLES`. Adds the conclusions to `asked.concluded`."""
+    task = "analyse records"
+    progress.start(task, len(MAKERS), "tables")
+    tables: dict[str, pl.DataFrame] = {}
+    for name, make in MAKERS.items():
+        tables[name] = make(asked)
+        progress.advance(task)
+    for name, total in SUMS.items():
+        tables[name] = total(tables)
+    progress.finish(task)
+    return {name: tables[name] for name in TABLES}
+
+
+def _conclusions(asked: Asked) -> pl.DataFrame:
+    from advassay.analysis import conclusions
+
+    every = amplitudes.shared(asked.runs)
+    asked.concluded.extend(conclusions(asked.records, asked.epsilon if asked.epsilon in every else None, asked.level))
+    return curves.conclusion_rows(asked.concluded)
+
+
+def _table1(asked: Asked) -> pl.DataFrame:
+    from advassay.analysis import table1
+
+    return table1(asked.records)
+
+
+MAKERS: Mapping[str, Callable[[Asked], pl.DataFrame]] = {
+    "cohorts": _table1,
+    "success_by_epsilon": lambda a: curves.by_epsilon(a.records, a.level),
+    "success_by_iteration": lambda a: curves.by_iteration(a.records, a.runs, a.level),
+    "success_by_confidence": lambda a: curves.by_confidence(a.records, a.runs, a.epsilon, a.level),
+    "success_by_training_size": lambda a: curves.by_training_size(a.records, a.series, a.level),
+    "success_by_arm": lambda a: curves.by_arm(a.records, a.level),
+    "performance": lambda a: curves.scores(a.records, a.level),
+    "reliability": lambda a: curves.calibration(a.records, a.epsilon, a.level),
+    "confidence_flow": lambda a: curves.flow_of_confidence(a.records, a.epsilon),
+    "transitions": lambda a: curves.flow_of_classes(a.records),
+    "epsilon50": lambda a: curves.half_fallen(a.records, a.level),
+    "iteration_survival": lambda a: curves.survival(a.records, a.runs, a.epsilon, a.level),
+    "conclusions": _conclusions,
+    "conclusion_details": lambda a: curves.detail_rows(a.concluded),
+    "controls": lambda a: evidence.controls(a.runs),
+    "flags": lambda a: evidence.flags(a.runs),
+    "flags_by_epsilon": lambda a: evidence.flags_by_epsilon(a.records),
+    "reruns": lambda a: reruns(a.records),
+    "runs": lambda a: evidence.table_of_runs(a.runs),
+    "selection": lambda a: cohort_tables.selection(a.records),
+    "flow": lambda a: cohort_tables.flow(a.records),
+    "left_out": lambda a: cohort_tables.left_out(a.records),
+    "training": lambda a: cohort_tables.training(a.records),
+}
+"""In this order: the details follow their conclusions."""
+
+SUMS: Mapping[str, Callable[[dict[str, pl.DataFrame]], pl.DataFrame]] = {
+    "controls_by_arm": lambda tables: evidence.controls_by_arm(tables["controls"]),
+    "flags_by_arm": lambda tables: evidence.flags_by_arm(tables["flags"]),
+}
