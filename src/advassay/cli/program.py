@@ -6,7 +6,9 @@ from typing import Annotated
 
 import typer
 
+from advassay.cli.analyse import analyse
 from advassay.cli.attack import attack
+from advassay.cli.conclusions import conclusions
 from advassay.cli.demo import demo
 from advassay.cli.doctor import doctor
 from advassay.cli.init import init
@@ -21,7 +23,24 @@ from advassay.cli.status import status
 from advassay.cli.tiles import tiles
 from advassay.cli.train import train
 
-VERBS = (demo, init, plan, run, prepare, train, attack, report, status, doctor, schema, label, phantoms, tiles)
+VERBS = (
+    demo,
+    init,
+    plan,
+    run,
+    prepare,
+    train,
+    attack,
+    analyse,
+    conclusions,
+    report,
+    status,
+    doctor,
+    schema,
+    label,
+    phantoms,
+    tiles,
+)
 
 app = typer.Typer(
     name="advassay",

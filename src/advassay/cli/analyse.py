@@ -1,0 +1,136 @@
+"""`advassay analyse`: one curve of a store, as a table or JSON."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+
+from advassay.cli import options
+from advassay.cli.clean import clean
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+class Over(StrEnum):
+    """What runs along the curve."""
+
+    epsilon = "epsilon"
+    step = "step"
+    clean_confidence = "clean_confidence"
+    train_size = "train_size"
+
+
+class By(StrEnum):
+    """What the images are split by."""
+
+    cohort = "cohort"
+    image_type = "image_type"
+    class_ = "class"
+    direction = "direction"
+    arm = "arm"
+    step_size = "step_size"
+
+
+class Success(StrEnum):
+    """How an iterate is judged."""
+
+    last = "last"
+    any = "any"
+
+
+OverOption = Annotated[Over, typer.Option("--over", help="What runs along the curve.")]
+ByOption = Annotated[list[By], typer.Option("--by", help="Split the images by this; repeatable.")]
+Arm = Annotated[Optional[str], typer.Option("--arm", metavar="NAME", help="Attack arm; the main one if not given.")]  # noqa: UP045
+Epsilon = Annotated[
+    Optional[float],  # noqa: UP045
+    typer.Option("--epsilon", metavar="E", help="Amplitude, where ε does not run along; the one nearest to 0.02."),
+]
+Step = Annotated[Optional[int], typer.Option("--step", metavar="K", help="Iteration; the last if not given.")]  # noqa: UP045
+StepSize = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--step-size", metavar="RULE", help='A recorded step size, or "any"; the first if not given.'),
+]
+SuccessOption = Annotated[
+    Success, typer.Option("--success", help="last: fallen at iteration K; any: at an iteration up to K.")
+]
+Robust = Annotated[bool, typer.Option("--robust-accuracy", help="Share of all images still right, not success.")]
+Output = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option("--output", "-o", metavar="FILE", help="Write the rows to FILE as CSV instead of printing them."),
+]
+
+
+@clean
+def analyse(
+    store: options.StoreArgument,
+    over: OverOption = Over.epsilon,
+    by: ByOption = [By.cohort],  # noqa: B006 (typer copies it)
+    arm: Arm = None,
+    epsilon: Epsilon = None,
+    step: Step = None,
+    step_size: StepSize = None,
+    success: SuccessOption = Success.last,
+    robust: Robust = False,
+    output: Output = None,
+    as_json: options.Json = False,
+) -> None:
+    """Print one curve of a store with n, events, 95% intervals and the method of each. Needs no GPU and no torch.
+
+    Success is over the images first classified correctly; the interval counts patients, not images, where they repeat.
+
+    Example:
+
+        advassay analyse runs/demo --over epsilon --by cohort --step 20 --success last --json
+    """
+    from advassay.analysis import robust_accuracy_curve, success_curve
+    from advassay.records import open_records
+
+    make = robust_accuracy_curve if robust else success_curve
+    curve = make(
+        open_records(store), over.value, [name.value for name in by], arm=arm, epsilon=epsilon, step=step,
+        step_size=step_size, success=success.value,
+    )  # type: ignore[arg-type]  # fmt: skip
+    if output is not None:
+        curve.frame.write_csv(output)
+        print(output)
+    elif as_json:
+        _print_json(curve.frame, quantity=curve.quantity, over=curve.over, success=curve.success, level=curve.level)
+    else:
+        _print_table(curve.frame, curve.quantity)
+
+
+HIDDEN = ("image_type", "train_size", "seed", "bin_low", "bin_high")
+"""Columns of the JSON that the printed table leaves out."""
+
+
+def _print_json(frame: pl.DataFrame, **about: object) -> None:
+    import json
+
+    print(json.dumps(about | {"rows": frame.to_dicts()}, indent=2, ensure_ascii=False))
+
+
+def _print_table(frame: pl.DataFrame, quantity: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=quantity.replace("_", " "), title_justify="left", box=None, pad_edge=False)
+    shown = [name for name in frame.columns if name not in HIDDEN]
+    for name in shown:
+        table.add_column(name, justify="right" if frame.schema[name].is_numeric() else "left")
+    for row in frame.select(shown).iter_rows(named=True):
+        table.add_row(*(_cell(name, value) for name, value in row.items()))
+    console = Console(highlight=False)
+    console = Console(width=max(console.width, 140), highlight=False) if not console.is_terminal else console
+    console.print(table)
+
+
+def _cell(name: str, value: object) -> str:
+    if value is None:
+        return "–"
+    return (
+        f"{value:.3f}" if name in ("rate", "low", "high") else f"{value:g}" if isinstance(value, float) else str(value)
+    )
