@@ -13,7 +13,7 @@ from torch import nn
 import advassay as aa
 from advassay.attacks import Item, choose_compute_shape
 from advassay.attacks.band import Band
-from advassay.attacks.precision import Judge
+from advassay.attacks.precision import Judge, Verdict
 from advassay.attacks.rewrite import rewrite
 from advassay.attacks.stream import stream
 from advassay.attacks.work import Node, Row, Work
@@ -230,16 +230,17 @@ def test_an_unconfirmed_success_is_replaced_only_when_it_was_itself_judged():
     judge = Judge(0.0)
     for _ in range(40):
         judge._band.learn(1.0, 0.01)
-    stands, down = np.array([1.0, 0.0], np.float32), np.array([0.0, 1.0], np.float32)
+    down = np.array([0.0, 1.0], np.float32)
 
     def at(step: int) -> Node:
         return Node(work, work.image, np.array([0]), step, step)
 
     (waits,) = judge.wanted([at(2)], down[None])
     assert judge.wanted([at(3)], down[None]) == []
-    assert judge.learn(at(1), stands, stands) == []
+    standing, fallen = Verdict(1.0, fallen=False), Verdict(-1.0, fallen=True)
+    assert judge.learn(at(1), standing, standing) == []
     assert work.first_success[0] == 1
-    (following,) = judge.learn(waits, down, stands)
+    (following,) = judge.learn(waits, fallen, standing)
     assert following.step == 3
 
 
@@ -253,7 +254,7 @@ def test_an_audited_iterate_counts_once_however_its_rows_are_split():
         for _ in range(40):
             judge._band.learn(1.0, 0.01)
         (part,) = judge.wanted([Node(work, work.image, np.arange(3), 1, 0)], np.array([[9.0, 0.0]], np.float32))
-        judge.learn(part, np.array([9.0, 0.0], np.float32), np.array([8.9, 0.0], np.float32))
+        judge.learn(part, Verdict(9.0, fallen=False), Verdict(8.9, fallen=False))
         audited.append(judge.audited)
     assert audited == [1, 1]
 

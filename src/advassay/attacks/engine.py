@@ -20,10 +20,10 @@ from advassay.attacks.flags import failure_flags
 from advassay.attacks.fork import fork
 from advassay.attacks.measure import clipped_share, measure
 from advassay.attacks.network import Network
-from advassay.attacks.precision import Judge
-from advassay.attacks.ssim import ssim
+from advassay.attacks.precision import Judge, Verdict, verdicts
+from advassay.attacks.ssim import similarities
 from advassay.attacks.start import random_start
-from advassay.attacks.work import Node, Work, has_fallen
+from advassay.attacks.work import Node, Work, have_fallen
 from advassay.trajectory import Cost
 
 
@@ -102,14 +102,18 @@ class Engine:
 
     def _pick(self) -> list[Node]:
         """The next batch to climb from: the deepest nodes, but none whose success waits for its verdict."""
-        self._climbing.sort(key=lambda n: (not self._undecided(n), n.step, -n.serial))
-        nodes = [n for n in self._climbing[-self.batch_size :] if not self._undecided(n)]
+        if not self.first_success_only:
+            self._climbing.sort(key=lambda n: (n.step, -n.serial))
+            nodes = self._climbing[-self.batch_size :]
+        else:
+            self._climbing.sort(key=lambda n: (not self._undecided(n), n.step, -n.serial))
+            nodes = [n for n in self._climbing[-self.batch_size :] if not self._undecided(n)]
         if nodes:
             del self._climbing[-len(nodes) :]
         return nodes
 
     def _undecided(self, node: Node) -> bool:
-        return self.first_success_only and bool((node.work.first_success[node.rows] == 1).any())
+        return bool((node.work.first_success[node.rows] == 1).any())
 
     def _retire(self) -> list[Work]:
         """Drop rows whose success is confirmed from the queue; returns the images that are complete by that."""
@@ -126,11 +130,12 @@ class Engine:
         x, labels, targets = self._batch(nodes)
         logits, gradient = (t[: len(nodes)] for t in self.steering.gradient(x, labels, targets))
         self.cost.gradient_evaluations += len(nodes)
-        norms = torch.linalg.vector_norm(gradient.flatten(1), dim=1, dtype=torch.float64)
-        if bool(norms.isnan().any()):
+        norms = torch.linalg.vector_norm(gradient.flatten(1), dim=1, dtype=torch.float64).float()
+        known = torch.cat([logits, norms[:, None]], dim=1).cpu().numpy()  # one copy: a GPU waits once
+        values, sizes = known[:, :-1], known[:, -1]
+        if np.isnan(sizes).any():
             gradient = gradient.nan_to_num(nan=0.0)
-        values = logits.cpu().numpy()
-        self._record(nodes, values, norms)
+        self._record(nodes, values, sizes)
         if self.judge is not None:
             steered = [i for i, n in enumerate(nodes) if n.step > 0 or not self._random]
             self._ask(self.judge.wanted([nodes[i] for i in steered], values[steered]))
@@ -143,8 +148,14 @@ class Engine:
         del self._scoring[: self.batch_size]
         values = self.judging.score(self._batch(nodes)[0])[: len(nodes)].cpu().numpy()
         self.cost.forward_passes += len(nodes)
-        for node, logits in zip(nodes, values, strict=True):
-            self._settle(node, logits)
+        steered = verdicts(nodes, np.stack([n.work.logits[n.rows[0], n.step] for n in nodes]))
+        for node, before, now, logits in zip(nodes, steered, verdicts(nodes, values), values, strict=True):
+            work = node.work
+            work.logits[node.rows, node.step] = logits
+            work.scored_float32[node.rows, node.step] = True
+            if node.step < self.rules.steps:
+                self._settle(node, before, now)
+        self._end([n for n in nodes if n.step == self.rules.steps])
         touched = {id(n.work): n.work for n in nodes}
         return [work for work in touched.values() if self._complete(work)]
 
@@ -154,17 +165,11 @@ class Engine:
             node.work.waiting += 1
         self._scoring += nodes
 
-    def _settle(self, node: Node, logits: np.ndarray) -> None:
-        """Record a float32 score; learn from it if the node was steered, close its rows if it is their last."""
-        work, steered = node.work, node.work.logits[node.rows[0], node.step].copy()
-        work.logits[node.rows, node.step] = logits
-        work.scored_float32[node.rows, node.step] = True
-        if node.step == self.rules.steps:
-            self._end(node)
-            return
-        work.waiting -= 1
+    def _settle(self, node: Node, steered: Verdict, judged: Verdict) -> None:
+        """A float32 score that was asked for is there: learn from it."""
+        node.work.waiting -= 1
         if self.judge is not None:
-            self._ask(self.judge.learn(node, steered, logits))
+            self._ask(self.judge.learn(node, steered, judged))
             self.cost.rescored, self.cost.changed = self.judge.compared, self.judge.changed
 
     def _batch(self, nodes: list[Node]) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -176,46 +181,51 @@ class Engine:
             return x, labels, None
         return x, labels, torch.tensor([n.work.target for n in padded], device=x.device)
 
-    def _record(self, nodes: list[Node], logits: np.ndarray, norms: Tensor) -> None:
-        sizes = norms.float().cpu().numpy()
-        for i, node in enumerate(nodes):
-            work = node.work
-            work.gradient_norm[node.rows, node.step] = sizes[i]
-            work.nan_gradient[node.rows] |= np.isnan(sizes[i])
-            if self._random and node.step == 0:  # iterate 0 is the clean image, not the random start
+    def _record(self, nodes: list[Node], logits: np.ndarray, norms: np.ndarray) -> None:
+        fell = have_fallen(nodes, logits)
+        for node, values, norm, down in zip(nodes, logits, norms, fell, strict=True):
+            work, rows, step = node.work, node.rows, node.step
+            work.gradient_norm[rows, step] = norm
+            if norm != norm:
+                work.nan_gradient[rows] = True
+            if self._random and step == 0:  # iterate 0 is the clean image, not the random start
                 continue
-            open_rows = node.rows[~work.scored_float32[node.rows, node.step]]
-            work.logits[open_rows, node.step] = logits[i]
-            work.scored_float32[open_rows, node.step] = self.judge is None
-            if self.judge is None and has_fallen(work, logits[i]):
-                work.first_success[node.rows] = 2
+            if self.judge is None:
+                work.logits[rows, step], work.scored_float32[rows, step] = values, True
+                if down:
+                    work.first_success[rows] = 2
+            else:
+                work.logits[rows[~work.scored_float32[rows, step]], step] = values
 
-    def _move(self, nodes: list[Node], x: Tensor, gradient: Tensor) -> None:
+    def _move(self, nodes: list[Node], before: Tensor, gradient: Tensor) -> None:
         """One update of every node: record how far the new iterates are, queue what goes on."""
-        parents, rows, moved, clean, proposal, epsilon = fork(nodes, x, gradient, self.rules)
+        parents, rows, moved, clean, proposal, epsilon = fork(nodes, before, gradient, self.rules)
         sizes = measure(moved, clean, epsilon, self.rules.norm)
         if self.rules.update == "literal":  # ε bounds the gradient, not the image
             sizes[:, 2] = clipped_share(proposal, epsilon, self.rules.norm)
-        for i, (parent, part) in enumerate(zip(parents, rows, strict=True)):
-            child = self._node(parent.work, moved[i], part, parent.step + 1)
+        for parent, part, x, (linf, l2, share) in zip(parents, rows, moved.unbind(), sizes, strict=True):
+            child = self._node(parent.work, x, part, parent.step + 1)
             work, step = child.work, child.step
-            work.linf[part, step], work.l2[part, step] = sizes[i, 0], sizes[i, 1]
+            work.linf[part, step], work.l2[part, step] = linf, l2
             # Only the smallest amplitude of a shared iterate can be at its boundary; the others reach further.
-            work.boundary_share[part[work.epsilon[part] == work.epsilon[part[0]]], step] = sizes[i, 2]
+            least = part if len(part) == 1 else part[work.epsilon[part] == work.epsilon[part[0]]]
+            work.boundary_share[least, step] = share
             self._queue(child)
 
-    def _end(self, node: Node) -> None:
-        """Close a node's rows and start restarts of survivors."""
-        work, rows = node.work, node.rows
-        work.ssim[rows] = ssim(work.image[None], node.x[None]).item()
-        if self.keep_images(work.image_id):
-            kept = node.x.cpu().numpy()
-            work.final.update({int(r): kept for r in rows})
-        work.open -= len(rows)
-        for row in rows:
-            again = work.next_restart(int(row))
-            if again is not None and not work.ran[again]:
-                self._begin(work, np.array([again]))
+    def _end(self, nodes: list[Node]) -> None:
+        """Close the nodes' rows and start restarts of survivors."""
+        likeness = similarities([(n.work.image, n.x) for n in nodes])
+        for node, alike in zip(nodes, likeness, strict=True):
+            work, rows = node.work, node.rows
+            work.ssim[rows] = alike
+            if self.keep_images(work.image_id):
+                kept = node.x.cpu().numpy()
+                work.final.update({int(r): kept for r in rows})
+            work.open -= len(rows)
+            for row in rows if self.rules.restarts > 1 else ():
+                again = work.next_restart(int(row))
+                if again is not None and not work.ran[again]:
+                    self._begin(work, np.array([again]))
 
     def _complete(self, work: Work) -> bool:
         """Whether nothing of an image is left open; then its flags are set."""

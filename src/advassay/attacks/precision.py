@@ -11,12 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
 from advassay.attack_spec import PGD, Arm, Precision
 from advassay.attacks.band import Band, Left
-from advassay.attacks.work import Node, Row, Work, has_fallen
+from advassay.attacks.work import Node, Row, Work, have_fallen
 from advassay.identity import draw
 from advassay.success import margin
 
@@ -106,18 +107,17 @@ class Judge:
         _ask(work, ask, node.step)
         return replace(node, rows=ask) if len(ask) else None
 
-    def learn(self, node: Node, steered: np.ndarray, judged: np.ndarray) -> list[Node]:
-        """Compare a node's steered (class,) and float32 logits; returns nodes held back that must now be scored."""
-        low, high = (float(judged_margin([node], z[None])[0]) for z in (steered, judged))
-        work = node.work
+    def learn(self, node: Node, steered: Verdict, judged: Verdict) -> list[Node]:
+        """Compare a node's steered and float32 verdicts; returns nodes held back that must now be scored."""
+        work, low = node.work, steered.margin
         if low == low:  # a random start's clean image and last iterates were never steered
-            flipped = has_fallen(work, steered) != has_fallen(work, judged)
-            self._band.learn(abs(low), abs(high - low))
+            flipped = steered.fallen != judged.fallen
+            self._band.learn(abs(low), abs(judged.margin - low))
             self.compared += 1
             self.changed += flipped
             self.audited += node.audited
             self.audit_changed += node.audited and flipped
-        if has_fallen(work, judged):  # at step 0: a native misclassification, which has no success to find
+        if judged.fallen:  # at step 0: a native misclassification, which has no success to find
             work.first_success[node.rows] = 2
             return []
         waited = (work.first_success[node.rows] == 1) & (work.candidate[node.rows] == node.step)
@@ -154,9 +154,12 @@ class Judge:
         self._left.add(sizes[~work.scored_float32 & work.ran[:, None] & (sizes == sizes)], self.band)
 
     def _audits(self, node: Node) -> bool:
-        row = node.work.rows[node.rows[0]]
-        number = draw(self.seed, node.work.image_id, "audit", row.step_size, row.epsilon, row.restart, node.step)
-        return number < self.share * 2**64
+        first, work = int(node.rows[0]), node.work
+        if first not in work.audited:  # one hash a row: a step's would cost as much as its bookkeeping
+            row = work.rows[first]
+            key = draw(self.seed, work.image_id, "audit", row.step_size, row.epsilon, row.restart)
+            work.audited[first] = np.random.default_rng(key).random(work.logits.shape[1]) < self.share
+        return bool(work.audited[first][node.step])
 
     def account(self) -> str:
         """The account in words, for a record's notes."""
@@ -178,6 +181,20 @@ def most_wrong(audited: int) -> float:
     (0.095, 0.003)
     """
     return float(1 - 0.05 ** (1 / audited))
+
+
+class Verdict(NamedTuple):
+    """What logits say of a node's image."""
+
+    margin: float
+    """Of the label (targeted: of the target); NaN where nothing is known."""
+    fallen: bool
+
+
+def verdicts(nodes: Sequence[Node], logits: np.ndarray) -> list[Verdict]:
+    """Of each node's logits (node, class)."""
+    both = zip(judged_margin(nodes, logits).tolist(), have_fallen(nodes, logits).tolist(), strict=True)
+    return [Verdict(*each) for each in both]
 
 
 def judged_margin(nodes: Sequence[Node], logits: np.ndarray) -> np.ndarray:

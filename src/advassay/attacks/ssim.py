@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+AT_ONCE = 2**19
+"""Pixel values of the pairs that are compared together: a dozen float64 copies of them are held."""
+
+
+def similarities(pairs: Sequence[tuple[Tensor, Tensor]]) -> list[float]:
+    """`ssim` of pairs of images (channel, height, width), the same bits whichever pairs come together."""
+    return [float(value) for part in _parts(pairs) for value in ssim(*map(torch.stack, zip(*part, strict=True))).cpu()]
+
+
+def _parts(pairs: Sequence[tuple[Tensor, Tensor]]) -> Iterator[Sequence[tuple[Tensor, Tensor]]]:
+    size = max(1, AT_ONCE // pairs[0][0].numel()) if pairs else 1
+    return (pairs[i : i + size] for i in range(0, len(pairs), size))
 
 
 def ssim(first: Tensor, second: Tensor) -> Tensor:
@@ -26,4 +41,7 @@ def ssim(first: Tensor, second: Tensor) -> Tensor:
     c1, c2 = 0.01**2, 0.03**2
     luminance = (2 * mean_a * mean_b + c1) / (mean_a**2 + mean_b**2 + c1)
     structure = (2 * covariance + c2) / (variance_a + variance_b + c2)
-    return torch.mean(luminance * structure, dim=(1, 2, 3)).float()
+    each = luminance * structure
+    return torch.stack(
+        [image.mean() for image in each]
+    ).float()  # one by one: a sum's last bits depend on its neighbours

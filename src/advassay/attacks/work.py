@@ -54,6 +54,8 @@ class Work:
         """Per row: the step of the iterate that waits, or waited last."""
         self.retired = np.zeros(n, bool)
         """Rows ended at their first success, by request; their later iterates stay NaN."""
+        self.audited: dict[int, np.ndarray] = {}
+        """Row → (step,) bool: which of its iterates the audit draws."""
         self.held: list[Node] = []
         """Fallen iterates after one that waits: scored only if that one is not confirmed."""
         self.final: dict[int, np.ndarray] = {}
@@ -96,6 +98,14 @@ def has_fallen(work: Work, logits: np.ndarray) -> bool:
     """Whether logits (class,) decide against the label (targeted: for the target); NaN decides nothing."""
     decision = int(predicted(logits))
     return decision == work.target if work.target >= 0 else 0 <= decision != work.label
+
+
+def have_fallen(nodes: Sequence[Node], logits: np.ndarray) -> np.ndarray:
+    """`has_fallen` of every node's logits (node, class), bool (node,)."""
+    decision = predicted(logits)
+    targets = np.array([n.work.target for n in nodes])
+    away = (decision >= 0) & (decision != np.array([n.work.label for n in nodes]))
+    return np.where(targets >= 0, decision == targets, away)
 
 
 def to_rows(works: Sequence[Work]) -> TrajectoryRows:
