@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from advassay.cohorts.flow import Flow
@@ -30,6 +30,7 @@ def roles(images: pl.DataFrame) -> dict[str, str]:
     return dict(images.select("image_id", "role").iter_rows())
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 1)), max_size=100), st.integers(0, 5))
 def test_no_patient_is_on_both_sides_of_a_split(pairs, seed):
     pairs += [(patient, patient % 2) for patient in range(100, 110)]
@@ -51,6 +52,7 @@ def test_classes_are_split_in_proportion_even_where_they_are_rare(seed):
         assert tuning / (tuning + training) == pytest.approx(0.1, abs=0.04)
 
 
+@settings(deadline=None)
 @given(st.randoms(use_true_random=False))
 def test_neither_row_order_nor_the_names_of_patients_matter(random):
     patients = [i // 3 for i in range(60)]
@@ -117,6 +119,7 @@ def test_a_class_of_a_single_patient_cannot_be_split():
         assign_roles(images, spec(), 0, Flow(24))
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(st.integers(0, 9), min_size=3, max_size=3), min_size=2, max_size=40), st.floats(0.05, 0.5))
 def test_every_class_of_two_units_is_on_both_sides_or_nearly_so(rows, share):
     counts = np.array(rows, dtype=float)

@@ -6,9 +6,7 @@ from typing import Annotated
 
 import typer
 
-from advassay.cli.analyse import analyse
 from advassay.cli.attack import attack
-from advassay.cli.conclusions import conclusions
 from advassay.cli.demo import demo
 from advassay.cli.doctor import doctor
 from advassay.cli.init import init
@@ -19,6 +17,7 @@ from advassay.cli.prepare import prepare
 from advassay.cli.report import report
 from advassay.cli.run import run
 from advassay.cli.schema import schema
+from advassay.cli.select import select
 from advassay.cli.status import status
 from advassay.cli.tiles import tiles
 from advassay.cli.train import train
@@ -28,11 +27,10 @@ VERBS = (
     init,
     plan,
     run,
+    select,
     prepare,
     train,
     attack,
-    analyse,
-    conclusions,
     report,
     status,
     doctor,

@@ -16,13 +16,15 @@ from typing import Any
 
 import typer
 
-from advassay.cli import doctor, label, tables, tiles
+from advassay.cli import doctor, flow_table, label, tables, tiles
 from advassay.cli.program import app
 
 COLUMNS: dict[str, Mapping[str, str]] = {
     "plan": tables.COLUMNS,
     "status": tables.COLUMNS,
     "doctor": doctor.COLUMNS,
+    "prepare": flow_table.COLUMNS,
+    "select": flow_table.COLUMNS,
 }
 """Verb → the columns of its --json output, with their meaning."""
 

@@ -7,7 +7,7 @@ import polars as pl
 
 from advassay.cohorts.flow import Flow
 from advassay.errors import CohortError
-from advassay.identity import draw
+from advassay.identity import draw_each
 from advassay.sources.npz_source import SPLITS
 from advassay.specs import CohortSpec
 
@@ -55,6 +55,8 @@ def take(counts: np.ndarray, share: float) -> np.ndarray:
     divisible = (counts > 0).sum(axis=0) >= 2
     target = np.where(divisible, np.maximum(share * counts.sum(axis=0), 1.0), 0.0)
     for unit, numbers in enumerate(counts):
+        if (have >= target).all():
+            break  # whoever is added now only leads away from the targets
         if _distance(have + numbers, target) < _distance(have, target):
             taken[unit] = True
             have += numbers
@@ -76,11 +78,11 @@ def _deal(images: pl.DataFrame, role: str, share: float, unit: str, seed: int) -
     labels = sorted(training["label"].unique())
     per_class = [(pl.col("label") == label).sum().alias(str(label)) for label in labels]
     units = training.group_by(unit).agg(pl.col("image_id").min().alias("_first"), *per_class)
-    keys = [draw(seed, "split", first) for first in units["_first"]]
+    keys = draw_each(seed, "split", ids=units["_first"])
     units = units.with_columns(pl.Series("_key", keys, dtype=pl.UInt64)).sort("_key", "_first")
     counts = units.select(str(label) for label in labels).to_numpy().astype(float)
     chosen = units.filter(pl.Series(take(np.hstack([counts, counts > 0]), share)))
-    moved = pl.col(unit).is_in(chosen[unit].to_list()) & (pl.col("role") == "training")
+    moved = pl.col(unit).is_in(chosen[unit].implode()) & (pl.col("role") == "training")
     return images.with_columns(pl.when(moved).then(pl.lit(role)).otherwise(pl.col("role")).alias("role"))
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from advassay.study.planned import Plan, PlanRow
     from advassay.study.planning import plan
     from advassay.study.running import attack, prepare, run, train
+    from advassay.study.selecting import select_cohorts
     from advassay.study.starter import starter_study
 
 _HOMES = {
@@ -25,6 +26,7 @@ _HOMES = {
     "planning": ("plan",),
     "running": ("attack", "prepare", "run", "train"),
     "place": ("Site", "site"),
+    "selecting": ("select_cohorts",),
     "starter": ("starter_study",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
@@ -42,6 +44,7 @@ __all__ = [
     "plan",
     "prepare",
     "run",
+    "select_cohorts",
     "site",
     "starter_study",
     "study_yaml",

@@ -75,19 +75,11 @@ def _prepared(study: Study, name: str, site: Site) -> Expected | None:
 
 def _roles(study: Study, spec: CohortSpec, site: Site) -> pl.Series:
     """The role of each row that the rules let in; duplicates and unreadable files are not known yet."""
-    from advassay.cohorts.balance import draw_down
-    from advassay.cohorts.flow import Flow
-    from advassay.cohorts.selection import select
-    from advassay.cohorts.split import assign_roles
+    from advassay.cohorts.metadata import select_by_metadata
     from advassay.sources import open_source
 
     opened = open_source(spec.source, study.sources[spec.source], site.data)
-    flow = Flow(opened.rows.height)
-    rows = select(opened.rows, spec, flow)
-    row = pl.format("row {}", "row")
-    patient = pl.col(spec.patient_id or "original_patient").cast(pl.String)
-    rows = rows.with_columns(row.alias("image_id"), pl.coalesce(patient, row).alias("patient_id"))
-    return assign_roles(draw_down(rows, spec, study.seed, flow), spec, study.seed, flow)["role"]
+    return select_by_metadata(spec.source, spec, opened, study.seed).frame["role"]
 
 
 def _stated_images(spec: CohortSpec) -> int | None:

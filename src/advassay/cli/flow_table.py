@@ -1,0 +1,85 @@
+"""A flow chart for people, as JSON for programs, as CSV for tables."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from advassay.flow_chart import LAST, FlowRow, tidy
+from advassay.layout import writing
+
+COLUMNS = {
+    "cohort": "the cohort's name in the study",
+    "stage": "candidates, usable files, eligible, in a class, readable images, distinct images, balanced, split",
+    "entering": "images that entered the stage",
+    "left_out": "images that left there",
+    "kept": "images that stayed",
+    "reasons": "why images left: reason → images",
+    "classes": "what stayed of each class: class → images; empty before images have classes",
+    "roles": "stage split only: training, tuning, validation → images",
+}
+"""Columns of `prepare --json` and `select --json`, one entry per cohort and stage."""
+
+FlowFile = Annotated[
+    Optional[Path],  # noqa: UP045 (typer reads Optional)
+    typer.Option("--flow", metavar="FILE", help="Also write the flow chart as CSV, one number a row."),
+]
+REASONS_SHOWN = 6
+
+
+def print_json(rows: Sequence[FlowRow]) -> None:
+    """The charts as JSON on stdout."""
+    print(json.dumps([row._asdict() for row in rows], indent=2, ensure_ascii=False))
+
+
+def print_charts(rows: Sequence[FlowRow]) -> None:
+    """One table a cohort on stdout."""
+    from rich.console import Console
+
+    console = Console()
+    console = Console(width=max(console.width, 120)) if not console.is_terminal else console
+    for cohort in dict.fromkeys(row.cohort for row in rows):
+        console.print(_chart([row for row in rows if row.cohort == cohort]))
+        console.print()
+
+
+def _chart(rows: Sequence[FlowRow]):  # type: ignore[no-untyped-def]  # rich is imported where it is used
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=Text(rows[0].cohort), title_justify="left", box=None, pad_edge=False)
+    table.add_column("stage")
+    table.add_column("images", justify="right")
+    table.add_column("left out", justify="right")
+    table.add_column("why; what stayed", ratio=1)
+    for row in rows:
+        lost = f"{row.left_out:,}" if row.left_out else ""
+        table.add_row(row.stage, f"{row.kept:,}", lost, Text(_words(row)))
+    return table
+
+
+def _words(row: FlowRow) -> str:
+    """Reasons, then classes, then roles, in one line each."""
+    shown = list(row.reasons.items())
+    rest = sum(images for _, images in shown[REASONS_SHOWN:])
+    reasons = _listed(dict(shown[:REASONS_SHOWN]) | ({"other reasons": rest} if rest else {}))
+    stayed = _listed(row.roles if row.stage == LAST else row.classes)
+    of_classes = _listed(row.classes) if row.stage == LAST else ""
+    return "\n".join(line for line in (reasons, f"→ {stayed}" if stayed else "", of_classes) if line)
+
+
+def _listed(counts: dict[str, int]) -> str:
+    return "; ".join(f"{name} {images:,}" for name, images in counts.items())
+
+
+def write_csv(rows: Sequence[FlowRow], path: Path) -> None:
+    """The charts in long form: cohort, place, stage, part, what, images."""
+    with writing(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, ("cohort", "place", "stage", "part", "what", "images"))
+        writer.writeheader()
+        writer.writerows(tidy(rows))

@@ -1,0 +1,56 @@
+"""Selection from the source's table alone: no image is decoded, so millions of rows take seconds.
+
+What only pixels can tell (unreadable files, equal images under two names) is not known here; all other rules apply as
+they do in `preparing.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import polars as pl
+
+from advassay.cohorts.balance import draw_down
+from advassay.cohorts.flow import Flow
+from advassay.cohorts.selection import select, values_that_never_occur
+from advassay.cohorts.split import ROLES, assign_roles
+from advassay.flow_chart import FlowRow, flow_rows
+from advassay.sources import OpenSource
+from advassay.specs import CohortSpec
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Who would be in a cohort. frame: row (of the source), label, class_name, role, one row per image that is in."""
+
+    cohort: str
+    frame: pl.DataFrame
+    flow: Flow
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """role (training | tuning | validation) → class → images."""
+        names = dict(self.frame.select("label", "class_name").unique().sort("label").iter_rows())
+        tally = {(role, name): images for role, name, images in self.frame.group_by("role", "class_name").len().rows()}
+        return {role: {name: tally.get((role, name), 0) for name in names.values()} for role in ROLES}
+
+    def chart(self) -> list[FlowRow]:
+        """The flow chart."""
+        return flow_rows(self.cohort, self.flow.candidates, self.flow.steps, self.counts())
+
+
+def select_by_metadata(name: str, spec: CohortSpec, opened: OpenSource, seed: int) -> Selection:
+    """Apply every rule of `spec` that needs no pixels, the split included, to the rows of an open source.
+
+    Draws are keyed by (seed, path), by the row's number where there is no path; a prepared cohort draws by pixel
+    content, so it keeps as many images, but other ones. Raises CohortError where the rules leave no cohort.
+    """
+    flow = Flow(opened.rows.height + opened.left_out.height)
+    flow.warnings += values_that_never_occur(opened.rows, spec)
+    if opened.left_out.height:
+        flow.left_out("source rows", opened.left_out["reason"].to_list())
+    rows = select(opened.rows, spec, flow)
+    row = pl.format("row {}", "row")
+    patient = pl.col(spec.patient_id or "original_patient").cast(pl.String)
+    rows = rows.with_columns(pl.coalesce("path", row).alias("image_id"), pl.coalesce(patient, row).alias("patient_id"))
+    chosen = assign_roles(draw_down(rows, spec, seed, flow), spec, seed, flow)
+    return Selection(name, chosen.select("row", "label", "class_name", "role"), flow)
