@@ -6,7 +6,9 @@ from typing import Annotated
 
 import typer
 
+from advassay.cli.analyse import analyse
 from advassay.cli.attack import attack
+from advassay.cli.conclusions import conclusions
 from advassay.cli.demo import demo
 from advassay.cli.doctor import doctor
 from advassay.cli.init import init
@@ -31,6 +33,8 @@ VERBS = (
     prepare,
     train,
     attack,
+    analyse,
+    conclusions,
     report,
     status,
     doctor,
