@@ -1,7 +1,7 @@
 """Phantoms: chest radiographs and H&E-like histology tiles made by the program, with the truth as a table.
 
 A machine without data runs the whole study on them, and large-n experiments get a known truth. Public:
-`table` (who is who) and `render` (the pixels). Both are deterministic by (seed, index).
+`table` (who is who), `render` (the pixels) and `landmarks` (where things are). All are deterministic by (seed, index).
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from advassay.sources.phantoms.anatomy import landmarks
     from advassay.sources.phantoms.rendering import render
     from advassay.sources.phantoms.truth import table
 
-__all__ = ["render", "table"]
+__all__ = ["landmarks", "render", "table"]
 
 
-_HOME = {"render": "rendering", "table": "truth"}
+_HOME = {"landmarks": "anatomy", "render": "rendering", "table": "truth"}
 
 
 def __getattr__(name: str) -> Any:

@@ -33,11 +33,27 @@ def expose(path: np.ndarray, position: Position) -> np.ndarray:
 def _pose(path: np.ndarray, d: Draws) -> np.ndarray:
     """Turn, shift and magnify; the same resampling blurs a little, the focal spot a little more."""
     size = path.shape[1]
+    sigma = (size / 128 * d.uniform("blur", 0.35, 0.85)).ravel()
+    return np.stack([_move(*each, size) for each in zip(path, *_moves(d), sigma, strict=True)])
+
+
+def _moves(d: Draws) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Turn in radians and magnification, both (batch,), and shift x, y (batch, 2) in half widths of the image."""
     turn = d.normal("turn", sd=np.radians(1.1)).ravel()
     zoom = np.exp(d.normal("zoom", sd=0.025)).ravel()
     shift = np.stack([d.normal("shift x", sd=0.02).ravel(), d.normal("shift y", sd=0.025).ravel()], axis=1)
-    sigma = (size / 128 * d.uniform("blur", 0.35, 0.85)).ravel()
-    return np.stack([_move(*each, size) for each in zip(path, turn, zoom, shift, sigma, strict=True)])
+    return turn, zoom, shift
+
+
+def seen_at(points: np.ndarray, position: Position) -> tuple[np.ndarray, np.ndarray]:
+    """Where the image shows points of the anatomical canvas, and how much larger: the inverse of `_move`.
+
+    points: (batch, 2) x, y on the canvas. Returns (batch, 2) x, y in half widths of the image, and (batch,) factors.
+    """
+    turn, zoom, shift = _moves(position.draws)
+    x, y = ((points - shift * FIELD) / zoom[:, None]).T
+    cosine, sine = np.cos(turn), np.sin(turn)
+    return np.stack([cosine * x + sine * y, cosine * y - sine * x], axis=1), 1 / zoom
 
 
 def _move(path: np.ndarray, turn: float, zoom: float, shift: np.ndarray, sigma: float, size: int) -> np.ndarray:

@@ -53,10 +53,8 @@ def aorta(person: Person, position: Position, thorax: Thorax) -> np.ndarray:
     """Ascending part, knob (its wall sometimes calcified with age) and descending part."""
     d = person.draws
     x, y = thorax.x, thorax.y
-    open_ = np.clip(person.unfolding, -1.5, 4.5)
-    radius = np.clip(0.080 + 0.016 * open_ + 0.012 * (person.aged - 0.5) + d.normal("knob", sd=0.008), 0.05, 0.17)
-    kx = 0.085 + 0.026 * open_ + 0.8 * position.obliquity + d.normal("knob x", sd=0.012)
-    ky = -0.315 - 0.014 * open_ + d.normal("knob y", sd=0.025)
+    kx, ky, radius = aortic_knob(person, position)
+    open_ = _unfolding(person)
     dx, dy = (x - kx) / radius, (y - ky) / (1.12 * radius)
     r2 = dx * dx + dy * dy
     knob = np.sqrt(dome(r2))
@@ -68,6 +66,20 @@ def aorta(person: Person, position: Position, thorax: Thorax) -> np.ndarray:
     bulge = 0.12 + 0.032 * np.maximum(open_ + 0.5, 0)
     ax, ay = (x + bulge - 0.09) / 0.09, (y + 0.17) / 0.20
     return 0.8 * knob + 0.5 * chalk * rim + 0.45 * descending + 0.55 * _plump(ax, ay)
+
+
+def aortic_knob(person: Person, position: Position) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """x and y of the knob's middle and half its width (half its height is 1.12 times that), on the canvas."""
+    d = person.draws
+    open_ = _unfolding(person)
+    radius = np.clip(0.080 + 0.016 * open_ + 0.012 * (person.aged - 0.5) + d.normal("knob", sd=0.008), 0.05, 0.17)
+    x = 0.085 + 0.026 * open_ + 0.8 * position.obliquity + d.normal("knob x", sd=0.012)
+    y = -0.315 - 0.014 * open_ + d.normal("knob y", sd=0.025)
+    return x, y, radius
+
+
+def _unfolding(person: Person) -> np.ndarray:
+    return np.clip(person.unfolding, -1.5, 4.5)
 
 
 def airways(person: Person, position: Position, thorax: Thorax) -> np.ndarray:
