@@ -119,6 +119,4 @@ class PhantomSource(_Source):
     seed: int = 0
 
 
-Source = Annotated[
-    TableSource | FolderSource | NpzSource | SlideSource | PhantomSource, Field(discriminator="kind")
-]
+Source = Annotated[TableSource | FolderSource | NpzSource | SlideSource | PhantomSource, Field(discriminator="kind")]

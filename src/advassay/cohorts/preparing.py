@@ -29,7 +29,7 @@ from advassay.sources import Index, OpenSource, Unreadable, append_private, inde
 from advassay.sources.ahead import ahead
 from advassay.sources.indexing import located
 from advassay.sources.private import PRIVATE
-from advassay.specs import CohortSpec, Source, TableSource
+from advassay.specs import CohortSpec, SlideSource, Source, TableSource
 
 
 def prepare(
@@ -57,7 +57,7 @@ def prepare(
     request, state = request_hash(spec, source, size_px, seed), source_state(spec.source, source, data)
     found = document_in(folder)
     if found is not None and is_current(found, request, state):
-        if isinstance(source, TableSource):  # other sources name no patients
+        if isinstance(source, TableSource | SlideSource):  # other sources name no patients
             check_key(name, folder, private, key)
         return _renewed(found, name, spec, folder)
     opened = open_source(spec.source, source, data)

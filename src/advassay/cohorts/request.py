@@ -10,8 +10,8 @@ import numpy as np
 from advassay.documents import Preparation
 from advassay.identity import content_hash, image_id
 from advassay.layout import PREPARATION
-from advassay.sources.opening import locate
-from advassay.specs import CohortSpec, FolderSource, PhantomSource, ReportSpec, Source, TableSource
+from advassay.sources.opening import locate, slide_places
+from advassay.specs import CohortSpec, FolderSource, PhantomSource, ReportSpec, SlideSource, Source, TableSource
 
 RECIPE = 1
 """Raised when the same request would give other images or another split: prepared cohorts are then made anew."""
@@ -42,6 +42,10 @@ def source_state(name: str, source: Source, data: Path | None) -> str | None:
     path = locate(name, source.path, data)
     if not path.exists():
         return None
+    if isinstance(source, SlideSource):
+        from advassay.sources.slides import slides_state
+
+        return slides_state(slide_places(name, source, data))
     if isinstance(source, TableSource):
         table = hashlib.sha256(path.read_bytes()).hexdigest()
         return table if source.reports is None else content_hash([table, _reports_state(name, source.reports, data)])

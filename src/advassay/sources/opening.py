@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from advassay.errors import SourceError
 from advassay.sources.opened import OpenSource
 from advassay.specs import FolderSource, NpzSource, PhantomSource, SlideSource, Source, TableSource
+
+if TYPE_CHECKING:
+    from advassay.sources.slides import Places
 
 
 def open_source(name: str, source: Source, data: Path | None) -> OpenSource:
@@ -21,7 +25,9 @@ def open_source(name: str, source: Source, data: Path | None) -> OpenSource:
 
         return open_phantoms(name, source)
     if isinstance(source, SlideSource):
-        return _open_slides(name, source, data)
+        from advassay.sources.slides import open_slides
+
+        return open_slides(name, source, slide_places(name, source, data))
     opened = _open_path(name, source, locate(name, source.path, data))
     if isinstance(source, TableSource) and source.reports is not None:
         from advassay.sources.reports.joining import with_reports
@@ -33,13 +39,17 @@ def open_source(name: str, source: Source, data: Path | None) -> OpenSource:
     return opened
 
 
-def _open_slides(name: str, source: SlideSource, data: Path | None) -> OpenSource:
-    from advassay.sources.slides import Places, open_slides
+def slide_places(name: str, source: SlideSource, data: Path | None) -> Places:
+    """Where the files of slides lie: the folder, and where a class comes from.
+
+    Raises SourceError like `locate`.
+    """
+    from advassay.sources.slides import Places
 
     classes = source.classes
     paths = {"table": classes.table, "annotations": classes.annotations, "masks": classes.masks}
     found = {part: locate(f"{name}.classes.{part}", path, data) for part, path in paths.items() if path is not None}
-    return open_slides(name, source, Places(locate(name, source.path, data), **found))
+    return Places(locate(name, source.path, data), **found)
 
 
 def _open_path(name: str, source: TableSource | FolderSource | NpzSource, path: Path) -> OpenSource:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path, PurePath
 
-from advassay.specs import PhantomSource, ReportSpec, Source, Study, TableSource
+from advassay.specs import PhantomSource, ReportSpec, SlideClasses, SlideSource, Source, Study, TableSource
 
 
 def located(source: Source, data: Path | None) -> tuple[Source, Path | None]:
@@ -13,14 +13,18 @@ def located(source: Source, data: Path | None) -> tuple[Source, Path | None]:
 
     A source at /a/b/images is `images` in the folder /a/b. What a cohort was prepared from is then recognised by its
     content wherever it lies, and a store whose study.yaml holds only the last name can still be asked what is done. A
-    table and its reports in different folders stay as they are written.
+    table and its reports, or slides and their table, in different folders stay as they are written.
     """
     if isinstance(source, PhantomSource) or not PurePath(source.path).is_absolute():
         return source, data
     folder = PurePath(source.path).parent
+    if isinstance(source, SlideSource) and any(PurePath(path).parent != folder for path in _places(source.classes)):
+        return source, data
     if isinstance(source, TableSource) and source.reports and PurePath(source.reports.path).parent != folder:
         return source, data
     changes: dict[str, object] = {"path": _last(source.path)}
+    if isinstance(source, SlideSource):
+        changes["classes"] = _classes(source.classes)
     if isinstance(source, TableSource) and source.reports is not None:
         changes["reports"] = source.reports.model_copy(update={"path": _last(source.reports.path)})
     return source.model_copy(update=changes), Path(folder)
@@ -37,6 +41,8 @@ def without_folders(source: Source) -> Source:
     if isinstance(source, PhantomSource):
         return source
     changes: dict[str, object] = {"path": _last(source.path)}
+    if isinstance(source, SlideSource):
+        changes["classes"] = _classes(source.classes)
     if isinstance(source, TableSource) and source.reports is not None:
         changes["reports"] = _reports(source.reports)
     return source.model_copy(update=changes)
@@ -45,6 +51,15 @@ def without_folders(source: Source) -> Source:
 def _reports(reports: ReportSpec) -> ReportSpec:
     language = None if reports.language is None else _last(reports.language)
     return reports.model_copy(update={"path": _last(reports.path), "language": language})
+
+
+def _classes(classes: SlideClasses) -> SlideClasses:
+    given = classes.model_dump(include={"table", "annotations", "masks"}, exclude_none=True)
+    return classes.model_copy(update={name: _last(path) for name, path in given.items()})
+
+
+def _places(classes: SlideClasses) -> list[str]:
+    return [path for path in (classes.table, classes.annotations, classes.masks) if path is not None]
 
 
 def _last(path: str) -> str:

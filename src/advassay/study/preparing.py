@@ -6,7 +6,7 @@ import warnings
 
 from advassay.documents import Preparation
 from advassay.errors import AdvassayWarning, CohortError
-from advassay.specs import Source, Study, TableSource
+from advassay.specs import SlideSource, Source, Study, TableSource
 from advassay.study.located import located
 from advassay.study.place import Site
 
@@ -59,6 +59,6 @@ def _key(study: Study, source: Source, site: Site) -> bytes:
     from advassay.sources import pseudonym_key
 
     with warnings.catch_warnings():
-        if not isinstance(source, TableSource):
+        if not isinstance(source, TableSource | SlideSource):
             warnings.simplefilter("ignore", AdvassayWarning)
         return pseudonym_key(site.key_file, study.name)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from advassay.sources.slides.listing import MANIFEST, SLIDES
     from advassay.sources.slides.making import Tiles, make_tiles
-    from advassay.sources.slides.opened_folder import Places
+    from advassay.sources.slides.opened_folder import Places, slides_state
     from advassay.sources.slides.slide import Region, Slide, open_slide
     from advassay.sources.slides.slide_source import open_slides
 
@@ -26,9 +26,21 @@ _HOME = {
     "make_tiles": "making",
     "open_slide": "slide",
     "open_slides": "slide_source",
+    "slides_state": "opened_folder",
 }
 
-__all__ = ["MANIFEST", "SLIDES", "Places", "Region", "Slide", "Tiles", "make_tiles", "open_slide", "open_slides"]
+__all__ = [
+    "MANIFEST",
+    "SLIDES",
+    "Places",
+    "Region",
+    "Slide",
+    "Tiles",
+    "make_tiles",
+    "open_slide",
+    "open_slides",
+    "slides_state",
+]
 
 
 def __getattr__(name: str) -> Any:

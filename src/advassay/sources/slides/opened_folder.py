@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from advassay.identity import content_hash
 from advassay.slide_spec import SlideClasses
 from advassay.sources.slides.finding import SlideFile, find_slides, fingerprint
 from advassay.sources.slides.grid import NoGrid
@@ -66,3 +68,23 @@ class SlideFolder:
                 problem = NoGrid("same slide twice", "another file has the same content")
             seen.add(content)
             yield Known(file, row, content, problem)
+
+
+def slides_state(places: Places) -> str:
+    """Fingerprint of slides as they lie there now: names and sizes of their files and masks, content of the table and
+    the region files. A slide changed in place to the same size is not seen.
+    """
+    files = [_listed(folder, content=False) for folder in (places.slides, places.masks) if folder is not None]
+    words = [] if places.annotations is None else _listed(places.annotations, content=True)
+    table = None if places.table is None or not places.table.is_file() else _hash(places.table)
+    return content_hash([files, words, table])
+
+
+def _listed(folder: Path, content: bool) -> list[list[str | int]]:
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    return [[str(file.relative_to(folder)), _hash(file) if content else file.stat().st_size] for file in files]
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
