@@ -83,7 +83,8 @@ def _outside(frame: pl.DataFrame, folder: Path) -> pl.DataFrame:
     def leaves(path: str) -> bool:
         return not any(Path(os.path.normpath(os.path.join(root, path))).is_relative_to(root) for root in roots)
 
-    outside = frame.filter(pl.col("path").map_elements(leaves, return_dtype=pl.Boolean))
+    may_leave = pl.col("path").str.contains(r"^/|(^|/)\.\.(/|$)")  # of millions of paths, only these are looked at
+    outside = frame.filter(may_leave).filter(pl.col("path").map_elements(leaves, return_dtype=pl.Boolean))
     return _lost(outside, "outside the folder", "the image path leaves the table's folder")
 
 
