@@ -155,9 +155,9 @@ class CohortSpec(Frozen):
     """The part of each image that is kept, e.g. aorta; null = the whole image."""
     resize: Literal["squash", "crop", "pad"] = "squash"
     """How a non-square image becomes square: change the aspect, cut the centre, or pad with black."""
-    scaling: Literal["full-range", "percentile"] = "full-range"
+    scaling: Literal["full-range", "percentile", "voi"] = "full-range"
     """How stored values become [0, 1]: full-range = value / largest storable value; percentile = 0.5th–99.5th of
-    each image.
+    each image; voi (DICOM) = through each image's own VOI LUT or window, as a viewer shows it.
     """
     train_sizes: tuple[int | float, ...] = ()
     """Training-size series: numbers of training images (int, scaled by --scale) or shares of the split (float ≤ 1)."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import Field
+
 from advassay.attack_spec import Frozen
 
 
@@ -17,6 +19,18 @@ class LeftOut(Frozen):
     reason: str
     count: int
     examples: tuple[str, ...] = ()
+
+
+class Deidentification(Frozen):
+    """What could name a person in the source's files, and that none of it went along."""
+
+    files: int
+    met: dict[str, int]
+    """Keyword of each identifying DICOM tag (PS3.15 Table E.1-1) → files that hold it with a value."""
+    carried: tuple[str, ...] = ()
+    """Tags whose values went along in clear: none, or the cohort would not have been written."""
+    columns_checked: tuple[str, ...]
+    """Text columns of the manifest that were compared with the original ids of their images."""
 
 
 class Preparation(Frozen):
@@ -57,6 +71,8 @@ class Preparation(Frozen):
     """Steps of the selection in order: {step, kept, left_out}."""
     left_out: tuple[LeftOut, ...]
     warnings: tuple[str, ...] = ()
+    deidentification: Deidentification | None = Field(None, exclude_if=lambda value: value is None)
+    """Null where the source's files have no tags that name a person."""
     spec: dict[str, Any]
     """The CohortSpec as used."""
     published: dict[str, Any] | None = None

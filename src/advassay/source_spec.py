@@ -55,15 +55,53 @@ class ReportSpec(Frozen):
         return self
 
 
-class TableSource(_Source):
+class ReportedSource(_Source):
+    """A source that names patients, and whose images may have reports."""
+
+    reports: ReportSpec | None = Field(None, exclude_if=lambda value: value is None)
+    """Radiology reports that belong to the images."""  # left out of identities where it is not used
+
+
+class TableSource(ReportedSource):
     """A CSV or Parquet table with a column of image paths (relative to the table's folder)."""
 
     kind: Literal["table"]
     path: DataPath
     image: str = "image"
     """Column with the image path."""
-    reports: ReportSpec | None = Field(None, exclude_if=lambda value: value is None)
-    """Radiology reports that belong to the images."""  # left out of identities where it is not used
+
+
+class DicomSource(ReportedSource):
+    """DICOM radiographs. Headers are read first; what the fields below refuse is left out with the reason.
+
+    columns: age (years; null = unknown), sex (F | M | O), view (PA | AP | lateral | oblique | other), body_part,
+    modality, laterality, year, photometric, bits_stored, pixel_spacing_mm, voi (lut | linear | linear_exact | sigmoid |
+    none), transfer_syntax; ids, which rules and reports may use and which never travel in clear: patient_id,
+    study_instance_uid, series_instance_uid, sop_instance_uid, and accession_number where `reports.key` asks for it.
+    """
+
+    kind: Literal["dicom"]
+    path: DataPath
+    """A folder (its whole tree is read), a DICOMDIR, or a text file with one path per line, relative to its folder."""
+    modalities: tuple[str, ...] = ("CR", "DX")
+    """(0008,0060) Modality accepted; an image without one is left out."""
+    body_parts: tuple[str, ...] = ("chest",)
+    """(0018,0015) Body Part Examined accepted, in lower-case words (chest, hip, skull …); empty = any."""
+    views: tuple[str, ...] = ("PA", "AP")
+    """(0018,5101) View Position accepted; empty = any."""
+    unstated: Literal["keep", "leave-out"] = "keep"
+    """Images that state no body part or no view: many de-identified archives lost both tags."""
+    smallest_side_px: int = Field(200, ge=1)
+    """Far too small: the shorter side has fewer pixels."""
+    longest_aspect: float = Field(2.0, ge=1)
+    """Wrong aspect: the longer side is more than this many times the shorter one, in millimetres where known."""
+    most_pixels: int = Field(64_000_000, ge=1, le=400_000_000)
+    """Rows × columns beyond which an image is refused by its header, before anything is decoded."""
+    least_contrast: float = Field(0.01, ge=0, le=1)
+    """Almost constant: the 0.5th and the 99.5th percentile of the stored values are closer than this share of the range
+    that the stored bits hold."""
+    most_clipped: float = Field(0.6, gt=0, le=1)
+    """Clipped: more than this share of the pixels has the lowest or the highest stored value of the image."""
 
 
 class FolderSource(_Source):
@@ -119,4 +157,6 @@ class PhantomSource(_Source):
     seed: int = 0
 
 
-Source = Annotated[TableSource | FolderSource | NpzSource | SlideSource | PhantomSource, Field(discriminator="kind")]
+Source = Annotated[
+    TableSource | DicomSource | FolderSource | NpzSource | SlideSource | PhantomSource, Field(discriminator="kind")
+]

@@ -15,9 +15,11 @@ from advassay.cohort_spec import AugmentationSpec, CohortSpec, Published, Region
 from advassay.rule_spec import NAME, Condition, DataPath, Name, Rules, Scalar
 from advassay.slide_spec import SlideClasses, TileRules
 from advassay.source_spec import (
+    DicomSource,
     FolderSource,
     NpzSource,
     PhantomSource,
+    ReportedSource,
     ReportSpec,
     SlideSource,
     Source,
@@ -94,8 +96,8 @@ class AttackSpec(Arm):
 class FigureSpec(Frozen):
     epsilon: Amplitude = 0.02
     """Amplitude of figures 3b–3d and of figure 2."""
-    gallery: bool = True
-    """Keep a few clean and attacked images for figures 1 and 2 (default; turn off where images must not leave)."""
+    gallery: bool | None = None
+    """Keep a few clean and attacked images for figures 1 and 2; null = yes, but none of a DICOM source."""
 
 
 _ARCHIVE = "${archive}"
@@ -144,7 +146,16 @@ class Study(Frozen):
         for name, cohort in self.cohorts.items():
             if cohort.source not in self.sources:
                 raise ValueError(f"cohorts.{name}.source: one of {sorted(self.sources)}, got {cohort.source!r}")
+            if cohort.scaling == "voi" and not isinstance(self.sources[cohort.source], DicomSource):
+                kind = self.sources[cohort.source].kind
+                raise ValueError(f"cohorts.{name}.scaling: voi needs a source of kind dicom, got {kind}")
         return self
+
+    def keeps_gallery(self, cohort: str) -> bool:
+        """Whether images of this cohort may be kept for figures: as asked, else all but those of a DICOM source."""
+        if self.figures.gallery is not None:
+            return self.figures.gallery
+        return not isinstance(self.sources[self.cohorts[cohort].source], DicomSource)
 
     def size_of(self, cohort: str) -> int:
         """Side in pixels of a cohort's prepared images."""
@@ -157,6 +168,7 @@ __all__ = [
     "AugmentationSpec",
     "CohortSpec",
     "Condition",
+    "DicomSource",
     "FigureSpec",
     "FolderSource",
     "NpzSource",
@@ -165,6 +177,7 @@ __all__ = [
     "Published",
     "RegionSpec",
     "ReportSpec",
+    "ReportedSource",
     "Rules",
     "Scalar",
     "SlideClasses",

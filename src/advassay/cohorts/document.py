@@ -9,7 +9,7 @@ import polars as pl
 from advassay.cohorts.flow import Flow
 from advassay.cohorts.pixels import PixelRule
 from advassay.cohorts.split import ROLES
-from advassay.documents import Preparation
+from advassay.documents import Deidentification, Preparation
 from advassay.identity import content_hash
 from advassay.specs import CohortSpec, Source
 
@@ -23,6 +23,7 @@ def make_document(
     flow: Flow,
     request: str,
     state: str | None,
+    deidentification: Deidentification | None = None,
 ) -> Preparation:
     return Preparation(
         **({"image_type": _image_type(manifest)} | described(name, spec)),
@@ -45,6 +46,7 @@ def make_document(
         flow=tuple(flow.steps),
         left_out=flow.reasons(),
         warnings=tuple(flow.warnings),
+        deidentification=deidentification,
     )
 
 

@@ -17,7 +17,7 @@ class PixelRule(NamedTuple):
     size_px: int
     channels: int
     bits: int
-    scaling: Literal["full-range", "percentile"]
+    scaling: Literal["full-range", "percentile", "voi"]
     resize: Literal["squash", "crop", "pad"]
 
 
@@ -40,10 +40,12 @@ def prepare_pixels(pixels: np.ndarray, rule: PixelRule) -> np.ndarray:
 def scale(pixels: np.ndarray, scaling: str) -> np.ndarray:
     """Stored values → float32 in [0, 1]: by the largest storable value, or between two percentiles of this image.
 
+    `voi` was applied where the file was read, from its stored bits; the result fills the whole range of 16 bits.
+
     >>> scale(np.array([[0, 51, 255]], np.uint8), "full-range").tolist()
     [[0.0, 0.20000000298023224, 1.0]]
     """
-    if scaling == "full-range":
+    if scaling in ("full-range", "voi"):
         return np.divide(pixels, np.iinfo(pixels.dtype).max, dtype=np.float32)
     low, high = np.percentile(pixels, PERCENTILES)
     return np.clip((pixels.astype(np.float32) - np.float32(low)) / np.float32(max(high - low, 1.0)), 0.0, 1.0)

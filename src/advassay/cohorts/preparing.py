@@ -10,6 +10,7 @@ import polars as pl
 
 from advassay.cohorts.balance import draw_down
 from advassay.cohorts.conditions import column_of
+from advassay.cohorts.deidentified import check_deidentified
 from advassay.cohorts.document import described, make_document
 from advassay.cohorts.duplicates import drop_duplicates
 from advassay.cohorts.flow import Flow
@@ -28,8 +29,8 @@ from advassay.progress import Progress, Silent
 from advassay.sources import Index, OpenSource, Unreadable, append_private, index, open_source
 from advassay.sources.ahead import ahead
 from advassay.sources.indexing import located
-from advassay.sources.private import PRIVATE
-from advassay.specs import CohortSpec, SlideSource, Source, TableSource
+from advassay.sources.private import PRIVATE, headers_beside
+from advassay.specs import CohortSpec, ReportedSource, SlideSource, Source
 
 
 def prepare(
@@ -57,10 +58,12 @@ def prepare(
     request, state = request_hash(spec, source, size_px, seed), source_state(spec.source, source, data)
     found = document_in(folder)
     if found is not None and is_current(found, request, state):
-        if isinstance(source, TableSource | SlideSource):  # other sources name no patients
+        if isinstance(source, ReportedSource | SlideSource):  # other sources name no patients
             check_key(name, folder, private, key)
         return _renewed(found, name, spec, folder)
-    opened = open_source(spec.source, source, data)
+    opened = open_source(
+        spec.source, source, data, scaling=spec.scaling, kept_headers=headers_beside(private), progress=progress
+    )
     flow = Flow(opened.rows.height + opened.left_out.height)
     flow.warnings += values_that_never_occur(opened.rows, spec)
     candidates = _selected(opened, spec, flow)
@@ -69,12 +72,14 @@ def prepare(
     images = _chosen_images(opened, indexed, candidates, spec, seed, flow)
     rule = _pixel_rule(images, spec, size_px, flow)
     flow.warnings += _dark(images.join(indexed.largest, on="row"), spec)
+    flow.warnings += opened.remarks(images["row"].to_list())
     columns = dict.fromkeys([*indexed.manifest.columns, "label", "class_name", "role"])
     manifest = images.select(*columns).drop("split", strict=False)
     if unkept := sorted(indexed.not_carried.keys() - {"split"}):
         flow.warnings.append(f"Columns of the source not carried along: {', '.join(unkept)} (carry: names more).")
     manifest = _in_order(manifest.drop("row"))
-    document = make_document(name, spec, source, manifest, rule, flow, request, state)
+    deidentified = check_deidentified(manifest, images, opened)
+    document = make_document(name, spec, source, manifest, rule, flow, request, state, deidentified)
     (folder / PREPARATION).unlink(missing_ok=True)
     kept = indexed.private.filter(pl.col("image_id").is_in(images["image_id"].to_list()))
     append_private(private, pl.concat([kept, _left_out(name, opened, indexed, flow)], how="diagonal"), cohort=name)
@@ -142,7 +147,7 @@ def _left_out(name: str, opened: OpenSource, indexed: Index, flow: Flow) -> pl.D
     """Rows for the private table: which entries of the source are out, where they lie, and why."""
     lost = pl.concat([frame.select("row", left_out="reason") for frame in (opened.left_out, indexed.left_out)])
     lost = pl.concat([lost, pl.DataFrame(flow.rows_out, schema=lost.schema, orient="row")])
-    files = opened.rows.select("row", located(opened).alias("path"), "original_patient")
+    files = opened.files.select("row", located(opened).alias("path"), "original_patient")
     ids = indexed.manifest.select("row", "image_id")
     lost = lost.join(files, on="row", how="left").join(ids, on="row", how="left")
     return lost.with_columns(source=pl.lit(opened.name), cohort=pl.lit(name)).select(*PRIVATE)

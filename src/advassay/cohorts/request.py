@@ -11,7 +11,16 @@ from advassay.documents import Preparation
 from advassay.identity import content_hash, image_id
 from advassay.layout import PREPARATION
 from advassay.sources.opening import locate, slide_places
-from advassay.specs import CohortSpec, FolderSource, PhantomSource, ReportSpec, SlideSource, Source, TableSource
+from advassay.specs import (
+    CohortSpec,
+    DicomSource,
+    FolderSource,
+    PhantomSource,
+    ReportSpec,
+    SlideSource,
+    Source,
+    TableSource,
+)
 
 RECIPE = 1
 """Raised when the same request would give other images or another split: prepared cohorts are then made anew."""
@@ -29,7 +38,7 @@ def request_hash(spec: CohortSpec, source: Source, size_px: int, seed: int) -> s
 def source_state(name: str, source: Source, data: Path | None) -> str | None:
     """Fingerprint of a source as it is now, or None where it is not at hand (a store moved to another machine).
 
-    A table: its content and its reports'. A folder: names and sizes of its files. An .npz: its size and time of change.
+    A table: its content and its reports'. A folder, DICOM files: names and sizes. An .npz: its size and time of change.
     Phantoms: the first image, so that no version has to be kept. Image files changed behind an unchanged table are not
     seen.
     """
@@ -46,6 +55,8 @@ def source_state(name: str, source: Source, data: Path | None) -> str | None:
         from advassay.sources.slides import slides_state
 
         return slides_state(slide_places(name, source, data))
+    if isinstance(source, DicomSource):
+        return _archive_state(name, source, path, data)
     if isinstance(source, TableSource):
         table = hashlib.sha256(path.read_bytes()).hexdigest()
         return table if source.reports is None else content_hash([table, _reports_state(name, source.reports, data)])
@@ -53,6 +64,13 @@ def source_state(name: str, source: Source, data: Path | None) -> str | None:
         files = sorted(file for file in path.rglob("*") if file.is_file())
         return content_hash([[str(file.relative_to(path)), file.stat().st_size] for file in files])
     return content_hash([path.stat().st_size, path.stat().st_mtime_ns])
+
+
+def _archive_state(name: str, source: DicomSource, path: Path, data: Path | None) -> str:
+    from advassay.sources.dicom.finding import files_state
+
+    files = files_state(f"sources.{name}.path", path)
+    return content_hash([files, _reports_state(name, source.reports, data) if source.reports else None])
 
 
 def _reports_state(name: str, reports: ReportSpec, data: Path | None) -> list[str | None]:

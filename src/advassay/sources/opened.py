@@ -33,7 +33,11 @@ class OpenSource(ABC):
     left_out: entries of the source that could not become a candidate (row null where there is none).
     patient_column: the column behind `original_patient`; None where the source has none.
     root: what `path` is relative to; None for phantoms.
+    files: row, path and original_patient of every entry, also of those left out; `rows` where nothing else is known.
+    identifying: tags that point at a person → files that hold them; None where a source has no such tags.
     """
+
+    identifying: dict[str, int] | None = None
 
     def __init__(
         self, name: str, rows: pl.DataFrame, left_out: pl.DataFrame, patient_column: str | None, root: Path | None
@@ -43,6 +47,11 @@ class OpenSource(ABC):
         self.left_out = left_out
         self.patient_column = patient_column
         self.root = root
+        self.files = rows
+
+    def remarks(self, rows: Sequence[int]) -> list[str]:
+        """What a reader of results should know about these rows, in sentences without ids or paths."""
+        return []
 
     def read(self, rows: Sequence[int]) -> Iterator[tuple[int, Pixels]]:
         """Images of `rows` in that order: uint8 or uint16, (height, width) or (height, width, 3) RGB.

@@ -7,15 +7,36 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from advassay.errors import SourceError
+from advassay.progress import Progress
 from advassay.sources.opened import OpenSource
-from advassay.specs import FolderSource, NpzSource, PhantomSource, SlideSource, Source, TableSource
+from advassay.specs import (
+    DicomSource,
+    FolderSource,
+    NpzSource,
+    PhantomSource,
+    ReportedSource,
+    SlideSource,
+    Source,
+    TableSource,
+)
 
 if TYPE_CHECKING:
     from advassay.sources.slides import Places
 
 
-def open_source(name: str, source: Source, data: Path | None) -> OpenSource:
+def open_source(
+    name: str,
+    source: Source,
+    data: Path | None,
+    *,
+    scaling: str = "full-range",
+    kept_headers: Path | None = None,
+    progress: Progress | None = None,
+) -> OpenSource:
     """Open a study's source. `name` is its name in the study; `data` the folder relative paths start from.
+
+    Of DICOM files only: scaling: of the cohort (`voi` is applied while reading); kept_headers: a private folder that
+    remembers headers between calls; progress: told of the headers read.
 
     Raises SourceError if the source as a whole cannot be used: missing file or column, not a table, no data folder.
     A single bad row or image never raises.
@@ -28,8 +49,16 @@ def open_source(name: str, source: Source, data: Path | None) -> OpenSource:
         from advassay.sources.slides import open_slides
 
         return open_slides(name, source, slide_places(name, source, data))
-    opened = _open_path(name, source, locate(name, source.path, data))
-    if isinstance(source, TableSource) and source.reports is not None:
+    path = locate(name, source.path, data)
+    if isinstance(source, DicomSource):
+        from advassay.sources.dicom import open_dicom
+
+        opened: OpenSource = open_dicom(
+            name, source, path, scaling=scaling, kept_headers=kept_headers, progress=progress
+        )
+    else:
+        opened = _open_path(name, source, path)
+    if isinstance(source, ReportedSource) and source.reports is not None:
         from advassay.sources.reports.joining import with_reports
 
         path = locate(f"{name}.reports", source.reports.path, data)

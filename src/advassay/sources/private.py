@@ -53,7 +53,7 @@ def append_private(path: Path, rows: pl.DataFrame, *, cohort: str | None = None)
     """
     kept = read_private(path).filter(pl.col("left_out").is_null() | pl.col("cohort").ne_missing(cohort))
     together = pl.concat([kept, _whole(rows)]).unique(maintain_order=True)
-    with writing(path) as beside, open(beside, "xb", opener=_closed_to_others) as file:
+    with writing(path) as beside, open(beside, "xb", opener=closed_to_others) as file:
         together.write_parquet(file)
 
 
@@ -67,5 +67,11 @@ def _whole(rows: pl.DataFrame) -> pl.DataFrame:
     return rows.with_columns(absent).select(*PRIVATE).cast(PRIVATE)  # type: ignore[arg-type]
 
 
-def _closed_to_others(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)  # from the first moment, not by a later chmod
+def closed_to_others(path: str, flags: int) -> int:
+    """Opener of a file that only its owner may read: from the first moment, not by a later chmod."""
+    return os.open(path, flags, 0o600)
+
+
+def headers_beside(private: Path) -> Path:
+    """Folder beside the private table that keeps header facts of DICOM files between runs; as private as the table."""
+    return private.with_suffix(".headers")

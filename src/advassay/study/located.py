@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path, PurePath
 
-from advassay.specs import PhantomSource, ReportSpec, SlideClasses, SlideSource, Source, Study, TableSource
+from advassay.specs import PhantomSource, ReportedSource, ReportSpec, SlideClasses, SlideSource, Source, Study
 
 
 def located(source: Source, data: Path | None) -> tuple[Source, Path | None]:
@@ -20,12 +20,12 @@ def located(source: Source, data: Path | None) -> tuple[Source, Path | None]:
     folder = PurePath(source.path).parent
     if isinstance(source, SlideSource) and any(PurePath(path).parent != folder for path in _places(source.classes)):
         return source, data
-    if isinstance(source, TableSource) and source.reports and PurePath(source.reports.path).parent != folder:
+    if isinstance(source, ReportedSource) and source.reports and PurePath(source.reports.path).parent != folder:
         return source, data
     changes: dict[str, object] = {"path": _last(source.path)}
     if isinstance(source, SlideSource):
         changes["classes"] = _classes(source.classes)
-    if isinstance(source, TableSource) and source.reports is not None:
+    if isinstance(source, ReportedSource) and source.reports is not None:
         changes["reports"] = source.reports.model_copy(update={"path": _last(source.reports.path)})
     return source.model_copy(update=changes), Path(folder)
 
@@ -43,7 +43,7 @@ def without_folders(source: Source) -> Source:
     changes: dict[str, object] = {"path": _last(source.path)}
     if isinstance(source, SlideSource):
         changes["classes"] = _classes(source.classes)
-    if isinstance(source, TableSource) and source.reports is not None:
+    if isinstance(source, ReportedSource) and source.reports is not None:
         changes["reports"] = _reports(source.reports)
     return source.model_copy(update=changes)
 

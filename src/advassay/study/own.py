@@ -68,7 +68,7 @@ def _attack(
     cohort = open_cohort(site.store.cohort(name))
     superseded = superseded_runs(site)
     headers = []
-    for assignment in all_arms(study.attack, cohort, gallery=study.figures.gallery):
+    for assignment in all_arms(study.attack, cohort, gallery=study.keeps_gallery(name)):
         header = foreign_header(study.name, cohort.preparation, metadata, sha256, assignment)
         headers.append(attack_with_rerun(load, cohort, header, assignment, site, touch=header.run_id in superseded))
     return headers
@@ -157,5 +157,17 @@ def _cohort(metadata: CheckpointMetadata, source: str, folder: str) -> dict[str,
         "image_size_px": metadata.image_size_px,
         "channels": metadata.channels,
         "resize": metadata.resize,
-        "scaling": metadata.scaling,
+        "scaling": _scaling(metadata),
     }
+
+
+def _scaling(metadata: CheckpointMetadata) -> str:
+    """That of the checkpoint; `voi` is a DICOM file's own window, which exported images have behind them."""
+    if metadata.scaling != "voi":
+        return metadata.scaling
+    warnings.warn(
+        "the checkpoint saw DICOM images through their VOI windows: the folder's images are taken as exported that way",
+        AdvassayWarning,
+        stacklevel=2,
+    )
+    return "full-range"

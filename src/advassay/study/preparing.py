@@ -6,7 +6,7 @@ import warnings
 
 from advassay.documents import Preparation
 from advassay.errors import AdvassayWarning, CohortError
-from advassay.specs import SlideSource, Source, Study, TableSource
+from advassay.specs import ReportedSource, SlideSource, Source, Study
 from advassay.study.located import located
 from advassay.study.place import Site
 
@@ -55,10 +55,10 @@ def check_image_sizes(study: Study) -> None:
 
 
 def _key(study: Study, source: Source, site: Site) -> bytes:
-    """The pseudonyms' key. That the default one is no secret matters only to tables: other sources name no patients."""
+    """The pseudonyms' key. That the default one is no secret matters where a source names patients."""
     from advassay.sources import pseudonym_key
 
     with warnings.catch_warnings():
-        if not isinstance(source, TableSource | SlideSource):
+        if not isinstance(source, ReportedSource | SlideSource):
             warnings.simplefilter("ignore", AdvassayWarning)
         return pseudonym_key(site.key_file, study.name)

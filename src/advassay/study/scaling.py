@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from advassay.errors import SpecError
 from advassay.specs import CohortSpec, PhantomSource, Study
@@ -67,8 +67,15 @@ def on_phantoms(study: Study) -> Study:
         key = next((key for key, source in sources.items() if source == cohort.phantom), f"phantoms-{name}")
         sources[key] = cohort.phantom
         split = "patient" if cohort.split == "declared" else cohort.split
-        cohorts[name] = cohort.model_copy(update={"source": key, "patient_id": None, "split": split})
+        cohorts[name] = cohort.model_copy(
+            update={"source": key, "patient_id": None, "split": split, "scaling": _without_voi(cohort.scaling)}
+        )
     return study.model_copy(update={"sources": sources, "cohorts": cohorts})
+
+
+def _without_voi(scaling: Literal["full-range", "percentile", "voi"]) -> Literal["full-range", "percentile", "voi"]:
+    """Phantoms have no VOI window: they are made as a viewer would show them."""
+    return "full-range" if scaling == "voi" else scaling
 
 
 def _is_phantom(study: Study, cohort: CohortSpec) -> bool:

@@ -41,7 +41,7 @@ GALLERY_PER_CLASS = 3
 def assignments(study: Study, network: Network, cohort: PreparedCohort) -> Iterator[Assignment]:
     """Every arm for a cohort's main network; the main arm at the series' amplitudes for the others."""
     if network.primary:
-        yield from all_arms(study.attack, cohort, gallery=study.figures.gallery)
+        yield from all_arms(study.attack, cohort, gallery=study.keeps_gallery(cohort.preparation.cohort))
         return
     name, arm = series_arm(study.attack)
     yield Assignment(name, 0, arm, tuple(cohort.attack_sample(arm.images)), controls=False)

@@ -44,7 +44,7 @@ class CheckpointMetadata(Frozen):
     std: float
     """The network sees (image − mean) / std, image in [0, 1]."""
     scaling: str
-    """How stored values become [0, 1]: full-range | percentile."""
+    """How stored values become [0, 1]: full-range | percentile | voi."""
     resize: str
     """How a non-square image becomes square: squash | crop | pad."""
     bits: int

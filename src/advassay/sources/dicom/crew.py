@@ -1,0 +1,199 @@
+"""Worker processes that may die: each question has a time limit, and a lost worker is replaced."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import socket
+import subprocess
+import sys
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from multiprocessing.connection import Connection
+from typing import Any, TypeVar
+
+import numpy as np
+
+from advassay.errors import SourceError
+from advassay.sources.ahead import ahead
+from advassay.sources.dicom.pixels import PixelRules
+from advassay.sources.dicom.worker import READY
+from advassay.sources.unreadable import Unreadable
+
+Result = TypeVar("Result")
+
+START_LIMIT_S = 120.0
+HEADER_LIMIT_S = 20.0
+"""For one file's header; a batch has this much once, and a file that breaks it is found by asking one by one."""
+DIRECTORY_LIMIT_S = 600.0
+PIXELS_LIMIT_S = 60.0
+"""For one image: a mammogram in JPEG 2000 takes about two seconds on a slow core."""
+BATCH = 64
+_BASE_BYTES = 3 << 30
+_BYTES_PER_PIXEL = 48
+
+
+def cores() -> int:
+    """Processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Lost(Exception):
+    """A worker died or was stopped; the reason is an Unreadable's."""
+
+    def __init__(self, unreadable: Unreadable) -> None:
+        super().__init__(unreadable.reason)
+        self.unreadable = unreadable
+
+
+class Crew:
+    """At most `workers` processes, started when first needed, ended with this object. Answers come in order."""
+
+    def __init__(self, workers: int | None = None, most_pixels: int = 64_000_000) -> None:
+        self._size = workers or cores()
+        self._memory = _BASE_BYTES + _BYTES_PER_PIXEL * most_pixels
+        self._idle: queue.LifoQueue[_Worker | None] = queue.LifoQueue()
+        self._all: set[_Worker] = set()
+        for _ in range(self._size):
+            self._idle.put(None)  # a place for a worker not started yet
+        self._finalizer = weakref.finalize(self, _stop_all, self._all)
+
+    def close(self) -> None:
+        """End the processes; those that are needed again are started again."""
+        _stop_all(self._all)
+        while not self._idle.empty():
+            self._idle.get_nowait()
+        for _ in range(self._size):
+            self._idle.put(None)
+
+    def headers(self, paths: Iterable[str]) -> Iterator[dict[str, Any]]:
+        """Header facts of each file, in order; see headers.read_header."""
+        for batch in ahead(self._header_batch, _batches(paths), threads=self._size, most=4 * self._size):
+            yield from batch
+
+    def pixels(
+        self, paths: Sequence[str], rules: PixelRules, work: Callable[[np.ndarray | Unreadable], Result]
+    ) -> Iterator[Result]:
+        """`work` applied, in a thread of this process, to the image of each file, in order; see pixels.read_pixels."""
+        return ahead(lambda path: work(self.image(path, rules)), paths, threads=self._size, most=2 * self._size)
+
+    def image(self, path: str, rules: PixelRules, limit_s: float = PIXELS_LIMIT_S) -> np.ndarray | Unreadable:
+        """The image of one file."""
+        try:
+            return self._ask({"pixels": path, "rules": rules._asdict()}, limit_s, _received_pixels)
+        except Lost as lost:
+            return lost.unreadable
+
+    def directory(self, path: str) -> list[list[str]] | Unreadable:
+        """The files a DICOMDIR names; see directory.read_directory."""
+        try:
+            return self._ask({"directory": path}, DIRECTORY_LIMIT_S, _received_directory)
+        except Lost as lost:
+            return lost.unreadable
+
+    def _header_batch(self, paths: list[str]) -> list[dict[str, Any]]:
+        try:
+            return self._ask({"headers": paths}, HEADER_LIMIT_S, _received_headers)
+        except Lost as lost:
+            if len(paths) == 1:
+                return [{"reason": lost.unreadable.reason, "detail": lost.unreadable.detail}]
+        return [facts for path in paths for facts in self._header_batch([path])]
+
+    def _ask(self, request: dict[str, Any], limit_s: float, receive: Callable[[_Worker, float], Result]) -> Result:
+        worker = self._idle.get() or self._started()
+        try:
+            worker.link.send_bytes(json.dumps(request).encode())
+            answer = receive(worker, limit_s)
+        except (EOFError, OSError) as error:
+            self._drop(worker)
+            raise Lost(Unreadable("decoder crashed", "its process died")) from error
+        except BaseException:
+            self._drop(worker)
+            raise
+        self._idle.put(worker)
+        return answer
+
+    def _started(self) -> _Worker:
+        try:
+            worker = _Worker(self._memory)
+        except BaseException:
+            self._idle.put(None)
+            raise
+        self._all.add(worker)
+        return worker
+
+    def _drop(self, worker: _Worker) -> None:
+        self._all.discard(worker)
+        worker.stop()
+        self._idle.put(None)
+
+
+class _Worker:
+    """One process and the link to it. Raises SourceError where the process does not come up."""
+
+    def __init__(self, memory: int) -> None:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "advassay.sources.dicom.worker", str(theirs.fileno()), str(memory)],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,  # decoders write about bad files there, and name them
+            )
+        self.link = Connection(ours.detach())
+        try:
+            ready = self.receive(START_LIMIT_S) == READY
+        except (EOFError, OSError, Lost):
+            ready = False
+        if not ready:
+            self.stop()
+            raise SourceError(
+                "sources: a process that reads DICOM files does not start.",
+                "Run `python -c 'import pydicom, gdcm'` to see why.",
+            )
+
+    def receive(self, limit_s: float) -> bytes:
+        """The next message. Raises Lost after `limit_s` seconds, EOFError or OSError where the process died."""
+        if not self.link.poll(limit_s):
+            raise Lost(Unreadable("out of time", f"no answer within {limit_s:g} s"))
+        return self.link.recv_bytes()
+
+    def stop(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self.link.close()
+
+
+def _received_headers(worker: _Worker, limit_s: float) -> list[dict[str, Any]]:
+    return list(json.loads(worker.receive(limit_s)))
+
+
+def _received_directory(worker: _Worker, limit_s: float) -> list[list[str]] | Unreadable:
+    told = json.loads(worker.receive(limit_s))
+    return Unreadable(told["reason"], told["detail"]) if isinstance(told, dict) else told
+
+
+def _received_pixels(worker: _Worker, limit_s: float) -> np.ndarray | Unreadable:
+    told = json.loads(worker.receive(limit_s))
+    if "reason" in told:
+        return Unreadable(told["reason"], told["detail"])
+    pixels = np.frombuffer(worker.receive(limit_s), told["type"]).reshape(told["shape"])
+    return pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
+
+
+def _stop_all(workers: set[_Worker]) -> None:
+    while workers:
+        workers.pop().stop()
+
+
+def _batches(paths: Iterable[str]) -> Iterator[list[str]]:
+    batch: list[str] = []
+    for path in paths:
+        batch.append(path)
+        if len(batch) == BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

@@ -1,0 +1,133 @@
+"""A DICOM source: found, read by its headers, screened; then images on demand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import polars as pl
+
+from advassay.errors import SourceError
+from advassay.progress import Progress, Silent
+from advassay.sources.dicom.crew import Crew
+from advassay.sources.dicom.finding import find_files
+from advassay.sources.dicom.header_table import header_table
+from advassay.sources.dicom.headers import IDS
+from advassay.sources.dicom.identifying import counted
+from advassay.sources.dicom.pixels import PixelRules
+from advassay.sources.dicom.screening import screened
+from advassay.sources.dicom.tags import BODY_PARTS, VIEWS
+from advassay.sources.file_sources import require_column
+from advassay.sources.opened import LEFT_OUT, OpenSource, Pixels, Result
+from advassay.specs import DicomSource
+
+COLUMNS = (
+    *("age", "sex", "view", "body_part", "modality", "laterality", "year", "photometric", "bits_stored"),
+    *("pixel_spacing_mm", "voi", "transfer_syntax"),
+)
+"""What rules may use, besides ids. Every text in them comes from a closed list (tags.py) or from the standard."""
+
+
+class DicomFiles(OpenSource):
+    """Radiographs of an archive; each is decoded in a worker process when it is read."""
+
+    def __init__(
+        self,
+        name: str,
+        rows: pl.DataFrame,
+        left_out: pl.DataFrame,
+        patient_column: str,
+        folder: Path,
+        crew: Crew,
+        rules: PixelRules,
+    ) -> None:
+        super().__init__(name, rows, left_out, patient_column, folder)
+        self._crew, self._rules = crew, rules
+        self._paths: dict[int, str] = dict(zip(rows["row"], rows["path"], strict=True))
+
+    def map(self, rows: Sequence[int], work: Callable[[Pixels], Result]) -> Iterator[tuple[int, Result]]:
+        paths = [f"{self.root}/{self._paths[row]}" for row in rows]
+        yield from zip(rows, self._crew.pixels(paths, self._rules, work), strict=True)
+
+    def remarks(self, rows: Sequence[int]) -> list[str]:
+        chosen = self.rows.filter(pl.col("row").is_in(pl.Series(rows, dtype=pl.UInt32).implode()))
+        return [*_without_voi(chosen, self._rules.scaling), *_unstated(chosen), *_repeated(chosen)]
+
+
+def open_dicom(
+    name: str,
+    source: DicomSource,
+    path: Path,
+    *,
+    scaling: str = "full-range",
+    kept_headers: Path | None = None,
+    progress: Progress | None = None,
+    workers: int | None = None,
+) -> DicomFiles:
+    """Every file is looked at by its header; those that `source` accepts are candidates, the others are left out.
+
+    scaling: of the cohort; `voi` images come rendered through their VOI LUT or window. kept_headers: private folder in
+    which header facts are kept between calls. Raises SourceError for a source as a whole that cannot be used.
+    """
+    _check_words(name, source)
+    folder, found = find_files(f"sources.{name}.path", path)
+    crew = Crew(workers, source.most_pixels)
+    headers = header_table(name, folder, found, crew, kept_headers, progress or Silent())
+    reasons = screened(headers, source)
+    stays = reasons["reason"].is_null()
+    rows = _candidates(name, headers.filter(stays), source)
+    lost = headers.select("row").with_columns(reasons).filter(~stays).cast(LEFT_OUT)  # type: ignore[arg-type]
+    rules = PixelRules(scaling, source.most_pixels, source.least_contrast, source.most_clipped)
+    opened = DicomFiles(name, rows, lost, source.patient_id, folder, crew, rules)
+    opened.files = headers.select("row", path=pl.col("path").replace("", None), original_patient="patient_id")
+    opened.identifying = counted(headers["identifying"])
+    return opened
+
+
+def _check_words(name: str, source: DicomSource) -> None:
+    for field, given, known in (("body_parts", source.body_parts, BODY_PARTS), ("views", source.views, VIEWS)):
+        if unknown := sorted(set(given) - set(known)):
+            raise SourceError(f"sources.{name}.{field}: of {', '.join(known)}; got {', '.join(unknown)}.")
+
+
+def _candidates(name: str, headers: pl.DataFrame, source: DicomSource) -> pl.DataFrame:
+    if headers.is_empty():
+        headers = headers.clear()
+    ids = [column for column in IDS if column != "accession_number" or column in _needed(source)]
+    require_column([*COLUMNS, *ids], source.patient_id, f"sources.{name}.patient_id")
+    return headers.select(
+        "row",
+        "path",
+        pl.col(source.patient_id).cast(pl.String).alias("original_patient"),
+        pl.lit(source.image_type, pl.String).alias("image_type"),
+        *COLUMNS,
+        *ids,
+    )
+
+
+def _needed(source: DicomSource) -> set[str | None]:
+    """An accession number's column bears no id's name, so it is there only where something uses it up."""
+    return {source.patient_id, source.reports.key if source.reports else None}
+
+
+def _without_voi(rows: pl.DataFrame, scaling: str) -> list[str]:
+    without = int((rows["voi"] == "none").sum())
+    if scaling != "voi" or not without:
+        return []
+    return [f"scaling: voi: {without} of {rows.height} images have neither VOI LUT nor window: taken at full-range."]
+
+
+def _unstated(rows: pl.DataFrame) -> list[str]:
+    return [
+        f"{count} of {rows.height} images state no {column.replace('_', ' ')}; a rule about {column}, or unstated: "
+        "leave-out, leaves them out."
+        for column in ("body_part", "view")
+        if (count := rows[column].null_count())
+    ]
+
+
+def _repeated(rows: pl.DataFrame) -> list[str]:
+    repeated = int(rows["sop_instance_uid"].drop_nulls().is_duplicated().sum())
+    if not repeated:
+        return []
+    return [f"{repeated} images share a SOP Instance UID with another one; only equal pixels make them duplicates."]

@@ -1,0 +1,80 @@
+"""The first look at a file: is it DICOM, and does it stay small when it is inflated?"""
+
+from __future__ import annotations
+
+import os
+import stat
+import struct
+import zlib
+from typing import BinaryIO
+
+from advassay.sources.unreadable import MAX_FILE_BYTES, Unreadable
+
+_DEFLATED = b"1.2.840.10008.1.2.1.99"  # Deflated Explicit VR Little Endian
+_CHUNK = 1 << 20
+
+
+def open_dicom_file(path: str | bytes, most_inflated: int = MAX_FILE_BYTES) -> BinaryIO | Unreadable:
+    """The file at `path`, open at its start, or why it is no DICOM file to be read. Never raises for a bad file.
+
+    With the 128-byte preamble and "DICM" of PS3.10 §7.1, or without both where it starts like a data set: a plausible
+    element of group 0002 or 0008. A deflated data set must not grow beyond `most_inflated` bytes.
+    """
+    try:
+        facts = os.stat(path)
+        if not stat.S_ISREG(facts.st_mode):  # a pipe would block
+            return Unreadable("not a file", "a directory, pipe or device")
+        if facts.st_size == 0:
+            return Unreadable("empty file", "0 bytes")
+        if facts.st_size > MAX_FILE_BYTES:
+            return Unreadable("too large", f"{facts.st_size:,} bytes, at most {MAX_FILE_BYTES:,}")
+        file = open(path, "rb")  # noqa: SIM115 (handed on)
+    except PermissionError:
+        return Unreadable("no permission", "the file may not be read")
+    except (OSError, ValueError) as error:
+        return Unreadable("missing", type(error).__name__)
+    refused = _refusal(file, most_inflated)
+    if refused is not None:
+        file.close()
+        return refused
+    file.seek(0)
+    return file
+
+
+def _refusal(file: BinaryIO, most_inflated: int) -> Unreadable | None:
+    start = file.read(1024)
+    if start[128:132] != b"DICM" and not _starts_like_data_set(start):
+        return Unreadable("not DICOM", "no DICOM file by its first bytes")
+    if _DEFLATED in start and (size := _inflated_size(file, start, most_inflated)) > most_inflated:
+        return Unreadable("too large", f"inflates to {size:,} bytes or more, at most {most_inflated:,}")
+    return None
+
+
+def _starts_like_data_set(start: bytes) -> bool:
+    """An element of group 0002 or 0008, with a VR in letters or a small 32-bit length, in either byte order."""
+    if len(start) < 8:
+        return False
+    for order in "<>":
+        group, element, length = struct.unpack_from(f"{order}HHI", start)
+        if group in (0x0002, 0x0008) and element <= 0x0100:
+            return (start[4:6].isalpha() and start[4:6].isupper()) or length <= 1024
+    return False
+
+
+def _inflated_size(file: BinaryIO, start: bytes, most: int) -> int:
+    """Bytes that the deflated data set (PS3.5 §A.5) grows to; stops counting once `most` is passed, keeps nothing.
+
+    The deflated stream begins after group 0002, whose length (0002,0000) says where that is; where it does not, 0.
+    """
+    place = start.find(b"\x02\x00\x00\x00UL\x04\x00")
+    if place < 0:
+        return 0
+    file.seek(place + 12 + struct.unpack_from("<I", start, place + 8)[0])
+    inflate, size, waiting = zlib.decompressobj(-zlib.MAX_WBITS), 0, b""
+    while size <= most and (waiting := waiting or file.read(_CHUNK)):
+        try:
+            size += len(inflate.decompress(waiting, _CHUNK))
+        except zlib.error:  # the reader says so
+            return size
+        waiting = inflate.unconsumed_tail
+    return size
