@@ -9,6 +9,7 @@ from torch import nn
 
 import advassay as aa
 from advassay.attacks import Item, choose_compute_shape
+from advassay.attacks.examine import examine
 from advassay.attacks.stream import stream
 from advassay.errors import AttackError, ClassifierError, EpsilonError, InputError
 
@@ -231,6 +232,71 @@ def test_some_nan_logits_are_rows_with_a_flag_not_an_error(images, labels):
     s = aa.sweep(aa.Classifier(module), images, labels, PGD, [0.02], precision="exact", batch_size=8)
     assert s.flags["nan"].any()
     assert not s.flags["nan"].all()
+
+
+CUT = {
+    "a local mean without gradient": lambda x: x - nn.functional.avg_pool2d(x.detach(), 5, 1, 2),
+    "half of the image without gradient": lambda x: torch.cat([x[..., :8].detach(), x[..., 8:]], dim=-1),
+    "rounding beside a faint path": lambda x: 0.9 * (x * 65535).round() / 65535 + 0.1 * x,
+    "a made-up gradient": lambda x: x + (x**3 - x).detach(),
+}
+
+
+@pytest.mark.parametrize("name", CUT)
+def test_a_gradient_cut_in_part_is_flagged_with_cause_and_fix(images, name):
+    classifier = aa.Classifier(Changed(before=CUT[name]))
+    items = [Item("a", images[0].numpy(), 0, frozenset({("0.01", 0.02)}))] * 2
+    items[1] = items[1]._replace(image_id="b", image=images[1].numpy())
+    arm = aa.Arm(epsilons=(0.02,), steps=1, precision="exact")
+    shape = choose_compute_shape(classifier, items[0].image, precision="exact", most=1)
+    run = stream(classifier, items, arm, shape=shape)
+    assert all(block.flags["gradient_cut"].all() for block in run)
+    (note,) = (n for n in run.notes if n.startswith("gradient_cut"))
+    assert "detach" in note
+    assert "differentiable" in note
+
+
+def rough() -> nn.Module:
+    """Max pooling, ReLU and batch norm of a network that was never trained, on logits a thousand times too large."""
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(8, 8, 3), nn.ReLU(),
+        nn.Flatten(), nn.Linear(200, 3),
+    )  # fmt: skip
+    network[-1].weight.data *= 1000
+    return network
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(
+    "network",
+    [
+        lambda seed: small_cnn(seed=seed),
+        lambda seed: Changed(before=lambda x: x * 100),
+        lambda seed: small_cnn(seed=seed).bfloat16(),
+        lambda seed: rough(),
+    ],
+)
+@pytest.mark.parametrize("scale", [0.0, 0.4, 1.0])
+def test_sound_networks_are_not_suspected_of_a_cut_gradient(seed, network, scale):
+    """Black images lie on the kinks of every ReLU of the first layer; bfloat16 rounds small changes away."""
+    module = network(seed).eval()
+    kind = next(module.parameters()).dtype
+    classifier = aa.Classifier(Taking(module, kind)).eval()
+    x = scale * torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(seed))
+    found, _ = examine(classifier, x, classifier(x).argmax(1), loss="cross-entropy")
+    assert [s.flag for s in found] == []
+
+
+class Taking(nn.Module):
+    """A network that takes its own type of float."""
+
+    def __init__(self, module: nn.Module, kind: torch.dtype) -> None:
+        super().__init__()
+        self.module, self.kind = module, kind
+
+    def forward(self, x):
+        return self.module(x.to(self.kind))
 
 
 def test_images_in_a_dead_region_are_flagged_not_refused(images, labels):

@@ -15,7 +15,8 @@ import torch
 from advassay.attack_spec import PGD, Arm, Precision, resolve_step_size, step_size_name
 from advassay.attacks.apgd import ApgdEngine
 from advassay.attacks.engine import Engine
-from advassay.attacks.guards import PROBES, Suspicion, check_device, check_epsilons, check_images, check_steps, examine
+from advassay.attacks.examine import PROBES, examine
+from advassay.attacks.guards import Suspicion, check_device, check_epsilons, check_images, check_steps
 from advassay.attacks.network import Network, full_float32
 from advassay.attacks.precision import REWRITES, Judge, audit_share, iterates_climbed
 from advassay.attacks.rewrite import Steering, rewrite, takes_channels_last
