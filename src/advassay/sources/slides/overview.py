@@ -11,7 +11,9 @@ from advassay.sources.slides.slide import Slide
 
 LONGEST_PX = 2048
 """Longer side of an overview: what masks and thumbnails are made from."""
-_BLOCK_PX = 2048
+_BLOCK_PX = 1024
+_SMALLEST_PX = 8
+"""Of the overview: a damaged block is halved down to this side, so that a damaged place costs no more."""
 
 
 @dataclass(frozen=True)
@@ -38,22 +40,29 @@ def overview(slide: Slide, longest_px: int = LONGEST_PX) -> Overview:
     for top in range(0, size[1], step):
         for left in range(0, size[0], step):
             part = pixels[top : top + step, left : left + step]
-            damaged += 0 if _fill(part, slide, level, left, top, scale) else part.shape[0] * part.shape[1]
+            damaged += _fill(part, slide, level, left, top, scale)
     return Overview(pixels, scale, damaged / (size[0] * size[1]))
 
 
-def _fill(part: np.ndarray, slide: Slide, level: int, left: int, top: int, scale: tuple[float, float]) -> bool:
-    """Write the slide into `part` of the overview, whose corner is (left, top); False where it is damaged."""
+def _fill(part: np.ndarray, slide: Slide, level: int, left: int, top: int, scale: tuple[float, float]) -> int:
+    """Write the slide into `part` of the overview, whose corner is (left, top); returns how many pixels are damaged."""
     rows, columns = part.shape[:2]
     times = slide.downsamples[level]
     x, y = round(left * scale[0]), round(top * scale[1])
     wide = max(1, round(columns * scale[0] / times))
     high = max(1, round(rows * scale[1] / times))
     region = slide.region(x, y, level, wide, high)
-    if region is None:
-        return False
-    cv2.resize(as_rgb8(region.pixels), (columns, rows), dst=part, interpolation=cv2.INTER_AREA)
-    return True
+    if region is not None:
+        part[:] = cv2.resize(as_rgb8(region.pixels), (columns, rows), interpolation=cv2.INTER_AREA)
+        return 0
+    if max(rows, columns) <= _SMALLEST_PX:
+        return rows * columns
+    middle, centre = (rows + 1) // 2, (columns + 1) // 2
+    quarters = ((0, 0), (0, centre), (middle, 0), (middle, centre))
+    pieces = [(down, right, part[down : down + middle, right : right + centre]) for down, right in quarters]
+    return sum(
+        _fill(piece, slide, level, left + right, top + down, scale) for down, right, piece in pieces if piece.size
+    )
 
 
 def as_rgb8(pixels: np.ndarray) -> np.ndarray:
