@@ -96,5 +96,6 @@ def test_resampling_from_level_0_and_reading_a_stored_level_agree(wsi: Path, tmp
         assert region is not None
         means.append(region.pixels.astype(float))
         slide.close()
-    assert np.abs(means[0] - means[1]).mean() < 6
-    assert np.abs(means[0] - np.roll(means[1], 20, axis=0)).mean() > 12
+    # 513 pixels are averaged into 256 here, 512 there: half a pixel of shift in places, on sharp tissue.
+    shifted = np.abs(means[0] - np.roll(means[1], 3, axis=0)).mean()
+    assert np.abs(means[0] - means[1]).mean() < min(10, shifted / 2)
