@@ -100,6 +100,9 @@ def test_a_fluorescence_slide_is_named_as_such_and_read_by_its_own_rule(tmp_path
     rules = TileRules(size_px=64, tissue="fluorescence")
     tiles = make_tiles(Places(tmp_path / "in"), tmp_path / "lit", rules, key=b"k").manifest
     assert sorted(tiles.select("x", "y").rows()) == [(0, 0), (0, 64), (64, 0), (64, 64)]
+    write_slide(tmp_path / "bright" / "a.tif", stained(256, 256))
+    bright = make_tiles(Places(tmp_path / "bright"), tmp_path / "not", rules, key=b"k").slides
+    assert bright["reason"].to_list() == ["bright ground"]
 
 
 def test_glass_alone_gives_no_tile(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from advassay.sources.slides.labels import Labels, TileClass
 from advassay.sources.slides.overview import Overview, overview
 from advassay.sources.slides.slide import Slide
 from advassay.sources.slides.slide_table import SlideRow
-from advassay.sources.slides.tissue import ink_mask, is_dark, share_of_boxes, tissue_mask
+from advassay.sources.slides.tissue import ink_mask, share_of_boxes, tissue_mask, wrong_ground
 
 CELL = {
     **{"cell": pl.UInt32, "x": pl.Int64, "y": pl.Int64, "tissue_share": pl.Float64},
@@ -43,8 +43,8 @@ def lay_cells(slide: Slide, file: SlideFile, row: SlideRow, labels: Labels, rule
     seen = overview(slide)
     if seen.damaged == 1:
         return NoGrid("damaged", "no part of the slide can be decoded")
-    if rules.tissue == "brightfield" and is_dark(seen.pixels):
-        return NoGrid("dark ground", "most of it is black, as in fluorescence; its tissue rule is another")
+    if (ground := wrong_ground(seen.pixels, rules.tissue)) is not None:
+        return NoGrid(ground, f"most of the slide, so its tissue rule cannot be {rules.tissue}")
     boxes = grid.boxes()
     tile_area = grid.side**2 / (seen.factor[0] * seen.factor[1])
     tissue = share_of_boxes(tissue_mask(seen.pixels, rules.tissue, tile_area), boxes, seen.factor)

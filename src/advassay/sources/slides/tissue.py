@@ -21,6 +21,8 @@ BRIGHTNESS = (0.05, 0.30)
 """The same for the value of a fluorescence image."""
 BLACK = 0.10
 """Value below which a brightfield pixel is a shadow or an edge, whose saturation is noise."""
+BRIGHT = 0.5
+"""Median value above which an image is no fluorescence image."""
 SPECK = 1 / 16
 """Patches of tissue, and holes in it, smaller than this share of a tile's area are ignored."""
 INK_SATURATION = 0.5
@@ -33,9 +35,12 @@ INK_BLACK = 0.20
 Kind = Literal["brightfield", "fluorescence", "any"]
 
 
-def is_dark(pixels: np.ndarray) -> bool:
-    """Whether more than half of an overview, uint8 (height, width, 3), is black: no brightfield image."""
-    return bool(np.median(pixels.max(axis=2)) < BLACK * 255)
+def wrong_ground(pixels: np.ndarray, kind: Kind) -> str | None:
+    """Why `kind` cannot be what an overview, uint8 (height, width, 3), shows: half of it is too dark or too bright."""
+    middle = float(np.median(pixels.max(axis=2))) / 255
+    if kind == "brightfield" and middle < BLACK:
+        return "dark ground"
+    return "bright ground" if kind == "fluorescence" and middle > BRIGHT else None
 
 
 def tissue_mask(pixels: np.ndarray, kind: Kind, tile_area: float) -> np.ndarray:
