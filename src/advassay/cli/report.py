@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -11,17 +12,38 @@ from advassay.cli import options
 from advassay.cli.clean import clean
 from advassay.cli.progress import progress
 
+
+class Format(StrEnum):
+    """What a report may be written as."""
+
+    html = "html"
+    md = "md"
+    csv = "csv"
+    json = "json"
+    pdf = "pdf"
+
+
 Output = Annotated[
     Optional[Path],  # noqa: UP045 (typer reads Optional)
-    typer.Option("--output", "-o", metavar="FILE", help="The page; STORE/report/ if not given."),
+    typer.Option("--output", "-o", metavar="FILE", help="The report; STORE/report/ if not given. With csv a folder."),
+]
+FormatOption = Annotated[
+    Format,
+    typer.Option(
+        "--format",
+        help="html: one page; md: Markdown; csv: the tables alone; json: words and tables; pdf: printed by Chromium.",
+    ),
 ]
 
 
 @clean
-def report(store: options.StoreArgument, output: Output = None, quiet: options.QuietOption = False) -> None:
-    """Write the report of a store: one page that opens offline, figures (PNG, SVG) and tables (CSV) beside it.
+def report(
+    store: options.StoreArgument, output: Output = None, format: FormatOption = Format.html,
+    quiet: options.QuietOption = False,
+) -> None:  # fmt: skip
+    """Write the report of a store: one page that opens offline, figures (SVG, PNG, PDF) and tables (CSV) beside it.
 
-    Works on any machine with the store; needs no GPU, no images and no torch. Prints the page's path.
+    Works on any machine with the store; needs no GPU, no images and no torch. Prints the path.
 
     Example:
 
@@ -30,5 +52,5 @@ def report(store: options.StoreArgument, output: Output = None, quiet: options.Q
     from advassay.report import write_report
 
     with progress(quiet) as shown:
-        page = write_report(store, output, progress=shown)
+        page = write_report(store, output, format.value, progress=shown)
     print(page)

@@ -7,12 +7,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from advassay.report.compare_page import write_comparison
+    from advassay.report.comparing import Comparison, compare
     from advassay.report.findings import Findings, gather
     from advassay.report.write import write_report
 
-_HOME = {"Findings": "findings", "gather": "findings", "write_report": "write"}
+_HOME = {
+    "Comparison": "comparing",
+    "Findings": "findings",
+    "compare": "comparing",
+    "gather": "findings",
+    "write_comparison": "compare_page",
+    "write_report": "write",
+}
 
-__all__ = ["Findings", "gather", "write_report"]
+__all__ = ["Comparison", "Findings", "compare", "gather", "write_comparison", "write_report"]
 
 
 def __getattr__(name: str) -> Any:

@@ -27,6 +27,8 @@ FLAG_MEANING = {
     "step_coarse": "the step is more than twice the largest ε",
     "probabilities": "the network may put out a probability instead of a logit",
     "loss_saturated": "the loss has no gradient on any image tried",
+    "gradient_cut": "the network does not change as its gradient says: part of it gives no gradient, and success is a "
+    "lower bound",
     "train_mode": "the network came in train mode and was attacked in eval mode",
 }
 """Flag → what it says, for readers; a flag that is not here is shown by its name."""

@@ -7,7 +7,7 @@ figures and printed on the page.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ from advassay.records.gallery import Example
 from advassay.records.header import RunHeader
 from advassay.records.store import Records, open_records
 from advassay.report import amplitudes, tables
+from advassay.report.checklist import checklist
 from advassay.report.missing import missing
 from advassay.report.recorded import recorded
 from advassay.specs import FigureSpec, Study
@@ -109,7 +110,7 @@ def gather(store: Path | Records, figures: FigureSpec | None = None, *, progress
     series = amplitudes.nearest(epsilon, amplitudes.shared(main)) if sizes else None
     asked = tables.Asked(records, runs, epsilon, series, LEVEL)
     made = tables.made(asked, progress or Silent())
-    return Findings(
+    found = Findings(
         records=records,
         runs=runs,
         study=study,
@@ -122,6 +123,7 @@ def gather(store: Path | Records, figures: FigureSpec | None = None, *, progress
         missing=missing(records, runs, study),
         warnings=warnings + _recorded_warnings(records),
     )
+    return replace(found, tables=found.tables | {"checklist": checklist(found)})
 
 
 def _study(records: Records) -> tuple[Study | None, list[str]]:

@@ -5,7 +5,7 @@ Every cell keeps the value it was written from, so that a test can hold the page
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,8 +45,14 @@ class Grid:
     headers: tuple[tuple[str, bool], ...]
     """(text, numeric) of each column."""
     rows: tuple[tuple[Cell, ...], ...]
-    first: int = 0
-    """Row of the CSV that the first printed row is, where only a part is shown."""
+
+    def whole_rows(self) -> Iterator[tuple[Cell, ...]]:
+        """Rows with every cell: one that spans several rows is repeated on each."""
+        held: dict[str, Cell] = {}
+        order = [cell.key for cell in self.rows[0]] if self.rows else []
+        for row in self.rows:
+            held |= {cell.key: cell for cell in row}
+            yield tuple(held[key] for key in order)
 
 
 def shown(value: Any) -> str:

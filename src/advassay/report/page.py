@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from advassay.analysis import Conclusion
 from advassay.report import export, limits, methods, packing, page_tables
 from advassay.report.figures.figure import NARROW, WIDE, Figure
-from advassay.report.figures.pictures import page_uri
 from advassay.report.findings import Findings
 from advassay.report.grids import Grid
 from advassay.report.references import REFERENCES
-from advassay.report.wording import count, number
+from advassay.report.shell import as_base64, downloads, rendered
+from advassay.report.wording import count
 
 
 @dataclass(frozen=True)
@@ -42,40 +41,30 @@ def draw(figure: Figure) -> tuple[Drawn, str]:
 
 def render(findings: Findings, drawn: Sequence[Drawn], csv: dict[str, str]) -> str:
     """The whole page. `csv`: table name → its CSV text, offered for download from the page itself."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
-
-    environment = Environment(
-        loader=PackageLoader("advassay.report"),
-        autoescape=select_autoescape(default=True, default_for_string=True),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"number": number, "count": count, "page_uri": page_uri, "code": _code, "data": _data}
-    template = environment.get_template("page.html.j2")
-    return template.render(**_content(findings, drawn, csv))
+    return rendered("page.html.j2", _content(findings, drawn, csv))
 
 
 def _content(findings: Findings, drawn: Sequence[Drawn], csv: dict[str, str]) -> dict[str, Any]:
     by_key = {one.figure.key: one for one in drawn}
     return {
         "findings": findings,
-        "summary": _summary(findings),
+        "summary": summary(findings),
         "notices": limits.notices(findings),
         "verdicts": [(conclusion, page_tables.of_conclusion(conclusion)) for conclusion in findings.conclusions],
-        "verdict_counts": _verdict_counts(findings.conclusions),
+        "verdict_counts": _counts([conclusion.verdict for conclusion in findings.conclusions], VERDICTS),
         "figures": by_key,
         "tables": page_tables.tables(findings),
-        "downloads": {name: f"data:text/csv;charset=utf-8;base64,{_base64(text)}" for name, text in csv.items()},
+        "downloads": downloads(csv),
         "methods": methods.methods(findings),
         "limits": limits.limits(findings),
+        "checklist_counts": _counts(findings.tables["checklist"]["answer"].to_list(), ANSWERS),
         "notes": _notes(findings),
         "references": REFERENCES,
         "javascript": export.javascript() if any(one.specs for one in drawn) else "",
     }
 
 
-def _summary(findings: Findings) -> str:
+def summary(findings: Findings) -> str:
     """How much was done, in one sentence."""
     headers = findings.runs
     images = sum(header.images for header in findings.headers())
@@ -94,10 +83,13 @@ def _counted(number: int, what: str) -> str:
     return f"{count(number)} {what}{'' if number == 1 else 's'}"
 
 
-def _verdict_counts(conclusions: Sequence[Conclusion]) -> str:
-    verdicts = [conclusion.verdict for conclusion in conclusions]
-    kinds = ("supported", "contradicted", "undecided")
-    return ", ".join(f"{verdicts.count(kind)} {kind}" for kind in kinds if kind in verdicts)  # type: ignore[arg-type]
+VERDICTS = ("supported", "contradicted", "undecided")
+ANSWERS = ("yes", "partly", "no", "not applicable")
+
+
+def _counts(given: Sequence[str], kinds: Sequence[str]) -> str:
+    """How often each kind was given, e.g. "3 yes, 1 no"."""
+    return ", ".join(f"{given.count(kind)} {kind}" for kind in kinds if kind in given)
 
 
 def _notes(findings: Findings) -> list[str]:
@@ -116,23 +108,5 @@ LARGE_SVG = 200_000
 def _still(svg: str) -> str:
     """A drawing as a data URI."""
     if len(svg) <= LARGE_SVG:
-        return f"data:image/svg+xml;base64,{_base64(svg)}"
+        return f"data:image/svg+xml;base64,{as_base64(svg)}"
     return f"data:image/png;base64,{base64.b64encode(export.to_png(svg)).decode()}"
-
-
-def _base64(text: str) -> str:
-    return base64.b64encode(text.encode()).decode()
-
-
-def _code(text: str) -> Any:
-    """The library's script, which holds neither </script nor <!-- (a test looks)."""
-    from markupsafe import Markup
-
-    return Markup(text)
-
-
-def _data(text: str) -> Any:
-    """JSON for a script element: no title or class name in it can end the element."""
-    from markupsafe import Markup
-
-    return Markup(text.replace("<", "\\u003c"))

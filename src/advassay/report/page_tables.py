@@ -7,72 +7,15 @@ from collections.abc import Sequence
 import polars as pl
 
 from advassay.analysis import Conclusion
+from advassay.report.columns import columns
 from advassay.report.evidence import KINDS
 from advassay.report.figures.figure import Figure
 from advassay.report.findings import Findings
-from advassay.report.grids import Column, Grid, Show, anything, grid, share, whole
+from advassay.report.grids import Column, Grid, anything, grid
 from advassay.report.tables import TABLES
-from advassay.report.wording import number
 
 MOST_ROWS = 120
 """A longer table is left to its CSV."""
-
-
-def text(value: str | None) -> str:
-    return value or "–"
-
-
-def amplitude(value: float) -> str:
-    return f"{value:g}"
-
-
-def seconds(value: float) -> str:
-    return f"{value:,.0f}".replace(",", "\u202f")
-
-
-def hash_start(value: str | None) -> str:
-    return value[:16] + "…" if value else "–"
-
-
-SHOWN: dict[str, Show] = (
-    dict.fromkeys(
-        ("cohort", "image_type", "class", "arm", "division", "cluster", "scaling", "resize", "flag", "meaning", "where",
-         "control", "text", "success", "bin", "method", "precision", "device", "run_id", "classifier", "label",
-         "predicted", "median", "step_size"), text)
-    | dict.fromkeys(
-        ("accuracy", "sensitivity", "specificity", "balanced_accuracy", "rate", "low", "high", "share", "confidence",
-         "surviving", "bin_low", "bin_high", "clean_low", "clean_high", "adversarial_low", "adversarial_high"), share)
-    | dict.fromkeys(("auroc", "fit", "fit_low", "fit_high", "published_score", "ece"), number)
-    | {"epsilon": amplitude, "seconds": seconds, "weights_sha256": hash_start, "cohort_identity": text}
-)  # fmt: skip
-"""Column → how its values are written; counts where it is not named."""
-
-HEADERS = {
-    "image_type": "image type", "total": "in all", "auroc": "AUROC", "published_images": "published: images",
-    "published_score": "score", "epsilon": "ε", "low": "95 % from", "high": "to", "balanced_accuracy":
-    "balanced accuracy", "fit": "logistic fit", "fit_low": "from", "fit_high": "to", "events": "fallen",
-    "train_size": "training images", "gradient_evaluations": "gradients", "forward_passes": "forward passes",
-    "rescored": "judged again in float32", "changed": "verdicts changed by it", "division": "split", "cluster":
-    "patient column", "without_patient": "rows without a patient", "candidates": "candidate rows", "left_out":
-    "left out", "image_size_px": "side, px", "resize": "to a square by", "run_id": "run", "cohort_identity":
-    "cohort identity", "weights_sha256": "weights SHA-256", "success": "reading", "step": "iteration",
-    "bin": "clean confidence", "rate": "success", "method": "interval", "bin_low": "bin from", "bin_high": "to",
-    "confidence": "mean confidence", "ece": "calibration error", "clean_low": "clean from", "clean_high": "to",
-    "adversarial_low": "attacked from", "adversarial_high": "to", "surviving": "still standing", "label": "class",
-    "predicted": "taken for", "step_size": "step size", "median": "half fallen by iteration",
-}  # fmt: skip
-"""Column → its words, where they are not its name."""
-
-
-def columns(keys: str, **words: str) -> list[Column]:
-    """Columns by name, a star behind those that are printed once for a group; `words`: headers of this table alone.
-
-    >>> [(c.key, c.header, c.shared) for c in columns("cohort* n", n="of")]
-    [('cohort', 'cohort', True), ('n', 'of', False)]
-    """
-    names = [(key.rstrip("*"), key.endswith("*")) for key in keys.split()]
-    headers = HEADERS | words
-    return [Column(key, headers.get(key, key.replace("_", " ")), SHOWN.get(key, whole), once) for key, once in names]
 
 
 TABLE1 = columns(
@@ -97,6 +40,7 @@ SELECTION = columns(
     "cohort division cluster without_patient candidates kept left_out image_size_px channels bits scaling resize"
 )
 IDENTITIES = columns("cohort* arm train_size seed run_id classifier cohort_identity weights_sha256")
+CHECKLIST = columns("question answer evidence")
 CURVE = columns("cohort* arm step_size success train_size seed epsilon step bin rate low high events n patients method")
 OF_FIGURE = {
     "epsilon50": EPSILON50,
@@ -125,6 +69,7 @@ def tables(findings: Findings) -> dict[str, Grid]:
         "cost": ("runs", COST, "cohort"),
         "selection": ("selection", SELECTION, None),
         "identities": ("runs", IDENTITIES, "cohort"),
+        "checklist": ("checklist", CHECKLIST, None),
     }
     found = findings.tables
     made = {

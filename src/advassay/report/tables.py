@@ -43,6 +43,7 @@ TABLES = {
     "flow": "images kept and left out at every step of the selection",
     "left_out": "rows left out, by reason",
     "training": "training curves",
+    "checklist": "the evaluation checklist of Carlini et al. 2019, answered from the records",
 }
 """Table → what it holds. A table without rows is neither written nor shown."""
 
@@ -63,7 +64,10 @@ class Asked:
 
 
 def made(asked: Asked, progress: Progress) -> dict[str, pl.DataFrame]:
-    """All tables, empty ones too, in the order of `TABLES`. Adds the conclusions to `asked.concluded`."""
+    """All tables but the checklist (which is about them), empty ones too, in the order of `TABLES`.
+
+    Adds the conclusions to `asked.concluded`.
+    """
     task = "analyse records"
     progress.start(task, len(MAKERS), "tables")
     tables: dict[str, pl.DataFrame] = {}
@@ -73,7 +77,7 @@ def made(asked: Asked, progress: Progress) -> dict[str, pl.DataFrame]:
     for name, total in SUMS.items():
         tables[name] = total(tables)
     progress.finish(task)
-    return {name: tables[name] for name in TABLES}
+    return {name: tables[name] for name in TABLES if name in tables}
 
 
 def _conclusions(asked: Asked) -> pl.DataFrame:

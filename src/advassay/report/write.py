@@ -1,54 +1,119 @@
-"""Findings → files: the page, every figure as PNG and SVG, every table as CSV."""
+"""Findings → files: the page, every figure as SVG, PNG and PDF, every table as CSV; or one file of another format."""
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal, get_args
 
-import polars as pl
-
+from advassay.errors import SpecError
 from advassay.layout import Store, writing
 from advassay.progress import Progress, Silent
 from advassay.report.export import with_words, write_figure
 from advassay.report.figures.catalogue import figures
-from advassay.report.findings import gather
-from advassay.report.page import draw, render
+from advassay.report.figures.figure import Figure
+from advassay.report.findings import Findings, gather
+from advassay.report.page import Drawn, draw, render
 
-PAGE = "report.html"
+Format = Literal["html", "md", "csv", "json", "pdf"]
+FORMATS: tuple[str, ...] = get_args(Format)
 
 
-def write_report(store: Path, output: Path | None = None, *, progress: Progress | None = None) -> Path:
-    """Write the report of a store and return the page's path.
+def write_report(
+    store: Path, output: Path | None = None, format: Format = "html", *, progress: Progress | None = None
+) -> Path:
+    """Write the report of a store and return the path of what was written.
 
-    Without `output`: STORE/report/report.html with figures/ and tables/ beside it. With `output` (the page's file
-    name): the page there, figures/ and tables/ in a folder of its name, report.html → report_files/. The page itself
-    needs neither: figures are drawn in it and tables can be saved from it. A report is written anew each time.
+    html  the page, with figures/ (SVG, PNG, PDF) and tables/ (CSV) beside it; it needs neither: figures are drawn in
+          it and tables can be saved from it
+    md    the same words and tables as Markdown, which links figures/
+    pdf   the page as Chromium prints it
+    json  words and tables as one document
+    csv   the tables alone; the path is a folder
 
-    Raises ReportError where nothing is recorded yet, StoreError where there is no store.
+    Without `output`: STORE/report/report.<format> (csv: STORE/report/tables). With `output` (a file name; csv: a
+    folder): there, and figures/ and tables/ in a folder of its name, report.html → report_files/. A report is written
+    anew each time.
+
+    Raises ReportError where nothing is recorded yet (pdf: or Chromium is not installed), StoreError where there is no
+    store, SpecError for an unknown format.
     """
+    if format not in FORMATS:
+        raise SpecError(f"format: one of {', '.join(FORMATS)}, got {format!r}.")
+    if format == "pdf":
+        from advassay.report.pdf import browser
+
+        browser()  # before the work, not after it
     told = progress or Silent()
     found = gather(store, progress=told)
-    page = output or Store(Path(store)).report / PAGE
-    beside = page.parent if output is None else page.with_name(f"{page.stem}_files")
-    csv = {name: _csv(frame) for name, frame in found.tables.items()}
-    for name, text in csv.items():
-        _write(beside / "tables" / f"{name}.csv", text)
-    made = list(figures(found))
-    told.start("draw figures", len(made), "figures")
-    drawn = []
-    for figure in made:
-        one, svg = draw(figure)
-        titled = with_words(svg, f"Figure {figure.number}. {figure.title}", figure.description)
-        write_figure(titled, beside / "figures" / f"{figure.key}.svg")
-        drawn.append(one)
-        told.advance("draw figures")
-    told.finish("draw figures")
-    _write(page, render(found, drawn, csv))
+    home = Store(Path(store)).report
+    if format == "csv":
+        return _write_tables(found, output or home / "tables")
+    path = output or home / f"report.{format}"
+    beside = path.parent if output is None else path.with_name(f"{path.stem}_files")
+    return WRITERS[format](found, path, beside, told)
+
+
+def _write_html(found: Findings, page: Path, beside: Path, told: Progress) -> Path:
+    _write_tables(found, beside / "tables")
+    drawn = [one for one, _ in _draw_all(found, beside, told)]
+    _write(page, render(found, drawn, _csv(found)))
     return page
 
 
-def _csv(frame: pl.DataFrame) -> str:
-    """RFC 4180, UTF-8; floats with all their digits, an empty field where there is no value."""
-    return frame.write_csv()
+def _write_markdown(found: Findings, path: Path, beside: Path, told: Progress) -> Path:
+    from advassay.report.markdown import markdown
+
+    folder = "" if beside == path.parent else f"{beside.name}/"
+    _write(path, markdown(found, [figure for _, figure in _draw_all(found, beside, told)], folder))
+    return path
+
+
+def _write_json(found: Findings, path: Path, beside: Path, told: Progress) -> Path:
+    from advassay.report.as_data import as_json
+
+    _write(path, as_json(found))
+    return path
+
+
+def _write_pdf(found: Findings, path: Path, beside: Path, told: Progress) -> Path:
+    from advassay.report.pdf import print_page
+
+    drawn = [one for one, _ in _draw_all(found, None, told)]
+    with tempfile.TemporaryDirectory() as folder:
+        page = Path(folder) / "report.html"
+        _write(page, render(found, drawn, _csv(found)))
+        print_page(page, path)
+    return path
+
+
+WRITERS = {"html": _write_html, "md": _write_markdown, "json": _write_json, "pdf": _write_pdf}
+
+
+def _draw_all(found: Findings, beside: Path | None, told: Progress) -> Iterator[tuple[Drawn, Figure]]:
+    """Every figure as the page needs it; files go into `beside`/figures where that is given."""
+    made = list(figures(found))
+    told.start("draw figures", len(made), "figures")
+    for figure in made:
+        one, svg = draw(figure)
+        if beside is not None:
+            titled = with_words(svg, f"Figure {figure.number}. {figure.title}", figure.description)
+            write_figure(titled, beside / "figures" / f"{figure.key}.svg")
+        yield one, figure
+        told.advance("draw figures")
+    told.finish("draw figures")
+
+
+def _write_tables(found: Findings, folder: Path) -> Path:
+    for name, text in _csv(found).items():
+        _write(folder / f"{name}.csv", text)
+    return folder
+
+
+def _csv(found: Findings) -> dict[str, str]:
+    """Table → RFC 4180 text; floats with all their digits, an empty field where there is no value."""
+    return {name: frame.write_csv() for name, frame in found.tables.items()}
 
 
 def _write(path: Path, text: str) -> None:

@@ -1,0 +1,75 @@
+"""The words of table columns: under which header each is printed, and how its values are written."""
+
+from __future__ import annotations
+
+from advassay.report.grids import Column, Show, share, whole
+from advassay.report.wording import number, percent
+
+
+def text(value: str | None) -> str:
+    return value or "–"
+
+
+def amplitude(value: float) -> str:
+    return f"{value:g}"
+
+
+def seconds(value: float) -> str:
+    return f"{value:,.0f}".replace(",", "\u202f")
+
+
+def signed_share(value: float | None) -> str:
+    """A difference of shares in percent, its sign always written; points are percentage points."""
+    return "–" if value is None else f"{'+' if value > 0 else ''}{percent(value)}".replace("-", "−")
+
+
+def hash_start(value: str | None) -> str:
+    return value[:16] + "…" if value else "–"
+
+
+TEXTS = """
+cohort image_type class arm division cluster scaling resize flag meaning where control text success bin method precision
+device run_id classifier cohort_identity label predicted median step_size question answer evidence store attack cohorts
+versions test
+"""
+SHARES = """
+accuracy sensitivity specificity balanced_accuracy rate low high share confidence surviving rate_first rate_second
+bin_low bin_high clean_low clean_high adversarial_low adversarial_high
+"""
+NUMBERS = "auroc fit fit_low fit_high published_score ece p p_adjusted"
+SHOWN: dict[str, Show] = (
+    dict.fromkeys(TEXTS.split(), text)
+    | dict.fromkeys(SHARES.split(), share)
+    | dict.fromkeys(NUMBERS.split(), number)
+    | {"difference": signed_share, "epsilon": amplitude, "seconds": seconds, "weights_sha256": hash_start}
+)
+"""Column → how its values are written; counts where it is not named."""
+
+HEADERS = {
+    "image_type": "image type", "total": "in all", "auroc": "AUROC", "published_images": "published: images",
+    "published_score": "score", "epsilon": "ε", "low": "95 % from", "high": "to",
+    "balanced_accuracy": "balanced accuracy", "fit": "logistic fit", "fit_low": "from", "fit_high": "to",
+    "events": "fallen", "train_size": "training images", "gradient_evaluations": "gradients",
+    "forward_passes": "forward passes", "rescored": "judged again in float32", "changed": "verdicts changed by it",
+    "division": "split", "cluster": "patient column", "without_patient": "rows without a patient",
+    "candidates": "candidate rows", "left_out": "left out", "image_size_px": "side, px", "resize": "to a square by",
+    "run_id": "run", "cohort_identity": "cohort identity", "weights_sha256": "weights SHA-256", "success": "reading",
+    "step": "iteration", "bin": "clean confidence", "rate": "success", "method": "interval", "bin_low": "bin from",
+    "bin_high": "to", "confidence": "mean confidence", "ece": "calibration error", "clean_low": "clean from",
+    "clean_high": "to", "adversarial_low": "attacked from", "adversarial_high": "to", "surviving": "still standing",
+    "label": "class", "predicted": "taken for", "rate_first": "first", "rate_second": "second",
+    "only_first": "fell only in the first", "only_second": "only in the second", "p_adjusted": "p, Holm over cohorts",
+    "step_size": "step size", "median": "half fallen by iteration",
+}  # fmt: skip
+"""Column → its words, where they are not its name."""
+
+
+def columns(keys: str, **words: str) -> list[Column]:
+    """Columns by name, a star behind those that are printed once for a group; `words`: headers of this table alone.
+
+    >>> [(c.key, c.header, c.shared) for c in columns("cohort* n", n="of")]
+    [('cohort', 'cohort', True), ('n', 'of', False)]
+    """
+    names = [(key.rstrip("*"), key.endswith("*")) for key in keys.split()]
+    headers = HEADERS | words
+    return [Column(key, headers.get(key, key.replace("_", " ")), SHOWN.get(key, whole), once) for key, once in names]
