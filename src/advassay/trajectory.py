@@ -112,6 +112,8 @@ class Trajectory:
     cost: Cost
     adversarial_images: np.ndarray
     """Last iterate, float32 (image, channel, height, width) in [0, 1]."""
+    restarts: TrajectoryRows | None = None
+    """Every restart of survivors, whole; None where there was none. Only the worst case looks at them."""
 
     def attack_success_rate(self, success: _success.Reading = "last") -> np.ndarray:
         """(step,) float64; see success.attack_success_rate."""
@@ -120,6 +122,12 @@ class Trajectory:
     def robust_accuracy(self, success: _success.Reading = "last") -> np.ndarray:
         """(step,) float64; see success.robust_accuracy."""
         return _success.robust_accuracy(self.logits, self.labels, success)
+
+    def worst_case_success_rate(self, success: _success.Reading = "last") -> float:
+        """Share of attackable images that the declared run or any restart felled; see Sweep.worst_case_success_rate."""
+        down = _success.fallen(self.logits, self.labels, success, self.targets)[-1]
+        down = down | np.isin(self.image_ids, [image for _, _, image in _felled(self.restarts, success)])
+        return float(_share(down, _success.attackable(self.logits, self.labels, self.targets)))
 
 
 @dataclass(frozen=True)
@@ -144,6 +152,8 @@ class Sweep:
     cost: Cost
     rerun: Sweep | None = None
     """The linked margin-loss sweep of flagged images; never overwrites the declared attack."""
+    restarts: TrajectoryRows | None = None
+    """Every restart of survivors, whole; None where there was none. Only the worst case looks at them."""
 
     def attack_success_rate(self, success: _success.Reading = "last") -> np.ndarray:
         """(…, epsilon, step) float64; see success.attack_success_rate. Raises AttackError: "last" where `retired`."""
@@ -155,9 +165,39 @@ class Sweep:
         self._check_reading(success)
         return _success.robust_accuracy(self.logits, self.labels, success)
 
+    def worst_case_success_rate(self, success: _success.Reading = "last") -> np.ndarray:
+        """(…, epsilon) float64: share of attackable images that the declared run or any restart felled at its last
+        (or at any) iterate; NaN if none is attackable. Without restarts it is attack_success_rate at the last step.
+
+        Worst case over restarts: Madry et al. 2018 (arXiv 1706.06083), section 4. The curves judge the declared run
+        alone. Raises AttackError: "last" where `retired`.
+        """
+        self._check_reading(success)
+        down = _success.fallen(self.logits, self.labels, success, self.targets)[..., -1, :].copy()
+        for step_size, epsilon, image in _felled(self.restarts, success):
+            at = () if self.step_sizes is None else (self.step_sizes.index(step_size),)
+            down[(*at, self.epsilons.index(epsilon), self.image_ids.index(image))] = True
+        return _share(down, _success.attackable(self.logits, self.labels, self.targets))
+
     def _check_reading(self, success: _success.Reading) -> None:
         if success == "last" and np.any(self.flags.get("retired", False)):
             raise AttackError(
                 'success: "any" is the only reading of a sweep that ended rows at their first success, got "last".',
                 'Ask for success="any", or sweep again without first_success_only.',
             )
+
+
+def _felled(rows: TrajectoryRows | None, success: _success.Reading) -> list[tuple[str, float, str]]:
+    """(step size, ε, image id) of the rows whose image fell."""
+    if rows is None:
+        return []
+    targets = None if (rows.target < 0).all() else rows.target
+    down = _success.fallen(rows.logits.swapaxes(0, 1), rows.label, success, targets)[-1]
+    keys = zip(rows.step_size[down], rows.epsilon[down], rows.image_id[down], strict=True)
+    return [(str(s), float(e), str(i)) for s, e, i in keys]
+
+
+def _share(down: np.ndarray, attackable: np.ndarray) -> np.ndarray:
+    """Fallen among attackable images, over the last axis; NaN where none is attackable."""
+    n = attackable.sum(axis=-1)
+    return np.divide(down.sum(axis=-1), n, out=np.full(n.shape, np.nan), where=n > 0)

@@ -119,6 +119,35 @@ def test_restarts_run_for_survivors_only_and_stay_out_of_the_declared_rows(class
     assert {r for _, _, r in begun} > {0}
 
 
+@pytest.mark.parametrize("step_sizes", [None, [0.01, "epsilon/2"]])
+def test_restarts_enter_the_worst_case_alone(classifier, images, labels, step_sizes):
+    rules = dict(steps=2, random_start=True, seed=4)
+    epsilons = [0.004, 0.01, 0.02, 0.05]
+    alone, again = (
+        aa.sweep(
+            classifier, images, labels, aa.PGD(0.02, 0.01, restarts=n, **rules), epsilons, step_sizes, precision="exact"
+        )
+        for n in (1, 6)
+    )
+    np.testing.assert_array_equal(alone.logits, again.logits)
+    np.testing.assert_array_equal(alone.worst_case_success_rate(), alone.attack_success_rate()[..., -1])
+    worst, declared = again.worst_case_success_rate(), again.attack_success_rate()[..., -1]
+    assert (worst >= declared).all()
+    assert (worst > declared).any()
+    rows = again.restarts
+    keys = {(s, e, i, r) for s, e, i, r in zip(rows.step_size, rows.epsilon, rows.image_id, rows.restart, strict=True)}
+    assert len(keys) == len(rows)
+    felled = rows.logits[:, -1].argmax(1) != rows.label
+    assert (worst - declared).sum() == pytest.approx(felled.sum() / 8)
+
+
+def test_one_attack_reads_its_worst_case_over_restarts_too(classifier, images, labels):
+    attack = aa.PGD(0.05, 0.01, steps=2, random_start=True, restarts=6, seed=4)
+    t = aa.attack(classifier, images, labels, attack)
+    s = aa.sweep(classifier, images, labels, attack, [0.05], precision="exact")
+    assert t.worst_case_success_rate() == s.worst_case_success_rate()[0] > t.attack_success_rate()[-1]
+
+
 def test_first_success_only_gives_the_same_any_curve_for_fewer_gradients(classifier, images, labels):
     epsilons = [0.005, 0.01, 0.02, 0.05]
     for precision in ("exact", "fast"):

@@ -67,6 +67,7 @@ def attack(
         flags={name: axes.per_row(flag) for name, flag in rows.flags.items()},
         cost=run.cost,
         adversarial_images=np.stack(final),
+        restarts=_restarts(rows),
     )
 
 
@@ -116,6 +117,7 @@ def sweep(
         flags={name: axes.per_row(flag) for name, flag in rows.flags.items()},
         cost=run.cost,
         rerun=rerun,
+        restarts=_restarts(rows),
     )
 
 
@@ -189,6 +191,11 @@ class _Arrays:
         whole = precision == "exact" and self.images.size <= WHOLE_BATCH_VALUES
         whole = whole and len(self.images) <= WHOLE_BATCH_IMAGES
         return len(self.images) if whole else min(len(self.images), DEFAULT_BATCH)
+
+
+def _restarts(rows: TrajectoryRows) -> TrajectoryRows | None:
+    again = rows.restart > 0
+    return rows.take(again) if again.any() else None
 
 
 class _Axes:
