@@ -33,7 +33,7 @@ def test_the_plan_of_an_empty_store_is_what_then_happens(tiny: Study, finished: 
 
 
 def test_a_study_whose_source_is_elsewhere_is_planned_from_its_own_numbers(tmp_path: Path) -> None:
-    with pytest.warns(AdvassayWarning, match=r"cohort [XY] is planned from the numbers the study states.*Give --data"):
+    with pytest.warns(AdvassayWarning, match=r"planned from the numbers the study states.*cohorts X, Y\..*Give --data"):
         rows = plan(parse_study(REFERENCE_LIKE), cpu(tmp_path), timed=False).rows
     found = {(row.stage, row.cohort, row.what): row for row in rows}
     x, y = found["prepare", "X", "images"], found["prepare", "Y", "images"]

@@ -34,8 +34,8 @@ def plan(
     """Print what a study would do, what the store already has, and an estimate of time and disk.
 
     Nothing is written and no image is decoded: numbers of images follow from the rules and the sources' tables,
-    or, where a source is not on this machine, from the numbers the study states. Attack steps that amplitudes
-    share are counted once.
+    or, where a source is not on this machine, from the numbers the study states ("stated"). Copies of an augmentation
+    count. Attack steps that amplitudes share are counted once. Below the table: the cost of every stage, arms apart.
 
     Example:
 
@@ -51,6 +51,9 @@ def plan(
         print_json(found)
         return
     print_table(found, title=f"{read.name} into {here.store.root}")
+    for cost in found.costs():
+        stage = f"{cost.stage}, arm {cost.arm}" if cost.arm else cost.stage
+        print(f"{stage}: {cost.total - cost.have:,} {cost.unit}, {_time(cost.seconds)}, {size(cost.bytes)}")
     print(f"estimate: {_time(found.seconds)}, {size(found.bytes)} of disk ({_free(here.store.root)} free)")
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
-
-import polars as pl
 
 from advassay.documents import Preparation
 from advassay.errors import AdvassayWarning, SourceError
@@ -13,6 +12,7 @@ from advassay.layout import PREPARATION
 from advassay.specs import CohortSpec, Study
 from advassay.study.located import located
 from advassay.study.place import Site
+from advassay.study.stated import stated_images, stated_roles, with_copies
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,8 @@ class Expected:
     """prepared: the store's own counts; table: the rules applied to the source's table; stated: the source is not
     here, and the study's per_class or published numbers are taken.
     """
+    why: str = ""
+    """stated: why the source could not be opened."""
 
     @property
     def images(self) -> int:
@@ -39,26 +41,36 @@ class Expected:
 def expected(study: Study, name: str, site: Site) -> Expected:
     """Counts of one cohort.
 
-    A source that cannot be opened is said as an AdvassayWarning where the study states its numbers, and raised as
-    SourceError where it states none. Raises CohortError where the rules leave no cohort.
+    Where its source cannot be opened, the study's own numbers are taken and `why` says so; raises SourceError where it
+    states none. Raises CohortError where the rules leave no cohort.
     """
     spec = study.cohorts[name]
     if (found := _prepared(study, name, site)) is not None:
         return found
     try:
-        roles = _roles(study, spec, site)
+        return _expected(_by_rules(study, spec, site), "table")
     except SourceError as error:
-        images = _stated_images(spec)
+        images = stated_images(spec)
         if images is None:
             raise
+        return _expected(with_copies(spec, stated_roles(spec, images)), "stated", why=str(error))
+
+
+def _expected(images: Mapping[str, int], basis: str, why: str = "") -> Expected:
+    return Expected(images["training"], images["tuning"], images["validation"], basis, why)
+
+
+def tell_stated(counts: Mapping[str, Expected]) -> None:
+    """Warn once for all cohorts (by name) that are planned from what the study states."""
+    stated = {name: found.why for name, found in counts.items() if found.basis == "stated"}
+    if stated:
+        reasons = " ".join(dict.fromkeys(stated.values()))
+        names = f"cohort{'s' if len(stated) > 1 else ''} {', '.join(stated)}"
         warnings.warn(
-            f"cohort {name} is planned from the numbers the study states, because its source cannot be opened: {error}",
+            f"planned from the numbers the study states, because the source cannot be opened: {names}. {reasons}",
             AdvassayWarning,
-            stacklevel=2,
+            stacklevel=3,
         )
-        return _stated(spec, images)
-    counts = {role: int((roles == role).sum()) for role in ("training", "tuning", "validation")}
-    return Expected(**counts, basis="table")
 
 
 def _prepared(study: Study, name: str, site: Site) -> Expected | None:
@@ -70,30 +82,13 @@ def _prepared(study: Study, name: str, site: Site) -> Expected | None:
     if not is_prepared(folder, spec, source, size_px=study.size_of(name), seed=study.seed, data=data):
         return None
     counts = Preparation.model_validate_json((folder / PREPARATION).read_text()).counts
-    return Expected(**{role: sum(classes.values()) for role, classes in counts.items()}, basis="prepared")
+    return _expected({role: sum(classes.values()) for role, classes in counts.items()}, "prepared")
 
 
-def _roles(study: Study, spec: CohortSpec, site: Site) -> pl.Series:
-    """The role of each row that the rules let in; duplicates and unreadable files are not known yet."""
+def _by_rules(study: Study, spec: CohortSpec, site: Site) -> dict[str, int]:
+    """Role → images that the rules let in, copies included; duplicates and unreadable files are not known yet."""
     from advassay.cohorts.metadata import select_by_metadata
     from advassay.sources import open_source
 
     opened = open_source(spec.source, study.sources[spec.source], site.data)
-    return select_by_metadata(spec.source, spec, opened, study.seed).frame["role"]
-
-
-def _stated_images(spec: CohortSpec) -> int | None:
-    """How many images the study itself says a cohort has; None where it says nothing."""
-    if isinstance(spec.per_class, dict):
-        return sum(spec.per_class.values())
-    if spec.per_class is not None:
-        return spec.per_class * len(spec.classes)
-    return spec.published.images if spec.published else None
-
-
-def _stated(spec: CohortSpec, images: int) -> Expected:
-    if spec.split == "none":
-        return Expected(0, 0, images, "stated")
-    validation = round(images * spec.validation_fraction)
-    tuning = round((images - validation) * spec.tuning_fraction)
-    return Expected(images - validation - tuning, tuning, validation, "stated")
+    return with_copies(spec, select_by_metadata(spec.source, spec, opened, study.seed).counts())

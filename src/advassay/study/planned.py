@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+_ORDER = ("prepare", "train", "attack")
+
 
 @dataclass(frozen=True)
 class PlanRow:
@@ -38,6 +40,22 @@ class PlanRow:
 
 
 @dataclass(frozen=True)
+class Cost:
+    """Of one stage, and of attacks of one arm. `--json` prints these fields, in `costs`."""
+
+    stage: str
+    arm: str
+    """Empty for prepare and train."""
+    unit: str
+    total: int
+    have: int
+    seconds: float | None
+    """Of what is missing; null where the machine was not measured."""
+    bytes: int
+    """Of what is missing."""
+
+
+@dataclass(frozen=True)
 class Plan:
     """Everything a study consists of."""
 
@@ -63,11 +81,23 @@ class Plan:
             for unit in units
         }
 
+    def costs(self) -> tuple[Cost, ...]:
+        """What each stage costs, attacks by arm, in the order of the study."""
+        kinds = dict.fromkeys((row.stage, row.arm, row.unit) for row in self.rows)
+        return tuple(self._cost(*kind) for kind in sorted(kinds, key=lambda kind: _ORDER.index(kind[0])))
+
+    def _cost(self, stage: str, arm: str, unit: str) -> Cost:
+        rows = [row for row in self.rows if (row.stage, row.arm, row.unit) == (stage, arm, unit)]
+        known = [row.seconds for row in rows if row.seconds is not None]
+        total, have = sum(row.total for row in rows), sum(row.have for row in rows)
+        return Cost(stage, arm, unit, total, have, sum(known) if known else None, sum(row.bytes or 0 for row in rows))
+
     def as_data(self) -> dict[str, Any]:
         """Plain data for JSON."""
         return {
             "study": self.study,
             "seconds": self.seconds,
             "bytes": self.bytes,
+            "costs": [asdict(cost) for cost in self.costs()],
             "rows": [asdict(r) for r in self.rows],
         }

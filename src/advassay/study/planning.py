@@ -10,7 +10,7 @@ from advassay.specs import Study
 from advassay.study.attack_stage import check_arms
 from advassay.study.counting import Point, gradient_steps, missing_steps
 from advassay.study.estimate import Estimator
-from advassay.study.expected import Expected, expected
+from advassay.study.expected import Expected, expected, tell_stated
 from advassay.study.header import recorded_images
 from advassay.study.networks import MAIN_NETWORK, Network, networks
 from advassay.study.place import Site
@@ -30,12 +30,13 @@ def plan(study: Study, site: Site, *, timed: bool = True) -> Plan:
     check_arms(study.attack)
     check_image_sizes(study)
     estimator = Estimator(study, site, timed)
-    rows = [row for name in study.cohorts for row in _cohort_rows(study, name, site)]
+    counts = {name: expected(study, name, site) for name in study.cohorts}
+    tell_stated(counts)
+    rows = [row for name, found in counts.items() for row in _cohort_rows(study, name, found, site)]
     return Plan(study.name, tuple(estimator.estimated(row) for row in rows))
 
 
-def _cohort_rows(study: Study, name: str, site: Site) -> Iterator[PlanRow]:
-    counts = expected(study, name, site)
+def _cohort_rows(study: Study, name: str, counts: Expected, site: Site) -> Iterator[PlanRow]:
     have = counts.images if counts.is_prepared else 0
     yield PlanRow("prepare", name, "images", "images", counts.images, have, counts.basis)
     yield from _known_rows(study, name, site) if counts.is_prepared else _unknown_rows(study, name, counts)
