@@ -26,6 +26,8 @@ def draw_down(images: pl.DataFrame, spec: CohortSpec, seed: int, flow: Flow) -> 
     """
     if spec.images_per_patient == "one":
         images = _one_per_patient(images, seed, flow)
+    if not (spec.balance or spec.equal_classes or spec.per_class is not None):
+        return images
     images = _strata(images, spec, flow)
     images = images.with_columns(_rank(images, seed))
     strata = images["stratum"].n_unique()

@@ -49,17 +49,21 @@ def take(counts: np.ndarray, share: float) -> np.ndarray:
     >>> take(np.array([[1, 0], [0, 1]] * 5), 0.2).tolist()
     [True, True, False, False, False, False, False, False, False, False]
     """
-    taken, have = np.zeros(len(counts), dtype=bool), np.zeros(counts.shape[1])
-    if share <= 0:
+    taken = np.zeros(len(counts), dtype=bool)
+    if share <= 0 or not len(counts):
         return taken
     divisible = (counts > 0).sum(axis=0) >= 2
     target = np.where(divisible, np.maximum(share * counts.sum(axis=0), 1.0), 0.0)
-    for unit, numbers in enumerate(counts):
-        if (have >= target).all():
-            break  # whoever is added now only leads away from the targets
-        if _distance(have + numbers, target) < _distance(have, target):
+    start = int((np.cumsum(counts, axis=0) <= target).all(axis=1).argmin())
+    taken[:start] = counts[:start].any(axis=1)  # so far everyone leads to the targets
+    have = counts[:start].sum(axis=0, dtype=float)
+    of_lacking = (counts[start:] > 0)[:, have < target].any(axis=1)  # whoever else only leads away from them
+    for unit in np.flatnonzero(of_lacking) + start:
+        if _distance(have + counts[unit], target) < _distance(have, target):
             taken[unit] = True
-            have += numbers
+            have += counts[unit]
+            if (have >= target).all():
+                break
     while (lacking := np.flatnonzero(divisible & (have == 0))).size:
         candidates = np.flatnonzero(counts[:, lacking[0]] > 0)
         best = min(candidates, key=lambda unit: _distance(have + counts[unit], target))
