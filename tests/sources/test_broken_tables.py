@@ -210,3 +210,15 @@ def test_bit_flips_give_pixels_or_a_reason(place: int, mask: int, kind: str) -> 
     data[place % len(data)] ^= mask
     found = decode(bytes(data))
     assert isinstance(found, Unreadable) or found.ndim in (2, 3)
+
+
+def test_a_parquet_file_that_makes_its_reader_panic_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fuzzer found such files (benchmarks/fuzz_readers.py); PanicException is no Exception, so it would pass by."""
+
+    def panics(path: Path) -> pl.DataFrame:
+        raise pl.exceptions.PanicException("assertion failed: offset + length <= self.length")
+
+    pl.DataFrame({"a": [1]}).write_parquet(tmp_path / "t.parquet")
+    monkeypatch.setattr("advassay.sources.tables._read_parquet", panics)
+    with pytest.raises(SourceError, match="a readable CSV"):
+        read_table(tmp_path / "t.parquet")

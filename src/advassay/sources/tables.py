@@ -19,6 +19,8 @@ _ID = re.compile(r"(?i:(^|_)u?id$|(study|series|instance|image|patient|frame|cla
 _TRUTH = {"true": True, "false": False}
 
 
+_BROKEN = (pl.exceptions.PolarsError, pl.exceptions.PanicException)  # a broken Parquet page can panic its reader
+
 MAX_BYTES = 1 << 33
 """8 GiB, decompressed: several times the reports of a city's archive."""
 MAX_CELLS = 250_000_000
@@ -44,7 +46,7 @@ def read_table(path: Path, text: frozenset[str] = frozenset()) -> pl.DataFrame:
         frame = _trimmed(_read_text(path))
     except _Refused as refused:
         raise SourceError(f"path: {refused}, got {path}.", "Save the table again, or split it.") from None
-    except (pl.exceptions.PolarsError, UnicodeDecodeError, OSError, EOFError, zlib.error, MemoryError) as error:
+    except (*_BROKEN, UnicodeDecodeError, OSError, EOFError, zlib.error, MemoryError) as error:
         raise SourceError(
             f"path: a readable CSV (UTF-8) or Parquet table is needed, got {path} ({_first_line(error)}).",
             "Save it again as UTF-8 CSV with one header line and the same number of fields in every line.",
