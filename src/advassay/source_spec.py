@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from advassay.attack_spec import Frozen
-from advassay.rule_spec import DataPath
+from advassay.rule_spec import DataPath, Name
 from advassay.slide_spec import SlideClasses, TileRules
 
 
@@ -118,6 +118,44 @@ class NpzSource(_Source):
     path: DataPath
 
 
+class DatasetSource(ReportedSource):
+    """A public data set in a folder, as its authors publish it, read by its recipe.
+
+    Columns: those that `advassay datasets show RECIPE` lists.
+    """
+
+    kind: Literal["dataset"]
+    recipe: Name
+    """Name of the recipe, see `advassay datasets`."""
+    path: DataPath
+
+
+class Hdf5Part(Frozen):
+    """One side of an HDF5 source. File names are relative to the source's folder."""
+
+    images: DataPath
+    """File with an array of images: (image, height, width) or (image, height, width, 3), 8 or 16 bits."""
+    labels: DataPath
+    """File with an array of as many whole numbers."""
+    table: DataPath | None = None
+    """CSV with a row for each image, in the same order."""
+
+
+class Hdf5Source(_Source):
+    """A folder of HDF5 files with arrays of images.
+
+    Columns: `label` = the whole number as text, `split`, and those of the parts' tables.
+    """
+
+    kind: Literal["hdf5"]
+    path: DataPath
+    images_array: str = "x"
+    """Name of the array in each file of images."""
+    labels_array: str = "y"
+    parts: dict[Literal["training", "tuning", "validation"], Hdf5Part] = Field(min_length=1)
+    """The declared side of each part's images."""
+
+
 class SlideSource(_Source):
     """A folder of whole slides and microscope images, cut into tiles; subfolders are looked through.
 
@@ -135,7 +173,7 @@ class PhantomSource(_Source):
     """Images made by the program, deterministic by (seed, index), with the truth as columns.
 
     chest columns: age, sex, view, tuberculosis, aortic_rotation, norm (present | absent).
-    histology columns: organ, tissue (tumour | normal), slide_id.
+    histology columns: organ, tissue (tumour | normal), label (the same, as tiles of slides have it), slide_id.
     """
 
     kind: Literal["phantoms"]
@@ -158,5 +196,6 @@ class PhantomSource(_Source):
 
 
 Source = Annotated[
-    TableSource | DicomSource | FolderSource | NpzSource | SlideSource | PhantomSource, Field(discriminator="kind")
+    TableSource | DicomSource | FolderSource | NpzSource | DatasetSource | Hdf5Source | SlideSource | PhantomSource,
+    Field(discriminator="kind"),
 ]

@@ -15,8 +15,11 @@ from advassay.cohort_spec import AugmentationSpec, CohortSpec, Published, Region
 from advassay.rule_spec import NAME, Condition, DataPath, Name, Rules, Scalar
 from advassay.slide_spec import SlideClasses, TileRules
 from advassay.source_spec import (
+    DatasetSource,
     DicomSource,
     FolderSource,
+    Hdf5Part,
+    Hdf5Source,
     NpzSource,
     PhantomSource,
     ReportedSource,
@@ -168,9 +171,12 @@ __all__ = [
     "AugmentationSpec",
     "CohortSpec",
     "Condition",
+    "DatasetSource",
     "DicomSource",
     "FigureSpec",
     "FolderSource",
+    "Hdf5Part",
+    "Hdf5Source",
     "NpzSource",
     "PhantomSource",
     "Precision",

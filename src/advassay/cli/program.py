@@ -9,6 +9,7 @@ import typer
 from advassay.cli.analyse import analyse
 from advassay.cli.attack import attack
 from advassay.cli.conclusions import conclusions
+from advassay.cli.datasets import datasets
 from advassay.cli.demo import demo
 from advassay.cli.doctor import doctor
 from advassay.cli.init import init
@@ -42,6 +43,7 @@ VERBS = (
     label,
     phantoms,
     tiles,
+    datasets,
 )
 
 app = typer.Typer(

@@ -16,7 +16,7 @@ from typing import Any
 
 import typer
 
-from advassay.cli import doctor, flow_table, label, tables, tiles
+from advassay.cli import datasets, doctor, flow_table, label, tables, tiles
 from advassay.cli.program import app
 
 COLUMNS: dict[str, Mapping[str, str]] = {
@@ -25,6 +25,7 @@ COLUMNS: dict[str, Mapping[str, str]] = {
     "doctor": doctor.COLUMNS,
     "prepare": flow_table.COLUMNS,
     "select": flow_table.COLUMNS,
+    "datasets": datasets.COLUMNS,
 }
 """Verb → the columns of its --json output, with their meaning."""
 

@@ -11,10 +11,13 @@ from advassay.documents import Preparation
 from advassay.identity import content_hash, image_id
 from advassay.layout import PREPARATION
 from advassay.sources.opening import locate, slide_places
+from advassay.sources.recipes.dataset_source import layout_of
 from advassay.specs import (
     CohortSpec,
+    DatasetSource,
     DicomSource,
     FolderSource,
+    Hdf5Source,
     PhantomSource,
     ReportSpec,
     SlideSource,
@@ -38,9 +41,9 @@ def request_hash(spec: CohortSpec, source: Source, size_px: int, seed: int) -> s
 def source_state(name: str, source: Source, data: Path | None) -> str | None:
     """Fingerprint of a source as it is now, or None where it is not at hand (a store moved to another machine).
 
-    A table: its content and its reports'. A folder, DICOM files: names and sizes. An .npz: its size and time of change.
-    Phantoms: the first image, so that no version has to be kept. Image files changed behind an unchanged table are not
-    seen.
+    A table: its content and its reports'. A folder, DICOM, HDF5: names and sizes of the files; of a public data set
+    its recipe too. An .npz: its size and time of change. Phantoms: the first image, so that no version has to be kept.
+    Image files changed behind an unchanged table are not seen.
     """
     if isinstance(source, PhantomSource):
         from advassay.sources.phantoms import render
@@ -60,9 +63,12 @@ def source_state(name: str, source: Source, data: Path | None) -> str | None:
     if isinstance(source, TableSource):
         table = hashlib.sha256(path.read_bytes()).hexdigest()
         return table if source.reports is None else content_hash([table, _reports_state(name, source.reports, data)])
-    if isinstance(source, FolderSource):
-        files = sorted(file for file in path.rglob("*") if file.is_file())
-        return content_hash([[str(file.relative_to(path)), file.stat().st_size] for file in files])
+    if isinstance(source, DatasetSource):
+        layout = layout_of(name, source).model_dump(mode="json")
+        reports = _reports_state(name, source.reports, data) if source.reports else None
+        return content_hash([layout, _folder_state(path), reports])
+    if isinstance(source, FolderSource | Hdf5Source):
+        return _folder_state(path)
     return content_hash([path.stat().st_size, path.stat().st_mtime_ns])
 
 
@@ -71,6 +77,11 @@ def _archive_state(name: str, source: DicomSource, path: Path, data: Path | None
 
     files = files_state(f"sources.{name}.path", path)
     return content_hash([files, _reports_state(name, source.reports, data) if source.reports else None])
+
+
+def _folder_state(path: Path) -> str:
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    return content_hash([[str(file.relative_to(path)), file.stat().st_size] for file in files])
 
 
 def _reports_state(name: str, reports: ReportSpec, data: Path | None) -> list[str | None]:

@@ -56,15 +56,19 @@ class NpzArrays(OpenSource):
 def open_npz(name: str, source: NpzSource, path: Path) -> NpzArrays:
     """Columns: `label` = class index as text, `split` = training | tuning | validation.
 
+    Of several findings an image (ChestMNIST), `label` joins the numbers of those present with +, or is none.
     Raises SourceError for a file that is not such an .npz: images (n, h, w) or (n, h, w, 3) of uint8 or uint16,
-    labels (n, 1) or (n,) of whole numbers.
+    labels (n, 1) or (n,) of whole numbers, or (n, findings) of 0 and 1.
     """
     if not path.is_file():
         raise SourceError(f"sources.{name}.path: an existing .npz is needed, got {path}.", "Check it and --data.")
     try:
         parts = [_part(name, path, part) for part in SPLITS]
+        findings = {_findings(path, part) for part in SPLITS}
     except _BROKEN as error:
         raise _not_medmnist(name, f"{path.name} ({type(error).__name__})") from error
+    if len(findings) > 1:
+        raise _not_medmnist(name, f"{sorted(findings)} labels an image in its parts")
     frame = pl.concat(parts).with_columns(
         pl.int_range(pl.len(), dtype=pl.UInt32).alias("row"),
         pl.lit(None, pl.String).alias("original_patient"),
@@ -79,18 +83,36 @@ def _part(name: str, path: Path, part: str) -> pl.DataFrame:
         label_shape, label_dtype = _declared(archive, f"{part}_labels.npy")
     if not (len(shape) == 3 or (len(shape) == 4 and shape[3] == 3)) or dtype not in (np.uint8, np.uint16):
         raise _not_medmnist(name, f"{part}_images of shape {shape} and type {dtype}")
-    if label_shape not in ((shape[0], 1), (shape[0],)) or label_dtype.kind not in "iub":
+    if label_shape[:1] != shape[:1] or len(label_shape) > 2 or 0 in label_shape[1:] or label_dtype.kind not in "iub":
         raise _not_medmnist(name, f"{part}_labels of shape {label_shape} and type {label_dtype}")
     if 0 in shape[1:] or shape[0] > MAX_IMAGES or math.prod(shape) * dtype.itemsize > MAX_BYTES:
         most = f"more than {MAX_BYTES >> 30} GiB, more than {MAX_IMAGES} images, or sides of 0"
         raise _not_medmnist(name, f"{part}_images of {shape} ({most})")
     with np.load(path, allow_pickle=False) as arrays:
-        labels = arrays[f"{part}_labels"].reshape(-1).astype(np.int64)
-    return pl.DataFrame({"label": labels}).select(
+        labels = _as_text(arrays[f"{part}_labels"].reshape(shape[0], -1))
+    return pl.DataFrame({"label": labels}, schema={"label": pl.String}).select(
         pl.concat_str(pl.lit(f"{part}/"), pl.int_range(pl.len())).alias("path"),
-        pl.col("label").cast(pl.String),
+        pl.col("label"),
         pl.lit(SPLITS[part]).alias("split"),
     )
+
+
+def _findings(path: Path, part: str) -> int:
+    """Labels of one image."""
+    with zipfile.ZipFile(path) as archive:
+        shape, _ = _declared(archive, f"{part}_labels.npy")
+    return math.prod(shape[1:])
+
+
+def _as_text(labels: np.ndarray) -> list[str]:
+    """(image, 1) class index, or (image, finding) of 0 and 1 → one text an image.
+
+    >>> _as_text(np.array([[0], [3]])), _as_text(np.array([[0, 1, 1], [0, 0, 0]]))
+    (['0', '3'], ['1+2', 'none'])
+    """
+    if labels.shape[1] == 1:
+        return [str(int(label)) for label in labels[:, 0]]
+    return ["+".join(map(str, np.flatnonzero(findings))) or "none" for findings in labels]
 
 
 def _declared(archive: zipfile.ZipFile, member: str) -> tuple[tuple[int, ...], np.dtype]:
@@ -105,6 +127,6 @@ def _declared(archive: zipfile.ZipFile, member: str) -> tuple[tuple[int, ...], n
 def _not_medmnist(name: str, seen: str) -> SourceError:
     return SourceError(
         f"sources.{name}.path: a 2-D MedMNIST .npz is needed (train, val and test images of 8 or 16 bits with one "
-        f"whole-number label each), got {seen}.",
-        "Use a 2-D, single-label MedMNIST file, or save the images as files with a table.",
+        f"whole-number label each, or 0 and 1 for each finding), got {seen}.",
+        "Use a 2-D MedMNIST file, or save the images as files with a table.",
     )

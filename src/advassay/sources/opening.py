@@ -10,8 +10,10 @@ from advassay.errors import SourceError
 from advassay.progress import Progress
 from advassay.sources.opened import OpenSource
 from advassay.specs import (
+    DatasetSource,
     DicomSource,
     FolderSource,
+    Hdf5Source,
     NpzSource,
     PhantomSource,
     ReportedSource,
@@ -56,6 +58,10 @@ def open_source(
         opened: OpenSource = open_dicom(
             name, source, path, scaling=scaling, kept_headers=kept_headers, progress=progress
         )
+    elif isinstance(source, DatasetSource):
+        from advassay.sources.recipes.dataset_source import open_dataset
+
+        opened = open_dataset(name, source, path, scaling=scaling, kept_headers=kept_headers, progress=progress)
     else:
         opened = _open_path(name, source, path)
     if isinstance(source, ReportedSource) and source.reports is not None:
@@ -81,11 +87,15 @@ def slide_places(name: str, source: SlideSource, data: Path | None) -> Places:
     return Places(locate(name, source.path, data), **found)
 
 
-def _open_path(name: str, source: TableSource | FolderSource | NpzSource, path: Path) -> OpenSource:
+def _open_path(name: str, source: TableSource | FolderSource | NpzSource | Hdf5Source, path: Path) -> OpenSource:
     if isinstance(source, NpzSource):
         from advassay.sources.npz_source import open_npz
 
         return open_npz(name, source, path)
+    if isinstance(source, Hdf5Source):
+        from advassay.sources.hdf5_source import open_hdf5
+
+        return open_hdf5(name, source, path)
     from advassay.sources.file_sources import open_folder, open_table
 
     return open_table(name, source, path) if isinstance(source, TableSource) else open_folder(name, source, path)

@@ -38,6 +38,8 @@ def open_phantoms(name: str, source: PhantomSource) -> Phantoms:
     from advassay.sources.phantoms import table
 
     truth = table(source).rename({"patient": "patient_id"}).drop("index")
+    if "tissue" in truth.columns:
+        truth = truth.with_columns(label="tissue")  # what tiles of real slides call it
     require_column(truth.columns, source.patient_id, f"sources.{name}.patient_id")
     image_type = pl.col("image_type") if source.image_type is None else pl.lit(source.image_type)
     own = [

@@ -1,0 +1,180 @@
+"""`advassay datasets`: public data sets that can stand in for the reference study's private images."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+
+from advassay.cli import options
+from advassay.cli.clean import clean, say
+from advassay.cli.progress import progress
+
+if TYPE_CHECKING:
+    from advassay.sources.recipes import Check, Recipe
+
+
+class Action(StrEnum):
+    """What is asked about data sets."""
+
+    list = "list"
+    show = "show"
+    check = "check"
+    study = "study"
+
+
+What = Annotated[
+    Action,
+    typer.Argument(
+        metavar="[list|show|check|study]",
+        help="list: all recipes. show NAME: facts, and the source and cohort rules as YAML. check NAME FOLDER: what a "
+        "folder lacks. study NAME: a whole study to start from.",
+    ),
+]
+Name = Annotated[
+    Optional[str],  # noqa: UP045 (typer reads Optional)
+    typer.Argument(metavar="[NAME]", help="Name of a recipe.", show_default=False),
+]
+Folder = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Argument(metavar="[FOLDER]", help="With check: the folder with the set.", show_default=False),
+]
+Output = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option("--output", "-o", metavar="FILE", help="With study: file written; printed if not given."),
+]
+
+COLUMNS = {
+    "name": "of the recipe",
+    "title": "the set's name in words",
+    "image_type": "X-ray, histology, …",
+    "stands_for": "reference cohort → what the set shares with it and what not",
+    "images": "how many, in words",
+    "pixels": "width × height and file type",
+    "patients": "how many, and whether the files name them",
+    "size": "of the download",
+    "licence": "as stated by its source",
+    "citation": "what to cite",
+    "ask": "where to get it or to ask for it",
+    "facts": "where the facts come from",
+    "notes": "what to know before trusting a number",
+}
+"""Columns of `datasets --json`."""
+
+
+@clean
+def datasets(
+    what: What = Action.list,
+    name: Name = None,
+    folder: Folder = None,
+    output: Output = None,
+    as_json: options.Json = False,
+    quiet: options.QuietOption = False,
+) -> None:
+    """List public data sets for each reference cohort, show their rules, check a folder, or start a study.
+
+    A recipe says whose a set is, where to ask for it, what it should contain and how its files become images with
+    columns; docs/datasets.md has them all. `check` decodes no image; it exits with 1 if something is missing, and says
+    so when a folder is a sample or laid out differently.
+
+    Example:
+
+        advassay datasets check lc25000 data/histology/lc25000
+    """
+    from advassay.errors import SpecError
+    from advassay.sources.recipes import recipe, recipe_names
+
+    if what is Action.list:
+        _list([recipe(one) for one in recipe_names()], as_json)
+        return
+    if name is None:
+        raise SpecError(f"datasets {what.value}: the name of a recipe is needed.", "See `advassay datasets`.")
+    if what is Action.check:
+        if folder is None:
+            raise SpecError("datasets check: a folder is needed.", f"advassay datasets check {name} FOLDER")
+        _check(recipe(name), folder, as_json, quiet)
+    elif what is Action.show:
+        _show(name, as_json)
+    else:
+        _study(name, output)
+
+
+def _list(recipes: list[Recipe], as_json: bool) -> None:
+    if as_json:
+        _print_json([one.model_dump(mode="json", include=set(COLUMNS)) for one in recipes])
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for column in ("name", "stands in for", "images", "licence", "download", "cite", "ask for it"):
+        table.add_column(column, overflow="fold")
+    for one in recipes:
+        cite = one.citation.partition(".")[0]
+        table.add_row(one.name, ", ".join(one.stands_for), one.images, one.licence, one.size, cite, one.ask)
+    console = Console()
+    (console if console.is_terminal else Console(width=max(console.width, 200))).print(table)
+    print("advassay datasets show NAME: all facts, and rules to paste into a study. Also: docs/datasets.md.")
+
+
+def _show(name: str, as_json: bool) -> None:
+    from advassay.sources.recipes import recipe, study_blocks
+
+    if as_json:
+        _print_json(recipe(name).model_dump(mode="json", by_alias=True, exclude_defaults=True))
+    else:
+        print(study_blocks(name), end="")
+
+
+def _check(asked: Recipe, folder: Path, as_json: bool, quiet: bool) -> None:
+    from advassay.sources.recipes import check
+
+    with progress(quiet) as shown:
+        found = check(asked, folder, shown)
+    if as_json:
+        _print_json(found.as_data())
+    else:
+        _print_check(asked, found, folder)
+    if found.missing:
+        raise typer.Exit(1)
+
+
+def _print_check(asked: Recipe, found: Check, folder: Path) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"{folder} against {asked.title}", title_justify="left", box=None, pad_edge=False)
+    for column in ("", "what", "found", "published"):
+        table.add_column(column, overflow="fold")
+    for finding in found.findings:
+        table.add_row(finding.status, finding.what, finding.found, finding.published)
+    console = Console()
+    (console if console.is_terminal else Console(width=max(console.width, 140))).print(table, markup=False)
+    print(found.sentence())
+    if found.missing:
+        print(f"{len(found.missing)} missing. The whole set: {asked.ask}")
+
+
+def _study(name: str, output: Path | None) -> None:
+    from advassay.errors import SpecError
+    from advassay.study.stand_in import dataset_study
+
+    text = dataset_study(name, file=str(output or "study.yaml"))
+    if output is None:
+        print(text, end="")
+        return
+    try:
+        with output.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        problem = f"--output: a new file in an existing folder is needed, got {output} ({type(error).__name__})."
+        raise SpecError(problem, "Choose another name.") from None
+    say(f"Wrote {output}. What would run: advassay plan {output} --data FOLDER")
+
+
+def _print_json(data: object) -> None:
+    import json
+
+    print(json.dumps(data, indent=2, ensure_ascii=False))
