@@ -33,6 +33,14 @@ _HOMES = {
     "iteration_survival": "analysis",
     "flags_summary": "analysis",
     "worst_case_success_rate": "analysis",
+    "iteration_plateau": "analysis",
+    "unit_outcomes": "analysis",
+    "perturbation_size": "analysis",
+    "visibility_curve": "analysis",
+    "Condition": "analysis",
+    "paired_comparison": "analysis",
+    "needed_for_width": "analysis",
+    "needed_for_difference": "analysis",
     "conclusions": "analysis",
 }
 

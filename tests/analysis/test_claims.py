@@ -11,8 +11,10 @@ import pytest
 
 from advassay import layout
 from advassay.analysis import Conclusion, conclusions
-from advassay.analysis.claims.iterations import plateau
+from advassay.analysis.claims.directions import opposed
 from advassay.analysis.claims.training_size import Network, fit_line
+from advassay.analysis.differences import Difference
+from advassay.analysis.plateau import plateau
 from advassay.attack_spec import Arm
 from advassay.records import open_records
 from tests.simulate import Cohort, make_store, population, write_run
@@ -95,9 +97,9 @@ def test_image_types_are_compared_within_one_arm_that_shows_both(judge: Judge) -
     low = named(RISING, *"abcd", epsilon50=0.0015, slope=1.5, patients=200)
     high = named(HISTOLOGY, *"efgh", slope=0.8, epsilon50=0.05)
     mixed = judge(2, *low, *high, arms={"A": GRID, "C": FINE}, A=0.0, C=2.5)
-    assert {row["arm"] for row in mixed.details} == {"C"}
+    assert {row["arm"] for row in mixed.details if "arm" in row} == {"C"}
     assert "in arm C" in mixed.reason
-    slopes = [row for row in mixed.details if row["slope_per_doubling"] is not None]
+    slopes = [row for row in mixed.details if row.get("slope_per_doubling") is not None]
     assert mixed.n == len(slopes)
 
 
@@ -122,9 +124,27 @@ def test_names_of_one_image_type_count_as_it_and_others_are_named(judge: Judge) 
     ]
     slides = [replace(c, image_type=t) for c, t in zip(named(RISING, "d", "e"), ("Pathology", "fundus"), strict=True)]
     found = judge(2, *xray, *slides)
-    assert [row["compared_as"] for row in found.details] == ["X-ray"] * 3 + ["histology", "neither"]
+    assert [row["compared_as"] for row in found.details] == ["X-ray"] * 3 + ["histology", "neither"] + [
+        "comparison"
+    ] * 2
     assert found.n == 4
     assert "not compared: e (fundus)" in found.reason
+
+
+def test_image_types_are_compared_in_epsilon50_and_relative_to_contrast_too(judge: Judge) -> None:
+    found = judge(2, *named(RISING, *"abcd", patients=200), *named(HISTOLOGY, *"efgh", epsilon50=0.08, patients=200))
+    ratio, relative = (row for row in found.details if row["compared_as"] == "comparison")
+    assert ratio["ratio_low"] < 0.08 / 0.04 < ratio["ratio_high"]
+    assert relative["ratio"] == pytest.approx(ratio["ratio"], rel=0.05)  # simulated contrasts are alike
+    assert f"ratio of ε50, histology / X-ray {ratio['ratio']:.2f}" in found.reason
+
+
+def test_a_slope_that_the_paired_comparison_contradicts_is_not_called(judge: Judge) -> None:
+    [row] = judge(1, replace(RISING, name="a")).details
+    assert (row["direction"], row["cross_check"]) == ("rising", "rises")
+    opposite = Difference(-0.2, -0.3, -0.1)
+    assert opposed("rising", opposite)
+    assert not opposed("falling", opposite)
 
 
 def test_undecided_cohorts_give_bounds_not_an_interval(judge: Judge) -> None:
@@ -177,6 +197,21 @@ def test_confidence_is_supported_where_success_drops(judge: Judge) -> None:
 def test_confidence_is_contradicted_where_no_drop_is_left(judge: Judge) -> None:
     found = judge(4, *named(MANY, *"abcd", patients=1500, epsilon50=0.1, slope=1.2))
     assert found.verdict == "contradicted", found.reason
+
+
+def test_the_confidence_at_which_success_breaks_is_estimated_with_an_interval(judge: Judge) -> None:
+    found = judge(4, *named(MANY, "a", confidence_shift=2.5, patients=1500))
+    row = found.details[0]
+    assert row["breakpoint_low"] <= 0.95 <= row["breakpoint_high"]
+    assert row["rate_above_breakpoint"] < row["rate_below_breakpoint"]
+    assert row["breakpoint_high"] - row["breakpoint_low"] < 0.1
+
+
+def test_saturated_images_are_counted_and_the_drop_is_shown_without_them(judge: Judge) -> None:
+    row = judge(4, *named(MANY, "a", confidence_shift=1.5, patients=1500)).details[0]
+    assert row["suspect_images"] > 0
+    assert row["difference_without_suspects"] < 0
+    assert row["n_above"] > row["suspect_images"]
 
 
 def test_confidence_is_undecided_with_few_images(judge: Judge) -> None:

@@ -13,19 +13,29 @@ if TYPE_CHECKING:
     from advassay.analysis.dose import epsilon50, minimal_epsilon
     from advassay.analysis.flags import flags_summary
     from advassay.analysis.flow import confidence_flow, transitions
+    from advassay.analysis.paired import Condition, paired_comparison
+    from advassay.analysis.perturbation import perturbation_size, visibility_curve
+    from advassay.analysis.plateau import iteration_plateau
+    from advassay.analysis.power import Needed, design_effect, needed_for_difference, needed_for_width
     from advassay.analysis.scores import performance
+    from advassay.analysis.slides import unit_outcomes
     from advassay.analysis.survival import iteration_survival
     from advassay.analysis.tables import table1
     from advassay.analysis.worst_case import worst_case_success_rate
 
 _HOMES = {
+    "calibration": ("calibration_error", "reliability"),
     "claims": ("Conclusion", "conclusions"),
     "curves": ("Curve", "robust_accuracy_curve", "success_curve"),
     "dose": ("epsilon50", "minimal_epsilon"),
     "flags": ("flags_summary",),
     "flow": ("confidence_flow", "transitions"),
-    "calibration": ("calibration_error", "reliability"),
+    "paired": ("Condition", "paired_comparison"),
+    "perturbation": ("perturbation_size", "visibility_curve"),
+    "plateau": ("iteration_plateau",),
+    "power": ("Needed", "design_effect", "needed_for_difference", "needed_for_width"),
     "scores": ("performance",),
+    "slides": ("unit_outcomes",),
     "survival": ("iteration_survival",),
     "tables": ("table1",),
     "worst_case": ("worst_case_success_rate",),
@@ -34,20 +44,30 @@ _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Conclusion",
+    "Condition",
     "Curve",
+    "Needed",
     "calibration_error",
     "conclusions",
     "confidence_flow",
+    "design_effect",
     "epsilon50",
     "flags_summary",
+    "iteration_plateau",
     "iteration_survival",
     "minimal_epsilon",
+    "needed_for_difference",
+    "needed_for_width",
+    "paired_comparison",
     "performance",
+    "perturbation_size",
     "reliability",
     "robust_accuracy_curve",
     "success_curve",
     "table1",
     "transitions",
+    "unit_outcomes",
+    "visibility_curve",
     "worst_case_success_rate",
 ]
 

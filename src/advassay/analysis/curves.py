@@ -45,7 +45,7 @@ class Curve:
 def success_curve(
     records: Records, over: Over = "epsilon", by: str | Sequence[str] = "cohort", *, arm: str | None = None,
     epsilon: float | None = None, step: int | None = None, step_size: str | None = None, success: Reading = "last",
-    level: float = 0.95, seed: int = 0,
+    from_chance: bool = False, level: float = 0.95, seed: int = 0,
 ) -> Curve:  # fmt: skip
     """Attack success rate = fallen / attackable (native misclassifications out of both; study protocol 4).
 
@@ -57,6 +57,7 @@ def success_curve(
     epsilon    None = the recorded one nearest to 0.02; the frame says which
     step_size  None = the run's first; "any" = fallen at any step size; with by="step_size" every one
     success    "last": at iterate k alone; "any": at an iterate ≤ k
+    from_chance  with over="clean_confidence": ten bins over [1/classes, 1.0] instead
 
     Raises SpecError for an argument that the records do not have.
     """
@@ -66,7 +67,7 @@ def success_curve(
         raise SpecError(f"over: one of {list(OVER)}, got {over!r}.")
     names = names_of(by, (*BY, DIRECTION))
     groups = grouped(records, names, arm, step_size, networks=over == "train_size")
-    cells = _success_cells(over, epsilon, step, success)
+    cells = _success_cells(over, epsilon, step, success, from_chance)
     cells = by_direction(cells, success) if DIRECTION in names else cells
     return Curve(frame_of(groups, cells, level, seed), "attack_success_rate", over, names, success, level)
 
@@ -86,7 +87,7 @@ def robust_accuracy_curve(
     return Curve(frame_of(groups, cells, level, seed), "robust_accuracy", over, names_of(by), success, level)
 
 
-def _success_cells(over: str, epsilon: float | None, step: int | None, success: Reading) -> Cells:
+def _success_cells(over: str, epsilon: float | None, step: int | None, success: Reading, from_chance: bool) -> Cells:
     def cells(pack: Packed) -> list[Cell]:
         fallen, k = pack.fallen(success), pack.step(step)
         if over == "epsilon":
@@ -101,8 +102,8 @@ def _success_cells(over: str, epsilon: float | None, step: int | None, success: 
         if over == "train_size":
             return [(here | {"step": k}, fallen[at, k], pack.attackable[at])]
         classes = len(pack.header.class_names)
-        inside = bins.members(pack.clean_confidence, classes) & pack.attackable[at]
-        named = zip(bins.labels(classes), bins.edges(classes), inside, strict=True)
+        inside = bins.members(pack.clean_confidence, classes, from_chance) & pack.attackable[at]
+        named = zip(bins.labels(classes, from_chance), bins.edges(classes, from_chance), inside, strict=True)
         return [
             (here | {"step": k, "bin": name, "bin_low": low, "bin_high": high}, fallen[at, k], members)
             for name, (low, high), members in named

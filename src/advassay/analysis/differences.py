@@ -2,7 +2,8 @@
 
 Closed forms from Wilson bounds (the "square-and-add" rule): they hold at 0 and 100 %, where a bootstrap says the
 interval has no width. Sources: Newcombe, Statistics in Medicine 17 (1998) 873 (independent, method 10) and 2635
-(paired); Zou & Donner, ibid. 27 (2008) 1693 (correlated bounds); Holm, Scand. J. Statistics 6 (1979).
+(paired); Zou & Donner, ibid. 27 (2008) 1693 (correlated bounds); Holm, Scand. J. Statistics 6 (1979); Benjamini &
+Hochberg, JRSS-B 57 (1995).
 """
 
 from __future__ import annotations
@@ -87,4 +88,19 @@ def holm(p: np.ndarray) -> np.ndarray:
     order = known[np.argsort(p[known], kind="stable")]
     raised = p[order] * (len(order) - np.arange(len(order)))
     adjusted[order] = np.minimum(np.maximum.accumulate(raised), 1)
+    return adjusted
+
+
+def benjamini_hochberg(p: np.ndarray) -> np.ndarray:
+    """Benjamini and Hochberg's adjusted p values (false discovery rate), in the given order; NaN stays NaN.
+
+    >>> benjamini_hochberg(np.array([0.01, 0.04, np.nan, 0.03])).round(3).tolist()
+    [0.03, 0.04, nan, 0.04]
+    """
+    p = np.asarray(p, np.float64)
+    adjusted = p.copy()
+    known = np.flatnonzero(np.isfinite(p))
+    order = known[np.argsort(p[known], kind="stable")[::-1]]
+    raised = p[order] * len(order) / np.arange(len(order), 0, -1)
+    adjusted[order] = np.minimum(np.minimum.accumulate(raised), 1)
     return adjusted

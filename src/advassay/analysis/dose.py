@@ -7,15 +7,19 @@ grid point, and says nothing between them; ε50 is read off on a straight line o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import polars as pl
+from scipy import stats
 
-from advassay.analysis.intervals import counts, effective_n, wilson
+from advassay.analysis.groups import Part, grouped, names_of
+from advassay.analysis.intervals import effective_n, wilson
 from advassay.analysis.packed import Packed
+from advassay.analysis.points import Cell, pooled, shared_key
 from advassay.analysis.selection import packs_of
-from advassay.analysis.trend import fit_trend
+from advassay.analysis.trend import Link, fit_trend
 from advassay.errors import SpecError
 from advassay.records.store import Records
 from advassay.success import Reading
@@ -56,37 +60,47 @@ def _first(pack: Packed, success: Reading) -> tuple[np.ndarray, np.ndarray]:
 
 
 def epsilon50(
-    records: Records, by: str = "cohort", *, arm: str | None = None, step_size: str | None = None,
-    success: Reading = "last", level: float = 0.95,
+    records: Records, by: str | Sequence[str] = "cohort", *, arm: str | None = None, step_size: str | None = None,
+    success: Reading = "last", link: Link = "logit", level: float = 0.95,
 ) -> pl.DataFrame:  # fmt: skip
-    """ε at which half of the attackable images have fallen, one row per cohort.
+    """ε at which half of the attackable images have fallen, one row per curve (`by` as in `success_curve`).
 
-    Columns: cohort, image_type, arm, n, patients, smallest, largest (of the grid), estimate, low, high (null
-    outside the grid), text ("0.043 [0.031, 0.060]", "< 0.02", "> 0.20"), fit, fit_low, fit_high: the same from
-    the logistic fit on ln ε with patient-clustered covariance (Fieller's interval; null where it has none).
+    Columns: what the curve's images share (cohort, image_type, arm, step_size, class …), n, patients, smallest,
+    largest (of the grid), estimate, low, high (null outside the grid), text ("0.043 [0.031, 0.060]", "< 0.02",
+    "> 0.20"), fit, fit_low, fit_high, fit_text: the same from the dose–response fit on ln ε (`link` logit or probit)
+    with patient-clustered covariance (Fieller's interval; null where it has none).
     low and high invert the band of Wilson bounds with effective n: where they cross one half.
+    Raises SpecError where curves of different ε are pooled.
     """
-    if by != "cohort":
-        raise SpecError(f'by: "cohort", got {by!r}.')
-    rows = [_row(pack, success, level) for pack in packs_of(records, arm, step_size)]
-    return pl.DataFrame(rows, infer_schema_length=None)
+    if link not in ("logit", "probit"):
+        raise SpecError(f'link: "logit" or "probit", got {link!r}.')
+    groups = grouped(records, names_of(by), arm, step_size)
+    return pl.DataFrame([_row(group, success, link, level) for group in groups], infer_schema_length=None)
 
 
-def _row(pack: Packed, success: Reading, level: float) -> dict[str, Any]:
-    kept, first = _first(pack, success)
-    reached = first[None, :] <= np.arange(len(pack.epsilons))[:, None]
-    points = counts(reached, np.ones_like(reached), pack.patients[kept])
+def _row(group: list[Part], success: Reading, link: Link, level: float) -> dict[str, Any]:
+    grid = group[0].pack.epsilons
+    if any(part.pack.epsilons.tolist() != grid.tolist() for part in group):
+        raise SpecError(f"by: cohorts with the same ε can be pooled, {group[0].pack.header.image_type} has others.")
+    points = pooled([(part, _reached(part.pack, success)) for part in group])
     size = effective_n(points)
     low, high = wilson(points.rate * size, size, level)
-    grid = pack.epsilons
     estimate, earliest, latest = (_crossing(grid, share) for share in (points.rate, high, low))
-    header = pack.header
-    return {
-        "cohort": header.cohort, "image_type": header.image_type, "arm": header.arm, "n": int(kept.sum()),
-        "patients": int(points.patients.max(initial=0)), "smallest": float(grid[0]), "largest": float(grid[-1]),
-        "estimate": _inside(estimate, grid), "low": _inside(earliest, grid), "high": _inside(latest, grid),
-        "text": _text(estimate, earliest, latest, grid) if kept.any() else "no attackable image",
-    } | _fitted(pack, success, level)  # fmt: skip
+    known = bool(points.n.any())
+    return shared_key(group) | {
+        "n": int(points.n[0]), "patients": int(points.patients.max(initial=0)), "smallest": float(grid[0]),
+        "largest": float(grid[-1]), "estimate": _inside(estimate, grid), "low": _inside(earliest, grid),
+        "high": _inside(latest, grid),
+        "text": _text(estimate, earliest, latest, grid) if known else "no attackable image",
+    } | _fitted(group, grid, success, link, level)  # fmt: skip
+
+
+def _reached(pack: Packed, success: Reading) -> list[Cell]:
+    """Images judged at every ε that have fallen at it or at a smaller one."""
+    kept, first = _first(pack, success)
+    at = np.full(len(kept), len(pack.epsilons))
+    at[kept] = first
+    return [({"epsilon": float(e)}, at <= i, kept) for i, e in enumerate(pack.epsilons)]
 
 
 def _crossing(grid: np.ndarray, share: np.ndarray) -> float:
@@ -117,17 +131,24 @@ def _text(estimate: float, low: float, high: float, grid: np.ndarray) -> str:
     return written(estimate) if alone else f"{written(estimate)} [{written(low)}, {written(high)}]"
 
 
-def _fitted(pack: Packed, success: Reading, level: float) -> dict[str, float | None]:
-    from scipy import stats
-
-    points = counts(pack.fallen(success)[:, -1], pack.attackable, pack.patients)
-    trend = fit_trend(pack.epsilons, points)
+def _fitted(
+    group: list[Part], grid: np.ndarray, success: Reading, link: Link, level: float
+) -> dict[str, float | str | None]:
+    points = pooled([(part, _judged(part.pack, success)) for part in group])
+    trend = fit_trend(grid, points, link=link)
     if not trend.converged or trend.slope <= 0:
-        return {"fit": None, "fit_low": None, "fit_high": None}
+        return {"fit": None, "fit_low": None, "fit_high": None, "fit_text": None}
     quantile = stats.t.ppf(0.5 + level / 2, max(trend.patients - 1, 1))
     roots = _fieller(trend.intercept, trend.slope, trend.covariance, quantile)
     low, high = (None, None) if roots is None else (float(np.exp(roots[0])), float(np.exp(roots[1])))
-    return {"fit": float(np.exp(-trend.intercept / trend.slope)), "fit_low": low, "fit_high": high}
+    fit = float(np.exp(-trend.intercept / trend.slope))
+    text = _text(fit, 0.0 if low is None else low, np.inf if high is None else high, grid)
+    return {"fit": fit, "fit_low": low, "fit_high": high, "fit_text": text}
+
+
+def _judged(pack: Packed, success: Reading) -> list[Cell]:
+    fallen = pack.fallen(success)[:, -1]
+    return [({"epsilon": float(e)}, fallen[i], pack.attackable[i]) for i, e in enumerate(pack.epsilons)]
 
 
 def _fieller(intercept: float, slope: float, covariance: np.ndarray, quantile: float) -> tuple[float, float] | None:

@@ -36,7 +36,7 @@ def _rows(group: list[Part], cells: Cells, level: float, seed: int) -> list[dict
     places = {tuple(at.values()): at for _, found in of_parts for at, _, _ in found}
     if not places:
         return []
-    points = _pooled(of_parts, list(places))
+    points = pooled(of_parts)
     low, high, method = intervals(points, level, seed)
     shared = shared_key(group)
     numbers = {"rate": _or_none(points.rate), "low": _or_none(low), "high": _or_none(high)}
@@ -51,8 +51,9 @@ def _rows(group: list[Part], cells: Cells, level: float, seed: int) -> list[dict
     ]
 
 
-def _pooled(of_parts: list[tuple[Part, list[Cell]]], places: list[tuple[Any, ...]]) -> Counts:
-    """Counts (point, patient) over all parts; a patient of two cohorts is one patient."""
+def pooled(of_parts: list[tuple[Part, list[Cell]]]) -> Counts:
+    """Counts (point, patient) over all parts, points as they appear; a patient of two cohorts is one patient."""
+    places = list(dict.fromkeys(tuple(at.values()) for _, found in of_parts for at, _, _ in found))
     names = np.concatenate([part.pack.patient_ids for part, _ in of_parts])
     codes = np.unique(names, return_inverse=True)[1]
     number = int(codes.max(initial=-1)) + 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
@@ -13,6 +14,8 @@ from advassay.cli.clean import clean
 
 if TYPE_CHECKING:
     import polars as pl
+
+    from advassay.analysis import Curve
 
 
 class Over(StrEnum):
@@ -89,11 +92,11 @@ def analyse(
     from advassay.analysis import robust_accuracy_curve, success_curve
     from advassay.records import open_records
 
-    make = robust_accuracy_curve if robust else success_curve
+    make: Callable[..., Curve] = robust_accuracy_curve if robust else success_curve
     curve = make(
         open_records(store), over.value, [name.value for name in by], arm=arm, epsilon=epsilon, step=step,
         step_size=step_size, success=success.value,
-    )  # type: ignore[arg-type]  # fmt: skip
+    )  # fmt: skip
     if output is not None:
         curve.frame.write_csv(output)
         print(output)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from advassay.analysis.claims.directions import FLAT, Course, course, decided
+from advassay.analysis.claims.directions import FLAT, Course, course, cross_check, decided
 from advassay.analysis.claims.statement import LEVEL, Conclusion, Verdict, finite, listed
 from advassay.analysis.packed import Packed
 from advassay.analysis.selection import packs_of
@@ -33,8 +33,8 @@ def amplitude(records: Records, level: float = LEVEL) -> Conclusion:
         low=len(rising) / len(courses) if courses else None,
         high=1 - len(against) / len(courses) if courses else None,
         bounds="undecided",
-        test="logistic regression on ln ε with patient-clustered covariance per cohort, Holm over cohorts; "
-        "flat by two one-sided tests",
+        test="logistic regression on ln ε with patient-clustered covariance per cohort, Holm over cohorts, "
+        "cross-checked by the paired change from the smallest to the largest ε; flat by two one-sided tests",
         p=None,
         n=len(courses),
         unit="cohorts",
@@ -117,5 +117,5 @@ def _detail(c: Course, level: float) -> dict[str, Any]:
         "slope_per_doubling": finite(slope), "low": finite(low), "high": finite(high), "p_holm": finite(c.p),
         "epsilon_from": c.doses[0], "epsilon_to": c.doses[-1], "rate_from": finite(c.rates[0]),
         "rate_to": finite(c.rates[-1]), "change": finite(c.change.estimate), "change_low": finite(c.change.low),
-        "change_high": finite(c.change.high), "n": c.n, "patients": c.patients,
+        "change_high": finite(c.change.high), "cross_check": cross_check(c), "n": c.n, "patients": c.patients,
     }  # fmt: skip

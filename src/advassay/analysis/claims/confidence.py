@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from advassay.analysis.breakpoint import breakpoint
 from advassay.analysis.claims.statement import LEVEL, Conclusion, Verdict, finite, listed
 from advassay.analysis.claims.visible import Bound, at_bound, bound, needed
 from advassay.analysis.differences import Difference, group_difference, mean_difference
@@ -49,12 +50,32 @@ class Drop:
     def votes(self) -> bool:
         return self.enough and self.at is None
 
+    @property
+    def suspect(self) -> np.ndarray:
+        """(image,) bool: flagged as saturated or without a gradient, so that standing may be the attack's failure."""
+        at, flags = self.pack.at(self.epsilon), self.pack.flags
+        found = [flags[name][at] for name in SUSPECT if name in flags]
+        return np.logical_or.reduce(found) if found else np.zeros(len(self.pack.labels), bool)
+
     def difference(self, level: float) -> Difference | None:
         """Above minus below; None with too few images on a side."""
-        if not self.enough:
-            return None
-        sides = [counts(fallen[None], inside[None], self.pack.patients) for fallen, inside in (self.above, self.below)]
-        return group_difference(sides[0], sides[1], level)
+        return _difference(self.pack, self.above, self.below, level) if self.enough else None
+
+    def unsuspected(self, level: float) -> tuple[Difference | None, int]:
+        """(the difference without suspect images, how many of them there are); None with too few left on a side."""
+        kept = ~self.suspect
+        above, below = ((fallen, inside & kept) for fallen, inside in (self.above, self.below))
+        left = int(((self.above[1] | self.below[1]) & ~kept).sum())
+        enough = min(int(above[1].sum()), int(below[1].sum())) >= FEWEST
+        return (_difference(self.pack, above, below, level) if enough else None), left
+
+
+Side = tuple[np.ndarray, np.ndarray]
+
+
+def _difference(pack: Packed, above: Side, below: Side, level: float) -> Difference:
+    first, second = (counts(fallen[None], inside[None], pack.patients) for fallen, inside in (above, below))
+    return group_difference(first, second, level)
 
 
 @dataclass(frozen=True)
@@ -242,7 +263,28 @@ def _row(drop: Drop, level: float) -> dict[str, Any]:
         "high": finite(found.high) if found else None, "bound": drop.at, "votes": drop.votes,
     }  # fmt: skip
     flags = drop.pack.flags
+    row |= _without_suspects(drop, level) | _break(drop, level)
     return row | {f"{name}_above": _rate(flags[name][at], drop.above[1]) for name in SUSPECT if name in flags}
+
+
+def _without_suspects(drop: Drop, level: float) -> dict[str, Any]:
+    """The difference that saturated images cannot have made."""
+    found, suspects = drop.unsuspected(level)
+    return {
+        "suspect_images": suspects, "difference_without_suspects": finite(found.estimate) if found else None,
+        "low_without_suspects": finite(found.low) if found else None,
+        "high_without_suspects": finite(found.high) if found else None,
+    }  # fmt: skip
+
+
+def _break(drop: Drop, level: float) -> dict[str, Any]:
+    """Where success breaks over the clean confidence."""
+    pack, kept = drop.pack, drop.above[1] | drop.below[1]
+    fallen, classes = drop.above[0][kept], len(pack.header.class_names)
+    found = breakpoint(pack.clean_confidence[kept], fallen, pack.patients[kept], classes, level)
+    names = ("at", "low", "high", "below", "above")
+    keys = ("breakpoint", "breakpoint_low", "breakpoint_high", "rate_below_breakpoint", "rate_above_breakpoint")
+    return {k: finite(getattr(found, name)) if found else None for k, name in zip(keys, names, strict=True)}
 
 
 def _of_arm(view: View, level: float) -> list[dict[str, Any]]:

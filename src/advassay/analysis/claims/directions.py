@@ -78,6 +78,8 @@ def course(pack: Packed, doses: np.ndarray, fallen: np.ndarray, attackable: np.n
     changing = _patients((fallen != fallen[:1]).any(0), pack.patients[kept])
     inner = paired_difference(fallen[-1], fallen[0], pack.patients[kept], 2 * level - 1)
     direction = _direction(trend, base.change, inner, changing, level)
+    if opposed(direction, base.change):
+        direction = "undecided"
     if changing < FEWEST_CHANGING:  # a clustered covariance of so few changes is far too small: no slope, no p
         return replace(base, direction=direction)
     return replace(base, trend=trend, p=trend.p, direction=direction)
@@ -108,6 +110,16 @@ def _direction(trend: Trend, change: Difference, inner: Difference, changing: in
     slope = trend.interval(2 * level - 1) if trend.converged else (-np.inf, np.inf)
     steady = max(abs(slope[0]), abs(slope[1])) * np.log(2) < FLAT
     return "flat" if steady and max(abs(inner.low), abs(inner.high)) < FLAT_CHANGE else "undecided"
+
+
+def opposed(direction: Direction, change: Difference) -> bool:
+    """Whether the paired change from the smallest to the largest dose is shown to go the other way than the slope."""
+    return (direction == "rising" and change.high < 0) or (direction == "falling" and change.low > 0)
+
+
+def cross_check(c: Course) -> str:
+    """What the paired comparison of smallest and largest dose says: rises, falls, or no change shown."""
+    return "rises" if c.change.low > 0 else "falls" if c.change.high < 0 else "no change shown"
 
 
 def decided(courses: list[Course], level: float) -> list[Course]:

@@ -70,6 +70,7 @@ def image_type(records: Records, level: float = LEVEL) -> Conclusion:
         test = "none (description): mean slopes of the cohorts at hand, interval over their images"
     verdict, reason = _verdict(enough, len(xray), len(histology), low, high, arm)
     details = _details(records, arm, level) if arm else ()
+    comparisons = _comparisons(units, details, level)
     return Conclusion(
         number=2,
         title="Image type",
@@ -83,14 +84,14 @@ def image_type(records: Records, level: float = LEVEL) -> Conclusion:
         n=len(xray) + len(histology),
         unit="independent cohorts",
         verdict=verdict,
-        reason=reason + _left_aside(details),
+        reason=reason + _beside(comparisons) + _left_aside(details),
         level=level,
         published=PUBLISHED,
         alternatives=(
             "Cohorts of a type share hardware, stains and tasks; the classifier's accuracy and confidence differ too.",
             "Equal ε is not equal visibility: histology uses more of the range than a radiograph.",
         ),
-        details=details,
+        details=(*details, *comparisons),
     )
 
 
@@ -150,6 +151,49 @@ def _verdict(enough: bool, xray: int, histology: int, low: float, high: float, a
     if low > 0:
         return "contradicted", f"The whole interval is above 0: histology is more sensitive ({counted})."
     return "undecided", f"The interval includes 0 ({counted})."
+
+
+QUANTITIES = {"epsilon50_fit": "ε50", "epsilon50_over_contrast": "ε50 / clean contrast"}
+
+
+def _comparisons(units: list[Unit], details: tuple[dict[str, Any], ...], level: float) -> tuple[dict[str, Any], ...]:
+    """ε50, and ε50 relative to contrast (equal visibility): ratio of geometric means, histology over X-ray.
+
+    Cohorts that share images count once; the interval (Welch on the logarithms) needs 4 + 4.
+    """
+    values = {row["cohort"]: row for row in details}
+    rows = []
+    for key, name in QUANTITIES.items():
+        logs: dict[str, list[float]] = {kind: [] for kind in KINDS}
+        for unit in units:
+            known = [values[cohort][key] for cohort in unit.cohorts if values[cohort][key] is not None]
+            if known and unit.kind in logs:
+                logs[unit.kind].append(float(np.mean(np.log(known))))
+        rows.append(_ratio(f"ratio of {name}, histology / X-ray", logs["histology"], logs["X-ray"], level))
+    return tuple(rows)
+
+
+def _ratio(name: str, histology: list[float], xray: list[float], level: float) -> dict[str, Any]:
+    row: dict[str, Any] = {"cohort": name, "compared_as": "comparison", "n": len(histology) + len(xray)}
+    if not histology or not xray:
+        return row
+    row["ratio"] = float(np.exp(np.mean(histology) - np.mean(xray)))
+    if min(len(histology), len(xray)) < FEWEST:
+        return row
+    result = stats.ttest_ind(histology, xray, equal_var=False)
+    low, high = result.confidence_interval(level)
+    return row | {"ratio_low": finite(np.exp(low)), "ratio_high": finite(np.exp(high)), "p": finite(result.pvalue)}
+
+
+def _beside(comparisons: tuple[dict[str, Any], ...]) -> str:
+    """The ratios, in words."""
+    known = [row for row in comparisons if "ratio" in row]
+    told = [
+        f"{row['cohort']} {row['ratio']:.2f}"
+        + (f" [{row['ratio_low']:.2f}, {row['ratio_high']:.2f}]" if row.get("ratio_low") is not None else "")
+        for row in known
+    ]
+    return f" Beside it: {'; '.join(told)} (above 1: histology needs more)." if told else ""
 
 
 def _left_aside(details: tuple[dict[str, Any], ...]) -> str:

@@ -2,55 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from advassay.analysis.claims.directions import Course, course, decided
 from advassay.analysis.claims.statement import LEVEL, Conclusion, Verdict, finite, listed
-from advassay.analysis.differences import Difference, paired_difference
 from advassay.analysis.packed import Packed
+from advassay.analysis.plateau import MARGIN, Plateau, plateau
 from advassay.analysis.selection import closest_epsilon, packs_of
 from advassay.records.store import Records
 from advassay.success import Reading
 
 PUBLISHED = "More iterations, more success, levelling off: 6 of 8 cohorts have reached the plateau."
-MARGIN = 0.02
-"""Remaining rise of the success rate that still counts."""
-
-
-@dataclass(frozen=True)
-class Plateau:
-    """Where the rise over iterations ends.
-
-    state  reached: from iteration `step` on (at most ¾ of K) the remaining rise is below the margin with
-           confidence; not reached: it is above with confidence at ¾ of K; too few images: neither can be shown
-    """
-
-    state: Literal["reached", "not reached", "too few images"]
-    step: int | None
-    remaining: Difference
-    """Rise from iteration ¾·K to K."""
-
-
-def plateau(fallen: np.ndarray, patients: np.ndarray, level: float = LEVEL, margin: float = MARGIN) -> Plateau:
-    """`fallen` (step, image) bool over steps 0 … K, `patients` (image,) codes.
-
-    Remaining rise at k = rate at K − rate at k, paired by image; its bounds are one-sided at `level`. The plateau
-    begins at the first k from which on every upper bound is below the margin.
-    """
-    last = len(fallen) - 1
-    latest = last - max(1, last // 4)
-    sided = 2 * level - 1
-    rises = [paired_difference(fallen[last], fallen[k], patients, sided) for k in range(1, latest + 1)]
-    if not rises:
-        return Plateau("too few images", None, Difference(float("nan"), float("nan"), float("nan")))
-    below = np.array([rise.high < margin for rise in rises])
-    if below[-1]:
-        first = len(below) - int(np.argmin(below[::-1])) + 1 if not below.all() else 1
-        return Plateau("reached", first, rises[-1])
-    return Plateau("not reached" if rises[-1].low > margin else "too few images", None, rises[-1])
 
 
 def iterations(records: Records, epsilon: float | None = None, level: float = LEVEL) -> Conclusion:

@@ -1,0 +1,163 @@
+"""Slides from tiles, realised sizes, plateaus, ε50 by another link and other groups: by hand and statsmodels."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import combinations
+
+import numpy as np
+import polars as pl
+import pytest
+import statsmodels.api as sm
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from advassay.analysis import (
+    epsilon50,
+    iteration_plateau,
+    perturbation_size,
+    success_curve,
+    unit_outcomes,
+    visibility_curve,
+)
+from advassay.analysis.breakpoint import breakpoint
+from advassay.analysis.intervals import Counts
+from advassay.analysis.slides import _decided, _votes, turned
+from advassay.analysis.trend import fit_trend
+from advassay.attack_spec import Arm
+from advassay.errors import SpecError
+from advassay.records import Records, open_records
+from tests.simulate import COHORTS, Cohort, make_store
+
+TILES = Cohort("tiles", "histology", epsilon50=0.05, patients=20, images_per_patient=7, icc=0.3)
+FOUR = replace(COHORTS[2], name="four", patients=15, images_per_patient=6)
+ARM = Arm(epsilons=(0.02, 0.05, 0.1), step_sizes=(0.005,), steps=8)
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory: pytest.TempPathFactory) -> Records:
+    return open_records(make_store(tmp_path_factory.mktemp("u") / "s", (TILES, FOUR), {"A": ARM}, gallery=False))
+
+
+@given(st.integers(1, 6), st.integers(2, 3), st.integers(0, 10_000), st.sampled_from(["majority", "mean", "max"]))
+@settings(deadline=None, max_examples=150)
+def test_the_fewest_tiles_that_turn_a_slide_are_found_by_trying_all(
+    tiles: int, classes: int, seed: int, rule: str
+) -> None:
+    classes = 2 if rule == "max" else classes
+    rng = np.random.default_rng(seed)
+    clean, after = rng.dirichlet(np.ones(classes), (2, tiles))
+    label = int(rng.integers(classes))
+    a, b = (_votes(x, rule, 0) for x in (clean, after))
+    correct, wrong, fewest = turned(clean, after, label, rule)
+    assert correct == (_decided(a, rule, 0) == label)
+    assert wrong == (_decided(b, rule, 0) != label)
+    if not correct:
+        return
+    flipping = [
+        k
+        for k in range(1, tiles + 1)
+        for chosen in combinations(range(tiles), k)
+        if _decided(np.where(np.isin(np.arange(tiles), chosen)[:, None], b, a), rule, 0) != label
+    ]
+    assert fewest == (min(flipping) if flipping else None)
+
+
+def test_slides_turn_where_most_of_their_tiles_do(records: Records) -> None:
+    found = unit_outcomes(records)
+    assert set(found.filter(pl.col("cohort") == "four")["rule"]) == {"majority", "mean"}
+    long = records.outcomes().filter(pl.col("cohort") == "tiles", pl.col("epsilon") == 0.05).collect()
+    units = (
+        long.filter(pl.col("step").is_in([0, 8]))
+        .group_by("patient_id", "label", "step")
+        .agg(decided=(pl.col("predicted").mean() > 0.5).cast(pl.Int64))
+    )
+    wide = units.pivot("step", index=["patient_id", "label"], values="decided")
+    right = wide.filter(pl.col("0") == pl.col("label"))
+    row = found.row(
+        by_predicate=(pl.col("cohort") == "tiles") & (pl.col("epsilon") == 0.05) & (pl.col("rule") == "majority"),
+        named=True,
+    )
+    assert (row["units"], row["events"]) == (len(right), (right["8"] != right["label"]).sum())
+    assert row["low"] <= row["rate"] <= row["high"]
+
+
+def test_sizes_are_what_was_recorded_and_psnr_follows_from_l2(records: Records) -> None:
+    found = perturbation_size(records).filter(pl.col("cohort") == "tiles", pl.col("epsilon") == 0.05)
+    median = dict(zip(found["quantity"], found["median"], strict=True))
+    long = records.outcomes().filter(pl.col("cohort") == "tiles", pl.col("epsilon") == 0.05, pl.col("step") == 8)
+    l2 = long.collect()["l2"].median()
+    assert median["l2"] == pytest.approx(l2)
+    assert median["psnr"] == pytest.approx(10 * np.log10(3 * 64**2 / l2**2))
+    assert median["ssim"] == pytest.approx(np.exp(-5 * 0.05), rel=1e-6)
+    assert median["epsilon_over_contrast"] == pytest.approx(0.05 / median["clean_contrast"], rel=0.02)
+
+
+@pytest.mark.parametrize("measure", ["contrast", "psnr", "ssim"])
+def test_every_image_counts_once_for_each_amplitude_whatever_measures_visibility(
+    records: Records, measure: str
+) -> None:
+    found = visibility_curve(records, measure).group_by("cohort").agg(pl.col("n").sum(), pl.col("events").sum())
+    whole = success_curve(records).frame.group_by("cohort").agg(pl.col("n").sum(), pl.col("events").sum())
+    assert found.sort("cohort").equals(whole.sort("cohort"))
+    with pytest.raises(SpecError, match="measure"):
+        visibility_curve(records, "loudness")  # type: ignore[arg-type]
+
+
+def test_the_plateau_is_a_row_for_each_cohort_and_reading(records: Records) -> None:
+    found = iteration_plateau(records, epsilon=0.1)
+    assert found.select("cohort", "success").rows() == [
+        (cohort, reading) for cohort in ("tiles", "four") for reading in ("last", "any")
+    ]
+    assert all((row["step"] is None) == (row["state"] != "reached") for row in found.iter_rows(named=True))
+
+
+@pytest.mark.parametrize("link", ["logit", "probit"])
+def test_the_dose_response_fit_is_statsmodels_clustered_glm(link: str) -> None:
+    rng = np.random.default_rng(3)
+    dose, images = np.array([0.02, 0.05, 0.1, 0.2]), np.full((4, 30), 5.0)
+    chance = np.clip(np.linspace(0.2, 0.8, 4)[:, None] + rng.normal(0, 0.15, 30), 0.02, 0.98)
+    events = rng.binomial(5, chance).astype(float)
+    found = fit_trend(dose, Counts(events, images), link=link)
+    y = np.concatenate([np.r_[np.ones(int(e)), np.zeros(5 - int(e))] for e in events.ravel()])
+    x = sm.add_constant(np.repeat(np.log(dose), 150))
+    family = sm.families.Binomial(sm.families.links.Probit() if link == "probit" else None)
+    patient = np.tile(np.repeat(np.arange(30), 5), 4)
+    fitted = sm.GLM(y, x, family=family).fit(cov_type="cluster", cov_kwds={"groups": patient})
+    assert [found.intercept, found.slope] == pytest.approx(fitted.params.tolist(), rel=1e-6)
+    exact = 1e-5 if link == "logit" else 0.02  # of a probit statsmodels takes the observed information, we the expected
+    assert np.sqrt(np.diag(found.covariance)) == pytest.approx(fitted.bse, rel=exact)
+
+
+def test_epsilon50_can_be_asked_for_by_class_and_by_probit(records: Records) -> None:
+    both = epsilon50(records, by=("cohort", "class"))
+    assert len(both) == 2 + 4
+    whole = epsilon50(records)
+    assert both.group_by("cohort", maintain_order=True).agg(pl.col("n").sum())["n"].to_list() == whole["n"].to_list()
+    probit = epsilon50(records, link="probit")
+    row, other = whole.row(0, named=True), probit.row(0, named=True)
+    assert row["estimate"] == other["estimate"]
+    assert row["fit"] == pytest.approx(other["fit"], rel=0.05)
+    assert row["fit_text"].startswith(f"{row['fit']:.3g}")
+    with pytest.raises(SpecError, match="link"):
+        epsilon50(records, link="cloglog")  # type: ignore[arg-type]
+
+
+def test_confidence_bins_can_start_at_chance(records: Records) -> None:
+    found = success_curve(records, "clean_confidence", from_chance=True).frame.filter(pl.col("cohort") == "four")
+    assert (found["bin_low"][0], len(found)) == (0.25, 10)
+    half = success_curve(records, "clean_confidence").frame.filter(pl.col("cohort") == "four")
+    assert found["n"].sum() == half["n"].sum()
+
+
+def test_a_break_is_found_where_it_is_and_not_where_nothing_changes() -> None:
+    rng = np.random.default_rng(1)
+    confidence = rng.uniform(0.5, 1, 3000)
+    fallen = rng.random(3000) < np.where(confidence > 0.8, 0.2, 0.9)
+    found = breakpoint(confidence, fallen, np.arange(3000))
+    assert found is not None
+    assert found.at == pytest.approx(0.8, abs=0.011)
+    assert found.low <= 0.8 <= found.high
+    assert (found.below, found.above) == pytest.approx((0.9, 0.2), abs=0.05)
+    assert breakpoint(confidence, np.ones(3000, bool), np.arange(3000)) is None
+    assert breakpoint(confidence[:0], fallen[:0], np.arange(0)) is None
