@@ -33,7 +33,7 @@ class RegionSpec(Frozen):
     """left, top, right, bottom as shares of the image's width and height."""
     mask: str | None = None
     """Column with the path of a mask image (relative to the table's folder): the box around all that is not 0."""
-    side_mm: float = Field(110.0, gt=0)
+    side_mm: float = Field(120.0, gt=0)
     """aorta: side of the square in millimetres. Where an image's pixel spacing is not known, its thorax is taken to be
     280 mm wide."""
     margin: float = Field(0.05, ge=0, le=1)

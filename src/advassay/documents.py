@@ -49,7 +49,9 @@ class Preparation(Frozen):
     class_names: tuple[str, ...]
     positive: str
     counts: dict[str, dict[str, int]]
-    """role (training | tuning | validation) → class name → images."""
+    """role (training | tuning | validation) → class name → images, augmented copies among them."""
+    copies: dict[str, dict[str, int]] = Field({}, exclude_if=lambda value: not value)
+    """role → class name → augmented copies among `counts`; empty where none were made."""
     patients: dict[str, int]
     """role → distinct patients."""
     image_size_px: int

@@ -8,6 +8,8 @@ import polars as pl
 
 from advassay.cohorts.flow import Flow
 from advassay.cohorts.pixels import PixelRule
+from advassay.cohorts.regions.step import BOX
+from advassay.cohorts.request import without_folders
 from advassay.cohorts.split import ROLES
 from advassay.documents import Deidentification, Preparation
 from advassay.identity import content_hash
@@ -32,6 +34,7 @@ def make_document(
         source_state=state,
         class_names=tuple(spec.classes),
         counts={role: _class_counts(manifest, role, spec) for role in ROLES},
+        copies=_copies(manifest, spec),
         patients={role: manifest.filter(pl.col("role") == role)["patient_id"].n_unique() for role in ROLES},
         image_size_px=rule.size_px,
         channels=rule.channels,
@@ -40,7 +43,7 @@ def make_document(
         resize=rule.resize,
         split=spec.split,
         cluster=spec.patient_id or source.patient_id,
-        without_patient=int((~manifest["has_patient"]).sum()),
+        without_patient=manifest.filter(~pl.col("has_patient") & pl.col("parent_image_id").is_null()).height,
         patients_known=bool(manifest["has_patient"].any()),
         candidates=flow.candidates,
         flow=tuple(flow.steps),
@@ -55,7 +58,7 @@ def described(name: str, spec: CohortSpec) -> dict[str, Any]:
         "cohort": name,
         "title": spec.title or name,
         "positive": spec.positive or next(iter(spec.classes)),
-        "spec": spec.model_dump(mode="json", by_alias=True),
+        "spec": without_folders(spec).model_dump(mode="json", by_alias=True),
         "published": spec.published and spec.published.model_dump(),
     }
     return described | ({"image_type": spec.image_type} if spec.image_type else {})
@@ -71,7 +74,19 @@ def _class_counts(manifest: pl.DataFrame, role: str, spec: CohortSpec) -> dict[s
     return {name: counts.get(name, 0) for name in spec.classes}
 
 
+def _copies(manifest: pl.DataFrame, spec: CohortSpec) -> dict[str, dict[str, int]]:
+    copies = manifest.filter(pl.col("parent_image_id").is_not_null())
+    return {role: _class_counts(copies, role, spec) for role in ROLES} if copies.height else {}
+
+
 def _identity(manifest: pl.DataFrame, rule: PixelRule) -> str:
-    """Of content only: which pixels, with which label, in which role, prepared how. No path, patient or pseudonym."""
+    """Of content only: which pixels, with which label, in which role, prepared how. No path, patient or pseudonym.
+
+    With regions also where each one is; a copy's image_id already says how it is made.
+    """
     rows = sorted(manifest.select("image_id", "label", "role").iter_rows())
-    return content_hash({"images": [list(row) for row in rows], "pixels": rule._asdict()})
+    content: dict[str, Any] = {"images": [list(row) for row in rows], "pixels": rule._asdict()}
+    if "region_left" in manifest.columns:
+        boxes = sorted(manifest.select("image_id", *BOX).iter_rows())
+        content["regions"] = [list(row) for row in boxes]
+    return content_hash(content)

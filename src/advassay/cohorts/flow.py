@@ -16,7 +16,8 @@ EXAMPLES = 5
 class Flow:
     """Bookkeeping of one cohort's selection, in order, from `candidates` rows to the images that are in.
 
-    `steps`: {step, kept, left_out, reasons: {reason: count}}, and {classes: {class: kept}} once images have classes.
+    `steps`: {step, kept, left_out, reasons: {reason: count}}, {classes: {class: kept}} once images have classes, and
+    {made: copies} where some were.
     """
 
     def __init__(self, candidates: int) -> None:
@@ -43,6 +44,11 @@ class Flow:
     def left_out(self, step: str, reasons: Sequence[str]) -> None:
         """Count rows that never reached a frame, one reason each."""
         self._count(step, pl.Series("_reason", reasons, dtype=pl.String), {})
+
+    def made(self, step: str, whole: pl.DataFrame) -> None:
+        """Rows were added, none left out; `whole` is what there is now."""
+        entry: dict[str, Any] = {"step": step, "kept": whole.height, "left_out": 0, "reasons": {}}
+        self.steps.append(entry | {"made": whole.height - self.kept, "classes": _classes(whole)})
 
     def _count(self, step: str, reasons: pl.Series, classes: dict[str, int]) -> None:
         counts = dict(reasons.value_counts().sort(["count", "_reason"], descending=[True, False]).iter_rows())

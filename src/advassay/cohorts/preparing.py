@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
+from advassay.cohorts.augmentation import with_copies
 from advassay.cohorts.balance import draw_down
 from advassay.cohorts.conditions import column_of
 from advassay.cohorts.deidentified import check_deidentified
@@ -15,19 +14,20 @@ from advassay.cohorts.document import described, make_document
 from advassay.cohorts.duplicates import drop_duplicates
 from advassay.cohorts.flow import Flow
 from advassay.cohorts.keys import check_key
+from advassay.cohorts.making import Recipe, pngs
 from advassay.cohorts.order import order_by_draw
-from advassay.cohorts.pixels import PixelRule, encode, prepare_pixels, used_bits
-from advassay.cohorts.request import document_in, is_current, request_hash, source_state
+from advassay.cohorts.pixels import PixelRule, used_bits
+from advassay.cohorts.regions.lists import Lists, read_lists
+from advassay.cohorts.regions.step import COLUMNS, with_regions
+from advassay.cohorts.request import document_in, is_current, request_hash, state_of
 from advassay.cohorts.selection import select, values_that_never_occur
 from advassay.cohorts.shards import write_shards
 from advassay.cohorts.split import ROLES, assign_roles
 from advassay.documents import Preparation
 from advassay.errors import CohortError
-from advassay.identity import image_id
 from advassay.layout import MANIFEST, PREPARATION, writing
 from advassay.progress import Progress, Silent
-from advassay.sources import Index, OpenSource, Unreadable, append_private, index, open_source
-from advassay.sources.ahead import ahead
+from advassay.sources import Index, OpenSource, append_private, index, open_source
 from advassay.sources.indexing import located
 from advassay.sources.private import PRIVATE, headers_beside
 from advassay.specs import CohortSpec, ReportedSource, SlideSource, Source
@@ -55,7 +55,7 @@ def prepare(
     where a table's cohort is there under another key, SourceError where the source cannot be read.
     """
     progress = progress or Silent()
-    request, state = request_hash(spec, source, size_px, seed), source_state(spec.source, source, data)
+    request, state = request_hash(spec, source, size_px, seed), state_of(spec, source, data)
     found = document_in(folder)
     if found is not None and is_current(found, request, state):
         if isinstance(source, ReportedSource | SlideSource):  # other sources name no patients
@@ -66,14 +66,19 @@ def prepare(
     )
     flow = Flow(opened.rows.height + opened.left_out.height)
     flow.warnings += values_that_never_occur(opened.rows, spec)
+    lists = Lists() if spec.region is None else read_lists(spec.region, data)
     candidates = _selected(opened, spec, flow)
     indexed = _indexed(opened, candidates, spec, key, flow, progress)
     append_private(private, _left_out(name, opened, indexed, flow), cohort=name)
-    images = _chosen_images(opened, indexed, candidates, spec, seed, flow)
+    images = _distinct_images(opened, indexed, candidates, spec, flow)
+    if spec.region is not None:
+        images = with_regions(opened, images, spec.region, lists, flow, progress)
+    images = _chosen_images(images, spec, seed, flow)
     rule = _pixel_rule(images, spec, size_px, flow)
     flow.warnings += _dark(images.join(indexed.largest, on="row"), spec)
     flow.warnings += opened.remarks(images["row"].to_list())
-    columns = dict.fromkeys([*indexed.manifest.columns, "label", "class_name", "role"])
+    made = [*(COLUMNS if spec.region else ()), *(["copy_number"] if spec.augmentation else [])]
+    columns = dict.fromkeys([*indexed.manifest.columns, "label", "class_name", "role", "parent_image_id", *made])
     manifest = images.select(*columns).drop("split", strict=False)
     if unkept := sorted(indexed.not_carried.keys() - {"split"}):
         flow.warnings.append(f"Columns of the source not carried along: {', '.join(unkept)} (carry: names more).")
@@ -84,8 +89,8 @@ def prepare(
     kept = indexed.private.filter(pl.col("image_id").is_in(images["image_id"].to_list()))
     append_private(private, pl.concat([kept, _left_out(name, opened, indexed, flow)], how="diagonal"), cohort=name)
     rows = dict(images.select("image_id", "row").iter_rows())
-    pngs = _pngs(opened, manifest["image_id"].to_list(), rows, rule, name, progress)
-    write_shards(folder, manifest, pngs, list(spec.classes))
+    recipe = Recipe(rule, spec.augmentation, seed)
+    write_shards(folder, manifest, pngs(opened, manifest, rows, recipe, name, progress), list(spec.classes))
     with writing(folder / MANIFEST) as beside:
         manifest.write_parquet(beside)
     return _write(document, folder)
@@ -117,18 +122,25 @@ def _indexed(
     return indexed
 
 
-def _chosen_images(
-    opened: OpenSource, indexed: Index, rows: pl.DataFrame, spec: CohortSpec, seed: int, flow: Flow
+def _distinct_images(
+    opened: OpenSource, indexed: Index, rows: pl.DataFrame, spec: CohortSpec, flow: Flow
 ) -> pl.DataFrame:
-    """The images that are in, with label, class_name, patient_id and role.
+    """Every image once, with label, class_name and patient_id.
 
     Beside the index's columns they have the private ones that choosing needs; those go no further.
     """
     _need_any(flow)
-    images = drop_duplicates(_joined(opened, indexed, rows, spec), flow)
+    return drop_duplicates(_joined(opened, indexed, rows, spec), flow)
+
+
+def _chosen_images(images: pl.DataFrame, spec: CohortSpec, seed: int, flow: Flow) -> pl.DataFrame:
+    """The images that are in, with role, and their augmented copies."""
+    _need_any(flow)
     images = draw_down(images, spec, seed, flow)
     _need_any(flow)
-    return assign_roles(images, spec, seed, flow)
+    if spec.augmentation is not None and spec.augmentation.sides == "before-split":
+        return assign_roles(with_copies(images, spec, seed, flow), spec, seed, flow)
+    return with_copies(assign_roles(images, spec, seed, flow), spec, seed, flow)
 
 
 def _joined(opened: OpenSource, indexed: Index, rows: pl.DataFrame, spec: CohortSpec) -> pl.DataFrame:
@@ -192,30 +204,7 @@ def _in_order(manifest: pl.DataFrame) -> pl.DataFrame:
         order = pl.Series("order", [ranks[image] for image in part["image_id"]], dtype=pl.Int64)
         parts.append(part.with_columns(order).sort("order"))
     own = ["image_id", "label", "class_name", "patient_id", "has_patient", "role", "order", "parent_image_id"]
-    whole = pl.concat(parts).with_columns(pl.lit(None, pl.String).alias("parent_image_id"))
-    return whole.select(*own, pl.exclude(own))
-
-
-def _pngs(
-    opened: OpenSource, image_ids: list[str], rows: dict[str, int], rule: PixelRule, name: str, progress: Progress
-) -> Iterator[bytes]:
-    """The PNG of each image, in the order of `image_ids`."""
-    task = f"prepare {name}, {len(image_ids)} images"
-    progress.start(task, len(image_ids), "images")
-    read = zip(image_ids, opened.read([rows[image] for image in image_ids]), strict=True)
-    for png in ahead(lambda item: _png(item[0], item[1][1], rule), read):
-        progress.advance(task)
-        yield png
-    progress.finish(task)
-
-
-def _png(expected: str, pixels: Any, rule: PixelRule) -> bytes:
-    if isinstance(pixels, Unreadable) or image_id(pixels) != expected:
-        raise CohortError(
-            f"source: files that stay as they are while being prepared; image {expected} changed meanwhile.",
-            "Run the same command again.",
-        )
-    return encode(prepare_pixels(pixels, rule))
+    return pl.concat(parts).select(*own, pl.exclude(own))
 
 
 def _renewed(found: Preparation, name: str, spec: CohortSpec, folder: Path) -> Preparation:

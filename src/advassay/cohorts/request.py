@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from advassay.cohorts.regions.lists import lists_state
 from advassay.documents import Preparation
 from advassay.identity import content_hash, image_id
 from advassay.layout import PREPARATION
@@ -34,8 +35,22 @@ DESCRIPTIVE = {"title", "image_type", "positive", "published", "train_sizes", "t
 
 def request_hash(spec: CohortSpec, source: Source, size_px: int, seed: int) -> str:
     """Hash of everything in the study file that decides who is in a cohort and how it is prepared."""
-    asked = spec.model_dump(mode="json", by_alias=True, exclude=DESCRIPTIVE)
+    asked = without_folders(spec).model_dump(mode="json", by_alias=True, exclude=DESCRIPTIVE)
     return content_hash([RECIPE, asked, source.model_dump(mode="json", exclude={"image_type"}), size_px, seed])
+
+
+def without_folders(spec: CohortSpec) -> CohortSpec:
+    """The cohort as its store may show it: of absolute paths only the last name."""
+    return spec if spec.region is None else spec.model_copy(update={"region": spec.region.without_folders()})
+
+
+def state_of(spec: CohortSpec, source: Source, data: Path | None) -> str | None:
+    """Fingerprint of what a cohort is made from: its source, and the lists of a region; None where not at hand."""
+    state = source_state(spec.source, source, data)
+    if spec.region is None or state is None or not (spec.region.accept or spec.region.reject):
+        return state
+    lists = lists_state(spec.region, data)
+    return None if lists is None else content_hash([state, lists])
 
 
 def source_state(name: str, source: Source, data: Path | None) -> str | None:
@@ -107,4 +122,4 @@ def is_prepared(
     """Whether `prepare` would keep what `folder` holds. Without `data`, changes of the source are not looked for."""
     if (found := document_in(folder)) is None:
         return False
-    return is_current(found, request_hash(spec, source, size_px, seed), source_state(spec.source, source, data))
+    return is_current(found, request_hash(spec, source, size_px, seed), state_of(spec, source, data))

@@ -33,7 +33,11 @@ def located(source: Source, data: Path | None) -> tuple[Source, Path | None]:
 def shown(study: Study) -> Study:
     """The study as its store keeps it: of every absolute path only the last name."""
     sources: Mapping[str, Source] = {name: without_folders(source) for name, source in study.sources.items()}
-    return study.model_copy(update={"sources": dict(sources)})
+    cohorts = {
+        name: cohort.model_copy(update={"region": cohort.region.without_folders()}) if cohort.region else cohort
+        for name, cohort in study.cohorts.items()
+    }
+    return study.model_copy(update={"sources": dict(sources), "cohorts": cohorts})
 
 
 def without_folders(source: Source) -> Source:

@@ -18,9 +18,9 @@ MIN_ATTACKED = 8
 def scaled(study: Study, scale: float) -> Study:
     """The study with its numbers of images multiplied by `scale` (> 0).
 
-    Scaled: per_class, phantom images, absolute train_sizes, images of the attack and of each arm. Floors, none of
-    which exceeds the number in the file: 20 images per class, 80 phantoms per class, 16 training images, 8
-    attacked images. Updates stay; epochs shrink by themselves. Raises SpecError where scale is not above 0.
+    Scaled: per_class, augmentation.to, phantom images, absolute train_sizes, images of the attack and of each arm.
+    Floors, none of which exceeds the number in the file: 20 images per class, 80 phantoms per class, 16 training
+    images, 8 attacked images. Updates stay; epochs shrink by themselves. Raises SpecError where scale is not above 0.
     """
     if not scale > 0 or scale == float("inf"):
         raise SpecError(f"--scale: a number above 0 is needed, got {scale}.", "For example --scale 0.01.")
@@ -96,7 +96,15 @@ def _scaled_cohort(cohort: CohortSpec, scale: float) -> CohortSpec:
         per_class = _times(per_class, scale, MIN_PER_CLASS)
     sizes = tuple(_times(size, scale, MIN_TRAIN_SIZE) if isinstance(size, int) else size for size in cohort.train_sizes)
     phantom = cohort.phantom and _scaled_phantoms(cohort.phantom, scale, len(cohort.classes))
-    changes = {"per_class": per_class, "train_sizes": tuple(dict.fromkeys(sizes)), "phantom": phantom}
+    augmentation = cohort.augmentation
+    if augmentation is not None:
+        augmentation = augmentation.model_copy(update={"to": _times(augmentation.to, scale, MIN_PER_CLASS)})
+    changes = {
+        "per_class": per_class,
+        "augmentation": augmentation,
+        "train_sizes": tuple(dict.fromkeys(sizes)),
+        "phantom": phantom,
+    }
     return cohort.model_copy(update=changes)
 
 

@@ -1,0 +1,80 @@
+"""Regions of a frontal chest X-ray: from where the thorax is to the box that is kept, and how sure that is."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from advassay.cohorts.regions.atlas import AORTIC_ARCH, LEFT_LUNG, RIGHT_LUNG, TYPICAL_WIDTH_MM
+from advassay.cohorts.regions.found import Box, Found, large_enough, placed
+from advassay.cohorts.regions.thorax import Thorax
+from advassay.specs import RegionSpec
+
+Spacing = tuple[float, float]
+"""Millimetres from one pixel to the next, down and across."""
+
+LEAST_FIT, SURE_FIT = 0.25, 0.65
+"""Correlation with the drawing at which confidence is 0, and from which on it is 1."""
+LEAST_WIDTH, SURE_WIDTH = 0.30, 0.45
+"""Likewise the thorax's share of the image's width: a small fit is a coincidence more often than a far-away patient."""
+LEAST_LEAD, SURE_LEAD = -0.1, 0.0
+"""Likewise how much better the image fits than its negative and than itself turned."""
+PLAUSIBLE_MM = (120.0, 420.0)
+"""Inner widths of a thorax, children included, that a pixel spacing may give."""
+
+_OUTLINES = {
+    "left-lung": LEFT_LUNG,
+    "right-lung": RIGHT_LUNG,
+    "lungs": np.vstack([LEFT_LUNG, RIGHT_LUNG]),
+}
+
+
+def chest_region(thorax: Thorax | None, image: tuple[int, int], rule: RegionSpec, spacing: Spacing | None) -> Found:
+    """The box that `rule.find` names in an image of (width, height) pixels with this thorax.
+
+    No minimum confidence is applied: that is `step.py`'s. `spacing`: of the stored pixels, None where not known.
+    """
+    if thorax is None:
+        return Found(None, 0.0, "region: no thorax")
+    sure = confidence(thorax, image[0])
+    if rule.find == "aorta":
+        return _arch(thorax, image, rule.side_mm, spacing, sure)
+    outline = _OUTLINES[str(rule.find)]
+    corners = np.array([thorax.at(*outline.min(axis=0)), thorax.at(*outline.max(axis=0))])
+    return _with_margin(corners, image, rule.margin, Found(None, sure, None, thorax))
+
+
+def confidence(thorax: Thorax, image_width: int) -> float:
+    """0 … 1: how much this is the thorax of an upright frontal chest X-ray; a heuristic, not a probability.
+
+    >>> confidence(Thorax(10, 10, 70, 70, fit=0.75, lead=0.1), 100)
+    1.0
+    >>> confidence(Thorax(10, 10, 70, 70, fit=0.75, lead=-0.3), 100)
+    0.0
+    """
+    fits = (thorax.fit - LEAST_FIT) / (SURE_FIT - LEAST_FIT)
+    ahead = (thorax.lead - LEAST_LEAD) / (SURE_LEAD - LEAST_LEAD)
+    wide = (thorax.width / image_width - LEAST_WIDTH) / (SURE_WIDTH - LEAST_WIDTH)
+    return float(np.clip([fits, ahead, wide], 0, 1).prod())
+
+
+def _arch(thorax: Thorax, image: tuple[int, int], side_mm: float, spacing: Spacing | None, sure: float) -> Found:
+    if spacing is None:
+        side = side_mm / TYPICAL_WIDTH_MM * thorax.width
+        return placed(thorax.at(*AORTIC_ARCH), (side, side), image, sure, thorax)
+    down, across = spacing
+    if not PLAUSIBLE_MM[0] <= thorax.width * across <= PLAUSIBLE_MM[1]:
+        return Found(None, sure, "region: implausible size of the thorax in mm", thorax)
+    return placed(thorax.at(*AORTIC_ARCH), (side_mm / across, side_mm / down), image, sure, thorax)
+
+
+def _with_margin(corners: np.ndarray, image: tuple[int, int], margin: float, found: Found) -> Found:
+    """The box from corner (x, y) to corner, widened by `margin` of its sides and cut at the image's edge."""
+    spare = margin * (corners[1] - corners[0])
+    low = np.clip(np.floor(corners[0] - spare), 0, image).astype(int)
+    high = np.clip(np.ceil(corners[1] + spare), 0, image).astype(int)
+    return large_enough(found._replace(box=Box(*map(int, (*low, *high)))))
+
+
+def widened(box: Box, image: tuple[int, int], margin: float) -> Found:
+    """`box` with a margin, surely known."""
+    return _with_margin(np.array([box[:2], box[2:]], float), image, margin, Found(None, 1.0))
