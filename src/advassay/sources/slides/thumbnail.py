@@ -9,10 +9,11 @@ from PIL import Image, ImageDraw, ImageFont
 
 COLOURS = ((0, 114, 178), (213, 94, 0), (0, 158, 115), (204, 121, 167), (230, 159, 0), (86, 180, 233))
 """Of the classes, in the order of their names (Okabe and Ito, told apart by colour-blind people)."""
-LEFT_OUT = (130, 130, 130)
+LEFT_OUT = (70, 70, 70)
 """Of cells with tissue that gave no tile: a diagonal."""
 _LEAST_PX = 700
-_LINE_PX = 20
+_FONT_SHARE = 1 / 64
+"""Of the thumbnail's width; at least 14 pixels."""
 
 
 def draw_thumbnail(
@@ -27,12 +28,12 @@ def draw_thumbnail(
     scale = grow / factor[0], grow / factor[1]
     width = max(1, min(3, int(side * scale[0]) // 12))
     for x, y, label, image, reason in cells.select("x", "y", "label", "image", "reason").iter_rows():
-        corner = round(x * scale[0]), round(y * scale[1])
-        end = round((x + side) * scale[0]) - 1, round((y + side) * scale[1]) - 1
+        corner = round(x * scale[0]) + width // 2, round(y * scale[1]) + width // 2
+        end = round((x + side) * scale[0]) - 1 - width // 2, round((y + side) * scale[1]) - 1 - width // 2
         if image is not None:
             cv2.rectangle(shown, corner, end, colours[label], width, cv2.LINE_8)
         elif reason not in ("background", "not drawn"):
-            cv2.line(shown, corner, end, LEFT_OUT, 1, cv2.LINE_AA)
+            cv2.line(shown, corner, end, LEFT_OUT, width, cv2.LINE_AA)
     return np.vstack([shown, _legend(shown.shape[1], cells, colours, title)])
 
 
@@ -42,13 +43,14 @@ def _legend(width: int, cells: pl.DataFrame, colours: dict[str | None, tuple[int
     entries += [(f"{label or 'tiles'}: {count:,}", colours[label]) for label, count in kept.iter_rows()]
     lost = cells.filter(pl.col("image").is_null())["reason"].value_counts(sort=True)
     entries += [(f"{reason}: {count:,}", LEFT_OUT) for reason, count in sorted(lost.iter_rows())]
-    font = ImageFont.load_default(size=14)
+    size = max(14, round(width * _FONT_SHARE))
+    font = ImageFont.load_default(size=size)
     lines = _wrapped([(text, colour, font.getlength(text)) for text, colour in entries], width)
-    legend = Image.new("RGB", (width, _LINE_PX * len(lines) + 6), "white")
+    legend = Image.new("RGB", (width, round(1.4 * size) * len(lines) + 6), "white")
     pen = ImageDraw.Draw(legend)
     for number, line in enumerate(lines):
         for left, text, colour in line:
-            pen.text((left, 3 + number * _LINE_PX), text, fill=colour, font=font)
+            pen.text((left, 3 + number * round(1.4 * size)), text, fill=colour, font=font)
     return np.asarray(legend)
 
 
@@ -62,5 +64,5 @@ def _wrapped(
             lines.append([])
             left = 6.0
         lines[-1].append((left, text, colour))
-        left += length + 16
+        left += length + 20
     return lines
