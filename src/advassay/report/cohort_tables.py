@@ -52,19 +52,6 @@ def selection(records: Records) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=SELECTION)
 
 
-FLOW = {"cohort": pl.String, "place": pl.Int64, "step": pl.String, "kept": pl.Int64, "left_out": pl.Int64}
-
-
-def flow(records: Records) -> pl.DataFrame:
-    """One row per cohort and step of its selection, in order."""
-    rows: list[dict[str, Any]] = [
-        {"cohort": preparation.cohort, "place": place} | {key: step.get(key) for key in ("step", "kept", "left_out")}
-        for preparation in preparations(records)
-        for place, step in enumerate(preparation.flow)
-    ]
-    return pl.DataFrame(rows, schema=FLOW)
-
-
 LEFT_OUT = {"cohort": pl.String, "reason": pl.String, "count": pl.Int64}
 
 

@@ -30,7 +30,7 @@ def hash_start(value: str | None) -> str:
 TEXTS = """
 cohort image_type class arm division cluster scaling resize flag meaning where control text success bin method precision
 device run_id classifier cohort_identity label predicted median step_size question answer evidence store attack cohorts
-versions test
+versions test stage part what
 """
 SHARES = """
 accuracy sensitivity specificity balanced_accuracy rate low high share confidence surviving rate_first rate_second

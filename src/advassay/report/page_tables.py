@@ -52,6 +52,7 @@ OF_FIGURE = {
     "iteration_survival": columns(
         "cohort* arm epsilon step surviving low high events n median", events="fallen so far"
     ),
+    "flow": columns("cohort* stage part what images"),
     "flags_by_epsilon": columns("arm* flag epsilon events n share", events="images", n="of"),
 }
 """Table → its columns under a figure, where they are not those of a curve."""

@@ -11,7 +11,7 @@ import polars as pl
 from advassay.progress import Progress
 from advassay.records.header import RunHeader
 from advassay.records.store import Records
-from advassay.report import amplitudes, cohort_tables, curves, evidence
+from advassay.report import amplitudes, cohort_flow, cohort_tables, curves, evidence
 from advassay.report.reruns import reruns
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ TABLES = {
     "reruns": "flagged images attacked again under the margin loss: fallen under each, and only then",
     "runs": "every run: attack, cost, identities",
     "selection": "how each cohort was formed and which column said who is a patient",
-    "flow": "images kept and left out at every step of the selection",
+    "flow": "flow charts: images entering, left out (why) and kept at every stage of the selection",
     "left_out": "rows left out, by reason",
     "training": "training curves",
     "checklist": "the evaluation checklist of Carlini et al. 2019, answered from the records",
@@ -115,7 +115,7 @@ MAKERS: Mapping[str, Callable[[Asked], pl.DataFrame]] = {
     "reruns": lambda a: reruns(a.records),
     "runs": lambda a: evidence.table_of_runs(a.runs),
     "selection": lambda a: cohort_tables.selection(a.records),
-    "flow": lambda a: cohort_tables.flow(a.records),
+    "flow": lambda a: cohort_flow.flow(a.records),
     "left_out": lambda a: cohort_tables.left_out(a.records),
     "training": lambda a: cohort_tables.training(a.records),
 }

@@ -38,15 +38,16 @@ def epsilon50_forest(frame: pl.DataFrame, styles: Mapping[str, Style], *, width:
         y=alt.Y("cohort:N", sort=None, title=None, axis=alt.Axis(grid=False)), color=colours(placed, styles)
     )
     told = ["cohort:N", alt.Tooltip("text:N", title="ε₅₀"), "n:Q", "patients:Q"]
+    marks = (
+        ("inside", "square", 64, at), ("open_low", "triangle-left", 50, start), ("open_high", "triangle-right", 50, end)
+    )  # fmt: skip
     layers = [
         base.mark_rule(strokeWidth=1.5).encode(x=start, x2="to:Q"),
-        base.transform_filter("datum.inside").mark_point(size=64, shape="square").encode(x=at, tooltip=told),
-        base.transform_filter("datum.open_low")
-        .mark_point(size=50, shape="triangle-left")
-        .encode(x=start, tooltip=told),
-        base.transform_filter("datum.open_high")
-        .mark_point(size=50, shape="triangle-right")
-        .encode(x=end, tooltip=told),
+        *(
+            base.transform_filter(f"datum.{which}").mark_point(size=size, shape=shape).encode(x=x, tooltip=told)
+            for which, shape, size, x in marks
+            if placed[which].any()  # an empty layer would leave the axis without an extent
+        ),
         _number(base, edge) if room else _number(base, alt.value(0), dy=-12),
     ]
     height = (ROW if room else TALL_ROW) * placed["cohort"].n_unique()

@@ -15,6 +15,8 @@
     const picture = live.querySelector("svg");
     picture.setAttribute("role", "img");
     picture.setAttribute("aria-label", still.querySelector("img").alt);
+    // The picture is named as a whole; roles of its marks would ask for a name each.
+    for (const part of picture.querySelectorAll("[role]")) ["role", "aria-roledescription"].forEach((name) => part.removeAttribute(name));
     still.style.display = "none";
     figure.dataset.drawn = "yes";
   };
