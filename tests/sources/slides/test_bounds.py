@@ -1,4 +1,4 @@
-"""Slides whose scanned part is smaller than themselves: tiles lie in it, QuPath counts from its corner, ASAP does not."""
+"""Slides scanned in part: tiles lie in that part; QuPath counts coordinates from its corner, ASAP does not."""
 
 from __future__ import annotations
 
