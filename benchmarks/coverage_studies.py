@@ -1,8 +1,8 @@
 """Whole simulated studies: is what the five conclusions say true of the truth that the records were made from?
 
 Every study has eight cohorts (four of each image type, 200 patients × 2 images, ICC 0.2), two arms and, in one cohort,
-a training-size series (3 sizes × 3 seeds). Its truth is drawn anew: for each conclusion one of a true statement, a false
-one, or (2, 4, 5) exactly the null. A verdict is false when it says what is not so; undecided is never false.
+a training-size series (3 sizes × 3 seeds). Its truth is drawn anew: for each conclusion a true statement, a false
+one or (2, 4, 5) exactly the null. A verdict is false when it says what is not so; undecided is never false.
 """
 
 from __future__ import annotations

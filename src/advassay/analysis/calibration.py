@@ -6,6 +6,7 @@ error over equal-width bins of the largest probability.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import polars as pl
 
 from advassay import success as _success
 from advassay.analysis.flow import about
-from advassay.analysis.intervals import counts, intervals
+from advassay.analysis.intervals import Counts, intervals
 from advassay.analysis.packed import Packed
 from advassay.analysis.selection import packs_of
 from advassay.errors import SpecError
@@ -60,33 +61,53 @@ def members(confidence: np.ndarray, bins: int) -> np.ndarray:
     return np.clip(np.ceil(np.round(confidence * bins, 9)).astype(np.int64) - 1, 0, bins - 1)
 
 
+@dataclass(frozen=True)
+class _State:
+    """The network's confidence at one ε, of the images with a decision there."""
+
+    epsilon: float
+    kept: np.ndarray
+    confidence: np.ndarray
+    correct: np.ndarray
+    bin: np.ndarray
+
+
 def _tables(pack: Packed, epsilon: float | None, bins: int, level: float) -> list[dict[str, Any]]:
     which = list(range(len(pack.epsilons))) if epsilon is None else [pack.at(epsilon)]
-    states = [(0.0, pack.clean_logits, np.ones(len(pack.labels), bool))]
-    states += [(float(pack.epsilons[i]), pack.final_logits[i], pack.present[i]) for i in which]
+    states = [_state(pack, 0.0, pack.clean_logits, np.ones(len(pack.labels), bool), bins)]
+    states += [_state(pack, float(pack.epsilons[i]), pack.final_logits[i], pack.present[i], bins) for i in which]
+    cells = [(state, int(b)) for state in states for b in np.unique(state.bin)]
+    if not cells:
+        return []
+    counted = [_counted(pack, state, bins) for state in states]
+    place = {id(state): k for k, state in enumerate(states)}
+    events, images = (
+        np.stack([getattr(counted[place[id(s)]], name)[b] for s, b in cells]) for name in ("events", "images")
+    )
+    points = Counts(events, images)
+    low, high, method = intervals(points, level)  # all at once: one set of resampled patients
     return [
-        about(pack) | {"epsilon": e} | row
-        for e, logits, present in states
-        for row in _table(pack, logits, present, bins, level)
-    ]
+        about(pack) | {
+            "epsilon": state.epsilon, "bin_low": b / bins, "bin_high": (b + 1) / bins,
+            "confidence": float(state.confidence[state.bin == b].mean()), "accuracy": float(points.rate[i]),
+            "low": float(low[i]), "high": float(high[i]), "n": int(points.n[i]), "patients": int(points.patients[i]),
+            "method": method[i], "ece": calibration_error(state.confidence, state.correct, bins), "bins": bins,
+        }
+        for i, (state, b) in enumerate(cells)
+    ]  # fmt: skip
 
 
-def _table(pack: Packed, logits: np.ndarray, present: np.ndarray, bins: int, level: float) -> list[dict[str, Any]]:
+def _state(pack: Packed, epsilon: float, logits: np.ndarray, present: np.ndarray, bins: int) -> _State:
     kept = present & ~np.isnan(logits).any(axis=-1)
     confidence = _success.confidence(logits[kept])
     correct = _success.predicted(logits[kept]) == pack.labels[kept]
-    at = members(confidence, bins)
-    used = np.unique(at)
-    inside = at[None, :] == used[:, None]
-    points = counts(np.broadcast_to(correct, inside.shape), inside, pack.patients[kept])
-    low, high, method = intervals(points, level)
-    error = calibration_error(confidence, correct, bins)
-    return [
-        {
-            "bin_low": int(b) / bins, "bin_high": (int(b) + 1) / bins,
-            "confidence": float(confidence[inside[i]].mean()), "accuracy": float(points.rate[i]),
-            "low": float(low[i]), "high": float(high[i]), "n": int(points.n[i]), "patients": int(points.patients[i]),
-            "method": method[i], "ece": error, "bins": bins,
-        }
-        for i, b in enumerate(used)
-    ]  # fmt: skip
+    return _State(epsilon, kept, confidence, correct, members(confidence, bins))
+
+
+def _counted(pack: Packed, state: _State, bins: int) -> Counts:
+    """Counts of (bin, patient)."""
+    number = len(pack.patient_ids)
+    code = state.bin * number + pack.patients[state.kept]
+    images = np.bincount(code, minlength=bins * number).reshape(bins, number)
+    events = np.bincount(code[state.correct], minlength=bins * number).reshape(bins, number)
+    return Counts(events.astype(np.float64), images.astype(np.float64))

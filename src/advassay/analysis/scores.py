@@ -9,6 +9,8 @@ import polars as pl
 from scipy import stats
 
 from advassay import success
+from advassay.analysis.calibration import calibration_error
+from advassay.analysis.flow import about
 from advassay.analysis.intervals import counts, intervals
 from advassay.analysis.packed import Packed
 from advassay.analysis.selection import packs_of
@@ -22,8 +24,9 @@ def performance(
     """Scores on all attacked images, clean (ε = 0) and at the last iterate of every ε.
 
     Columns: cohort, image_type, arm, step_size, epsilon, n, patients, accuracy with low, high and method, auroc,
-    sensitivity, specificity, balanced_accuracy. Sensitivity is the recall of the cohort's positive class,
-    specificity that of all others together (two classes only, else null); balanced accuracy is the mean recall.
+    sensitivity, specificity, balanced_accuracy, ece (expected calibration error, see `reliability`). Sensitivity is
+    the recall of the cohort's positive class, specificity that of all others together (two classes only, else null);
+    balanced accuracy is the mean recall.
 
     Raises SpecError for `step_size="any"`: the worst of several step sizes has verdicts but no logits of its own.
     """
@@ -34,38 +37,42 @@ def performance(
 
 
 def _rows(pack: Packed, level: float) -> list[dict[str, Any]]:
-    header = pack.header
     clean = (0.0, pack.clean_logits, np.ones(len(pack.labels), bool))
     attacked = [(float(e), pack.final_logits[i], pack.present[i]) for i, e in enumerate(pack.epsilons)]
-    about = {"cohort": header.cohort, "image_type": header.image_type, "arm": header.arm, "step_size": pack.step_size}
+    states = (clean, *attacked)
+    correct = np.stack([success.predicted(logits) == pack.labels for _, logits, _ in states])
+    present = np.stack([there for _, _, there in states])
+    points = counts(correct, present, pack.patients, len(pack.patient_ids))
+    low, high, method = intervals(points, level)  # all at once: one set of resampled patients
     return [
-        about | {"epsilon": epsilon} | _scores(pack, logits[present], present, level)
-        for epsilon, logits, present in (clean, *attacked)
-    ]
+        about(pack)
+        | {
+            "epsilon": epsilon, "n": int(points.n[i]), "patients": int(points.patients[i]),
+            "accuracy": float(points.rate[i]), "low": float(low[i]), "high": float(high[i]), "method": method[i],
+        }
+        | _scores(pack, logits[there], pack.labels[there], correct[i, there])
+        for i, (epsilon, logits, there) in enumerate(states)
+    ]  # fmt: skip
 
 
-def _scores(pack: Packed, logits: np.ndarray, present: np.ndarray, level: float) -> dict[str, Any]:
-    labels, names = pack.labels[present], pack.header.class_names
-    decision = success.predicted(logits)
-    correct = decision == labels
-    by_patient = counts(correct[None], np.ones((1, len(labels)), bool), pack.patients[present])
-    low, high, method = intervals(by_patient, level)
+def _scores(pack: Packed, logits: np.ndarray, labels: np.ndarray, correct: np.ndarray) -> dict[str, Any]:
+    names = pack.header.class_names
     positive = names.index(pack.header.positive) if pack.header.positive in names else 0
     two = len(names) == 2
     recalls = [_share(correct[labels == label]) for label in range(len(names))]
     known = [recall for recall in recalls if recall is not None]
     return {
-        "n": len(labels),
-        "patients": int(by_patient.patients[0]),
-        "accuracy": float(by_patient.rate[0]),
-        "low": float(low[0]),
-        "high": float(high[0]),
-        "method": method[0],
         "auroc": auroc(logits, labels, positive),
         "sensitivity": recalls[positive] if two else None,
         "specificity": recalls[1 - positive] if two else None,
         "balanced_accuracy": sum(known) / len(known) if known else None,
+        "ece": _error(logits, correct),
     }
+
+
+def _error(logits: np.ndarray, correct: np.ndarray) -> float | None:
+    known = ~np.isnan(logits).any(axis=-1)
+    return calibration_error(success.confidence(logits[known]), correct[known]) if known.any() else None
 
 
 def _share(values: np.ndarray) -> float | None:
