@@ -7,7 +7,7 @@ export ADVASSAY_DATA
 endif
 BIN := .venv/bin
 
-.PHONY: setup demo test check bench docs clean
+.PHONY: setup demo demo-compare test check bench docs clean
 setup: .venv/.ready
 
 .venv/.ready: pyproject.toml constraints.txt
@@ -18,6 +18,16 @@ setup: .venv/.ready
 
 demo: setup  ## a whole small study on images made by the program, ends with its report
 	$(BIN)/advassay run studies/demo.yaml --store runs/demo
+
+# The same cohorts and networks are taken over from the demo, so only the attack runs again.
+RELATIVE := {A: {update: projected-sign, loss: cross-entropy, step_sizes: [epsilon/4], epsilons: [0.02, 0.06, 0.10, 0.14, 0.20], images: 30}}
+demo-compare: setup  ## the demo's main arm with steps of ε/4, and the two stores side by side
+	test -d runs/demo/records || $(MAKE) demo
+	mkdir -p runs/demo-relative-step
+	cp -r runs/demo/cohorts runs/demo/classifiers runs/demo/compute.json runs/demo-relative-step
+	cp runs/demo.sources.parquet runs/demo-relative-step.sources.parquet
+	$(BIN)/advassay run studies/demo.yaml --store runs/demo-relative-step --set 'attack.arms=$(RELATIVE)' --set 'cohorts.H-BR.train_sizes=[]'
+	$(BIN)/advassay compare runs/demo runs/demo-relative-step -o compare.html
 
 test: setup  ## the tests, doctests included (about 10 minutes at most on 2 cores)
 	$(BIN)/python -m pytest

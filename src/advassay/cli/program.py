@@ -8,6 +8,7 @@ import typer
 
 from advassay.cli.analyse import analyse
 from advassay.cli.attack import attack
+from advassay.cli.compare import compare
 from advassay.cli.conclusions import conclusions
 from advassay.cli.datasets import datasets
 from advassay.cli.demo import demo
@@ -17,6 +18,7 @@ from advassay.cli.label import label
 from advassay.cli.phantoms import phantoms
 from advassay.cli.plan import plan
 from advassay.cli.prepare import prepare
+from advassay.cli.regions import regions
 from advassay.cli.report import report
 from advassay.cli.run import run
 from advassay.cli.schema import schema
@@ -31,12 +33,14 @@ VERBS = (
     plan,
     run,
     select,
+    regions,
     prepare,
     train,
     attack,
     analyse,
     conclusions,
     report,
+    compare,
     status,
     doctor,
     schema,

@@ -13,10 +13,10 @@ from advassay.report.comparing import COMPARED, Comparison, compare
 from advassay.report.figures.comparison import paired_differences, stores_over_epsilon, stores_over_iterations
 from advassay.report.figures.figure import Figure
 from advassay.report.grids import Grid, anything, grid
-from advassay.report.page import draw
 from advassay.report.shell import downloads, rendered
 from advassay.report.theme import hues
 from advassay.report.wording import amplitude, listed
+from advassay.report.write import as_csv, draw_all, write_tables
 
 PAGE = Path("compare.html")
 SHOWN = {
@@ -30,24 +30,21 @@ SHOWN = {
 def write_comparison(stores: Sequence[Path], output: Path | None = None, *, progress: Progress | None = None) -> Path:
     """Write the comparison of two or more stores as one page that opens offline; its path.
 
-    Without `output`: compare.html in the current folder. The first store is what the others are held against.
+    Without `output`: compare.html in the current folder. figures/ and tables/ go into compare_files/ beside it. The first
+    store is what the others are held against.
     Raises what `compare` raises.
     """
     told = progress or Silent()
     found = compare(stores)
-    made = figures(found)
-    told.start("draw figures", len(made), "figures")
-    drawn = []
-    for figure in made:
-        drawn.append(draw(figure)[0])
-        told.advance("draw figures")
-    told.finish("draw figures")
     page = output or PAGE
+    beside = page.with_name(f"{page.stem}_files")
+    drawn = [one for one, _ in draw_all(figures(found), beside, told)]
+    write_tables(found.tables, beside / "tables")
     text = rendered(
         "compare.html.j2",
         {
             "comparison": found, "drawn": drawn, "tables": tables(found), "javascript": export.javascript(),
-            "downloads": downloads({name: frame.write_csv() for name, frame in found.tables.items()}),
+            "downloads": downloads(as_csv(found.tables)),
             "title": f"Comparison of {listed(list(found.names))}",
         },
     )  # fmt: skip

@@ -14,6 +14,7 @@ from advassay.records.header import RunHeader
 from advassay.records.store import Records, open_records
 from advassay.report import amplitudes, captions
 from advassay.report.recorded import recorded
+from advassay.specs import Study
 
 LEVEL = 0.95
 WANTED = 0.02
@@ -170,9 +171,7 @@ def settings(sides: Sequence[Any]) -> pl.DataFrame:
 
 def _set(side: _Side) -> Iterator[tuple[str, str]]:
     """The resolved study file, and per cohort what its main network's run says."""
-    import yaml
-
-    yield from _flat(yaml.safe_load(side.records.study_text) or {}, "")
+    yield from _flat(_resolved(side.records.study_text), "")
     for header in side.runs:
         where = f"recorded.{header.cohort}"
         yield f"{where}.cohort", (header.cohort_identity or "–")
@@ -180,6 +179,18 @@ def _set(side: _Side) -> Iterator[tuple[str, str]]:
         yield f"{where}.images", str(header.images)
         if header.compute is not None:
             yield f"{where}.device", header.compute.device_name or header.compute.device
+
+
+def _resolved(text: str) -> Any:
+    """A study file with today's defaults filled in, so that two versions' files can be compared; else as it stands."""
+    import yaml
+    from pydantic import ValidationError
+
+    content = yaml.safe_load(text) or {}
+    try:
+        return Study.model_validate(content).model_dump(mode="json", by_alias=True) if content else {}
+    except ValidationError:
+        return content
 
 
 def _flat(node: Any, path: str) -> Iterator[tuple[str, str]]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, get_args
+
+import polars as pl
 
 from advassay.errors import SpecError
 from advassay.layout import Store, writing
@@ -49,16 +51,16 @@ def write_report(
     found = gather(store, progress=told)
     home = Store(Path(store)).report
     if format == "csv":
-        return _write_tables(found, output or home / "tables")
+        return write_tables(found.tables, output or home / "tables")
     path = output or home / f"report.{format}"
     beside = path.parent if output is None else path.with_name(f"{path.stem}_files")
     return WRITERS[format](found, path, beside, told)
 
 
 def _write_html(found: Findings, page: Path, beside: Path, told: Progress) -> Path:
-    _write_tables(found, beside / "tables")
-    drawn = [one for one, _ in _draw_all(found, beside, told)]
-    _write(page, render(found, drawn, _csv(found)))
+    write_tables(found.tables, beside / "tables")
+    drawn = [one for one, _ in draw_all(list(figures(found)), beside, told)]
+    _write(page, render(found, drawn, as_csv(found.tables)))
     return page
 
 
@@ -66,7 +68,7 @@ def _write_markdown(found: Findings, path: Path, beside: Path, told: Progress) -
     from advassay.report.markdown import markdown
 
     folder = "" if beside == path.parent else f"{beside.name}/"
-    _write(path, markdown(found, [figure for _, figure in _draw_all(found, beside, told)], folder))
+    _write(path, markdown(found, [figure for _, figure in draw_all(list(figures(found)), beside, told)], folder))
     return path
 
 
@@ -80,10 +82,10 @@ def _write_json(found: Findings, path: Path, beside: Path, told: Progress) -> Pa
 def _write_pdf(found: Findings, path: Path, beside: Path, told: Progress) -> Path:
     from advassay.report.pdf import print_page
 
-    drawn = [one for one, _ in _draw_all(found, None, told)]
+    drawn = [one for one, _ in draw_all(list(figures(found)), None, told)]
     with tempfile.TemporaryDirectory() as folder:
         page = Path(folder) / "report.html"
-        _write(page, render(found, drawn, _csv(found)))
+        _write(page, render(found, drawn, as_csv(found.tables)))
         print_page(page, path)
     return path
 
@@ -91,9 +93,8 @@ def _write_pdf(found: Findings, path: Path, beside: Path, told: Progress) -> Pat
 WRITERS = {"html": _write_html, "md": _write_markdown, "json": _write_json, "pdf": _write_pdf}
 
 
-def _draw_all(found: Findings, beside: Path | None, told: Progress) -> Iterator[tuple[Drawn, Figure]]:
-    """Every figure as the page needs it; files go into `beside`/figures where that is given."""
-    made = list(figures(found))
+def draw_all(made: Sequence[Figure], beside: Path | None, told: Progress) -> Iterator[tuple[Drawn, Figure]]:
+    """Every figure as a page needs it; files go into `beside`/figures where that is given."""
     told.start("draw figures", len(made), "figures")
     for figure in made:
         one, svg = draw(figure)
@@ -105,15 +106,16 @@ def _draw_all(found: Findings, beside: Path | None, told: Progress) -> Iterator[
     told.finish("draw figures")
 
 
-def _write_tables(found: Findings, folder: Path) -> Path:
-    for name, text in _csv(found).items():
+def write_tables(tables: Mapping[str, pl.DataFrame], folder: Path) -> Path:
+    """Write each table as CSV into `folder`; returns it."""
+    for name, text in as_csv(tables).items():
         _write(folder / f"{name}.csv", text)
     return folder
 
 
-def _csv(found: Findings) -> dict[str, str]:
+def as_csv(tables: Mapping[str, pl.DataFrame]) -> dict[str, str]:
     """Table → RFC 4180 text; floats with all their digits, an empty field where there is no value."""
-    return {name: frame.write_csv() for name, frame in found.tables.items()}
+    return {name: frame.write_csv() for name, frame in tables.items()}
 
 
 def _write(path: Path, text: str) -> None:

@@ -1,0 +1,84 @@
+"""Stores side by side: the same images paired, what differs said, what cannot be compared refused."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import polars as pl
+import pytest
+from simulate import make_store
+from written_report import SMALL, SMALL_ARMS
+
+from advassay.errors import ReportError
+from advassay.report import compare, write_comparison
+from advassay.report.comparing import Comparison
+
+STRONGER = 1.5
+
+
+@pytest.fixture(scope="module")
+def stores(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The same images and networks, attacked with and without an extra dose."""
+    folder = tmp_path_factory.mktemp("stores")
+    arms = {"A": SMALL_ARMS["A"]}
+    relative = {"A": SMALL_ARMS["A"].model_copy(update={"step_sizes": ("epsilon/4",)})}
+    plain = make_store(folder / "plain", SMALL, arms, gallery=False)
+    return plain, make_store(folder / "strong", SMALL, relative, gallery=False, arm_dose={"A": STRONGER})
+
+
+@pytest.fixture(scope="module")
+def found(stores: tuple[Path, Path]) -> Comparison:
+    return compare(stores)
+
+
+def test_a_stronger_attack_is_found_to_fell_more_of_the_same_images(found: Comparison) -> None:
+    rows = found.tables["differences"]
+    assert rows.select("cohort", "epsilon").n_unique() == len(rows) == 6
+    assert (rows["difference"] >= 0).all()
+    assert (rows["low"] > 0).any()
+    rates = found.tables["curves"].pivot("store", index=["cohort", "epsilon"], values="rate")
+    joined = rows.join(rates, on=["cohort", "epsilon"])
+    assert (joined["strong"] - joined["plain"] - joined["difference"]).abs().max() < 1e-9  # type: ignore[operator]
+
+
+def test_only_settings_that_differ_are_listed(found: Comparison) -> None:
+    settings = found.tables["settings"]
+    assert ("attack.arms.A.step_sizes", "0.01", "epsilon/4") in settings.rows()
+    assert settings.filter(pl.col("plain") == pl.col("strong")).is_empty()
+    assert not settings["setting"].str.contains("cohorts").any()
+
+
+def test_a_store_against_itself_differs_in_nothing(stores: tuple[Path, Path], tmp_path: Path) -> None:
+    again = tmp_path / "again"
+    shutil.copytree(stores[0], again)
+    same = compare([stores[0], again])
+    assert same.tables["differences"]["difference"].to_list() == [0.0] * 6
+    assert "settings" not in same.tables
+    assert same.warnings == []
+
+
+def test_a_cohort_that_one_store_lacks_is_said(stores: tuple[Path, Path], tmp_path: Path) -> None:
+    part = make_store(tmp_path / "part", SMALL[:1], {"A": SMALL_ARMS["A"]}, gallery=False)
+    alone = compare([stores[0], part])
+    assert list(alone.cohorts) == ["X-TB"]
+    assert any("H-BR" in text for text in alone.warnings)
+
+
+def test_what_cannot_be_compared_is_refused(stores: tuple[Path, Path], tmp_path: Path) -> None:
+    other = make_store(tmp_path / "other", SMALL[1:], {"A": SMALL_ARMS["A"]}, gallery=False)
+    first = make_store(tmp_path / "first", SMALL[:1], {"A": SMALL_ARMS["A"]}, gallery=False)
+    with pytest.raises(ReportError, match="at least two are needed, got 1"):
+        compare([stores[0]])
+    with pytest.raises(ReportError, match="a cohort that all of them attacked"):
+        compare([first, other])
+
+
+def test_the_page_asks_no_network_and_holds_every_difference(stores: tuple[Path, Path], tmp_path: Path) -> None:
+    page = write_comparison(stores, tmp_path / "compare.html")
+    text = page.read_text(encoding="utf-8")
+    assert "default-src 'none'" in text
+    assert text.count('data-table="differences"') == 2  # under the figure and as a table
+    assert "Comparison of plain and strong" in text
+    assert (tmp_path / "compare_files" / "figures" / "fig-differences.pdf").stat().st_size > 1000
+    assert len(pl.read_csv(tmp_path / "compare_files" / "tables" / "differences.csv")) == 6
