@@ -18,7 +18,6 @@ from advassay.cli.label import label
 from advassay.cli.phantoms import phantoms
 from advassay.cli.plan import plan
 from advassay.cli.prepare import prepare
-from advassay.cli.regions import regions
 from advassay.cli.report import report
 from advassay.cli.run import run
 from advassay.cli.schema import schema
@@ -33,7 +32,6 @@ VERBS = (
     plan,
     run,
     select,
-    regions,
     prepare,
     train,
     attack,
