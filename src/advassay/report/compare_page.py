@@ -30,8 +30,8 @@ SHOWN = {
 def write_comparison(stores: Sequence[Path], output: Path | None = None, *, progress: Progress | None = None) -> Path:
     """Write the comparison of two or more stores as one page that opens offline; its path.
 
-    Without `output`: compare.html in the current folder. figures/ and tables/ go into compare_files/ beside it. The first
-    store is what the others are held against.
+    Without `output`: compare.html in the current folder; figures/ and tables/ go into compare_files/ beside it. The
+    first store is what the others are held against.
     Raises what `compare` raises.
     """
     told = progress or Silent()
