@@ -87,6 +87,11 @@ def takes_channels_last(classifier: Classifier, images: Tensor) -> bool:
         return False
 
 
+def moved_by(module: nn.Module, before: nn.Module, images: Tensor, *, channels_last: bool) -> float:
+    """Largest change of a logit between two versions of a network, relative to the largest logit."""
+    return _relative_change(_tried(module, images, channels_last), _tried(before, images, channels_last))
+
+
 def _tried(module: nn.Module, images: Tensor, channels_last: bool) -> Tensor:
     """Logits from a pass as the attack will make it: forwards and backwards, in that layout."""
     layout = torch.channels_last if channels_last else torch.contiguous_format

@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import time
+import warnings
+from collections.abc import Mapping
+from math import ceil, inf
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from advassay.attack_spec import Precision
+from advassay.attacks.compiling import compile_steering, rewrite_name, worth_trying
 from advassay.attacks.network import Network, full_float32
 from advassay.attacks.precision import REWRITES
-from advassay.attacks.rewrite import processor_has_bfloat16, rewrite
+from advassay.attacks.rewrite import Steering, processor_has_bfloat16, rewrite
 from advassay.classifier import Classifier
 from advassay.documents import ComputeShape
+from advassay.errors import AdvassayWarning
 
 ENOUGH = 0.95
-"""Share of the best throughput seen at which a smaller batch is preferred: it needs less memory and less padding."""
+"""Share of the best speed at which the simpler is preferred: a smaller batch, the network as it is."""
+LARGEST = {"cpu": 64, "cuda": 1024}
+"""Largest batch tried."""
+PASSES = 3
+"""Gradients of a batch that its speed is measured with."""
+MEASURING = 0.25
+"""Share of the work's gradient steps that measuring may cost."""
 
 
 def compute_shape(batch_size: int, *, precision: Precision, device: str = "cpu") -> ComputeShape:
@@ -36,37 +47,91 @@ def compute_shape(batch_size: int, *, precision: Precision, device: str = "cpu")
 
 
 def choose_compute_shape(
-    classifier: Classifier, example: np.ndarray, *, precision: Precision = "fast", device: str = "cpu", most: int = 64
+    classifier: Classifier,
+    example: np.ndarray,
+    *,
+    precision: Precision = "fast",
+    device: str = "cpu",
+    most: int | None = None,
+    rows: int | None = None,
+    steps: int | None = None,
+    backend: str = "inductor",
 ) -> ComputeShape:
-    """Measure gradient throughput at growing batch sizes and take the smallest that is nearly the fastest.
+    """Measure gradient throughput at growing batch sizes and take the one that ends the work soonest.
 
-    `example`: one image, float32 (channel, height, width) in [0, 1]; `most`: largest batch to consider, for instance
-    how many images there are. Takes a few seconds; stops growing where memory or patience ends.
+    `example`: one image, float32 (channel, height, width) in [0, 1]; `most`: largest batch to consider (by default
+    LARGEST of the device); `rows`: how many trajectories go on side by side, so that a few do not pad a large batch;
+    `steps`: gradient steps of the whole work, a share of which measuring may take. Both are taken as many if not given.
+    Where `steps` are enough to win back a compilation (compiling.py), the network compiled by `backend` is timed too,
+    and kept if it is faster. Takes a few seconds; stops growing where memory or patience ends.
     """
     image = torch.from_numpy(np.array(example, np.float32)).to(device)
-    speeds: dict[int, float] = {}
+    largest = most or LARGEST[torch.device(device).type]
+    largest = largest if rows is None else min(largest, _holding(rows))
     with classifier.attack_mode(), full_float32():
-        wanted = compute_shape(1, precision=precision, device=device).rewrites
-        steering = rewrite(classifier, image[None], wanted)
-        last = "channels-last" in steering.rewrites
-        network = Network(steering.module, "cross-entropy", channels_last=last)
-        size = 1
-        while size <= max(1, most) and not _slowing(speeds):
-            try:
-                speeds[size] = _images_per_second(network, image, size)
-            except torch.OutOfMemoryError:
-                break
-            size *= 2
-    best = max(speeds.values())
-    chosen = min(size for size, speed in speeds.items() if speed >= ENOUGH * best)
-    return compute_shape(chosen, precision=precision, device=device)
+        wanted = compute_shape(1, precision=precision, device=device)
+        steering = rewrite(classifier, image[None], wanted.rewrites)
+        speeds = _speeds(steering, image, largest, steps)
+        chosen = best_batch(speeds, rows)
+        rewrites = wanted.rewrites
+        if rewrites and steps and worth_trying(steering.module, steps / speeds[chosen], device):
+            rewrites += _compiled(steering, image, chosen, speeds[chosen], backend)
+    shape = compute_shape(chosen, precision=precision, device=device)
+    return shape.model_copy(update={"rewrites": rewrites})
+
+
+def best_batch(speeds: Mapping[int, float], rows: int | None = None) -> int:
+    """The batch size that gets `rows` rows one step further soonest, padding included; None = any number of rows.
+
+    `speeds`: batch size → images per second. Of sizes within ENOUGH of the best, the smallest.
+
+    >>> speeds = {1: 12, 4: 45, 16: 136, 64: 225}
+    >>> best_batch(speeds), best_batch(speeds, 12), best_batch(speeds, 36)
+    (64, 16, 64)
+    """
+    full = max(speeds) if rows is None else rows
+    seconds = {size: (full / size if rows is None else ceil(full / size)) * size / v for size, v in speeds.items()}
+    return min(size for size, taken in seconds.items() if ENOUGH * taken <= min(seconds.values()))
+
+
+def _holding(rows: int) -> int:
+    """The smallest power of two that holds so many rows."""
+    return 1 << (rows - 1).bit_length()
+
+
+def _speeds(steering: Steering, image: Tensor, largest: int, steps: int | None) -> dict[int, float]:
+    """Batch size → images per second, for powers of two while that is worth its time."""
+    speeds: dict[int, float] = {}
+    size, allowed = 1, inf if steps is None else MEASURING * steps
+    while size == 1 or (size <= largest and PASSES * size <= allowed and not _slowing(speeds)):
+        try:
+            speeds[size] = _images_per_second(_network(steering), image, size)
+        except torch.OutOfMemoryError:
+            break
+        allowed -= PASSES * size
+        size *= 2
+    return speeds
+
+
+def _compiled(steering: Steering, image: Tensor, batch_size: int, eager: float, backend: str) -> tuple[str, ...]:
+    """The name of the compiled rewrite if it is faster than the eager speed at this batch size, else nothing."""
+    compiled = compile_steering(steering, image[None], batch_size, backend)
+    if compiled.module is steering.module:
+        warnings.warn(f"{compiled.notes[-1]}: the attack goes on without.", AdvassayWarning, stacklevel=3)
+        return ()
+    faster = _images_per_second(_network(compiled), image, batch_size) * ENOUGH > eager
+    return (rewrite_name(backend),) if faster else ()
+
+
+def _network(steering: Steering) -> Network:
+    return Network(steering.module, "cross-entropy", channels_last="channels-last" in steering.rewrites)
 
 
 def _images_per_second(network: Network, image: Tensor, batch_size: int) -> float:
     batch = image.expand(batch_size, *image.shape).contiguous()
     labels = torch.zeros(batch_size, dtype=torch.int64, device=image.device)
     seconds = []
-    for _ in range(3):  # the first warms up
+    for _ in range(PASSES):  # the first warms up
         began = time.perf_counter()
         network.gradient(batch, labels, None)
         if image.is_cuda:

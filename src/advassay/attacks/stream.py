@@ -14,6 +14,7 @@ import torch
 
 from advassay.attack_spec import PGD, Arm, Precision, resolve_step_size, step_size_name
 from advassay.attacks.apgd import ApgdEngine
+from advassay.attacks.compiling import backend_of, compile_steering
 from advassay.attacks.engine import Engine
 from advassay.attacks.examine import PROBES, examine
 from advassay.attacks.guards import Suspicion, check_device, check_epsilons, check_images, check_steps
@@ -120,6 +121,8 @@ class AttackStream:
         steering, judge = Steering(self.classifier), None
         if rewrites:
             steering = rewrite(self.classifier, images, rewrites)
+            if backend := backend_of(self.shape.rewrites):
+                steering = compile_steering(steering, images, self.shape.batch_size, backend)
             self.notes += steering.notes
             if steering.rewrites:
                 climbed = iterates_climbed(self._rows(first[0]), self.rules)

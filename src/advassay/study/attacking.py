@@ -51,13 +51,15 @@ def attack_cohort(
     if not touch and done and not gallery.missing():
         return read_header(site.store.run(header.run_id))
     classifier, arm = load(), assignment.arm
+    steps = len(assignment.image_ids) * steps_at(arm, assignment.points)
     shape = compute_shape(
         classifier,
         cohort.images(assignment.image_ids[:1])[0],
         architecture=header.architecture,
         precision=arm.precision,
         site=site,
-        most=len(assignment.image_ids) * len(assignment.points),
+        rows=steps // max(1, arm.steps),  # shared prefixes are one trajectory while they last
+        steps=steps,
     )
     writer = RunWriter(site.store.run(header.run_id), header.model_copy(update={"compute": shape}))
     writer.add_images(_images(cohort, assignment))

@@ -23,17 +23,22 @@ from advassay.study.place import Site
 if TYPE_CHECKING:
     from advassay.classifier import Classifier
 
-MOST = 64
-"""Largest batch tried."""
-
 
 def compute_shape(
-    classifier: Classifier, example: np.ndarray, *, architecture: str, precision: Precision, site: Site, most: int
+    classifier: Classifier,
+    example: np.ndarray,
+    *,
+    architecture: str,
+    precision: Precision,
+    site: Site,
+    rows: int,
+    steps: int,
 ) -> ComputeShape:
     """The store's shape for this kind of network, image and precision; chosen and kept at the first call.
 
-    `example`: one float32 image (channel, height, width). `most`: how many trajectories there are, so
-    that a small study does not pad its batches. A shape that this machine cannot repeat (other device or torch
+    `example`: one float32 image (channel, height, width). `rows`: about how many trajectories go on side by side, so
+    that a small study does not pad its batches; `steps`: gradient steps of the run, which bound what measuring may
+    cost. A shape that this machine cannot repeat (other device or torch
     version) is chosen anew, with a warning: across shapes logits agree to a tolerance, not bit for bit.
     """
     import torch
@@ -56,9 +61,10 @@ def compute_shape(
         )
     if site.threads is not None:
         torch.set_num_threads(site.threads)
-    most = max(1, min(MOST, most))
     with doing(site.progress, f"measure batch sizes of {architecture}"):
-        shape = choose_compute_shape(classifier, example, precision=precision, device=site.device, most=most)
+        shape = choose_compute_shape(
+            classifier, example, precision=precision, device=site.device, rows=max(1, rows), steps=steps
+        )
     _write(path, kept | {key: shape})
     return shape
 
