@@ -36,17 +36,20 @@ class ScannedSlide(Slide):
     def region(self, x: int, y: int, level: int, width: int, height: int) -> Region | None:
         opened = self._opened
         try:
-            with opened.read_region((x, y), level, (width, height)) as image:
-                rgba = np.asarray(image)
-        except openslide.OpenSlideError:
-            self._reopen(opened)
-            return None
-        return _on_white(rgba)
+            return _read(opened, x, y, level, width, height)
+        except openslide.OpenSlideError:  # here, or in another thread: the file is lost to all either way
+            return self._alone(opened, x, y, level, width, height)
 
-    def _reopen(self, failed: openslide.OpenSlide) -> None:
+    def _alone(self, failed: openslide.OpenSlide, x: int, y: int, level: int, width: int, height: int) -> Region | None:
+        """Read once more from a file that no other thread can fail; None if that fails too."""
         with self._lock:
             if self._opened is failed:
                 self._opened = openslide.OpenSlide(self._path)
+        try:
+            with openslide.OpenSlide(self._path) as own:
+                return _read(own, x, y, level, width, height)
+        except openslide.OpenSlideError:
+            return None
 
     def close(self) -> None:
         self._opened.close()
@@ -61,6 +64,11 @@ def open_scanned(path: Path) -> ScannedSlide | Unreadable | None:
         return ScannedSlide(path, openslide.OpenSlide(path))
     except (openslide.OpenSlideError, ValueError) as error:
         return Unreadable("unsupported slide", f"{vendor}: {_without_path(error)}")
+
+
+def _read(opened: openslide.OpenSlide, x: int, y: int, level: int, width: int, height: int) -> Region:
+    with opened.read_region((x, y), level, (width, height)) as image:
+        return _on_white(np.asarray(image))
 
 
 def _mpp(vendor: str, properties: Mapping[str, str]) -> float | None:
