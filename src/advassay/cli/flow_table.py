@@ -29,7 +29,7 @@ FlowFile = Annotated[
     Optional[Path],  # noqa: UP045 (typer reads Optional)
     typer.Option("--flow", metavar="FILE", help="Also write the flow chart as CSV, one number a row."),
 ]
-REASONS_SHOWN = 6
+REASONS_SHOWN = 20
 
 
 def print_json(rows: Sequence[FlowRow]) -> None:
