@@ -16,6 +16,7 @@ from advassay.cohorts import open_cohort, prepare
 from advassay.cohorts.regions.chest import chest_region, confidence
 from advassay.cohorts.regions.declared import around_mask
 from advassay.cohorts.regions.found import Box
+from advassay.cohorts.regions.looking import look_over
 from advassay.cohorts.regions.thorax import Thorax, find_thorax
 from advassay.documents import Preparation
 from advassay.errors import CohortError, SourceError
@@ -262,3 +263,29 @@ def test_a_box_by_shares_needs_no_look_at_the_image(write_source, prepared, tmp_
     prepared(write_source(rows(), shape=(40, 30)), region={"box": [0, 0.5, 1, 1]}, classes=CLASSES)
     row = open_cohort(tmp_path / "cohort").manifest.row(0, named=True)
     assert [row[f"region_{edge}"] for edge in ("left", "top", "right", "bottom")] == [0, 20, 30, 40]
+
+
+def test_looking_over_writes_sheets_a_table_and_lists_that_stay(tmp_path):
+    spec = CohortSpec.model_validate({"source": "p", "classes": ROTATION, "region": "aorta"})
+    out = tmp_path / "sheets"
+    table = look_over("X-AO", spec, CHESTS, data=None, out=out, most=5)
+    assert table.height == CHESTS.images
+    assert table["confidence"].is_sorted()
+    assert table["sheet"].drop_nulls().to_list() == [1] * 5
+    sheet = cv2.imread(str(out / "sheet-001.png"))
+    assert len(list(out.glob("sheet-*.png"))) == 1
+    assert np.all(sheet == np.array([90, 220, 60]), axis=2).sum() > 500  # the boxes
+    image = table["image_id"][0]
+    with (out / "reject.csv").open("a") as file:
+        file.write(f"{image}\n")
+    listed = RegionSpec(find="aorta", reject=str(out / "reject.csv"), accept=str(tmp_path / "yet to come.csv"))
+    again = look_over("X-AO", spec.model_copy(update={"region": listed}), CHESTS, data=None, out=out, most=1)
+    assert again.filter(~pl.col("kept"))["image_id"].to_list() == [image]
+    assert (out / "reject.csv").read_text().count("\n") == 2
+    assert pl.read_csv(out / "found.csv").height == CHESTS.images
+
+
+def test_only_a_cohort_with_a_region_can_be_looked_over(tmp_path):
+    spec = CohortSpec.model_validate({"source": "p", "classes": ROTATION})
+    with pytest.raises(CohortError, match="a cohort with a region is needed"):
+        look_over("X-AO", spec, CHESTS, data=None, out=tmp_path)

@@ -18,6 +18,7 @@ from advassay.cli.label import label
 from advassay.cli.phantoms import phantoms
 from advassay.cli.plan import plan
 from advassay.cli.prepare import prepare
+from advassay.cli.regions import regions
 from advassay.cli.report import report
 from advassay.cli.run import run
 from advassay.cli.schema import schema
@@ -32,6 +33,7 @@ VERBS = (
     plan,
     run,
     select,
+    regions,
     prepare,
     train,
     attack,

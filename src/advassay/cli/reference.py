@@ -16,7 +16,7 @@ from typing import Any
 
 import typer
 
-from advassay.cli import datasets, doctor, flow_table, label, tables, tiles
+from advassay.cli import datasets, doctor, flow_table, label, regions, tables, tiles
 from advassay.cli.program import app
 
 COLUMNS: dict[str, Mapping[str, str]] = {
@@ -29,7 +29,7 @@ COLUMNS: dict[str, Mapping[str, str]] = {
 }
 """Verb → the columns of its --json output, with their meaning."""
 
-TABLES: dict[str, Mapping[str, str]] = {"label": label.COLUMNS, "tiles": tiles.COLUMNS}
+TABLES: dict[str, Mapping[str, str]] = {"label": label.COLUMNS, "tiles": tiles.COLUMNS, "regions": regions.COLUMNS}
 """Verb → the columns of the table that it writes, with their meaning."""
 
 _HEAD = "<!-- Written by `python -m advassay.cli.reference docs/cli`. Do not edit: change the verb. -->\n\n"
