@@ -14,7 +14,7 @@ import tifffile
 from made_slides import on_glass, stained, write_png, write_slide
 
 from advassay.slide_spec import TileRules
-from advassay.sources.slides import Places, Tiles, make_tiles
+from advassay.sources.slides import Places, Slide, Tiles, make_tiles, open_slide
 
 ALL = TileRules(size_px=64, tissue="any", min_tissue=0, max_pen=1, min_sharpness=0, min_scanned=0)
 
@@ -81,6 +81,21 @@ def test_a_damaged_place_costs_its_tiles_only(tmp_path: Path) -> None:
     for attempt in range(10):  # two threads read: the error of one must not become the other's
         again = make_tiles(Places(tmp_path / "in"), tmp_path / f"out{attempt}", ALL, key=b"k").slides
         assert again.select("tiles", "damaged").rows() == [(31, 1)]
+
+
+def test_a_slide_that_vanishes_while_it_is_read_is_damaged_no_error(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, stained(64, 128), tile=(64, 64), photometric="rgb", compression="zlib")
+    with tifffile.TiffFile(path) as file:
+        offset = file.pages[0].dataoffsets[1]
+    data = bytearray(path.read_bytes())
+    data[offset : offset + 40] = b"\xff" * 40
+    path.write_bytes(data)
+    slide = open_slide(path, tmp_path)
+    assert isinstance(slide, Slide)
+    path.unlink()
+    assert slide.region(64, 0, 0, 64, 64) is None
+    assert slide.region(0, 0, 0, 64, 64) is None
 
 
 def test_sixteen_bits_stay_sixteen(tmp_path: Path) -> None:

@@ -42,13 +42,13 @@ class ScannedSlide(Slide):
 
     def _alone(self, failed: openslide.OpenSlide, x: int, y: int, level: int, width: int, height: int) -> Region | None:
         """Read once more from a file that no other thread can fail; None if that fails too."""
-        with self._lock:
-            if self._opened is failed:
-                self._opened = openslide.OpenSlide(self._path)
         try:
+            with self._lock:
+                if self._opened is failed:
+                    self._opened = openslide.OpenSlide(self._path)
             with openslide.OpenSlide(self._path) as own:
                 return _read(own, x, y, level, width, height)
-        except openslide.OpenSlideError:
+        except (openslide.OpenSlideError, OSError):  # OSError: the file is gone meanwhile
             return None
 
     def close(self) -> None:
