@@ -26,10 +26,11 @@ COLUMNS: dict[str, Mapping[str, str]] = {
     "prepare": flow_table.COLUMNS,
     "select": flow_table.COLUMNS,
     "datasets": datasets.COLUMNS,
+    "regions": regions.COLUMNS,
 }
 """Verb → the columns of its --json output, with their meaning."""
 
-TABLES: dict[str, Mapping[str, str]] = {"label": label.COLUMNS, "tiles": tiles.COLUMNS, "regions": regions.COLUMNS}
+TABLES: dict[str, Mapping[str, str]] = {"label": label.COLUMNS, "tiles": tiles.COLUMNS}
 """Verb → the columns of the table that it writes, with their meaning."""
 
 _HEAD = "<!-- Written by `python -m advassay.cli.reference docs/cli`. Do not edit: change the verb. -->\n\n"

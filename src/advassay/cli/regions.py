@@ -18,7 +18,10 @@ COLUMNS = {
     "kept": "whether it is in the cohort, as far as its region goes",
     "reason": "why it is left out",
     "confidence": "0 to 1: how surely the region was found",
-    "left, top, right, bottom": "edges of the region in pixels of the stored image",
+    "left": "edge of the region in pixels of the stored image",
+    "top": "likewise",
+    "right": "likewise",
+    "bottom": "likewise",
     "sheet": "number of the contact sheet that shows it; empty where it was not drawn",
     "place": "its place on the sheet, row by row",
 }
