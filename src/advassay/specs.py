@@ -142,7 +142,10 @@ class Study(Frozen):
             return data
         if not isinstance(folder := data.get("archive"), str | None):
             return data  # the field's own rule says what is wrong
-        return data | {"archive": None, "sources": _with_archive(data["sources"], folder)}
+        sources = _with_archive(data["sources"], folder)
+        if folder is not None and sources == data["sources"]:
+            raise ValueError(f"archive: paths that start with {_ARCHIVE} are needed, got none that {folder!r} is for")
+        return data | {"archive": None, "sources": sources}
 
     @model_validator(mode="after")
     def _names_resolve(self) -> Study:
