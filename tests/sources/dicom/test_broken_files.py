@@ -161,6 +161,15 @@ def test_a_deflate_bomb_is_counted_without_being_kept(tmp_path: Path) -> None:
     assert seen.reason == "too large"
 
 
+def test_bytes_behind_the_deflated_data_set_do_not_keep_the_reader_busy(tmp_path: Path) -> None:
+    """PS3.5 §A.5 pads it to an even length; a stream that ends on a megabyte leaves the pad unconsumed for ever."""
+    for size in ((1 << 20) - 1, 1 << 20, (1 << 20) + 1, 3 << 20):
+        (tmp_path / "padded").write_bytes(deflated_bomb(size) + b"\0")
+        file = open_dicom_file(str(tmp_path / "padded"))
+        assert not isinstance(file, Unreadable)
+        file.close()
+
+
 def test_a_hanging_and_a_dying_reader_cost_one_file_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The worker itself is replaced by one that sleeps or dies at a file's name: no sane decoder does so on demand."""
     sick = tmp_path / "sick.py"

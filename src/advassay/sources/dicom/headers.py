@@ -6,6 +6,7 @@ Tags and names as in PS3.6; what becomes of their text is in tags.py.
 from __future__ import annotations
 
 import struct
+from functools import cache
 from typing import Any, BinaryIO
 
 import polars as pl
@@ -75,7 +76,14 @@ _TAGS = {
     "VOILUTSequence": 0x00283010,
     "ViewCodeSequence": 0x00540220,
 }
-_READ = sorted({*_TAGS.values(), *IDENTIFYING.values()})
+
+
+@cache
+def _read() -> list[Any]:
+    """Tags that pydicom is to read, as it wants them: made once, since making them costs as much as reading."""
+    from pydicom.tag import Tag
+
+    return [Tag(tag) for tag in sorted({*_TAGS.values(), *IDENTIFYING.values()})]
 
 
 def read_header(path: str | bytes) -> dict[str, Any]:
@@ -95,7 +103,7 @@ def read_header(path: str | bytes) -> dict[str, Any]:
 def _facts(file: BinaryIO) -> dict[str, Any]:
     import pydicom
 
-    found = pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=_READ)
+    found = pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=_read())
     place = file.tell()
     header = Tags(found)
     syntax = transfer_syntax(found)
@@ -131,39 +139,34 @@ class Tags:
 
     def __init__(self, found: Any) -> None:
         self._found = found
+        self._elements = {int(tag): found.get_item(tag) for tag in found.keys()}  # noqa: SIM118 (iterates elements)
 
     def has(self, tag: int) -> bool:
         """Whether the element is there with a value."""
-        if tag not in self._found:
-            return False
-        value = self._found.get_item(tag).value
+        value = self._elements[tag].value if tag in self._elements else None
         return bool(value.strip(b" \0") if isinstance(value, bytes) else value)
 
     def text(self, keyword: str) -> str | None:
         """The element's text, trimmed; None where it is absent or empty. ASCII as it is, other text as pydicom reads it
         with (0008,0005) Specific Character Set."""
         tag = _TAGS[keyword]
-        if not self.has(tag):
-            return None
-        value = self._found.get_item(tag).value
+        value = self._elements[tag].value if tag in self._elements else None
         if isinstance(value, bytes) and value.isascii():
             return value.decode("ascii").strip(" \0") or None
+        if not value:
+            return None
         value = self._found[tag].value
         return ("\\".join(map(str, value)) if isinstance(value, list | tuple) else str(value)).strip(" \0") or None
 
     def number(self, keyword: str) -> int | None:
         """The element's whole number (VR US or IS), or None."""
         tag = _TAGS[keyword]
-        if not self.has_any(tag):
+        raw = self._elements.get(tag)
+        if raw is None or raw.value in (None, b"", ""):
             return None
-        raw = self._found.get_item(tag)
         if isinstance(raw.value, bytes) and len(raw.value) == 2 and keyword != "NumberOfFrames":
             return int(struct.unpack("<H" if raw.is_little_endian else ">H", raw.value)[0])
         return int(self._found[tag].value)
-
-    def has_any(self, tag: int) -> bool:
-        """Whether the element is there and not empty; unlike `has`, a number 0 counts."""
-        return tag in self._found and self._found.get_item(tag).value not in (None, b"", "")
 
     def numbers(self, keyword: str) -> list[float]:
         """Numbers of a text element with several values ("0.2\\0.2"); [] where one is no number."""

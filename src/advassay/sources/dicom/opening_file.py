@@ -71,10 +71,10 @@ def _inflated_size(file: BinaryIO, start: bytes, most: int) -> int:
         return 0
     file.seek(place + 12 + struct.unpack_from("<I", start, place + 8)[0])
     inflate, size, waiting = zlib.decompressobj(-zlib.MAX_WBITS), 0, b""
-    while size <= most and (waiting := waiting or file.read(_CHUNK)):
+    while size <= most and not inflate.eof and (waiting := waiting or file.read(_CHUNK)):
         try:
             size += len(inflate.decompress(waiting, _CHUNK))
         except zlib.error:  # the reader says so
             return size
-        waiting = inflate.unconsumed_tail
+        waiting = inflate.unconsumed_tail  # after the stream's end it may keep what it held: `eof` ends the loop
     return size

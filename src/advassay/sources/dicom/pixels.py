@@ -54,7 +54,8 @@ def _render(file: Any, rules: PixelRules) -> np.ndarray | Unreadable:
     places = _places(_decoded(ds), ds, stored)
     if isinstance(places, Unreadable):
         return places
-    counts = np.bincount(places.ravel(), minlength=stored.high - stored.low + 1)
+    levels = stored.high - stored.low + 1
+    counts = cv2.calcHist([places], [0], None, [levels], [0, levels]).ravel().astype(np.float64)
     unusable = _unusable(counts, rules)
     if unusable is not None:
         return unusable
@@ -62,7 +63,7 @@ def _render(file: Any, rules: PixelRules) -> np.ndarray | Unreadable:
         table = grey_table(ds, stored, rules.scaling)
     except (ValueError, TypeError, AttributeError, IndexError) as error:
         return Unreadable("damaged", f"a LUT or window that does not apply: {type(error).__name__}")
-    return square_pixels(table[places], _aspect(ds), rules.most_pixels)
+    return square_pixels(np.take(table, places), _aspect(ds), rules.most_pixels)
 
 
 def _refused(ds: Any, rules: PixelRules) -> Unreadable | None:
@@ -95,17 +96,18 @@ def _decoded(ds: Any) -> np.ndarray:
 
 def _places(values: np.ndarray, ds: Any, stored: StoredRange) -> np.ndarray | Unreadable:
     """The place of each value in `stored`: uint16 (height, width), 0 = the lowest value that can be stored."""
-    wide = values.astype(np.int32)
     if ds.file_meta.TransferSyntaxUID.is_encapsulated:
-        wide = np.clip(wide, stored.low, stored.high)  # lossy codecs overshoot
+        values = np.clip(values, stored.low, stored.high)  # lossy codecs overshoot
+    elif stored.low == 0 and not _shift(ds) and values.max() <= stored.high:
+        return values.astype(np.uint16, copy=False)
     else:
-        wide = wide >> _shift(ds)
+        wide = values.astype(np.int32) >> _shift(ds)
         beyond = wide >> int(ds.BitsStored)
         if not _has_overlay(ds) and (beyond.max() > 0 or beyond.min() < (-1 if stored.low < 0 else 0)):
             return Unreadable("damaged", f"values beyond the {int(ds.BitsStored)} bits stored")
         wide &= (1 << int(ds.BitsStored)) - 1
-        wide = np.where(wide > stored.high, wide - (1 << int(ds.BitsStored)), wide)  # two's complement
-    return (wide - stored.low).astype(np.uint16)
+        values = np.where(wide > stored.high, wide - (1 << int(ds.BitsStored)), wide)  # two's complement
+    return (values.astype(np.int32) - stored.low).astype(np.uint16)
 
 
 def _shift(ds: Any) -> int:
