@@ -1,12 +1,12 @@
 """Do intervals hold the truth 95 times in 100, and are verdicts true? Simulated records with a known truth.
 
-    python -m benchmarks.coverage                  # everything: about 40 minutes on one core
+    python -m benchmarks.coverage                  # everything: about 15 minutes on one idle core
     python -m benchmarks.coverage --quick          # the same code in a minute; its figures mean little
 
 Part 1, intervals: one cohort at a time, a curve of seven success rates. The success of a patient's images at a rate p
 is drawn with a probability ~ Beta(p(1 − ρ)/ρ, (1 − p)(1 − ρ)/ρ), so that p is the true rate and ρ exactly the
 intraclass correlation; one uniform number a patient and one an image make the curve rise image by image, as success
-over ε does. Part 2, verdicts (coverage_studies.py): whole studies written to disk and concluded upon.
+over ε does. Part 2, verdicts (coverage_studies.py): whole studies concluded upon.
 """
 
 from __future__ import annotations
@@ -164,7 +164,7 @@ def main() -> None:
     asked = parser.parse_args()
     started = time.perf_counter()
     if asked.part != "verdicts":
-        found = [c for s in scenarios() for c in covered(s, 200 if asked.quick else 4_000, asked.seed)]
+        found = [c for s in scenarios() for c in covered(s, 200 if asked.quick else 2_000, asked.seed)]
         print(interval_table(found) + "\n\n" + summary(found), flush=True)
         print(f"{time.perf_counter() - started:.0f} s.\n", file=sys.stderr)
     if asked.part != "intervals":

@@ -7,11 +7,9 @@ one or (2, 4, 5) exactly the null. A verdict is false when it says what is not s
 
 from __future__ import annotations
 
-import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from scipy.stats import norm
@@ -21,12 +19,14 @@ from advassay.analysis.claims.confidence import MARGIN as DROP
 from advassay.analysis.claims.training_size import MARGIN as DEPENDENCE
 from advassay.analysis.plateau import MARGIN as RISE
 from advassay.attack_spec import Arm
-from advassay.records import open_records
-from tests.simulate import Cohort, make_store
+from benchmarks.in_memory import simulated_records
+from tests.simulate import Cohort
 
 A = Arm(epsilons=(0.01, 0.02, 0.05, 0.1, 0.2), step_sizes=(0.01,), steps=12)
 C = Arm(epsilons=(0.0025, 0.005, 0.01, 0.02), step_sizes=("epsilon/4",), steps=12, loss="margin")
 SIZES, SEEDS = (40, 80, 160), (0, 1, 2)
+DOSES = {"A": 0.0, "C": 1.0}
+"""How much stronger than arm A arm C is."""
 USUAL = 0.02
 
 
@@ -62,7 +62,7 @@ class Truth:
     def _confidence(self, found: Conclusion) -> dict[str, bool]:
         """The true mean drop over the cohorts that vote, at the ε at which they do."""
         speaking = next((row["arm"] for row in found.details if row.get("votes")), "A")
-        extra = {"A": 0.0, "C": 1.0}[speaking]
+        extra = DOSES[speaking]
         by_name = {c.name: c for c in self.cohorts}
         rows = [row for row in found.details if row.get("votes") and row["arm"] == speaking]
         drops = [_drop(by_name[row["cohort"]], row["epsilon"], extra) for row in rows]
@@ -113,12 +113,9 @@ def _slope(rng: np.random.Generator, gap: float) -> float:
 
 
 def judged(truth: Truth, seed: int) -> list[tuple[Conclusion, dict[str, bool]]]:
-    """The study made, concluded upon, and deleted."""
-    with tempfile.TemporaryDirectory() as folder:
-        store = make_store(
-            Path(folder) / "s", truth.cohorts, {"A": A, "C": C}, gallery=False, seed=seed, arm_dose={"A": 0.0, "C": 1.0}
-        )
-        return [(found, truth.holds(found)) for found in conclusions(open_records(store))]
+    """The study made and concluded upon."""
+    records = simulated_records(truth.cohorts, {"A": A, "C": C}, DOSES, seed)
+    return [(found, truth.holds(found)) for found in conclusions(records)]
 
 
 def report(studies: int, seed: int) -> str:

@@ -200,16 +200,16 @@ def _block(
     )
 
 
-def write_run(
-    store: layout.Store, cohort: Cohort, images: Population, arm_name: str, arm: Arm, *, position: int = 0,
-    train_size: int = 320, full: bool = True, primary: bool = True, seed: int = 0, extra: float = 0.0,
+def run_header(
+    cohort: Cohort, arm_name: str, arm: Arm, *, position: int = 0, train_size: int = 320, full: bool = True,
+    primary: bool = True, seed: int = 0,
 ) -> RunHeader:  # fmt: skip
-    """One run into the store, as the study writes it."""
+    """What a run of this network under this arm is called."""
     classifier = content_hash([cohort.name, train_size, seed])
     identity = content_hash([cohort.name, "cohort"])
-    run_id = run_identity(classifier=classifier, arm=arm, cohort_identity=identity)
-    header = RunHeader(
-        run_id=run_id, study="simulated", cohort=cohort.name, cohort_title=f"simulated {cohort.name}",
+    return RunHeader(
+        run_id=run_identity(classifier=classifier, arm=arm, cohort_identity=identity), study="simulated",
+        cohort=cohort.name, cohort_title=f"simulated {cohort.name}",
         cohort_identity=identity, image_type=cohort.image_type, class_names=cohort.classes, positive=cohort.classes[0],
         channels=cohort.channels, image_size_px=64, bits=cohort.bits,
         patients_known=cohort.patients_known, classifier=classifier, architecture="inception_v3",
@@ -219,18 +219,31 @@ def write_run(
         compute=ComputeShape(batch_size=16, device="cpu", device_name="simulated", threads=1,
                              memory_format="contiguous", torch="none"),
     )  # fmt: skip
-    writer = RunWriter(store.run(run_id), header)
-    writer.add_images(
-        pl.DataFrame(
-            {
-                "image_id": images.image_ids.tolist(),
-                "label": images.labels,
-                "patient_id": images.patients.tolist(),
-                "has_patient": [cohort.patients_known] * len(images.labels),
-                "clean_contrast": 0.1 + 0.1 * np.abs(np.sin(np.arange(len(images.labels)))),
-            }
-        )
+
+
+def image_rows(cohort: Cohort, images: Population) -> pl.DataFrame:
+    """images.parquet of every run of the cohort."""
+    return pl.DataFrame(
+        {
+            "image_id": images.image_ids.tolist(),
+            "label": images.labels,
+            "patient_id": images.patients.tolist(),
+            "has_patient": [cohort.patients_known] * len(images.labels),
+            "clean_contrast": 0.1 + 0.1 * np.abs(np.sin(np.arange(len(images.labels)))),
+        }
     )
+
+
+def write_run(
+    store: layout.Store, cohort: Cohort, images: Population, arm_name: str, arm: Arm, *, position: int = 0,
+    train_size: int = 320, full: bool = True, primary: bool = True, seed: int = 0, extra: float = 0.0,
+) -> RunHeader:  # fmt: skip
+    """One run into the store, as the study writes it."""
+    header = run_header(
+        cohort, arm_name, arm, position=position, train_size=train_size, full=full, primary=primary, seed=seed
+    )
+    writer = RunWriter(store.run(header.run_id), header)
+    writer.add_images(image_rows(cohort, images))
     rows = 0
     for block in _blocks(cohort, images, arm, extra, seed):
         writer.append(block)
@@ -372,15 +385,21 @@ def make_store(
 
 def _size_series(store: layout.Store, cohort: Cohort, images: Population, main: tuple[str, Arm], seed: int) -> None:
     """Networks of every size and seed, attacked by the main arm at three amplitudes."""
+    for size, network_seed, extra, arm in size_series(cohort, main, seed):
+        write_training(store, cohort, images, train_size=size, full=False, seed=network_seed)
+        write_run(store, cohort, images, main[0], arm, train_size=size, full=False, primary=False,
+                  seed=network_seed, extra=extra)  # fmt: skip
+
+
+def size_series(cohort: Cohort, main: tuple[str, Arm], seed: int) -> Iterator[tuple[int, int, float, Arm]]:
+    """(train size, seed, extra dose, arm) of every network of the series."""
     rng = np.random.default_rng(draw(seed, cohort.name, "networks"))
     epsilons = tuple(main[1].epsilons[i] for i in (0, len(main[1].epsilons) // 2, -1))
     arm = main[1].model_copy(update={"epsilons": tuple(dict.fromkeys(epsilons))})
     for size in cohort.sizes:
         for network_seed in cohort.seeds:
             extra = cohort.size_effect * np.log2(size / cohort.sizes[-1]) + rng.normal(0, cohort.network_sd)
-            write_training(store, cohort, images, train_size=size, full=False, seed=network_seed)
-            write_run(store, cohort, images, main[0], arm, train_size=size, full=False, primary=False,
-                      seed=network_seed, extra=float(extra))  # fmt: skip
+            yield size, network_seed, float(extra), arm
 
 
 if __name__ == "__main__":

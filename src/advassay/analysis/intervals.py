@@ -17,6 +17,7 @@ Graubard, Survey Methodology 24 (1998) (effective n, t); Kish, Survey Sampling (
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy import stats
@@ -170,19 +171,31 @@ def _student(groups: np.ndarray, level: float) -> np.ndarray:
 
 def resampled_rates(points: Counts, seed: int = 0, replicates: int = REPLICATES) -> np.ndarray:
     """(replicate, point) float64: the rate under each resample of patients. Seeded; memory bounded by chunks."""
-    rng = np.random.default_rng(seed)
     patients = points.images.shape[1]
-    chunk = max(1, min(replicates, 20_000_000 // max(patients, 1)))
+    weights = _weights(patients, seed, replicates)
     stacked = np.concatenate([points.events, points.images]).T.astype(np.float32)  # small integers: exact in float32
     parts = []
-    for start in range(0, replicates, chunk):
-        rows = min(chunk, replicates - start)
-        drawn = rng.integers(0, patients, (rows, patients)) + np.arange(rows)[:, None] * patients
-        weights = np.bincount(drawn.ravel(), minlength=rows * patients).reshape(rows, patients).astype(np.float32)
-        sums = (weights @ stacked).astype(np.float64)
-        events, images = np.split(sums, 2, axis=1)
+    for rows in _chunks(replicates, patients):
+        events, images = np.split((weights[rows].astype(np.float32) @ stacked).astype(np.float64), 2, axis=1)
         parts.append(np.divide(events, images, out=np.full(events.shape, np.nan), where=images > 0))
     return np.concatenate(parts)
+
+
+@lru_cache(maxsize=16)
+def _weights(patients: int, seed: int, replicates: int) -> np.ndarray:
+    """(replicate, patient) how often each patient is drawn, uint16: every curve of a cohort has the same resamples."""
+    rng = np.random.default_rng(seed)
+    weights = np.empty((replicates, patients), np.uint16)
+    for rows in _chunks(replicates, patients):
+        number = rows.stop - rows.start
+        drawn = rng.integers(0, patients, (number, patients)) + np.arange(number)[:, None] * patients
+        weights[rows] = np.bincount(drawn.ravel(), minlength=number * patients).reshape(number, patients)
+    return weights
+
+
+def _chunks(replicates: int, patients: int) -> list[slice]:
+    size = max(1, min(replicates, 20_000_000 // max(patients, 1)))
+    return [slice(start, min(start + size, replicates)) for start in range(0, replicates, size)]
 
 
 def intervals(
