@@ -86,7 +86,7 @@ class DicomSource(ReportedSource):
     modalities: tuple[str, ...] = ("CR", "DX")
     """(0008,0060) Modality accepted; an image without one is left out."""
     body_parts: tuple[str, ...] = ("chest",)
-    """(0018,0015) Body Part Examined accepted, in groups (chest, pelvis, head …: sources/dicom/tags.py); empty = any."""
+    """(0018,0015) Body Part Examined accepted, in groups (chest, pelvis, head …: dicom/tags.py); empty = any."""
     views: tuple[str, ...] = ("PA", "AP")
     """(0018,5101) View Position accepted; empty = any."""
     unstated: Literal["keep", "leave-out"] = "keep"
