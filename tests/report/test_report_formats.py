@@ -1,0 +1,86 @@
+"""Other formats say what the page says."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import polars as pl
+import pytest
+from written_report import Report
+
+from advassay.errors import ReportError, SpecError
+from advassay.report import gather, write_report
+from advassay.report.findings import Findings
+from advassay.report.grids import Column, grid
+from advassay.report.markdown import table
+
+
+@pytest.fixture(scope="module")
+def found(report: Report) -> Findings:
+    return gather(report.store)
+
+
+@pytest.fixture
+def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing has its own tests."""
+    monkeypatch.setattr("advassay.report.write.figures", lambda findings: iter(()))
+
+
+def test_json_holds_every_table_and_no_number_that_json_lacks(report: Report, tmp_path: Path) -> None:
+    text = write_report(report.store, tmp_path / "r.json", "json").read_text(encoding="utf-8")
+    document = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert len(document["conclusions"]) == 5
+    for name, told in document["tables"].items():
+        written = report.table(name)
+        assert told["columns"] == written.columns, name
+        assert len(told["rows"]) == len(written), name
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["r.json"]
+
+
+def test_csv_writes_the_tables_that_stand_beside_the_page(report: Report, tmp_path: Path) -> None:
+    folder = write_report(report.store, tmp_path / "csv", "csv")
+    beside = {path.name: path.read_text() for path in (report.folder / "tables").iterdir()}
+    assert {path.name: path.read_text() for path in folder.iterdir()} == beside
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_markdown_holds_verdicts_tables_and_limits(report: Report, found: Findings, tmp_path: Path) -> None:
+    text = write_report(report.store, tmp_path / "r.md", "md").read_text(encoding="utf-8")
+    for conclusion in found.conclusions:
+        assert f"**{conclusion.verdict}**" in text
+    assert "## Evaluation checklist" in text
+    assert "## Limits" in text
+    assert "&lt;norm&gt; &amp; rest" in text
+    assert not re.search(r"<norm>|\bNone\b|\bnan\b", text)
+
+
+def test_a_markdown_table_repeats_what_a_page_prints_once() -> None:
+    frame = pl.DataFrame({"cohort": ["a", "a", "b"], "n": [1, 2, 3]})
+    columns = [Column("cohort", "cohort", str, shared=True), Column("n", "n", str)]
+    lines = list(table(grid("t", "t", frame, columns, "cohort")))
+    assert lines == ["| cohort | n |", "|---|---:|", "| a | 1 |", "| a | 2 |", "| b | 3 |"]
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_pdf_is_printed_by_chromium(report: Report, tmp_path: Path) -> None:
+    if shutil.which("chromium") is None:
+        pytest.skip("needs Chromium (apt-get install chromium)")
+    content = write_report(report.store, tmp_path / "r.pdf", "pdf").read_bytes()
+    assert content.startswith(b"%PDF")
+    assert content.count(b"/Type /Page") > 3
+
+
+def test_without_chromium_pdf_says_what_to_do(report: Report, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ReportError, match="found none on PATH") as caught:
+        write_report(report.store, tmp_path / "r.pdf", "pdf")
+    assert "open the HTML report" in caught.value.fix
+    assert not (tmp_path / "r.pdf").exists()
+
+
+def test_an_unknown_format_is_refused(report: Report) -> None:
+    with pytest.raises(SpecError, match="one of html, md, csv, json, pdf, got 'docx'"):
+        write_report(report.store, None, "docx")  # type: ignore[arg-type]
