@@ -91,9 +91,8 @@ def mutated(data: bytes, other: bytes, rng: np.random.Generator) -> bytes:
         elif kind == 6:
             start = int(rng.integers(max(1, len(other))))
             body[place : place + size] = other[start : start + size]
-        else:  # near the tags that decide about memory: group 0028
-            at = body.find(b"\x28\0", place)
-            body[at + 8 : at + 10] = struct.pack("<H", int(rng.choice((0, 1, 255, 32767, 65535)))) if at >= 0 else b""
+        elif (at := body.find(b"\x28\0", place)) >= 0:  # the tags that decide about memory: group 0028
+            body[at + 8 : at + 10] = struct.pack("<H", int(rng.choice((0, 1, 255, 32767, 65535))))
     return bytes(body)
 
 
