@@ -17,7 +17,7 @@ Graubard, Survey Methodology 24 (1998) (effective n, t); Kish, Survey Sampling (
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 from scipy import stats
@@ -63,22 +63,22 @@ class Counts:
     events: np.ndarray
     images: np.ndarray
 
-    @property
+    @cached_property
     def n(self) -> np.ndarray:
         """(point,) images."""
         return self.images.sum(1)
 
-    @property
+    @cached_property
     def total(self) -> np.ndarray:
         """(point,) events."""
         return self.events.sum(1)
 
-    @property
+    @cached_property
     def patients(self) -> np.ndarray:
         """(point,) patients with at least one image."""
         return (self.images > 0).sum(1)
 
-    @property
+    @cached_property
     def rate(self) -> np.ndarray:
         """(point,) events / images, NaN without images."""
         return np.divide(self.total, self.n, out=np.full(len(self.n), np.nan), where=self.n > 0)
