@@ -215,15 +215,18 @@ def test_float32_means_float32_while_attacking_and_settings_return(images, label
     seen = []
     settings = torch.backends.cudnn.conv, torch.backends.cuda.matmul
 
+    def now():
+        return [*(s.fp32_precision for s in settings), torch.backends.cudnn.deterministic]
+
     def look(z):
-        seen.append([s.fp32_precision for s in settings])
+        seen.append(now())
         return z
 
-    before = [s.fp32_precision for s in settings]
+    before = now()
     aa.attack(aa.Classifier(Changed(after=look)), images, labels, PGD)
     assert seen
-    assert all(s == ["ieee", "ieee"] for s in seen)
-    assert [s.fp32_precision for s in settings] == before
+    assert all(s == ["ieee", "ieee", True] for s in seen)
+    assert now() == before
 
 
 def test_some_nan_logits_are_rows_with_a_flag_not_an_error(images, labels):

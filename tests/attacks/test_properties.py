@@ -10,6 +10,7 @@ from torch import nn
 
 import advassay as aa
 from advassay.attacks import Item, choose_compute_shape
+from advassay.attacks.engine import Engine
 from advassay.attacks.measure import measure
 from advassay.attacks.stream import stream
 from advassay.errors import AttackError
@@ -164,6 +165,35 @@ def test_first_success_only_gives_the_same_any_curve_for_fewer_gradients(classif
         for rate in (short.attack_success_rate, short.robust_accuracy):
             with pytest.raises(AttackError, match="any"):
                 rate("last")
+
+
+def test_a_waiting_iterate_keeps_no_other_in_memory(classifier, images, labels, monkeypatch):
+    """A view of its batch would keep the whole batch: at 64 images a batch, gigabytes."""
+    held = []
+    run_batch = Engine.run_batch
+
+    def looked(engine):
+        done = run_batch(engine)
+        held.extend(n.x.untyped_storage().nbytes() // n.x.nbytes for n in engine._climbing + engine._scoring)
+        return done
+
+    monkeypatch.setattr(Engine, "run_batch", looked)
+    aa.sweep(classifier, images, labels, aa.PGD(0.02, "epsilon/4", steps=3), [0.01, 0.02, 0.05], batch_size=4)
+    assert set(held) == {1}
+
+
+@pytest.mark.parametrize("update", ["projected-sign", "literal", "apgd"])
+def test_what_is_projected_and_measured_together_changes_no_bit(classifier, images, labels, update, monkeypatch):
+    def sweep() -> aa.Sweep:
+        return aa.sweep(classifier, images, labels, aa.PGD(0.02, 0.01, steps=4, update=update), [0.01, 0.05],
+                        precision="exact")  # fmt: skip
+
+    whole = sweep()
+    monkeypatch.setattr("advassay.attacks.fork.AT_ONCE", 1)
+    monkeypatch.setattr("advassay.attacks.apgd.AT_ONCE", 2000)
+    pieces = sweep()
+    for name in ("logits", "linf", "l2", "boundary_share"):
+        np.testing.assert_array_equal(getattr(whole, name), getattr(pieces, name))
 
 
 class Counting(nn.Module):

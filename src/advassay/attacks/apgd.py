@@ -16,10 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from advassay.attack_spec import PGD, Arm
+from advassay.attack_spec import PGD, Arm, Norm
 from advassay.attacks.flags import failure_flags
+from advassay.attacks.fork import AT_ONCE
 from advassay.attacks.losses import attack_loss, logit_margin
-from advassay.attacks.measure import Sizes, measure
+from advassay.attacks.measure import measure
 from advassay.attacks.network import Network
 from advassay.attacks.ssim import ssim
 from advassay.attacks.start import random_start
@@ -127,7 +128,7 @@ class ApgdEngine:
                 work.retire(np.array([row]), step + 1)
         return sum(bool(work.retired[row]) for work, row in rows)
 
-    def _iterates(self, rows: list[tuple[Work, int]]) -> Iterator[tuple[np.ndarray, np.ndarray, Sizes, Tensor]]:
+    def _iterates(self, rows: list[tuple[Work, int]]) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, Tensor]]:
         """Logits (row, class), gradient norms (row,), sizes and pixels of the kept point, for steps 0 … K."""
         rules, network = self.rules, self.network
         clean = torch.stack([work.image for work, _ in rows])
@@ -143,12 +144,12 @@ class ApgdEngine:
             norms = torch.linalg.vector_norm(gradient.flatten(1), dim=1, dtype=torch.float64).float().cpu().numpy()
             state.judge(logits, labels, targets, gradient.nan_to_num(nan=0.0))
             shown = (at_zero, clean) if step == 0 else (state.kept_logits.cpu().numpy(), state.kept)
-            yield shown[0], norms, measure(shown[1], clean, epsilon, rules.norm), shown[1]
+            yield shown[0], norms, _sizes(shown[1], clean, epsilon, rules.norm), shown[1]
             state.update(step)
         logits = network.score(state.x) if rules.steps else first
         state.judge(logits, labels, targets, None)
         nothing = np.full(len(rows), np.nan, np.float32)
-        yield state.kept_logits.cpu().numpy(), nothing, measure(state.kept, clean, epsilon, rules.norm), state.kept
+        yield state.kept_logits.cpu().numpy(), nothing, _sizes(state.kept, clean, epsilon, rules.norm), state.kept
 
     def _start(self, work: Work, row: int) -> Tensor:
         r, rules = work.rows[row], self.rules
@@ -234,3 +235,10 @@ class _State:
 
     def _project(self, x: Tensor) -> Tensor:
         return (self.clean + shrink(x - self.clean, self.epsilon, self.rules.norm)).clamp(0, 1)
+
+
+def _sizes(x: Tensor, clean: Tensor, epsilon: Tensor, norm: Norm) -> np.ndarray:
+    """measure.measure as NumPy, a few rows at a time: float64 holds several copies."""
+    n = max(1, AT_ONCE // x[0].numel())
+    pieces = zip(x.split(n), clean.split(n), epsilon.split(n), strict=True)
+    return torch.cat([measure(a, b, e, norm) for a, b, e in pieces]).cpu().numpy()

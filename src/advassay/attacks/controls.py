@@ -86,7 +86,7 @@ class _Sample:
     ) -> None:
         self.classifier, self.images, self.labels, self.shape = classifier, images, labels, shape
         self.image_ids, self.targets = image_ids, targets
-        self.x = torch.from_numpy(images).to(shape.device)
+        self.x = torch.from_numpy(images).to(classifier.mean.device)
 
     def changed_at_zero(self, arm: Arm) -> int:
         """Images decided differently after an attack of amplitude 0 than before it."""

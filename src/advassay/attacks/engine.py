@@ -18,7 +18,6 @@ from torch import Tensor
 from advassay.attack_spec import PGD, Arm
 from advassay.attacks.flags import failure_flags
 from advassay.attacks.fork import fork
-from advassay.attacks.measure import clipped_share, measure
 from advassay.attacks.network import Network
 from advassay.attacks.precision import Judge, Verdict, verdicts
 from advassay.attacks.ssim import similarities
@@ -199,11 +198,7 @@ class Engine:
 
     def _move(self, nodes: list[Node], before: Tensor, gradient: Tensor) -> None:
         """One update of every node: record how far the new iterates are, queue what goes on."""
-        parents, rows, moved, clean, proposal, epsilon = fork(nodes, before, gradient, self.rules)
-        sizes = measure(moved, clean, epsilon, self.rules.norm)
-        if self.rules.update == "literal":  # ε bounds the gradient, not the image
-            sizes[:, 2] = clipped_share(proposal, epsilon, self.rules.norm)
-        for parent, part, x, (linf, l2, share) in zip(parents, rows, moved.unbind(), sizes, strict=True):
+        for parent, part, x, (linf, l2, share) in zip(*fork(nodes, before, gradient, self.rules), strict=True):
             child = self._node(parent.work, x, part, parent.step + 1)
             work, step = child.work, child.step
             work.linf[part, step], work.l2[part, step] = linf, l2

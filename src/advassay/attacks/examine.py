@@ -185,9 +185,7 @@ def _cut(classifier: Classifier, images: Tensor, labels: Tensor, targets: Tensor
 
     @torch.no_grad()
     def margin(points: Tensor) -> Tensor:
-        times = len(points) // len(labels)
-        goals = None if targets is None else targets.repeat(times)
-        return attack_loss(classifier(points), labels.repeat(times), "margin", goals)
+        return attack_loss(classifier(points), labels, "margin", targets)
 
     kinds = {t.dtype for t in (logits, *classifier.parameters()) if t.is_floating_point()}
     slopes = compare(margin, x, gradient, max(torch.finfo(kind).eps for kind in kinds))

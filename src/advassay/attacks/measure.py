@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from advassay.attack_spec import Norm
 from advassay.attacks.updates import size
-
-Sizes = np.ndarray
-"""float32 (row, 3): ‖δ‖∞, ‖δ‖₂, share on the ε-boundary."""
 
 ON_BOUNDARY = 1 - 1e-5
 """|δ| this close to ε, as a ratio, counts as on it …"""
@@ -18,8 +14,8 @@ ROUNDING = 2.0**-24
 """… and this close in pixel values: clean + δ is rounded to float32, by up to half this much just below 1."""
 
 
-def measure(x: Tensor, clean: Tensor, epsilon: Tensor, norm: Norm) -> Sizes:
-    """‖δ‖∞, ‖δ‖₂ and boundary share of each row, computed in float64.
+def measure(x: Tensor, clean: Tensor, epsilon: Tensor, norm: Norm) -> Tensor:
+    """‖δ‖∞, ‖δ‖₂ and boundary share of each row, float32 (row, 3), computed in float64.
 
     The share is of pixel values with |δ| ≥ ε (L∞), or 1 where ‖δ‖₂ ≥ ε, else 0 (L2).
     """
@@ -27,11 +23,11 @@ def measure(x: Tensor, clean: Tensor, epsilon: Tensor, norm: Norm) -> Sizes:
     edge = epsilon.double() * ON_BOUNDARY - ROUNDING
     linf, l2 = delta.amax(dim=1), torch.linalg.vector_norm(delta, dim=1)
     share = (delta >= edge[:, None]).double().mean(dim=1) if norm == "linf" else (l2 >= edge).double()
-    return torch.stack([linf, l2, share], dim=1).float().cpu().numpy()
+    return torch.stack([linf, l2, share], dim=1).float()
 
 
-def clipped_share(gradient: Tensor, epsilon: Tensor, norm: Norm) -> np.ndarray:
+def clipped_share(gradient: Tensor, epsilon: Tensor, norm: Norm) -> Tensor:
     """`literal`: share of gradient values with |g| ≥ ε (L∞), or 1 where ‖g‖₂ ≥ ε, else 0 (L2); float32 (row,)."""
     if norm == "l2":
-        return (size(gradient, norm) >= epsilon).float().cpu().numpy()
-    return (gradient.abs().flatten(1) >= epsilon[:, None]).double().mean(dim=1).float().cpu().numpy()
+        return (size(gradient, norm) >= epsilon).float()
+    return (gradient.abs().flatten(1) >= epsilon[:, None]).double().mean(dim=1).float()

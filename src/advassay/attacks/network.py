@@ -15,15 +15,19 @@ from advassay.attacks.losses import attack_loss
 
 @contextmanager
 def full_float32() -> Iterator[None]:
-    """No TF32 while inside: its 10-bit mantissa would make CUDA's float32 judgements depend on the batch."""
+    """True float32 in an order that repeats, while inside: no TF32 (its 10-bit mantissa would make CUDA's judgements
+    depend on the batch), and none of cuDNN's kernels that add in whichever order threads arrive."""
     cudnn: Any = torch.backends.cudnn
+    chosen = cudnn.deterministic, cudnn.benchmark
     parts: tuple[Any, ...] = (cudnn.conv, cudnn.rnn, torch.backends.cuda.matmul)
     before = [part.fp32_precision for part in parts]
     try:
         for part in parts:
             part.fp32_precision = "ieee"
+        cudnn.deterministic, cudnn.benchmark = True, False
         yield
     finally:
+        cudnn.deterministic, cudnn.benchmark = chosen
         for part, precision in zip(parts, before, strict=True):
             part.fp32_precision = precision
 

@@ -135,7 +135,7 @@ def _images_per_second(network: Network, image: Tensor, batch_size: int) -> floa
         began = time.perf_counter()
         network.gradient(batch, labels, None)
         if image.is_cuda:
-            torch.cuda.synchronize()
+            torch.cuda.synchronize(image.device)
         seconds.append(time.perf_counter() - began)
         if seconds[0] > 4:
             break

@@ -27,8 +27,6 @@ WRONG = 0.25
 """… and a slope this share off what the gradient says is wrong."""
 NOISE = 20.0
 """Changes count from this many times what rounding alone does to the margin."""
-CHUNK = 8
-"""Images in one pass."""
 
 
 class Slopes(NamedTuple):
@@ -98,8 +96,7 @@ def _directions(x: Tensor, gradient: Tensor) -> Tensor:
 
 def _margins(margin: Callable[[Tensor], Tensor], points: Tensor) -> Tensor:
     """Margins (direction, image) of points (direction, image, …), float64."""
-    parts = [margin(part) for part in points.flatten(0, 1).split(CHUNK)]
-    return torch.cat(parts).double().view(points.shape[:2])
+    return torch.stack([margin(images) for images in points]).double()
 
 
 def _rounding(margin: Callable[[Tensor], Tensor], x: Tensor, at: Tensor, spacing: float) -> float:

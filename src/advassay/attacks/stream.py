@@ -92,6 +92,7 @@ class AttackStream:
             return
         waiting = chain(first, items)
         check_device(self.classifier, self._device)
+        self._device = self.classifier.mean.device  # which one of several
         found = self._train_mode()
         with computing(self.classifier, self.shape):
             self._examine(first, found)
@@ -215,7 +216,9 @@ class AttackStream:
             raise InputError(f"image_ids: each image once, got {item.image_id} twice.", "Give distinct image_ids.")
         self._seen.add(item.image_id)
         target = item.target if self.rules.targeted else -1
-        x = torch.from_numpy(image).to(self._device)
+        x = torch.from_numpy(image)
+        if self._device.type == "cuda":
+            x = x.pin_memory().to(self._device, non_blocking=True)
         return Work(item.image_id, x, int(item.label), target, self._rows(item), self.rules.steps, self._classes)
 
     def _check_classes(self, item: Item) -> None:
