@@ -6,7 +6,7 @@ import pytest
 from tiny_study import TINY
 
 from advassay.errors import SpecError
-from advassay.specs import Study
+from advassay.specs import Study, TrainingSpec
 from advassay.study import parse_study
 from advassay.study.scaling import on_phantoms, scaled
 
@@ -44,6 +44,13 @@ def test_scale_multiplies_every_number_of_images_down_to_its_floor(large: Study)
     assert small.cohorts["A"].phantom.images == 3 * 80
     assert (small.attack.images, small.attack.arm("C").images) == (10, 4)
     assert small.training == large.training
+
+
+def test_a_smaller_study_is_scored_at_most_once_an_epoch(large: Study) -> None:
+    epochs = large.model_copy(update={"training": TrainingSpec(epochs=2, evaluations=5)})
+    assert scaled(epochs, 0.5).training.evaluations == 2
+    assert scaled(epochs, 2.0).training.evaluations == 5
+    assert scaled(large, 0.5).training.evaluations == large.training.evaluations
 
 
 def test_scale_one_is_the_study_itself(large: Study) -> None:

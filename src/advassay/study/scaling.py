@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 from advassay.errors import SpecError
-from advassay.specs import CohortSpec, PhantomSource, Study
+from advassay.specs import CohortSpec, PhantomSource, Study, TrainingSpec
 
 MIN_PER_CLASS = 20
 """Images of a class never scaled below: 80/20 by patient still leaves every class on both sides."""
 MIN_PHANTOMS_PER_CLASS = 80
 """Phantoms made per class at least, so that rules which keep a quarter of them still fill the class."""
+MIN_AUGMENTED = 2 * MIN_PER_CLASS
+"""Size that an augmentation aims at, never scaled below: as many copies as originals."""
 MIN_TRAIN_SIZE = 16
 MIN_ATTACKED = 8
 
@@ -19,8 +22,9 @@ def scaled(study: Study, scale: float) -> Study:
     """The study with its numbers of images multiplied by `scale` (> 0).
 
     Scaled: per_class, augmentation.to, phantom images, absolute train_sizes, images of the attack and of each arm.
-    Floors, none of which exceeds the number in the file: 20 images per class, 80 phantoms per class, 16 training
-    images, 8 attacked images. Updates stay; epochs shrink by themselves. Raises SpecError where scale is not above 0.
+    Floors, none of which exceeds the number in the file: 20 images per class (40 with copies), 80 phantoms per class,
+    16 training images, 8 attacked images. Updates stay; epochs shrink by themselves, and a smaller study scores its
+    tuning part at most once an epoch. Raises SpecError where scale is not above 0.
     """
     if not scale > 0 or scale == float("inf"):
         raise SpecError(f"--scale: a number above 0 is needed, got {scale}.", "For example --scale 0.01.")
@@ -39,7 +43,8 @@ def scaled(study: Study, scale: float) -> Study:
             "arms": {name: _scaled_arm(arm, scale) for name, arm in study.attack.arms.items()},
         }
     )
-    return study.model_copy(update={"cohorts": cohorts, "sources": sources, "attack": attack})
+    training = _scaled_training(study.training, scale)
+    return study.model_copy(update={"cohorts": cohorts, "sources": sources, "training": training, "attack": attack})
 
 
 def on_phantoms(study: Study) -> Study:
@@ -98,7 +103,7 @@ def _scaled_cohort(cohort: CohortSpec, scale: float) -> CohortSpec:
     phantom = cohort.phantom and _scaled_phantoms(cohort.phantom, scale, len(cohort.classes))
     augmentation = cohort.augmentation
     if augmentation is not None:
-        augmentation = augmentation.model_copy(update={"to": _times(augmentation.to, scale, MIN_PER_CLASS)})
+        augmentation = augmentation.model_copy(update={"to": _times(augmentation.to, scale, MIN_AUGMENTED)})
     changes = {
         "per_class": per_class,
         "augmentation": augmentation,
@@ -106,6 +111,13 @@ def _scaled_cohort(cohort: CohortSpec, scale: float) -> CohortSpec:
         "phantom": phantom,
     }
     return cohort.model_copy(update=changes)
+
+
+def _scaled_training(training: TrainingSpec, scale: float) -> TrainingSpec:
+    """An epoch of a small study is a few updates: scoring after each would cost more than they do."""
+    if scale >= 1 or training.epochs is None:
+        return training
+    return training.model_copy(update={"evaluations": min(training.evaluations, math.ceil(training.epochs))})
 
 
 def _scaled_phantoms(source: PhantomSource, scale: float, classes: int) -> PhantomSource:
