@@ -87,7 +87,8 @@ def datasets(
     from advassay.sources.recipes import recipe, recipe_names
 
     if what is Action.list:
-        _list([recipe(one) for one in recipe_names()], as_json)
+        # Those that stand in for a reference cohort first.
+        _list(sorted((recipe(one) for one in recipe_names()), key=lambda one: not one.stands_for), as_json)
         return
     if name is None:
         raise SpecError(f"datasets {what.value}: the name of a recipe is needed.", "See `advassay datasets`.")
@@ -115,7 +116,7 @@ def _list(recipes: list[Recipe], as_json: bool) -> None:
         cite = one.citation.partition(".")[0]
         table.add_row(one.name, ", ".join(one.stands_for), one.images, one.licence, one.size, cite, one.ask)
     console = Console()
-    (console if console.is_terminal else Console(width=max(console.width, 200))).print(table)
+    (console if console.is_terminal else Console(width=max(console.width, 220))).print(table)
     print("advassay datasets show NAME: all facts, and rules to paste into a study. Also: docs/datasets.md.")
 
 
