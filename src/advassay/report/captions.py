@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import polars as pl
 
 from advassay.records.header import RunHeader
-from advassay.report.wording import listed
+from advassay.report.wording import count, listed
 
 LAST = "Success is judged at the last iterate; images misclassified without an attack are left out of both counts."
 
@@ -47,4 +47,4 @@ def span(values: pl.Series) -> str:
     """Smallest and largest of some counts, e.g. "7–15"; one number where they agree."""
     numbers = values.to_list()
     low, high = min(numbers), max(numbers)
-    return f"{low}" if low == high else f"{low}–{high}"
+    return count(low) if low == high else f"{count(low)}–{count(high)}"

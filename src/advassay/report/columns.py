@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from advassay.report.grids import Column, Show, share, whole
+from advassay.report.grids import Column, Show, share, shown, whole
 from advassay.report.wording import number, percent
 
 
@@ -34,13 +34,15 @@ versions test stage part what
 """
 SHARES = """
 accuracy sensitivity specificity balanced_accuracy rate low high share confidence surviving rate_first rate_second
-bin_low bin_high clean_low clean_high adversarial_low adversarial_high
+bin_low bin_high clean_low clean_high adversarial_low adversarial_high remaining remaining_low
+remaining_high
 """
-NUMBERS = "auroc fit fit_low fit_high published_score ece p p_adjusted"
+NUMBERS = "q25 q75 auroc fit fit_low fit_high published_score ece p p_adjusted"
 SHOWN: dict[str, Show] = (
     dict.fromkeys(TEXTS.split(), text)
     | dict.fromkeys(SHARES.split(), share)
     | dict.fromkeys(NUMBERS.split(), number)
+    | {"median": shown, "quantity": text}
     | {"difference": signed_share, "epsilon": amplitude, "seconds": seconds, "weights_sha256": hash_start}
 )
 """Column → how its values are written; counts where it is not named."""
@@ -59,7 +61,8 @@ HEADERS = {
     "clean_high": "to", "adversarial_low": "attacked from", "adversarial_high": "to", "surviving": "still standing",
     "label": "class", "predicted": "taken for", "rate_first": "first", "rate_second": "second",
     "only_first": "fell only in the first", "only_second": "only in the second", "p_adjusted": "p, Holm over cohorts",
-    "step_size": "step size", "median": "half fallen by iteration",
+    "step_size": "step size", "remaining": "remaining rise", "remaining_low": "from", "remaining_high": "to",
+    "median": "half fallen by iteration",
 }  # fmt: skip
 """Column → its words, where they are not its name."""
 

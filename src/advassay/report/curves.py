@@ -10,8 +10,10 @@ from advassay.analysis import (
     Conclusion,
     confidence_flow,
     epsilon50,
+    iteration_plateau,
     iteration_survival,
     performance,
+    perturbation_size,
     reliability,
     success_curve,
     transitions,
@@ -83,6 +85,18 @@ def half_fallen(records: Records, level: float) -> pl.DataFrame:
     """ε50 of every arm."""
     frames = [epsilon50(records, arm=arm, level=level) for arm in records.arms]
     return pl.concat(frames, how="diagonal_relaxed")
+
+
+def plateaus(records: Records, runs: Sequence[RunHeader], epsilon: float) -> pl.DataFrame:
+    """Where the rise over iterations ends, every arm, at `epsilon` or the nearest recorded one."""
+    near = {arm: amplitudes.nearest(epsilon, amplitudes.shared(_of_arm(runs, arm))) for arm in records.arms}
+    frames = [iteration_plateau(records, arm=arm, epsilon=e) for arm, e in near.items() if e is not None]
+    return pl.concat(frames, how="diagonal_relaxed")
+
+
+def sizes(records: Records) -> pl.DataFrame:
+    """Realised size of the perturbation, every arm."""
+    return pl.concat([perturbation_size(records, arm=arm) for arm in records.arms], how="diagonal_relaxed")
 
 
 def scores(records: Records, level: float) -> pl.DataFrame:

@@ -102,11 +102,13 @@ def _notes(findings: Findings) -> list[str]:
 
 
 LARGE_SVG = 200_000
-"""Characters; a larger drawing (a surface of thousands of cells) is carried as PNG."""
+"""Characters, above which a drawing (a surface of thousands of cells) is carried as PNG where that is smaller."""
 
 
 def _still(svg: str) -> str:
     """A drawing as a data URI."""
-    if len(svg) <= LARGE_SVG:
-        return f"data:image/svg+xml;base64,{as_base64(svg)}"
-    return f"data:image/png;base64,{base64.b64encode(export.to_png(svg)).decode()}"
+    if len(svg) > LARGE_SVG:
+        png = export.to_png(svg)
+        if len(png) < len(svg):
+            return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+    return f"data:image/svg+xml;base64,{as_base64(svg)}"

@@ -42,6 +42,10 @@ SELECTION = columns(
 IDENTITIES = columns("cohort* arm train_size seed run_id classifier cohort_identity weights_sha256")
 CHECKLIST = columns("question answer evidence")
 CURVE = columns("cohort* arm step_size success train_size seed epsilon step bin rate low high events n patients method")
+PLATEAU = columns(
+    "cohort* arm success epsilon text remaining remaining_low remaining_high n patients", text="levels off at"
+)
+SIZES = columns("quantity* cohort arm n q25 median q75", median="median", q25="25 %", q75="75 %")
 OF_FIGURE = {
     "epsilon50": EPSILON50,
     "reliability": columns("cohort* epsilon bin_low bin_high confidence accuracy low high n ece method"),
@@ -70,11 +74,13 @@ def tables(findings: Findings) -> dict[str, Grid]:
         "cost": ("runs", COST, "cohort"),
         "selection": ("selection", SELECTION, None),
         "identities": ("runs", IDENTITIES, "cohort"),
+        "iteration_plateau": ("iteration_plateau", PLATEAU, "cohort"),
+        "perturbation_size": ("perturbation_size", SIZES, "quantity"),
         "checklist": ("checklist", CHECKLIST, None),
     }
     found = findings.tables
     made = {
-        key: grid(name, TABLES[name], _part(key, found[name]), shown, group)
+        key: grid(name, TABLES[name], _part(key, found[name], findings.epsilon), shown, group)
         for key, (name, shown, group) in wanted.items()
         if name in found
     }
@@ -83,8 +89,12 @@ def tables(findings: Findings) -> dict[str, Grid]:
     return {key: table for key, table in made.items() if table.rows}
 
 
-def _part(key: str, frame: pl.DataFrame) -> pl.DataFrame:
-    """Of random noise only the largest ε of each arm, where it is most likely to fell an image; the rest is in CSV."""
+def _part(key: str, frame: pl.DataFrame, epsilon: float) -> pl.DataFrame:
+    """Of random noise only the largest ε of each arm, where it is most likely to fell an image; sizes at the figures'
+    amplitude. The rest is in CSV.
+    """
+    if key == "perturbation_size":
+        return frame.filter(epsilon=epsilon).sort("quantity", maintain_order=True)
     if key != "controls":
         return frame
     noise = pl.col("control") == KINDS[1]

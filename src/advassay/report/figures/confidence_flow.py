@@ -27,7 +27,7 @@ def confidence_flow_plot(frame: pl.DataFrame, styles: Mapping[str, Style], *, wi
     lowest = float(min(frame["clean_low"].min(), frame["adversarial_low"].min()))  # type: ignore[arg-type,type-var]
     largest = int(placed["n"].max())  # type: ignore[arg-type]
     legend = alt.Legend(title=None, orient="top", symbolFillColor=MUTED, symbolStrokeColor=MUTED, symbolType="circle")
-    sizes = alt.Legend(title="images", orient="top", tickCount=3, format="d", symbolStrokeColor=MUTED)
+    sizes = alt.Legend(title="images", orient="top", values=_round_sizes(largest), format="d", symbolStrokeColor=MUTED)
     marks = alt.Chart().mark_point(filled=True, opacity=0.85).encode(
         x=alt.X("clean:Q", **coarse_share("Clean confidence", lowest)),
         y=alt.Y("adversarial:Q", **coarse_share("Confidence under attack", lowest)),
@@ -38,6 +38,16 @@ def confidence_flow_plot(frame: pl.DataFrame, styles: Mapping[str, Style], *, wi
         tooltip=["state:N", "from:N", "to:N", alt.Tooltip("n:Q", title="images")],
     )  # fmt: skip
     return faceted(marks, placed, "cohort", width=width, columns=columns, height=170)
+
+
+def _round_sizes(largest: int) -> list[int]:
+    """Two numbers of images for the legend: the largest power of ten (1, 2 or 5 times) that occurs, and a fifth of it.
+
+    >>> _round_sizes(7803), _round_sizes(11), _round_sizes(3)
+    ([1000, 5000], [2, 10], [2])
+    """
+    steps = [m * 10**p for p in range(9) for m in (1, 2, 5) if m * 10**p <= largest]
+    return sorted({steps[-1] // 5 or steps[-1], steps[-1]})
 
 
 def _placed(frame: pl.DataFrame, styles: Mapping[str, Style]) -> pl.DataFrame:

@@ -13,7 +13,7 @@ from advassay.report.figures.plates import Row
 if TYPE_CHECKING:
     import altair as alt
 
-WIDE, NARROW = 960, 340
+WIDE, NARROW = 960, 332
 """CSS pixels of the two drawings a page holds: for screens and paper, and for telephones."""
 
 

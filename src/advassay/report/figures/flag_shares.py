@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import altair as alt
 
 ROW = 22
+LEGIBLE = 26
+"""Narrower cells carry no number: colour, tooltip and table tell it."""
 HIGHEST = "#7b3200"
 """Dark enough for white numbers (contrast above 7 : 1)."""
 
@@ -55,7 +57,7 @@ def _arm(frame: pl.DataFrame, arm: str, room: int) -> alt.LayerChart | alt.Facet
         text="text:N", color=alt.condition("datum.share > 0.5", alt.value("#ffffff"), alt.value(INK))
     )
     side = min(44, room // max(len(amplitudes), 1))
-    return alt.layer(heat, numbers).properties(
+    return alt.layer(heat, *([numbers] if side >= LEGIBLE else [])).properties(
         width=side * len(amplitudes), height=ROW * cells["flag"].n_unique(),
         title=alt.TitleParams(f"Arm {arm}", anchor="start", color=INK),
     )  # fmt: skip

@@ -76,7 +76,8 @@ def fig_transitions(findings: Findings) -> Figure | None:
     return Figure(
         "fig-transitions", "", f"Class transitions, clean and at {amplitude(findings.epsilon)}",
         "What images of each class (rows) are taken for (columns), clean and at "
-        f"{amplitude(findings.epsilon)}, last iteration: numbers are images, colour is their share of the class. "
+        f"{amplitude(findings.epsilon)}, last iteration: numbers are images, or percent of the class where "
+        "those are too many, colour is the share of the class. "
         f"{told.main_arm(findings)}. n = {captions.span(of_class)} images of a class, natively misclassified ones "
         "included; counts, no intervals.",
         f"Confusion matrices, clean and attacked: {'; '.join(_commonest(frame, c) for c in findings.cohorts)}.",

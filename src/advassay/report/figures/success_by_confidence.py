@@ -50,7 +50,7 @@ def _confidence_axis(below: bool) -> dict[str, Any]:
     middle = sum(BELOW) / 2
     ticks = [*([middle] if below else []), *([] if below else [0.5]), 0.6, 0.7, 0.8, 0.9, 1.0]
     axis = alt.Axis(
-        title="Clean confidence (numbers above the axis: attackable images)",
+        title="Clean confidence (numbers: images)",
         values=ticks,
         labelExpr="datum.value < 0.5 ? '< 0.5' : format(datum.value, '.1f')",
     )

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 CELL = 34
 LABEL_LIMIT = 96
+MOST_WRITTEN = 999
+"""Images of a cell; where one has more, the cohort's cells are written in percent of the class."""
 
 
 def transition_matrices(frame: pl.DataFrame, styles: Mapping[str, Style], *, width: int) -> alt.ConcatChart:
@@ -40,7 +42,7 @@ def _cohort(frame: pl.DataFrame, hue: str, cohort: str, room: int) -> alt.FacetC
     scale = alt.Scale(domain=[0, 1], range=["#ffffff", hue], interpolate="rgb")
     squares = base.mark_rect(stroke="#ffffff").encode(color=alt.Color("share:Q", scale=scale, legend=None))
     numbers = base.mark_text(fontSize=11).encode(
-        text="n:Q", color=alt.condition("datum.share > 0.8", alt.value("#ffffff"), alt.value(INK))
+        text="text:N", color=alt.condition("datum.share > 0.8", alt.value("#ffffff"), alt.value(INK))
     )
     side = min(CELL * 2, max(26, (room - 20) // (2 * len(predicted))))
     chart = alt.layer(squares, numbers).properties(width=side * len(predicted), height=CELL * len(labels))
@@ -60,4 +62,12 @@ def _axis(angle: int = 0) -> alt.Axis:
 
 def _told(frame: pl.DataFrame) -> pl.DataFrame:
     state = pl.when(pl.col("epsilon") == 0).then(pl.lit("clean")).otherwise(pl.format("ε = {}", "epsilon"))
-    return frame.select("label", "predicted", "n", pl.col("share").fill_null(0.0).round(4), state=state)
+    share = pl.col("share").fill_null(0.0).round(4)
+    percent = pl.format("{} %", (100 * share).round(0).cast(pl.Int64))
+    text = percent if in_percent(frame) else pl.col("n").cast(pl.String)
+    return frame.select("label", "predicted", "n", share, state=state, text=text)
+
+
+def in_percent(frame: pl.DataFrame) -> bool:
+    """Whether cells are written as shares, because a count would not fit."""
+    return bool((frame["n"] > MOST_WRITTEN).any())
