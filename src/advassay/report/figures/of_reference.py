@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import polars as pl
 
-from advassay.layout import Store
 from advassay.report import captions
 from advassay.report.figures import told
 from advassay.report.figures.examples import example_rows
@@ -21,10 +20,7 @@ from advassay.report.wording import amplitude, listed, percent
 
 
 def fig1(findings: Findings) -> Figure | None:
-    rows = example_rows(
-        Store(findings.records.root).gallery, told.examples(findings), told.step_sizes(findings),
-        styles(findings.cohorts), findings.epsilon,
-    )  # fmt: skip
+    rows = told.image_rows(findings, example_rows)
     if not rows:
         return None
     return Figure(
@@ -41,10 +37,7 @@ def fig1(findings: Findings) -> Figure | None:
 
 
 def fig2(findings: Findings) -> Figure | None:
-    rows = pair_rows(
-        Store(findings.records.root).gallery, told.examples(findings), told.step_sizes(findings),
-        styles(findings.cohorts), findings.epsilon,
-    )  # fmt: skip
+    rows = told.image_rows(findings, pair_rows)
     if not rows:
         return None
     return Figure(

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import polars as pl
 
+from advassay.layout import Store
 from advassay.records.gallery import Example
 from advassay.report import captions
+from advassay.report.figures.plates import Row
 from advassay.report.findings import Findings
 from advassay.report.theme import styles
 from advassay.report.wording import listed, percent
@@ -20,6 +24,12 @@ def examples(findings: Findings) -> list[Example]:
     """Kept images of the runs that the image figures are about: the main arm of every main network."""
     runs = {header.run_id for header in findings.headers()}
     return [example for example in findings.examples if example.run_id in runs]
+
+
+def image_rows(findings: Findings, make: Callable[..., list[Row]]) -> list[Row]:
+    """Rows of an image figure, made by `make` from the kept images of the main arm."""
+    gallery, drawn = Store(findings.records.root).gallery, styles(findings.cohorts)
+    return make(gallery, examples(findings), step_sizes(findings), drawn, findings.epsilon)
 
 
 def main_arm(findings: Findings) -> str:
