@@ -75,6 +75,9 @@ class AttackSpec(Arm):
     """Amplitudes at which the training-size series is attacked (main arm only); null = the main arm's."""
     controls: bool = True
     """Run ε = 0, random noise and the cross-check with a stronger attack beside every arm."""
+    control_images: int = Field(16, ge=1)
+    """Images of each arm's sample that the controls run on; scaled by --scale. The cross-check takes up to 120
+    gradients of each, so in a small study it costs more than the attacks."""
 
     def arm(self, name: str) -> Arm:
         """The arm as it runs: this section with the arm's own fields in place."""

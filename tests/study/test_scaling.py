@@ -42,7 +42,7 @@ def test_scale_multiplies_every_number_of_images_down_to_its_floor(large: Study)
     assert small.cohorts["B"].per_class == 1000
     assert small.sources["chest"].images == 1000
     assert small.cohorts["A"].phantom.images == 3 * 80
-    assert (small.attack.images, small.attack.arm("C").images) == (10, 4)
+    assert (small.attack.images, small.attack.arm("C").images, small.attack.control_images) == (10, 4, 2)
     assert small.training == large.training
 
 

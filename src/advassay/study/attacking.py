@@ -28,9 +28,6 @@ if TYPE_CHECKING:
     from advassay.classifier import Classifier
     from advassay.cohorts import PreparedCohort
 
-CONTROL_IMAGES = 16
-"""Images of the attack sample that the controls run on."""
-
 
 def attack_cohort(
     load: Callable[[], Classifier],
@@ -196,7 +193,7 @@ def _controls(
 ) -> Controls:
     from advassay.attacks import run_controls
 
-    ids = list(assignment.image_ids[:CONTROL_IMAGES])
+    ids = list(assignment.image_ids[: assignment.control_images])
     images, labels, arm = cohort.images(ids), cohort.labels(ids), assignment.arm
     return run_controls(
         classifier, images, labels, ids, arm, shape=shape, seed=arm.seed, declared=_felled(run, arm, ids)

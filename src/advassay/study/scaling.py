@@ -16,15 +16,17 @@ MIN_AUGMENTED = 2 * MIN_PER_CLASS
 """Size that an augmentation aims at, never scaled below: as many copies as originals."""
 MIN_TRAIN_SIZE = 16
 MIN_ATTACKED = 8
+MIN_CONTROLS = 2
 
 
 def scaled(study: Study, scale: float) -> Study:
     """The study with its numbers of images multiplied by `scale` (> 0).
 
-    Scaled: per_class, augmentation.to, phantom images, absolute train_sizes, images of the attack and of each arm.
-    Floors, none of which exceeds the number in the file: 20 images per class (40 with copies), 80 phantoms per class,
-    16 training images, 8 attacked images. Updates stay; epochs shrink by themselves, and a smaller study scores its
-    tuning part at most once an epoch. Raises SpecError where scale is not above 0.
+    Scaled: per_class, augmentation.to, phantom images, absolute train_sizes, images of the attack, of each arm and of
+    the controls. Floors, none of which exceeds the number in the file: 20 images per class (40 with copies), 80
+    phantoms per class, 16 training images, 8 attacked images, 2 control images. Updates stay; epochs shrink by
+    themselves, and a smaller study scores its tuning part at most once an epoch. Raises SpecError where scale is not
+    above 0.
     """
     if not scale > 0 or scale == float("inf"):
         raise SpecError(f"--scale: a number above 0 is needed, got {scale}.", "For example --scale 0.01.")
@@ -40,6 +42,7 @@ def scaled(study: Study, scale: float) -> Study:
     attack = study.attack.model_copy(
         update={
             "images": _times(study.attack.images, scale, MIN_ATTACKED),
+            "control_images": _times(study.attack.control_images, scale, MIN_CONTROLS),
             "arms": {name: _scaled_arm(arm, scale) for name, arm in study.attack.arms.items()},
         }
     )

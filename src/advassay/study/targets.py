@@ -27,6 +27,8 @@ class Assignment:
     gallery_ids: frozenset[str] = frozenset()
     """Images whose attacked pixels are kept for figures."""
     controls: bool = True
+    control_images: int = 16
+    """Images of the sample that the controls run on."""
 
     @property
     def points(self) -> frozenset[Point]:
@@ -60,7 +62,7 @@ def all_arms(attack: AttackSpec, cohort: PreparedCohort, *, gallery: bool) -> It
         arm = attack.arm(name)
         ids = cohort.attack_sample(arm.images)
         kept = gallery_ids(ids, cohort) if gallery and position == 0 else frozenset()
-        yield Assignment(name, position, arm, tuple(ids), kept, controls=attack.controls)
+        yield Assignment(name, position, arm, tuple(ids), kept, attack.controls, attack.control_images)
 
 
 def gallery_ids(image_ids: Sequence[str], cohort: PreparedCohort) -> frozenset[str]:
