@@ -9,11 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from advassay.cohorts import open_cohort
 from advassay.cohorts.augmentation import make_copy, with_copies
 from advassay.cohorts.flow import Flow
 from advassay.cohorts.split import assign_roles
 from advassay.specs import AugmentationSpec, CohortSpec
-from tests.cohorts.conftest import CLASSES, picture
+from tests.cohorts.conftest import CLASSES, picture, rows
 
 RULE = AugmentationSpec.model_validate({"class": "ill", "to": 14_000})
 STILL = {"rotation_deg": 0, "shift": 0, "scale": 0, "shear_deg": 0, "intensity": 0, "elastic": 0}
@@ -103,6 +104,13 @@ def test_before_split_lets_copies_cross_and_says_so():
     assert any("copies were made before the split" in text for text in flow.warnings)
 
 
+def test_copies_of_one_class_in_validation_are_warned_about():
+    assert any(
+        "one class only" in text for text in split(images(30, 30), cohort(rule(to=100, sides="both")))[1].warnings
+    )
+    assert split(images(30, 30), cohort(rule(to=100)))[1].warnings == []
+
+
 def test_before_split_needs_a_split_by_image():
     with pytest.raises(ValidationError, match="before-split needs `split: image`"):
         cohort(rule(sides="before-split"))
@@ -159,3 +167,39 @@ def test_elastic_bends_by_no_more_than_its_share():
     bent = make_copy(columns, "p", 1, rule(**(STILL | {"elastic": 0.02})), 0).astype(float)
     shift = np.abs(bent - columns)[:, 10:-10] / 100
     assert 0.1 < shift.max() <= 4.1
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_prepared_copies_carry_their_parent_and_its_depth(write_source, prepared, tmp_path, bits):
+    made = prepared(write_source(rows(), bits=bits, shape=(20, 18)), augmentation={"class": "ill", "to": 60})
+    folder = open_cohort(tmp_path / "cohort")
+    copies = folder.manifest.filter(pl.col("parent_image_id").is_not_null())
+    assert made.bits == bits
+    assert made.copies["training"] == {"ill": copies.height, "well": 0}
+    assert made.counts["training"]["ill"] == round(60 * 0.8 * 0.9)
+    assert (made.candidates, made.flow[-1]["made"]) == (40, copies.height)
+    assert set(copies["role"]) == {"training"}
+    parents = dict(folder.manifest.select("image_id", "patient_id").iter_rows())
+    assert [parents[parent] for parent in copies["parent_image_id"]] == copies["patient_id"].to_list()
+    chosen = copies["image_id"].to_list()
+    pixels = folder.images(chosen)
+    assert np.unique(pixels.reshape(len(chosen), -1), axis=0).shape[0] == len(chosen)
+
+
+def test_a_cohort_with_copies_is_the_same_however_it_is_made(write_source, prepared, tmp_path):
+    declared = {"class": "ill", "to": 60}
+    one = prepared(write_source(rows()), folder="one", augmentation=declared)
+    two = prepared(write_source(rows()[::-1]), folder="two", augmentation=declared)
+    other = prepared(write_source(rows()), folder="three", augmentation=declared | {"rotation_deg": 1})
+    assert one.identity == two.identity != other.identity
+    for file in ("manifest.parquet", "images-00000.parquet"):
+        assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
+
+
+def test_region_and_copies_go_together(write_source, prepared, tmp_path):
+    region = {"box": [0.2, 0.2, 0.8, 0.8]}
+    made = prepared(write_source(rows(), shape=(40, 40)), augmentation={"class": "ill", "to": 60}, region=region)
+    steps = [step["step"] for step in made.flow]
+    assert steps.index("region") < steps.index("augmentation")
+    manifest = open_cohort(tmp_path / "cohort").manifest
+    assert manifest["region_left"].null_count() == 0

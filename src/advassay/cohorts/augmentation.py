@@ -26,6 +26,18 @@ SMOOTHNESS = 1 / 10
 _FIELD_PX = 64
 """Side at which the elastic field is drawn; it is smooth, so no more is needed."""
 
+WARNINGS = {
+    "before-split": (
+        "augmentation: copies were made before the split, so copies of one image are in training and in validation: "
+        "scores and success rates are optimistic (sides: training avoids it).",
+    ),
+    "both": (
+        "augmentation: validation images of one class only were copied, so the network may recognise what copying does "
+        "to an image instead of the class: scores are optimistic (sides: training avoids it).",
+    ),
+}
+"""What a reader should know of each choice of `sides`; docs/results/augmentation.md has how much it is."""
+
 
 class Copy(NamedTuple):
     """One copy to be made: its own name and what it is made from."""
@@ -51,11 +63,7 @@ def with_copies(images: pl.DataFrame, spec: CohortSpec, seed: int, flow: Flow) -
     parts = [_copies(plain, role, number, rule, seed, flow) for role, number in wanted.items()]
     whole = pl.concat([plain, *parts])
     flow.made("augmentation", whole)
-    if rule.sides == "before-split":
-        flow.warnings.append(
-            "augmentation: copies were made before the split, so copies of one image are in training and in "
-            "validation: scores and success rates are optimistic (sides: training avoids it)."
-        )
+    flow.warnings += WARNINGS.get(rule.sides, ())
     return whole
 
 

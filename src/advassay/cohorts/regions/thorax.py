@@ -19,11 +19,11 @@ WORKING_PX = 64
 """Longest side at which the thorax is looked for: lungs are large, and small images are fast."""
 WIDTHS = tuple(np.linspace(0.42, 0.98, 8))
 """Widths tried, as shares of the image's."""
-ASPECTS = (0.75, 0.87, 1.0, 1.15, 1.32, 1.52)
+ASPECTS = (0.6, 0.75, 0.87, 1.0, 1.15, 1.32, 1.52)
 """Heights tried, as shares of the width."""
-_OFF_IMAGE = 0.06
+_OFF_IMAGE = 0.03
 """How far, as a share of its own size, a thorax may reach beyond the image."""
-_UNUSUAL = 0.5
+_UNUSUAL = 0.3
 """What a height e times the typical one costs, in units of correlation."""
 _LEAST_CONTRAST = 1e-6
 
