@@ -1,85 +1,82 @@
-"""The band around the decision boundary inside which a steered verdict is not trusted. It only ever widens."""
+"""The band around the decision boundary inside which a steered verdict is not trusted, for one image at a time.
+
+An image's band starts at the width a probe of the network found (probe.py), the same for every image of a run, and
+widens by that image's own comparisons alone. So which iterates float32 judges follows from the image, the network and
+the starting width: not from neighbours, order, or where a run was interrupted.
+"""
 
 from __future__ import annotations
 
-from heapq import heappop, heappush
+from typing import NamedTuple
 
 import numpy as np
 
-WARM_UP = 32
-"""Compared iterates before any steered verdict is trusted."""
-NEAREST = 16
-"""Of those, the ones nearest to the boundary that the first band is taken from."""
 WIDENING = 2.0
 """The band is this many times the largest error seen near the boundary …"""
 NEAR = 4.0
-"""… where near means this many bands."""
+"""… where near means this many bands; farther out errors grow with the margin and say little about it …"""
+NEAREST = 0.5
+"""… and, of the probe, the share of comparisons nearest to it."""
 
 
-class Band:
-    """Learns from (|steered margin|, error) of compared iterates, in logits; `width` is infinite until WARM_UP.
+def starting_width(margins: np.ndarray, errors: np.ndarray) -> float:
+    """WIDENING times the largest error among the nearest half of a probe's comparisons, or any that reached 0.
 
-    Two errors count: every one seen within NEAR bands of the boundary (errors grow with the margin, so those further
-    out say little about it), and wherever it was seen an error that reached the boundary, |error| ≥ |margin|: that
-    verdict could have flipped. Each iterate is put in and taken out once: O(log n).
+    `margins`: |steered margin|, `errors`: |float32 margin − steered margin|, in logits, (comparison,). An error that
+    is not a number, or no comparison at all, makes the band infinite: everything is judged.
 
-    >>> band = Band()
-    >>> for _ in range(WARM_UP): band.learn(0.1, 0.02)
-    >>> band.learn(30.0, 1.0)  # far away, and nowhere near flipping
-    >>> band.width
+    >>> starting_width(np.array([0.1, 0.2, 30.0, 40.0]), np.array([0.02, 0.01, 1.0, 1.0]))
     0.04
-    >>> band.learn(0.3, 0.35)
-    >>> band.width
-    0.7
+    >>> starting_width(np.array([0.1, 30.0]), np.array([0.02, 31.0]))
+    62.0
     """
+    if not len(margins) or np.isnan(errors).any():
+        return float("inf")
+    nearest = np.argsort(margins, kind="stable")[: max(1, round(NEAREST * len(margins)))]
+    flipped = errors >= margins
+    return float(WIDENING * max(errors[nearest].max(), errors[flipped].max(initial=0.0)))
 
-    def __init__(self) -> None:
-        self.width = float("inf")
-        self.largest = 0.0
-        self._first: list[tuple[float, float]] = []
-        self._far: list[tuple[float, float]] = []
-        self._ready = False
 
-    def learn(self, margin: float, error: float) -> None:
-        """Take in one comparison; an error that is not a number is taken as without bound."""
-        error = error if error == error else float("inf")
-        self.largest = max(self.largest, error)
-        if self._ready:
-            self._take(margin, error)
+class Settled(NamedTuple):
+    """What float32 must judge of one image."""
+
+    width: float
+    wanted: np.ndarray
+    """(row, step) bool."""
+
+
+def settle(steered: np.ndarray, judged: np.ndarray, start: float, downward: float) -> Settled:
+    """The least set of iterates that holds its own band: mandatory ones, those inside, those that set its width.
+
+    `steered`, `judged`: margins (row, step), NaN where unknown. `downward`: −1 where a negative margin means fallen,
+    +1 where a positive one does (targeted). Mandatory are the clean image, the last iterate, every iterate that was
+    never steered, and of each row the steered successes up to the first that float32 confirms. Depends on nothing but
+    its arguments; where `judged` lacks something wanted, score it and ask again.
+    """
+    width = start
+    while True:
+        wanted = ~(np.abs(steered) > width)
+        wanted[:, [0, -1]] = True
+        for row in range(len(wanted)):
+            _successes(steered[row], judged[row], wanted[row], downward)
+        wider = _wider(steered[wanted], judged[wanted], width)
+        if wider <= width:
+            return Settled(width, wanted)
+        width = wider
+
+
+def _successes(steered: np.ndarray, judged: np.ndarray, wanted: np.ndarray, downward: float) -> None:
+    """Want the row's steered successes up to the first iterate that float32 finds fallen."""
+    maybe = (steered * downward > 0) | (wanted & (judged * downward > 0))
+    for step in np.flatnonzero(maybe[1:]) + 1:
+        wanted[step] = True
+        if not judged[step] * downward <= 0:  # fallen, or not known yet
             return
-        self._first.append((margin, error))
-        if len(self._first) >= WARM_UP:
-            nearest = sorted(self._first)[:NEAREST]
-            self.width, self._ready = WIDENING * max(e for _, e in nearest), True
-            for seen in self._first:
-                self._take(*seen)
-
-    def _take(self, margin: float, error: float) -> None:
-        if error >= margin:
-            self._widen(error)
-        heappush(self._far, (margin, error))
-        while self._far and self._far[0][0] <= NEAR * self.width:
-            self._widen(heappop(self._far)[1])
-
-    def _widen(self, error: float) -> None:
-        self.width = max(self.width, WIDENING * error)
 
 
-class Left:
-    """Counts the steered iterates that left in finished blocks, to say how many a wider band later reaches."""
-
-    EDGES = 2.0 ** (np.arange(-160, 161) / 8)
-    """|margin| from 1e-6 to 1e6 logits, eight classes an octave."""
-
-    def __init__(self) -> None:
-        self._counts: dict[float, np.ndarray] = {}
-
-    def add(self, margins: np.ndarray, width: float) -> None:
-        """`margins`: |margin| of unscored iterates (n,), all outside a band of this width when they left."""
-        found = np.bincount(np.searchsorted(self.EDGES, margins), minlength=len(self.EDGES) + 1)
-        self._counts[width] = self._counts.get(width, 0) + found
-
-    def inside(self, width: float) -> int:
-        """At most how many of them lie within a band of this width; exactly 0 where it has not widened since."""
-        reached = np.searchsorted(self.EDGES, width) + 1
-        return sum(int(found[:reached].sum()) for then, found in self._counts.items() if then < width)
+def _wider(steered: np.ndarray, judged: np.ndarray, width: float) -> float:
+    """The width that these comparisons ask for, at least `width`."""
+    margins, errors = np.abs(steered), np.abs(judged - steered)
+    known = ~np.isnan(errors)
+    counts = known & ((margins <= NEAR * width) | (errors >= margins))
+    return max(width, float(WIDENING * errors[counts].max(initial=0.0)))

@@ -74,12 +74,18 @@ class Engine:
         return done + self._score()
 
     def reopen(self, work: Work) -> bool:
-        """Run a complete image's doubtful rows again, to score what a wider band holds; whether there were any."""
-        if self.judge is None:
+        """Run again the rows of a complete image of which float32 must judge more; whether there were any.
+
+        Where there are none the image's record is settled, and its flags follow. Rows ended at their first success
+        are taken as they are.
+        """
+        if self.judge is None or self.first_success_only:
             return False
-        rows = self.judge.doubtful(work, first_success_only=self.first_success_only)
+        rows = self.judge.settle(work)
         if len(rows):
             self._begin(work, rows)
+        else:
+            work.flags = failure_flags(work)
         return len(rows) > 0
 
     def _node(self, work: Work, x: Tensor, rows: np.ndarray, step: int) -> Node:
@@ -194,6 +200,7 @@ class Engine:
                 if down:
                     work.first_success[rows] = 2
             else:
+                work.steered[rows, step] = values
                 work.logits[rows[~work.scored_float32[rows, step]], step] = values
 
     def _move(self, nodes: list[Node], before: Tensor, gradient: Tensor) -> None:

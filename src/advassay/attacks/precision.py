@@ -1,10 +1,11 @@
 """Low precision steers, float32 judges: which iterates are scored again, and the account of it.
 
 A steered iterate is scored again by the unmodified network in float32 where its verdict is *used* (clean image, last
-iterate, first success) and where it could be *wrong*: within the band around the decision boundary (band.py). The
-margin is the logit of the label (targeted: of the target) minus the largest other: a verdict can only change where its
-size is at most the error. A random audit outside the band is scored too: it tests that claim, and bounds the rest.
-A larger error widens the band, and images of the block at hand are opened again (`Engine.reopen`) before they leave.
+iterate, first success) and where it could be *wrong*: within its image's band around the decision boundary (band.py).
+The margin is the logit of the label (targeted: of the target) minus the largest other: a verdict can only change where
+its size is at most the error. While an image is under way the engine scores what looks necessary; when it is complete,
+`Judge.settle` says from the image alone what is, has the rest opened again (`Engine.reopen`), and gives back the
+steered logits of what was scored beyond that. A random audit outside the band tests the claim and bounds the rest.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from advassay.attack_spec import PGD, Arm, Precision
-from advassay.attacks.band import Band, Left
+from advassay.attacks.band import settle
 from advassay.attacks.work import Node, Row, Work, have_fallen
 from advassay.identity import draw
 from advassay.success import margin
@@ -69,17 +70,19 @@ def iterates_climbed(rows: Sequence[Row], rules: PGD | Arm) -> int:
 
 
 class Judge:
-    """Says which steered nodes to score in float32, and learns from every such score how wrong steering can be."""
+    """Says which steered nodes to score in float32, and keeps account of how wrong steering was.
 
-    def __init__(self, share: float, *, seed: int = 0) -> None:
-        self.share, self.seed = share, seed
-        self._band, self._left = Band(), Left()
-        self.compared = self.changed = self.audited = self.audit_changed = 0
+    `start`: width of every image's band before its own comparisons, in logits; infinite = score everything.
+    """
 
-    @property
-    def band(self) -> float:
-        """|margin| up to which a steered verdict is not trusted."""
-        return self._band.width
+    def __init__(self, share: float, *, start: float = float("inf"), seed: int = 0) -> None:
+        self.share, self.seed, self.start = share, seed, start
+        self.largest = self.widest = 0.0
+        self.compared = self.changed = self.audited = self.audit_changed = self.known_wrong = 0
+
+    def width(self, work: Work) -> float:
+        """|margin| up to which a steered verdict of this image is not trusted, as far as is known."""
+        return max(self.start, work.width)
 
     def wanted(self, nodes: Sequence[Node], logits: np.ndarray) -> list[Node]:
         """The nodes, or the parts of them, that float32 must score; marks their rows as asked for."""
@@ -92,7 +95,7 @@ class Judge:
         work, rows = node.work, node.rows[~node.work.scored_float32[node.rows, node.step]]
         if not len(rows):
             return None
-        inside = not abs(steered) > self.band  # a NaN margin counts as inside
+        inside = not abs(steered) > self.width(work) or bool(work.wanted[rows, node.step].any())  # NaN is inside
         down = node.step > 0 and _down(work, steered)
         drawn = self._audits(node)
         if node.step == 0 or inside or drawn:
@@ -112,7 +115,7 @@ class Judge:
         work, low = node.work, steered.margin
         if low == low:  # a random start's clean image and last iterates were never steered
             flipped = steered.fallen != judged.fallen
-            self._band.learn(abs(low), abs(judged.margin - low))
+            self.largest = max(self.largest, abs(judged.margin - low))
             self.compared += 1
             self.changed += flipped
             self.audited += node.audited
@@ -139,19 +142,30 @@ class Judge:
                 work.held.append(replace(node, rows=wait))
         return wanted
 
-    def doubtful(self, work: Work, *, first_success_only: bool = False) -> np.ndarray:
-        """Begun rows with an iterate that lies inside today's band and was not scored in float32.
+    def settle(self, work: Work) -> np.ndarray:
+        """Rows of a complete image that must be climbed again, because float32 has yet to judge an iterate of theirs.
 
-        With `first_success_only` a confirmed success ends a row for good.
+        Where there are none, the image's logits are settled: float32 where it had to judge, steered elsewhere.
         """
-        near = _sizes(work) <= self.band
-        over = first_success_only & (work.first_success == 2)
-        return np.flatnonzero((near & ~work.scored_float32).any(axis=1) & work.ran & ~work.retired & ~over)
+        rows = np.flatnonzero(work.ran)
+        steered, judged = (_margins(work, logits[rows]) for logits in (work.steered, work.judged()))
+        width, wanted = settle(steered, judged, self.start, 1.0 if work.target >= 0 else -1.0)
+        work.width = max(work.width, width)
+        work.wanted[rows] |= wanted
+        lacking = (wanted & ~work.scored_float32[rows]).any(axis=1)
+        if not lacking.any():
+            self._hand_out(work, rows, wanted, steered, judged)
+        return rows[lacking]
 
-    def leave(self, work: Work) -> None:
-        """Remember the steered iterates of an image whose rows are handed out now, and will not be opened again."""
-        sizes = _sizes(work)
-        self._left.add(sizes[~work.scored_float32 & work.ran[:, None] & (sizes == sizes)], self.band)
+    def _hand_out(
+        self, work: Work, rows: np.ndarray, wanted: np.ndarray, steered: np.ndarray, judged: np.ndarray
+    ) -> None:
+        spare = work.scored_float32[rows] & ~wanted
+        side = 1 if work.target >= 0 else -1
+        self.known_wrong += int((spare & ((steered * side > 0) != (judged * side > 0))).sum())
+        self.widest = max(self.widest, work.width)
+        work.logits[rows] = np.where(wanted[..., None], work.logits[rows], work.steered[rows])
+        work.scored_float32[rows] = wanted
 
     def _audits(self, node: Node) -> bool:
         first, work = int(node.rows[0]), node.work
@@ -165,12 +179,11 @@ class Judge:
         """The account in words, for a record's notes."""
         told = self.audited >= FEWEST_AUDITED and not self.audit_changed
         bound = f", so at most {most_wrong(self.audited):.2%} (95%) of them are wrong" if told else ""
-        late = self._left.inside(self.band)
-        missed = f"; at most {late} iterates of earlier blocks lie inside the final band unscored" if late else ""
+        wrong = f"; {self.known_wrong} iterates recorded as steered are known to be wrong" if self.known_wrong else ""
         return (
             f"float32 judged {self.compared} steered iterates and changed {self.changed} verdicts; largest "
-            f"margin error {self._band.largest:.3g}, band ±{self.band:.3g}; audit outside the band: {self.audited} "
-            f"iterates, {self.audit_changed} changed{bound}{missed}"
+            f"margin error {self.largest:.3g}, band ±{self.start:.3g}, of single images up to ±{self.widest:.3g}; "
+            f"audit outside the band: {self.audited} iterates, {self.audit_changed} changed{bound}{wrong}"
         )
 
 
@@ -202,11 +215,11 @@ def judged_margin(nodes: Sequence[Node], logits: np.ndarray) -> np.ndarray:
     return margin(logits, np.array([n.work.target if n.work.target >= 0 else n.work.label for n in nodes]))
 
 
-def _sizes(work: Work) -> np.ndarray:
-    """|margin| of every recorded iterate, (row, step); NaN where there is none."""
+def _margins(work: Work, logits: np.ndarray) -> np.ndarray:
+    """Margin of every iterate of rows' logits (row, step, class), float64 (row, step); NaN where there is none."""
     wanted = work.target if work.target >= 0 else work.label
     with np.errstate(invalid="ignore"):
-        return np.abs(margin(work.logits.swapaxes(0, 1), np.full(len(work.rows), wanted)).T)
+        return margin(logits.swapaxes(0, 1), np.full(len(logits), wanted)).T
 
 
 def _down(work: Work, value: float) -> bool:

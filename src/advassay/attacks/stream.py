@@ -14,12 +14,14 @@ import torch
 
 from advassay.attack_spec import PGD, Arm, Precision, resolve_step_size, step_size_name
 from advassay.attacks.apgd import ApgdEngine
+from advassay.attacks.band import starting_width
 from advassay.attacks.compiling import backend_of, compile_steering
 from advassay.attacks.engine import Engine
 from advassay.attacks.examine import PROBES, examine
 from advassay.attacks.guards import Suspicion, check_device, check_epsilons, check_images, check_steps
 from advassay.attacks.network import Network, full_float32
 from advassay.attacks.precision import REWRITES, Judge, audit_share, iterates_climbed
+from advassay.attacks.probe import IMAGES, probe
 from advassay.attacks.rewrite import Steering, rewrite, takes_channels_last
 from advassay.attacks.work import Row, Work, to_rows
 from advassay.classifier import Classifier
@@ -70,8 +72,10 @@ class AttackStream:
         every_seconds: float = 20.0,
         expected_images: int | None = None,
         first_success_only: bool = False,
+        band: float | None = None,
     ) -> None:
         self.classifier, self.rules, self.shape, self.precision = classifier, rules, shape, precision
+        self.band = band
         self.cost = Cost(batch_size=shape.batch_size)
         self.notes: list[str] = []
         self._suspicions: list[Suspicion] = []
@@ -87,7 +91,7 @@ class AttackStream:
     def __iter__(self) -> Iterator[TrajectoryRows]:
         total = self._expected or length_hint(self._items)
         items = iter(self._items)
-        first = list(islice(items, PROBES))
+        first = list(islice(items, max(PROBES, IMAGES)))
         if not first:
             return
         waiting = chain(first, items)
@@ -129,14 +133,25 @@ class AttackStream:
                 climbed = iterates_climbed(self._rows(first[0]), self.rules)
                 judge = Judge(audit_share(max(total, 1) * climbed))
         last = judge is not None and takes_channels_last(self.classifier, images)
+        steer = Network(steering.module, self.rules.loss, channels_last="channels-last" in steering.rewrites)
+        score = Network(self.classifier, self.rules.loss, channels_last=last)
+        if judge is not None:
+            judge.start = self.band = self._starting_band(steer, score, first) if self.band is None else self.band
         return Engine(
-            Network(steering.module, self.rules.loss, channels_last="channels-last" in steering.rewrites),
-            Network(self.classifier, self.rules.loss, channels_last=last),
+            steer,
+            score,
             self.rules,
             cost=self.cost,
             judge=judge,
             **limits,
         )
+
+    def _starting_band(self, steer: Network, score: Network, first: list[Item]) -> float:
+        """Half width, in logits, that every image's band starts with: measured on the first images."""
+        images = torch.from_numpy(np.stack([i.image for i in first])).float().to(self._device)
+        labels = torch.tensor([i.label for i in first], device=self._device)
+        goals = torch.tensor([i.target for i in first], device=self._device) if self.rules.targeted else None
+        return starting_width(*probe(steer, score, images, labels, goals, self.shape.batch_size))
 
     def _train_mode(self) -> list[Suspicion]:
         if not self.classifier.module.training:
@@ -184,7 +199,7 @@ class AttackStream:
         if not done:
             return None
         if engine.judge is not None:
-            self._leave(engine.judge, done)
+            self._mistrust(engine.judge)
         for work in done:
             work.flags.update({s.flag: np.ones(len(work.rows), bool) for s in self._suspicions})
         return to_rows(done)
@@ -193,13 +208,15 @@ class AttackStream:
         return len(done) >= self._per_block or (bool(done) and time.monotonic() - began >= self._every)
 
     def _settled(self, engine: Engine | ApgdEngine, done: list[Work]) -> list[Work]:
-        """The finished images with nothing unscored inside today's band; the others are opened again."""
-        return [work for work in done if not engine.reopen(work)]
+        """The finished images of which float32 has judged what it must; the others are opened again."""
+        ended = [work for work in done if not work.settled]
+        for work in ended:
+            work.settled = not engine.reopen(work)
+        return [work for work in done if work.settled]
 
-    def _leave(self, judge: Judge, done: list[Work]) -> None:
-        for work in done:
-            judge.leave(work)
-        if judge.audit_changed and not any(s.flag == "audit_changed" for s in self._suspicions):
+    def _mistrust(self, judge: Judge) -> None:
+        """Say it where float32 changed a verdict that was thought safe."""
+        if (judge.audit_changed or judge.known_wrong) and not any(s.flag == "audit_changed" for s in self._suspicions):
             text = (
                 "float32 changed a steered verdict outside the band, where none was thought possible: steered verdicts "
                 "of this run, those between first success and last iterate, are doubtful. Run it with "
@@ -267,13 +284,14 @@ def stream(
     progress: Progress | None = None,
     expected_images: int | None = None,
     first_success_only: bool = False,
+    band: float | None = None,
 ) -> AttackStream:
     """Attack every item at its points with the arm's update; iterate the result for blocks of rows.
 
-    For one `shape`, under "exact" no recorded number depends on the order of items, their neighbours or where a run was
-    interrupted. Under "fast32" and "fast" that holds for what float32 always judges: clean images, last iterates and
-    first successes. Which iterates between are judged too depends on the errors met before them, so an interruption
-    can change those logits, and a verdict there within the steering's error.
+    For one `shape`, no recorded number depends on the order of items, their neighbours or where a run was interrupted.
+    Under "fast32" and "fast" that holds for one `band`, the width in logits that every image's band begins with
+    (band.py). By default it is measured on the first images; `.band` says what it is once the first block has come, so
+    that a run that goes on later can hand it in.
     `keep_images(image_id)` says whose last iterates to hand back. `first_success_only` ends a row at its first
     confirmed success (later iterates are NaN, flag `retired`): much cheaper, and enough for success="any".
     `expected_images` (by default what `items` says of its length) sets how large a share the audit takes.
@@ -294,4 +312,5 @@ def stream(
         task=task,
         expected_images=expected_images,
         first_success_only=first_success_only,
+        band=band,
     )

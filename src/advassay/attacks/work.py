@@ -34,6 +34,8 @@ class Work:
         self.step = np.array([r.step for r in rows], np.float32)
         n, path = len(self.rows), (len(self.rows), steps + 1)
         self.logits = np.full((*path, classes), np.nan, np.float32)
+        self.steered = self.logits.copy()
+        """Logits of low precision, where there are any; `logits` holds float32's over them where it has judged."""
         self.gradient_norm = np.full(path, np.nan, np.float32)
         self.boundary_share = np.zeros(path, np.float32)
         self.linf = np.zeros(path, np.float32)
@@ -56,12 +58,22 @@ class Work:
         """Rows ended at their first success, by request; their later iterates stay NaN."""
         self.audited: dict[int, np.ndarray] = {}
         """Row → (step,) bool: which of its iterates the audit draws."""
+        self.width = 0.0
+        """|margin| inside which this image's own comparisons do not trust steering."""
+        self.wanted = np.zeros(path, bool)
+        """Iterates that float32 was found to have to judge once the image was complete."""
         self.held: list[Node] = []
         """Fallen iterates after one that waits: scored only if that one is not confirmed."""
         self.final: dict[int, np.ndarray] = {}
         """Row → its last iterate, where the image is to be kept."""
+        self.settled = False
+        """Float32 has judged all that it must."""
         self.flags: dict[str, np.ndarray] = {}
         """Name → (row,) bool, filled when every row has ended."""
+
+    def judged(self) -> np.ndarray:
+        """Logits of float32, (row, step, class); NaN where it has not judged."""
+        return np.where(self.scored_float32[..., None], self.logits, np.float32(np.nan))
 
     def retire(self, rows: np.ndarray, step: int) -> None:
         """End rows at their success; what would follow, from the unscored iterate `step` on, is not known."""

@@ -106,6 +106,25 @@ def analyse(
         _print_table(curve.frame, curve.quantity)
 
 
+COLUMNS = {
+    "cohort": "cohort id; further columns by --by: class, direction, arm, step_size",
+    "image_type": "X-ray, histology, …",
+    "arm": "attack arm",
+    "step_size": "step size as the arm writes it",
+    "train_size": "training images of the network",
+    "seed": "seed the network was trained with",
+    "epsilon": "amplitude, a fraction of the pixel range",
+    "step": "iteration, 0 = clean",
+    "rate": "attack success rate over images first classified correctly (--robust-accuracy: share of all still right)",
+    "low": "lower bound of the 95% interval",
+    "high": "upper bound",
+    "n": "images counted",
+    "events": "of those, fallen (--robust-accuracy: still right)",
+    "patients": "patients they come from",
+    "method": "how the interval was made",
+}
+"""Of each of `rows`; beside them stand quantity, over, success, level."""
+
 HIDDEN = ("image_type", "train_size", "seed", "bin_low", "bin_high")
 """Columns of the JSON that the printed table leaves out."""
 

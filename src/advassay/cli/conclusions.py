@@ -18,6 +18,29 @@ Epsilon = Annotated[
 ]
 
 
+COLUMNS = {
+    "number": "1 to 5, as in the reference study",
+    "title": "its short name",
+    "statement": "the claim that is tested",
+    "estimand": "the quantity estimated",
+    "estimate": "its value; null where it cannot be estimated",
+    "low": "lower bound",
+    "high": "upper bound",
+    "bounds": "interval = confidence interval; undecided = what the undecided cohorts could make of it",
+    "test": "the test behind the verdict",
+    "p": "its p value, where there is one",
+    "n": "units counted",
+    "unit": "what is counted: cohorts, networks, …",
+    "verdict": "supported, contradicted or undecided",
+    "reason": "why, with the numbers",
+    "level": "confidence level",
+    "margin": "margin of equivalence or plateau, where one is used",
+    "published": "what the reference study states",
+    "alternatives": "what could explain it otherwise",
+    "details": "one entry a cohort, arm or network",
+}
+
+
 @clean
 def conclusions(store: options.StoreArgument, epsilon: Epsilon = None, as_json: options.Json = False) -> None:
     """Print the reference study's five conclusions tested on a store: verdict, estimate, interval, n and the reason.

@@ -16,7 +16,7 @@ from typing import Any
 
 import typer
 
-from advassay.cli import datasets, doctor, flow_table, label, regions, tables, tiles
+from advassay.cli import analyse, conclusions, datasets, doctor, flow_table, label, regions, tables, tiles
 from advassay.cli.program import app
 
 COLUMNS: dict[str, Mapping[str, str]] = {
@@ -27,6 +27,8 @@ COLUMNS: dict[str, Mapping[str, str]] = {
     "select": flow_table.COLUMNS,
     "datasets": datasets.COLUMNS,
     "regions": regions.COLUMNS,
+    "analyse": analyse.COLUMNS,
+    "conclusions": conclusions.COLUMNS,
 }
 """Verb → the columns of its --json output, with their meaning."""
 

@@ -109,6 +109,9 @@ class RunHeader(BaseModel):
     """run_id of the declared run whose flagged images this run attacks again; null for a declared run."""
     compute: ComputeShape | None = None
     """What fixes the last bits of the logits."""
+    band: float | None = None
+    """|margin| in logits up to which no image's low-precision verdict was trusted (single images: up to more); null
+    where every pass was float32. Measured when the run began and kept, so that a continued run decides alike."""
     steps: int
     """K: every row holds iterates 0 … K."""
     points: tuple[Point, ...] = ()

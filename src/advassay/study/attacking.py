@@ -63,8 +63,9 @@ def attack_cohort(
     cost, notes = None, []
     if missing := writer.missing(assignment.image_ids, assignment.points):
         told = Told(site.progress, _task(header), _steps(missing, arm))
-        stream = _stream(classifier, cohort, missing, arm, shape, gallery, told)
+        stream = _stream(classifier, cohort, missing, arm, shape, gallery, told, writer.header.band)
         for block in stream:
+            writer.keep_band(stream.band)
             gallery.write(block)
             writer.append(block)
         cost, notes = stream.cost, stream.notes
@@ -146,6 +147,7 @@ def _stream(
     shape: ComputeShape,
     gallery: Gallery,
     progress: Progress,
+    band: float | None = None,
 ) -> AttackStream:
     from advassay.attacks.stream import stream
 
@@ -157,6 +159,7 @@ def _stream(
         keep_images=gallery.wants,
         progress=progress,
         expected_images=len(missing),
+        band=band,
     )
 
 
