@@ -6,12 +6,12 @@ import csv
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from advassay.flow_chart import LAST, FlowRow, tidy
-from advassay.layout import writing
+if TYPE_CHECKING:
+    from advassay.flow_chart import FlowRow
 
 COLUMNS = {
     "cohort": "the cohort's name in the study",
@@ -65,6 +65,8 @@ def _chart(rows: Sequence[FlowRow]):  # type: ignore[no-untyped-def]  # rich is 
 
 def _words(row: FlowRow) -> str:
     """Reasons, then classes, then roles, in one line each."""
+    from advassay.flow_chart import LAST
+
     shown = list(row.reasons.items())
     rest = sum(images for _, images in shown[REASONS_SHOWN:])
     reasons = _listed(dict(shown[:REASONS_SHOWN]) | ({"other reasons": rest} if rest else {}))
@@ -79,6 +81,9 @@ def _listed(counts: dict[str, int]) -> str:
 
 def write_csv(rows: Sequence[FlowRow], path: Path) -> None:
     """The charts in long form: cohort, place, stage, part, what, images."""
+    from advassay.flow_chart import tidy
+    from advassay.layout import writing
+
     with writing(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, ("cohort", "place", "stage", "part", "what", "images"))
         writer.writeheader()
