@@ -11,13 +11,14 @@ from torch import Tensor
 from advassay.attack_spec import Arm, Loss, Norm, step_size_name
 from advassay.attacks.compiling import backend_of
 from advassay.attacks.start import sign_noise
-from advassay.attacks.stream import Item, computing, stream
+from advassay.attacks.stream import Item, Shared, computing, stream
 from advassay.classifier import Classifier
 from advassay.documents import ComputeShape, Controls
 from advassay.success import Reading, attackable, fallen, predicted
 from advassay.trajectory import TrajectoryRows
 
 STRONGER_STEPS = 20
+"""… at most, and at most twice the arm's own."""
 STRONGER_RESTARTS = 2
 CROSS_CHECKED = 3
 """Amplitudes that are cross-checked with the stronger attack: the smallest, the middle and the largest."""
@@ -34,6 +35,7 @@ def run_controls(
     seed: int = 0,
     targets: np.ndarray | None = None,
     declared: Mapping[float, Collection[str]] | None = None,
+    shared: Shared | None = None,
 ) -> Controls:
     """Three controls on a small sample: ε = 0, random sign noise at every ε, and a stronger attack at some.
 
@@ -41,8 +43,17 @@ def run_controls(
     (image,): a handful of images is meant. The stronger attack is APGD on the margin loss with restarts, on what the
     arm's last iterate left standing; what it fells there is "at least this much was missed". `declared` says, per ε,
     which images the arm has felled (at its first step size) where that is known already; otherwise it runs again.
+    `shared`: of the arm's own stream, whose examination of the network then counts here too.
     """
-    sample = _Sample(classifier, np.array(images, np.float32), np.asarray(labels), tuple(image_ids), shape, targets)
+    sample = _Sample(
+        classifier,
+        np.array(images, np.float32),
+        np.asarray(labels),
+        tuple(image_ids),
+        shape,
+        targets,
+        shared or Shared(),
+    )
     stronger: Loss = "margin"
     checked = _spread(arm.epsilons)
     if declared is None:
@@ -52,8 +63,12 @@ def run_controls(
         epsilon_zero_changed=sample.changed_at_zero(arm),
         noise={f"{epsilon:.12g}": sample.noise(epsilon, arm.norm, seed) for epsilon in arm.epsilons},
         cross_check=sample.cross_check(arm, {e: set(declared[e]) for e in checked}, stronger),
-        stronger=f"apgd, {stronger} loss, {STRONGER_STEPS} steps, {STRONGER_RESTARTS} starts",
+        stronger=f"apgd, {stronger} loss, {_stronger_steps(arm)} steps, {STRONGER_RESTARTS} starts",
     )
+
+
+def _stronger_steps(arm: Arm) -> int:
+    return min(STRONGER_STEPS, 2 * arm.steps)
 
 
 def _spread(epsilons: Sequence[float]) -> list[float]:
@@ -83,7 +98,9 @@ class _Sample:
         image_ids: tuple[str, ...],
         shape: ComputeShape,
         targets: np.ndarray | None,
+        shared: Shared,
     ) -> None:
+        self.shared = shared
         self.classifier, self.images, self.labels, self.shape = classifier, images, labels, shape
         self.image_ids, self.targets = image_ids, targets
         self.x = torch.from_numpy(images).to(classifier.mean.device)
@@ -105,7 +122,7 @@ class _Sample:
 
     def cross_check(self, arm: Arm, declared: Mapping[float, set[str]], loss: Loss) -> dict[str, dict[str, int]]:
         """ε as text → attackable images, those the arm felled, those felled by either attack, and the difference."""
-        strong = {"update": "apgd", "loss": loss, "steps": STRONGER_STEPS, "restarts": STRONGER_RESTARTS}
+        strong = {"update": "apgd", "loss": loss, "steps": _stronger_steps(arm), "restarts": STRONGER_RESTARTS}
         attackable_ids = self._attackable()
         standing = {epsilon: attackable_ids - felled for epsilon, felled in declared.items()}
         extra = self.felled(arm.model_copy(update=strong), tuple(declared), standing, success="any")
@@ -148,7 +165,11 @@ class _Sample:
             if points[i]
         ]
         shape = _no_larger(self.shape, sum(map(len, points.values())))
-        blocks = list(stream(self.classifier, items, arm, shape=shape, first_success_only=first_success_only))
+        run = stream(
+            self.classifier, items, arm, shape=shape, first_success_only=first_success_only, shared=self.shared,
+            examined=True,
+        )  # fmt: skip
+        blocks = list(run)
         return TrajectoryRows.concatenate(blocks) if blocks else None
 
     def _attackable(self) -> set[str]:

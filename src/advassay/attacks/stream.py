@@ -44,6 +44,16 @@ class Item(NamedTuple):
     """Class to reach in a targeted attack."""
 
 
+class Shared:
+    """What several streams over one classifier may share, as long as nobody changes it: its rewritten copies, and how
+    many classes its examination found. Hand one to each of them.
+    """
+
+    def __init__(self) -> None:
+        self.copies: dict[tuple[str, ...], Steering] = {}
+        self.classes = 0
+
+
 def no_images(image_id: str) -> bool:
     """Keep no adversarial image."""
     return False
@@ -73,7 +83,10 @@ class AttackStream:
         expected_images: int | None = None,
         first_success_only: bool = False,
         band: float | None = None,
+        shared: Shared | None = None,
+        examined: bool = False,
     ) -> None:
+        self._shared, self._examined = shared or Shared(), examined
         self.classifier, self.rules, self.shape, self.precision = classifier, rules, shape, precision
         self.band = band
         self.cost = Cost(batch_size=shape.batch_size)
@@ -125,7 +138,9 @@ class AttackStream:
         rewrites = [r for r in self.shape.rewrites if r in REWRITES[self.precision]]
         steering, judge = Steering(self.classifier), None
         if rewrites:
-            steering = rewrite(self.classifier, images, rewrites)
+            copies = self._shared.copies
+            steering = copies.get(tuple(rewrites)) or rewrite(self.classifier, images, rewrites)
+            copies[tuple(rewrites)] = steering
             if backend := backend_of(self.shape.rewrites):
                 steering = compile_steering(steering, images, self.shape.batch_size, backend)
             self.notes += steering.notes
@@ -169,7 +184,11 @@ class AttackStream:
         found += check_epsilons(epsilons, self.rules.norm) + check_steps(steps, epsilons, self.rules.update)
         x, y = torch.from_numpy(images).float().to(self._device), torch.from_numpy(labels).to(self._device)
         goal = None if targets is None else torch.from_numpy(targets).to(self._device)
-        suspected, self._classes = examine(self.classifier, x, y, loss=self.rules.loss, targets=goal)
+        suspected: list[Suspicion] = []
+        self._classes = self._shared.classes
+        if not (self._examined and self._classes):
+            suspected, self._classes = examine(self.classifier, x, y, loss=self.rules.loss, targets=goal)
+            self._shared.classes = self._classes
         for item in self._items if isinstance(self._items, Sequence) else ():  # else each as it comes
             self._check_classes(item)
         found += suspected
@@ -285,6 +304,8 @@ def stream(
     expected_images: int | None = None,
     first_success_only: bool = False,
     band: float | None = None,
+    shared: Shared | None = None,
+    examined: bool = False,
 ) -> AttackStream:
     """Attack every item at its points with the arm's update; iterate the result for blocks of rows.
 
@@ -294,7 +315,9 @@ def stream(
     that a run that goes on later can hand it in.
     `keep_images(image_id)` says whose last iterates to hand back. `first_success_only` ends a row at its first
     confirmed success (later iterates are NaN, flag `retired`): much cheaper, and enough for success="any".
-    `expected_images` (by default what `items` says of its length) sets how large a share the audit takes.
+    `shared` saves rewriting the network anew; `examined` says that another stream with the same `shared` has tried the
+    network already: it is not tried again. `expected_images` (by default what `items` says of its length) sets how
+    large a share the audit takes.
     Raises AttackError (InputError, EpsilonError, ClassifierError) before the first step where the result would mean
     nothing.
     """
@@ -313,4 +336,6 @@ def stream(
         expected_images=expected_images,
         first_success_only=first_success_only,
         band=band,
+        shared=shared,
+        examined=examined,
     )

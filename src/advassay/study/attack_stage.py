@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from advassay.documents import TrainingDocument
@@ -17,6 +18,7 @@ from advassay.study.targets import assignments
 from advassay.study.training_stage import identity_of
 
 if TYPE_CHECKING:
+    from advassay.attacks.stream import Shared
     from advassay.classifier import Classifier
     from advassay.cohorts import PreparedCohort
 
@@ -57,7 +59,7 @@ def _attack_network(
     study: Study, cohort: PreparedCohort, network: Network, identity: str, is_primary: bool, site: Site
 ) -> list[RunHeader]:
     training = trained(site, identity, network)
-    classifier = LoadOnce(site, identity)
+    classifier = LoadOnce(site.store.classifier(identity) / MODEL, site.device)
     superseded = superseded_runs(site)
     headers = []
     for assignment in assignments(study, network, cohort):
@@ -87,16 +89,18 @@ def trained(site: Site, identity: str, network: Network) -> TrainingDocument:
 
 
 class LoadOnce:
-    """Loads a network of the store when first called, and keeps it for the other arms."""
+    """Loads a network's file when first called, and keeps it for the other arms."""
 
-    def __init__(self, site: Site, identity: str) -> None:
-        self._site, self._identity = site, identity
+    def __init__(self, path: Path, device: str) -> None:
+        self._path, self._device = path, device
         self._classifier: Classifier | None = None
+        self.shared: Shared | None = None
+        """What the arms' attacks on it share."""
 
     def __call__(self) -> Classifier:
         if self._classifier is None:
+            from advassay.attacks.stream import Shared
             from advassay.training import load_classifier
 
-            path = self._site.store.classifier(self._identity) / MODEL
-            self._classifier = load_classifier(path, device=self._site.device)
+            self._classifier, self.shared = load_classifier(self._path, device=self._device), Shared()
         return self._classifier

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import polars as pl
@@ -25,12 +25,22 @@ from advassay.success import fallen
 
 if TYPE_CHECKING:
     from advassay.attacks import AttackStream, Item
+    from advassay.attacks.stream import Shared
     from advassay.classifier import Classifier
     from advassay.cohorts import PreparedCohort
 
 
+class Loads(Protocol):
+    """Gives a classifier when called, the same one each time."""
+
+    shared: Shared | None
+    """What attacks on it share; known once it has been called."""
+
+    def __call__(self) -> Classifier: ...
+
+
 def attack_cohort(
-    load: Callable[[], Classifier],
+    load: Loads,
     cohort: PreparedCohort,
     header: RunHeader,
     assignment: Assignment,
@@ -48,6 +58,7 @@ def attack_cohort(
     if not touch and done and not gallery.missing():
         return read_header(site.store.run(header.run_id))
     classifier, arm = load(), assignment.arm
+    shared = load.shared
     steps = len(assignment.image_ids) * steps_at(arm, assignment.points)
     shape = compute_shape(
         classifier,
@@ -63,19 +74,19 @@ def attack_cohort(
     cost, notes = None, []
     if missing := writer.missing(assignment.image_ids, assignment.points):
         told = Told(site.progress, _task(header), _steps(missing, arm))
-        stream = _stream(classifier, cohort, missing, arm, shape, gallery, told, writer.header.band)
+        stream = _stream(classifier, cohort, missing, arm, shape, gallery, told, writer.header.band, shared)
         for block in stream:
             writer.keep_band(stream.band)
             gallery.write(block)
             writer.append(block)
         cost, notes = stream.cost, stream.notes
     if lacking := gallery.missing():  # asked for after the attack had run: the same images once more, not stored twice
-        for block in _stream(classifier, cohort, lacking, arm, shape, gallery, Silent()):
+        for block in _stream(classifier, cohort, lacking, arm, shape, gallery, Silent(), shared=shared):
             gallery.write(block)
     controls = writer.header.controls
     if controls is None and assignment.controls:
         with doing(site.progress, f"controls of {_name(header)}"):
-            controls = _controls(classifier, cohort, assignment, shape, Run(site.store.run(header.run_id)))
+            controls = _controls(classifier, cohort, assignment, shape, Run(site.store.run(header.run_id)), shared)
     return writer.finish(cost, controls, notes)
 
 
@@ -148,6 +159,7 @@ def _stream(
     gallery: Gallery,
     progress: Progress,
     band: float | None = None,
+    shared: Shared | None = None,
 ) -> AttackStream:
     from advassay.attacks.stream import stream
 
@@ -160,6 +172,7 @@ def _stream(
         progress=progress,
         expected_images=len(missing),
         band=band,
+        shared=shared,
     )
 
 
@@ -192,14 +205,20 @@ def clean_contrast(image: np.ndarray) -> float:
 
 
 def _controls(
-    classifier: Classifier, cohort: PreparedCohort, assignment: Assignment, shape: ComputeShape, run: Run
+    classifier: Classifier,
+    cohort: PreparedCohort,
+    assignment: Assignment,
+    shape: ComputeShape,
+    run: Run,
+    shared: Shared | None,
 ) -> Controls:
     from advassay.attacks import run_controls
 
     ids = list(assignment.image_ids[: assignment.control_images])
     images, labels, arm = cohort.images(ids), cohort.labels(ids), assignment.arm
+    felled = _felled(run, arm, ids)
     return run_controls(
-        classifier, images, labels, ids, arm, shape=shape, seed=arm.seed, declared=_felled(run, arm, ids)
+        classifier, images, labels, ids, arm, shape=shape, seed=arm.seed, declared=felled, shared=shared
     )
 
 

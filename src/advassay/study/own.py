@@ -17,7 +17,7 @@ from advassay.identity import ID_LENGTH
 from advassay.layout import Store
 from advassay.records import RunHeader, open_records
 from advassay.specs import Study
-from advassay.study.attack_stage import check_arms, superseded_runs
+from advassay.study.attack_stage import LoadOnce, check_arms, superseded_runs
 from advassay.study.header import foreign_header
 from advassay.study.keep import keep_study, kept_study, locked, study_yaml
 from advassay.study.load import parse_study
@@ -44,7 +44,7 @@ def attack_own(model: Path, images: Path, site: Site, *, overrides: Sequence[str
 
     Raises TrainingError for a file that `train` did not write, CohortError for folders that are not its classes.
     """
-    from advassay.training import checkpoint_metadata, load_classifier
+    from advassay.training import checkpoint_metadata
     from advassay.training.weights import file_sha256
 
     metadata = checkpoint_metadata(model)
@@ -57,11 +57,11 @@ def attack_own(model: Path, images: Path, site: Site, *, overrides: Sequence[str
     with locked(site.store):
         keep_study(site.store, study)
         prepare_cohort(study, cohort, replace(site, data=images.parent))
-        return _attack(study, cohort, site, metadata, sha256, lambda: load_classifier(model, site.device))
+        return _attack(study, cohort, site, metadata, sha256, LoadOnce(model, site.device))
 
 
 def _attack(
-    study: Study, name: str, site: Site, metadata: CheckpointMetadata, sha256: str, load: Any
+    study: Study, name: str, site: Site, metadata: CheckpointMetadata, sha256: str, load: LoadOnce
 ) -> list[RunHeader]:
     from advassay.cohorts import open_cohort
 

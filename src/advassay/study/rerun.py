@@ -6,7 +6,6 @@ with the margin loss, as a run of its own that never overwrites the declared one
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -15,17 +14,16 @@ import numpy as np
 from advassay.attack_spec import Arm
 from advassay.records import Run, RunHeader, attack_rules, run_identity
 from advassay.records.shards import FLAG
-from advassay.study.attacking import attack_cohort
+from advassay.study.attacking import Loads, attack_cohort
 from advassay.study.place import Site
 from advassay.study.targets import Assignment
 
 if TYPE_CHECKING:
-    from advassay.classifier import Classifier
     from advassay.cohorts import PreparedCohort
 
 
 def attack_with_rerun(
-    load: Callable[[], Classifier],
+    load: Loads,
     cohort: PreparedCohort,
     header: RunHeader,
     assignment: Assignment,
