@@ -36,6 +36,12 @@ def rows(patients: int = 20, per_patient: int = 2) -> list[dict[str, Any]]:
 
 
 @pytest.fixture
+def people() -> Callable[..., list[dict[str, Any]]]:
+    """`rows`, for tests elsewhere than here: every room has a conftest, so its name imports no one in particular."""
+    return rows
+
+
+@pytest.fixture
 def write_source(tmp_path: Path) -> Callable[..., TableSource]:
     """Write rows (column `picture` = its number) as PNG files and a CSV; returns the source."""
 

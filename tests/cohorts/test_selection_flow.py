@@ -44,10 +44,8 @@ def test_steps_of_one_stage_are_one_row_with_their_reasons_added():
     assert {"cohort": "A", "place": 1, "stage": "eligible", "part": "reason", "what": "b", "images": 3} in tidy(rows)
 
 
-def test_a_prepared_cohort_has_its_chart_from_candidates_to_split(write_source, prepared):
-    from conftest import rows
-
-    table = rows(patients=20)
+def test_a_prepared_cohort_has_its_chart_from_candidates_to_split(write_source, prepared, people):
+    table = people(patients=20)
     table[0]["finding"] = None
     chart = flow_of(prepared(write_source(table), equal_classes=True))
     assert [row.stage for row in chart] == [
