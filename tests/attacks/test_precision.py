@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from tiny_networks import small_cnn
 from torch import nn
@@ -193,6 +193,23 @@ def test_nothing_near_the_boundary_is_left_to_low_precision(normed, images):
 margins = st.lists(st.tuples(st.floats(-5, 5), st.floats(-0.5, 0.5)), min_size=12, max_size=12)
 
 
+@pytest.mark.parametrize("precision", ["fast32", "fast"])
+def test_random_starts_and_restarts_run_under_low_precision_too(normed, images, precision):
+    attack = aa.PGD(0.02, 0.005, steps=5, random_start=True, restarts=2)
+    labels = normed(images).argmax(1)
+    s = aa.sweep(normed, images, labels, attack, [0.005, 0.02], precision=precision)
+    assert s.scored_float32[:, [0, -1]].all()
+    assert (s.worst_case_success_rate() >= s.attack_success_rate()[:, -1]).all()
+
+
+def test_a_success_that_is_not_a_number_does_not_hide_the_next_one():
+    steered = np.array([[3.0, -1.0, -1.0, 2.0]])
+    judged = np.array([[3.0, np.nan, -1.0, 2.0]])
+    scored = np.array([[True, True, True, True]])
+    assert settle(steered, judged, 0.1, -1.0, scored).wanted.tolist() == [[True, True, True, True]]
+
+
+@example([(3, 0), (0.11, -0.13), (-0.4, -1), (0.04, 0.06), *[(4, 0)] * 8], 0.05, -1.0)
 @given(margins, st.floats(0, 0.2), st.sampled_from([-1.0, 1.0]))
 def test_a_settled_band_holds_every_error_that_could_flip_and_is_the_same_whatever_else_is_known(seen, start, side):
     steered = np.array([m for m, _ in seen]).reshape(3, 4)

@@ -143,7 +143,8 @@ class Engine:
         self._record(nodes, values, sizes)
         if self.judge is not None:
             steered = [i for i, n in enumerate(nodes) if n.step > 0 or not self._random]
-            self._ask(self.judge.wanted([nodes[i] for i in steered], values[steered]))
+            if steered:
+                self._ask(self.judge.wanted([nodes[i] for i in steered], values[steered]))
         self._move(nodes, x[: len(nodes)], gradient)
 
     def _score(self) -> list[Work]:

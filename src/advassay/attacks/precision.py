@@ -149,7 +149,8 @@ class Judge:
         """
         rows = np.flatnonzero(work.ran)
         steered, judged = (_margins(work, logits[rows]) for logits in (work.steered, work.judged()))
-        width, wanted = settle(steered, judged, self.start, 1.0 if work.target >= 0 else -1.0)
+        side = 1.0 if work.target >= 0 else -1.0
+        width, wanted = settle(steered, judged, self.start, side, work.scored_float32[rows])
         work.width = max(work.width, width)
         work.wanted[rows] |= wanted
         lacking = (wanted & ~work.scored_float32[rows]).any(axis=1)

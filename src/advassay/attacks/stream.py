@@ -201,9 +201,7 @@ class AttackStream:
         began = time.monotonic()
         with computing(self.classifier, self.shape):
             while True:
-                if self._enough(done, began):
-                    done = self._settled(engine, done)
-                if self._enough(done, began):  # still
+                if self._enough(done, began) and (done := self._settled(engine, done)):
                     break
                 while engine.hungry and (item := next(waiting, None)) is not None:
                     engine.add(self._work(item))
@@ -309,7 +307,8 @@ def stream(
 ) -> AttackStream:
     """Attack every item at its points with the arm's update; iterate the result for blocks of rows.
 
-    For one `shape`, no recorded number depends on the order of items, their neighbours or where a run was interrupted.
+    For one `shape`, no recorded number depends on the order of items, their neighbours or where a run was interrupted
+    (with `first_success_only`: no success does; flags about the whole run stand from where they arose).
     Under "fast32" and "fast" that holds for one `band`, the width in logits that every image's band begins with
     (band.py). By default it is measured on the first images; `.band` says what it is once the first block has come, so
     that a run that goes on later can hand it in.

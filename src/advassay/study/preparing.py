@@ -21,7 +21,14 @@ def prepare_cohorts(study: Study, site: Site) -> dict[str, Preparation]:
 
 
 def prepare_cohort(study: Study, name: str, site: Site) -> Preparation:
-    """Prepare one cohort of the study, or recognise what is there."""
+    """Prepare one cohort of the study, or recognise what is there. Raises CohortError, which names the cohort."""
+    try:
+        return _prepare(study, name, site)
+    except CohortError as problem:
+        raise CohortError(f"cohorts.{name}: {problem.problem}", problem.fix) from problem
+
+
+def _prepare(study: Study, name: str, site: Site) -> Preparation:
     from advassay.cohorts import prepare
 
     cohort = study.cohorts[name]
