@@ -61,7 +61,7 @@ def look_over(
         table.write_csv(beside)
     for path in (out / list_name for list_name in LISTS):
         if not path.exists():
-            path.write_text(",".join(("image_id", *(EDGES if path.name == LISTS[0] else ()))) + "\n", encoding="utf-8")
+            path.write_text(",".join(table.columns) + "\n", encoding="utf-8")  # lines of found.csv fit as they are
     return table
 
 
