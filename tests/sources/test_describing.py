@@ -35,6 +35,16 @@ def test_a_folder_per_class_is_counted(tmp_path: Path) -> None:
     assert (seen.kind, seen.label_column, seen.classes) == ("folder", "label", {"tb": 2, "normal": 1})
 
 
+def test_a_path_that_leads_up_and_down_again_is_read_like_any_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a/1.png", "b/2.png"):
+        write(tmp_path / "images" / name, by_opencv(noise(8, 8)))
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert describe(Path("../images")).classes == {"a": 1, "b": 1}
+
+
 def test_a_table_without_image_paths_is_an_error_that_lists_its_columns(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"There are: \['study', 'age'\]"):
         describe(write(tmp_path / "t.csv", b"study,age\nS1,40\n"))

@@ -15,7 +15,7 @@ def drop_duplicates(images: pl.DataFrame, flow: Flow) -> pl.DataFrame:
     or on the pseudonym key. Patients who share an image are one cluster from here on: a split that parted
     them would put one person on both sides.
     """
-    images = _link_patients(images, flow)
+    images = link_patients(images, flow)
     labels = images.select(pl.col("label").n_unique().over("image_id")).to_series()
     contradictory = pl.DataFrame({"bad": labels > 1}).select(
         pl.when(pl.col("bad")).then(pl.lit("same pixels in different classes"))
@@ -37,7 +37,8 @@ def _preference(images: pl.DataFrame) -> list[pl.Expr]:
     return [pl.col("image_id"), ~pl.col("has_patient"), pl.col("original_patient"), *plain, pl.col("row")]
 
 
-def _link_patients(images: pl.DataFrame, flow: Flow) -> pl.DataFrame:
+def link_patients(images: pl.DataFrame, flow: Flow) -> pl.DataFrame:
+    """`images` with one patient_id for all patients who share an image_id; how many there are is a warning."""
     shared = images.filter("has_patient").group_by("image_id").agg(pl.col("patient_id").unique())
     shared = shared.filter(pl.col("patient_id").list.len() > 1)
     if shared.is_empty():

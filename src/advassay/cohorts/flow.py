@@ -61,12 +61,13 @@ class Flow:
         for reason, images in smallest.iter_rows():
             self._examples[reason] += images
         if "row" in gone:
-            self._rows_out.append(gone.select("row", "_reason"))
+            self._rows_out.append(gone.select("row", left_out="_reason"))
 
     @property
-    def rows_out(self) -> list[tuple[int, str]]:
-        """Row of the source and reason of each decoded image that was left out. Private."""
-        return [pair for frame in self._rows_out for pair in frame.iter_rows()]
+    def rows_out(self) -> pl.DataFrame:
+        """row (of the source), left_out (the reason) of each decoded image that was left out. Private."""
+        empty = pl.DataFrame(schema={"row": pl.UInt32, "left_out": pl.String})
+        return pl.concat([empty, *self._rows_out])
 
     @property
     def kept(self) -> int:

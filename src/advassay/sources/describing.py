@@ -51,10 +51,10 @@ def describe(path: Path) -> SourceDescription:
     Raises SourceError if it is none of these.
     """
     if path.is_dir():
-        rows = open_folder("images", FolderSource(kind="folder", path=str(path)), path).rows
+        rows = open_folder("images", FolderSource(kind="folder", path=path.name), path).rows
         return SourceDescription("folder", path, rows.height, ("label",), None, "label", None, _counts(rows["label"]))
     if path.suffix.lower() == ".npz":
-        rows = open_npz("images", NpzSource(kind="npz", path=str(path)), path).rows
+        rows = open_npz("images", NpzSource(kind="npz", path=path.name), path).rows
         return SourceDescription(
             "npz", path, rows.height, ("label", "split"), None, "label", None, _counts(rows["label"])
         )

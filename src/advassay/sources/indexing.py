@@ -84,6 +84,12 @@ def index(
     return Index(manifest, lost, _private(facts, opened), facts.select("row", "largest"), unkept)
 
 
+def together(parts: Sequence[Index]) -> Index:
+    """Several indexes of one open source, made with the same options over different rows, as one."""
+    frames = (pl.concat(getattr(part, name) for part in parts) for name in ("manifest", "left_out", "private", "largest"))
+    return Index(*frames, parts[0].not_carried)
+
+
 def _patients(opened: OpenSource, column: str | None) -> pl.DataFrame:
     if column is None or column == opened.patient_column:
         return opened.rows.select("row", cluster="original_patient")

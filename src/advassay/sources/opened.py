@@ -35,9 +35,12 @@ class OpenSource(ABC):
     root: what `path` is relative to; None for phantoms.
     files: row, path and original_patient of every entry, also of those left out; `rows` where nothing else is known.
     identifying: tags that point at a person → files that hold them; None where a source has no such tags.
+    draw_column: a column of ids that follow an image's content and are known without decoding it, so that draws can be
+        keyed by them beforehand; None where pixels alone name an image.
     """
 
     identifying: dict[str, int] | None = None
+    draw_column: str | None = None
 
     def __init__(
         self, name: str, rows: pl.DataFrame, left_out: pl.DataFrame, patient_column: str | None, root: Path | None

@@ -33,19 +33,29 @@ BOX = tuple(COLUMNS)[:4]
 
 
 def with_regions(
-    opened: OpenSource, images: pl.DataFrame, rule: RegionSpec, lists: Lists, flow: Flow, progress: Progress
+    opened: OpenSource,
+    images: pl.DataFrame,
+    rule: RegionSpec,
+    lists: Lists,
+    flow: Flow,
+    progress: Progress,
+    seen: dict[int, Found] | None = None,
 ) -> pl.DataFrame:
     """The rows of `images` (image_id, row, width, height, …) that have the region, with `COLUMNS`.
 
-    The others are counted in `flow`. Images are read once more, a few at a time. Raises CohortError for a mask column
-    that is not there.
+    The others are counted in `flow`. Images are read once more, a few at a time, but for those whose row is in `seen`;
+    what is found in the others is added to it. Raises CohortError for a mask column that is not there.
     """
+    seen = {} if seen is None else seen
+    fresh = images.filter(~pl.col("row").is_in(list(seen)))
+    seen.update(zip(fresh["row"], find_regions(opened, fresh, rule, progress), strict=True))
     known = set(images["image_id"])
     flow.warnings += lists.warnings
     if strangers := len((lists.accepted.keys() | lists.rejected) - known):
         flow.warnings.append(f"region: {strangers} image_ids of the lists are no images of this cohort.")
     boxes, reasons = [], []
-    for image, found in _judged(opened, images, rule, lists, progress):
+    for image, row, *size in images.select("image_id", "row", "width", "height").iter_rows():
+        found = judged(seen[row], image, (size[0], size[1]), rule, lists)
         reasons.append(found.reason)
         boxes.append((image, *(found.box or (None,) * 4), found.confidence))
     columns = pl.DataFrame(boxes, schema={"image_id": pl.String, **COLUMNS}, orient="row")
@@ -83,14 +93,6 @@ def find_regions(opened: OpenSource, images: pl.DataFrame, rule: RegionSpec, pro
         yield from _masked(opened, images, rule)
     else:
         yield from _chests(opened, images, rule, progress)
-
-
-def _judged(
-    opened: OpenSource, images: pl.DataFrame, rule: RegionSpec, lists: Lists, progress: Progress
-) -> Iterator[tuple[str, Found]]:
-    facts = images.select("image_id", "width", "height").iter_rows()
-    for (image, *size), found in zip(facts, find_regions(opened, images, rule, progress), strict=True):
-        yield image, judged(found, image, (size[0], size[1]), rule, lists)
 
 
 def _masked(opened: OpenSource, images: pl.DataFrame, rule: RegionSpec) -> Iterator[Found]:

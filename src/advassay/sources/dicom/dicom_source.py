@@ -31,6 +31,8 @@ COLUMNS = (
 class DicomFiles(OpenSource):
     """Radiographs of an archive; each is decoded in a worker process when it is read."""
 
+    draw_column = "sop_instance_uid"  # PS3.3 §C.12.1: one image, one UID
+
     def __init__(
         self,
         name: str,

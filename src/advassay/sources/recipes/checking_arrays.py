@@ -31,7 +31,7 @@ def npz_findings(recipe: Recipe, folder: Path, paths: list[str]) -> tuple[int, l
 
 def _npz(file: ExpectedFile, path: Path) -> tuple[int, list[Finding]]:
     try:
-        rows = open_npz(path.name, NpzSource(kind="npz", path=str(path)), path).rows
+        rows = open_npz(path.name, NpzSource(kind="npz", path=path.name), path).rows
     except SourceError as error:
         return 0, [Finding("missing", "images", path.name, error.problem)]
     found = dict(rows["split"].value_counts().iter_rows())
