@@ -116,7 +116,8 @@ def test_plan_prints_documented_columns_and_writes_nothing(study: Path) -> None:
     result = runner.invoke(app, ["plan", str(study), "--store", str(store), "--no-measure", "--json"])
     found = json.loads(result.stdout)
     assert all(row.keys() == tables.COLUMNS.keys() for row in found["rows"])
-    assert [row["stage"] for row in found["rows"]] == ["prepare", "train", "attack", "train", "attack"]
+    stages = [row["stage"] for row in found["rows"]]
+    assert stages == ["prepare", "train", "attack", "controls", "re-run", "train", "attack"]
     assert found["rows"][0]["total"] == 60
     assert not store.exists()
     table = runner.invoke(app, ["plan", str(study), "--store", str(store), "--no-measure"])

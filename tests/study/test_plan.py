@@ -9,8 +9,11 @@ import pytest
 from tiny_study import TINY, cpu
 
 from advassay.errors import AdvassayWarning, CohortError, SourceError, SpecError
+from advassay.layout import HEADER
+from advassay.records import open_records, read_header
 from advassay.specs import Study
-from advassay.study import kept_study, parse_study, plan, site, train
+from advassay.study import Plan, PlanRow, kept_study, parse_study, plan, site, train
+from advassay.study.counting import control_steps, gradient_steps
 
 REFERENCE_LIKE = """
 name: far
@@ -25,11 +28,40 @@ training: {epochs: 2}
 def test_the_plan_of_an_empty_store_is_what_then_happens(tiny: Study, finished: Path, tmp_path: Path) -> None:
     before = plan(tiny, cpu(tmp_path / "absent"), timed=False)
     after = plan(tiny, cpu(finished), timed=False)
-    assert before.totals().keys() == after.totals().keys()
-    for unit, (total, have) in before.totals().items():
-        assert have == 0
-        assert after.totals()[unit] == (total, total)
+    assert [(row.stage, row.cohort, row.arm) for row in before.rows] == [
+        (row.stage, row.cohort, row.arm) for row in after.rows
+    ]
+    for planned, done in zip(before.rows, after.rows, strict=True):
+        assert (planned.have, done.have) == (0, done.total)
+        assert done.total <= planned.total if planned.at_most else done.total == planned.total
+    assert {row.stage for row in before.rows if row.at_most} == {"controls", "re-run"}
     assert not (tmp_path / "absent").exists()
+
+
+def test_controls_and_re_runs_that_a_store_lacks_are_told(
+    tiny: Study, copied: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = cpu(copied)
+    run = next(h for h in open_records(copied).headers if h.cohort == "X-TB" and h.arm == "A")
+    uncontrolled = read_header(here.store.run(run.run_id)).model_copy(update={"controls": None})
+    (here.store.run(run.run_id) / HEADER).write_text(uncontrolled.model_dump_json())
+    monkeypatch.setattr("advassay.study.beside.numb_ids", lambda site, header, assignment: assignment.image_ids[:4])
+    rows = {row.stage: row for row in plan(tiny, here, timed=False).rows if (row.cohort, row.arm) == ("X-TB", "A")}
+    controls, again = rows["controls"], rows["re-run"]
+    assert (controls.total, controls.have, controls.at_most) == (control_steps(tiny.attack.arm("A"), 10), 0, True)
+    assert (again.total, again.have, again.at_most) == (4 * gradient_steps(tiny.attack.arm("A")), 0, False)
+
+
+def test_the_time_of_what_is_certain_is_kept_apart_from_what_controls_and_re_runs_may_add(tmp_path: Path) -> None:
+    uncontrolled = parse_study(TINY, overrides=["attack.controls=false"])
+    assert {row.stage for row in plan(uncontrolled, cpu(tmp_path), timed=False).rows} == {"prepare", "train", "attack"}
+    rows = (
+        PlanRow("attack", "X", "arm A", "gradient steps", 10, 0, seconds=5.0),
+        PlanRow("controls", "X", "arm A", "gradient steps", 30, 0, at_most=True, seconds=7.0),
+    )
+    found = Plan("s", rows)
+    assert (found.seconds, found.seconds_at_most) == (5.0, 12.0)
+    assert found.totals() == {"gradient steps": (10, 0)}
 
 
 def test_a_study_whose_source_is_elsewhere_is_planned_from_its_own_numbers(tmp_path: Path) -> None:
@@ -59,7 +91,7 @@ def test_a_store_says_what_is_done_without_its_data_and_start_weights(finished: 
     train(started, cpu(tmp_path / "store", data=tmp_path / "data"))
     alone = cpu(shutil.copytree(tmp_path / "store", tmp_path / "laptop"))
     rows = plan(kept_study(alone.store), alone, timed=False).rows
-    assert {row.stage: row.missing == 0 for row in rows} == {"prepare": True, "train": True, "attack": False}
+    assert {row.stage for row in rows if not row.missing} == {"prepare", "train"}
     untrained = plan(parse_study(TINY, overrides=["training.weights=other.safetensors"]), alone, timed=False)
     assert all(row.have == 0 for row in untrained.rows if row.stage == "train")
 
@@ -67,7 +99,7 @@ def test_a_store_says_what_is_done_without_its_data_and_start_weights(finished: 
 def test_time_is_estimated_by_measuring_this_machine(tiny: Study, tmp_path: Path) -> None:
     found = plan(tiny, cpu(tmp_path / "absent"))
     assert all(row.seconds is not None and row.seconds > 0 for row in found.rows)
-    assert 0 < found.seconds < 3600
+    assert 0 < found.seconds < found.seconds_at_most < 3600
 
 
 def test_an_image_size_the_network_cannot_take_is_refused_before_anything_is_read() -> None:

@@ -52,7 +52,7 @@ def test_planned_without_its_data_every_cohort_has_its_published_size(planned: P
 
 def test_x_tb_is_attacked_on_2800_images_of_each_class(planned: Plan) -> None:
     """Published: 14,000 of each class, 80/20; tuberculosis with its copies, 11,200 and 2,800."""
-    (row,) = [row for row in planned.rows if (row.cohort, row.arm) == ("X-TB", "A")]
+    (row,) = [row for row in planned.rows if (row.stage, row.cohort, row.arm) == ("attack", "X-TB", "A")]
     assert row.total == 5_600 * 110
 
 
@@ -61,6 +61,8 @@ def test_costs_are_apart_by_arm_and_add_up(planned: Plan) -> None:
     assert [(cost.stage, cost.arm) for cost in costs] == [
         *[("prepare", ""), ("train", "")],
         *[("attack", "A"), ("attack", "B"), ("attack", "C")],
+        *[("controls", "A"), ("controls", "B"), ("controls", "C")],
+        *[("re-run", "A"), ("re-run", "B")],
     ]
     assert sum(cost.bytes for cost in costs) == planned.bytes
     assert sum(cost.total for cost in costs if cost.stage == "attack") == planned.totals()["gradient steps"][0]

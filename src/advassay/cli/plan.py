@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,10 @@ from advassay.cli.clean import clean
 from advassay.cli.progress import duration, size
 from advassay.cli.staging import Asked
 from advassay.cli.tables import print_json, print_table
+
+if TYPE_CHECKING:
+    from advassay.study import Plan
+    from advassay.study.planned import Cost
 
 Measure = Annotated[
     bool, typer.Option("--measure/--no-measure", help="Measure this machine for a few seconds to estimate time.")
@@ -35,7 +39,8 @@ def plan(
 
     Nothing is written and no image is decoded: numbers of images follow from the rules and the sources' tables,
     or, where a source is not on this machine, from the numbers the study states ("stated"). Copies of an augmentation
-    count. Attack steps that amplitudes share are counted once. Below the table: the cost of every stage, arms apart.
+    count. Attack steps that amplitudes share are counted once. What controls and re-runs beside an arm need shows when
+    it has run: until then they are counted "at most" (≤). Below the table: the cost of every stage, arms apart.
 
     Example:
 
@@ -52,13 +57,26 @@ def plan(
         return
     print_table(found, title=f"{read.name} into {here.store.root}")
     for cost in found.costs():
-        stage = f"{cost.stage}, arm {cost.arm}" if cost.arm else cost.stage
-        print(f"{stage}: {cost.total - cost.have:,} {cost.unit}, {_time(cost.seconds)}, {size(cost.bytes)}")
-    print(f"estimate: {_time(found.seconds)}, {size(found.bytes)} of disk ({_free(here.store.root)} free)")
+        print(_line(cost))
+    print(f"estimate: {_whole_time(found)}; {size(found.bytes)} of disk ({_free(here.store.root)} free)")
+    print("not in it: choosing batch sizes (seconds for each kind of image) and the report (up to some minutes)")
 
 
-def _time(seconds: float | None) -> str:
-    return "time not measured" if seconds is None else f"about {duration(seconds)}"
+def _line(cost: Cost) -> str:
+    stage = f"{cost.stage}, arm {cost.arm}" if cost.arm else cost.stage
+    bound = "at most " if cost.at_most else ""
+    return f"{stage}: {bound}{cost.total - cost.have:,} {cost.unit}, {_time(cost.seconds, bound)}, {size(cost.bytes)}"
+
+
+def _whole_time(found: Plan) -> str:
+    """The time of what is certain, and what controls and re-runs may add."""
+    least, most = found.seconds, found.seconds_at_most
+    more = (most or 0) - (least or 0)
+    return _time(least) + (f", controls and re-runs at most {duration(more)} more" if more else "")
+
+
+def _time(seconds: float | None, bound: str = "") -> str:
+    return "time not measured" if seconds is None else f"{bound or 'about '}{duration(seconds)}"
 
 
 def _free(folder: Path) -> str:

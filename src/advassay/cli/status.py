@@ -13,7 +13,9 @@ def status(
     data: options.Data = None,
     as_json: options.Json = False,
 ) -> None:
-    """Print what the store holds of its study and what is missing. Nothing is written or measured.
+    """Print what the store holds of its study and what is missing, controls and re-runs too. Nothing is written.
+
+    ≤ marks an upper bound: how much of it is needed shows when its arm has run.
 
     Example:
 

@@ -62,6 +62,22 @@ def missing_steps(arm: Arm, images: int, recorded: Mapping[Point, int]) -> int:
     )
 
 
+def control_steps(arm: Arm, images: int) -> int:
+    """Gradients that the controls beside an arm take at most, on a sample of `images`.
+
+    Two at ε = 0; then the cross-check, should every image stand at each of its amplitudes to the end (APGD, several
+    starts). What the arm fells is not attacked again, and what falls then is retired: usually it is a fraction.
+
+    >>> control_steps(Arm(), 16)  # 16 · (2 + 3 amplitudes · 2 starts · 20 steps)
+    1952
+    """
+    from advassay.attacks.controls import CROSS_CHECKED, STRONGER_RESTARTS, STRONGER_STEPS
+
+    checked = min(CROSS_CHECKED, sum(epsilon > 0 for epsilon in arm.epsilons))
+    stronger = checked * STRONGER_RESTARTS * min(STRONGER_STEPS, 2 * arm.steps)
+    return images * (min(arm.steps, 2) + stronger)
+
+
 def record_bytes(arm: Arm, classes: int) -> int:
     """Bytes that one attacked image adds to the records, before compression.
 

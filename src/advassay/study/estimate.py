@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from advassay.attack_spec import Precision
 from advassay.specs import Study
 from advassay.study.counting import gradient_steps, record_bytes
 from advassay.study.place import Site
@@ -12,6 +13,10 @@ from advassay.study.throughput import CPU_PREPARED_PER_SECOND, Throughput, measu
 
 PNG_SHARE = 0.7
 """Size of a lossless PNG against raw pixels: noise compresses badly."""
+
+
+RUN_SECONDS = 2.0
+"""What a run takes besides its gradients: the network is read, rewritten and examined (InceptionV3 on 2 cores)."""
 
 
 class Estimator:
@@ -25,7 +30,9 @@ class Estimator:
         """The row with `seconds` (null where the machine is not measured) and `bytes` of what is missing."""
         if not row.missing:
             return replace(row, seconds=0.0, bytes=0)
-        return {"prepare": self._prepare, "train": self._train, "attack": self._attack}[row.stage](row)
+        return {"prepare": self._prepare, "train": self._train, "controls": self._controls}.get(
+            row.stage, self._attack
+        )(row)
 
     def _prepare(self, row: PlanRow) -> PlanRow:
         size, channels = self._study.size_of(row.cohort), self._channels(row.cohort)
@@ -44,8 +51,16 @@ class Estimator:
         arm = self._study.attack.arm(row.arm)
         classes = len(self._study.cohorts[row.cohort].classes)
         per_step = record_bytes(arm, classes) / max(1, gradient_steps(arm))
-        seconds = row.missing / self._throughput(row.cohort).gradients_per_second if self._timed else None
+        seconds = self._attack_seconds(row, arm.precision) if self._timed else None
         return replace(row, seconds=seconds, bytes=int(row.missing * per_step))
+
+    def _controls(self, row: PlanRow) -> PlanRow:
+        """The cross-check runs on the unmodified network; what it finds is a few numbers in the header."""
+        speed = self._throughput(row.cohort).gradients_per_second["exact"] if self._timed else None
+        return replace(row, seconds=speed and row.missing / speed, bytes=0)
+
+    def _attack_seconds(self, row: PlanRow, precision: Precision) -> float:
+        return RUN_SECONDS + row.missing / self._throughput(row.cohort).gradients_per_second[precision]
 
     def _channels(self, cohort: str) -> int:
         """What the cohort declares; else grey, unless it is made of colour phantoms or says histology."""
@@ -61,6 +76,7 @@ class Estimator:
         if key not in self._measured:
             self._measured[key] = measure(
                 self._study.training.architecture,
+                [self._study.attack.arm(name).precision for name in self._study.attack.arms],
                 channels=key[1],
                 classes=2,
                 image_size_px=key[0],

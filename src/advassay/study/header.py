@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from advassay.attack_spec import Arm
 from advassay.documents import Preparation, TrainingDocument
 from advassay.identity import ID_LENGTH
 from advassay.layout import HEADER, Store
@@ -63,10 +64,21 @@ def _header(study: str, preparation: Preparation, classifier: str, assignment: A
 
 
 def recorded_images(
-    store: Store, preparation: Preparation, classifier: str, assignment: Assignment
+    store: Store,
+    preparation: Preparation,
+    classifier: str,
+    assignment: Assignment,
+    *,
+    again: Arm | None = None,
+    rerun_of: str | None = None,
 ) -> dict[Point, int]:
-    """Point of the assignment's grid → images that the store has there."""
-    run_id = run_identity(classifier=classifier, arm=assignment.arm, cohort_identity=preparation.identity)
+    """Point of the assignment's grid → images that the store has there; or in its re-run by the arm `again`."""
+    run_id = run_identity(
+        classifier=classifier,
+        arm=again or assignment.arm,
+        cohort_identity=preparation.identity,
+        rerun_of=rerun_of,
+    )
     if not (store.run(run_id) / HEADER).exists():
         return dict.fromkeys(assignment.points, 0)
     counts = {(p.step_size, p.epsilon): p.images for p in read_header(store.run(run_id)).points}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-_ORDER = ("prepare", "train", "attack")
+STAGES = ("prepare", "train", "attack", "controls", "re-run")
+PASSES, STEPS = "training passes", "gradient steps"
 
 
 @dataclass(frozen=True)
@@ -13,7 +15,9 @@ class PlanRow:
     """One piece of work. `--json` prints these fields."""
 
     stage: str
-    """prepare, train or attack."""
+    """One of STAGES. Controls stand beside an attack arm; a re-run attacks again, with the margin loss, images whose
+    gradient vanished or whose probability rounded to 1.
+    """
     cohort: str
     what: str
     """Which network, attacked by which arm."""
@@ -28,9 +32,13 @@ class PlanRow:
     (the source is not here).
     """
     arm: str = ""
-    """Name of the attack arm; empty for other stages."""
+    """Name of the attack arm; empty for prepare and train."""
+    at_most: bool = False
+    """`total` is an upper bound: of a re-run until the arm has run, of controls always (`have` is all of it once they
+    are done).
+    """
     seconds: float | None = None
-    """Estimated time of what is missing; null where the machine was not measured."""
+    """Estimated time of what is missing, of all of it where `at_most`; null where the machine was not measured."""
     bytes: int | None = None
     """Estimated disk that what is missing will take."""
 
@@ -41,7 +49,7 @@ class PlanRow:
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one stage, and of attacks of one arm. `--json` prints these fields, in `costs`."""
+    """Of one stage, and in it of one arm. `--json` prints these fields, in `costs`."""
 
     stage: str
     arm: str
@@ -49,6 +57,8 @@ class Cost:
     unit: str
     total: int
     have: int
+    at_most: bool
+    """The total holds an upper bound."""
     seconds: float | None
     """Of what is missing; null where the machine was not measured."""
     bytes: int
@@ -64,9 +74,13 @@ class Plan:
 
     @property
     def seconds(self) -> float | None:
-        """Estimated time of everything missing."""
-        known = [row.seconds for row in self.rows if row.seconds is not None]
-        return sum(known) if known else None
+        """Estimated time of what is missing for certain: rows with `at_most` are not in it."""
+        return _sum(row.seconds for row in self.rows if not row.at_most)
+
+    @property
+    def seconds_at_most(self) -> float | None:
+        """Estimated time of everything missing, should all that is bounded be needed in full."""
+        return _sum(row.seconds for row in self.rows)
 
     @property
     def bytes(self) -> int:
@@ -74,30 +88,44 @@ class Plan:
         return sum(row.bytes or 0 for row in self.rows)
 
     def totals(self) -> dict[str, tuple[int, int]]:
-        """Unit → (total, have)."""
-        units = dict.fromkeys(row.unit for row in self.rows)
-        return {
-            unit: (sum(r.total for r in self.rows if r.unit == unit), sum(r.have for r in self.rows if r.unit == unit))
-            for unit in units
-        }
+        """Unit → (total, have), without rows of which only a bound is known."""
+        found: dict[str, tuple[int, int]] = {}
+        for row in self.rows:
+            total, have = found.get(row.unit, (0, 0))
+            found[row.unit] = (total, have) if row.at_most else (total + row.total, have + row.have)
+        return found
 
     def costs(self) -> tuple[Cost, ...]:
-        """What each stage costs, attacks by arm, in the order of the study."""
+        """What each stage costs, arms apart, in the order of the work."""
         kinds = dict.fromkeys((row.stage, row.arm, row.unit) for row in self.rows)
-        return tuple(self._cost(*kind) for kind in sorted(kinds, key=lambda kind: _ORDER.index(kind[0])))
+        return tuple(self._cost(*kind) for kind in sorted(kinds, key=lambda kind: STAGES.index(kind[0])))
 
     def _cost(self, stage: str, arm: str, unit: str) -> Cost:
         rows = [row for row in self.rows if (row.stage, row.arm, row.unit) == (stage, arm, unit)]
-        known = [row.seconds for row in rows if row.seconds is not None]
-        total, have = sum(row.total for row in rows), sum(row.have for row in rows)
-        return Cost(stage, arm, unit, total, have, sum(known) if known else None, sum(row.bytes or 0 for row in rows))
+        return Cost(
+            stage,
+            arm,
+            unit,
+            total=sum(row.total for row in rows),
+            have=sum(row.have for row in rows),
+            at_most=any(row.at_most for row in rows),
+            seconds=_sum(row.seconds for row in rows),
+            bytes=sum(row.bytes or 0 for row in rows),
+        )
 
     def as_data(self) -> dict[str, Any]:
         """Plain data for JSON."""
         return {
             "study": self.study,
             "seconds": self.seconds,
+            "seconds_at_most": self.seconds_at_most,
             "bytes": self.bytes,
             "costs": [asdict(cost) for cost in self.costs()],
             "rows": [asdict(r) for r in self.rows],
         }
+
+
+def _sum(seconds: Iterable[float | None]) -> float | None:
+    """Of those that are known; None where none is."""
+    known = [one for one in seconds if one is not None]
+    return sum(known) if known else None

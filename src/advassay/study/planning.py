@@ -8,18 +8,17 @@ from advassay.attack_spec import Arm
 from advassay.layout import TRAINING
 from advassay.specs import Study
 from advassay.study.attack_stage import check_arms
+from advassay.study.beside import known_beside, unknown_beside
 from advassay.study.counting import Point, gradient_steps, missing_steps
 from advassay.study.estimate import Estimator
 from advassay.study.expected import Expected, expected, tell_stated
 from advassay.study.header import recorded_images
 from advassay.study.networks import MAIN_NETWORK, Network, networks
 from advassay.study.place import Site
-from advassay.study.planned import Plan, PlanRow
+from advassay.study.planned import PASSES, STEPS, Plan, PlanRow
 from advassay.study.preparing import check_image_sizes
 from advassay.study.targets import Assignment, assignments, series_arm
 from advassay.study.training_stage import identity_of, recorded_start_weights
-
-PASSES, STEPS = "training passes", "gradient steps"
 
 
 def plan(study: Study, site: Site, *, timed: bool = True) -> Plan:
@@ -61,7 +60,9 @@ def _known_rows(study: Study, name: str, site: Site) -> Iterator[PlanRow]:
             if network.primary or not assignment.points <= attacked:
                 attacked |= assignment.points
                 recorded = recorded_images(site.store, cohort.preparation, identity, assignment)
-                yield _known_attack(name, network, assignment, recorded)
+                attack = _known_attack(name, network, assignment, recorded)
+                yield attack
+                yield from known_beside(site, cohort.preparation, identity, assignment, attack)
 
 
 def _known_attack(cohort: str, network: Network, assignment: Assignment, recorded: Mapping[Point, int]) -> PlanRow:
@@ -81,7 +82,9 @@ def _unknown_rows(study: Study, name: str, counts: Expected) -> Iterator[PlanRow
     passes = updates_for(study.training, counts.training) * study.training.batch_size
     yield PlanRow("train", name, MAIN_NETWORK, PASSES, passes, 0, counts.basis)
     for arm in study.attack.arms:
-        yield _unknown_attack(name, MAIN_NETWORK, arm, study.attack.arm(arm), counts)
+        attack = _unknown_attack(name, MAIN_NETWORK, arm, study.attack.arm(arm), counts)
+        yield attack
+        yield from unknown_beside(study.attack, attack, _attacked(study.attack.arm(arm), counts))
     main, series = series_arm(study.attack)
     for what in _series(study, name, counts.training):
         yield PlanRow("train", name, what, PASSES, passes, 0, counts.basis)
@@ -99,5 +102,10 @@ def _series(study: Study, name: str, training: int) -> Iterator[str]:
 
 
 def _unknown_attack(cohort: str, what: str, name: str, arm: Arm, counts: Expected) -> PlanRow:
-    images = min(counts.validation, arm.images or counts.validation)
-    return PlanRow("attack", cohort, f"{what}, arm {name}", STEPS, images * gradient_steps(arm), 0, counts.basis, name)
+    steps = _attacked(arm, counts) * gradient_steps(arm)
+    return PlanRow("attack", cohort, f"{what}, arm {name}", STEPS, steps, 0, counts.basis, name)
+
+
+def _attacked(arm: Arm, counts: Expected) -> int:
+    """Images that the arm attacks."""
+    return min(counts.validation, arm.images or counts.validation)

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from advassay.attack_spec import Precision
+
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
+
+    from advassay.attacks.network import Network
+    from advassay.classifier import Classifier
 
 BATCH = 8
 REPEATS = 2
 
-TRAINING_COST = 1.5
-"""A training update per image against an attack's gradient: weights need gradients too, and Adam moves them."""
+TRAINING_COST = {"32-true": 1.5, "bf16-mixed": 1.0}
+"""A training update per image against a gradient of the unmodified float32 network: weights need gradients too, and
+Adam moves them; bfloat16 wins it back (the demo on 2 cores with AVX-512 bf16: 1.0, scoring included).
+"""
 CPU_PREPARED_PER_SECOND = 150.0
 """Images decoded, hashed, resized and encoded per second on one core, measured at 128 px."""
 
@@ -22,38 +30,66 @@ CPU_PREPARED_PER_SECOND = 150.0
 class Throughput:
     """Of one network at one image size on this machine."""
 
-    gradients_per_second: float
-    """Images per second, forward and backward to the image."""
+    gradients_per_second: dict[Precision, float]
+    """Images per second, forward and backward to the image, of the network as each precision rewrites it."""
     parameters: int
+    training_cost: float = TRAINING_COST["32-true"]
 
     @property
     def training_images_per_second(self) -> float:
-        return self.gradients_per_second / TRAINING_COST
+        return self.gradients_per_second["exact"] / self.training_cost
 
     @property
     def checkpoint_bytes(self) -> int:
         return 4 * self.parameters
 
 
-def measure(architecture: str, *, channels: int, classes: int, image_size_px: int, device: str) -> Throughput:
-    """Time a few gradients of the untrained network. Raises TrainingError for a network that cannot be built."""
+def measure(
+    architecture: str, precisions: Iterable[Precision], *, channels: int, classes: int, image_size_px: int, device: str
+) -> Throughput:
+    """Time a few gradients of the untrained network, unmodified and as `precisions` rewrite it for the attack.
+
+    Raises TrainingError for a network that cannot be built.
+    """
     import torch
 
-    from advassay.training.network import build_network
+    from advassay.attacks.network import full_float32
+    from advassay.training.checkpoint import as_classifier
+    from advassay.training.loop import fastest_precision
+    from advassay.training.network import MEAN, STD, build_network
 
     network = build_network(architecture, channels=channels, classes=classes, image_size_px=image_size_px, seed=0)
     parameters = sum(p.numel() for p in network.parameters())
-    network = network.to(device).eval().requires_grad_(False)
-    images = torch.rand(BATCH, channels, image_size_px, image_size_px, device=device, requires_grad=True)
-    seconds = [_seconds(network, images, device) for _ in range(1 + REPEATS)]
-    return Throughput(BATCH / min(seconds[1:]), parameters)
+    names = tuple(map(str, range(classes)))
+    classifier = as_classifier(network, MEAN, STD, channels, names).to(device)
+    images = torch.rand(BATCH, channels, image_size_px, image_size_px, device=device)
+    wanted = dict.fromkeys(("exact", *precisions))
+    with classifier.attack_mode(), full_float32():
+        speeds = {precision: _speed(classifier, precision, images) for precision in wanted}
+    return Throughput(speeds, parameters, TRAINING_COST[fastest_precision(torch.device(device))])
 
 
-def _seconds(network: nn.Module, images: Tensor, device: str) -> float:
+def _speed(classifier: Classifier, precision: Precision, images: Tensor) -> float:
+    """Images per second."""
+    import torch
+
+    from advassay.attacks.network import Network
+    from advassay.attacks.precision import REWRITES
+    from advassay.attacks.rewrite import processor_has_bfloat16, rewrite
+
+    native = processor_has_bfloat16(images.device)
+    steering = rewrite(classifier, images, [r for r in REWRITES[precision] if r != "bfloat16" or native])
+    network = Network(steering.module, "cross-entropy", channels_last="channels-last" in steering.rewrites)
+    labels = torch.zeros(len(images), dtype=torch.int64, device=images.device)
+    seconds = [_seconds(network, images, labels) for _ in range(1 + REPEATS)]
+    return len(images) / min(seconds[1:])
+
+
+def _seconds(network: Network, images: Tensor, labels: Tensor) -> float:
     import torch
 
     began = time.perf_counter()
-    torch.autograd.grad(network(images).sum(), images)
-    if device == "cuda":
+    network.gradient(images, labels, None)
+    if images.is_cuda:
         torch.cuda.synchronize()
     return time.perf_counter() - began
