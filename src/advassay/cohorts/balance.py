@@ -11,6 +11,9 @@ from advassay.identity import draw_each
 from advassay.sources.carried import short_values
 from advassay.specs import CohortSpec
 
+DRAW_ID = "draw_id"
+"""Column that names an image in draws where its pixels are not known yet; without it, image_id does."""
+
 MOST_SHOWN = 10
 """Values named in an error; where there are more they may be ids, and only their number is told."""
 
@@ -18,11 +21,11 @@ MOST_SHOWN = 10
 def draw_down(images: pl.DataFrame, spec: CohortSpec, seed: int, flow: Flow) -> pl.DataFrame:
     """Apply `images_per_patient`, `balance`, `equal_classes` and `per_class`, in this order.
 
-    `images`: image_id, patient_id, class_name, columns.
+    `images`: image_id, patient_id, class_name, columns; draw_id where draws began before decoding.
 
     A later cut keeps the balance of an earlier one: it takes the same number from every stratum (combination of
-    values of the balanced columns). The order of draws depends on (seed, image_id) alone, so a smaller cap keeps a
-    subset of what a larger one keeps, and row order does not matter.
+    values of the balanced columns). The order of draws depends on (seed, image_id or draw_id) alone, so a
+    smaller cap keeps a subset of what a larger one keeps, and row order does not matter.
     """
     if spec.images_per_patient == "one":
         images = _one_per_patient(images, seed, flow)
@@ -30,7 +33,7 @@ def draw_down(images: pl.DataFrame, spec: CohortSpec, seed: int, flow: Flow) -> 
         return images
     images = _strata(images, spec, flow)
     images = images.with_columns(_rank(images, seed))
-    strata = images["stratum"].n_unique()
+    strata = max(1, images["stratum"].n_unique())  # 0: no image has a value to balance by
     if spec.balance:
         smallest = images.group_by("class_name").agg(pl.col("stratum").value_counts().struct.field("count").min())
         images = _cut("balance", images, dict(smallest.iter_rows()), flow)
@@ -45,7 +48,7 @@ def draw_down(images: pl.DataFrame, spec: CohortSpec, seed: int, flow: Flow) -> 
 
 def _one_per_patient(images: pl.DataFrame, seed: int, flow: Flow) -> pl.DataFrame:
     """Of every patient the image with the smallest draw, whatever its class."""
-    keys = pl.Series("key", draw_each(seed, "one per patient", ids=images["image_id"]), dtype=pl.UInt64)
+    keys = _keys(images, seed, "one per patient")
     others = (
         images.select("patient_id")
         .with_columns(keys)
@@ -86,9 +89,14 @@ def _all_strata_in_all_classes(images: pl.DataFrame, spec: CohortSpec, flow: Flo
 
 def _rank(images: pl.DataFrame, seed: int) -> pl.Series:
     """Rank of each image within its class and stratum, in the order of the draw."""
-    keys = pl.Series("key", draw_each(seed, "selection", ids=images["image_id"]), dtype=pl.UInt64)
+    keys = _keys(images, seed, "selection")
     ranked = images.select("class_name", "stratum").with_columns(keys)
     return ranked.select(pl.col("key").rank("ordinal").over("class_name", "stratum").alias("drawn")).to_series()
+
+
+def _keys(images: pl.DataFrame, seed: int, purpose: str) -> pl.Series:
+    """The draw of each image. Equal draw_ids tie, and ranks then follow the order of the rows."""
+    return pl.Series("key", draw_each(seed, purpose, ids=images[DRAW_ID if DRAW_ID in images else "image_id"]))
 
 
 def _cut(step: str, images: pl.DataFrame, per_stratum: dict[str, int], flow: Flow) -> pl.DataFrame:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from advassay.cohorts.balance import draw_down
+from advassay.cohorts.balance import DRAW_ID, draw_down
 from advassay.cohorts.flow import Flow
 from advassay.cohorts.selection import select, values_that_never_occur
 from advassay.cohorts.split import ROLES, assign_roles
@@ -41,8 +41,9 @@ class Selection:
 def select_by_metadata(name: str, spec: CohortSpec, opened: OpenSource, seed: int) -> Selection:
     """Apply every rule of `spec` that needs no pixels, the split included, to the rows of an open source.
 
-    Draws are keyed by (seed, path), by the row's number where there is no path; a prepared cohort draws by pixel
-    content, so it keeps as many images, but other ones. Raises CohortError where the rules leave no cohort.
+    Draws are keyed by (seed, SOP Instance UID) of DICOM, as `prepare` keys them: the same images are drawn, but for
+    what pixels tell. Of other sources by (seed, path), or the row's number where there is no path, while `prepare`
+    draws by pixel content: as many images, but other ones. Raises CohortError where the rules leave no cohort.
     """
     flow = Flow(opened.rows.height + opened.left_out.height)
     flow.warnings += values_that_never_occur(opened.rows, spec)
@@ -51,6 +52,8 @@ def select_by_metadata(name: str, spec: CohortSpec, opened: OpenSource, seed: in
     rows = select(opened.rows, spec, flow)
     row = pl.format("row {}", "row")
     patient = pl.col(spec.patient_id or "original_patient").cast(pl.String)
+    if opened.draw_column is not None:
+        rows = rows.with_columns(pl.coalesce(opened.draw_column, "path").alias(DRAW_ID))
     rows = rows.with_columns(pl.coalesce("path", row).alias("image_id"), pl.coalesce(patient, row).alias("patient_id"))
     chosen = assign_roles(draw_down(rows, spec, seed, flow), spec, seed, flow)
     return Selection(name, chosen.select("row", "label", "class_name", "role"), flow)

@@ -8,17 +8,17 @@ import polars as pl
 
 from advassay.cohorts.augmentation import with_copies
 from advassay.cohorts.balance import draw_down
-from advassay.cohorts.conditions import column_of
+from advassay.cohorts.decoding import Decoding
 from advassay.cohorts.deidentified import check_deidentified
 from advassay.cohorts.document import described, make_document
-from advassay.cohorts.duplicates import drop_duplicates
+from advassay.cohorts.drawing import drawn, draws_by_header
 from advassay.cohorts.flow import Flow
 from advassay.cohorts.keys import check_key
 from advassay.cohorts.making import Recipe, pngs
 from advassay.cohorts.order import order_by_draw
 from advassay.cohorts.pixels import PixelRule, used_bits
 from advassay.cohorts.regions.lists import Lists, read_lists
-from advassay.cohorts.regions.step import COLUMNS, with_regions
+from advassay.cohorts.regions.step import COLUMNS
 from advassay.cohorts.request import document_in, is_current, request_hash, state_of
 from advassay.cohorts.selection import select, values_that_never_occur
 from advassay.cohorts.shards import write_shards
@@ -27,7 +27,7 @@ from advassay.documents import Preparation
 from advassay.errors import CohortError
 from advassay.layout import MANIFEST, PREPARATION, writing
 from advassay.progress import Progress, Silent
-from advassay.sources import Index, OpenSource, append_private, index, open_source
+from advassay.sources import Index, OpenSource, append_private, open_source
 from advassay.sources.indexing import located
 from advassay.sources.private import PRIVATE, headers_beside
 from advassay.specs import CohortSpec, ReportedSource, SlideSource, Source
@@ -68,12 +68,15 @@ def prepare(
     flow.warnings += values_that_never_occur(opened.rows, spec)
     lists = Lists() if spec.region is None else read_lists(spec.region, data)
     candidates = _selected(opened, spec, flow)
-    indexed = _indexed(opened, candidates, spec, key, flow, progress)
+    decoding = Decoding(opened, spec, key, lists, progress)
+    if draws_by_header(opened, spec):
+        candidates = drawn(candidates, spec, seed, decoding, flow)
+    decoding.read(candidates)
+    indexed = decoding.index
+    flow.left_out("decoding", indexed.left_out["reason"].to_list())
     append_private(private, _left_out(name, opened, indexed, flow), cohort=name)
-    images = _distinct_images(opened, indexed, candidates, spec, flow)
-    if spec.region is not None:
-        images = with_regions(opened, images, spec.region, lists, flow, progress)
-    images = _chosen_images(images, spec, seed, flow)
+    _need_any(flow)
+    images = _chosen_images(decoding.images(candidates, flow), spec, seed, flow)
     rule = _pixel_rule(images, spec, size_px, flow)
     flow.warnings += _dark(images.join(indexed.largest, on="row"), spec)
     flow.warnings += opened.remarks(images["row"].to_list())
@@ -103,36 +106,6 @@ def _selected(opened: OpenSource, spec: CohortSpec, flow: Flow) -> pl.DataFrame:
     return select(opened.rows, spec, flow)
 
 
-def _indexed(
-    opened: OpenSource, rows: pl.DataFrame, spec: CohortSpec, key: bytes, flow: Flow, progress: Progress
-) -> Index:
-    for column in spec.carry:
-        column_of(opened.rows, column, "carry")
-    named = {*spec.where, *spec.balance, *(column for rules in spec.classes.values() for column in rules)}
-    indexed = index(
-        opened,
-        rows["row"].to_list(),
-        key=key,
-        patient_column=spec.patient_id,
-        named=named,
-        asked=spec.carry,
-        progress=progress,
-    )
-    flow.left_out("decoding", indexed.left_out["reason"].to_list())
-    return indexed
-
-
-def _distinct_images(
-    opened: OpenSource, indexed: Index, rows: pl.DataFrame, spec: CohortSpec, flow: Flow
-) -> pl.DataFrame:
-    """Every image once, with label, class_name and patient_id.
-
-    Beside the index's columns they have the private ones that choosing needs; those go no further.
-    """
-    _need_any(flow)
-    return drop_duplicates(_joined(opened, indexed, rows, spec), flow)
-
-
 def _chosen_images(images: pl.DataFrame, spec: CohortSpec, seed: int, flow: Flow) -> pl.DataFrame:
     """The images that are in, with role, and their augmented copies."""
     _need_any(flow)
@@ -143,22 +116,10 @@ def _chosen_images(images: pl.DataFrame, spec: CohortSpec, seed: int, flow: Flow
     return with_copies(assign_roles(images, spec, seed, flow), spec, seed, flow)
 
 
-def _joined(opened: OpenSource, indexed: Index, rows: pl.DataFrame, spec: CohortSpec) -> pl.DataFrame:
-    """Index, the labels the rules gave, and in private what later steps look at."""
-    manifest = indexed.manifest.drop("label", "class_name", strict=False)
-    needed = [*spec.balance, "split"]
-    private = [name for name in dict.fromkeys(needed) if name in opened.rows.columns and name not in manifest.columns]
-    original = pl.col(spec.patient_id or "original_patient").cast(pl.String).alias("original_patient")
-    labels = rows.select(
-        "row", "label", "class_name", original, *(name for name in private if name not in ("label", "class_name"))
-    )
-    return manifest.join(labels, on="row", how="left", validate="1:1")
-
-
 def _left_out(name: str, opened: OpenSource, indexed: Index, flow: Flow) -> pl.DataFrame:
     """Rows for the private table: which entries of the source are out, where they lie, and why."""
     lost = pl.concat([frame.select("row", left_out="reason") for frame in (opened.left_out, indexed.left_out)])
-    lost = pl.concat([lost, pl.DataFrame(flow.rows_out, schema=lost.schema, orient="row")])
+    lost = pl.concat([lost, flow.rows_out])
     files = opened.files.select("row", located(opened).alias("path"), "original_patient")
     ids = indexed.manifest.select("row", "image_id")
     lost = lost.join(files, on="row", how="left").join(ids, on="row", how="left")

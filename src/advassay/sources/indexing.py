@@ -86,8 +86,9 @@ def index(
 
 def together(parts: Sequence[Index]) -> Index:
     """Several indexes of one open source, made with the same options over different rows, as one."""
-    frames = (pl.concat(getattr(part, name) for part in parts) for name in ("manifest", "left_out", "private", "largest"))
-    return Index(*frames, parts[0].not_carried)
+    names = ("manifest", "left_out", "private", "largest")
+    frames = {name: pl.concat(getattr(part, name) for part in parts) for name in names}
+    return Index(**frames, not_carried=parts[0].not_carried)
 
 
 def _patients(opened: OpenSource, column: str | None) -> pl.DataFrame:

@@ -21,7 +21,10 @@ REASONS = {
     "too small": "unusable: too small", "lateral": "lateral view",
 }  # fmt: skip
 """Fate of a file → the reason under which its header leaves it out. The others need pixels."""
-AGES = {"age 20–35": (20, 35), "age 50–70": (50, 70)}
+AGES = {
+    "X-NR2": {"age 20–35": (20, 35), "age 50–70": (50, 70)},
+    "X-NR3": {"age 17–24": (17, 24), "age 25–41": (25, 41), "age 42–80": (42, 80)},
+}
 
 
 @pytest.fixture(scope="module")
@@ -47,49 +50,83 @@ def study_on(archive: Path):
 
 
 @pytest.fixture(scope="module")
-def chart(archive, tmp_path_factory) -> dict[str, FlowRow]:
+def charts(archive, tmp_path_factory) -> dict[str, dict[str, FlowRow]]:
+    """Cohort → stage → its row of the flow chart."""
     store = tmp_path_factory.mktemp("run") / "store"
     key = store.parent / "key"
     key.write_bytes(b"a key of 16 bytes or more")
-    document = prepare_cohort(study_on(archive), "X-NR2", site(store, device="cpu", key_file=key))
+    here = site(store, device="cpu", key_file=key)
+    made = {name: prepare_cohort(study_on(archive), name, here) for name in (*AGES, "X-TB")}
     written = b"".join(path.read_bytes() for path in store.rglob("*") if path.suffix in (".json", ".yaml"))
     assert b"PHANTOM" not in written
-    return {row.stage: row for row in flow_of(document)}
+    return {name: {row.stage: row for row in flow_of(document)} for name, document in made.items()}
 
 
-def test_every_file_the_headers_refuse_is_counted_under_the_reason_it_was_made_with(chart, truth):
+def usable(truth: pl.DataFrame) -> pl.DataFrame:
+    """Files that no header refuses."""
+    return truth.filter(~pl.col("fate").is_in(list(REASONS)))
+
+
+def by_class(rows: pl.DataFrame, cohort: str) -> dict[str, int]:
+    """Images of each class, in the order of the study."""
+    if cohort in AGES:
+        return {name: rows.filter(pl.col("age").is_between(*ages)).height for name, ages in AGES[cohort].items()}
+    return {name: rows.filter(pl.col(name) == "present").height for name in ("tuberculosis", "norm")}
+
+
+def in_class(truth: pl.DataFrame, cohort: str) -> pl.DataFrame:
+    if cohort not in AGES:
+        return usable(truth).filter((pl.col("tuberculosis") == "present") | (pl.col("norm") == "present"))
+    ages = pl.any_horizontal(pl.col("age").is_between(*ages) for ages in AGES[cohort].values())
+    return usable(truth).filter(ages, norm="present")
+
+
+@pytest.mark.parametrize("cohort", [*AGES, "X-TB"])
+def test_every_file_the_headers_refuse_is_counted_under_the_reason_it_was_made_with(charts, truth, cohort):
     refused = truth.filter(pl.col("fate").is_in(list(REASONS)))
     expected = refused["fate"].replace_strict(REASONS).value_counts()
-    assert chart["candidates"].kept == truth.height
-    assert chart["usable files"].reasons == dict(expected.iter_rows())
+    assert charts[cohort]["candidates"].kept == truth.height
+    assert charts[cohort]["usable files"].reasons == dict(expected.iter_rows())
 
 
-def _by_class(rows: pl.DataFrame) -> dict[str, int]:
-    return {name: rows.filter(pl.col("age").is_between(*ages)).height for name, ages in AGES.items()}
+@pytest.mark.parametrize("cohort", AGES)
+def test_norm_is_what_the_reports_say(charts, truth, cohort):
+    files, norm = usable(truth), usable(truth).filter(norm="present")
+    eligible = charts[cohort]["eligible"]
+    assert (eligible.entering, eligible.kept) == (files.height, norm.height)
+    assert sum(eligible.reasons.values()) == files.height - norm.height
+    assert eligible.reasons["norm: no value"] == files["norm"].null_count()
 
 
-def test_classes_are_those_of_the_reports_and_the_ages(chart, truth):
-    usable = truth.filter(~pl.col("fate").is_in(list(REASONS)))
-    norm = usable.filter(norm="present")
-    assert (chart["eligible"].entering, chart["eligible"].kept) == (usable.height, norm.height)
-    assert sum(chart["eligible"].reasons.values()) == usable.height - norm.height
-    assert chart["eligible"].reasons["norm: no value"] == usable["norm"].null_count()
-    assert chart["in a class"].classes == _by_class(norm)
+@pytest.mark.parametrize("cohort", [*AGES, "X-TB"])
+def test_classes_are_those_of_the_reports_and_the_ages(charts, truth, cohort):
+    assert charts[cohort]["in a class"].classes == by_class(in_class(truth, cohort), cohort)
 
 
-def test_what_only_pixels_show_is_left_out_and_the_rest_is_balanced(chart, truth):
-    in_class = truth.filter(~pl.col("fate").is_in(list(REASONS))).filter(norm="present")
-    in_class = in_class.filter(pl.any_horizontal(pl.col("age").is_between(*ages) for ages in AGES.values()))
-    undecodable = in_class.filter(pl.col("fate").is_in(["blank", "undecodable"])).height
-    assert chart["readable images"].left_out == undecodable
-    whole = in_class.filter(pl.col("fate").is_in(["kept", "duplicate"]))
-    sound = whole.filter(fate="kept")
-    assert chart["distinct images"].classes == _by_class(sound)
-    assert chart["distinct images"].left_out == whole.height - sound.height
-    fewest = min(_by_class(sound.filter(sex=sex))[name] for sex in "FM" for name in AGES)
-    assert chart["balanced"].classes == dict.fromkeys(AGES, 2 * fewest)
-    assert chart["balanced"].reasons["sex: no value to balance by"] == sound["sex"].null_count()
-    assert sum(chart["split"].roles.values()) == 4 * fewest
+def test_what_only_pixels_show_is_left_out(charts, truth):
+    rows = in_class(truth, "X-TB")
+    undecodable = rows.filter(pl.col("fate").is_in(["blank", "undecodable"])).height
+    assert charts["X-TB"]["readable images"].left_out == undecodable
+    assert charts["X-TB"]["distinct images"].left_out == rows.filter(fate="duplicate").height
+    assert charts["X-TB"]["distinct images"].classes == by_class(rows.filter(fate="kept"), "X-TB")
+    assert sum(charts["X-TB"]["split"].roles.values()) == rows.filter(fate="kept").height
+
+
+@pytest.mark.parametrize("cohort", AGES)
+def test_classes_are_as_large_and_as_balanced_as_the_sound_images_allow(charts, truth, cohort):
+    chart, rows = charts[cohort], in_class(truth, cohort)
+    fewest = min(min(by_class(rows.filter(fate="kept", sex=sex), cohort).values()) for sex in "FM")
+    assert chart["balanced"].classes == dict.fromkeys(AGES[cohort], 2 * fewest)
+    assert sum(chart["split"].roles.values()) == 2 * fewest * len(AGES[cohort])
+
+
+@pytest.mark.parametrize("cohort", AGES)
+def test_images_that_no_class_has_room_for_are_never_decoded(charts, truth, cohort):
+    chart, rows = charts[cohort], in_class(truth, cohort)
+    drawn = chart["drawn by headers"]
+    assert drawn.reasons["sex: no value to balance by"] == rows["sex"].null_count()
+    assert 0 < drawn.kept < rows.height
+    assert chart["readable images"].left_out <= rows.filter(pl.col("fate").is_in(["blank", "undecodable"])).height
 
 
 def test_the_fates_occur_so_that_the_counts_above_mean_something(truth):
@@ -100,11 +137,11 @@ def test_each_image_of_a_finding_is_about_that_finding_alone_and_each_patient_on
     study = study_on(archive)
     only = study.model_copy(update={"cohorts": {"X-AO": study.cohorts["X-AO"].model_copy(update={"split": "none"})}})
     [selected] = select_cohorts(only, site(tmp_path / "none", device="cpu")).values()
-    usable = truth.filter(~pl.col("fate").is_in(list(REASONS)))
+    files = usable(truth)
     others = ["pneumosclerosis", "emphysema", "fibrosis", "pneumonia", "focal_shadows", "bronchitis", "tuberculosis"]
     alone = ~pl.any_horizontal(pl.col(name).is_in(["present", "uncertain"]) for name in others)
-    rotation = usable.filter(aortic_rotation="present").filter(alone)
-    norm = usable.filter(norm="present")
+    rotation = files.filter(aortic_rotation="present").filter(alone)
+    norm = files.filter(norm="present")
     charted = {row.stage: row for row in selected.chart()}
     assert charted["in a class"].classes == {"rotation": rotation.height, "norm": norm.height}
     patients = pl.concat([rotation, norm])["patient_id"].n_unique()

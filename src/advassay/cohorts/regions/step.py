@@ -47,7 +47,7 @@ def with_regions(
     what is found in the others is added to it. Raises CohortError for a mask column that is not there.
     """
     seen = {} if seen is None else seen
-    fresh = images.filter(~pl.col("row").is_in(list(seen)))
+    fresh = images.filter(~pl.col("row").is_in(pl.Series(list(seen), dtype=pl.UInt32).implode()))
     seen.update(zip(fresh["row"], find_regions(opened, fresh, rule, progress), strict=True))
     known = set(images["image_id"])
     flow.warnings += lists.warnings
