@@ -53,4 +53,4 @@ def test_conclusions_print_all_five_verdicts(store: Path) -> None:
     assert [one["verdict"] for one in json.loads(told.stdout)] == [one.verdict for one in found]
     shown = CliRunner().invoke(app, ["conclusions", str(store)]).stdout
     for one in found:
-        assert f"{one.number}. {one.title}: {one.verdict.upper()}" in shown
+        assert f"{one.number}. {one.title}: {one.verdict.upper()} {one.breadth}".rstrip() in shown

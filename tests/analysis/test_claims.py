@@ -47,6 +47,24 @@ def test_amplitude_is_supported_where_most_cohorts_rise(judge: Judge) -> None:
     assert (found.estimate, found.low, found.high) == pytest.approx((2 / 3, 2 / 3, 2 / 3))
 
 
+@pytest.mark.parametrize(("number", "own"), [(1, "a is rising"), (3, "a is rising"), (4, "Mean difference −")])
+def test_one_cohort_is_no_study_whatever_it_shows(judge: Judge, number: int, own: str) -> None:
+    found = judge(number, *named(RISING, "a", patients=300, slope=1.5, confidence_shift=0.8))
+    assert (found.verdict, found.breadth) == ("undecided", "")
+    assert found.reason.startswith("one cohort")
+    assert own in found.reason
+
+
+def test_a_verdict_says_in_how_many_cohorts_it_holds(judge: Judge) -> None:
+    assert judge(1, *named(RISING, "a", "b"), *named(RISING, "c", slope=-1.0)).told == "supported in 2 of 3 cohorts"
+
+
+def test_one_cohort_that_can_show_a_drop_gives_no_verdict_for_two(judge: Judge) -> None:
+    found = judge(4, *named(RISING, "a", patients=300, confidence_shift=0.8), *named(RISING, "b", epsilon50=1e-6))
+    assert found.verdict == "undecided"
+    assert found.reason.startswith("one cohort")
+
+
 def test_amplitude_is_contradicted_where_most_cohorts_fall_or_are_flat(judge: Judge) -> None:
     flat = named(RISING, "flat", slope=0.0, patients=800, rise=0.0)
     found = judge(1, *named(RISING, "falling", slope=-1.0), *flat, *named(RISING, "a"))
@@ -104,11 +122,11 @@ def test_image_types_are_compared_within_one_arm_that_shows_both(judge: Judge) -
 
 
 def test_a_cohort_in_which_almost_all_have_fallen_has_no_slope_and_gives_way_to_the_finer_arm(judge: Judge) -> None:
-    nearly = replace(RISING, name="a", epsilon50=0.0015, slope=1.5, patients=36, images_per_patient=1)
-    found = judge(1, nearly, arms={"A": GRID, "C": FINE}, A=0.0)
-    assert [row["arm"] for row in found.details] == ["C"]
+    nearly = named(RISING, "a", "b", epsilon50=0.0015, slope=1.5, patients=36, images_per_patient=1)
+    found = judge(1, *nearly, arms={"A": GRID, "C": FINE}, A=0.0)
+    assert [row["arm"] for row in found.details] == ["C", "C"]
     assert found.verdict == "supported", found.reason
-    assert found.alternatives[-1].startswith("a: judged by another arm")
+    assert found.alternatives[-1].startswith("a, b: judged by another arm")
 
 
 def test_one_image_that_stands_at_one_amplitude_gives_no_slope(judge: Judge) -> None:

@@ -50,7 +50,7 @@ def test_csv_writes_the_tables_that_stand_beside_the_page(report: Report, tmp_pa
 def test_markdown_holds_verdicts_tables_and_limits(report: Report, found: Findings, tmp_path: Path) -> None:
     text = write_report(report.store, tmp_path / "r.md", "md").read_text(encoding="utf-8")
     for conclusion in found.conclusions:
-        assert f"**{conclusion.verdict}**" in text
+        assert f"**{conclusion.told}**" in text
     assert "## Evaluation checklist" in text
     assert "## Limits" in text
     assert "&lt;norm&gt; &amp; rest" in text

@@ -32,6 +32,7 @@ COLUMNS = {
     "n": "units counted",
     "unit": "what is counted: cohorts, networks, …",
     "verdict": "supported, contradicted or undecided",
+    "breadth": "what a verdict rests on, as in 5 of 8 cohorts; empty where undecided",
     "reason": "why, with the numbers",
     "level": "confidence level",
     "margin": "margin of equivalence or plateau, where one is used",
@@ -71,7 +72,7 @@ def _print(one: Conclusion) -> None:
     from rich.text import Text
 
     console = Console(highlight=False, markup=False)
-    console.print(f"{one.number}. {one.title}: {one.verdict.upper()}", style="bold")
+    console.print(f"{one.number}. {one.title}: {one.verdict.upper()} {one.breadth}".rstrip(), style="bold")
     table = Table.grid(padding=(0, 1, 0, 2))
     rows = {"claim": one.statement, "estimate": _estimate(one), "test": one.test, "why": one.reason}
     for name, text in (*rows.items(), ("published", one.published), *(("or else", text) for text in one.alternatives)):

@@ -47,7 +47,7 @@ def _verdict(conclusion: Conclusion) -> Iterator[str]:
     p = "" if conclusion.p is None else f"; p = {number(conclusion.p, 2)}"
     about = " (bounds, not a confidence interval)" if conclusion.bounds == "undecided" else ""
     margin = "" if conclusion.margin is None else f", margin {conclusion.margin:g}"
-    yield f"### {conclusion.number}. {conclusion.statement} – **{conclusion.verdict}**"
+    yield f"### {conclusion.number}. {conclusion.statement} – **{conclusion.told}**"
     yield ""
     yield escaped(conclusion.reason[:1].upper() + conclusion.reason[1:])
     yield ""

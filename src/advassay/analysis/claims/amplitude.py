@@ -5,7 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from advassay.analysis.claims.directions import FLAT, Course, course, cross_check, decided
-from advassay.analysis.claims.statement import LEVEL, Conclusion, Verdict, finite, listed
+from advassay.analysis.claims.statement import (
+    FEWEST_COHORTS,
+    LEVEL,
+    Conclusion,
+    Verdict,
+    finite,
+    in_cohorts,
+    listed,
+    lone,
+    span,
+    tally,
+)
 from advassay.analysis.packed import Packed
 from advassay.analysis.selection import packs_of
 from advassay.records.store import Records
@@ -16,12 +27,13 @@ FEWEST_POINTS = 3
 
 def amplitude(records: Records, level: float = LEVEL) -> Conclusion:
     """Supported where success rises with ε in more than half of the cohorts, contradicted where in more than half
-    it falls or is flat; a cohort at ceiling or floor speaks through an arm with smaller ε, where there is one.
+    it falls or is flat, undecided with a single cohort; a cohort at ceiling or floor speaks through an arm with
+    smaller ε, where there is one.
     """
     courses = decided(amplitude_courses(records, level), level)
     rising = [c.cohort for c in courses if c.direction == "rising"]
     against = [c.cohort for c in courses if c.direction in ("falling", "flat")]
-    verdict, reason = _verdict(courses, rising, against)
+    verdict, reason = _verdict(courses, rising, against, level)
     slopes = [c.slope_per_doubling(level)[0] for c in courses]
     known = [s for s in slopes if s == s]
     return Conclusion(
@@ -39,6 +51,7 @@ def amplitude(records: Records, level: float = LEVEL) -> Conclusion:
         n=len(courses),
         unit="cohorts",
         verdict=verdict,
+        breadth=in_cohorts(verdict, len(rising), len(against), len(courses)),
         reason=reason,
         level=level,
         margin=FLAT,
@@ -74,15 +87,16 @@ def _finer(before: Course, pack: Packed) -> bool:
     return enough and (before.direction == "floor" or float(pack.epsilons[0]) < before.doses[0])
 
 
-def _verdict(courses: list[Course], rising: list[str], against: list[str]) -> tuple[Verdict, str]:
+def _verdict(courses: list[Course], rising: list[str], against: list[str], level: float) -> tuple[Verdict, str]:
     if not courses:
         return "undecided", "No cohort was attacked."
+    if len(courses) < FEWEST_COHORTS:
+        return "undecided", lone(_own(courses[0], level))
     stuck = [c.cohort for c in courses if c.direction in ("ceiling", "floor")]
     open_ = [c.cohort for c in courses if c.direction in ("undecided", "no data")]
     told = (
-        f"Rising in {len(rising)} of {len(courses)} cohorts ({listed(rising)}); falling or flat in {len(against)} "
-        f"({listed(against)}); undecided in {len(open_)} ({listed(open_)}); at ceiling or floor {len(stuck)} "
-        f"({listed(stuck)}). {_arms(courses)}"
+        f"Of {len(courses)} cohorts success rises in {tally(rising)}; falls or is flat in {tally(against)}; undecided: "
+        f"{tally(open_)}; at ceiling or floor: {tally(stuck)}. {_arms(courses)}"
     )
     if 2 * len(rising) > len(courses):
         return "supported", told
@@ -92,6 +106,13 @@ def _verdict(courses: list[Course], rising: list[str], against: list[str]) -> tu
         kind = next(c.direction for c in courses if c.direction in ("ceiling", "floor"))
         return "undecided", f"{kind}: {told} Smaller (or larger) amplitudes are needed."
     return "undecided", told
+
+
+def _own(c: Course, level: float) -> str:
+    """One cohort's result in words."""
+    slope, low, high = c.slope_per_doubling(level)
+    told = f", {span(slope, low, high)} of the logit per doubling of ε" if slope == slope else ""
+    return f"{c.cohort} is {c.direction}{told} (n = {c.n} images). {_arms([c])}"
 
 
 def _arms(courses: list[Course]) -> str:

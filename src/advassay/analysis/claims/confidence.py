@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from advassay.analysis.claims.drops import FEWEST, THRESHOLD, Drop, drop_of, row_of
-from advassay.analysis.claims.statement import LEVEL, Conclusion, Verdict, finite, listed
+from advassay.analysis.claims.statement import FEWEST_COHORTS, LEVEL, Conclusion, Verdict, finite, listed, lone, span
 from advassay.analysis.claims.visible import Bound, at_bound, needed
 from advassay.analysis.differences import Difference, mean_difference
 from advassay.analysis.packed import Packed
@@ -57,8 +57,8 @@ def confidence(records: Records, epsilon: float | None = None, level: float = LE
     A cohort whose two sides both stand at the ceiling or floor cannot show a drop and does not vote. Where the main
     arm has no amplitude at which half of its cohorts vote, the arm that reaches further speaks; the choice looks at
     success as a whole, never at the difference. Supported: the interval is below 0 and the drop at least the margin.
-    Contradicted: a drop of the margin is excluded. The other arms stand beside it: a drop that only a saturating
-    loss shows is an artefact of the update.
+    Contradicted: a drop of the margin is excluded. With one voting cohort undecided. The other arms stand beside it: a
+    drop that only a saturating loss shows is an artefact of the update.
     """
     views = [_view(records, arm, epsilon) for arm in records.arms]
     chosen = _speaking(views)
@@ -78,6 +78,7 @@ def confidence(records: Records, epsilon: float | None = None, level: float = LE
         n=chosen.votes if chosen else 0,
         unit="cohorts",
         verdict=verdict,
+        breadth=f"over {chosen.votes} of {len(chosen.drops)} cohorts" if chosen and verdict != "undecided" else "",
         reason=reason + _moved(views, chosen) + _compared(views, chosen, level),
         level=level,
         margin=MARGIN,
@@ -126,11 +127,13 @@ def _verdict(view: View | None, mean: Difference | None) -> tuple[Verdict, str]:
     if mean is None:
         return "undecided", _unseen(view, where)
     told = (
-        f"Mean difference {mean.estimate:+.3f} [{mean.low:+.3f}, {mean.high:+.3f}] over {view.votes} of {cohorts} "
-        f"cohorts ({listed([drop.pack.header.cohort for drop in view.drops if drop.votes])}; {where})."
+        f"Mean difference {span(mean.estimate, mean.low, mean.high)} over {view.votes} of {cohorts} cohorts "
+        f"({listed([drop.pack.header.cohort for drop in view.drops if drop.votes])}; {where})."
     )
     if 2 * view.votes < cohorts:
         return "undecided", told + " Fewer than half of the cohorts can show a drop." + _silent(view)
+    if view.votes < FEWEST_COHORTS:
+        return "undecided", lone(told) + _silent(view)
     if mean.high < 0 and mean.estimate <= -MARGIN:
         return "supported", told + _silent(view)
     if mean.low > -MARGIN:
@@ -166,9 +169,9 @@ def _compared(views: list[View], chosen: View | None, level: float) -> str:
     for view in views:
         mean = view.mean(level)
         if view is not chosen and mean is not None:
-            span = f"{mean.estimate:+.3f} [{mean.low:+.3f}, {mean.high:+.3f}]"
+            told = span(mean.estimate, mean.low, mean.high)
             others.append(
-                f"arm {view.arm} {span} over {view.votes} of {len(view.drops)} cohorts at ε = {view.amplitudes}"
+                f"arm {view.arm} {told} over {view.votes} of {len(view.drops)} cohorts at ε = {view.amplitudes}"
             )
     return f" Beside it: {'; '.join(others)}." if others else ""
 

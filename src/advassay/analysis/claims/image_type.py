@@ -56,7 +56,8 @@ def image_type(records: Records, level: float = LEVEL) -> Conclusion:
     """Welch's t test of the slopes of independent cohorts; below 4 + 4 undecided, the image-level difference (its
     interval speaks about these cohorts only) as description.
 
-    All slopes are of one arm, at its own grid of ε: the first in which most cohorts of the scarcer type have one.
+    All slopes are of one arm, at its own grid of ε: the first in which most cohorts of the scarcer type have one (of
+    several, most cohorts).
     """
     arm = comparing_arm(records, level)
     units = independent_units(records, arm, level) if arm else []
@@ -84,6 +85,7 @@ def image_type(records: Records, level: float = LEVEL) -> Conclusion:
         n=len(xray) + len(histology),
         unit="independent cohorts",
         verdict=verdict,
+        breadth=f"over {len(xray)} X-ray and {len(histology)} histology cohorts" if verdict != "undecided" else "",
         reason=reason + _beside(comparisons) + _left_aside(details),
         level=level,
         published=PUBLISHED,
@@ -98,9 +100,9 @@ def image_type(records: Records, level: float = LEVEL) -> Conclusion:
 def comparing_arm(records: Records, level: float) -> str | None:
     """The arm that both types are compared in: a slope belongs to its update, loss and ε, not to the cohort alone."""
 
-    def scarcer(arm: str) -> int:
+    def scarcer(arm: str) -> tuple[int, int]:
         kinds = [unit.kind for unit in independent_units(records, arm, level)]
-        return min(kinds.count(kind) for kind in KINDS)
+        return min(kinds.count(kind) for kind in KINDS), len(kinds)
 
     return max(records.arms, key=scarcer, default=None)
 

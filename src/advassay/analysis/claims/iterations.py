@@ -7,7 +7,17 @@ from typing import Any
 import numpy as np
 
 from advassay.analysis.claims.directions import Course, course, decided
-from advassay.analysis.claims.statement import LEVEL, Conclusion, Verdict, finite, listed
+from advassay.analysis.claims.statement import (
+    FEWEST_COHORTS,
+    LEVEL,
+    Conclusion,
+    Verdict,
+    finite,
+    in_cohorts,
+    listed,
+    lone,
+    tally,
+)
 from advassay.analysis.packed import Packed
 from advassay.analysis.plateau import MARGIN, Plateau, plateau
 from advassay.analysis.selection import closest_epsilon, packs_of
@@ -19,7 +29,8 @@ PUBLISHED = "More iterations, more success, levelling off: 6 of 8 cohorts have r
 
 def iterations(records: Records, epsilon: float | None = None, level: float = LEVEL) -> Conclusion:
     """Supported where in more than half of the cohorts success rises with iterations and has levelled off;
-    contradicted where in more than half it does not rise, or is shown to rise still at the end.
+    contradicted where in more than half it does not rise, or is shown to rise still at the end; undecided with a
+    single cohort.
     """
     packs = packs_of(records)
     courses = decided([over_steps(p, "last", epsilon, level) for p in packs], level)
@@ -31,9 +42,9 @@ def iterations(records: Records, epsilon: float | None = None, level: float = LE
         "levelled": [c.cohort for c, at in both if c.direction == "rising" and at.state == "reached"],
         "still rising": [c.cohort for c, at in both if at.state == "not reached"],
     }
-    verdict, reason = _verdict(names, len(packs))
-    reason += _where(packs, epsilon)
     contradicting = len(set(names["not rising"]) | set(names["still rising"]))
+    verdict, reason = _verdict(names, both, contradicting)
+    reason += _where(packs, epsilon)
     return Conclusion(
         number=3,
         title="Iterations",
@@ -49,6 +60,7 @@ def iterations(records: Records, epsilon: float | None = None, level: float = LE
         n=len(packs),
         unit="cohorts",
         verdict=verdict,
+        breadth=in_cohorts(verdict, len(names["levelled"]), contradicting, len(packs)),
         reason=reason,
         level=level,
         margin=MARGIN,
@@ -83,23 +95,44 @@ def _plateau_of(pack: Packed, success: Reading, epsilon: float | None, level: fl
     return plateau(pack.fallen(success)[at][:, kept], pack.patients[kept], level)
 
 
-def _verdict(names: dict[str, list[str]], cohorts: int) -> tuple[Verdict, str]:
-    told = (
-        f"Of {cohorts} cohorts {len(names['rising'])} rise ({listed(names['rising'])}) and {len(names['levelled'])} of "
-        f"them are shown to level off ({listed(names['levelled'])}); not rising: {listed(names['not rising'])}; "
-        f"shown to rise still at the end: {listed(names['still rising'])}."
-    )
+def _verdict(
+    names: dict[str, list[str]], both: list[tuple[Course, Plateau]], contradicting: int
+) -> tuple[Verdict, str]:
+    cohorts = len(both)
     if not cohorts:
         return "undecided", "No cohort was attacked."
+    if cohorts < FEWEST_COHORTS:
+        return "undecided", lone(_own(*both[0]))
+    told = (
+        f"Of {cohorts} cohorts {tally(names['rising'])} rise; shown to rise and to level off: "
+        f"{tally(names['levelled'])}; not rising: {tally(names['not rising'])}; shown to rise still at the end: "
+        f"{tally(names['still rising'])}."
+    )
     if 2 * len(names["levelled"]) > cohorts:
         return "supported", told
-    if 2 * len(set(names["not rising"]) | set(names["still rising"])) > cohorts:
+    if 2 * contradicting > cohorts:
         return "contradicted", told
-    return (
-        "undecided",
-        told
-        + f" For the rest there are too few images: a plateau needs a remaining rise below {MARGIN:g} with confidence.",
+    return "undecided", f"{told} {_open(both, names)}"
+
+
+def _open(both: list[tuple[Course, Plateau]], names: dict[str, list[str]]) -> str:
+    """Why the rest is open, by what is lacking in each cohort."""
+    against = {*names["not rising"], *names["still rising"]}
+    rest = [(c, at) for c, at in both if c.cohort not in against and c.cohort not in names["levelled"]]
+    stuck = [c.cohort for c, _ in rest if c.direction in ("ceiling", "floor")]
+    flat = [c.cohort for c, _ in rest if c.direction in ("undecided", "no data")]
+    late = [c.cohort for c, _ in rest if c.direction == "rising"]
+    parts = (
+        (stuck, "at ceiling or floor, where no rise can show"),
+        (flat, "no direction shown"),
+        (late, f"rising, but neither a remaining rise below {MARGIN:g} nor one above it shown"),
     )
+    return f"Open: {'; '.join(f'{what}: {listed(some)}' for some, what in parts if some)}."
+
+
+def _own(c: Course, at: Plateau) -> str:
+    """One cohort's result in words."""
+    return f"{c.cohort} is {c.direction}, its plateau {at.state} (n = {c.n} images)."
 
 
 def _details(pack: Packed, epsilon: float | None, level: float) -> list[dict[str, Any]]:

@@ -11,6 +11,8 @@ Verdict = Literal["supported", "contradicted", "undecided"]
 LEVEL = 0.95
 CEILING = 0.98
 """At or above this success rate everywhere (or at or below 1 − this) a trend cannot show."""
+FEWEST_COHORTS = 2
+"""Cohorts below which conclusions 1, 3 and 4 give no verdict about a study: one cohort is a case, not a pattern."""
 
 
 class Conclusion(Frozen):
@@ -36,6 +38,8 @@ class Conclusion(Frozen):
     """Units that decide (cohorts, networks or images, as `unit` says)."""
     unit: str
     verdict: Verdict
+    breadth: str = ""
+    """What a verdict rests on, e.g. "in 5 of 8 cohorts"; empty where undecided."""
     reason: str
     """Why this verdict, with the numbers."""
     level: float = LEVEL
@@ -49,6 +53,11 @@ class Conclusion(Frozen):
     """A table: one row per cohort, arm or network."""
 
     @property
+    def told(self) -> str:
+        """The verdict with what it rests on, e.g. "supported in 5 of 8 cohorts"."""
+        return f"{self.verdict} {self.breadth}".rstrip()
+
+    @property
     def interval(self) -> tuple[float | None, float | None]:
         return self.low, self.high
 
@@ -56,6 +65,49 @@ class Conclusion(Frozen):
 def finite(value: float | None) -> float | None:
     """Numbers as JSON has them: None for NaN and infinity."""
     return None if value is None or value != value or value in (float("inf"), float("-inf")) else float(value)
+
+
+def lone(own: str) -> str:
+    """Why a study of one cohort gets no verdict, with that cohort's own result beside."""
+    return f"one cohort: a verdict about a study needs at least {FEWEST_COHORTS}. By itself: {own}"
+
+
+def in_cohorts(verdict: Verdict, supporting: int, against: int, cohorts: int) -> str:
+    """How many cohorts a verdict holds in; empty where there is none.
+
+    >>> in_cohorts("supported", 5, 1, 8), in_cohorts("undecided", 1, 1, 8)
+    ('in 5 of 8 cohorts', '')
+    """
+    if verdict == "undecided":
+        return ""
+    return f"in {supporting if verdict == 'supported' else against} of {cohorts} cohorts"
+
+
+def signed(value: float, digits: int = 3) -> str:
+    """A number that always wears its sign, with a true minus.
+
+    >>> signed(-0.25), signed(0.5, 1)
+    ('−0.250', '+0.5')
+    """
+    return f"{value:+.{digits}f}".replace("-", "−")
+
+
+def span(estimate: float, low: float, high: float, digits: int = 3) -> str:
+    """An estimate with its interval, signed.
+
+    >>> span(-0.25, -0.5, 0.0, 2)
+    '−0.25 [−0.50, +0.00]'
+    """
+    return f"{signed(estimate, digits)} [{signed(low, digits)}, {signed(high, digits)}]"
+
+
+def tally(names: list[str]) -> str:
+    """How many, and which.
+
+    >>> tally(["X-TB", "H-BR"]), tally([])
+    ('2 (X-TB, H-BR)', 'none')
+    """
+    return f"{len(names)} ({listed(names)})" if names else "none"
 
 
 def listed(names: list[str]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from advassay.analysis.claims.statement import LEVEL, Conclusion, Verdict, finite
+from advassay.analysis.claims.statement import LEVEL, Conclusion, Verdict, finite, listed, signed, span
 from advassay.analysis.claims.visible import Bound, at_bound, bound, needed
 from advassay.analysis.packed import Packed
 from advassay.analysis.selection import USUAL_EPSILON, packs_of
@@ -87,6 +87,7 @@ def training_size(records: Records, epsilon: float | None = None, level: float =
         n=len(used) or len(all_),
         unit="networks",
         verdict=verdict,
+        breadth=f"over {len(used)} networks of {listed(open_)}" if verdict != "undecided" else "",
         reason=reason,
         level=level,
         margin=MARGIN,
@@ -189,9 +190,10 @@ def _verdict(
     where = ", ".join(f"{cohort} at ε = {series[cohort][0].epsilon:g}" for cohort in open_)
     p = line.p_equivalence(MARGIN)
     if p is None:
-        return "undecided", f"Slope {line.slope:+.4f} per doubling ({where}): the networks leave no spread to test.", p
+        slope = f"Slope {signed(line.slope, 4)} per doubling ({where})"
+        return "undecided", f"{slope}: the networks leave no spread to test.", p
     low, high = line.interval(level)
-    told = f"Slope {line.slope:+.4f} [{low:+.4f}, {high:+.4f}] per doubling ({where}).{aside}"
+    told = f"Slope {span(line.slope, low, high, 4)} per doubling ({where}).{aside}"
     if p < 1 - level:
         return "supported", told + f" Within ±{MARGIN:g} (equivalence p = {p:.2g}).", p
     if low > 0 or high < 0:
