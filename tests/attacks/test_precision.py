@@ -148,19 +148,21 @@ def test_fast_finds_about_what_exact_finds(normed):
     np.testing.assert_allclose(rates["fast"], rates["exact"], atol=4 / 64)
 
 
-def rows_of(normed, images, order, *, precision, band=None, batch_size=4, sessions=1) -> tuple[dict, float]:
-    """image id → its block's logits and float32 marks; the images given in `order`, in so many sessions."""
-    arm = aa.Arm(epsilons=(0.002, 0.005, 0.02), steps=12, step_sizes=(0.002,), precision=precision)
+def rows_of(normed, images, order, *, precision, band=None, batch_size=4, sessions=1, **rules) -> tuple[dict, float]:
+    """image id → its block's logits, float32 marks and flags; the images given in `order`, in so many sessions."""
+    arm = aa.Arm(epsilons=(0.002, 0.005, 0.02), steps=12, step_sizes=(0.002,), precision=precision, **rules)
     labels = normed(images).argmax(1)
     points = frozenset(("0.002", e) for e in arm.epsilons)
-    items = [Item(str(i), images[i].numpy(), int(labels[i]), points) for i in order]
+    targets = (labels + 1) % normed(images).shape[1] if arm.targeted else -torch.ones_like(labels)
+    items = [Item(str(i), images[i].numpy(), int(labels[i]), points, int(targets[i])) for i in order]
     shape = compute_shape(batch_size, precision=precision)
     found = {}
     for part in np.array_split(np.arange(len(items)), sessions):
         run = stream(normed, [items[i] for i in part], arm, shape=shape, band=band)
         for block in run:
             for image_id in set(block.image_id.tolist()):
-                kept = block.image_id == image_id
+                kept = np.flatnonzero(block.image_id == image_id)
+                kept = kept[np.lexsort([block.restart[kept], block.epsilon[kept]])]
                 found[image_id] = (block.logits[kept], block.scored_float32[kept], block.flags["success_lost"][kept])
         band = run.band
     return found, band
@@ -168,11 +170,22 @@ def rows_of(normed, images, order, *, precision, band=None, batch_size=4, sessio
 
 @pytest.mark.parametrize("precision", ["fast32", "fast"])
 @pytest.mark.parametrize("narrow", [False, True])
-def test_order_neighbours_and_interruptions_change_no_bit_of_a_record(normed, precision, narrow):
+@pytest.mark.parametrize(
+    "rules",
+    [
+        {},
+        {"targeted": True},
+        {"random_start": True, "restarts": 2},
+        {"update": "projected-gradient", "loss": "margin"},
+    ],
+    ids=["plain", "targeted", "restarts", "raw gradient"],
+)
+def test_order_neighbours_and_interruptions_change_no_bit_of_a_record(normed, precision, narrow, rules):
     images = torch.rand(10, 3, 16, 16, generator=torch.Generator().manual_seed(5))
     start = 0.0 if narrow else None  # 0: every image must find its own band, and be opened again
-    whole, band = rows_of(normed, images, range(10), precision=precision, band=start)
-    other, _ = rows_of(normed, images, [7, 2, 9, 0, 5, 1, 8, 3, 6, 4], precision=precision, band=band, sessions=3)
+    whole, band = rows_of(normed, images, range(10), precision=precision, band=start, **rules)
+    shuffled = [7, 2, 9, 0, 5, 1, 8, 3, 6, 4]
+    other, _ = rows_of(normed, images, shuffled, precision=precision, band=band, sessions=3, **rules)
     assert whole.keys() == other.keys()
     for image_id, parts in whole.items():
         for one, two in zip(parts, other[image_id], strict=True):

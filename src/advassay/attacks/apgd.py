@@ -82,7 +82,8 @@ class ApgdEngine:
         self._begin(work, first)
 
     def reopen(self, work: Work) -> bool:
-        """Never: every score is float32 already."""
+        """Never, every score is float32 already: the image's record is settled, and its flags follow."""
+        work.flags = failure_flags(work)
         return False
 
     def run_batch(self) -> list[Work]:
@@ -111,7 +112,7 @@ class ApgdEngine:
         for i, (work, row) in enumerate(rows):
             self._end(work, row, last[i])
         touched = {id(work): work for work, _ in rows}
-        return [work for work in touched.values() if self._complete(work)]
+        return [work for work in touched.values() if not work.open]
 
     def _begin(self, work: Work, rows: list[int]) -> None:
         work.ran[rows] = True
@@ -166,12 +167,6 @@ class ApgdEngine:
         again = None if work.retired[row] else work.next_restart(row)
         if again is not None:
             self._begin(work, [again])
-
-    def _complete(self, work: Work) -> bool:
-        if work.open:
-            return False
-        work.flags = failure_flags(work)
-        return True
 
 
 class _State:

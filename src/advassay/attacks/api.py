@@ -9,8 +9,11 @@ import numpy as np
 import torch
 
 from advassay.attack_spec import PGD, Precision, check_step_rule, parse_amplitude, parse_step_size, step_size_name
+from advassay.attacks.examine import PROBES
 from advassay.attacks.guards import check_epsilons, check_images
+from advassay.attacks.memory import recall
 from advassay.attacks.precision import REWRITES
+from advassay.attacks.probe import IMAGES
 from advassay.attacks.rerun import linked_rerun, numb_images
 from advassay.attacks.shape import compute_shape
 from advassay.attacks.stream import AttackStream, Item, no_images
@@ -89,6 +92,7 @@ def sweep(
     `attack` gives everything but the axes: its own ε is not used, its step size only if `step_sizes` is not given.
     A leading step_size axis exists only if `step_sizes` is given. Arguments and errors as for `attack`.
     `first_success_only` ends each trajectory at its first success (later iterates are NaN, flag `retired`).
+    A second call on the same network and first images spares itself the examination (memory.py).
     `.rerun` is the same sweep under the margin loss, of the images whose gradient vanished or saturated.
     """
     given = _Arrays(classifier, images, labels, attack, image_ids, targets)
@@ -171,6 +175,9 @@ class _Arrays:
             for each in zip(self.image_ids, self.images, self.labels, goals, strict=True)
         ]
         keep_images = (lambda image_id: True) if keep else no_images
+        first = slice(max(PROBES, IMAGES))
+        asked = (self.attack, points, rules, shape, precision, self.labels[first].tolist(), goals[first])
+        memory = recall(self.classifier, np.array(self.images[first], np.float32), *asked)
         run = AttackStream(
             self.classifier,
             items,
@@ -184,8 +191,14 @@ class _Arrays:
             images_per_block=np.inf,
             every_seconds=np.inf,
             first_success_only=first_success_only,
+            band=memory.band,
+            held=memory.held,
+            shared=memory.shared,
+            suspected=memory.suspected,
         )
-        return TrajectoryRows.concatenate(list(run)), run
+        rows = TrajectoryRows.concatenate(list(run))
+        memory.band, memory.held, memory.suspected = run.band, run.held, run.suspected
+        return rows, run
 
     def _default_batch(self, precision: Precision) -> int:
         whole = precision == "exact" and self.images.size <= WHOLE_BATCH_VALUES

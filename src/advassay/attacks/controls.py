@@ -10,8 +10,9 @@ from torch import Tensor
 
 from advassay.attack_spec import Arm, Loss, Norm, step_size_name
 from advassay.attacks.compiling import backend_of
+from advassay.attacks.memory import Shared
 from advassay.attacks.start import sign_noise
-from advassay.attacks.stream import Item, Shared, computing, stream
+from advassay.attacks.stream import Item, computing, stream
 from advassay.classifier import Classifier
 from advassay.documents import ComputeShape, Controls
 from advassay.success import Reading, attackable, fallen, predicted
@@ -167,7 +168,7 @@ class _Sample:
         shape = _no_larger(self.shape, sum(map(len, points.values())))
         run = stream(
             self.classifier, items, arm, shape=shape, first_success_only=first_success_only, shared=self.shared,
-            examined=True,
+            suspected=(),
         )  # fmt: skip
         blocks = list(run)
         return TrajectoryRows.concatenate(blocks) if blocks else None

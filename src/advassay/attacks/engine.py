@@ -79,12 +79,11 @@ class Engine:
         Where there are none the image's record is settled, and its flags follow. Rows ended at their first success
         are taken as they are.
         """
-        if self.judge is None or self.first_success_only:
-            return False
-        rows = self.judge.settle(work)
+        rows = self.judge.settle(work) if self.judge is not None and not self.first_success_only else []
         if len(rows):
             self._begin(work, rows)
         else:
+            work.held.clear()
             work.flags = failure_flags(work)
         return len(rows) > 0
 
@@ -154,7 +153,7 @@ class Engine:
         del self._scoring[: self.batch_size]
         values = self.judging.score(self._batch(nodes)[0])[: len(nodes)].cpu().numpy()
         self.cost.forward_passes += len(nodes)
-        steered = verdicts(nodes, np.stack([n.work.logits[n.rows[0], n.step] for n in nodes]))
+        steered = verdicts(nodes, np.stack([n.work.steered[n.rows[0], n.step] for n in nodes]))
         for node, before, now, logits in zip(nodes, steered, verdicts(nodes, values), values, strict=True):
             work = node.work
             work.logits[node.rows, node.step] = logits
@@ -230,9 +229,7 @@ class Engine:
                 if again is not None and not work.ran[again]:
                     self._begin(work, np.array([again]))
 
-    def _complete(self, work: Work) -> bool:
-        """Whether nothing of an image is left open; then its flags are set."""
-        if work.open or work.waiting:
-            return False
-        work.flags = failure_flags(work)
-        return True
+    @staticmethod
+    def _complete(work: Work) -> bool:
+        """Whether nothing of an image is left open."""
+        return not work.open and not work.waiting

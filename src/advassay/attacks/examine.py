@@ -20,13 +20,19 @@ ROUNDING = 1e-5
 
 
 def examine(
-    classifier: Classifier, images: Tensor, labels: Tensor, *, loss: str, targets: Tensor | None = None
+    classifier: Classifier,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    loss: str,
+    targets: Tensor | None = None,
+    batch_size: int = PROBES,
 ) -> tuple[list[Suspicion], int]:
     """Try the network on a few images before it is attacked.
 
-    `images` float32 (image, channel, height, width) in [0, 1]; `labels`, `targets` int64 (image,). The classifier is
-    already in attack mode. Raises ClassifierError, InputError or AttackError; returns what is only suspicious, and the
-    number of classes.
+    `images` float32 (image, channel, height, width) in [0, 1]; `labels`, `targets` int64 (image,); `batch_size`: images
+    that may go through the network at once. The classifier is already in attack mode. Raises ClassifierError,
+    InputError or AttackError; returns what is only suspicious, and the number of classes.
     """
     images, labels = images[:PROBES], labels[:PROBES]
     targets = None if targets is None else targets[:PROBES]
@@ -44,7 +50,7 @@ def examine(
         noise = torch.rand(images.shape, generator=torch.Generator().manual_seed(0)).to(images.device)
         gradient = _margin_gradient(classifier, noise, labels, targets, loss)[1]
     _check_gradient(gradient)
-    found += _saturates(logits, labels, loss, targets) + _cut(classifier, images, labels, targets, loss)
+    found += _saturates(logits, labels, loss, targets) + _cut(classifier, images, labels, targets, loss, batch_size)
     return found, logits.shape[1]
 
 
@@ -176,7 +182,9 @@ def _check_gradient(gradient: Tensor | None) -> None:
     )
 
 
-def _cut(classifier: Classifier, images: Tensor, labels: Tensor, targets: Tensor | None, loss: str) -> list[Suspicion]:
+def _cut(
+    classifier: Classifier, images: Tensor, labels: Tensor, targets: Tensor | None, loss: str, batch_size: int
+) -> list[Suspicion]:
     """Whether the network changes otherwise than its gradient says (slopes.py)."""
     x = off_kinks(images)
     logits, gradient = _margin_gradient(classifier, x, labels, targets, loss)
@@ -185,7 +193,9 @@ def _cut(classifier: Classifier, images: Tensor, labels: Tensor, targets: Tensor
 
     @torch.no_grad()
     def margin(points: Tensor) -> Tensor:
-        return attack_loss(classifier(points), labels, "margin", targets)
+        y, t = (None if c is None else c.repeat(len(points) // len(c)) for c in (labels, targets))
+        logits = torch.cat([classifier(part) for part in points.split(max(PROBES, batch_size))])
+        return attack_loss(logits, y, "margin", t)
 
     kinds = {t.dtype for t in (logits, *classifier.parameters()) if t.is_floating_point()}
     slopes = compare(margin, x, gradient, max(torch.finfo(kind).eps for kind in kinds))

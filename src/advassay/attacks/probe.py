@@ -40,12 +40,12 @@ def probe(
     distances = torch.tensor(steps, dtype=torch.float32, device=images.device)
     moved = (images[:, None] + distances[:, None, None, None] * gradient.sign()[:, None]).clamp(0, 1).flatten(0, 1)
     wanted = (labels if targets is None else targets).repeat_interleave(len(distances))
-    margins = [
-        margin(torch.cat([net.score(x)[:kept] for x, _, _, kept in _batches(moved, wanted, None, batch_size)])
-               .cpu().numpy(), wanted.cpu().numpy())
+    parts = _batches(moved, wanted, None, batch_size)
+    low, high = (
+        margin(torch.cat([net.score(x)[:kept] for x, _, _, kept in parts]).cpu().numpy(), wanted.cpu().numpy())
         for net in (steering, judging)
-    ]  # fmt: skip
-    return np.abs(margins[0]), np.abs(margins[1] - margins[0])
+    )
+    return np.abs(low), np.abs(high - low)
 
 
 def _batches(

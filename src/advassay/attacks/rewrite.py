@@ -46,18 +46,18 @@ def processor_has_bfloat16(device: str | torch.device) -> bool:
     return bool({"avx512_bf16", "amx_bf16", "bf16"} & set(flags))
 
 
-def rewrite(classifier: Classifier, images: Tensor, wanted: Sequence[str]) -> Steering:
+def rewrite(classifier: Classifier, images: Tensor, wanted: Sequence[str], *, sure: bool = False) -> Steering:
     """A copy of `classifier` with the rewrites in `wanted` (folded, channels-last, bfloat16) as far as they hold.
 
     `images`: a few examples, float32 (image, channel, height, width) in [0, 1]. The classifier is in attack mode.
-    A rewrite that fails on the examples is taken back, with the error in the notes. The copy is made anew at every
-    call: no cheap key sees every way in which a network can change.
+    A rewrite that fails on the examples is taken back, with the error in the notes; `sure`: those wanted have been
+    found to hold, and are not tried. The copy is made anew at every call.
     """
     try:
         module: nn.Module = copy.deepcopy(classifier)
     except (RuntimeError, TypeError, ValueError) as problem:
         return Steering(classifier, notes=(f"the network cannot be copied ({problem}): it is attacked as it is",))
-    expected = _logits(classifier, images)
+    expected = None if sure else _logits(classifier, images)
     done: list[str] = []
     notes: list[str] = []
     for name, change, tolerance in _REWRITES:
@@ -67,7 +67,8 @@ def rewrite(classifier: Classifier, images: Tensor, wanted: Sequence[str]) -> St
             candidate = change(copy.deepcopy(module), images)
             if candidate is None:
                 continue
-            moved = _relative_change(_tried(candidate, images, "channels-last" in (*done, name)), expected)
+            last = "channels-last" in (*done, name)
+            moved = 0.0 if expected is None else _relative_change(_tried(candidate, images, last), expected)
         except Exception as problem:  # the network is the user's and may raise anything
             notes.append(f"{name}: taken back: {type(problem).__name__}: {problem}")
             continue

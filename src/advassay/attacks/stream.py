@@ -19,6 +19,7 @@ from advassay.attacks.compiling import backend_of, compile_steering
 from advassay.attacks.engine import Engine
 from advassay.attacks.examine import PROBES, examine
 from advassay.attacks.guards import Suspicion, check_device, check_epsilons, check_images, check_steps
+from advassay.attacks.memory import Shared
 from advassay.attacks.network import Network, full_float32
 from advassay.attacks.precision import REWRITES, Judge, audit_share, iterates_climbed
 from advassay.attacks.probe import IMAGES, probe
@@ -44,14 +45,8 @@ class Item(NamedTuple):
     """Class to reach in a targeted attack."""
 
 
-class Shared:
-    """What several streams over one classifier may share, as long as nobody changes it: its rewritten copies, and how
-    many classes its examination found. Hand one to each of them.
-    """
-
-    def __init__(self) -> None:
-        self.copies: dict[tuple[str, ...], Steering] = {}
-        self.classes = 0
+JUDGED = "judged channels-last"
+"""Among what held: the unmodified network took that layout too."""
 
 
 def no_images(image_id: str) -> bool:
@@ -83,12 +78,13 @@ class AttackStream:
         expected_images: int | None = None,
         first_success_only: bool = False,
         band: float | None = None,
+        held: Sequence[str] | None = None,
         shared: Shared | None = None,
-        examined: bool = False,
+        suspected: Sequence[Suspicion] | None = None,
     ) -> None:
-        self._shared, self._examined = shared or Shared(), examined
+        self._shared = shared or Shared()
         self.classifier, self.rules, self.shape, self.precision = classifier, rules, shape, precision
-        self.band = band
+        self.band, self.held, self.suspected = band, None if held is None else tuple(held), suspected
         self.cost = Cost(batch_size=shape.batch_size)
         self.notes: list[str] = []
         self._suspicions: list[Suspicion] = []
@@ -131,23 +127,16 @@ class AttackStream:
             "first_success_only": self._first_success_only,
         }
         images = torch.from_numpy(np.stack([i.image for i in first])).float().to(self._device)
+        steering = self._steering(images)
+        last = self._judges_channels_last(images)
+        self.held = (*steering.rewrites, *([JUDGED] if last else []))
         if self.rules.update == "apgd":
-            last = self.precision != "exact" and takes_channels_last(self.classifier, images)
             network = Network(self.classifier, self.rules.loss, channels_last=last)
             return ApgdEngine(network, self.rules, cost=self.cost, **limits)
-        rewrites = [r for r in self.shape.rewrites if r in REWRITES[self.precision]]
-        steering, judge = Steering(self.classifier), None
-        if rewrites:
-            copies = self._shared.copies
-            steering = copies.get(tuple(rewrites)) or rewrite(self.classifier, images, rewrites)
-            copies[tuple(rewrites)] = steering
-            if backend := backend_of(self.shape.rewrites):
-                steering = compile_steering(steering, images, self.shape.batch_size, backend)
-            self.notes += steering.notes
-            if steering.rewrites:
-                climbed = iterates_climbed(self._rows(first[0]), self.rules)
-                judge = Judge(audit_share(max(total, 1) * climbed))
-        last = judge is not None and takes_channels_last(self.classifier, images)
+        judge = None
+        if steering.rewrites:
+            climbed = iterates_climbed(self._rows(first[0]), self.rules)
+            judge = Judge(audit_share(max(total, 1) * climbed))
         steer = Network(steering.module, self.rules.loss, channels_last="channels-last" in steering.rewrites)
         score = Network(self.classifier, self.rules.loss, channels_last=last)
         if judge is not None:
@@ -160,6 +149,26 @@ class AttackStream:
             judge=judge,
             **limits,
         )
+
+    def _steering(self, images: torch.Tensor) -> Steering:
+        """The copy that gives gradients: rewritten as far as that holds, or as it is known to have held."""
+        wanted = tuple(r for r in self.shape.rewrites if r in REWRITES[self.precision])
+        if not wanted or self.rules.update == "apgd":
+            return Steering(self.classifier)
+        copies = self._shared.copies
+        key = wanted if self.held is None else tuple(r for r in wanted if r in self.held)
+        copies[key] = copies.get(key) or rewrite(self.classifier, images, key, sure=self.held is not None)
+        steering = copies[key]
+        if backend := backend_of(self.shape.rewrites):
+            steering = compile_steering(steering, images, self.shape.batch_size, backend)
+        self.notes += steering.notes
+        return steering
+
+    def _judges_channels_last(self, images: torch.Tensor) -> bool:
+        """Whether the unmodified network is given images laid out channels-last; never where every bit is asked for."""
+        if self.precision == "exact":
+            return False
+        return takes_channels_last(self.classifier, images) if self.held is None else JUDGED in self.held
 
     def _starting_band(self, steer: Network, score: Network, first: list[Item]) -> float:
         """Half width, in logits, that every image's band starts with: measured on the first images."""
@@ -184,14 +193,15 @@ class AttackStream:
         found += check_epsilons(epsilons, self.rules.norm) + check_steps(steps, epsilons, self.rules.update)
         x, y = torch.from_numpy(images).float().to(self._device), torch.from_numpy(labels).to(self._device)
         goal = None if targets is None else torch.from_numpy(targets).to(self._device)
-        suspected: list[Suspicion] = []
         self._classes = self._shared.classes
-        if not (self._examined and self._classes):
-            suspected, self._classes = examine(self.classifier, x, y, loss=self.rules.loss, targets=goal)
+        if self.suspected is None or not self._classes:
+            self.suspected, self._classes = examine(
+                self.classifier, x, y, loss=self.rules.loss, targets=goal, batch_size=self.shape.batch_size
+            )
             self._shared.classes = self._classes
         for item in self._items if isinstance(self._items, Sequence) else ():  # else each as it comes
             self._check_classes(item)
-        found += suspected
+        found += self.suspected
         self._suspicions = found
         self.notes += [f"{s.flag}: {s.text}" for s in found]
 
@@ -302,20 +312,21 @@ def stream(
     expected_images: int | None = None,
     first_success_only: bool = False,
     band: float | None = None,
+    held: Sequence[str] | None = None,
     shared: Shared | None = None,
-    examined: bool = False,
+    suspected: Sequence[Suspicion] | None = None,
 ) -> AttackStream:
     """Attack every item at its points with the arm's update; iterate the result for blocks of rows.
 
     For one `shape`, no recorded number depends on the order of items, their neighbours or where a run was interrupted
     (with `first_success_only`: no success does; flags about the whole run stand from where they arose).
     Under "fast32" and "fast" that holds for one `band`, the width in logits that every image's band begins with
-    (band.py). By default it is measured on the first images; `.band` says what it is once the first block has come, so
-    that a run that goes on later can hand it in.
+    (band.py), and for the rewrites that `held`. By default both are found on the first images; `.band` and `.held` say
+    what they are once the first block has come, so that a run that goes on later can hand them in.
     `keep_images(image_id)` says whose last iterates to hand back. `first_success_only` ends a row at its first
     confirmed success (later iterates are NaN, flag `retired`): much cheaper, and enough for success="any".
-    `shared` saves rewriting the network anew; `examined` says that another stream with the same `shared` has tried the
-    network already: it is not tried again. `expected_images` (by default what `items` says of its length) sets how
+    `shared` saves rewriting the network anew; `suspected` (the `.suspected` of another stream with the same `shared`,
+    or nothing) that it is examined again. `expected_images` (by default what `items` says of its length) sets how
     large a share the audit takes.
     Raises AttackError (InputError, EpsilonError, ClassifierError) before the first step where the result would mean
     nothing.
@@ -335,6 +346,7 @@ def stream(
         expected_images=expected_images,
         first_success_only=first_success_only,
         band=band,
+        held=held,
         shared=shared,
-        examined=examined,
+        suspected=suspected,
     )

@@ -112,6 +112,8 @@ class RunHeader(BaseModel):
     band: float | None = None
     """|margin| in logits up to which no image's low-precision verdict was trusted (single images: up to more); null
     where every pass was float32. Measured when the run began and kept, so that a continued run decides alike."""
+    held: tuple[str, ...] | None = None
+    """Rewrites of the network that held on the run's first images, kept likewise; null before the first block."""
     steps: int
     """K: every row holds iterates 0 … K."""
     points: tuple[Point, ...] = ()

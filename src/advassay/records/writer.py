@@ -43,7 +43,7 @@ class RunWriter:
             earlier = read_header(self.folder)
             if earlier.run_id != header.run_id:
                 raise StoreError(f"{self.folder.name}: holds run {earlier.run_id}, got {header.run_id}.")
-            kept = ("created", "band", "points", "images", "rows", "flag_counts", "cost", "notes")
+            kept = ("created", "band", "held", "points", "images", "rows", "flag_counts", "cost", "notes")
             update = {name: getattr(earlier, name) for name in kept}
             header = header.model_copy(
                 update=update
@@ -103,10 +103,11 @@ class RunWriter:
             merged.write_parquet(beside)
         self._known = set(merged["image_id"])
 
-    def keep_band(self, band: float | None) -> None:
-        """Write down the width that this run's bands begin with, where none is known yet; before its first block."""
-        if self.header.band is None and band is not None:
-            self.header = self._write(self.header.model_copy(update={"band": band}))
+    def keep_steering(self, band: float | None, held: Sequence[str] | None) -> None:
+        """Write down the width that this run's bands begin with and the rewrites that held, where none is known yet;
+        before its first block."""
+        if self.header.held is None and held is not None:
+            self.header = self._write(self.header.model_copy(update={"band": band, "held": tuple(held)}))
 
     def append(self, rows: TrajectoryRows) -> None:
         """Store a block as one shard; rows already stored are left out. Raises StoreError for an unknown image or

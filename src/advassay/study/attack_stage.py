@@ -18,7 +18,7 @@ from advassay.study.targets import assignments
 from advassay.study.training_stage import identity_of
 
 if TYPE_CHECKING:
-    from advassay.attacks.stream import Shared
+    from advassay.attacks.memory import Shared
     from advassay.classifier import Classifier
     from advassay.cohorts import PreparedCohort
 
@@ -99,7 +99,7 @@ class LoadOnce:
 
     def __call__(self) -> Classifier:
         if self._classifier is None:
-            from advassay.attacks.stream import Shared
+            from advassay.attacks.memory import Shared
             from advassay.training import load_classifier
 
             self._classifier, self.shared = load_classifier(self._path, device=self._device), Shared()

@@ -25,7 +25,7 @@ from advassay.success import fallen
 
 if TYPE_CHECKING:
     from advassay.attacks import AttackStream, Item
-    from advassay.attacks.stream import Shared
+    from advassay.attacks.memory import Shared
     from advassay.classifier import Classifier
     from advassay.cohorts import PreparedCohort
 
@@ -74,14 +74,14 @@ def attack_cohort(
     cost, notes = None, []
     if missing := writer.missing(assignment.image_ids, assignment.points):
         told = Told(site.progress, _task(header), _steps(missing, arm))
-        stream = _stream(classifier, cohort, missing, arm, shape, gallery, told, writer.header.band, shared)
+        stream = _stream(classifier, cohort, missing, arm, shape, gallery, told, writer.header, shared)
         for block in stream:
-            writer.keep_band(stream.band)
+            writer.keep_steering(stream.band, stream.held)
             gallery.write(block)
             writer.append(block)
         cost, notes = stream.cost, stream.notes
     if lacking := gallery.missing():  # asked for after the attack had run: the same images once more, not stored twice
-        for block in _stream(classifier, cohort, lacking, arm, shape, gallery, Silent(), shared=shared):
+        for block in _stream(classifier, cohort, lacking, arm, shape, gallery, Silent(), writer.header, shared):
             gallery.write(block)
     controls = writer.header.controls
     if controls is None and assignment.controls:
@@ -158,8 +158,8 @@ def _stream(
     shape: ComputeShape,
     gallery: Gallery,
     progress: Progress,
-    band: float | None = None,
-    shared: Shared | None = None,
+    header: RunHeader,
+    shared: Shared | None,
 ) -> AttackStream:
     from advassay.attacks.stream import stream
 
@@ -171,7 +171,8 @@ def _stream(
         keep_images=gallery.wants,
         progress=progress,
         expected_images=len(missing),
-        band=band,
+        band=header.band,
+        held=header.held,
         shared=shared,
     )
 

@@ -1,0 +1,92 @@
+"""What one call learnt about a network, kept for the next call on the same network and images.
+
+Examining a network, rewriting it and probing its band take as long as some hundred gradients: more than a small sweep
+itself. All of it follows from the network, the first images and the arguments, so it is kept under a key of all three
+for as long as the classifier lives. What a call gives is never a matter of what ran before it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+
+from advassay.attacks.examine import PROBES
+from advassay.attacks.guards import Suspicion
+from advassay.attacks.network import full_float32
+from advassay.attacks.rewrite import Steering
+from advassay.classifier import Classifier
+
+
+class Shared:
+    """What several streams over one classifier may share, as long as nobody changes it: its rewritten copies, and how
+    many classes its examination found. Hand one to each of them.
+    """
+
+    def __init__(self) -> None:
+        self.copies: dict[tuple[str, ...], Steering] = {}
+        self.classes = 0
+
+
+@dataclass
+class Memory:
+    """What a stream found before its first step; empty until then."""
+
+    shared: Shared = field(default_factory=Shared)
+    suspected: tuple[Suspicion, ...] | None = None
+    band: float | None = None
+    held: tuple[str, ...] | None = None
+
+
+_LAST: WeakKeyDictionary[Classifier, tuple[str, Memory]] = WeakKeyDictionary()
+
+
+def recall(classifier: Classifier, images: np.ndarray, *asked: object) -> Memory:
+    """The memory of this very network, asked the same on the same first `images`; a new one where anything differs.
+
+    `images` float32 (image, channel, height, width) in [0, 1]; `asked`: whatever else the findings depend on, of
+    types whose repr says their value. One memory a classifier is kept.
+    """
+    key = _key(classifier, images, asked)
+    if key is None:
+        return Memory()
+    kept, memory = _LAST.get(classifier, ("", Memory()))
+    if kept != key:
+        memory = Memory()
+        _LAST[classifier] = key, memory
+    return memory
+
+
+def _key(classifier: Classifier, images: np.ndarray, asked: Sequence[object]) -> str | None:
+    """Hash of everything a network's behaviour is known to follow from, and of its behaviour; None where that fails.
+
+    Parameters and buffers, every layer's class and plain attributes, forward hooks and replaced methods, and the logits
+    of the first images, which a change hidden from all that would move.
+    """
+    digest = hashlib.sha256(repr(asked).encode())
+    digest.update(np.ascontiguousarray(images).data)
+    try:
+        for name, module in classifier.named_modules():
+            digest.update(f"{name}: {type(module).__module__}.{type(module).__qualname__} {_state(module)}".encode())
+        for name, tensor in (*classifier.named_parameters(), *classifier.named_buffers()):
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} {tensor.device}".encode())
+            digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+        with classifier.attack_mode(), full_float32(), torch.no_grad():
+            for part in torch.from_numpy(images).to(classifier.mean.device).split(PROBES):
+                digest.update(classifier(part).float().cpu().numpy().tobytes())
+    except Exception:  # the network is the user's and may raise anything: the examination says what is wrong with it
+        return None
+    return digest.hexdigest()
+
+
+def _state(module: torch.nn.Module) -> str:
+    """A layer's own attributes; what is no plain value is named by its place in memory."""
+    return repr(sorted((name, repr(value)) for name, value in vars(module).items() if name not in _TENSORS))
+
+
+_TENSORS = ("_parameters", "_buffers", "_modules")
+"""Hashed by content or walked; the rest of a layer's attributes are compared as they print."""
