@@ -33,7 +33,8 @@ def planned(study: Study, tmp_path_factory: pytest.TempPathFactory) -> Plan:
 
 @pytest.fixture(scope="module")
 def small() -> Study:
-    return load_study(FILE, scale=0.001, phantoms=True, overrides=["training.epochs=1"])
+    with pytest.warns(AdvassayWarning, match=r"at least 20 images, .*larger than asked for: X-AO, X-TB\."):
+        return load_study(FILE, scale=0.001, phantoms=True, overrides=["training.epochs=1"])
 
 
 def test_it_declares_what_the_paper_publishes(study: Study) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from tiny_study import TINY
 
-from advassay.errors import SpecError
+from advassay.errors import AdvassayWarning, SpecError
 from advassay.specs import Study, TrainingSpec
-from advassay.study import parse_study
+from advassay.study import parse_study, select_cohorts, site
 from advassay.study.scaling import on_phantoms, scaled
 
 LARGE = """
@@ -24,9 +24,26 @@ cohorts:
     split: declared
     patient_id: group
     phantom: {kind: phantoms, phantom: chest, images: 5000}
-  B: {source: chest, classes: {a: {x: 1}, b: {x: 2}}, per_class: 100000}
+  B: {source: chest, classes: {a: {sex: F}, b: {sex: M}}, per_class: 100000}
 training: {updates: 10}
 attack: {images: 1000, arms: {A: {}, C: {images: 4, loss: margin}}}
+"""
+
+RULED = """
+name: ruled
+sources:
+  chest: {kind: phantoms, phantom: chest, images: 1500, ages: [17, 80]}
+  breast: {kind: phantoms, phantom: histology, images: 900, images_per_patient: 4}
+cohorts:
+  X-NR3:
+    source: chest
+    where: {norm: present}
+    classes: {young: {age: {range: [17, 24]}}, middle: {age: {range: [25, 41]}}, old: {age: {range: [42, 80]}}}
+    balance: [sex]
+    equal_classes: true
+  H-BR: {source: breast, classes: {tumour: {tissue: tumour}, normal: {tissue: normal}}}
+training: {updates: 10}
+attack: {arms: {A: {}}}
 """
 
 
@@ -36,21 +53,35 @@ def large() -> Study:
 
 
 def test_scale_multiplies_every_number_of_images_down_to_its_floor(large: Study) -> None:
-    small = scaled(large, 0.01)
+    with pytest.warns(AdvassayWarning, match=r"larger than asked for: A\."):
+        small = scaled(large, 0.01)
     assert small.cohorts["A"].per_class == {"a": 500, "b": 10, "c": 30}
     assert small.cohorts["A"].train_sizes == (16, 200, 0.5)
     assert small.cohorts["B"].per_class == 1000
     assert small.sources["chest"].images == 1000
-    assert small.cohorts["A"].phantom.images == 3 * 80
+    assert small.cohorts["A"].phantom.images == 3 * 20
     assert (small.attack.images, small.attack.arm("C").images, small.attack.control_images) == (10, 4, 2)
     assert small.training == large.training
 
 
+def test_every_cohort_keeps_twenty_images_a_class_in_every_part_whatever_its_rules_leave_out() -> None:
+    """X-NR3's rules keep a fifth of its phantoms, H-BR's all: both end up just above the floor, and are named."""
+    with pytest.warns(AdvassayWarning, match=r"--scale 0\.01: .* at least 20 images.*: X-NR3, H-BR\."):
+        small = scaled(parse_study(RULED), 0.01)
+    for name, cohort in small.cohorts.items():
+        counts = select_cohorts(small, site("absent", device="cpu"))[name].counts()
+        of_class = [sum(counts[role][c] for role in counts) for c in cohort.classes]
+        assert all(images > 0 for classes in counts.values() for images in classes.values())
+        assert 20 <= min(of_class) <= max(of_class) < 40
+
+
 def test_a_smaller_study_is_scored_at_most_once_an_epoch(large: Study) -> None:
-    epochs = large.model_copy(update={"training": TrainingSpec(epochs=2, evaluations=5)})
+    epochs = large.model_copy(
+        update={"training": TrainingSpec(epochs=2, evaluations=5), "cohorts": {"B": large.cohorts["B"]}}
+    )
     assert scaled(epochs, 0.5).training.evaluations == 2
     assert scaled(epochs, 2.0).training.evaluations == 5
-    assert scaled(large, 0.5).training.evaluations == large.training.evaluations
+    assert scaled(epochs.model_copy(update={"training": large.training}), 0.5).training == large.training
 
 
 def test_scale_one_is_the_study_itself(large: Study) -> None:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
+import warnings
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
-from advassay.errors import SpecError
+from advassay.errors import AdvassayWarning, SpecError
 from advassay.specs import CohortSpec, PhantomSource, Study, TrainingSpec
+from advassay.study.enough import MIN_PER_CLASS, enough_phantoms
 
-MIN_PER_CLASS = 20
-"""Images of a class never scaled below: 80/20 by patient still leaves every class on both sides."""
-MIN_PHANTOMS_PER_CLASS = 80
-"""Phantoms made per class at least, so that rules which keep a quarter of them still fill the class."""
 MIN_AUGMENTED = 2 * MIN_PER_CLASS
 """Size that an augmentation aims at, never scaled below: as many copies as originals."""
 MIN_TRAIN_SIZE = 16
@@ -23,8 +22,9 @@ def scaled(study: Study, scale: float) -> Study:
     """The study with its numbers of images multiplied by `scale` (> 0).
 
     Scaled: per_class, augmentation.to, phantom images, absolute train_sizes, images of the attack, of each arm and of
-    the controls. Floors, none of which exceeds the number in the file: 20 images per class (40 with copies), 80
-    phantoms per class, 16 training images, 8 attacked images, 2 control images. Updates stay; epochs shrink by
+    the controls. Floors, none of which exceeds the number in the file, the same for every cohort: 20 images of each
+    class (40 with copies), for which as many phantoms are made as its rules need; 16 training images, 8 attacked
+    images, 2 control images. A warning names the cohorts that stay larger so. Updates stay; epochs shrink by
     themselves, and a smaller study scores its tuning part at most once an epoch. Raises SpecError where scale is not
     above 0.
     """
@@ -34,7 +34,7 @@ def scaled(study: Study, scale: float) -> Study:
         return study
     cohorts = {name: _scaled_cohort(cohort, scale) for name, cohort in study.cohorts.items()}
     sources = {
-        name: _scaled_phantoms(source, scale, _most_classes(study, name))
+        name: _scaled_source(source, scale, _readers(cohorts, name), study.seed)
         if isinstance(source, PhantomSource)
         else source
         for name, source in study.sources.items()
@@ -47,7 +47,37 @@ def scaled(study: Study, scale: float) -> Study:
         }
     )
     training = _scaled_training(study.training, scale)
-    return study.model_copy(update={"cohorts": cohorts, "sources": sources, "training": training, "attack": attack})
+    small = study.model_copy(update={"cohorts": cohorts, "sources": sources, "training": training, "attack": attack})
+    _tell_floors(study, small, scale)
+    return small
+
+
+def _tell_floors(study: Study, small: Study, scale: float) -> None:
+    """Warn of cohorts that a floor keeps larger than asked for."""
+    held = [
+        name
+        for name, cohort in study.cohorts.items()
+        if any(scale * before + 0.5 < after for before, after in _sizes(study, small, name, cohort))
+    ]
+    if held:
+        warnings.warn(
+            f"--scale {scale:g}: every class keeps at least {MIN_PER_CLASS} images, so that each part of the split has "
+            f"some of it; larger than asked for: {', '.join(held)}.",
+            AdvassayWarning,
+            stacklevel=4,
+        )
+
+
+def _sizes(study: Study, small: Study, name: str, cohort: CohortSpec) -> Iterator[tuple[int, int]]:
+    """Numbers of images that say how large a cohort is, as stated and as scaled."""
+    after = small.cohorts[name].per_class
+    if isinstance(cohort.per_class, dict) and isinstance(after, dict):
+        yield from ((number, after[class_]) for class_, number in cohort.per_class.items())
+    elif isinstance(cohort.per_class, int) and isinstance(after, int):
+        yield cohort.per_class, after
+    source, scaled_source = study.sources[cohort.source], small.sources[cohort.source]
+    if isinstance(source, PhantomSource) and isinstance(scaled_source, PhantomSource):
+        yield source.images, scaled_source.images
 
 
 def on_phantoms(study: Study) -> Study:
@@ -103,7 +133,7 @@ def _scaled_cohort(cohort: CohortSpec, scale: float) -> CohortSpec:
     else:
         per_class = _times(per_class, scale, MIN_PER_CLASS)
     sizes = tuple(_times(size, scale, MIN_TRAIN_SIZE) if isinstance(size, int) else size for size in cohort.train_sizes)
-    phantom = cohort.phantom and _scaled_phantoms(cohort.phantom, scale, len(cohort.classes))
+    phantom = cohort.phantom and _scaled_phantoms(cohort.phantom, scale, MIN_PER_CLASS * len(cohort.classes))
     augmentation = cohort.augmentation
     if augmentation is not None:
         augmentation = augmentation.model_copy(update={"to": _times(augmentation.to, scale, MIN_AUGMENTED)})
@@ -123,13 +153,22 @@ def _scaled_training(training: TrainingSpec, scale: float) -> TrainingSpec:
     return training.model_copy(update={"evaluations": min(training.evaluations, math.ceil(training.epochs))})
 
 
-def _scaled_phantoms(source: PhantomSource, scale: float, classes: int) -> PhantomSource:
-    return source.model_copy(update={"images": _times(source.images, scale, MIN_PHANTOMS_PER_CLASS * classes)})
+def _scaled_source(source: PhantomSource, scale: float, cohorts: Mapping[str, CohortSpec], seed: int) -> PhantomSource:
+    """The source with as many phantoms as the scale says, or as the scaled cohorts that read it need."""
+    if scale >= 1:
+        return _scaled_phantoms(source, scale, 1)
+    enough = enough_phantoms(source, int(source.images * scale + 0.5), cohorts, seed)
+    return source.model_copy(update={"images": enough})
+
+
+def _scaled_phantoms(source: PhantomSource, scale: float, floor: int) -> PhantomSource:
+    return source.model_copy(update={"images": _times(source.images, scale, floor)})
 
 
 def _scaled_arm(arm: dict[str, Any], scale: float) -> dict[str, Any]:
     return arm | ({"images": _times(arm["images"], scale, MIN_ATTACKED)} if arm.get("images") else {})
 
 
-def _most_classes(study: Study, source: str) -> int:
-    return max((len(cohort.classes) for cohort in study.cohorts.values() if cohort.source == source), default=2)
+def _readers(cohorts: Mapping[str, CohortSpec], source: str) -> dict[str, CohortSpec]:
+    """The cohorts that read a source."""
+    return {name: cohort for name, cohort in cohorts.items() if cohort.source == source}
