@@ -35,6 +35,14 @@ def run(*arguments: str) -> tuple[int, str]:
     return result.exit_code, result.output
 
 
+def test_a_slide_without_resolution_names_the_option_that_takes_it(slides: Path, tmp_path: Path) -> None:
+    code, said = run(str(slides), "-o", str(tmp_path / "tiles"), "--mpp", "0.5", "--size", "64")
+    assert code == 0
+    assert "slide left out: no resolution stated: 3 (--assume-mpp UM" in said
+    code, said = run(str(slides), "-o", str(tmp_path / "more"), "--size", "64")
+    assert "no tile has a class: --table FILE" in said
+
+
 def test_the_manifest_is_at_once_a_table_source_with_patients(slides: Path, tmp_path: Path) -> None:
     out = tmp_path / "tiles"
     options = ["--size", "64", "--table", str(tmp_path / "slides.csv"), "--patient-pattern", "^(P[0-9]+)"]

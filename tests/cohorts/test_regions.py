@@ -72,14 +72,31 @@ def test_exposure_depth_size_and_black_margins_do_not_move_the_thorax(found, cha
 def test_turned_and_inverted_films_are_not_surely_found(found, turn):
     for image, _, _ in found[:4]:
         thorax = find_thorax(np.ascontiguousarray(turn(image)))
-        assert thorax is None or confidence(thorax, 96) < AORTA.least_confidence
+        assert thorax is None or confidence(thorax, (96, 96)) < AORTA.least_confidence
+
+
+@pytest.mark.parametrize(
+    "change", [{"height": 48}, {"closed": 0.1}, {"left": -2}, {"top": 18}, {"fit": 0.5}, {"lead": -0.05}]
+)
+def test_every_doubt_lowers_the_confidence(change):
+    assert confidence(THORAX, (100, 100)) == 1.0
+    assert confidence(THORAX._replace(**change), (100, 100)) < 0.9
+
+
+def test_an_outline_that_ends_in_the_middle_of_the_lungs_is_doubted():
+    cut_short = CHESTS.model_copy(update={"images": 100, "prevalence": {"aortic_rotation": 0.41}, "seed": 3})
+    image = render(cut_short, [96])[0]
+    thorax = find_thorax(image)
+    assert thorax is not None
+    assert thorax.height < 0.75 * thorax.width  # its lower lungs are bright
+    assert confidence(thorax, (96, 96)) < 0.6
 
 
 def test_noise_and_blank_images_are_not_surely_found():
     rng = np.random.default_rng(0)
     for size in (24, 96, 200):
         thorax = find_thorax(rng.normal(size=(size, size)))
-        assert thorax is None or confidence(thorax, 96) < AORTA.least_confidence
+        assert thorax is None or confidence(thorax, (96, 96)) < AORTA.least_confidence
     assert find_thorax(np.full((96, 96), 7, np.uint8)) is None
 
 

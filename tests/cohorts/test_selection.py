@@ -11,7 +11,7 @@ from advassay.cohorts.balance import draw_down
 from advassay.cohorts.conditions import matches
 from advassay.cohorts.duplicates import drop_duplicates
 from advassay.cohorts.flow import Flow
-from advassay.cohorts.selection import select
+from advassay.cohorts.selection import select, values_that_never_occur
 from advassay.errors import CohortError
 from advassay.specs import CohortSpec, Condition
 
@@ -63,6 +63,18 @@ def test_a_rule_of_the_wrong_kind_is_a_slip_not_an_empty_cohort(values, rule, sa
 def test_a_rule_about_an_absent_column_lists_those_there_are():
     with pytest.raises(CohortError, match=r"classes.young.age: a column of the source, got 'age'.*row, sex"):
         select(images([20]).select("row", "sex"), spec(), Flow(1))
+
+
+def test_a_value_that_no_row_has_is_named_with_those_there_are():
+    rows = images([20, 50, 60], "FFM")
+    typo = spec(classes={"women": {"sex": "f"}, "men": {"sex": "M"}})
+    says = r"classes.women.sex: a value .* got 'f'. Did you mean 'F'\? Column sex has: 'F' \(2\), 'M' \(1\)\."
+    with pytest.raises(CohortError, match=says):
+        values_that_never_occur(rows, typo)
+    assert values_that_never_occur(rows, spec(where={"sex": ["F", "X"]})) == [
+        "where.sex: no row of the source has 'X'."
+    ]
+    assert len(values_that_never_occur(rows, typo.model_copy(update={"split": "none"}))) == 1
 
 
 def test_images_in_two_classes_or_none_are_left_out_with_the_reason():

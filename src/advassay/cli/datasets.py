@@ -76,8 +76,8 @@ def datasets(
     """List public data sets for each reference cohort, show their rules, check a folder, or start a study.
 
     A recipe says whose a set is, where to ask for it, what it should contain and how its files become images with
-    columns; docs/datasets.md has them all. `check` decodes no image; it exits with 1 if something is missing, and says
-    so when a folder is a sample or laid out differently.
+    columns; docs/datasets.md has them all. `check` decodes no image; it exits with 1 if something is missing or there
+    are fewer images than published, and says so when a folder is a sample or laid out differently.
 
     Example:
 
@@ -138,7 +138,7 @@ def _check(asked: Recipe, folder: Path, as_json: bool, quiet: bool) -> None:
         _print_json(found.as_data())
     else:
         _print_check(asked, found, folder)
-    if found.missing:
+    if not found.complete:
         raise typer.Exit(1)
 
 
@@ -154,8 +154,8 @@ def _print_check(asked: Recipe, found: Check, folder: Path) -> None:
     console = Console()
     (console if console.is_terminal else Console(width=max(console.width, 140))).print(table, markup=False)
     print(found.sentence())
-    if found.missing:
-        print(f"{len(found.missing)} missing. The whole set: {asked.ask}")
+    if not found.complete:
+        print(f"{len(found.missing)} missing, {len(found.short)} short. The whole set: {asked.ask}")
 
 
 def _study(name: str, output: Path | None) -> None:

@@ -50,7 +50,8 @@ def regions(
 ) -> None:
     """Find the region of a cohort's images and draw it on contact sheets.
 
-    Writes sheet-001.png, … (the least sure images first; green: kept, red: left out), found.csv, and accept.csv and
+    Writes sheet-001.png, … (the least sure images first; yellow: the lungs as found, green: the region kept, red:
+    left out), found.csv, and accept.csv and
     reject.csv to edit: copy lines of found.csv into them and name them in the study as the region's `accept` and
     `reject`. The next `prepare` or `run` honours them. The sheets show whole images: keep them where the images may be.
 

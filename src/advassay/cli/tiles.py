@@ -99,6 +99,12 @@ Outside = Annotated[
 ]
 MinShare = Annotated[float, typer.Option("--min-share", min=0, max=1, help="Least share of a tile in its class.")]
 
+HINTS = {
+    "no resolution stated": "--assume-mpp UM takes them at that many µm per pixel; without --mpp none is needed",
+    "background": "--tissue fluorescence for dark slides, --tissue any or a lower --min-tissue to keep more",
+}
+"""Reason → options that change it, said where a reason took all tiles of a slide, or most of all cells."""
+
 COLUMNS = {
     "image": "path of the tile, from the folder of the table",
     "slide_id": "pseudonym of the slide, from its content; which file it is, the private table beside the folder says",
@@ -220,6 +226,10 @@ def _checked(rules: dict[str, Any], classes: dict[str, Any]) -> tuple[TileRules,
         raise SpecError(f"{where}: {first['msg']}, got {first['input']!r}.", "See `advassay tiles --help`.") from None
 
 
+def _hint(reason: str, worth_it: bool) -> str:
+    return f" ({HINTS[reason]})" if worth_it and reason in HINTS else ""
+
+
 def summary(made: Tiles) -> list[str]:
     """What was made, in lines for people: counts only, no names."""
     import polars as pl
@@ -229,9 +239,12 @@ def summary(made: Tiles) -> list[str]:
     labels = made.manifest["label"].drop_nulls().value_counts().sort("label")
     lines += [f"  {label}: {count:,}" for label, count in labels.iter_rows()]
     start = read.columns.index("tiles") + 1
-    lines += [f"  no tile: {name.replace('_', ' ')}: {n:,}" for name in read.columns[start:] if (n := read[name].sum())]
+    out = {name.replace("_", " "): n for name in read.columns[start:] if (n := read[name].sum())}
+    lines += [f"  no tile: {reason}: {n:,}{_hint(reason, 2 * n > read['cells'].sum())}" for reason, n in out.items()]
     lost = made.slides.filter(pl.col("status") == "left out")["reason"].value_counts().sort("reason")
-    lines += [f"  slide left out: {reason}: {count:,}" for reason, count in lost.iter_rows()]
+    lines += [f"  slide left out: {reason}: {count:,}{_hint(reason, True)}" for reason, count in lost.iter_rows()]
+    if made.manifest.height and made.manifest["label"].null_count() == made.manifest.height:
+        lines.append("  no tile has a class: --table FILE names each slide's; --annotations or --masks draw them")
     if made.others:
         lines.append("  not slides: " + ", ".join(f"{ending} {count}" for ending, count in made.others.items()))
     if made.not_carried:

@@ -8,6 +8,7 @@ import polars as pl
 
 from advassay.errors import CohortError
 from advassay.sources.carried import short_values
+from advassay.sources.nearest import did_you_mean
 from advassay.sources.tables import is_id
 from advassay.specs import Condition, Rules, Scalar
 
@@ -17,7 +18,8 @@ def column_of(frame: pl.DataFrame, name: str, rule: str) -> pl.Series:
     if name in frame.columns:
         return frame[name]
     raise CohortError(
-        f"{rule}: a column of the source, got {name!r}.", f"It has: {', '.join(sorted(frame.columns)) or 'none'}."
+        f"{rule}: a column of the source, got {name!r}.",
+        f"{did_you_mean(name, frame.columns)}It has: {', '.join(sorted(frame.columns)) or 'none'}.",
     )
 
 

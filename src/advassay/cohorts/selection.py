@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import polars as pl
 
+from advassay.cohorts.balance import MOST_SHOWN
 from advassay.cohorts.conditions import absent_values, all_match, column_of, matches, missing
 from advassay.cohorts.flow import Flow
 from advassay.errors import CohortError
+from advassay.sources.carried import short_values
+from advassay.sources.nearest import did_you_mean
 from advassay.sources.reports import FINDINGS
-from advassay.specs import CohortSpec
+from advassay.sources.tables import is_id
+from advassay.specs import CohortSpec, Scalar
 
 
 def select(rows: pl.DataFrame, spec: CohortSpec, flow: Flow) -> pl.DataFrame:
@@ -33,17 +37,33 @@ def select(rows: pl.DataFrame, spec: CohortSpec, flow: Flow) -> pl.DataFrame:
 def values_that_never_occur(rows: pl.DataFrame, spec: CohortSpec) -> list[str]:
     """A warning per rule that lists values no row of the source has: most often a slip of the pen.
 
-    `rows`: all candidates, before any rule. Raises CohortError like `select`.
+    `rows`: all candidates, before any rule. Raises CohortError like `select`, and where none of a rule's values occurs,
+    so that the cohort or one of its classes would be empty: the message names them and those there are.
     """
     rules = [(f"where.{name}", name, condition) for name, condition in spec.where.items()]
     for label, conditions in spec.classes.items():
         rules += [(f"classes.{label}.{name}", name, condition) for name, condition in conditions.items()]
     warnings = []
     for place, name, condition in rules:
+        column = column_of(rows, name, place)
         listed = [*(condition.in_ or ()), *(condition.not_in or ())]
-        if absent := absent_values(column_of(rows, name, place), listed):
+        if absent := absent_values(column, listed):
+            if spec.split != "none" and not matches(column, condition, place).any() and condition.in_ is not None:
+                raise _no_such_value(column, absent, place)
             warnings.append(f"{place}: no row of the source has {', '.join(map(repr, absent))}.")
     return warnings
+
+
+def _no_such_value(column: pl.Series, absent: list[Scalar], place: str) -> CohortError:
+    """Values there are as far as they may be shown, most frequent first."""
+    got = f"{place}: a value that some row of the source has, got {', '.join(map(repr, absent))}."
+    if is_id(column.name) or not short_values(column):
+        return CohortError(got, f"Look into column {column.name}.")
+    counts = column.drop_nulls().value_counts(sort=True, name="rows")
+    shown = ", ".join(f"{value!r} ({number:,})" for value, number in counts.head(MOST_SHOWN).iter_rows())
+    more = f" and {counts.height - MOST_SHOWN} more" if counts.height > MOST_SHOWN else ""
+    hint = did_you_mean(str(absent[0]), map(str, counts[column.name]))
+    return CohortError(got, f"{hint}Column {column.name} has: {shown or 'no value'}{more}.")
 
 
 def _classify(rows: pl.DataFrame, spec: CohortSpec, flow: Flow) -> pl.DataFrame:

@@ -9,6 +9,7 @@ from pathlib import Path
 import polars as pl
 
 from advassay.errors import SourceError
+from advassay.sources.nearest import did_you_mean
 from advassay.sources.opened import LEFT_OUT, FileSource
 from advassay.sources.tables import read_table
 from advassay.specs import FolderSource, TableSource
@@ -42,7 +43,8 @@ def open_table(name: str, source: TableSource, path: Path) -> FileSource:
 def require_column(columns: list[str], wanted: str, argument: str) -> None:
     """Raise SourceError unless `wanted` is one of `columns`."""
     if wanted not in columns:
-        raise SourceError(f"{argument}: one of the columns is needed, got {wanted!r}.", f"There are: {columns}.")
+        fix = f"{did_you_mean(wanted, columns)}There are: {columns}."
+        raise SourceError(f"{argument}: one of the columns is needed, got {wanted!r}.", fix)
 
 
 def patient_column(name: str, source: TableSource | FolderSource, columns: list[str]) -> str | None:

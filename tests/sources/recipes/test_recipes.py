@@ -71,8 +71,9 @@ def test_of_a_part_laid_out_as_published_only_numbers_are_missing(
 ) -> None:
     name = request.node.callspec.params["excerpt"]
     found = check(recipe(name), excerpt)
-    lacking = [finding for finding in found.missing if not re.fullmatch(r"[\d,]*[1-9][\d,]*", finding.found)]
-    assert lacking == []
+    assert found.missing == ()
+    assert all(re.fullmatch(r"[\d,]+ of [\d,]+", finding.found) for finding in found.short)
+    assert not found.short or not found.complete
     assert found.images > 0
     assert [
         finding.what for finding in found.findings if finding.about == "layout" and finding.status == "differs"
@@ -139,6 +140,8 @@ def test_a_set_that_other_kinds_read_is_refused_as_a_dataset(tmp_path: Path) -> 
 def test_an_unknown_recipe_names_those_there_are() -> None:
     with pytest.raises(SourceError, match=r"one of .*lc25000.*; got 'imagenet'"):
         recipe("imagenet")
+    with pytest.raises(SourceError, match=r"Did you mean 'lc25000'\?"):
+        recipe("lc2500")
 
 
 def test_chestmnist_names_the_findings_of_each_image(tmp_path: Path) -> None:
@@ -152,5 +155,6 @@ def test_real_samples_are_called_samples(data: Path) -> None:
     lc25000 = check(recipe("lc25000"), data / "histology" / "lc25000")
     assert (lc25000.verdict, lc25000.images) == ("another layout", 1923)
     assert "class: lung_scc" in [finding.what for finding in lc25000.missing]
+    assert "1,923 of 25,000" in [finding.found for finding in lc25000.short]
     altered = check(recipe("pneumoniamnist"), data / "xray" / "pneumoniamnist_28")
     assert (altered.verdict, altered.images) == ("altered", 5856)

@@ -34,6 +34,8 @@ TYPICAL_ASPECT = 1.08
 
 SIDES, ABOVE, BELOW = 0.08, 0.10, 0.30
 """What the drawing shows around the thorax: chest wall, shoulders, and enough abdomen to tell where the lungs end."""
+_MIDDLES = ((0.08, 0.34), (0.70, 0.92))
+"""Across each lung, clear of the heart and of the chest wall."""
 GRID = 48
 """Side of the drawing in pixels."""
 _FINE = 4
@@ -51,3 +53,12 @@ def drawing() -> np.ndarray:
     made = cv2.resize(soft, (GRID, GRID), interpolation=cv2.INTER_AREA)
     made.setflags(write=False)
     return made
+
+
+@lru_cache(maxsize=1)
+def lung_ends() -> tuple[np.ndarray, np.ndarray]:
+    """Bool (GRID, GRID) over the drawing: the lungs' lower halves, and what lies just below them (the abdomen)."""
+    steps = (np.arange(GRID) + 0.5) / GRID
+    x, y = np.meshgrid(steps * (1 + 2 * SIDES) - SIDES, steps * (1 + ABOVE + BELOW) - ABOVE)
+    below = np.any([(x > left) & (x < right) for left, right in _MIDDLES], axis=0) & (y > 1.06) & (y < 1.22)
+    return (drawing() < 0.3) & (y > 0.45), below

@@ -18,6 +18,12 @@ LEAST_WIDTH, SURE_WIDTH = 0.30, 0.45
 """Likewise the thorax's share of the image's width: a small fit is a coincidence more often than a far-away patient."""
 LEAST_LEAD, SURE_LEAD = -0.1, 0.0
 """Likewise how much better the image fits than its negative and than itself turned."""
+LEAST_ASPECT, SURE_ASPECT = 0.4, 0.8
+"""Likewise the thorax's height over its width: an outline much wider than high ends in the middle of the lungs."""
+LEAST_CLOSED, SURE_CLOSED = -0.2, 0.25
+"""Likewise how much brighter it is below the outline than in the lungs."""
+LEAST_INSIDE, SURE_INSIDE = -0.05, 0.01
+"""Likewise how far the outline stays from the image's edge, as a share of the image's side; below 0 it lies beyond."""
 PLAUSIBLE_MM = (120.0, 420.0)
 """Inner widths of a thorax, children included, that a pixel spacing may give."""
 
@@ -35,7 +41,7 @@ def chest_region(thorax: Thorax | None, image: tuple[int, int], rule: RegionSpec
     """
     if thorax is None:
         return Found(None, 0.0, "region: no thorax")
-    sure = confidence(thorax, image[0])
+    sure = confidence(thorax, image)
     if rule.find == "aorta":
         return _arch(thorax, image, rule.side_mm, spacing, sure)
     outline = _OUTLINES[str(rule.find)]
@@ -43,18 +49,26 @@ def chest_region(thorax: Thorax | None, image: tuple[int, int], rule: RegionSpec
     return _with_margin(corners, image, rule.margin, Found(None, sure, None, thorax))
 
 
-def confidence(thorax: Thorax, image_width: int) -> float:
-    """0 … 1: how much this is the thorax of an upright frontal chest X-ray; a heuristic, not a probability.
+def confidence(thorax: Thorax, image: tuple[int, int]) -> float:
+    """0 … 1: how much this is the whole thorax of an upright frontal chest X-ray of (width, height) pixels; a
+    heuristic, not a probability.
 
-    >>> confidence(Thorax(10, 10, 70, 70, fit=0.75, lead=0.1), 100)
+    >>> confidence(Thorax(10, 10, 70, 70, fit=0.75, lead=0.1), (100, 100))
     1.0
-    >>> confidence(Thorax(10, 10, 70, 70, fit=0.75, lead=-0.3), 100)
+    >>> confidence(Thorax(10, 10, 70, 70, fit=0.75, lead=-0.3), (100, 100))
     0.0
     """
-    fits = (thorax.fit - LEAST_FIT) / (SURE_FIT - LEAST_FIT)
-    ahead = (thorax.lead - LEAST_LEAD) / (SURE_LEAD - LEAST_LEAD)
-    wide = (thorax.width / image_width - LEAST_WIDTH) / (SURE_WIDTH - LEAST_WIDTH)
-    return float(np.clip([fits, ahead, wide], 0, 1).prod())
+    across, down = thorax.left + thorax.width, thorax.top + thorax.height
+    edge = min(thorax.left / image[0], 1 - across / image[0], thorax.top / image[1], 1 - down / image[1])
+    doubts = (
+        (thorax.fit, LEAST_FIT, SURE_FIT),
+        (thorax.lead, LEAST_LEAD, SURE_LEAD),
+        (thorax.width / image[0], LEAST_WIDTH, SURE_WIDTH),
+        (thorax.height / thorax.width, LEAST_ASPECT, SURE_ASPECT),
+        (thorax.closed, LEAST_CLOSED, SURE_CLOSED),
+        (edge, LEAST_INSIDE, SURE_INSIDE),
+    )
+    return float(np.clip([(value - least) / (sure - least) for value, least, sure in doubts], 0, 1).prod())
 
 
 def _arch(thorax: Thorax, image: tuple[int, int], side_mm: float, spacing: Spacing | None, sure: float) -> Found:

@@ -1,4 +1,4 @@
-"""Contact sheets: every image small, with its region drawn on it, for a person to look over.
+"""Contact sheets: every image small, with its region drawn on it, for a person to look over. A line says the colours.
 
 They hold image pixels, so they go to a folder the person names, never into a store.
 """
@@ -19,6 +19,8 @@ TILE_PX, CAPTION_PX, GAP_PX = 232, 34, 6
 COLUMNS, ROWS = 6, 4
 _KEPT, _OUT, _LUNGS, _TEXT = (90, 220, 60), (70, 70, 255), (0, 215, 255), (235, 235, 235)
 """Blue, green, red."""
+LEGEND = ((_LUNGS, "lungs as found"), (_KEPT, "region, kept"), (_OUT, "region, left out"))
+LEGEND_PX = 16
 
 
 class Pictured(NamedTuple):
@@ -36,7 +38,19 @@ def sheets(pictures: Iterable[Pictured]) -> Iterator[np.ndarray]:
         blank = np.zeros_like(page[0])
         rows = [page[start : start + COLUMNS] for start in range(0, len(page), COLUMNS)]
         across = COLUMNS if len(rows) > 1 else len(page)
-        yield np.vstack([np.hstack(row + [blank] * (across - len(row))) for row in rows])
+        page_image = np.vstack([np.hstack(row + [blank] * (across - len(row))) for row in rows])
+        yield np.vstack([page_image, *_legend(page_image.shape[1])])
+
+
+def _legend(width: int) -> list[np.ndarray]:
+    """One line for each colour."""
+    lines = []
+    for colour, text in LEGEND:
+        line = np.zeros((LEGEND_PX, width, 3), np.uint8)
+        cv2.rectangle(line, (2, 4), (12, LEGEND_PX - 4), colour, -1)
+        cv2.putText(line, text, (18, LEGEND_PX - 4), cv2.FONT_HERSHEY_SIMPLEX, 0.4, _TEXT, 1, cv2.LINE_AA)
+        lines.append(line)
+    return lines
 
 
 def _tile(picture: Pictured) -> np.ndarray:

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from scipy.optimize import minimize
 
-from advassay.cohorts.regions.atlas import ABOVE, BELOW, GRID, SIDES, TYPICAL_ASPECT, drawing
+from advassay.cohorts.regions.atlas import ABOVE, BELOW, GRID, SIDES, TYPICAL_ASPECT, drawing, lung_ends
 
 WORKING_PX = 64
 """Longest side at which the thorax is looked for: lungs are large, and small images are fast."""
@@ -39,6 +39,9 @@ class Thorax(NamedTuple):
     """Correlation of image and drawing, −1 … 1."""
     lead: float
     """By how much the image fits better than its negative and than itself turned."""
+    closed: float = 1.0
+    """By how much it is brighter below the outline than in the lungs' lower halves, 0 … 1 of the image's range. Small
+    where the outline ends in the middle of the lungs."""
 
     def at(self, x: float, y: float) -> tuple[float, float]:
         """Pixel coordinates of a point in shares of the thorax."""
@@ -60,7 +63,8 @@ def find_thorax(image: np.ndarray) -> Thorax | None:
     turned = [_coarse(np.rot90(small, quarters))[1] for quarters in (1, 2, 3)]
     box = _refined(small, start)
     left, top, width, height = (float(edge) for edge in box / np.tile(zoom, 2))
-    return Thorax(left, top, width, height, _fit(small, box), upright - max(inverted, *turned))
+    lead = upright - max(inverted, *turned)
+    return Thorax(left, top, width, height, _fit(small, box), lead, _closed(small, box))
 
 
 def _reduced(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -140,6 +144,12 @@ def _fit(small: np.ndarray, box: np.ndarray) -> float:
     seen = seen - seen.mean()
     drawn = drawing() - drawing().mean()
     return float((seen * drawn).sum() / max(np.linalg.norm(seen) * np.linalg.norm(drawn), _LEAST_CONTRAST))
+
+
+def _closed(small: np.ndarray, box: np.ndarray) -> float:
+    seen = _seen(small, box)
+    lower, below = lung_ends()
+    return float(seen[below].mean() - seen[lower].mean())
 
 
 def _seen(small: np.ndarray, box: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from advassay.errors import SourceError
+from advassay.sources.nearest import did_you_mean
 from advassay.sources.recipes.medmnist import medmnist_recipes
 from advassay.sources.recipes.recipe_spec import Recipe
 
@@ -29,7 +30,8 @@ def recipe_data(name: str) -> dict[str, Any]:
     """The recipe as written, its cohort rules in their short form. Raises SourceError for an unknown name."""
     known = _texts()
     if name.lower() not in known:
-        raise SourceError(f"recipe: one of {', '.join(sorted(known))}; got {name!r}.", "See `advassay datasets`.")
+        fix = f"{did_you_mean(name, known)}See `advassay datasets`."
+        raise SourceError(f"recipe: one of {', '.join(sorted(known))}; got {name!r}.", fix)
     return known[name.lower()]
 
 

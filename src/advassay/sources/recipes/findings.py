@@ -21,6 +21,8 @@ class Finding:
     found: str
     published: str = ""
     """What the published set has; empty where that is not stated."""
+    lacking: int = 0
+    """Of a number that is too small, but not 0: how many fewer there are than published."""
 
 
 @dataclass(frozen=True)
@@ -39,13 +41,23 @@ class Check:
         return tuple(finding for finding in self.findings if finding.status == "missing")
 
     @property
+    def short(self) -> tuple[Finding, ...]:
+        """Numbers that are smaller than published, but not 0."""
+        return tuple(finding for finding in self.findings if finding.lacking)
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing of the published set is missing or short."""
+        return not (self.missing or self.short)
+
+    @property
     def verdict(self) -> Verdict:
         """The folder in a word."""
         if not self.images:
             return "not found"
         if any(finding.status == "differs" and finding.about in ("layout", "size") for finding in self.findings):
             return "another layout"
-        if self.missing:
+        if not self.complete:
             return "a part of it"
         return "altered" if any(finding.status == "differs" for finding in self.findings) else "as published"
 
@@ -75,17 +87,22 @@ class Check:
             "images": self.images,
             "published": self.published,
             "missing": len(self.missing),
+            "short": len(self.short),
             "findings": [asdict(finding) for finding in self.findings],
         }
 
 
 def counted(about: Literal["images", "classes", "files"], what: str, found: int, published: int | None) -> Finding:
-    """A number against the published one: fewer is missing, more differs.
+    """A number against the published one: none is missing, fewer or more differ.
 
+    >>> counted("images", "images", 0, 4).status, counted("images", "images", 3, 4).found
+    ('missing', '3 of 4')
     >>> counted("images", "images", 3, 4).status, counted("images", "images", 5, 4).status
-    ('missing', 'differs')
+    ('differs', 'differs')
     """
     if published is None:
         return Finding("ok" if found else "missing", about, what, f"{found:,}")
-    status: Status = "ok" if found == published else "missing" if found < published else "differs"
-    return Finding(status, about, what, f"{found:,}", f"{published:,}")
+    status: Status = "ok" if found == published else "differs" if found else "missing"
+    lacking = max(0, published - found) if found else 0
+    said = f"{found:,} of {published:,}" if lacking else f"{found:,}"
+    return Finding(status, about, what, said, f"{published:,}", lacking)

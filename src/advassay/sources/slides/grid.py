@@ -73,7 +73,7 @@ def _at_level(slide: Slide, rules: TileRules) -> tuple[int, int] | NoGrid:
 
 def _at_mpp(slide: Slide, rules: TileRules, wanted: float, native: float | None) -> tuple[int, int] | NoGrid:
     if native is None:
-        return NoGrid("no resolution stated", "the file does not say µm per pixel, and none was assumed")
+        return NoGrid("no resolution stated", "the file does not say µm per pixel; assume_mpp would")
     fine = [level for level, times in enumerate(slide.downsamples) if native * times <= wanted * (1 + SAME_MPP)]
     if not fine:
         return NoGrid("too coarse", f"{native:.4g} µm per pixel, {wanted:g} asked for; enlarging invents detail")
