@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,11 @@ from advassay.analysis.intervals import FEWEST_EITHER, FEWEST_PATIENTS
 from advassay.layout import HEADER, PREPARATION, TRAINING, Store
 from advassay.report import gather, write_report
 from advassay.report.figures.of_evidence import fig_training
-from advassay.report.figures.of_reference import fig3c
+from advassay.report.figures.of_reference import fig3b, fig3c
+from advassay.report.figures.told import depth
+from advassay.report.limits import limits
 from advassay.report.methods import methods
+from advassay.report.page_tables import tables
 
 
 @pytest.fixture
@@ -112,3 +116,32 @@ def test_the_last_confidence_bin_is_told_as_closed(one: Store) -> None:
 def test_bounds_over_undecided_cohorts_are_not_shown_as_an_interval(one: Store) -> None:
     page = write_report(one.root).read_text(encoding="utf-8")
     assert page.count("bounds, not a confidence interval") == 2
+
+
+def test_the_deidentification_check_of_dicom_files_is_shown(one: Store) -> None:
+    checked = {"files": 40, "met": {"PatientName": 38, "PatientID": 40}, "carried": [], "columns_checked": ["sex"]}
+    assert "deidentification" not in gather(one.root).tables
+    _edit(one, PREPARATION, lambda document: document.update(deidentification=checked))
+    [cells] = tables(gather(one.root))["deidentification"].rows
+    assert [cell.text for cell in cells[1:]] == ["40", "PatientID (40), PatientName (38)", "none", "sex"]
+
+
+def test_rows_without_a_patient_are_a_limit(one: Store) -> None:
+    _edit(one, PREPARATION, lambda document: document.update(without_patient=7, candidates=90))
+    assert any("without a patient, each counted as its own: X-TB 7 of 90." in text for text in limits(gather(one.root)))
+
+
+@pytest.mark.parametrize(("bits", "deep"), [(8, False), (16, True)])
+def test_sixteen_bits_are_named_only_where_there_are_some(one: Store, bits: int, deep: bool) -> None:
+    _edit(one, PREPARATION, lambda document: document.update(bits=bits))
+    assert ("65\u202f535" in depth(gather(one.root))) is deep
+
+
+def test_captions_name_the_margin_of_the_conclusion_they_serve(one: Store) -> None:
+    found = gather(one.root)
+    assert "remaining rise is shown to be below 2 points" in fig3b(found).caption
+    assert "sharp from 5 points on" in fig3c(found).caption
+
+
+def test_no_verdict_has_a_hyphen_for_a_minus(one: Store) -> None:
+    assert not [c.number for c in gather(one.root).conclusions if re.search(r"(?<![\w-])-\d", c.reason)]

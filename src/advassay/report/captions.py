@@ -27,8 +27,9 @@ def attack(headers: Iterable[RunHeader]) -> str:
 
 
 def step_sizes(headers: Iterable[RunHeader]) -> list[str]:
-    """Step-size rules of the recorded points, in order."""
-    return list(dict.fromkeys(point.step_size for header in headers for point in header.points))
+    """Step-size rules of the recorded points, in order, e.g. "0.01", "ε/4"."""
+    rules = (point.step_size.replace("epsilon", "ε") for header in headers for point in header.points)
+    return list(dict.fromkeys(rules))
 
 
 def sample(frame: pl.DataFrame) -> str:

@@ -52,6 +52,25 @@ def selection(records: Records) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=SELECTION)
 
 
+DEIDENTIFICATION = {
+    "cohort": pl.String, "files": pl.Int64, "met": pl.String, "carried": pl.String, "columns_checked": pl.String,
+}  # fmt: skip
+
+
+def deidentification(records: Records) -> pl.DataFrame:
+    """One row per cohort of DICOM files: identifying tags that they hold (files), and which of them went along."""
+    checked = [(p.cohort, p.deidentification) for p in preparations(records) if p.deidentification is not None]
+    rows = [
+        {
+            "cohort": cohort, "files": found.files,
+            "met": ", ".join(f"{tag} ({files})" for tag, files in sorted(found.met.items())) or "none",
+            "carried": ", ".join(found.carried) or "none", "columns_checked": ", ".join(found.columns_checked),
+        }
+        for cohort, found in checked
+    ]  # fmt: skip
+    return pl.DataFrame(rows, schema=DEIDENTIFICATION)
+
+
 LEFT_OUT = {"cohort": pl.String, "reason": pl.String, "count": pl.Int64}
 
 

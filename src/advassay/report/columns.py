@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from advassay.report.grids import Column, Show, share, shown, whole
-from advassay.report.wording import number, percent
+from advassay.report.wording import number, percent, small
 
 
 def text(value: str | None) -> str:
     return value or "–"
+
+
+def spaced(value: str) -> str:
+    """A name of ours in words."""
+    return value.replace("_", " ")
 
 
 def amplitude(value: float) -> str:
@@ -20,7 +25,7 @@ def seconds(value: float) -> str:
 
 def signed_share(value: float | None) -> str:
     """A difference of shares in percent, its sign always written; points are percentage points."""
-    return "–" if value is None else f"{'+' if value > 0 else ''}{percent(value)}".replace("-", "−")
+    return "–" if value is None else f"{'+' if value > 0 else ''}{percent(value)}"
 
 
 def hash_start(value: str | None) -> str:
@@ -28,21 +33,22 @@ def hash_start(value: str | None) -> str:
 
 
 TEXTS = """
-cohort image_type class arm division cluster scaling resize flag meaning where control text success bin method precision
+cohort image_type class arm division cluster scaling resize meaning where control text success bin method precision
 device run_id classifier cohort_identity label predicted median step_size question answer evidence store attack cohorts
-versions test stage part what
+versions test stage part what met carried columns_checked
 """
 SHARES = """
 accuracy sensitivity specificity balanced_accuracy rate low high share confidence surviving rate_first rate_second
 bin_low bin_high clean_low clean_high adversarial_low adversarial_high remaining remaining_low
 remaining_high
 """
-NUMBERS = "q25 q75 auroc fit fit_low fit_high published_score ece p p_adjusted"
+NUMBERS = "q25 q75 auroc published_score ece p p_adjusted"
 SHOWN: dict[str, Show] = (
     dict.fromkeys(TEXTS.split(), text)
     | dict.fromkeys(SHARES.split(), share)
     | dict.fromkeys(NUMBERS.split(), number)
-    | {"median": shown, "quantity": text}
+    | dict.fromkeys(("fit", "fit_low", "fit_high"), small)
+    | {"median": shown, "quantity": spaced, "flag": spaced}
     | {"difference": signed_share, "epsilon": amplitude, "seconds": seconds, "weights_sha256": hash_start}
 )
 """Column → how its values are written; counts where it is not named."""
@@ -54,7 +60,8 @@ HEADERS = {
     "events": "fallen", "train_size": "training images", "gradient_evaluations": "gradients",
     "forward_passes": "forward passes", "rescored": "judged again in float32", "changed": "verdicts changed by it",
     "division": "split", "cluster": "patient column", "without_patient": "rows without a patient",
-    "candidates": "candidate rows", "left_out": "left out", "image_size_px": "side, px", "resize": "to a square by",
+    "candidates": "candidate rows", "met": "tags with a value (files)", "carried": "carried along",
+    "left_out": "left out", "image_size_px": "side, px", "resize": "to a square by",
     "run_id": "run", "cohort_identity": "cohort identity", "weights_sha256": "weights SHA-256", "success": "reading",
     "step": "iteration", "bin": "clean confidence", "rate": "success", "method": "interval", "bin_low": "bin from",
     "bin_high": "to", "confidence": "mean confidence", "ece": "calibration error", "clean_low": "clean from",

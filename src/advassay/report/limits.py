@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from advassay.report.findings import Findings
-from advassay.report.wording import listed
+from advassay.report.wording import count, listed
 from advassay.specs import PhantomSource
 
 
@@ -56,6 +56,16 @@ def _limits(findings: Findings) -> Iterator[str]:
     ]
     if unknown:
         yield f"Patients of {listed(unknown)} are not known: if some share a patient, intervals are too narrow."
+    own = [
+        f"{p.cohort} {count(p.without_patient)} of {count(p.candidates)}"
+        for p in findings.records.preparations.values()
+        if p.patients_known and p.without_patient and p.cohort in findings.cohorts
+    ]
+    if own:
+        yield (
+            f"Rows without a patient, each counted as its own: {listed(own)}. If some share one, intervals are too "
+            "narrow."
+        )
     by_image = [
         name for name, p in findings.records.preparations.items() if p.split == "image" and name in findings.cohorts
     ]

@@ -26,7 +26,9 @@ def _lines(findings: Findings, figures: Sequence[Figure], folder: str) -> Iterat
     yield from ("## Five conclusions, tested", "")
     for conclusion in findings.conclusions:
         yield from _verdict(conclusion)
-    yield from _tables("Cohorts", [tables[key] for key in ("cohorts", "selection", "left_out") if key in tables])
+    yield from _tables(
+        "Cohorts", [tables[key] for key in ("cohorts", "selection", "deidentification", "left_out") if key in tables]
+    )
     yield from ("## Results", "")
     for figure in figures:
         yield from _figure(figure, folder)

@@ -39,6 +39,7 @@ COST = columns(
 SELECTION = columns(
     "cohort division cluster without_patient candidates kept left_out image_size_px channels bits scaling resize"
 )
+DEIDENTIFICATION = columns("cohort files met carried columns_checked", columns_checked="manifest columns compared")
 IDENTITIES = columns("cohort* arm train_size seed run_id classifier cohort_identity weights_sha256")
 CHECKLIST = columns("question answer evidence")
 CURVE = columns("cohort* arm step_size success train_size seed epsilon step bin rate low high events n patients method")
@@ -73,6 +74,7 @@ def tables(findings: Findings) -> dict[str, Grid]:
         "reruns": ("reruns", RERUNS, "cohort"),
         "cost": ("runs", COST, "cohort"),
         "selection": ("selection", SELECTION, None),
+        "deidentification": ("deidentification", DEIDENTIFICATION, None),
         "identities": ("runs", IDENTITIES, "cohort"),
         "iteration_plateau": ("iteration_plateau", PLATEAU, "cohort"),
         "perturbation_size": ("perturbation_size", SIZES, "quantity"),

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 
 def percent(value: float | None, digits: int = 1) -> str:
-    """A share in [0, 1] as percent; an en dash where there is none.
+    """A share, or a difference of two, as percent; an en dash where there is none.
 
-    >>> percent(0.125), percent(None), percent(float("nan"))
-    ('12.5 %', '–', '–')
+    >>> percent(0.125), percent(-0.5, 0), percent(None), percent(float("nan"))
+    ('12.5 %', '−50 %', '–', '–')
     """
-    return "–" if value is None or math.isnan(value) else f"{100 * value:.{digits}f} %"
+    return "–" if value is None or math.isnan(value) else f"{100 * value:.{digits}f} %".replace("-", "−")
 
 
 def interval(low: float | None, high: float | None) -> str:
@@ -36,12 +36,13 @@ def amplitude(epsilon: float) -> str:
 
 
 def grey_levels(epsilon: float) -> str:
-    """ε in steps of an 8-bit scale.
+    """ε in steps of an 8-bit scale: one decimal where it is not whole, two digits below one step.
 
-    >>> grey_levels(0.02), grey_levels(5 / 255), grey_levels(0.0005)
-    ('5.1', '5', '0.13')
+    >>> grey_levels(0.02), grey_levels(0.1), grey_levels(5 / 255), grey_levels(0.0005)
+    ('5.1', '25.5', '5', '0.13')
     """
-    return f"{255 * epsilon:.2g}" if 255 * epsilon < 10 else f"{255 * epsilon:.3g}"
+    levels = 255 * epsilon
+    return f"{levels:.2g}" if levels < 1 else f"{levels:.1f}".removesuffix(".0")
 
 
 def count(number: int) -> str:
@@ -60,6 +61,20 @@ def number(value: float | None, digits: int = 3) -> str:
     ('0.981', '−0.5', '–')
     """
     return "–" if value is None or math.isnan(value) else f"{value:.{digits}g}".replace("-", "−")
+
+
+def small(value: float | None) -> str:
+    """An amplitude, never in powers of ten; an en dash where there is none.
+
+    >>> small(0.0000893), small(0.02), small(3e-10), small(None)
+    ('0.0000893', '0.02', '< 0.00001', '–')
+    """
+    if value is None or math.isnan(value):
+        return "–"
+    digits = max(0, 2 - math.floor(math.log10(value))) if value > 0 else 0
+    return (
+        "< 0.00001" if 0 < value < 1e-5 else f"{value:.{digits}f}".rstrip("0").rstrip(".") if digits else f"{value:g}"
+    )
 
 
 def listed(items: Sequence[str]) -> str:

@@ -18,7 +18,7 @@ LABEL_SIZE = 11
 LONGEST_LABEL = 130
 """A longer name at a curve's end is cut with an ellipsis, in CSS pixels."""
 
-GREY_LEVELS = "[format(datum.value, '~g'), format(datum.value * 255, '.2~r')]"
+GREY_LEVELS = "[format(datum.value, '~g'), format(datum.value * 255, datum.value * 255 < 1 ? '.2~r' : '.1~f')]"
 """An axis label in two rows: ε, and the same in grey levels of an 8-bit image."""
 PERCENT = "format(100 * datum.value, '~g') + '\u00a0%'"
 

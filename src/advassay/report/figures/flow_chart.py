@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import polars as pl
 
 from advassay.report.theme import INK, MUTED
+from advassay.report.wording import count
 
 if TYPE_CHECKING:
     import altair as alt
@@ -94,7 +95,7 @@ def layout(frame: pl.DataFrame, width: int) -> tuple[list[Box], list[Box]]:
 def _main_lines(stage: pl.DataFrame, most: int) -> tuple[str, ...]:
     name, kept = stage["stage"][0], _numbers(stage, "kept")[0][1]
     parts = [*_numbers(stage, "class"), *_numbers(stage, "role")]
-    return _wrapped([f"{name}: {kept:,}", *(f"{what}: {images:,}" for what, images in parts)], most)
+    return _wrapped([f"{name}: {count(kept)}", *(f"{what}: {count(images)}" for what, images in parts)], most)
 
 
 def _side_lines(stage: pl.DataFrame, most: int) -> tuple[str, ...]:
@@ -103,8 +104,8 @@ def _side_lines(stage: pl.DataFrame, most: int) -> tuple[str, ...]:
         return ()
     reasons = _numbers(stage, "reason")
     shown, rest = reasons[:MOST_REASONS], sum(images for _, images in reasons[MOST_REASONS:])
-    told = [f"{what}: {images:,}" for what, images in [*shown, *([("other reasons", rest)] if rest else [])]]
-    return _wrapped([f"left out: {out:,}", *told], most)
+    told = [f"{what}: {count(images)}" for what, images in [*shown, *([("other reasons", rest)] if rest else [])]]
+    return _wrapped([f"left out: {count(out)}", *told], most)
 
 
 def _numbers(stage: pl.DataFrame, part: str) -> list[tuple[str, int]]:

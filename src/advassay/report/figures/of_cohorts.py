@@ -17,11 +17,13 @@ def fig_flow(findings: Findings) -> Figure | None:
         f"{count(part.filter(part='kept')['images'][-1])} in"
         for (cohort,), part in frame.group_by("cohort", maintain_order=True)
     ]
+    reasons = "and why (the six most frequent reasons; all are in tables/flow.csv)"
+    if not len(frame.filter(part="reason")):  # a store of an older version
+        reasons = "(for which reasons: the table below)"
     return Figure(
         "fig-flow", "", "Flow of images into each cohort",
         "From the candidates of the source to the split, in the manner of STARD 2015: left what stays, of each class "
-        "once images have classes, right what was left out and why (the six most frequent reasons; all are in "
-        "tables/flow.csv). Numbers of images.",
+        f"once images have classes, right what was left out {reasons}. Numbers of images.",
         "Selection of each cohort. " + listed(ends) + ".",
         lambda width: flow_charts(frame, width=width), "flow", frame,
     )  # fmt: skip

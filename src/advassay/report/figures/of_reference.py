@@ -28,8 +28,8 @@ def fig1(findings: Findings) -> Figure | None:
         f"One image per cohort, original and after the last iteration, with what was added below it. "
         f"{told.main_arm(findings)}. Under each image: the predicted class with its probability, bold where "
         "it is no longer the true one. Differences are magnified by the stated factor around mid-grey. Images are "
-        "enlarged by whole factors (nearest neighbour) and shown over their full grey range, 16-bit ones from 0 to "
-        f"65 535.{told.scaling(findings)} Of the kept images that were classified correctly, the one that fell at the "
+        f"enlarged by whole factors (nearest neighbour) and {told.depth(findings)}."
+        f"{told.scaling(findings)} Of the kept images that were classified correctly, the one that fell at the "
         "smallest ε is shown, the first by id of several.",
         f"Images of {listed([row.title for row in rows])}: original, adversarial at rising ε, magnified differences.",
         lambda width: plate(rows, stacked=True, columns=5 if width > 500 else 2), rows=tuple(rows),
@@ -57,7 +57,7 @@ def fig3a(findings: Findings) -> Figure:
     return Figure(
         "fig-3a", "3a", "Success against amplitude",
         f"Attack success rate against ε after the last iteration. {told.main_arm(findings)}. "
-        f"{captions.LAST} {told.statistics(frame, findings)}.{_coinciding(frame)}",
+        f"{captions.LAST} {told.statistics(frame, findings)}.{told.margin(findings, 1)}{_coinciding(frame)}",
         told.ends(frame, "epsilon", "ε"),
         lambda width: success_by_epsilon(frame, styles(findings.cohorts), width=width), "success_by_epsilon", frame,
     )  # fmt: skip
@@ -69,7 +69,7 @@ def fig3b(findings: Findings) -> Figure:
         "fig-3b", "3b", f"Success against iterations at {amplitude(findings.epsilon)}",
         f"Attack success rate after 1 to {max(frame['step'].to_list())} iterations at {amplitude(findings.epsilon)}, "
         f"each iterate judged by itself (reading: last). {told.main_arm(findings)}. "
-        f"{told.statistics(frame, findings)}.",
+        f"{told.statistics(frame, findings)}.{told.margin(findings, 3)}",
         told.ends(frame, "step", "iteration"),
         lambda width: success_by_iteration(frame, styles(findings.cohorts), width=width), "success_by_iteration", frame,
     )  # fmt: skip
@@ -101,7 +101,8 @@ def fig3c(findings: Findings) -> Figure:
         "Attack success rate by the largest probability of the clean image (softmax in float64), in ten bins "
         f"[low, high) over [0.5, 1], the last one closed, at {amplitude(findings.epsilon)}, last iteration.{apart} "
         f"{told.main_arm(findings)}. Numbers above the axis: attackable images n in each bin. "
-        f"{captions.intervals(frame, findings.level)}. The other arms are in tables/success_by_confidence.csv.",
+        f"{captions.intervals(frame, findings.level)}.{told.margin(findings, 4)} The other arms are in "
+        "tables/success_by_confidence.csv.",
         "Success rate with interval in ten bins of clean confidence for "
         + listed([f"{c} ({_high_confidence(frame, c)})" for c in findings.cohorts]) + ".",
         lambda width: success_by_confidence(frame, styles(findings.cohorts), width=width),
@@ -120,7 +121,7 @@ def fig3d(findings: Findings) -> Figure | None:
         f"updates for every size, at {amplitude(findings.series_epsilon)}, last iteration. One point is one network "
         f"({len(frame)} networks, {seeds} seed{'s' if seeds > 1 else ''}); the dashed line joins the means over seeds. "
         f"{told.main_arm(findings)}. {told.statistics(frame, findings)}; they hold the images' spread, not that "
-        "between networks.",
+        f"between networks.{told.margin(findings, 5)}",
         told.ends(frame, "train_size", "training images"),
         lambda width: success_by_training_size(frame, styles(findings.cohorts), width=width),
         "success_by_training_size", frame,

@@ -80,11 +80,7 @@ def fig_survival(findings: Findings) -> Figure | None:
     if frame is None:
         return None
     medians = frame.unique(["arm", "cohort"], maintain_order=True).filter(pl.col("n") > 0)
-    halves = [
-        f"arm {arm}: "
-        + ", ".join(f"{cohort} {median}" for cohort, median in part.select("cohort", "median").iter_rows())
-        for (arm,), part in medians.group_by("arm", maintain_order=True)
-    ]
+    halves = [f"arm {arm}: {_medians(part)}" for (arm,), part in medians.group_by("arm", maintain_order=True)]
     return Figure(
         "fig-survival", "", "Iterations to success",
         "Share of attackable images that have not fallen at any iterate so far (Kaplan–Meier; every image is followed "
@@ -94,3 +90,10 @@ def fig_survival(findings: Findings) -> Figure | None:
         lambda width: iteration_survival_curves(frame, styles(findings.cohorts), width=width),
         "iteration_survival", frame,
     )  # fmt: skip
+
+
+def _medians(part: pl.DataFrame) -> str:
+    """Medians by cohort; once where all agree."""
+    if len(part) > 1 and part["median"].n_unique() == 1:
+        return f"{part['median'][0]} in every cohort"
+    return ", ".join(f"{cohort} {median}" for cohort, median in part.select("cohort", "median").iter_rows())

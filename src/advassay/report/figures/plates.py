@@ -54,19 +54,28 @@ class Row:
 def plate(rows: list[Row], *, stacked: bool, columns: int) -> alt.TopLevelMixin:
     """One chart at fixed pixel places. `stacked`: pictures of a cell under each other; else side by side.
 
-    `columns`: cells a line; a row with more is broken. Images are enlarged by a whole factor (nearest neighbour).
+    `columns`: cells a line; a row with more is broken, rows of one cell stand abreast. Images are enlarged by
+    a whole factor (nearest neighbour).
     """
     import altair as alt
 
-    width = columns * _cell_width(rows, stacked) - GAP
+    cell = _cell_width(rows, stacked)
+    width = columns * cell - GAP
+    abreast = columns if all(len(row.cells) == 1 for row in rows) else 1
     images: list[dict[str, Any]] = []
     texts: list[dict[str, Any]] = []
     y = 0.0
-    for row in rows:
-        texts.append({"x": 0, "y": y + 10, "text": row.title, "colour": row.colour, "weight": "bold", "size": 13})
+    for first in range(0, len(rows), abreast):
+        beside = rows[first : first + abreast]
+        for place, row in enumerate(beside):
+            left = place * cell
+            texts.append(
+                {"x": left, "y": y + 10, "text": row.title, "colour": row.colour, "weight": "bold", "size": 13}
+            )
         y += HEAD
-        for start in range(0, len(row.cells), columns):
-            y += _line(row.cells[start : start + columns], y, stacked, _cell_width(rows, stacked), images, texts)
+        cells = tuple(one for row in beside for one in row.cells)
+        for start in range(0, len(cells), columns):
+            y += _line(cells[start : start + columns], y, stacked, cell, images, texts)
         y += GAP
     x = alt.X("x:Q", axis=None, scale=alt.Scale(domain=[0, width], nice=False))
     down = alt.Y("y:Q", axis=None, scale=alt.Scale(domain=[y, 0], nice=False))

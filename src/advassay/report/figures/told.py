@@ -57,6 +57,27 @@ def scaling(findings: Findings) -> str:
     return f" Grey scale as prepared for the network: {listed(told)}." if told else ""
 
 
+def depth(findings: Findings) -> str:
+    """Over which values pictures are shown, where some are deeper than 8 bits."""
+    bits = {p.bits for name, p in findings.records.preparations.items() if name in findings.cohorts}
+    deep = "" if 16 not in bits else " from 0 to 65\u202f535" if bits == {16} else ", 16-bit ones from 0 to 65\u202f535"
+    return f"shown over their full range of values{deep}"
+
+
+MARGINS = {
+    1: "Conclusion 1 calls a curve flat whose slope is shown to lie within ±{margin:g} logits per doubling of ε.",
+    3: "Conclusion 3 calls a curve levelled off whose remaining rise is shown to be below {points} points.",
+    4: "Conclusion 4 calls a drop sharp from {points} points on.",
+    5: "Conclusion 5 calls a slope within ±{points} points per doubling no dependence.",
+}
+
+
+def margin(findings: Findings, number: int) -> str:
+    """The margin of the conclusion that a figure is about, in words."""
+    of = next((c.margin for c in findings.conclusions if c.number == number), None)
+    return "" if of is None else " " + MARGINS[number].format(margin=of, points=f"{100 * of:g}")
+
+
 def hues(findings: Findings) -> dict[str, str]:
     """Cohort → hue of its image type."""
     return {cohort: style.colour for cohort, style in styles(findings.cohorts).items()}
