@@ -79,7 +79,8 @@ class Engine:
         Where there are none the image's record is settled, and its flags follow. Rows ended at their first success
         are taken as they are.
         """
-        rows = self.judge.settle(work) if self.judge is not None and not self.first_success_only else []
+        judge = None if self.first_success_only else self.judge
+        rows = np.arange(0) if judge is None else judge.settle(work)
         if len(rows):
             self._begin(work, rows)
         else:

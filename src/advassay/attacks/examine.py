@@ -193,7 +193,8 @@ def _cut(
 
     @torch.no_grad()
     def margin(points: Tensor) -> Tensor:
-        y, t = (None if c is None else c.repeat(len(points) // len(c)) for c in (labels, targets))
+        copies = len(points) // len(labels)
+        y, t = labels.repeat(copies), None if targets is None else targets.repeat(copies)
         logits = torch.cat([classifier(part) for part in points.split(max(PROBES, batch_size))])
         return attack_loss(logits, y, "margin", t)
 

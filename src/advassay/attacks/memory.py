@@ -37,7 +37,7 @@ class Memory:
     """What a stream found before its first step; empty until then."""
 
     shared: Shared = field(default_factory=Shared)
-    suspected: tuple[Suspicion, ...] | None = None
+    suspected: Sequence[Suspicion] | None = None
     band: float | None = None
     held: tuple[str, ...] | None = None
 
