@@ -10,7 +10,7 @@ from advassay.sources.phantoms.chest.radiograph import radiographs
 from advassay.sources.phantoms.histology.tile import tiles
 from advassay.specs import PhantomSource
 
-_BLOCK_PIXELS = 6 * 128 * 128
+_BLOCK_PIXELS = 4 * 128 * 128
 
 
 def render(spec: PhantomSource, indices: Sequence[int] | np.ndarray) -> np.ndarray:
