@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from typer.testing import CliRunner
 
+from advassay.cli.program import app
 from advassay.cohorts import open_cohort
 from advassay.cohorts.augmentation import make_copy, with_copies
 from advassay.cohorts.flow import Flow
@@ -114,6 +116,25 @@ def test_copies_of_one_class_in_validation_are_warned_about():
 def test_before_split_needs_a_split_by_image():
     with pytest.raises(ValidationError, match="before-split needs `split: image`"):
         cohort(rule(sides="before-split"))
+
+
+@pytest.mark.parametrize("verb", [["plan", "--no-measure"], ["prepare", "-q"]])
+def test_a_choice_that_inflates_the_score_is_said_before_and_after_preparing(tmp_path, verb):
+    study = tmp_path / "study.yaml"
+    study.write_text("""
+name: small
+training: {updates: 1}
+image_size_px: 80
+sources: {chests: {kind: phantoms, phantom: chest, images: 60, size_px: 32, prevalence: {tuberculosis: 0.3}}}
+cohorts:
+  X-TB:
+    source: chests
+    classes: {tuberculosis: {tuberculosis: present}, norm: {norm: present}}
+    augmentation: {class: tuberculosis, to: 40, sides: both}
+""")
+    said = CliRunner().invoke(app, [verb[0], str(study), "--store", str(tmp_path / "store"), *verb[1:]])
+    assert said.exit_code == 0, said.output
+    assert "X-TB: augmentation: validation images of one class only were copied" in said.stderr
 
 
 def test_a_class_that_is_large_enough_gets_no_copies_and_a_warning():

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from advassay.cli import options
-from advassay.cli.clean import clean
+from advassay.cli.clean import clean, say
 from advassay.cli.progress import duration, size
 from advassay.cli.staging import Asked
 from advassay.cli.tables import print_json, print_table
@@ -46,12 +46,16 @@ def plan(
 
         advassay plan studies/demo.yaml --store runs/demo
     """
+    from advassay.cohorts.augmentation import warnings_of
     from advassay.study import plan as plan_study
 
     asked = Asked(study, store, data, device, threads, scale, source, changes, None, quiet=True)
     read = asked.read()
     with asked.site(read) as here:
         found = plan_study(read, here, timed=measure)
+    for name, cohort in read.cohorts.items():
+        for warning in warnings_of(cohort):
+            say(f"{name}: {warning}")
     if as_json:
         print_json(found)
         return

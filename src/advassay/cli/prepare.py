@@ -41,5 +41,8 @@ def prepare(
     rows = [row for document in documents.values() for row in flow_of(document)]
     if flow is not None:
         flow_table.write_csv(rows, flow)
+    for name, document in documents.items():
+        for warning in document.warnings:
+            say(f"{name}: {warning}")
     (flow_table.print_json if as_json else flow_table.print_charts)(rows)
     say(f"Prepared in {here.store.root}.")

@@ -39,6 +39,11 @@ WARNINGS = {
 """What a reader should know of each choice of `sides`; docs/results/augmentation.md has how much it is."""
 
 
+def warnings_of(spec: CohortSpec) -> tuple[str, ...]:
+    """What is known against a cohort's augmentation before anything is prepared."""
+    return () if spec.augmentation is None else WARNINGS.get(spec.augmentation.sides, ())
+
+
 class Copy(NamedTuple):
     """One copy to be made: its own name and what it is made from."""
 
@@ -63,7 +68,7 @@ def with_copies(images: pl.DataFrame, spec: CohortSpec, seed: int, flow: Flow) -
     parts = [_copies(plain, role, number, rule, seed, flow) for role, number in wanted.items()]
     whole = pl.concat([plain, *parts])
     flow.made("augmentation", whole)
-    flow.warnings += WARNINGS.get(rule.sides, ())
+    flow.warnings += warnings_of(spec)
     return whole
 
 
