@@ -62,6 +62,7 @@ def tuberculosis(person: Person, thorax: Thorax, size: int, half_width: float) -
     d = person.draws
     patches = np.zeros_like(thorax.lung)
     mottle = clouds(d.generators("mottle"), size, 20)
+    ragged, dense = 0.3 * mottle, np.maximum(0.6 + 0.7 * mottle, 0)
     first_side = np.where(d.unit("first side") < 0.55, -1, 1)  # right somewhat more often
     for k in range(_FOCI):
         fx = first_side * (1 if k % 2 == 0 else -1) * d.uniform(f"focus {k} x", 0.22, 0.48)
@@ -69,8 +70,13 @@ def tuberculosis(person: Person, thorax: Thorax, size: int, half_width: float) -
         radius = d.uniform(f"focus {k} radius", 0.10, 0.17)
         strength = np.clip(person.load - 0.4 * k + d.normal(f"focus {k}", sd=0.3), 0, 2.5)
         dx, dy = (thorax.x - fx) / radius, (thorax.y - fy) / radius
-        r2 = dx * dx + dy * dy + 0.3 * mottle  # ragged borders
-        patches += strength * bell(r2) * np.maximum(0.6 + 0.7 * mottle, 0)
+        dx *= dx
+        dy *= dy
+        r2 = dx + dy
+        r2 += ragged
+        patch = strength * bell(r2)
+        patch *= dense
+        patches += patch
         if k == 0:
             patches += _cavity(person, r2, strength)
     return 0.85 * patches / (1 + 0.35 * np.maximum(patches, 0)) + 0.42 * _marks(person, size, half_width)
