@@ -97,6 +97,9 @@ def test_every_change_of_the_network_is_seen(classifier, images, change, monkeyp
     assert recall(classifier, pixels, "asked") is memory
     assert recall(classifier, pixels, "otherwise") is not memory
     memory = recall(classifier, pixels, "asked")
+    for number in range(8):
+        assert recall(classifier, pixels, "asked", number) is not memory
+        assert recall(classifier, pixels, "asked") is memory
     change(classifier)
     assert recall(classifier, pixels, "asked") is not memory
 

@@ -176,7 +176,7 @@ class _Arrays:
         ]
         keep_images = (lambda image_id: True) if keep else no_images
         first = slice(max(PROBES, IMAGES))
-        asked = (self.attack, points, rules, shape, precision, self.labels[first].tolist(), goals[first])
+        asked = (self.attack.loss, self.attack.update, shape, precision, self.labels[first].tolist(), goals[first])
         memory = recall(self.classifier, np.array(self.images[first], np.float32), *asked)
         run = AttackStream(
             self.classifier,

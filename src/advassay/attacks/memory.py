@@ -42,22 +42,25 @@ class Memory:
     held: tuple[str, ...] | None = None
 
 
-_LAST: WeakKeyDictionary[Classifier, tuple[str, Memory]] = WeakKeyDictionary()
+KEPT = 4
+"""Memories a classifier: one copy or two of the network each, so that a few precisions can take turns."""
+_LATEST: WeakKeyDictionary[Classifier, dict[str, Memory]] = WeakKeyDictionary()
 
 
 def recall(classifier: Classifier, images: np.ndarray, *asked: object) -> Memory:
     """The memory of this very network, asked the same on the same first `images`; a new one where anything differs.
 
     `images` float32 (image, channel, height, width) in [0, 1]; `asked`: whatever else the findings depend on, of
-    types whose repr says their value. One memory a classifier is kept.
+    types whose repr says their value. A classifier's latest `KEPT` are kept.
     """
     key = _key(classifier, images, asked)
     if key is None:
         return Memory()
-    kept, memory = _LAST.get(classifier, ("", Memory()))
-    if kept != key:
-        memory = Memory()
-        _LAST[classifier] = key, memory
+    kept = _LATEST.setdefault(classifier, {})
+    memory = kept.pop(key, None) or Memory()
+    kept[key] = memory
+    while len(kept) > KEPT:
+        del kept[next(iter(kept))]
     return memory
 
 
