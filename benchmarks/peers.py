@@ -119,7 +119,8 @@ def _speed_table(seen: dict[str, list[Measured]]) -> None:
                 f"{max(m.peak_mib for m in times):.0f}",
             ]
         )
-    say(table(["run", "first call s", "wall s", "CPU s", "× torchattacks", "× rerunning every (ε, k)", "peak MiB"], rows))
+    header = ["run", "first call s", "wall s", "CPU s", "× torchattacks", "× rerunning every (ε, k)", "peak MiB"]
+    say(table(header, rows))
 
 
 def _ten_runs(subject: Subject, images: torch.Tensor, labels: torch.Tensor, seen: dict[str, list[Measured]]) -> None:
