@@ -170,6 +170,14 @@ class CohortSpec(Frozen):
     published: Published | None = None
 
     @model_validator(mode="after")
+    def _names_and_shares_fit(self) -> CohortSpec:
+        if self.positive and self.positive not in self.classes:
+            raise ValueError(f"positive: one of {list(self.classes)}, got {self.positive!r}")
+        if any(size <= 0 or (isinstance(size, float) and size > 1) for size in self.train_sizes):
+            raise ValueError(f"train_sizes: images (1 or more) or shares (up to 1.0), got {list(self.train_sizes)}")
+        return self
+
+    @model_validator(mode="after")
     def _augmentation_fits(self) -> CohortSpec:
         if self.augmentation is None:
             return self

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from advassay.cli.program import app
 from advassay.cohorts.flow import Flow
 from advassay.cohorts.selection import select
+from advassay.errors import SpecError
 from advassay.sources import open_source
 from advassay.study import load_study
 
@@ -51,14 +52,39 @@ def test_a_tables_columns_are_found(tmp_path: Path) -> None:
     assert load_study(file).cohorts["cases"].classes["yes"]["diagnosis"].in_ == ("yes",)
 
 
-def test_what_was_not_found_is_marked(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [("length", ("1.5", "2.5")), ("label", ("sick", "sick")), ("label", tuple(map(str, range(40))))],
+)
+def test_a_table_without_classes_gets_none_invented(tmp_path: Path, column: str, values: tuple[str, ...]) -> None:
     draw(tmp_path / "a.png")
-    (tmp_path / "cases.csv").write_text("file,length\na.png,1.5\na.png,2.5\n")
+    (tmp_path / "cases.csv").write_text(f"file,{column}\n" + "".join(f"a.png,{value}\n" for value in values))
     file = tmp_path / "study.yaml"
-    runner.invoke(app, ["init", str(tmp_path / "cases.csv"), "-o", str(file)])
+    result = runner.invoke(app, ["init", str(tmp_path / "cases.csv"), "-o", str(file)])
+    assert "Note: no column called label, class, diagnosis" in result.stderr
     assert "<- no such column was found" in file.read_text()
-    assert "<- name your classes" in file.read_text()
-    load_study(file)
+    with pytest.raises(SpecError, match="classes: entries are needed here, none is written"):
+        load_study(file)
+
+
+def test_one_class_is_written_alone_and_the_missing_one_is_told(tmp_path: Path) -> None:
+    draw(tmp_path / "images" / "sick" / "1.png")
+    file = tmp_path / "study.yaml"
+    result = runner.invoke(app, ["init", str(tmp_path / "images"), "-o", str(file)])
+    assert result.exit_code == 0
+    assert 'Note: a second class is missing, all images are of "sick"' in result.stderr
+    with pytest.raises(SpecError, match="classes: 2 or more entries are needed, got 1"):
+        load_study(file)
+    second = '      "well": {"label": ["well"]}\n    # positive'
+    file.write_text(file.read_text().replace("    # positive", second, 1))
+    assert set(load_study(file).cohorts["images"].classes) == {"sick", "well"}
+
+
+def test_folders_of_a_split_are_not_taken_for_classes_in_silence(tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        draw(tmp_path / "images" / part / "sick" / f"{part}.png")
+    result = runner.invoke(app, ["init", str(tmp_path / "images"), "-o", str(tmp_path / "study.yaml")])
+    assert "Note: these look like a split, not like classes: point init at one of them" in result.stderr
 
 
 def test_a_file_that_exists_is_not_overwritten(tmp_path: Path) -> None:

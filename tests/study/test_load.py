@@ -200,3 +200,39 @@ def test_the_archive_stands_in_front_of_paths_and_is_then_forgotten(tmp_path, mo
 def test_an_archive_that_is_missing_or_leaves_the_data_folder_is_said(text, says):
     with pytest.raises(SpecError, match=says):
         parse_study(text)
+
+
+@pytest.mark.parametrize(
+    ("override", "told", "correct"),
+    [
+        ("attack.steps=-1", "--set attack.steps=-1: attack.steps: ", "Correct --set attack.steps=…;"),
+        (
+            "attack.epsilons=0.1",
+            "attack.epsilons: a list such as [1, 2] is needed, got 0.1",
+            "Correct --set attack.eps",
+        ),
+        ("attack.epsilons=[5]", 'Did you mean "5/255"?', "Correct --set attack.epsilons=…;"),
+        ("training.epochs=2", "t.yaml:19 with --set training.epochs=2: training: ", "Correct --set training.epochs=…;"),
+        (
+            "cohorts.X-TB.positive=x",
+            "positive: one of ['tuberculosis', 'norm'], got 'x'",
+            "Correct --set cohorts.X-TB.",
+        ),
+        (
+            "cohorts.H-BR.train_sizes=[2.0]",
+            "shares (up to 1.0), got [2.0]",
+            "Correct --set cohorts.H-BR.train_sizes=…;",
+        ),
+        ("attack.steps=[1", "--set attack.steps=[1: value: must be YAML", "Quote it"),
+    ],
+)
+def test_what_came_from_the_command_line_is_to_be_corrected_there(override: str, told: str, correct: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        parse_study(TINY, name="t.yaml", overrides=[override])
+    assert told in caught.value.problem
+    assert caught.value.fix.startswith(correct)
+
+
+def test_a_mistake_in_the_file_and_one_beside_it_are_both_to_be_corrected() -> None:
+    with pytest.raises(SpecError, match=r"Correct --set attack\.steps=… and the file;"):
+        parse_study(TINY.replace("updates: 4", "updates: 0"), overrides=["attack.steps=-1"])

@@ -60,10 +60,10 @@ def parse_study(text: str, *, name: str = "study", overrides: Sequence[str] = ()
             for e in error.errors()
             if not (mistakes and _told_by_arms(e))
         ]
-    if mistakes:
+    if mistakes := _without_echoes(mistakes):
         raise SpecError(
             "\n".join(_report(tree, landed, mistakes, data)),
-            "Correct the file; `advassay schema` prints every field with its meaning.",
+            f"Correct {_culprits(landed, mistakes)}; `advassay schema` prints every field with its meaning.",
         )
     _tell_shadowed(study, landed)
     return study
@@ -124,17 +124,47 @@ def _existing(loc: Sequence[Any], data: Any, missing: bool) -> Loc:
     return (*kept, loc[-1]) if missing else tuple(kept)
 
 
+def _without_echoes(mistakes: Sequence[tuple[Loc, Any]]) -> list[tuple[Loc, Any]]:
+    """Without "too few entries" of lists whose entries were refused one by one."""
+    return [
+        (loc, one)
+        for loc, one in mistakes
+        if one["type"] != "too_short" or not any(at != loc and at[: len(loc)] == loc for at, _ in mistakes)
+    ]
+
+
 def _report(tree: YamlTree, landed: Mapping[Loc, str], mistakes: Sequence[tuple[Loc, Any]], data: Any) -> list[str]:
     """One line a mistake, in the order of the file; the alternatives of one value share a line."""
     rules: dict[tuple[int, str, str], list[str]] = {}
     for loc, mistake in mistakes:
-        override = next((text for at, text in landed.items() if loc[: len(at)] == at), None)
+        override, beneath = _override(loc, landed), _beneath(loc, landed)
         line = tree.line(loc)
         where = f"--set {override}" if override else f"{tree.name}:{line}" if line else tree.name
+        where += "".join(f" with --set {text}" for text in beneath)
         place = (0 if override else line or 0, where, ".".join(map(str, loc)) or "study")
         rules.setdefault(place, []).append(_rule(mistake, loc, data))
-    lines = [f"{where}: {field}: {_alternatives(broken)}." for (_, where, field), broken in sorted(rules.items())]
+    lines = [
+        f"{where}: {field}: {_alternatives(broken)}.".replace("?.", "?")
+        for (_, where, field), broken in sorted(rules.items())
+    ]
     return lines[:SHOWN] + ([f"… and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else [])
+
+
+def _override(loc: Loc, landed: Mapping[Loc, str]) -> str | None:
+    """The --set that put a value there; None where it stands in the file."""
+    return next((text for at, text in landed.items() if loc[: len(at)] == at), None)
+
+
+def _beneath(loc: Loc, landed: Mapping[Loc, str]) -> tuple[str, ...]:
+    """Each --set below a place whose parts do not go together: one of them is likely why."""
+    return tuple(text for at, text in landed.items() if len(at) > len(loc) and at[: len(loc)] == loc)
+
+
+def _culprits(landed: Mapping[Loc, str], mistakes: Sequence[tuple[Loc, Any]]) -> str:
+    """What to correct: the file, the --set that is wrong, or both."""
+    found = [((text,) if (text := _override(loc, landed)) else _beneath(loc, landed)) for loc, _ in mistakes]
+    overrides = dict.fromkeys(f"--set {text.partition('=')[0]}=…" for texts in found for text in texts)
+    return " and ".join([*overrides, *(["the file"] if () in found else [])])
 
 
 def _alternatives(broken: Sequence[str]) -> str:
@@ -149,7 +179,14 @@ def _rule(mistake: Any, loc: Loc, data: Any) -> str:
     if mistake["type"] == "extra_forbidden":
         close = difflib.get_close_matches(str(loc[-1]), fields_at(loc[:-1], data), n=1)
         return f"no such field here, got {_short(mistake['input'])}" + (f"; did you mean {close[0]}?" if close else "")
+    if mistake["type"] == "dict_type" and mistake["input"] is None:
+        return "entries are needed here, none is written"
+    if mistake["type"] == "tuple_type":
+        return f"a list such as [1, 2] is needed, got {_short(mistake['input'])}"
+    if mistake["type"] == "too_short":
+        return f"{mistake['ctx']['min_length']} or more entries are needed, got {mistake['ctx']['actual_length']}"
     message = mistake["msg"].removeprefix("Value error, ").rstrip(".")
+    message = message.removeprefix(f"{loc[-1]}: ") if loc else message
     return message if "got" in message else f"{message}, got {_short(mistake['input'])}"
 
 

@@ -32,12 +32,19 @@ def apply_overrides(data: Any, overrides: Sequence[str]) -> tuple[Any, dict[Loc,
         if not equals or not path.strip():
             raise SpecError(f"--set: PATH=VALUE is needed, got {override!r}.", "For example --set attack.steps=5.")
         loc = _resolve(path.strip(), data)
-        value = parse_value(text)
+        value = _value(text, override)
         if loc == ("archive",) and isinstance(value, str):
             value = os.path.abspath(value)  # typed in a shell, so it starts where the shell is
         _put(data, loc, value, override)
         landed[loc] = override
     return data, landed
+
+
+def _value(text: str, override: str) -> Any:
+    try:
+        return parse_value(text)
+    except SpecError as error:
+        raise SpecError(f"--set {override}: {error.problem}", error.fix) from None
 
 
 def _unshared(value: Any) -> Any:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from advassay.errors import SpecError
+from advassay.errors import AdvassayWarning, SourceError, SpecError
 from advassay.specs import Scalar
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ cohorts:
     image_type: X-ray        # <- the factor of the study: X-ray, histology, ...
     classes:                 # class name -> rules over columns; the order gives the label index
 {classes}
-    # positive: {positive}
+    # positive: {positive}   # <- the class whose detection is sensitivity (else the first)
     equal_classes: false     # true: cut every class to the size of the smallest
     split: {split}
     validation_fraction: 0.2
@@ -78,20 +79,28 @@ figures:
 """
 
 
+SPLITS = {"train", "training", "tuning", "val", "valid", "validation", "dev", "test", "testing"}
+"""Names of folders that usually hold the parts of a split."""
+
+
 def starter_study(path: Path, *, name: str | None = None, file: str = "study.yaml") -> str:
     """The YAML of a study over `path`: a folder per class, a CSV or Parquet table, or a MedMNIST .npz.
 
-    What could not be recognised is marked with `<-`. Raises SourceError where `path` is none of these, SpecError for a
-    name that a study cannot have.
+    Only what is there is written. What could not be recognised is marked with `<-`; a warning says where classes are
+    missing or look like a split: such a study is not complete. Raises SourceError where `path` is none of these,
+    SpecError for a name that a study cannot have.
     """
     from advassay.sources import describe
 
+    if not path.exists():
+        raise SourceError(f"IMAGES: a folder, table or .npz that exists is needed, got {path}.", "Check the path.")
     path = path.resolve()
     found = describe(path)
     name = name if name is not None else _slug(path.stem)
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
         raise SpecError(f"--name: letters, digits, '.', '_', '-', got {name!r}.", "For example --name chest-study.")
-    classes: list[Scalar] = list(found.classes) if len(found.classes) > 1 else ["first", "second"]
+    if doubt := _doubt(found):
+        warnings.warn(doubt, AdvassayWarning, stacklevel=2)
     return _TEMPLATE.format(
         name=name,
         file=shlex.quote(file),
@@ -99,8 +108,8 @@ def starter_study(path: Path, *, name: str | None = None, file: str = "study.yam
         title=json.dumps(f"Attacks on {path.stem}"),
         source=_source(found),
         cohort=_slug(path.stem),
-        classes=_classes(found, classes),
-        positive=f"{_written(str(classes[0]))}   # <- the class whose detection is sensitivity (else the first)",
+        classes=_classes(found, doubt),
+        positive=next((_written(str(value)) for value in found.classes), "name of a class"),
         split=_split(found),
     )
 
@@ -123,15 +132,31 @@ def _source(found: SourceDescription) -> str:
     return "".join(f"    {line}\n" for line in lines)
 
 
-def _classes(found: SourceDescription, classes: list[Scalar]) -> str:
-    column = found.label_column or "label"
-    note = "" if found.label_column and len(found.classes) > 1 else "   # <- name your classes and their column"
-    entries = [
-        f"      {_written(str(value))}: {{{_written(column)}: [{_written(value)}]}}"
-        + (f"   # {found.classes[value]} images" if value in found.classes else note)
-        for value in classes
+def _classes(found: SourceDescription, doubt: str | None) -> str:
+    """The classes that were found, and where there are fewer than two what to add."""
+    column = _written(found.label_column or "COLUMN")
+    lines = [
+        f"{_written(str(value))}: {{{column}: [{_written(value)}]}}   # {images} images"
+        for value, images in found.classes.items()
     ]
-    return "\n".join(entries)
+    if doubt:
+        lines.append(f"# <- {doubt}")
+    if len(found.classes) < 2:
+        lines.append(
+            f'# "name of a class": {{{column}: [value, another value]}}   # or {{{column}: {{range: [20, 35]}}}}'
+        )
+    return "\n".join(f"      {line}" for line in lines)
+
+
+def _doubt(found: SourceDescription) -> str | None:
+    """What keeps the classes from being a study's, in words; None where nothing does."""
+    if found.kind == "table" and not found.classes:
+        return "no column called label, class, diagnosis, finding ... with 2 to 20 values was found: write two classes."
+    if len(found.classes) < 2:
+        return f"a second class is missing, all images are of {_written(next(iter(found.classes)))}: add one."
+    if SPLITS.issuperset(str(value).casefold() for value in found.classes):
+        return "these look like a split, not like classes: point init at one of them, or at a table of all images."
+    return None
 
 
 def _written(value: Scalar) -> str:
