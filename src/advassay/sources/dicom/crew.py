@@ -30,6 +30,7 @@ DIRECTORY_LIMIT_S = 600.0
 PIXELS_LIMIT_S = 60.0
 """For one image: a mammogram in JPEG 2000 takes about two seconds on a slow core."""
 BATCH = 64
+_BUFFER_BYTES = 1 << 20
 _BASE_BYTES = 3 << 30
 _BYTES_PER_PIXEL = 48
 
@@ -134,6 +135,8 @@ class _Worker:
 
     def __init__(self, memory: int) -> None:
         ours, theirs = socket.socketpair()
+        for end in (ours, theirs):
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER_BYTES)
         with theirs:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "advassay.sources.dicom.worker", str(theirs.fileno()), str(memory)],
@@ -160,6 +163,17 @@ class _Worker:
             raise Lost(Unreadable("out of time", f"no answer within {limit_s:g} s"))
         return self.link.recv_bytes()
 
+    def receive_into(self, array: np.ndarray, limit_s: float) -> None:
+        """Bare bytes that fill `array`, read where they are to lie: a message of that size would be copied twice."""
+        if not self.link.poll(limit_s):
+            raise Lost(Unreadable("out of time", f"no answer within {limit_s:g} s"))
+        missing = array.data.cast("B")
+        while missing:
+            read = os.readv(self.link.fileno(), [missing])
+            if not read:
+                raise EOFError
+            missing = missing[read:]
+
     def stop(self) -> None:
         self.process.kill()
         self.process.wait()
@@ -179,7 +193,8 @@ def _received_pixels(worker: _Worker, limit_s: float) -> np.ndarray | Unreadable
     told = json.loads(worker.receive(limit_s))
     if "reason" in told:
         return Unreadable(told["reason"], told["detail"])
-    pixels = np.frombuffer(worker.receive(limit_s), told["type"]).reshape(told["shape"])
+    pixels = np.empty(told["shape"], told["type"])
+    worker.receive_into(pixels, limit_s)
     return pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
 
 

@@ -44,7 +44,9 @@ def _send(link: Connection, pixels: Any) -> None:
         link.send_bytes(json.dumps(_told(pixels)).encode())
         return
     link.send_bytes(json.dumps({"shape": pixels.shape, "type": pixels.dtype.newbyteorder("<").str}).encode())
-    link.send_bytes(pixels.astype(pixels.dtype.newbyteorder("<"), order="C", copy=False).data.cast("B"))
+    waiting = pixels.astype(pixels.dtype.newbyteorder("<"), order="C", copy=False).data.cast("B")
+    while waiting:
+        waiting = waiting[os.write(link.fileno(), waiting) :]
 
 
 def _told(answer: Any) -> Any:
