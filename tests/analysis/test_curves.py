@@ -134,11 +134,11 @@ def test_robust_accuracy_is_over_all_images_and_starts_at_the_clean_accuracy(rec
 
 
 def test_wrong_arguments_say_what_would_be_right(records: Records) -> None:
-    with pytest.raises(SpecError, match=r"epsilon: one of \[0.02, 0.05, 0.1\].*steep.*got 0.03"):
+    with pytest.raises(SpecError, match=r"epsilon: one of 0\.02, 0.05, 0.1 .*steep.*got 0.03"):
         success_curve(records, "step", epsilon=0.03)
     with pytest.raises(SpecError, match="step: 0 to 8"):
         success_curve(records, step=9)
-    with pytest.raises(SpecError, match=r"arm: one of \['A', 'C'\]"):
+    with pytest.raises(SpecError, match="arm: one of A, C"):
         success_curve(records, arm="Z")
     with pytest.raises(SpecError, match="by: one or more of"):
         success_curve(records, by="patient")

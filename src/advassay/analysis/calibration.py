@@ -15,7 +15,7 @@ import polars as pl
 from advassay import success as _success
 from advassay.analysis.flow import about
 from advassay.analysis.intervals import Counts, intervals
-from advassay.analysis.packed import Packed
+from advassay.analysis.packed import ONE_STEP_SIZE, Packed
 from advassay.analysis.selection import packs_of
 from advassay.errors import SpecError
 from advassay.records.store import Records
@@ -36,7 +36,7 @@ def reliability(
     are left out. All attacked images. Raises SpecError for step_size="any" and for an ε that was not attacked.
     """
     if step_size == "any":
-        raise SpecError('step_size: calibration needs one recorded step size, got "any".')
+        raise SpecError('step_size: calibration needs one recorded step size, got "any".', ONE_STEP_SIZE)
     packs = packs_of(records, arm, step_size)
     return pl.DataFrame([row for p in packs for row in _tables(p, epsilon, bins, level)], infer_schema_length=None)
 

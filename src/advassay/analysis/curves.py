@@ -62,9 +62,12 @@ def success_curve(
     Raises SpecError for an argument that the records do not have.
     """
     if over == "epsilon" and epsilon is not None:
-        raise SpecError(f"epsilon: not with over='epsilon', which shows every one, got {epsilon}.")
+        raise SpecError(
+            f"epsilon: not with over='epsilon', which shows every one, got {epsilon}.",
+            "Leave epsilon out, or let another quantity run: over='step'.",
+        )
     if over not in OVER:
-        raise SpecError(f"over: one of {list(OVER)}, got {over!r}.")
+        raise SpecError(f"over: one of {', '.join(OVER)}, got {over!r}.", "Leave over out for epsilon.")
     names = names_of(by, (*BY, DIRECTION))
     groups = grouped(records, names, arm, step_size, networks=over == "train_size")
     cells = _success_cells(over, epsilon, step, success, from_chance)
@@ -82,7 +85,10 @@ def robust_accuracy_curve(
     With over="step" it starts at step 0, the clean accuracy. `any`: correct at every iterate up to k.
     """
     if over not in ("epsilon", "step"):
-        raise SpecError(f'over: "epsilon" or "step", got {over!r}.')
+        raise SpecError(
+            f'over: "epsilon" or "step" for robust accuracy, got {over!r}.',
+            "Take one of them, or the success rate (without --robust-accuracy).",
+        )
     groups, cells = grouped(records, names_of(by), arm, step_size), _accuracy_cells(over, epsilon, step, success)
     return Curve(frame_of(groups, cells, level, seed), "robust_accuracy", over, names_of(by), success, level)
 

@@ -73,7 +73,7 @@ def epsilon50(
     Raises SpecError where curves of different ε are pooled.
     """
     if link not in ("logit", "probit"):
-        raise SpecError(f'link: "logit" or "probit", got {link!r}.')
+        raise SpecError(f'link: "logit" or "probit", got {link!r}.', "Leave link out for logit.")
     groups = grouped(records, names_of(by), arm, step_size)
     return pl.DataFrame([_row(group, success, link, level) for group in groups], infer_schema_length=None)
 
@@ -81,7 +81,10 @@ def epsilon50(
 def _row(group: list[Part], success: Reading, link: Link, level: float) -> dict[str, Any]:
     grid = group[0].pack.epsilons
     if any(part.pack.epsilons.tolist() != grid.tolist() for part in group):
-        raise SpecError(f"by: cohorts with the same ε can be pooled, {group[0].pack.header.image_type} has others.")
+        raise SpecError(
+            f"by: cohorts with the same ε can be pooled, {group[0].pack.header.image_type} has others.",
+            'Take by="cohort", or an arm whose ε all of them share.',
+        )
     points = pooled([(part, _reached(part.pack, success)) for part in group])
     size = effective_n(points)
     low, high = wilson(points.rate * size, size, level)

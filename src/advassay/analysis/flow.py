@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from advassay import success as _success
-from advassay.analysis.packed import Packed
+from advassay.analysis.packed import ONE_STEP_SIZE, Packed
 from advassay.analysis.points import Cell, Cells
 from advassay.analysis.selection import packs_of
 from advassay.errors import SpecError
@@ -89,7 +89,7 @@ def by_direction(cells: Cells, success: Reading) -> Cells:
 
     def split(pack: Packed) -> list[Cell]:
         if pack.step_size == "any":
-            raise SpecError('by="direction": needs one recorded step size, got step_size="any".')
+            raise SpecError('by="direction": needs one recorded step size, got step_size="any".', ONE_STEP_SIZE)
         return [part for cell in cells(pack) for part in _directions(pack, cell, success)]
 
     return split
@@ -118,5 +118,6 @@ def about(pack: Packed) -> dict[str, Any]:
 
 def _one_step_size(step_size: str | None) -> str | None:
     if step_size == "any":
-        raise SpecError('step_size: one recorded step size is needed, got "any" (it has no logits of its own).')
+        problem = 'step_size: one recorded step size is needed, got "any" (it has no logits of its own).'
+        raise SpecError(problem, ONE_STEP_SIZE)
     return step_size

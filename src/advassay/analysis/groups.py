@@ -31,7 +31,7 @@ def names_of(by: str | Sequence[str], known: Sequence[str] = BY) -> tuple[str, .
     """`by` as names. Raises SpecError for an unknown or no name."""
     names = (by,) if isinstance(by, str) else tuple(by)
     if not names or not set(names) <= set(known):
-        raise SpecError(f"by: one or more of {list(known)}, got {by!r}.")
+        raise SpecError(f"by: one or more of {', '.join(known)}, got {by!r}.", 'For example by=("cohort", "class").')
     return names
 
 

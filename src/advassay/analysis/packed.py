@@ -21,6 +21,11 @@ from advassay.records.shards import FLAG
 _CACHE: WeakKeyDictionary[Run, dict[str, Packed]] = WeakKeyDictionary()
 
 
+NEXT = "Take a recorded one, or add it to the study and run that again: only what is missing is attacked."
+"""What to do where something that was not attacked is asked for."""
+ONE_STEP_SIZE = "Name one of the recorded step sizes, or leave step_size out for the first."
+
+
 @dataclass(frozen=True)
 class Packed:
     """Verdicts of one run at one step size (restart 0).
@@ -69,23 +74,26 @@ class Packed:
     def fallen(self, success: _success.Reading) -> np.ndarray:
         """(epsilon, step, image) bool of the named reading."""
         if success not in ("last", "any"):
-            raise SpecError(f'success: "last" or "any", got {success!r}.')
+            raise SpecError(f'success: "last" or "any", got {success!r}.', "See docs/explanation/statistics.md.")
         return self.last if success == "last" else self.any
 
     def at(self, epsilon: float) -> int:
         """Index of a recorded ε. Raises SpecError where it was not attacked."""
         found = np.flatnonzero(self.epsilons == canonical_float(epsilon))
         if not found.size:
+            grid = ", ".join(f"{e:g}" for e in self.epsilons)
             raise SpecError(
-                f"epsilon: one of {self.epsilons.tolist()} "
-                f"({self.header.cohort}, arm {self.header.arm}), got {epsilon}."
+                f"epsilon: one of {grid} ({self.header.cohort}, arm {self.header.arm}), got {epsilon:g}.", NEXT
             )
         return int(found[0])
 
     def step(self, step: int | None) -> int:
         """A valid iterate; None = the last. Raises SpecError outside 0 … K."""
         if step is not None and not 0 <= step <= self.steps:
-            raise SpecError(f"step: 0 to {self.steps} ({self.header.cohort}, arm {self.header.arm}), got {step}.")
+            raise SpecError(
+                f"step: 0 to {self.steps} ({self.header.cohort}, arm {self.header.arm}), got {step}.",
+                "Leave step out for the last iteration; more are attacked with more steps in the study.",
+            )
         return self.steps if step is None else step
 
 
@@ -102,7 +110,9 @@ def packed(run: Run, step_size: str | None = None) -> Packed:
     known = step_sizes(run)
     name = known[0] if step_size is None and known else step_size
     if name not in (*known, "any") or name is None:
-        raise SpecError(f'step_size: one of {list(known)} or "any" ({run.header.cohort}), got {step_size!r}.')
+        raise SpecError(
+            f'step_size: one of {", ".join(known)} or "any" ({run.header.cohort}), got {step_size!r}.', NEXT
+        )
     cache = _CACHE.setdefault(run, {})
     if name not in cache:
         cache.update(_pack(run))
@@ -179,7 +189,10 @@ def _union(packs: list[Packed]) -> Packed:
     for pack in packs[1:]:
         same = pack.present.shape == first.present.shape and (pack.epsilons == first.epsilons).all()
         if not same or (pack.present != first.present).any() or (pack.image_ids != first.image_ids).any():
-            raise SpecError(f"step_size any: all step sizes need the same images and ε ({first.header.cohort}).")
+            raise SpecError(
+                f"step_size any: all step sizes need the same images and ε ({first.header.cohort}).",
+                "Run the study to its end, or name one step size.",
+            )
     joined = {key: np.logical_or.reduce([getattr(p, key) for p in packs]) for key in ("last", "any")}
     correct = np.logical_and.reduce([p.correct for p in packs])
     return replace(first, step_size="any", **joined, correct=correct, decision=np.full_like(first.decision, -1))

@@ -53,7 +53,10 @@ def paired_comparison(
     Raises SpecError for a condition that was not recorded, or an unknown correction.
     """
     if correction not in ("holm", "benjamini-hochberg"):
-        raise SpecError(f'correction: "holm" or "benjamini-hochberg", got {correction!r}.')
+        raise SpecError(
+            f'correction: "holm" or "benjamini-hochberg", got {correction!r}.',
+            "holm bounds the chance of any false difference, benjamini-hochberg the share of false ones.",
+        )
     rights = {p.header.cohort: p for p in packs_of(other or records, second.arm, second.step_size)}
     lefts = [p for p in packs_of(records, first.arm, first.step_size) if p.header.cohort in rights]
     rows = [_compared(left, first, rights[left.header.cohort], second, level, seed) for left in lefts]

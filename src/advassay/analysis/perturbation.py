@@ -15,7 +15,7 @@ import polars as pl
 
 from advassay.analysis.flow import about
 from advassay.analysis.intervals import Counts, counts, intervals
-from advassay.analysis.packed import Packed, packed, step_sizes
+from advassay.analysis.packed import NEXT, ONE_STEP_SIZE, Packed, packed, step_sizes
 from advassay.analysis.selection import runs_of
 from advassay.errors import SpecError
 from advassay.records.run import Run
@@ -56,7 +56,7 @@ def sizes_of(run: Run, step_size: str | None = None) -> Sizes:
     """Realised sizes; `step_size` None = the run's first."""
     pack = packed(run, step_size)
     if pack.step_size == "any":
-        raise SpecError('step_size: sizes need one recorded step size, got "any".')
+        raise SpecError('step_size: sizes need one recorded step size, got "any".', ONE_STEP_SIZE)
     found = {name: np.full(pack.present.shape, np.nan) for name in ("linf", "l2", "ssim")}
     columns = {"linf": run.column("linf")[:, -1], "l2": run.column("l2")[:, -1], "ssim": run.column("ssim")}
     images = np.unique(np.concatenate([run.index.image[rows] for rows in _points(run, pack).values()]))
@@ -85,7 +85,7 @@ def perturbation_size(records: Records, *, arm: str | None = None, step_size: st
 def _known(run: Run, step_size: str | None) -> str:
     known = step_sizes(run)
     if step_size is not None and step_size not in known:
-        raise SpecError(f"step_size: one of {list(known)} ({run.header.cohort}), got {step_size!r}.")
+        raise SpecError(f"step_size: one of {', '.join(known)} ({run.header.cohort}), got {step_size!r}.", NEXT)
     return step_size or known[0]
 
 
@@ -120,7 +120,7 @@ def visibility_curve(
     are left out. Raises SpecError for another measure.
     """
     if measure not in MEASURES:
-        raise SpecError(f"measure: one of {list(MEASURES)}, got {measure!r}.")
+        raise SpecError(f"measure: one of {', '.join(MEASURES)}, got {measure!r}.", 'For example measure="psnr".')
     read: dict[str, Callable[[Sizes], np.ndarray]] = {
         "contrast": lambda s: np.log(s.relative), "psnr": lambda s: s.psnr, "ssim": lambda s: s.ssim,
     }  # fmt: skip

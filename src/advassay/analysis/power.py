@@ -36,7 +36,10 @@ def design_effect(images_per_patient: float, icc: float) -> float:
     2.8
     """
     if images_per_patient < 1 or not 0 <= icc <= 1:
-        raise SpecError(f"images_per_patient ≥ 1 and icc in [0, 1] are needed, got {images_per_patient} and {icc}.")
+        raise SpecError(
+            f"images_per_patient ≥ 1 and icc in [0, 1] are needed, got {images_per_patient} and {icc}.",
+            "Take 1 and any icc where every patient has one image.",
+        )
     return 1 + (images_per_patient - 1) * icc
 
 
@@ -77,7 +80,10 @@ def needed_for_difference(
 
     _within(first=first, second=second, level=level, power=power)
     if first == second:
-        raise SpecError(f"first and second: different rates are needed, got {first} twice.")
+        raise SpecError(
+            f"first and second: different rates are needed, got {first} twice.",
+            "Give the smallest difference worth finding: no number of images shows none.",
+        )
     alpha, beta = norm.ppf(0.5 + level / 2), norm.ppf(power)
     d, mean = first - second, (first + second) / 2
     if paired:
@@ -104,4 +110,4 @@ def _clustered(effective: int, images_per_patient: float, icc: float) -> Needed:
 def _within(**values: float) -> None:
     for name, value in values.items():
         if not 0 < value < 1:
-            raise SpecError(f"{name}: between 0 and 1, got {value}.")
+            raise SpecError(f"{name}: between 0 and 1, got {value}.", "Give a share, as 0.05 for 5 %.")

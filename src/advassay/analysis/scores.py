@@ -12,7 +12,7 @@ from advassay import success
 from advassay.analysis.calibration import calibration_error
 from advassay.analysis.flow import about
 from advassay.analysis.intervals import counts, intervals
-from advassay.analysis.packed import Packed
+from advassay.analysis.packed import ONE_STEP_SIZE, Packed
 from advassay.analysis.selection import packs_of
 from advassay.errors import SpecError
 from advassay.records.store import Records
@@ -31,7 +31,7 @@ def performance(
     Raises SpecError for `step_size="any"`: the worst of several step sizes has verdicts but no logits of its own.
     """
     if step_size == "any":
-        raise SpecError('step_size: performance needs one recorded step size, got "any".')
+        raise SpecError('step_size: performance needs one recorded step size, got "any".', ONE_STEP_SIZE)
     rows = [row for pack in packs_of(records, arm, step_size) for row in _rows(pack, level)]
     return pl.DataFrame(rows, infer_schema_length=None)
 

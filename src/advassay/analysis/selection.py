@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from advassay.analysis.packed import Packed, packed, step_sizes
+from advassay.analysis.packed import NEXT, Packed, packed, step_sizes
 from advassay.errors import SpecError
 from advassay.records.run import Run
 from advassay.records.store import Records
@@ -21,7 +21,7 @@ def runs_of(records: Records, arm: str | None = None, primary: bool = True) -> l
     """
     name = records.main_arm if arm is None else arm
     if name not in records.arms:
-        raise SpecError(f"arm: one of {records.arms}, got {arm!r}.")
+        raise SpecError(f"arm: one of {', '.join(records.arms)}, got {arm!r}.", NEXT)
     order = {cohort: place for place, cohort in enumerate(records.cohorts)}
     found = [run for run in records.runs if run.header.arm == name and (run.header.primary or not primary)]
     return sorted((run for run in found if step_sizes(run)), key=lambda run: order[run.header.cohort])

@@ -14,7 +14,7 @@ import polars as pl
 from advassay import success as _success
 from advassay.analysis.flow import about
 from advassay.analysis.intervals import counts, intervals
-from advassay.analysis.packed import Packed
+from advassay.analysis.packed import ONE_STEP_SIZE, Packed
 from advassay.analysis.selection import packs_of
 from advassay.errors import SpecError
 from advassay.records.store import Records
@@ -38,7 +38,7 @@ def unit_outcomes(
     Raises SpecError for step_size="any".
     """
     if step_size == "any":
-        raise SpecError('step_size: units need one recorded step size, got "any".')
+        raise SpecError('step_size: units need one recorded step size, got "any".', ONE_STEP_SIZE)
     rows = [row for pack in packs_of(records, arm, step_size) for row in _rows(pack, level)]
     return pl.DataFrame(rows, infer_schema_length=None)
 

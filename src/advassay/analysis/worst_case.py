@@ -9,7 +9,7 @@ import polars as pl
 
 from advassay import success
 from advassay.analysis.intervals import counts, intervals
-from advassay.analysis.packed import step_sizes
+from advassay.analysis.packed import NEXT, step_sizes
 from advassay.analysis.selection import runs_of
 from advassay.errors import SpecError
 from advassay.records.run import Run
@@ -35,7 +35,7 @@ def _rows(run: Run, step_size: str | None, level: float) -> list[dict[str, Any]]
     known, header, index = step_sizes(run), run.header, run.index
     name = known[0] if step_size is None else step_size
     if name not in known:
-        raise SpecError(f"step_size: one of {list(known)} ({header.cohort}), got {step_size!r}.")
+        raise SpecError(f"step_size: one of {', '.join(known)} ({header.cohort}), got {step_size!r}.", NEXT)
     logits, target = run.column("logits")[:, [0, -1]], run.column("target")
     about = {"cohort": header.cohort, "image_type": header.image_type, "arm": header.arm, "step_size": name}
     of_name = index.step_size == index.step_sizes.index(name)

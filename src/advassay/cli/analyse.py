@@ -11,6 +11,8 @@ import typer
 
 from advassay.cli import options
 from advassay.cli.clean import clean
+from advassay.errors import SpecError
+from advassay.layout import writing
 
 if TYPE_CHECKING:
     import polars as pl
@@ -92,18 +94,21 @@ def analyse(
     from advassay.analysis import robust_accuracy_curve, success_curve
     from advassay.records import open_records
 
+    if output is not None and output.is_dir():
+        raise SpecError(f"output: a file name is needed, {output} is a folder.", f"Name it: {output / 'curve.csv'}")
     make: Callable[..., Curve] = robust_accuracy_curve if robust else success_curve
     curve = make(
         open_records(store), over.value, [name.value for name in by], arm=arm, epsilon=epsilon, step=step,
         step_size=step_size, success=success.value,
     )  # fmt: skip
     if output is not None:
-        curve.frame.write_csv(output)
+        with writing(output) as beside:
+            curve.frame.write_csv(beside)
         print(output)
     elif as_json:
         _print_json(curve.frame, quantity=curve.quantity, over=curve.over, success=curve.success, level=curve.level)
     else:
-        _print_table(curve.frame, curve.quantity)
+        _print_table(curve.frame, curve.quantity, curve.over)
 
 
 COLUMNS = {
@@ -126,7 +131,8 @@ COLUMNS = {
 """Of each of `rows`; beside them stand quantity, over, success, level."""
 
 HIDDEN = ("image_type", "train_size", "seed", "bin_low", "bin_high")
-"""Columns of the JSON that the printed table leaves out."""
+"""Columns of the JSON that the printed table leaves out, but for those of what runs along."""
+NETWORK = ("train_size", "seed")
 
 
 def _print_json(frame: pl.DataFrame, **about: object) -> None:
@@ -135,12 +141,13 @@ def _print_json(frame: pl.DataFrame, **about: object) -> None:
     print(json.dumps(about | {"rows": frame.to_dicts()}, indent=2, ensure_ascii=False))
 
 
-def _print_table(frame: pl.DataFrame, quantity: str) -> None:
+def _print_table(frame: pl.DataFrame, quantity: str, over: str) -> None:
     from rich.console import Console
     from rich.table import Table
 
     table = Table(title=quantity.replace("_", " "), title_justify="left", box=None, pad_edge=False)
-    shown = [name for name in frame.columns if name not in HIDDEN]
+    left_out = set(HIDDEN) - set(NETWORK) if over == "train_size" else set(HIDDEN)
+    shown = [name for name in frame.columns if name not in left_out]
     for name in shown:
         table.add_column(name, justify="right" if frame.schema[name].is_numeric() else "left")
     for row in frame.select(shown).iter_rows(named=True):

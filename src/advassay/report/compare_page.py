@@ -16,7 +16,7 @@ from advassay.report.grids import Grid, anything, grid
 from advassay.report.shell import downloads, rendered
 from advassay.report.theme import hues
 from advassay.report.wording import amplitude, listed
-from advassay.report.write import as_csv, draw_all, write_tables
+from advassay.report.write import as_csv, check_output, draw_all, write_tables
 
 PAGE = Path("compare.html")
 SHOWN = {
@@ -35,8 +35,9 @@ def write_comparison(stores: Sequence[Path], output: Path | None = None, *, prog
     Raises what `compare` raises.
     """
     told = progress or Silent()
-    found = compare(stores)
     page = output or PAGE
+    check_output(page)
+    found = compare(stores)
     beside = page.with_name(f"{page.stem}_files")
     drawn = [one for one, _ in draw_all(figures(found), beside, told)]
     write_tables(found.tables, beside / "tables")

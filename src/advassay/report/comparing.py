@@ -67,16 +67,22 @@ def compare(stores: Sequence[Path | Records]) -> Comparison:
     StoreError where a folder holds no store.
     """
     if len(stores) < 2:
-        raise ReportError(f"stores: at least two are needed, got {len(stores)}.", "advassay compare A B")
+        raise ReportError(f"stores: at least two are needed, got {len(stores)}.", "Name them: `advassay compare A B`.")
     sides = _sides([s if isinstance(s, Records) else open_records(s) for s in stores])
     first = sides[0]
     shared = [name for name in first.cohorts if all(name in side.cohorts for side in sides)]
     if not shared:
-        raise ReportError(f"stores: a cohort that all of them attacked is needed, found none in {_of_each(sides)}.")
+        raise ReportError(
+            f"stores: a cohort that all of them attacked is needed, found none in {_of_each(sides)}.",
+            "Compare stores of the same cohorts; a report of each stands alone: `advassay report STORE`.",
+        )
     grid = amplitudes.shared(side.cohorts[name] for side in sides for name in shared)
     epsilon = amplitudes.nearest(WANTED, grid)
     if epsilon is None:
-        raise ReportError("stores: an ε that all main arms recorded for their common cohorts is needed, found none.")
+        raise ReportError(
+            "stores: an ε that all main arms recorded for their common cohorts is needed, found none.",
+            "Give the studies an ε in common and run them again: only what is missing is attacked.",
+        )
     tables = {
         "stores": pl.DataFrame([_about(side) for side in sides]),
         "curves": _curves(sides, shared),
@@ -100,7 +106,10 @@ def _sides(stores: Sequence[Records]) -> list[_Side]:
     sides = [_Side(name, r, _main_runs(r)) for name, r in zip(names, stores, strict=True)]
     for side in sides:
         if not side.runs:
-            raise ReportError(f"store: at least one recorded attack is needed, {side.records.root} holds none.")
+            raise ReportError(
+                f"store: at least one recorded attack is needed, {side.records.root} holds none.",
+                "Run `advassay run STUDY --store STORE`, or `advassay attack`, first.",
+            )
     return sides
 
 

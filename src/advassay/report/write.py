@@ -42,7 +42,9 @@ def write_report(
     store, SpecError for an unknown format.
     """
     if format not in FORMATS:
-        raise SpecError(f"format: one of {', '.join(FORMATS)}, got {format!r}.")
+        raise SpecError(f"format: one of {', '.join(FORMATS)}, got {format!r}.", "Leave it out for html.")
+    if output is not None:
+        check_output(output, folder=format == "csv")
     if format == "pdf":
         from advassay.report.pdf import browser
 
@@ -55,6 +57,14 @@ def write_report(
     path = output or home / f"report.{format}"
     beside = path.parent if output is None else path.with_name(f"{path.stem}_files")
     return WRITERS[format](found, path, beside, told)
+
+
+def check_output(output: Path, *, folder: bool = False) -> None:
+    """Raise SpecError, before the work, where a folder stands in the place of a file or a file in that of a folder."""
+    if not folder and output.is_dir():
+        raise SpecError(f"output: a file name is needed, {output} is a folder.", f"Name the file: {output / 'report'}")
+    if folder and output.is_file():
+        raise SpecError(f"output: csv goes into a folder, {output} is a file.", "Name a folder.")
 
 
 def _write_html(found: Findings, page: Path, beside: Path, told: Progress) -> Path:

@@ -14,6 +14,7 @@ from advassay.analysis.claims.statement import (
     in_cohorts,
     listed,
     lone,
+    majority,
     span,
     tally,
 )
@@ -98,10 +99,9 @@ def _verdict(courses: list[Course], rising: list[str], against: list[str], level
         f"Of {len(courses)} cohorts success rises in {tally(rising)}; falls or is flat in {tally(against)}; undecided: "
         f"{tally(open_)}; at ceiling or floor: {tally(stuck)}. {_arms(courses)}"
     )
-    if 2 * len(rising) > len(courses):
-        return "supported", told
-    if 2 * len(against) > len(courses):
-        return "contradicted", told
+    verdict = majority(len(rising), len(against), len(courses))
+    if verdict != "undecided":
+        return verdict, told
     if stuck and len(stuck) >= len(open_):
         kind = next(c.direction for c in courses if c.direction in ("ceiling", "floor"))
         return "undecided", f"{kind}: {told} Smaller (or larger) amplitudes are needed."

@@ -16,6 +16,7 @@ from advassay.analysis.claims.statement import (
     in_cohorts,
     listed,
     lone,
+    majority,
     tally,
 )
 from advassay.analysis.packed import Packed
@@ -108,11 +109,8 @@ def _verdict(
         f"{tally(names['levelled'])}; not rising: {tally(names['not rising'])}; shown to rise still at the end: "
         f"{tally(names['still rising'])}."
     )
-    if 2 * len(names["levelled"]) > cohorts:
-        return "supported", told
-    if 2 * contradicting > cohorts:
-        return "contradicted", told
-    return "undecided", f"{told} {_open(both, names)}"
+    verdict = majority(len(names["levelled"]), contradicting, cohorts)
+    return verdict, told if verdict != "undecided" else f"{told} {_open(both, names)}"
 
 
 def _open(both: list[tuple[Course, Plateau]], names: dict[str, list[str]]) -> str:

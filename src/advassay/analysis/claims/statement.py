@@ -72,6 +72,17 @@ def lone(own: str) -> str:
     return f"one cohort: a verdict about a study needs at least {FEWEST_COHORTS}. By itself: {own}"
 
 
+def majority(supporting: int, against: int, cohorts: int) -> Verdict:
+    """The verdict of cohorts that each speak for themselves: more than half of at least two decide.
+
+    >>> majority(5, 1, 8), majority(1, 2, 3), majority(4, 4, 8), majority(1, 0, 1)
+    ('supported', 'contradicted', 'undecided', 'undecided')
+    """
+    if cohorts < FEWEST_COHORTS:
+        return "undecided"
+    return "supported" if 2 * supporting > cohorts else "contradicted" if 2 * against > cohorts else "undecided"
+
+
 def in_cohorts(verdict: Verdict, supporting: int, against: int, cohorts: int) -> str:
     """How many cohorts a verdict holds in; empty where there is none.
 

@@ -69,5 +69,7 @@ def _uri(image: np.ndarray, suffix: str, mime: str, options: list[int]) -> str:
     pixels = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     done, data = cv2.imencode(suffix, pixels, options)
     if not done:
-        raise ReportError(f"image: {suffix} cannot be written, got {image.shape} {image.dtype}.")
+        raise ReportError(
+            f"image: {suffix} cannot be written, got {image.shape} {image.dtype}.", "Give uint8 grey or RGB."
+        )
     return f"data:{mime};base64,{base64.b64encode(data.tobytes()).decode()}"
