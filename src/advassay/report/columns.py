@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from advassay.report.grids import Column, Show, share, shown, whole
 from advassay.report.wording import number, percent, small
 
@@ -43,7 +45,7 @@ bin_low bin_high clean_low clean_high adversarial_low adversarial_high remaining
 remaining_high
 """
 NUMBERS = "q25 q75 auroc published_score ece p p_adjusted"
-SHOWN: dict[str, Show] = (
+SHOWN: Mapping[str, Show] = (
     dict.fromkeys(TEXTS.split(), text)
     | dict.fromkeys(SHARES.split(), share)
     | dict.fromkeys(NUMBERS.split(), number)
