@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -88,9 +89,13 @@ def test_ctrl_c_says_how_to_continue(study: Path, monkeypatch: pytest.MonkeyPatc
         raise KeyboardInterrupt
 
     monkeypatch.setattr("advassay.study.running.run", interrupted)
-    result = runner.invoke(app, ["run", str(study), "--store", str(study.parent / "store")])
+    command = ["run", str(study), "--store", str(study.parent / "my store"), "--set", "attack.epsilons=[0.02, 0.1]"]
+    monkeypatch.setattr("sys.argv", [".venv/bin/advassay", *command])
+    result = runner.invoke(app, command)
     assert result.exit_code == 130
-    assert "the same command continues" in result.stderr
+    (line,) = result.stderr.splitlines()
+    told = line.removeprefix("Stopped; nothing is lost. To go on: ")
+    assert shlex.split(told) == ["advassay", *command]
 
 
 def test_a_warning_is_shown_once_in_plain_words(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import functools
+import shlex
 import sys
 import warnings
 from collections.abc import Callable
@@ -40,10 +41,15 @@ def clean(verb: Verb) -> Verb:
                 say(f"Error: {error.strerror}: {error.filename or 'the store'}\nMend that; the same command continues.")
                 raise typer.Exit(1) from None
             except KeyboardInterrupt:
-                say("Stopped. Nothing is lost: the same command continues where it stopped.")
+                say(f"Stopped; nothing is lost. To go on: {typed()}")
                 raise typer.Exit(INTERRUPTED) from None
 
     return wrapped  # type: ignore[return-value]
+
+
+def typed() -> str:
+    """The command as it was typed, ready to be pasted into a shell."""
+    return shlex.join(["advassay", *sys.argv[1:]])
 
 
 def say(text: str) -> None:

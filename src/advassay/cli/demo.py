@@ -9,7 +9,7 @@ import typer
 
 from advassay.cli import options
 from advassay.cli.clean import clean
-from advassay.cli.run import print_report
+from advassay.cli.run import run_and_report
 from advassay.cli.staging import Asked
 
 Store = Annotated[Path, typer.Option("--store", metavar="FOLDER", help="Folder that everything is written to.")]
@@ -32,13 +32,17 @@ def demo(
 
         advassay demo --store runs/demo
     """
-    from advassay.study import run as run_study
-
-    asked = Asked(shipped_study("demo.yaml"), store, None, device, threads, scale, None, changes, None, quiet)
-    read = asked.read()
-    with asked.site(read) as here:
-        run_study(read, here)
-    print_report(here.store.root, quiet)
+    run_and_report(
+        Asked(
+            shipped_study("demo.yaml"),
+            store,
+            device=device,
+            threads=threads,
+            scale=scale,
+            changes=changes,
+            quiet=quiet,
+        )
+    )
 
 
 def shipped_study(file: str) -> Path:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from advassay.cli import options
 from advassay.cli.clean import clean, say
-from advassay.cli.progress import progress
 from advassay.cli.staging import Asked
 
 
@@ -32,20 +29,17 @@ def run(
 
         advassay run studies/demo.yaml --store runs/demo
     """
+    run_and_report(Asked(study, store, data, device, threads, scale, source, changes, key_file, quiet))
+
+
+def run_and_report(asked: Asked) -> None:
+    """Run a study, write its report, and say where that is: on stderr for people, its path on stdout for scripts."""
+    from advassay.report import write_report
     from advassay.study import run as run_study
 
-    asked = Asked(study, store, data, device, threads, scale, source, changes, key_file, quiet)
     read = asked.read()
     with asked.site(read) as here:
         run_study(read, here)
-    print_report(here.store.root, quiet)
-
-
-def print_report(store: Path, quiet: bool = False) -> None:
-    """Write the report of a store and say where it is: on stderr for people, its path on stdout for scripts."""
-    from advassay.report import write_report
-
-    with progress(quiet) as shown:
-        page = write_report(store, None, progress=shown)
+        page = write_report(here.store.root, None, progress=here.progress)
     say("Done. The report:")
     print(page)
