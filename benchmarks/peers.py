@@ -1,6 +1,6 @@
 """Our engine beside torchattacks, Foolbox and ART on one network and the same images.
 
-    python -m benchmarks.peers            # about 30 minutes on 2 idle cores; prints the tables of docs/performance.md
+    python -m benchmarks.peers            # about 20 minutes on 2 idle cores; prints the tables of docs/performance.md
     python -m benchmarks.peers --small    # seconds: the same code on a tiny network, figures mean nothing
 
 The study's grid: ε 0.02 … 0.20, step 0.01, 20 iterations, L∞ sign, cross-entropy, no random start. A peer runs one ε

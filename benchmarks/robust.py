@@ -1,7 +1,7 @@
 """Our attacks on networks whose robust accuracy is published or verified.
 
     export ADVASSAY_DATA=../data
-    python -m benchmarks.robust             # first 1,000 test images (200 for the slowest), about 30 minutes on 2 cores
+    python -m benchmarks.robust             # first 1,000 test images (200 for the slowest), about 13 minutes on 2 cores
     python -m benchmarks.robust --full      # all 10,000 test images
     python -m benchmarks.robust --images 20 # seconds, only to see that it runs
 

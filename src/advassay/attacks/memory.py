@@ -79,8 +79,8 @@ def _key(classifier: Classifier, images: np.ndarray, asked: Sequence[object]) ->
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} {tensor.device}".encode())
             digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
         with classifier.attack_mode(), full_float32(), torch.no_grad():
-            for part in torch.from_numpy(images).to(classifier.mean.device).split(PROBES):
-                digest.update(classifier(part).float().cpu().numpy().tobytes())
+            few = torch.from_numpy(images[:PROBES]).to(classifier.mean.device)
+            digest.update(classifier(few).float().cpu().numpy().tobytes())
     except Exception:  # the network is the user's and may raise anything: the examination says what is wrong with it
         return None
     return digest.hexdigest()
