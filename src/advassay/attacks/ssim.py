@@ -1,25 +1,18 @@
-"""Structural similarity (Wang et al. 2004), many image pairs at once; the same numbers as scikit-image's."""
+"""Structural similarity (Wang et al. 2004); the same numbers as scikit-image's."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-AT_ONCE = 2**19
-"""Pixel values of the pairs that are compared together: a dozen float64 copies of them are held."""
-
 
 def similarities(pairs: Sequence[tuple[Tensor, Tensor]]) -> list[float]:
     """`ssim` of pairs of images (channel, height, width), the same bits whichever pairs come together."""
-    return [float(value) for part in _parts(pairs) for value in ssim(*map(torch.stack, zip(*part, strict=True))).cpu()]
-
-
-def _parts(pairs: Sequence[tuple[Tensor, Tensor]]) -> Iterator[Sequence[tuple[Tensor, Tensor]]]:
-    size = max(1, AT_ONCE // pairs[0][0].numel()) if pairs else 1
-    return (pairs[i : i + size] for i in range(0, len(pairs), size))
+    found = [ssim(a[None], b[None]) for a, b in pairs]
+    return torch.cat(found).tolist() if found else []
 
 
 def ssim(first: Tensor, second: Tensor) -> Tensor:
@@ -29,19 +22,27 @@ def ssim(first: Tensor, second: Tensor) -> Tensor:
     largest odd window that fits), sample covariance, K₁ = 0.01, K₂ = 0.03, data range 1, mean over channels:
     scikit-image's defaults.
     """
-    side = min(7, *first.shape[2:])
+    planes = zip(first.flatten(0, 1), second.flatten(0, 1), strict=True)  # one by one they stay in the cache
+    return torch.stack([_plane(a, b) for a, b in planes]).unflatten(0, first.shape[:2]).mean(1).float()
+
+
+def _plane(first: Tensor, second: Tensor) -> Tensor:
+    """Mean SSIM of two channels (height, width), float64 ()."""
+    side = min(7, *first.shape)
     window = side if side % 2 else side - 1
     pixels = window * window
-    a, b = first.double(), second.double()
-    mean_a, mean_b = functional.avg_pool2d(a, window, 1), functional.avg_pool2d(b, window, 1)
+    a, b = first[None].double(), second[None].double()
+    mean_a, mean_b = _mean(a, window), _mean(b, window)
     unbiased = pixels / (pixels - 1) if pixels > 1 else 1.0
-    variance_a = unbiased * (functional.avg_pool2d(a * a, window, 1) - mean_a * mean_a)
-    variance_b = unbiased * (functional.avg_pool2d(b * b, window, 1) - mean_b * mean_b)
-    covariance = unbiased * (functional.avg_pool2d(a * b, window, 1) - mean_a * mean_b)
+    variance_a = unbiased * (_mean(a * a, window) - mean_a * mean_a)
+    variance_b = unbiased * (_mean(b * b, window) - mean_b * mean_b)
+    covariance = unbiased * (_mean(a * b, window) - mean_a * mean_b)
     c1, c2 = 0.01**2, 0.03**2
     luminance = (2 * mean_a * mean_b + c1) / (mean_a**2 + mean_b**2 + c1)
     structure = (2 * covariance + c2) / (variance_a + variance_b + c2)
-    each = luminance * structure
-    return torch.stack(
-        [image.mean() for image in each]
-    ).float()  # one by one: a sum's last bits depend on its neighbours
+    return (luminance * structure).mean()
+
+
+def _mean(values: Tensor, window: int) -> Tensor:
+    """Means over square windows; down, then across: 14 sums a pixel where a 7×7 window takes 49."""
+    return functional.avg_pool2d(functional.avg_pool2d(values, (window, 1), 1), (1, window), 1)
