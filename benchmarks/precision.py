@@ -35,7 +35,7 @@ def main() -> None:
     if options.small:
         subject, n = trained(64, updates=4, images=160, architecture="resnet10t"), 8
     else:
-        subject, n = trained(128, updates=60, images=1200), options.images
+        subject, n = trained(128, updates=60, images=1600), options.images
     say(f"validation accuracy {subject.score:.2f}; {min(n, len(subject.images))} images, all classified correctly\n")
     rows = [row for name in ATTACKS for row in _compare(subject, name, n)]
     header = [

@@ -186,8 +186,11 @@ def test_a_bad_image_is_a_row_with_a_reason(write_source, prepared, tmp_path):
 
 def test_too_few_images_say_how_many_there_are_and_what_to_do(write_source, prepared):
     source = write_source(rows())
-    with pytest.raises(CohortError, match=r"none is left of 40 candidates \(in no class: 40\).*Compare the rules"):
+    with pytest.raises(CohortError, match=r"classes.a.finding: .* got 'x'.*'well' \(20\), 'ill' \(20\)"):
         prepared(source, classes={"a": {"finding": "x"}, "b": {"finding": "y"}})
+    nobody = {"finding": "well", "age": {"range": [118, 119]}}
+    with pytest.raises(CohortError, match=r"none is left of 40 candidates \(in no class: 40\).*Compare the rules"):
+        prepared(source, classes={"a": nobody, "b": nobody | {"finding": "ill"}})
     with pytest.raises(CohortError, match=r"40 candidates → 2 per_class.*Use more images"):
         prepared(source, per_class=1)
 
