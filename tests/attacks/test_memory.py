@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+import threading
+import weakref
+
 import numpy as np
 import pytest
 import torch
@@ -109,6 +113,18 @@ def test_a_gradient_cut_after_the_first_call_is_found(classifier, images):
     hook(classifier)
     with pytest.raises(aa.errors.ClassifierError, match="gradient"):
         sweep(classifier, images)
+
+
+@pytest.mark.parametrize("copied", [True, False])
+def test_what_is_remembered_of_a_network_does_not_keep_it_alive(images, copied):
+    classifier = aa.Classifier(Scaled().eval())
+    if not copied:  # then the network itself steers
+        classifier.module.lock = threading.Lock()
+    gone = weakref.ref(classifier)
+    sweep(classifier, images, precision="fast32")
+    del classifier
+    gc.collect()
+    assert gone() is None
 
 
 def test_a_network_that_fails_is_not_remembered(images):

@@ -11,6 +11,7 @@ from torch import nn
 import advassay as aa
 from advassay.attacks import Item, choose_compute_shape
 from advassay.attacks.band import settle
+from advassay.attacks.memory import Memory
 from advassay.attacks.precision import Judge, Verdict
 from advassay.attacks.rewrite import rewrite
 from advassay.attacks.shape import compute_shape
@@ -158,13 +159,13 @@ def rows_of(normed, images, order, *, precision, band=None, batch_size=4, sessio
     shape = compute_shape(batch_size, precision=precision)
     found = {}
     for part in np.array_split(np.arange(len(items)), sessions):
-        run = stream(normed, [items[i] for i in part], arm, shape=shape, band=band)
+        run = stream(normed, [items[i] for i in part], arm, shape=shape, known=Memory(band=band))
         for block in run:
             for image_id in set(block.image_id.tolist()):
                 kept = np.flatnonzero(block.image_id == image_id)
                 kept = kept[np.lexsort([block.restart[kept], block.epsilon[kept]])]
                 found[image_id] = (block.logits[kept], block.scored_float32[kept], block.flags["success_lost"][kept])
-        band = run.band
+        band = run.known.band
     return found, band
 
 

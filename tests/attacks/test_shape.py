@@ -46,7 +46,7 @@ def tried(monkeypatch) -> dict[bool, list[int]]:
 
     sizes_gain = [1.0]
     sizes["gain"] = sizes_gain  # type: ignore[assignment]
-    monkeypatch.setattr(shape, "_images_per_second", fake)
+    monkeypatch.setattr(shape, "images_per_second", fake)
     return sizes
 
 

@@ -177,7 +177,6 @@ class _Arrays:
         keep_images = (lambda image_id: True) if keep else no_images
         first = slice(max(PROBES, IMAGES))
         asked = (self.attack.loss, self.attack.update, shape, precision, self.labels[first].tolist(), goals[first])
-        memory = recall(self.classifier, np.array(self.images[first], np.float32), *asked)
         run = AttackStream(
             self.classifier,
             items,
@@ -191,14 +190,9 @@ class _Arrays:
             images_per_block=np.inf,
             every_seconds=np.inf,
             first_success_only=first_success_only,
-            band=memory.band,
-            held=memory.held,
-            shared=memory.shared,
-            suspected=memory.suspected,
+            known=recall(self.classifier, np.array(self.images[first], np.float32), *asked),
         )
-        rows = TrajectoryRows.concatenate(list(run))
-        memory.band, memory.held, memory.suspected = run.band, run.held, run.suspected
-        return rows, run
+        return TrajectoryRows.concatenate(list(run)), run
 
     def _default_batch(self, precision: Precision) -> int:
         whole = precision == "exact" and self.images.size <= WHOLE_BATCH_VALUES

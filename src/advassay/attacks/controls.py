@@ -10,7 +10,7 @@ from torch import Tensor
 
 from advassay.attack_spec import Arm, Loss, Norm, step_size_name
 from advassay.attacks.compiling import backend_of
-from advassay.attacks.memory import Shared
+from advassay.attacks.memory import Memory, Shared
 from advassay.attacks.start import sign_noise
 from advassay.attacks.stream import Item, computing, stream
 from advassay.classifier import Classifier
@@ -64,11 +64,12 @@ def run_controls(
         epsilon_zero_changed=sample.changed_at_zero(arm),
         noise={f"{epsilon:.12g}": sample.noise(epsilon, arm.norm, seed) for epsilon in arm.epsilons},
         cross_check=sample.cross_check(arm, {e: set(declared[e]) for e in checked}, stronger),
-        stronger=f"apgd, {stronger} loss, {_stronger_steps(arm)} steps, {STRONGER_RESTARTS} starts",
+        stronger=f"apgd, {stronger} loss, {stronger_steps(arm)} steps, {STRONGER_RESTARTS} starts",
     )
 
 
-def _stronger_steps(arm: Arm) -> int:
+def stronger_steps(arm: Arm) -> int:
+    """Iterations of the stronger attack that cross-checks an arm."""
     return min(STRONGER_STEPS, 2 * arm.steps)
 
 
@@ -123,7 +124,7 @@ class _Sample:
 
     def cross_check(self, arm: Arm, declared: Mapping[float, set[str]], loss: Loss) -> dict[str, dict[str, int]]:
         """ε as text → attackable images, those the arm felled, those felled by either attack, and the difference."""
-        strong = {"update": "apgd", "loss": loss, "steps": _stronger_steps(arm), "restarts": STRONGER_RESTARTS}
+        strong = {"update": "apgd", "loss": loss, "steps": stronger_steps(arm), "restarts": STRONGER_RESTARTS}
         attackable_ids = self._attackable()
         standing = {epsilon: attackable_ids - felled for epsilon, felled in declared.items()}
         extra = self.felled(arm.model_copy(update=strong), tuple(declared), standing, success="any")
@@ -167,8 +168,8 @@ class _Sample:
         ]
         shape = _no_larger(self.shape, sum(map(len, points.values())))
         run = stream(
-            self.classifier, items, arm, shape=shape, first_success_only=first_success_only, shared=self.shared,
-            suspected=(),
+            self.classifier, items, arm, shape=shape, first_success_only=first_success_only,
+            known=Memory(self.shared, suspected=()),
         )  # fmt: skip
         blocks = list(run)
         return TrajectoryRows.concatenate(blocks) if blocks else None

@@ -34,12 +34,15 @@ class Shared:
 
 @dataclass
 class Memory:
-    """What a stream found before its first step; empty until then."""
+    """What is known of a network before a stream's first step; the stream finds what is not, and writes it here."""
 
     shared: Shared = field(default_factory=Shared)
     suspected: Sequence[Suspicion] | None = None
+    """By the examination; None = not examined yet."""
     band: float | None = None
+    """|margin|, in logits, that every image's band begins with (band.py); None also where every pass is float32."""
     held: tuple[str, ...] | None = None
+    """The rewrites that hold; None = not tried yet."""
 
 
 KEPT = 4

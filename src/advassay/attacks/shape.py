@@ -105,7 +105,7 @@ def _speeds(steering: Steering, image: Tensor, largest: int, steps: int | None) 
     size, allowed = 1, inf if steps is None else MEASURING * steps
     while size == 1 or (size <= largest and PASSES * size <= allowed and not _slowing(speeds)):
         try:
-            speeds[size] = _images_per_second(_network(steering), image, size)
+            speeds[size] = images_per_second(attacked(steering), image, size)
         except torch.OutOfMemoryError:
             break
         allowed -= PASSES * size
@@ -119,15 +119,17 @@ def _compiled(steering: Steering, image: Tensor, batch_size: int, eager: float, 
     if compiled.module is steering.module:
         warnings.warn(f"{compiled.notes[-1]}: the attack goes on without.", AdvassayWarning, stacklevel=3)
         return ()
-    faster = _images_per_second(_network(compiled), image, batch_size) * ENOUGH > eager
+    faster = images_per_second(attacked(compiled), image, batch_size) * ENOUGH > eager
     return (rewrite_name(backend),) if faster else ()
 
 
-def _network(steering: Steering) -> Network:
+def attacked(steering: Steering) -> Network:
+    """The network as an attack with the cross-entropy passes through it."""
     return Network(steering.module, "cross-entropy", channels_last="channels-last" in steering.rewrites)
 
 
-def _images_per_second(network: Network, image: Tensor, batch_size: int) -> float:
+def images_per_second(network: Network, image: Tensor, batch_size: int) -> float:
+    """Gradients of `image` (channel, height, width) a second, `batch_size` at a time; the first pass warms up."""
     batch = image.expand(batch_size, *image.shape).contiguous()
     labels = torch.zeros(batch_size, dtype=torch.int64, device=image.device)
     seconds = []

@@ -19,7 +19,7 @@ from advassay.attacks.compiling import backend_of, compile_steering
 from advassay.attacks.engine import Engine
 from advassay.attacks.examine import PROBES, examine
 from advassay.attacks.guards import Suspicion, check_device, check_epsilons, check_images, check_steps
-from advassay.attacks.memory import Shared
+from advassay.attacks.memory import Memory
 from advassay.attacks.network import Network, full_float32
 from advassay.attacks.precision import REWRITES, Judge, audit_share, iterates_climbed
 from advassay.attacks.probe import IMAGES, probe
@@ -77,14 +77,10 @@ class AttackStream:
         every_seconds: float = 20.0,
         expected_images: int | None = None,
         first_success_only: bool = False,
-        band: float | None = None,
-        held: Sequence[str] | None = None,
-        shared: Shared | None = None,
-        suspected: Sequence[Suspicion] | None = None,
+        known: Memory | None = None,
     ) -> None:
-        self._shared = shared or Shared()
+        self.known = known or Memory()
         self.classifier, self.rules, self.shape, self.precision = classifier, rules, shape, precision
-        self.band, self.held, self.suspected = band, None if held is None else tuple(held), suspected
         self.cost = Cost(batch_size=shape.batch_size)
         self.notes: list[str] = []
         self._suspicions: list[Suspicion] = []
@@ -129,7 +125,7 @@ class AttackStream:
         images = torch.from_numpy(np.stack([i.image for i in first])).float().to(self._device)
         steering = self._steering(images)
         last = self._judges_channels_last(images)
-        self.held = (*steering.rewrites, *([JUDGED] if last else []))
+        self.known.held = (*steering.rewrites, *([JUDGED] if last else []))
         if self.rules.update == "apgd":
             network = Network(self.classifier, self.rules.loss, channels_last=last)
             return ApgdEngine(network, self.rules, cost=self.cost, **limits)
@@ -140,7 +136,9 @@ class AttackStream:
         steer = Network(steering.module, self.rules.loss, channels_last="channels-last" in steering.rewrites)
         score = Network(self.classifier, self.rules.loss, channels_last=last)
         if judge is not None:
-            judge.start = self.band = self._starting_band(steer, score, first) if self.band is None else self.band
+            if self.known.band is None:
+                self.known.band = self._starting_band(steer, score, first)
+            judge.start = self.known.band
         return Engine(
             steer,
             score,
@@ -153,12 +151,13 @@ class AttackStream:
     def _steering(self, images: torch.Tensor) -> Steering:
         """The copy that gives gradients: rewritten as far as that holds, or as it is known to have held."""
         wanted = tuple(r for r in self.shape.rewrites if r in REWRITES[self.precision])
+        held, copies = self.known.held, self.known.shared.copies
+        wanted = wanted if held is None else tuple(r for r in wanted if r in held)
         if not wanted or self.rules.update == "apgd":
             return Steering(self.classifier)
-        copies = self._shared.copies
-        key = wanted if self.held is None else tuple(r for r in wanted if r in self.held)
-        copies[key] = copies.get(key) or rewrite(self.classifier, images, key, sure=self.held is not None)
-        steering = copies[key]
+        steering = copies.get(wanted) or rewrite(self.classifier, images, wanted, sure=held is not None)
+        if steering.module is not self.classifier:  # or what is remembered of a network would keep it alive
+            copies[wanted] = steering
         if backend := backend_of(self.shape.rewrites):
             steering = compile_steering(steering, images, self.shape.batch_size, backend)
         self.notes += steering.notes
@@ -168,7 +167,7 @@ class AttackStream:
         """Whether the unmodified network is given images laid out channels-last; never where every bit is asked for."""
         if self.precision == "exact":
             return False
-        return takes_channels_last(self.classifier, images) if self.held is None else JUDGED in self.held
+        return takes_channels_last(self.classifier, images) if self.known.held is None else JUDGED in self.known.held
 
     def _starting_band(self, steer: Network, score: Network, first: list[Item]) -> float:
         """Half width, in logits, that every image's band starts with: measured on the first images."""
@@ -193,15 +192,15 @@ class AttackStream:
         found += check_epsilons(epsilons, self.rules.norm) + check_steps(steps, epsilons, self.rules.update)
         x, y = torch.from_numpy(images).float().to(self._device), torch.from_numpy(labels).to(self._device)
         goal = None if targets is None else torch.from_numpy(targets).to(self._device)
-        self._classes = self._shared.classes
-        if self.suspected is None or not self._classes:
-            self.suspected, self._classes = examine(
+        known = self.known
+        if known.suspected is None or not known.shared.classes:
+            known.suspected, known.shared.classes = examine(
                 self.classifier, x, y, loss=self.rules.loss, targets=goal, batch_size=self.shape.batch_size
             )
-            self._shared.classes = self._classes
+        self._classes = known.shared.classes
         for item in self._items if isinstance(self._items, Sequence) else ():  # else each as it comes
             self._check_classes(item)
-        found += self.suspected
+        found += known.suspected
         self._suspicions = found
         self.notes += [f"{s.flag}: {s.text}" for s in found]
 
@@ -311,23 +310,18 @@ def stream(
     progress: Progress | None = None,
     expected_images: int | None = None,
     first_success_only: bool = False,
-    band: float | None = None,
-    held: Sequence[str] | None = None,
-    shared: Shared | None = None,
-    suspected: Sequence[Suspicion] | None = None,
+    known: Memory | None = None,
 ) -> AttackStream:
     """Attack every item at its points with the arm's update; iterate the result for blocks of rows.
 
     For one `shape`, no recorded number depends on the order of items, their neighbours or where a run was interrupted
     (with `first_success_only`: no success does; flags about the whole run stand from where they arose).
-    Under "fast32" and "fast" that holds for one `band`, the width in logits that every image's band begins with
-    (band.py), and for the rewrites that `held`. By default both are found on the first images; `.band` and `.held` say
-    what they are once the first block has come, so that a run that goes on later can hand them in.
+    Under "fast32" and "fast" that holds for one band to begin with and the same rewrites. Both are found on the first
+    images where `known` has none; `.known` says what they are once the first block has come, so that a run that goes
+    on later can hand them in. It also spares the next stream over the same network its rewriting and examination.
     `keep_images(image_id)` says whose last iterates to hand back. `first_success_only` ends a row at its first
     confirmed success (later iterates are NaN, flag `retired`): much cheaper, and enough for success="any".
-    `shared` saves rewriting the network anew; `suspected` (the `.suspected` of another stream with the same `shared`,
-    or nothing) that it is examined again. `expected_images` (by default what `items` says of its length) sets how
-    large a share the audit takes.
+    `expected_images` (by default what `items` says of its length) sets how large a share the audit takes.
     Raises AttackError (InputError, EpsilonError, ClassifierError) before the first step where the result would mean
     nothing.
     """
@@ -345,8 +339,5 @@ def stream(
         task=task,
         expected_images=expected_images,
         first_success_only=first_success_only,
-        band=band,
-        held=held,
-        shared=shared,
-        suspected=suspected,
+        known=known,
     )

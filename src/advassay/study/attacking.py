@@ -76,7 +76,7 @@ def attack_cohort(
         told = Told(site.progress, _task(header), _steps(missing, arm))
         stream = _stream(classifier, cohort, missing, arm, shape, gallery, told, writer.header, shared)
         for block in stream:
-            writer.keep_steering(stream.band, stream.held)
+            writer.keep_steering(stream.known.band, stream.known.held)
             gallery.write(block)
             writer.append(block)
         cost, notes = stream.cost, stream.notes
@@ -161,6 +161,7 @@ def _stream(
     header: RunHeader,
     shared: Shared | None,
 ) -> AttackStream:
+    from advassay.attacks.memory import Memory, Shared
     from advassay.attacks.stream import stream
 
     return stream(
@@ -171,9 +172,7 @@ def _stream(
         keep_images=gallery.wants,
         progress=progress,
         expected_images=len(missing),
-        band=header.band,
-        held=header.held,
-        shared=shared,
+        known=Memory(shared or Shared(), band=header.band, held=header.held),
     )
 
 

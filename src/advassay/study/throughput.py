@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,11 +11,9 @@ from advassay.attack_spec import Precision
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from advassay.attacks.network import Network
     from advassay.classifier import Classifier
 
 BATCH = 8
-REPEATS = 2
 
 TRAINING_COST = {"32-true": 1.5, "bf16-mixed": 1.0}
 """A training update per image against a gradient of the unmodified float32 network: weights need gradients too, and
@@ -62,34 +59,17 @@ def measure(
     parameters = sum(p.numel() for p in network.parameters())
     names = tuple(map(str, range(classes)))
     classifier = as_classifier(network, MEAN, STD, channels, names).to(device)
-    images = torch.rand(BATCH, channels, image_size_px, image_size_px, device=device)
+    image = torch.rand(channels, image_size_px, image_size_px, device=device)
     wanted = dict.fromkeys(("exact", *precisions))
     with classifier.attack_mode(), full_float32():
-        speeds = {precision: _speed(classifier, precision, images) for precision in wanted}
+        speeds = {precision: _speed(classifier, precision, image) for precision in wanted}
     return Throughput(speeds, parameters, TRAINING_COST[fastest_precision(torch.device(device))])
 
 
-def _speed(classifier: Classifier, precision: Precision, images: Tensor) -> float:
+def _speed(classifier: Classifier, precision: Precision, image: Tensor) -> float:
     """Images per second."""
-    import torch
+    from advassay.attacks.rewrite import rewrite
+    from advassay.attacks.shape import attacked, compute_shape, images_per_second
 
-    from advassay.attacks.network import Network
-    from advassay.attacks.precision import REWRITES
-    from advassay.attacks.rewrite import processor_has_bfloat16, rewrite
-
-    native = processor_has_bfloat16(images.device)
-    steering = rewrite(classifier, images, [r for r in REWRITES[precision] if r != "bfloat16" or native])
-    network = Network(steering.module, "cross-entropy", channels_last="channels-last" in steering.rewrites)
-    labels = torch.zeros(len(images), dtype=torch.int64, device=images.device)
-    seconds = [_seconds(network, images, labels) for _ in range(1 + REPEATS)]
-    return len(images) / min(seconds[1:])
-
-
-def _seconds(network: Network, images: Tensor, labels: Tensor) -> float:
-    import torch
-
-    began = time.perf_counter()
-    network.gradient(images, labels, None)
-    if images.is_cuda:
-        torch.cuda.synchronize()
-    return time.perf_counter() - began
+    rewrites = compute_shape(BATCH, precision=precision, device=str(image.device)).rewrites
+    return images_per_second(attacked(rewrite(classifier, image[None], rewrites)), image, BATCH)
