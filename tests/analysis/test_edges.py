@@ -36,13 +36,17 @@ ARM = Arm(epsilons=(0.02, 0.1), step_sizes=(0.01,), steps=4)
         (replace(ONE, accuracy=0.0), ARM),
         (replace(ONE, epsilon50=1e-6), ARM),
         (replace(ONE, epsilon50=1e6), ARM),
+        (replace(ONE, slope=1e-6, rise=1.0, tau=1e9, patients=20), ARM),
         (ONE, ARM.model_copy(update={"epsilons": (0.02,)})),
         (ONE, ARM.model_copy(update={"steps": 1})),
         (ONE, ARM.model_copy(update={"steps": 0})),
         (replace(ONE, sizes=(20, 40), seeds=(0,)), ARM),
         (replace(ONE, classes=("a", "b", "c", "d"), patients=1), ARM),
     ],
-    ids=["one image", "none attackable", "ceiling", "floor", "one ε", "one step", "no step", "series", "classes apart"],
+    ids=[
+        "one image", "none attackable", "ceiling", "floor", "flat", "one ε", "one step", "no step", "series",
+        "classes apart",
+    ],
 )  # fmt: skip
 def test_small_and_extreme_records_are_analysed_without_a_warning(tmp_path: Path, cohort: Cohort, arm: Arm) -> None:
     records = open_records(make_store(tmp_path / "s", (cohort,), {"A": arm}, gallery=False))

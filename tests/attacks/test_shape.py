@@ -23,7 +23,7 @@ SPEEDS = {1: 12.0, 2: 24.0, 4: 45.0, 8: 80.0, 16: 136.0, 32: 186.0, 64: 225.0}
 def test_the_batch_is_the_one_that_ends_the_work_soonest_padding_included(rows, batch):
     """100 rows: four batches of 32 take 0.69 s, two of 64 only 0.57 s: those within 5 % only give way to smaller."""
     seconds = {size: -(-rows // size) * size / speed for size, speed in SPEEDS.items()}
-    chosen = best_batch(SPEEDS, rows)
+    chosen = best_batch(SPEEDS, [rows])
     assert seconds[chosen] * 0.95 <= min(seconds.values())
     assert all(seconds[size] * 0.95 > min(seconds.values()) for size in SPEEDS if size < chosen)
     assert chosen == batch or rows == 100
@@ -59,8 +59,8 @@ def test_measuring_costs_no_more_than_a_share_of_the_work(classifier, images, tr
 
 
 def test_no_batch_is_measured_that_the_rows_cannot_fill(classifier, images, tried):
-    choose_compute_shape(classifier, images[0].numpy(), precision="exact", rows=5, steps=100_000)
-    assert tried[False] == [1, 2, 4, 8]
+    choose_compute_shape(classifier, images[0].numpy(), precision="exact", rows=[5, 3], steps=100_000)
+    assert tried[False] == [4, 8]
 
 
 def test_compiling_is_kept_where_it_wins_and_only_tried_where_the_attack_is_long(classifier, images, tried):

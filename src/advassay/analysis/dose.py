@@ -68,7 +68,7 @@ def epsilon50(
     Columns: what the curve's images share (cohort, image_type, arm, step_size, class …), n, patients, smallest,
     largest (of the grid), estimate, low, high (null outside the grid), text ("0.043 [0.031, 0.060]", "< 0.02",
     "> 0.20"), fit, fit_low, fit_high, fit_text: the same from the dose–response fit on ln ε (`link` logit or probit)
-    with patient-clustered covariance (Fieller's interval; null where it has none).
+    with patient-clustered covariance (Fieller's interval; null where it has none, or the curve is too flat to say).
     low and high invert the band of Wilson bounds with effective n: where they cross one half.
     Raises SpecError where curves of different ε are pooled.
     """
@@ -143,10 +143,11 @@ def _fitted(
         return {"fit": None, "fit_low": None, "fit_high": None, "fit_text": None}
     quantile = stats.t.ppf(0.5 + level / 2, max(trend.patients - 1, 1))
     roots = _fieller(trend.intercept, trend.slope, trend.covariance, quantile)
-    low, high = (None, None) if roots is None else (float(np.exp(roots[0])), float(np.exp(roots[1])))
-    fit = float(np.exp(-trend.intercept / trend.slope))
-    text = _text(fit, 0.0 if low is None else low, np.inf if high is None else high, grid)
-    return {"fit": fit, "fit_low": low, "fit_high": high, "fit_text": text}
+    with np.errstate(over="ignore"):  # of a slope that is almost 0, ε50 lies beyond every number
+        fit, low, high = np.exp([-trend.intercept / trend.slope, *((-np.inf, np.inf) if roots is None else roots)])
+    ends = {"fit": fit, "fit_low": None if roots is None else low, "fit_high": high}
+    known = {name: None if value is None or np.isinf(value) else float(value) for name, value in ends.items()}
+    return known | {"fit_text": _text(fit, low, high, grid)}
 
 
 def _judged(pack: Packed, success: Reading) -> list[Cell]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from advassay.attack_spec import Arm, Loss, Norm, step_size_name
 from advassay.attacks.compiling import backend_of
-from advassay.attacks.memory import Memory, Shared
+from advassay.attacks.memory import Memory
 from advassay.attacks.start import sign_noise
 from advassay.attacks.stream import Item, computing, stream
 from advassay.classifier import Classifier
@@ -36,7 +37,7 @@ def run_controls(
     seed: int = 0,
     targets: np.ndarray | None = None,
     declared: Mapping[float, Collection[str]] | None = None,
-    shared: Shared | None = None,
+    known: Memory | None = None,
 ) -> Controls:
     """Three controls on a small sample: ε = 0, random sign noise at every ε, and a stronger attack at some.
 
@@ -44,7 +45,7 @@ def run_controls(
     (image,): a handful of images is meant. The stronger attack is APGD on the margin loss with restarts, on what the
     arm's last iterate left standing; what it fells there is "at least this much was missed". `declared` says, per ε,
     which images the arm has felled (at its first step size) where that is known already; otherwise it runs again.
-    `shared`: of the arm's own stream, whose examination of the network then counts here too.
+    `known`: of the arm's own stream, whose examination of the network then counts here too.
     """
     sample = _Sample(
         classifier,
@@ -53,7 +54,7 @@ def run_controls(
         tuple(image_ids),
         shape,
         targets,
-        shared or Shared(),
+        known or Memory(),
     )
     stronger: Loss = "margin"
     checked = _spread(arm.epsilons)
@@ -100,9 +101,9 @@ class _Sample:
         image_ids: tuple[str, ...],
         shape: ComputeShape,
         targets: np.ndarray | None,
-        shared: Shared,
+        known: Memory,
     ) -> None:
-        self.shared = shared
+        self.known = replace(known, suspected=())
         self.classifier, self.images, self.labels, self.shape = classifier, images, labels, shape
         self.image_ids, self.targets = image_ids, targets
         self.x = torch.from_numpy(images).to(classifier.mean.device)
@@ -168,9 +169,8 @@ class _Sample:
         ]
         shape = _no_larger(self.shape, sum(map(len, points.values())))
         run = stream(
-            self.classifier, items, arm, shape=shape, first_success_only=first_success_only,
-            known=Memory(self.shared, suspected=()),
-        )  # fmt: skip
+            self.classifier, items, arm, shape=shape, first_success_only=first_success_only, known=replace(self.known)
+        )
         blocks = list(run)
         return TrajectoryRows.concatenate(blocks) if blocks else None
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
+from advassay.attack_spec import Loss
 from advassay.attacks.guards import Suspicion
 from advassay.attacks.losses import attack_loss, minimum_classes
 from advassay.attacks.slopes import compare, off_kinks
@@ -19,25 +22,27 @@ ROUNDING = 1e-5
 """… and the absolute change, in logits, that it always can."""
 
 
+class Examined(NamedTuple):
+    """A network as it was found."""
+
+    suspicions: list[Suspicion]
+    logits: Tensor
+    """float32 (image, class), of the images it was examined with."""
+
+
 def examine(
-    classifier: Classifier,
-    images: Tensor,
-    labels: Tensor,
-    *,
-    loss: str,
-    targets: Tensor | None = None,
-    batch_size: int = PROBES,
-) -> tuple[list[Suspicion], int]:
-    """Try the network on a few images before it is attacked.
+    classifier: Classifier, images: Tensor, labels: Tensor, *, targets: Tensor | None = None, batch_size: int = PROBES
+) -> Examined:
+    """Try the network on a few images before it is attacked, by whatever loss.
 
     `images` float32 (image, channel, height, width) in [0, 1]; `labels`, `targets` int64 (image,); `batch_size`: images
-    that may go through the network at once. The classifier is already in attack mode. Raises ClassifierError,
-    InputError or AttackError; returns what is only suspicious, and the number of classes.
+    that may go through the network at once. The classifier is already in attack mode. Raises ClassifierError or
+    InputError; what is only suspicious is returned.
     """
     images, labels = images[:PROBES], labels[:PROBES]
     targets = None if targets is None else targets[:PROBES]
     try:
-        logits, gradient = _margin_gradient(classifier, images, labels, targets, loss)
+        logits, gradient = _margin_gradient(classifier, images, labels, targets)
     except RuntimeError as problem:
         _explain(classifier, images, problem)
         raise
@@ -48,20 +53,31 @@ def examine(
     found = _look_like_probabilities(torch.cat([logits, extremes]))
     if gradient is not None and float(gradient.abs().max()) == 0:  # dead on these images, or cut? Noise tells.
         noise = torch.rand(images.shape, generator=torch.Generator().manual_seed(0)).to(images.device)
-        gradient = _margin_gradient(classifier, noise, labels, targets, loss)[1]
+        gradient = _margin_gradient(classifier, noise, labels, targets)[1]
     _check_gradient(gradient)
-    found += _saturates(logits, labels, loss, targets) + _cut(classifier, images, labels, targets, loss, batch_size)
-    return found, logits.shape[1]
+    return Examined(found + _cut(classifier, images, labels, targets, batch_size), logits)
+
+
+def examine_loss(loss: Loss, examined: Examined, labels: Tensor, targets: Tensor | None) -> list[Suspicion]:
+    """Whether `loss` suits the network; arguments as for `examine`. Raises AttackError where it has too few classes."""
+    least, classes = minimum_classes(loss, targets is not None), examined.logits.shape[1]
+    if classes < least:
+        when = " when targeted" if targets is not None else ""
+        raise AttackError(
+            f"loss: {loss} needs {least} or more classes{when}, got {classes}.",
+            'Use loss="margin", which does not saturate either.',
+        )
+    return _saturates(examined.logits, labels[:PROBES], loss, None if targets is None else targets[:PROBES])
 
 
 def _margin_gradient(
-    classifier: Classifier, images: Tensor, labels: Tensor, targets: Tensor | None, loss: str
+    classifier: Classifier, images: Tensor, labels: Tensor, targets: Tensor | None
 ) -> tuple[Tensor, Tensor | None]:
     """Logits, and the gradient of the margin (which no scale saturates), None where there is none."""
     x = images.detach().requires_grad_()
     with torch.enable_grad():
         logits = classifier(x)
-        _check_class_count(classifier, logits.shape[1], labels, targets, loss)
+        _check_class_count(classifier, logits.shape[1], labels, targets)
         if not logits.requires_grad:
             return logits, None
         value = attack_loss(logits, labels, "margin", targets).sum()
@@ -125,7 +141,7 @@ def _change(logits: Tensor, expected: Tensor) -> float:
     return float((logits - expected)[both].abs().max()) if both.any() else 0.0
 
 
-def _check_class_count(classifier: Classifier, classes: int, labels: Tensor, targets: Tensor | None, loss: str) -> None:
+def _check_class_count(classifier: Classifier, classes: int, labels: Tensor, targets: Tensor | None) -> None:
     for name, wanted in (("labels", labels), ("targets", targets)):
         if wanted is not None and int(wanted.max()) >= classes:
             raise InputError(
@@ -136,13 +152,6 @@ def _check_class_count(classifier: Classifier, classes: int, labels: Tensor, tar
         raise ClassifierError(
             f"class_names: {classes} names, one per logit, are needed, got {len(classifier.class_names)}.",
             "Give the names of the classes the network was trained on, in its order.",
-        )
-    least = minimum_classes(loss, targets is not None)  # type: ignore[arg-type]
-    if classes < least:
-        when = " when targeted" if targets is not None else ""
-        raise AttackError(
-            f"loss: {loss} needs {least} or more classes{when}, got {classes}.",
-            'Use loss="margin", which does not saturate either.',
         )
 
 
@@ -183,11 +192,11 @@ def _check_gradient(gradient: Tensor | None) -> None:
 
 
 def _cut(
-    classifier: Classifier, images: Tensor, labels: Tensor, targets: Tensor | None, loss: str, batch_size: int
+    classifier: Classifier, images: Tensor, labels: Tensor, targets: Tensor | None, batch_size: int
 ) -> list[Suspicion]:
     """Whether the network changes otherwise than its gradient says (slopes.py)."""
     x = off_kinks(images)
-    logits, gradient = _margin_gradient(classifier, x, labels, targets, loss)
+    logits, gradient = _margin_gradient(classifier, x, labels, targets)
     if gradient is None or not bool(gradient.isfinite().all()):
         return []
 
@@ -212,11 +221,11 @@ def _cut(
     return [Suspicion("gradient_cut", text)]
 
 
-def _saturates(logits: Tensor, labels: Tensor, loss: str, targets: Tensor | None) -> list[Suspicion]:
+def _saturates(logits: Tensor, labels: Tensor, loss: Loss, targets: Tensor | None) -> list[Suspicion]:
     """Whether the loss has lost its gradient with respect to the logits themselves, on every image tried."""
     z = logits.detach().requires_grad_()
     with torch.enable_grad():
-        value = attack_loss(z, labels, loss, targets).sum()  # type: ignore[arg-type]
+        value = attack_loss(z, labels, loss, targets).sum()
         (slope,) = torch.autograd.grad(value, z)
     if float(slope.nan_to_num().abs().max()) > 0:
         return []

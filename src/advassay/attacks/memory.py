@@ -8,8 +8,9 @@ for as long as the classifier lives. What a call gives is never a matter of what
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -21,15 +22,27 @@ from advassay.attacks.network import full_float32
 from advassay.attacks.rewrite import Steering
 from advassay.classifier import Classifier
 
+Measured = TypeVar("Measured")
+
 
 class Shared:
-    """What several streams over one classifier may share, as long as nobody changes it: its rewritten copies, and how
-    many classes its examination found. Hand one to each of them.
+    """What several streams over one classifier may share, as long as nobody changes it: its rewritten copies, and what
+    was measured on it before. Hand one to each of them.
     """
 
     def __init__(self) -> None:
         self.copies: dict[tuple[str, ...], Steering] = {}
         self.classes = 0
+        """0 = not known yet."""
+        self._measured: dict[tuple[object, ...], Any] = {}
+
+    def once(self, measure: Callable[[], Measured], *about: object) -> Measured:
+        """What `measure()` gives, measured at the first call `about` the same; `about`: all that the result follows
+        from besides the network, its own name first.
+        """
+        if about not in self._measured:
+            self._measured[about] = measure()
+        return self._measured[about]
 
 
 @dataclass

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import ceil, inf
 
 import numpy as np
@@ -24,6 +24,8 @@ ENOUGH = 0.95
 """Share of the best speed at which the simpler is preferred: a smaller batch, the network as it is."""
 LARGEST = {"cpu": 64, "cuda": 1024}
 """Largest batch tried."""
+SMALLEST = 4
+"""Smallest batch tried, where there are images to fill it: below it every processor is slower."""
 PASSES = 3
 """Gradients of a batch that its speed is measured with."""
 MEASURING = 0.25
@@ -53,21 +55,22 @@ def choose_compute_shape(
     precision: Precision = "fast",
     device: str = "cpu",
     most: int | None = None,
-    rows: int | None = None,
+    rows: Sequence[int] | None = None,
     steps: int | None = None,
     backend: str = "inductor",
 ) -> ComputeShape:
     """Measure gradient throughput at growing batch sizes and take the one that ends the work soonest.
 
     `example`: one image, float32 (channel, height, width) in [0, 1]; `most`: largest batch to consider (by default
-    LARGEST of the device); `rows`: how many trajectories go on side by side, so that a few do not pad a large batch;
-    `steps`: gradient steps of the whole work, a share of which measuring may take. Both are taken as many if not given.
+    LARGEST of the device); `rows`: of each run that is to have this shape, how many trajectories go on side by side, so
+    that a few do not pad a large batch; `steps`: gradient steps of the whole work, a share of which measuring may take.
+    Both are taken as many if not given.
     Where `steps` are enough to win back a compilation (compiling.py), the network compiled by `backend` is timed too,
     and kept if it is faster. Takes a few seconds; stops growing where memory or patience ends.
     """
     image = torch.from_numpy(np.array(example, np.float32)).to(device)
     largest = most or LARGEST[torch.device(device).type]
-    largest = largest if rows is None else min(largest, _holding(rows))
+    largest = largest if rows is None else min(largest, _holding(max(rows)))
     with classifier.attack_mode(), full_float32():
         wanted = compute_shape(1, precision=precision, device=device)
         steering = rewrite(classifier, image[None], wanted.rewrites)
@@ -80,17 +83,17 @@ def choose_compute_shape(
     return shape.model_copy(update={"rewrites": rewrites})
 
 
-def best_batch(speeds: Mapping[int, float], rows: int | None = None) -> int:
-    """The batch size that gets `rows` rows one step further soonest, padding included; None = any number of rows.
+def best_batch(speeds: Mapping[int, float], rows: Sequence[int] | None = None) -> int:
+    """The batch size that gets every run's `rows` one step further soonest, padding included; None = any number.
 
     `speeds`: batch size → images per second. Of sizes within ENOUGH of the best, the smallest.
 
     >>> speeds = {1: 12, 4: 45, 16: 136, 64: 225}
-    >>> best_batch(speeds), best_batch(speeds, 12), best_batch(speeds, 36)
-    (64, 16, 64)
+    >>> best_batch(speeds), best_batch(speeds, [12]), best_batch(speeds, [36]), best_batch(speeds, [36, 12, 12])
+    (64, 16, 64, 16)
     """
-    full = max(speeds) if rows is None else rows
-    seconds = {size: (full / size if rows is None else ceil(full / size)) * size / v for size, v in speeds.items()}
+    filled = [max(speeds)] if rows is None else rows  # which every size divides
+    seconds = {size: sum(ceil(n / size) for n in filled) * size / speed for size, speed in speeds.items()}
     return min(size for size, taken in seconds.items() if ENOUGH * taken <= min(seconds.values()))
 
 
@@ -102,8 +105,8 @@ def _holding(rows: int) -> int:
 def _speeds(steering: Steering, image: Tensor, largest: int, steps: int | None) -> dict[int, float]:
     """Batch size → images per second, for powers of two while that is worth its time."""
     speeds: dict[int, float] = {}
-    size, allowed = 1, inf if steps is None else MEASURING * steps
-    while size == 1 or (size <= largest and PASSES * size <= allowed and not _slowing(speeds)):
+    size, allowed = min(SMALLEST, largest), inf if steps is None else MEASURING * steps
+    while not speeds or (size <= largest and PASSES * size <= allowed and not _slowing(speeds)):
         try:
             speeds[size] = images_per_second(attacked(steering), image, size)
         except torch.OutOfMemoryError:

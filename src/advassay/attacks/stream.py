@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from advassay.attacks.apgd import ApgdEngine
 from advassay.attacks.band import starting_width
 from advassay.attacks.compiling import backend_of, compile_steering
 from advassay.attacks.engine import Engine
-from advassay.attacks.examine import PROBES, examine
+from advassay.attacks.examine import PROBES, examine, examine_loss
 from advassay.attacks.guards import Suspicion, check_device, check_epsilons, check_images, check_steps
 from advassay.attacks.memory import Memory
 from advassay.attacks.network import Network, full_float32
@@ -43,6 +44,18 @@ class Item(NamedTuple):
     """(step size as written by attack_spec.step_size_name, ε)."""
     target: int = -1
     """Class to reach in a targeted attack."""
+
+
+class _First(NamedTuple):
+    """The first images, on which the network is examined and measured."""
+
+    items: list[Item]
+    images: torch.Tensor
+    """float32 (image, channel, height, width), on the network's device like the others."""
+    labels: torch.Tensor
+    targets: torch.Tensor | None
+    digest: str
+    """Of all three."""
 
 
 JUDGED = "judged channels-last"
@@ -96,14 +109,15 @@ class AttackStream:
     def __iter__(self) -> Iterator[TrajectoryRows]:
         total = self._expected or length_hint(self._items)
         items = iter(self._items)
-        first = list(islice(items, max(PROBES, IMAGES)))
-        if not first:
+        taken = list(islice(items, max(PROBES, IMAGES)))
+        if not taken:
             return
-        waiting = chain(first, items)
+        waiting = chain(taken, items)
         check_device(self.classifier, self._device)
         self._device = self.classifier.mean.device  # which one of several
         found = self._train_mode()
         with computing(self.classifier, self.shape):
+            first = self._first(taken)
             self._examine(first, found)
             engine = self._engine(first, total)
         self._progress.start(self._task, None, "gradient steps")
@@ -115,66 +129,31 @@ class AttackStream:
             if engine.judge is not None:
                 self.notes.append(engine.judge.account())
 
-    def _engine(self, first: list[Item], total: int) -> Engine | ApgdEngine:
-        """The network that steers, the one that judges, and the queue between them."""
-        limits: dict[str, Any] = {
-            "batch_size": self.shape.batch_size,
-            "keep_images": self._keep_images,
-            "first_success_only": self._first_success_only,
-        }
-        images = torch.from_numpy(np.stack([i.image for i in first])).float().to(self._device)
-        steering = self._steering(images)
-        last = self._judges_channels_last(images)
-        self.known.held = (*steering.rewrites, *([JUDGED] if last else []))
-        if self.rules.update == "apgd":
-            network = Network(self.classifier, self.rules.loss, channels_last=last)
-            return ApgdEngine(network, self.rules, cost=self.cost, **limits)
-        judge = None
-        if steering.rewrites:
-            climbed = iterates_climbed(self._rows(first[0]), self.rules)
-            judge = Judge(audit_share(max(total, 1) * climbed))
-        steer = Network(steering.module, self.rules.loss, channels_last="channels-last" in steering.rewrites)
-        score = Network(self.classifier, self.rules.loss, channels_last=last)
-        if judge is not None:
-            if self.known.band is None:
-                self.known.band = self._starting_band(steer, score, first)
-            judge.start = self.known.band
-        return Engine(
-            steer,
-            score,
-            self.rules,
-            cost=self.cost,
-            judge=judge,
-            **limits,
-        )
+    def _first(self, items: list[Item]) -> _First:
+        """The first images as the network takes them; what is wrong with them, and with the grid, is an error."""
+        images = np.stack([i.image for i in items])
+        labels = np.array([i.label for i in items], np.int64)
+        targets = np.array([i.target for i in items], np.int64) if self.rules.targeted else None
+        check_images(images, labels, targets)
+        x, y = torch.from_numpy(images).float().to(self._device), torch.from_numpy(labels).to(self._device)
+        goal = None if targets is None else torch.from_numpy(targets).to(self._device)
+        digest = hashlib.sha256(repr((images.shape, labels.tolist(), goal if goal is None else goal.tolist())).encode())
+        digest.update(x.cpu().contiguous().numpy().data)
+        return _First(items, x, y, goal, digest.hexdigest())
 
-    def _steering(self, images: torch.Tensor) -> Steering:
-        """The copy that gives gradients: rewritten as far as that holds, or as it is known to have held."""
-        wanted = tuple(r for r in self.shape.rewrites if r in REWRITES[self.precision])
-        held, copies = self.known.held, self.known.shared.copies
-        wanted = wanted if held is None else tuple(r for r in wanted if r in held)
-        if not wanted or self.rules.update == "apgd":
-            return Steering(self.classifier)
-        steering = copies.get(wanted) or rewrite(self.classifier, images, wanted, sure=held is not None)
-        if steering.module is not self.classifier:  # or what is remembered of a network would keep it alive
-            copies[wanted] = steering
-        if backend := backend_of(self.shape.rewrites):
-            steering = compile_steering(steering, images, self.shape.batch_size, backend)
-        self.notes += steering.notes
-        return steering
-
-    def _judges_channels_last(self, images: torch.Tensor) -> bool:
-        """Whether the unmodified network is given images laid out channels-last; never where every bit is asked for."""
-        if self.precision == "exact":
-            return False
-        return takes_channels_last(self.classifier, images) if self.known.held is None else JUDGED in self.known.held
-
-    def _starting_band(self, steer: Network, score: Network, first: list[Item]) -> float:
-        """Half width, in logits, that every image's band starts with: measured on the first images."""
-        images = torch.from_numpy(np.stack([i.image for i in first])).float().to(self._device)
-        labels = torch.tensor([i.label for i in first], device=self._device)
-        goals = torch.tensor([i.target for i in first], device=self._device) if self.rules.targeted else None
-        return starting_width(*probe(steer, score, images, labels, goals, self.shape.batch_size))
+    def _examine(self, first: _First, found: list[Suspicion]) -> None:
+        """The grid, the network and the loss: broken beyond doubt is an error, what is only suspicious is noted."""
+        epsilons = sorted({e for i in first.items for _, e in i.points})
+        steps = [r.step for i in first.items for r in self._rows(i)]
+        found += check_epsilons(epsilons, self.rules.norm) + check_steps(steps, epsilons, self.rules.update)
+        if self.known.suspected is None or not self.known.shared.classes:
+            self.known.suspected = self._examine_network(first)
+        found += self.known.suspected
+        self._classes = self.known.shared.classes
+        for item in self._items if isinstance(self._items, Sequence) else ():  # else each as it comes
+            self._check_classes(item)
+        self._suspicions = found
+        self.notes += [f"{s.flag}: {s.text}" for s in found]
 
     def _train_mode(self) -> list[Suspicion]:
         if not self.classifier.module.training:
@@ -182,27 +161,71 @@ class AttackStream:
         text = "the module was in train mode: it is attacked in eval mode. Call module.eval() to be sure it is meant."
         return [Suspicion("train_mode", text)]
 
-    def _examine(self, first: list[Item], found: list[Suspicion]) -> None:
-        images = np.stack([i.image for i in first])
-        labels = np.array([i.label for i in first], np.int64)
-        targets = np.array([i.target for i in first], np.int64) if self.rules.targeted else None
-        check_images(images, labels, targets)
-        epsilons = sorted({e for i in first for _, e in i.points})
-        steps = [r.step for i in first for r in self._rows(i)]
-        found += check_epsilons(epsilons, self.rules.norm) + check_steps(steps, epsilons, self.rules.update)
-        x, y = torch.from_numpy(images).float().to(self._device), torch.from_numpy(labels).to(self._device)
-        goal = None if targets is None else torch.from_numpy(targets).to(self._device)
-        known = self.known
-        if known.suspected is None or not known.shared.classes:
-            known.suspected, known.shared.classes = examine(
-                self.classifier, x, y, loss=self.rules.loss, targets=goal, batch_size=self.shape.batch_size
-            )
-        self._classes = known.shared.classes
-        for item in self._items if isinstance(self._items, Sequence) else ():  # else each as it comes
-            self._check_classes(item)
-        found += known.suspected
-        self._suspicions = found
-        self.notes += [f"{s.flag}: {s.text}" for s in found]
+    def _examine_network(self, first: _First) -> list[Suspicion]:
+        batch_size, shared = self.shape.batch_size, self.known.shared
+        examined = shared.once(
+            lambda: examine(self.classifier, first.images, first.labels, targets=first.targets, batch_size=batch_size),
+            "examined", first.digest, batch_size,
+        )  # fmt: skip
+        shared.classes = examined.logits.shape[1]
+        return examined.suspicions + examine_loss(self.rules.loss, examined, first.labels, first.targets)
+
+    def _engine(self, first: _First, total: int) -> Engine | ApgdEngine:
+        """The network that steers, the one that judges, and the queue between them."""
+        limits: dict[str, Any] = {
+            "batch_size": self.shape.batch_size,
+            "keep_images": self._keep_images,
+            "first_success_only": self._first_success_only,
+        }
+        steering = self._steering(first)
+        last = self._judges_channels_last(first)
+        self.known.held = (*steering.rewrites, *([JUDGED] if last else []))
+        score = Network(self.classifier, self.rules.loss, channels_last=last)
+        if self.rules.update == "apgd":
+            return ApgdEngine(score, self.rules, cost=self.cost, **limits)
+        judge = None
+        if steering.rewrites:
+            climbed = iterates_climbed(self._rows(first.items[0]), self.rules)
+            judge = Judge(audit_share(max(total, 1) * climbed))
+            if self.known.band is None:
+                self.known.band = self._starting_band(steering, score, first)
+            judge.start = self.known.band
+        steer = Network(steering.module, self.rules.loss, channels_last="channels-last" in steering.rewrites)
+        return Engine(steer, score, self.rules, cost=self.cost, judge=judge, **limits)
+
+    def _steering(self, first: _First) -> Steering:
+        """The copy that gives gradients: rewritten as far as that holds, or as it is known to have held."""
+        wanted = tuple(r for r in self.shape.rewrites if r in REWRITES[self.precision])
+        held, copies = self.known.held, self.known.shared.copies
+        wanted = wanted if held is None else tuple(r for r in wanted if r in held)
+        if not wanted or self.rules.update == "apgd":
+            return Steering(self.classifier)
+        steering = copies.get(wanted) or rewrite(self.classifier, first.images, wanted, sure=held is not None)
+        if steering.module is not self.classifier:  # or what is remembered of a network would keep it alive
+            copies[wanted] = steering
+        if backend := backend_of(self.shape.rewrites):
+            steering = compile_steering(steering, first.images, self.shape.batch_size, backend)
+        self.notes += steering.notes
+        return steering
+
+    def _judges_channels_last(self, first: _First) -> bool:
+        """Whether the unmodified network is given images laid out channels-last; never where every bit is asked for."""
+        if self.precision == "exact":
+            return False
+        if self.known.held is not None:
+            return JUDGED in self.known.held
+        takes = self.known.shared.once
+        return takes(lambda: takes_channels_last(self.classifier, first.images), "channels-last", first.digest)
+
+    def _starting_band(self, steering: Steering, score: Network, first: _First) -> float:
+        """Half width, in logits, that every image's band starts with: measured on the first images, along the margin's
+        gradient, whatever the loss."""
+        batch_size = self.shape.batch_size
+        steer = Network(steering.module, "margin", channels_last="channels-last" in steering.rewrites)
+        return self.known.shared.once(
+            lambda: starting_width(*probe(steer, score, first.images, first.labels, first.targets, batch_size)),
+            "band", first.digest, batch_size, self.shape.rewrites, self.known.held,
+        )  # fmt: skip
 
     def _next_block(self, engine: Engine | ApgdEngine, waiting: Iterator[Item]) -> TrajectoryRows | None:
         """Compute until enough images are complete; None when nothing is left."""

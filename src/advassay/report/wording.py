@@ -66,11 +66,13 @@ def number(value: float | None, digits: int = 3) -> str:
 def small(value: float | None) -> str:
     """An amplitude, never in powers of ten; an en dash where there is none.
 
-    >>> small(0.0000893), small(0.02), small(3e-10), small(None)
-    ('0.0000893', '0.02', '< 0.00001', '–')
+    >>> small(0.0000893), small(0.02), small(3e-10), small(2e100), small(None)
+    ('0.0000893', '0.02', '< 0.00001', '> 1000', '–')
     """
     if value is None or math.isnan(value):
         return "–"
+    if value > 1000:
+        return "> 1000"
     digits = max(0, 2 - math.floor(math.log10(value))) if value > 0 else 0
     return (
         "< 0.00001" if 0 < value < 1e-5 else f"{value:.{digits}f}".rstrip("0").rstrip(".") if digits else f"{value:g}"

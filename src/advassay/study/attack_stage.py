@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,11 +12,12 @@ from advassay.errors import SpecError, StoreError
 from advassay.layout import MODEL, TRAINING
 from advassay.records import RunHeader, attack_rules, open_records
 from advassay.specs import AttackSpec, Study
+from advassay.study.compute import Work, kind_of
 from advassay.study.header import trained_header
 from advassay.study.networks import Network, networks
 from advassay.study.place import Site
 from advassay.study.rerun import attack_with_rerun
-from advassay.study.targets import assignments
+from advassay.study.targets import Assignment, assignments
 from advassay.study.training_stage import identity_of
 
 if TYPE_CHECKING:
@@ -31,15 +34,31 @@ def attack_networks(study: Study, site: Site) -> list[RunHeader]:
     from advassay.cohorts import open_cohort
 
     check_arms(study.attack)
+    cohorts = [open_cohort(site.store.cohort(name)) for name in study.cohorts]
+    work = _work(study, cohorts, site)
     headers: list[RunHeader] = []
-    for name in study.cohorts:
-        cohort = open_cohort(site.store.cohort(name))
+    for name, cohort in zip(study.cohorts, cohorts, strict=True):
         primary = None
         for network in networks(study, name, cohort):
             identity = identity_of(study, cohort, network, site)
             primary = primary or identity
-            headers += _attack_network(study, cohort, network, identity, identity == primary, site)
+            headers += _attack_network(study, cohort, network, identity, identity == primary, site, work)
     return headers
+
+
+def _work(study: Study, cohorts: Sequence[PreparedCohort], site: Site) -> dict[str, Work]:
+    """Kind of network, image and precision → all that is to be done with it."""
+    work: dict[str, Work] = defaultdict(Work)
+    for name, cohort in zip(study.cohorts, cohorts, strict=True):
+        for network in networks(study, name, cohort):
+            for assignment in assignments(study, network, cohort):
+                work[_kind(cohort, study.training.architecture, assignment, site)].add(assignment)
+    return work
+
+
+def _kind(cohort: PreparedCohort, architecture: str, assignment: Assignment, site: Site) -> str:
+    side = cohort.preparation.image_size_px
+    return kind_of(architecture, (cohort.preparation.channels, side, side), assignment.arm.precision, site.device)
 
 
 def check_arms(attack: AttackSpec) -> None:
@@ -56,7 +75,13 @@ def check_arms(attack: AttackSpec) -> None:
 
 
 def _attack_network(
-    study: Study, cohort: PreparedCohort, network: Network, identity: str, is_primary: bool, site: Site
+    study: Study,
+    cohort: PreparedCohort,
+    network: Network,
+    identity: str,
+    is_primary: bool,
+    site: Site,
+    work: Mapping[str, Work],
 ) -> list[RunHeader]:
     training = trained(site, identity, network)
     classifier = LoadOnce(site.store.classifier(identity) / MODEL, site.device)
@@ -65,7 +90,8 @@ def _attack_network(
     for assignment in assignments(study, network, cohort):
         header = trained_header(study.name, cohort.preparation, training, assignment, primary=is_primary)
         touch = header.run_id in superseded
-        headers.append(attack_with_rerun(classifier, cohort, header, assignment, site, touch=touch))
+        same = work[_kind(cohort, header.architecture, assignment, site)]
+        headers.append(attack_with_rerun(classifier, cohort, header, assignment, site, touch=touch, work=same))
     return headers
 
 

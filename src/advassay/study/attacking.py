@@ -15,7 +15,7 @@ from advassay.identity import canonical_float
 from advassay.layout import HEADER
 from advassay.progress import Progress, Silent, doing
 from advassay.records import Run, RunHeader, RunWriter, read_header
-from advassay.study.compute import compute_shape
+from advassay.study.compute import Work, compute_shape
 from advassay.study.counting import steps_at
 from advassay.study.gallery import Gallery, Points
 from advassay.study.place import Site
@@ -25,7 +25,7 @@ from advassay.success import fallen
 
 if TYPE_CHECKING:
     from advassay.attacks import AttackStream, Item
-    from advassay.attacks.memory import Shared
+    from advassay.attacks.memory import Memory, Shared
     from advassay.classifier import Classifier
     from advassay.cohorts import PreparedCohort
 
@@ -47,9 +47,11 @@ def attack_cohort(
     site: Site,
     *,
     touch: bool = False,
+    work: Work | None = None,
 ) -> RunHeader:
     """Attack what the run still lacks; `load` gives the classifier and is called only where something does.
 
+    `work`: of all runs of its kind that are to come, which a first run chooses the compute shape for (default: itself).
     `touch`: reopen the run even when it is complete, so that it counts again as its place's current one.
     Returns the header as it stands afterwards.
     """
@@ -59,15 +61,13 @@ def attack_cohort(
         return read_header(site.store.run(header.run_id))
     classifier, arm = load(), assignment.arm
     shared = load.shared
-    steps = len(assignment.image_ids) * steps_at(arm, assignment.points)
     shape = compute_shape(
         classifier,
         cohort.images(assignment.image_ids[:1])[0],
         architecture=header.architecture,
         precision=arm.precision,
         site=site,
-        rows=steps // max(1, arm.steps),  # shared prefixes are one trajectory while they last
-        steps=steps,
+        work=work or Work(assignment),
     )
     writer = RunWriter(site.store.run(header.run_id), header.model_copy(update={"compute": shape}))
     writer.add_images(_images(cohort, assignment))
@@ -86,7 +86,8 @@ def attack_cohort(
     controls = writer.header.controls
     if controls is None and assignment.controls:
         with doing(site.progress, f"controls of {_name(header)}"):
-            controls = _controls(classifier, cohort, assignment, shape, Run(site.store.run(header.run_id)), shared)
+            run = Run(site.store.run(header.run_id))
+            controls = _controls(classifier, cohort, assignment, shape, run, _known(shared, writer.header))
     return writer.finish(cost, controls, notes)
 
 
@@ -161,7 +162,6 @@ def _stream(
     header: RunHeader,
     shared: Shared | None,
 ) -> AttackStream:
-    from advassay.attacks.memory import Memory, Shared
     from advassay.attacks.stream import stream
 
     return stream(
@@ -172,8 +172,15 @@ def _stream(
         keep_images=gallery.wants,
         progress=progress,
         expected_images=len(missing),
-        known=Memory(shared or Shared(), band=header.band, held=header.held),
+        known=_known(shared, header),
     )
+
+
+def _known(shared: Shared | None, header: RunHeader) -> Memory:
+    """What is known of the network before the run goes on."""
+    from advassay.attacks.memory import Memory, Shared
+
+    return Memory(shared or Shared(), band=header.band, held=header.held)
 
 
 def _items(cohort: PreparedCohort, missing: Mapping[str, Points]) -> Iterator[Item]:
@@ -210,16 +217,14 @@ def _controls(
     assignment: Assignment,
     shape: ComputeShape,
     run: Run,
-    shared: Shared | None,
+    known: Memory,
 ) -> Controls:
     from advassay.attacks import run_controls
 
     ids = list(assignment.image_ids[: assignment.control_images])
     images, labels, arm = cohort.images(ids), cohort.labels(ids), assignment.arm
     felled = _felled(run, arm, ids)
-    return run_controls(
-        classifier, images, labels, ids, arm, shape=shape, seed=arm.seed, declared=felled, shared=shared
-    )
+    return run_controls(classifier, images, labels, ids, arm, shape=shape, seed=arm.seed, declared=felled, known=known)
 
 
 def _felled(run: Run, arm: Arm, image_ids: Sequence[str]) -> dict[float, set[str]]:

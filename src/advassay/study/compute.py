@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,34 +19,51 @@ from advassay.documents import ComputeShape
 from advassay.errors import AdvassayWarning
 from advassay.layout import writing
 from advassay.progress import doing
+from advassay.study.counting import control_steps, steps_at
 from advassay.study.place import Site
+from advassay.study.targets import Assignment
 
 if TYPE_CHECKING:
     from advassay.classifier import Classifier
 
 
+class Work:
+    """What all runs of one compute shape ask for."""
+
+    def __init__(self, *assignments: Assignment) -> None:
+        self.rows: list[int] = []
+        """Of each run: about how many trajectories go on side by side, so that small runs do not pad large batches."""
+        self.steps = 0
+        """Gradient steps of all, which bound what measuring may cost."""
+        for assignment in assignments:
+            self.add(assignment)
+
+    def add(self, assignment: Assignment) -> None:
+        images, arm = len(assignment.image_ids), assignment.arm
+        steps = images * steps_at(arm, assignment.points)
+        self.rows.append(max(1, steps // max(1, arm.steps)))  # shared prefixes are one trajectory while they last
+        self.steps += steps + (control_steps(arm, min(images, assignment.control_images)) if assignment.controls else 0)
+
+
+def kind_of(architecture: str, image_shape: Sequence[int], precision: Precision, device: str) -> str:
+    """What networks have in common that share a compute shape. `image_shape`: (channel, height, width)."""
+    return f"{architecture} {'x'.join(map(str, image_shape))} {precision} {device}"
+
+
 def compute_shape(
-    classifier: Classifier,
-    example: np.ndarray,
-    *,
-    architecture: str,
-    precision: Precision,
-    site: Site,
-    rows: int,
-    steps: int,
+    classifier: Classifier, example: np.ndarray, *, architecture: str, precision: Precision, site: Site, work: Work
 ) -> ComputeShape:
     """The store's shape for this kind of network, image and precision; chosen and kept at the first call.
 
-    `example`: one float32 image (channel, height, width). `rows`: about how many trajectories go on side by side, so
-    that a small study does not pad its batches; `steps`: gradient steps of the run, which bound what measuring may
-    cost. A shape that this machine cannot repeat (other device or torch
-    version) is chosen anew, with a warning: across shapes logits agree to a tolerance, not bit for bit.
+    `example`: one float32 image (channel, height, width); `work`: of all runs of that kind. A shape that this machine
+    cannot repeat (other device or torch version) is chosen anew, with a warning: across shapes logits agree to a
+    tolerance, not bit for bit.
     """
     import torch
 
     from advassay.attacks import choose_compute_shape
 
-    key = f"{architecture} {'x'.join(map(str, example.shape))} {precision} {site.device}"
+    key = kind_of(architecture, example.shape, precision, site.device)
     path = site.store.compute
     kept = _read(path)
     shape = kept.get(key)
@@ -63,7 +81,7 @@ def compute_shape(
         torch.set_num_threads(site.threads)
     with doing(site.progress, f"measure batch sizes of {architecture}"):
         shape = choose_compute_shape(
-            classifier, example, precision=precision, device=site.device, rows=max(1, rows), steps=steps
+            classifier, example, precision=precision, device=site.device, rows=work.rows, steps=work.steps
         )
     _write(path, kept | {key: shape})
     return shape

@@ -18,6 +18,7 @@ from advassay.layout import Store
 from advassay.records import RunHeader, open_records
 from advassay.specs import Study
 from advassay.study.attack_stage import LoadOnce, check_arms, superseded_runs
+from advassay.study.compute import Work
 from advassay.study.header import foreign_header
 from advassay.study.keep import keep_study, kept_study, locked, study_yaml
 from advassay.study.load import parse_study
@@ -68,9 +69,12 @@ def _attack(
     cohort = open_cohort(site.store.cohort(name))
     superseded = superseded_runs(site)
     headers = []
-    for assignment in all_arms(study.attack, cohort, gallery=study.keeps_gallery(name)):
+    arms = list(all_arms(study.attack, cohort, gallery=study.keeps_gallery(name)))
+    work = Work(*arms)
+    for assignment in arms:
         header = foreign_header(study.name, cohort.preparation, metadata, sha256, assignment)
-        headers.append(attack_with_rerun(load, cohort, header, assignment, site, touch=header.run_id in superseded))
+        touch = header.run_id in superseded
+        headers.append(attack_with_rerun(load, cohort, header, assignment, site, touch=touch, work=work))
     return headers
 
 

@@ -15,6 +15,7 @@ from advassay.attack_spec import Arm
 from advassay.records import Run, RunHeader, attack_rules, run_identity
 from advassay.records.shards import FLAG
 from advassay.study.attacking import Loads, attack_cohort
+from advassay.study.compute import Work
 from advassay.study.place import Site
 from advassay.study.targets import Assignment
 
@@ -30,11 +31,12 @@ def attack_with_rerun(
     site: Site,
     *,
     touch: bool = False,
+    work: Work | None = None,
 ) -> RunHeader:
     """Attack what the run lacks, then again what went numb, where the arm has controls. Returns the run's header."""
     from advassay.attacks import linked_rerun
 
-    done = attack_cohort(load, cohort, header, assignment, site, touch=touch)
+    done = attack_cohort(load, cohort, header, assignment, site, touch=touch, work=work)
     again = linked_rerun(assignment.arm) if assignment.controls else None
     if again is not None and (numb := numb_ids(site, done, assignment)):
         second = replace(assignment, arm=again, image_ids=numb, gallery_ids=frozenset(), controls=False)
