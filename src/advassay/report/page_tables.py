@@ -14,6 +14,11 @@ from advassay.report.findings import Findings
 from advassay.report.grids import Column, Grid, anything, grid
 from advassay.report.tables import TABLES
 
+TITLES = {
+    "cost": "what each run spent",
+    "identities": "identities of runs, networks and cohorts",
+}
+"""Printed table → its name, where two are made from one frame."""
 MOST_ROWS = 120
 """A longer table is left to its CSV."""
 
@@ -82,7 +87,7 @@ def tables(findings: Findings) -> dict[str, Grid]:
     }
     found = findings.tables
     made = {
-        key: grid(name, TABLES[name], _part(key, found[name], findings.epsilon), shown, group)
+        key: grid(name, TITLES.get(key, TABLES[name]), _part(key, found[name], findings.epsilon), shown, group)
         for key, (name, shown, group) in wanted.items()
         if name in found
     }

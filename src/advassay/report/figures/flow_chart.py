@@ -20,6 +20,8 @@ LINE, PAD, GAP = 14, 6, 22
 CHARACTER = 6.2
 """Mean width of a character at 11 px."""
 MOST_REASONS = 6
+FEW = 4
+"""Cohorts up to which two stand side by side on a wide screen; of more, three do, so that all fit a printed page."""
 
 
 class Box(NamedTuple):
@@ -39,9 +41,10 @@ def flow_charts(frame: pl.DataFrame, *, width: int) -> alt.ConcatChart:
     """`frame`: cohort, place, stage, part, what, images (as `flow_chart.tidy` gives them); one chart a cohort."""
     import altair as alt
 
-    columns = 2 if width > 500 else 1
+    parts = frame.partition_by("cohort", maintain_order=True)
+    columns = 1 if width <= 500 else 2 if len(parts) <= FEW else 3
     room = width // columns - 24
-    charts = [_chart(part, str(name), room) for (name,), part in frame.group_by("cohort", maintain_order=True)]
+    charts = [_chart(part, str(part["cohort"][0]), room) for part in parts]
     return alt.concat(*charts, columns=columns, spacing={"row": 28, "column": 24})
 
 

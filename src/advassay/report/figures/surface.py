@@ -46,12 +46,14 @@ def _arm(frame: pl.DataFrame, width: int, columns: int) -> alt.FacetChart:
     room = 34
     panel = (width - AXIS_ROOM - 30 - (columns - 1) * GAP) // columns - room
     faceted = alt.layer(heat, end).properties(width=panel, height=max(ROW * len(rising), 60))
-    return faceted.facet(
+    panels = faceted.facet(
         facet=alt.Facet("panel:N", sort=names_of(cells, "panel"), title=None),
         data=alt.Data(values=cells.to_dicts()),
         columns=columns,
         spacing={"row": 20, "column": GAP},
     )
+    # as in `panels.faceted`: no axis under an empty place
+    return panels.resolve_axis(x="independent") if cells["panel"].n_unique() % columns else panels
 
 
 def _told() -> list[alt.Tooltip]:

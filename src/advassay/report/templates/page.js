@@ -15,8 +15,8 @@
     const picture = live.querySelector("svg");
     picture.setAttribute("role", "img");
     picture.setAttribute("aria-label", still.querySelector("img").alt);
-    // The picture is named as a whole; roles of its marks would ask for a name each.
-    for (const part of picture.querySelectorAll("[role]")) ["role", "aria-roledescription"].forEach((name) => part.removeAttribute(name));
+    // The picture is named as a whole: roles of its marks would ask for a name each, and names for a role.
+    for (const part of picture.querySelectorAll("[role], [aria-label]")) ["role", "aria-roledescription", "aria-label"].forEach((name) => part.removeAttribute(name));
     ["role", "aria-roledescription", "aria-label"].forEach((name) => live.removeAttribute(name));
     still.style.display = "none";
     if (live.scrollWidth > live.clientWidth) live.tabIndex = 0;  // the arrow keys scroll what does not fit
