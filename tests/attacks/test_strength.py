@@ -10,7 +10,7 @@ from torch import nn
 
 import advassay as aa
 from advassay.attacks import choose_compute_shape, run_controls
-from advassay.attacks.apgd import _State, checkpoints
+from advassay.attacks.apgd import ApgdEngine, _State, checkpoints
 from advassay.attacks.ssim import ssim
 from advassay.attacks.start import sign_noise
 
@@ -79,6 +79,29 @@ def test_apgd_for_first_successes_fells_the_same_images_with_fewer_gradients(tra
     np.testing.assert_array_equal(whole.attack_success_rate("any")[:, -1], first.attack_success_rate("any")[:, -1])
     assert first.cost.gradient_evaluations < whole.cost.gradient_evaluations
     assert first.flags["retired"][-1].mean() > 0.9
+
+
+@pytest.mark.parametrize("first_success_only", [True, False])
+def test_restarts_that_fill_a_batch_early_change_no_bit(trained, monkeypatch, first_success_only):
+    network, x, y = trained
+    attack, grid = aa.PGD(0.01, steps=10, update="apgd", loss="margin", restarts=4), [0.003, 0.01, 0.3]
+
+    def run():
+        return aa.sweep(
+            aa.Classifier(network), x[:3], y[:3], attack, grid, batch_size=16, first_success_only=first_success_only
+        )
+
+    early = run()
+    begun = []
+    monkeypatch.setattr(ApgdEngine, "_early_restarts", lambda engine, asked: begun.append(len(asked)) or [])
+    one_by_one = run()
+    assert begun
+    again = early.restarts, one_by_one.restarts
+    places = [np.lexsort([r.restart, r.epsilon, r.image_id]) for r in again]
+    for name in ("image_id", "epsilon", "restart", "logits", "gradient_norm", "linf", "ssim"):
+        np.testing.assert_array_equal(*(getattr(r, name)[p] for r, p in zip(again, places, strict=True)), err_msg=name)
+    np.testing.assert_array_equal(early.logits, one_by_one.logits)
+    assert early.cost.gradient_evaluations >= one_by_one.cost.gradient_evaluations
 
 
 def test_apgd_counts_rises_of_the_loss_from_the_start_point_on():

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from advassay.sources.phantom_source import open_phantoms
 from advassay.sources.phantoms import render, table
 from advassay.specs import PhantomSource
 
@@ -169,3 +170,19 @@ def test_an_index_outside_the_source_is_refused(indices: list[int]) -> None:
 @pytest.mark.parametrize("phantom", KINDS)
 def test_no_indices_give_no_images(phantom: str) -> None:
     assert render(source(phantom), []).shape[:3] == (0, 48, 48)
+
+
+def test_an_image_that_is_looked_at_again_is_rendered_once_while_there_is_room(monkeypatch):
+    spec = source("chest", images=70)
+    made = []
+    monkeypatch.setattr(
+        "advassay.sources.phantoms.render", lambda spec, rows: made.extend(rows.tolist()) or render(spec, rows)
+    )
+    monkeypatch.setattr("advassay.sources.phantom_source.KEPT_BYTES", 40 * 48 * 48 * 2)
+    opened = open_phantoms("p", spec)
+    first, second = (dict(opened.map([5, *range(69, 0, -1)], np.copy)) for _ in range(2))
+    assert set(made) == set(range(1, 70))
+    assert len(made) == 69 + 29  # 40 are kept
+    for row, pixels in first.items():
+        np.testing.assert_array_equal(pixels, second[row])
+        np.testing.assert_array_equal(pixels, render(spec, [row])[0])

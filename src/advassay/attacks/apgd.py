@@ -9,7 +9,8 @@ what the attack would hand back if it were stopped there. So under apgd success 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
 from math import ceil
 
 import numpy as np
@@ -92,7 +93,8 @@ class ApgdEngine:
             waiting = Counter(float(work.epsilon[row]) for work, row in self._queue)
             most = max(waiting, key=lambda epsilon: (waiting[epsilon], epsilon))
             self._queue.sort(key=lambda entry: entry[0].epsilon[entry[1]] != most)
-        rows, self._queue = self._queue[: self.batch_size], self._queue[self.batch_size :]
+        asked, self._queue = self._queue[: self.batch_size], self._queue[self.batch_size :]
+        rows = asked + self._early_restarts(asked)
         padded = rows + rows[:1] * (self.batch_size - len(rows))
         last, taken = None, 0
         for step, (logits, gradient_norm, sizes, kept) in enumerate(self._iterates(padded)):
@@ -104,30 +106,40 @@ class ApgdEngine:
                 work.scored_float32[row, step] = True
                 work.nan_gradient[row] |= step < self.rules.steps and bool(np.isnan(gradient_norm[i]))
             last, taken = kept, step
-            if self.first_success_only and self._retire(rows, step) == len(rows):
-                break
+            if self.first_success_only:
+                self._retire(rows, step)
+                if all(work.retired[row] for work, row in asked):
+                    break
         assert last is not None
         self.cost.forward_passes += len(rows) * (1 + (0 < taken == self.rules.steps))  # the clean image, the last point
         self.cost.gradient_evaluations += len(rows) * min(taken + 1, self.rules.steps)
-        for i, (work, row) in enumerate(rows):
-            self._end(work, row, last[i])
-        touched = {id(work): work for work, _ in rows}
+        computed = {(id(work), row): last[i] for i, (work, row) in enumerate(rows)}
+        for work, row in asked:
+            self._end(work, row, computed)
+        touched = {id(work): work for work, _ in asked}
         return [work for work in touched.values() if not work.open]
+
+    def _early_restarts(self, asked: list[tuple[Work, int]]) -> list[tuple[Work, int]]:
+        """Restarts that the rows of an unfilled batch may need next: cheaper there than in a batch of their own."""
+        later = (
+            [(work, other) for work, row in asked if (other := work.restart_of(row, ahead)) is not None]
+            for ahead in range(1, self.rules.restarts)
+        )
+        return list(chain.from_iterable(later))[: self.batch_size - len(asked)]
 
     def _begin(self, work: Work, rows: list[int]) -> None:
         work.ran[rows] = True
         work.open += len(rows)
         self._queue += [(work, row) for row in rows]
 
-    def _retire(self, rows: list[tuple[Work, int]], step: int) -> int:
-        """End the rows that are decided wrongly at this step; returns how many have ended so far.
+    def _retire(self, rows: list[tuple[Work, int]], step: int) -> None:
+        """End the rows that are decided wrongly at this step.
 
         They stay in the batch, whose shape is constant, but nothing later of theirs is recorded.
         """
         for work, row in rows:
             if step and not work.retired[row] and has_fallen(work, work.logits[row, step]):
                 work.retire(np.array([row]), step + 1)
-        return sum(bool(work.retired[row]) for work, row in rows)
 
     def _iterates(self, rows: list[tuple[Work, int]]) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, Tensor]]:
         """Logits (row, class), gradient norms (row,), sizes and pixels of the kept point, for steps 0 … K."""
@@ -158,7 +170,10 @@ class ApgdEngine:
             return random_start(work.image, r.epsilon, rules.norm, rules.seed, work.image_id, r.restart)
         return work.image
 
-    def _end(self, work: Work, row: int, kept: Tensor) -> None:
+    def _end(self, work: Work, row: int, computed: Mapping[tuple[int, int], Tensor]) -> None:
+        """Close a row, and begin its restart where it stands; `computed`: (id of the work, row) → the batch's last
+        points, early restarts among them. Those that turn out not to be needed never count as run."""
+        kept = computed[id(work), row]
         if not work.retired[row]:
             work.ssim[row] = ssim(work.image[None], kept[None]).item()
         if self.keep_images(work.image_id) and not work.retired[row]:
@@ -167,6 +182,9 @@ class ApgdEngine:
         again = None if work.retired[row] else work.next_restart(row)
         if again is not None:
             self._begin(work, [again])
+            if (id(work), again) in computed:
+                self._queue.pop()
+                self._end(work, again, computed)
 
 
 class _State:

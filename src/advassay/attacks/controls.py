@@ -12,6 +12,7 @@ from torch import Tensor
 from advassay.attack_spec import Arm, Loss, Norm, step_size_name
 from advassay.attacks.compiling import backend_of
 from advassay.attacks.memory import Memory
+from advassay.attacks.shape import SMALLEST
 from advassay.attacks.start import sign_noise
 from advassay.attacks.stream import Item, computing, stream
 from advassay.classifier import Classifier
@@ -85,7 +86,7 @@ def _spread(epsilons: Sequence[float]) -> list[float]:
 def _no_larger(shape: ComputeShape, rows: int) -> ComputeShape:
     """The shape with the smallest power-of-two batch that holds `rows`, and not compiled: padding a small sample costs
     full steps, and compiling for it more than the sample."""
-    fitting = 1 << max(rows - 1, 0).bit_length()
+    fitting = max(SMALLEST, 1 << max(rows - 1, 0).bit_length())
     kept = tuple(name for name in shape.rewrites if backend_of((name,)) is None)
     return shape.model_copy(update={"batch_size": min(shape.batch_size, fitting), "rewrites": kept})
 

@@ -84,13 +84,17 @@ class Work:
 
     def next_restart(self, row: int) -> int | None:
         """The row that tries again where an ended one did not succeed at its last iterate, or None."""
-        step_size, epsilon, _, restart = self.rows[row]
         path, label = self.logits[row][:, None], np.array([self.label])
         targets = None if self.target < 0 else np.array([self.target])
         if fallen(path, label, targets=targets)[-1, 0] or not attackable(path, label, targets)[0]:
             return None
-        again = (step_size, epsilon, restart + 1)
-        return next((i for i, r in enumerate(self.rows) if (r.step_size, r.epsilon, r.restart) == again), None)
+        return self.restart_of(row, 1)
+
+    def restart_of(self, row: int, ahead: int) -> int | None:
+        """The row that is the one's restart so many places on, or None."""
+        step_size, epsilon, _, restart = self.rows[row]
+        wanted = (step_size, epsilon, restart + ahead)
+        return next((i for i, r in enumerate(self.rows) if (r.step_size, r.epsilon, r.restart) == wanted), None)
 
 
 @dataclass(slots=True, eq=False)

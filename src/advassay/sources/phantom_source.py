@@ -13,6 +13,8 @@ from advassay.sources.opened import LEFT_OUT, OpenSource, Pixels, Result
 from advassay.specs import PhantomSource
 
 _BATCH = 32
+KEPT_BYTES = 2**28
+"""Rendered images that are kept: a cohort looks at each once to choose and once to store it."""
 
 
 class Phantoms(OpenSource):
@@ -21,16 +23,28 @@ class Phantoms(OpenSource):
     def __init__(self, name: str, source: PhantomSource, rows: pl.DataFrame) -> None:
         super().__init__(name, rows, pl.DataFrame(schema=LEFT_OUT), source.patient_id, None)
         self._source = source
+        self._kept: dict[int, np.ndarray] = {}
+        self._room = KEPT_BYTES
 
     def map(self, rows: Sequence[int], work: Callable[[Pixels], Result]) -> Iterator[tuple[int, Result]]:
-        from advassay.sources.phantoms import render
-
         for start in range(0, len(rows), _BATCH):
             batch = list(rows[start : start + _BATCH])
             if not all(0 <= row < self.rows.height for row in batch):
                 raise KeyError(next(row for row in batch if not 0 <= row < self.rows.height))
-            for row, pixels in zip(batch, render(self._source, np.asarray(batch, np.int64)), strict=True):
-                yield row, work(one_channel_if_grey(pixels))
+            made = self._rendered([row for row in batch if row not in self._kept])
+            for row in batch:
+                yield row, work(one_channel_if_grey(made[row] if row in made else self._kept[row]))
+
+    def _rendered(self, rows: list[int]) -> dict[int, np.ndarray]:
+        from advassay.sources.phantoms import render
+
+        made = dict(zip(rows, render(self._source, np.asarray(rows, np.int64)), strict=True)) if rows else {}
+        for row, pixels in made.items():
+            if pixels.nbytes <= self._room:
+                self._kept[row] = pixels.copy()
+                self._kept[row].flags.writeable = False
+                self._room -= pixels.nbytes
+        return made
 
 
 def open_phantoms(name: str, source: PhantomSource) -> Phantoms:
