@@ -6,16 +6,21 @@ import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any, cast
 
 import polars as pl
 import pytest
 from written_report import Report
 
+from advassay.analysis import Conclusion
 from advassay.errors import ReportError, SpecError
 from advassay.report import gather, write_report
 from advassay.report.findings import Findings
 from advassay.report.grids import Column, grid
 from advassay.report.markdown import table
+from advassay.report.page_tables import tables
+from advassay.report.tables import MAKERS, Asked
+from advassay.report.write import Format
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +60,43 @@ def test_markdown_holds_verdicts_tables_and_limits(report: Report, found: Findin
     assert "## Limits" in text
     assert "&lt;norm&gt; &amp; rest" in text
     assert not re.search(r"<norm>|\bNone\b|\bnan\b", text)
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_markdown_has_the_plateau_and_the_size_of_the_perturbation_as_the_page_has(
+    report: Report, found: Findings, tmp_path: Path
+) -> None:
+    text = write_report(report.store, tmp_path / "r.md", "md").read_text(encoding="utf-8")
+    for name, header in (("iteration_plateau", "levels off at"), ("perturbation_size", "quantity")):
+        printed = list(table(tables(found)[name]))
+        assert header in printed[0]
+        assert "\n".join(printed) in text
+    assert "PSNR, dB" in text
+
+
+@pytest.mark.usefixtures("no_figures")
+@pytest.mark.parametrize("format", ["html", "md", "json", "csv"])
+def test_an_infinite_number_is_written_by_no_format(
+    report: Report, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format: Format
+) -> None:
+    """As the PSNR of an image that did not change, or an amplitude that a fit cannot place."""
+    import advassay.analysis as analysis
+
+    def unchanged(asked: Asked) -> pl.DataFrame:
+        return sizes(asked).with_columns(q75=pl.lit(float("inf")), q25=pl.lit(float("-inf")))
+
+    def unplaced(*args: Any) -> list[Conclusion]:
+        details = ({"cohort": "X-TB", "fit": float("inf"), "slope": float("nan")},)
+        return [c.model_copy(update={"estimate": float("inf"), "details": details}) for c in concluded(*args)]
+
+    sizes, concluded = MAKERS["perturbation_size"], analysis.conclusions
+    monkeypatch.setitem(cast(dict[str, Any], MAKERS), "perturbation_size", unchanged)
+    monkeypatch.setattr(analysis, "conclusions", unplaced)
+    path = write_report(report.store, tmp_path / f"r.{format}", format)
+    written = [path] if path.is_file() else sorted(path.iterdir())
+    text = "".join(re.sub(r"<script.*?</script>", "", one.read_text(encoding="utf-8"), flags=re.S) for one in written)
+    assert "epsilon_over_contrast" in text or "ε over clean contrast" in text
+    assert not re.search(r"\binf(inity)?\b|\bnan\b", text, re.IGNORECASE)
 
 
 def test_a_markdown_table_repeats_what_a_page_prints_once() -> None:

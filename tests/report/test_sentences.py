@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from simulate import make_store
 from written_report import SMALL, SMALL_ARMS
 
 from advassay.analysis.intervals import FEWEST_EITHER, FEWEST_PATIENTS
+from advassay.cohorts import preparing
 from advassay.layout import HEADER, PREPARATION, TRAINING, Store
 from advassay.report import gather, write_report
 from advassay.report.figures.of_evidence import fig_training
@@ -20,6 +22,7 @@ from advassay.report.figures.of_reference import fig3b, fig3c
 from advassay.report.figures.told import depth
 from advassay.report.limits import limits
 from advassay.report.methods import methods
+from advassay.report.notes import FOR_THE_RECORD
 from advassay.report.page_tables import tables
 
 
@@ -129,6 +132,23 @@ def test_the_deidentification_check_of_dicom_files_is_shown(one: Store) -> None:
 def test_rows_without_a_patient_are_a_limit(one: Store) -> None:
     _edit(one, PREPARATION, lambda document: document.update(without_patient=7, candidates=90))
     assert any("without a patient, each counted as its own: X-TB 7 of 90." in text for text in limits(gather(one.root)))
+
+
+def test_only_what_can_change_a_number_is_read_first(one: Store) -> None:
+    harmless = "Columns of the source not carried along: site (carry: names more)."
+    grave = "3 patients have images in training and in validation: scores are optimistic."
+    _edit(one, PREPARATION, lambda document: document.update(warnings=[harmless, grave]))
+    page = write_report(one.root).read_text(encoding="utf-8")
+    first, rest = page.split('<section id="cohorts">')
+    assert grave in first
+    assert harmless not in first
+    assert harmless in rest.split('<section id="results">')[0]
+
+
+def test_what_the_report_calls_harmless_is_what_preparation_writes() -> None:
+    """The sentence is recognised by its beginning, so both sides must keep the same words."""
+    written = inspect.getsource(preparing)
+    assert all(beginning in written for beginning in FOR_THE_RECORD)
 
 
 @pytest.mark.parametrize(("bits", "deep"), [(8, False), (16, True)])

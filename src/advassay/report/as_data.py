@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Mapping
 from typing import Any
 
-from advassay.report import limits, methods
+from advassay.report import limits, methods, notes
 from advassay.report.findings import Findings
 from advassay.report.page import summary
 from advassay.report.references import REFERENCES
@@ -13,8 +15,8 @@ from advassay.report.tables import TABLES
 
 
 def as_json(findings: Findings) -> str:
-    """Keys: format_version, title, summary, notices, conclusions, tables (name → {about, columns, rows}), methods,
-    limits, references. A value that is not there is null; NaN does not occur.
+    """Keys: format_version, title, summary, notices, epsilon, level, conclusions, tables (name → {about, columns,
+    rows}), notes, methods, limits, references. A value that is not there is null; NaN and Infinity do not occur.
     """
     return json.dumps(_data(findings), ensure_ascii=False, indent=1, allow_nan=False) + "\n"
 
@@ -27,10 +29,14 @@ def _data(findings: Findings) -> dict[str, Any]:
         "notices": limits.notices(findings),
         "epsilon": findings.epsilon,
         "level": findings.level,
-        "conclusions": [conclusion.model_dump(mode="json") for conclusion in findings.conclusions],
+        "conclusions": [_plain(conclusion.model_dump(mode="json")) for conclusion in findings.conclusions],
         "tables": {
-            name: {"about": TABLES[name], "columns": frame.columns, "rows": [_plain(row) for row in frame.iter_rows()]}
+            name: {"about": TABLES[name], "columns": frame.columns, "rows": _plain(list(frame.iter_rows()))}
             for name, frame in findings.tables.items()
+        },
+        "notes": {
+            "preparation": notes.of_preparation(findings.records),
+            "runs": notes.of_runs(findings.records, findings.runs),
         },
         "methods": {paragraph.heading: list(paragraph.sentences) for paragraph in methods.methods(findings)},
         "limits": limits.limits(findings),
@@ -38,6 +44,10 @@ def _data(findings: Findings) -> dict[str, Any]:
     }
 
 
-def _plain(row: tuple[Any, ...]) -> list[Any]:
-    """Cells that JSON can hold: NaN is no number there."""
-    return [None if isinstance(value, float) and value != value else value for value in row]
+def _plain(value: Any) -> Any:
+    """What JSON can hold: NaN and infinite numbers are null, at any depth."""
+    if isinstance(value, Mapping):
+        return {key: _plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -17,6 +17,17 @@ def spaced(value: str) -> str:
     return value.replace("_", " ")
 
 
+QUANTITIES = {
+    "linf": "L∞", "l2": "L2", "psnr": "PSNR, dB", "ssim": "SSIM", "clean_contrast": "clean contrast",
+    "epsilon_over_contrast": "ε over clean contrast",
+}  # fmt: skip
+
+
+def quantity(value: str) -> str:
+    """A measure of the perturbation as the field writes it."""
+    return QUANTITIES.get(value, spaced(value))
+
+
 def amplitude(value: float) -> str:
     return f"{value:g}"
 
@@ -50,7 +61,7 @@ SHOWN: Mapping[str, Show] = (
     | dict.fromkeys(SHARES.split(), share)
     | dict.fromkeys(NUMBERS.split(), number)
     | dict.fromkeys(("fit", "fit_low", "fit_high"), small)
-    | {"median": shown, "quantity": spaced, "flag": spaced}
+    | {"median": shown, "quantity": quantity, "flag": spaced}
     | {"difference": signed_share, "epsilon": amplitude, "seconds": seconds, "weights_sha256": hash_start}
 )
 """Column → how its values are written; counts where it is not named."""

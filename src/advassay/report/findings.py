@@ -18,8 +18,9 @@ from advassay.progress import Progress, Silent
 from advassay.records.gallery import Example
 from advassay.records.header import RunHeader
 from advassay.records.store import Records, open_records
-from advassay.report import amplitudes, tables
+from advassay.report import amplitudes, notes, tables
 from advassay.report.checklist import checklist
+from advassay.report.finite import finite
 from advassay.report.missing import missing
 from advassay.report.recorded import recorded
 from advassay.specs import FigureSpec, Study
@@ -49,6 +50,7 @@ class Findings:
     examples: list[Example]
     missing: list[str]
     warnings: list[str]
+    """What can change a number or a conclusion."""
     level: float = LEVEL
 
     @property
@@ -117,11 +119,11 @@ def gather(store: Path | Records, figures: FigureSpec | None = None, *, progress
         cohorts=_image_types(records, runs),
         epsilon=epsilon,
         series_epsilon=series,
-        tables={name: frame for name, frame in made.items() if len(frame)},
+        tables={name: finite(frame) for name, frame in made.items() if len(frame)},
         conclusions=asked.concluded,
         examples=records.gallery(),
         missing=missing(records, runs, study),
-        warnings=warnings + _recorded_warnings(records),
+        warnings=warnings + notes.warnings(records),
     )
     return replace(found, tables=found.tables | {"checklist": checklist(found)})
 
@@ -142,20 +144,3 @@ def _study(records: Records) -> tuple[Study | None, list[str]]:
 def _image_types(records: Records, headers: Sequence[RunHeader]) -> dict[str, str]:
     kinds = {header.cohort: header.image_type or "images" for header in headers}
     return {cohort: kinds[cohort] for cohort in records.cohorts if cohort in kinds}
-
-
-def _recorded_warnings(records: Records) -> list[str]:
-    """Warnings that preparation and training left, and what reruns and superseded runs mean for the reader."""
-    prepared = [f"{name}: {text}" for name, p in records.preparations.items() for text in p.warnings]
-    trained = [f"{t.cohort}, {t.train_size} training images: {text}" for t in records.trainings for text in t.warnings]
-    chosen = [
-        f"{t.cohort}: the checkpoint was chosen on the validation images (select_on: validation); scores are "
-        "optimistic."
-        for t in records.trainings
-        if t.full and t.spec.get("select_on") == "validation"
-    ]
-    replaced = len(records.superseded)
-    old = (
-        [f"{replaced} runs of an earlier version of this study lie in the store and are not shown."] if replaced else []
-    )
-    return list(dict.fromkeys(prepared + chosen + trained + old))

@@ -5,6 +5,7 @@ Every cell keeps the value it was written from, so that a test can hold the page
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -102,8 +103,14 @@ def anything(name: str, title: str, frame: pl.DataFrame) -> Grid:
 
 
 def _cell(column: Column, value: Any, kind: pl.DataType, span: int) -> Cell:
-    exact = "" if value is None else repr(value) if isinstance(value, float) else str(value)
-    return Cell(column.key, column.show(value), exact, kind.is_numeric(), span)
+    return Cell(column.key, column.show(value), exact(value), kind.is_numeric(), span)
+
+
+def exact(value: Any) -> str:
+    """A value with all its digits, as the CSV has it: empty where there is none, or none that is finite."""
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return ""
+    return repr(value) if isinstance(value, float) else str(value)
 
 
 def _filled(values: pl.Series) -> bool:

@@ -10,7 +10,7 @@ from advassay.specs import PhantomSource
 
 
 def notices(findings: Findings) -> list[str]:
-    """What comes before any number: made-up images, a study that is not finished."""
+    """What comes before any number, because it can change one: made-up images, an unfinished study, weak evidence."""
     made = phantom_cohorts(findings)
     phantom = (
         [f"The images of {listed(made)} are phantoms made by the program: rates describe the method, not any patient."]

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from advassay.analysis import Conclusion
-from advassay.report import limits, methods, page_tables
+from advassay.report import limits, methods, notes, page_tables
 from advassay.report.figures.figure import Figure
 from advassay.report.findings import Findings
 from advassay.report.grids import Grid
 from advassay.report.page import summary
 from advassay.report.references import REFERENCES
 from advassay.report.wording import number
+
+NUMBERS = ("epsilon50", "iteration_plateau", "perturbation_size", "performance")
+"""Tables 3, 3b, 3c and 4 of the page."""
 
 
 def markdown(findings: Findings, figures: Sequence[Figure], folder: str) -> str:
@@ -29,12 +32,14 @@ def _lines(findings: Findings, figures: Sequence[Figure], folder: str) -> Iterat
     yield from _tables(
         "Cohorts", [tables[key] for key in ("cohorts", "selection", "deidentification", "left_out") if key in tables]
     )
+    yield from _bullets("Notes that preparation left", notes.of_preparation(findings.records))
     yield from ("## Results", "")
     for figure in figures:
         yield from _figure(figure, folder)
-    yield from _tables("Numbers", [tables[key] for key in ("epsilon50", "performance") if key in tables])
+    yield from _tables("Numbers", [tables[key] for key in NUMBERS if key in tables])
     worked = [tables[key] for key in ("controls", "flags", "reruns", "cost") if key in tables]
     yield from _tables("Evidence that the attack worked", worked)
+    yield from _bullets("Notes that runs left", notes.of_runs(findings.records, findings.runs))
     yield from ("## Methods", "")
     for paragraph in methods.methods(findings):
         yield from (f"### {paragraph.heading}", "", *(f"{escaped(text)}\n" for text in paragraph.sentences))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from advassay.report import export, limits, methods, packing, page_tables
+from advassay.report import export, limits, methods, notes, packing, page_tables
 from advassay.report.figures.figure import NARROW, WIDE, Figure
 from advassay.report.findings import Findings
 from advassay.report.grids import Grid
@@ -58,7 +58,8 @@ def _content(findings: Findings, drawn: Sequence[Drawn], csv: dict[str, str]) ->
         "methods": methods.methods(findings),
         "limits": limits.limits(findings),
         "checklist_counts": _counts(findings.tables["checklist"]["answer"].to_list(), ANSWERS),
-        "notes": _notes(findings),
+        "prepared_notes": notes.of_preparation(findings.records),
+        "run_notes": notes.of_runs(findings.records, findings.runs),
         "references": REFERENCES,
         "javascript": export.javascript() if any(one.specs for one in drawn) else "",
     }
@@ -90,15 +91,6 @@ ANSWERS = ("yes", "partly", "no", "not applicable")
 def _counts(given: Sequence[str], kinds: Sequence[str]) -> str:
     """How often each kind was given, e.g. "3 yes, 1 no"."""
     return ", ".join(f"{given.count(kind)} {kind}" for kind in kinds if kind in given)
-
-
-def _notes(findings: Findings) -> list[str]:
-    """Notes that runs left, each with the cohorts and arms it is about."""
-    about: dict[str, list[str]] = {}
-    for header in findings.runs:
-        for note in header.notes:
-            about.setdefault(note, []).append(f"{header.cohort} {header.arm}")
-    return [f"{note} ({', '.join(dict.fromkeys(runs))})" for note, runs in about.items()]
 
 
 LARGE_SVG = 200_000

@@ -11,14 +11,17 @@ from advassay.report.columns import columns
 from advassay.report.evidence import KINDS
 from advassay.report.figures.figure import Figure
 from advassay.report.findings import Findings
+from advassay.report.finite import finite
 from advassay.report.grids import Column, Grid, anything, grid
 from advassay.report.tables import TABLES
 
 TITLES = {
     "cost": "what each run spent",
+    "perturbation_size": "quartiles of the realised perturbation over the attacked images, at the figures' amplitude: "
+    "L∞ and L2 norm and contrast on the [0, 1] range, PSNR in dB",
     "identities": "identities of runs, networks and cohorts",
 }
-"""Printed table → its name, where two are made from one frame."""
+"""Printed table → its name, where two are made from one frame or a part of it is shown."""
 MOST_ROWS = 120
 """A longer table is left to its CSV."""
 
@@ -125,4 +128,4 @@ def of_conclusion(conclusion: Conclusion) -> Grid | None:
     if not conclusion.details:
         return None
     frame = pl.DataFrame(list(conclusion.details), infer_schema_length=None)
-    return anything("conclusion_details", f"Numbers behind conclusion {conclusion.number}", frame)
+    return anything("conclusion_details", f"Numbers behind conclusion {conclusion.number}", finite(frame))

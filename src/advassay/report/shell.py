@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from advassay.report.figures.pictures import page_uri
+from advassay.report.grids import exact
 from advassay.report.wording import count, number
 
 
@@ -21,7 +22,9 @@ def rendered(template: str, content: Mapping[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": number, "count": count, "page_uri": page_uri, "code": _code, "data": _data}
+    environment.filters |= {
+        "number": number, "count": count, "exact": exact, "page_uri": page_uri, "code": _code, "data": _data,
+    }  # fmt: skip
     return environment.get_template(template).render(**content)
 
 

@@ -12,7 +12,7 @@ def percent(value: float | None, digits: int = 1) -> str:
     >>> percent(0.125), percent(-0.5, 0), percent(None), percent(float("nan"))
     ('12.5 %', '−50 %', '–', '–')
     """
-    return "–" if value is None or math.isnan(value) else f"{100 * value:.{digits}f} %".replace("-", "−")
+    return "–" if value is None or math.isnan(value) else f"{_digits(100 * value, f'.{digits}f')} %"
 
 
 def interval(low: float | None, high: float | None) -> str:
@@ -57,10 +57,15 @@ def count(number: int) -> str:
 def number(value: float | None, digits: int = 3) -> str:
     """A plain number with `digits` significant digits; an en dash where there is none.
 
-    >>> number(0.98123), number(-0.5), number(None)
-    ('0.981', '−0.5', '–')
+    >>> number(0.98123), number(-0.5), number(None), number(float("inf"))
+    ('0.981', '−0.5', '–', '∞')
     """
-    return "–" if value is None or math.isnan(value) else f"{value:.{digits}g}".replace("-", "−")
+    return "–" if value is None or math.isnan(value) else _digits(value, f".{digits}g")
+
+
+def _digits(value: float, style: str) -> str:
+    """With a minus sign, and a sign for infinity."""
+    return format(value, style).replace("-", "−").replace("inf", "∞")
 
 
 def small(value: float | None) -> str:
@@ -69,7 +74,7 @@ def small(value: float | None) -> str:
     >>> small(0.0000893), small(0.02), small(3e-10), small(2e100), small(None)
     ('0.0000893', '0.02', '< 0.00001', '> 1000', '–')
     """
-    if value is None or math.isnan(value):
+    if value is None or math.isnan(value) or value == -math.inf:
         return "–"
     if value > 1000:
         return "> 1000"
