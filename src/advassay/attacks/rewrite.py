@@ -64,20 +64,28 @@ def rewrite(classifier: Classifier, images: Tensor, wanted: Sequence[str], *, su
         if name not in wanted:
             continue
         try:
-            candidate = change(copy.deepcopy(module), images)
+            candidate = change(module, images)
             if candidate is None:
                 continue
-            last = "channels-last" in (*done, name)
-            moved = 0.0 if expected is None else _relative_change(_tried(candidate, images, last), expected)
+            module, last = candidate, "channels-last" in (*done, name)
+            moved = 0.0 if expected is None else _relative_change(_tried(module, images, last), expected)
+            why = "" if moved <= tolerance else f"it moves the logits by {moved:.2g} of the largest"
         except Exception as problem:  # the network is the user's and may raise anything
-            notes.append(f"{name}: taken back: {type(problem).__name__}: {problem}")
-            continue
-        if moved <= tolerance:
-            module = candidate
-            done.append(name)
+            why = f"{type(problem).__name__}: {problem}"
+        if why:
+            notes.append(f"{name}: taken back: {why}")
+            module = _changed(copy.deepcopy(classifier), done, images)
         else:
-            notes.append(f"{name}: taken back, it moves the logits by {moved:.2g} of the largest")
+            done.append(name)
     return Steering(module if done else classifier, tuple(done), tuple(notes))
+
+
+def _changed(module: nn.Module, names: Sequence[str], images: Tensor) -> nn.Module:
+    """A copy of the network with the rewrites that are known to hold; each changes what it is given."""
+    for name, change, _ in _REWRITES:
+        if name in names:
+            module = change(module, images) or module
+    return module
 
 
 def takes_channels_last(classifier: Classifier, images: Tensor) -> bool:
