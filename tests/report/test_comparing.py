@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
 import pytest
 from simulate import make_store
+from statsmodels.stats.multitest import multipletests
 from written_report import SMALL, SMALL_ARMS
 
 from advassay.errors import ReportError
 from advassay.report import compare, write_comparison
 from advassay.report.comparing import Comparison
+from advassay.report.differences import statements
+from advassay.report.settings import Made, differing
+from advassay.report.wording import points
 
 STRONGER = 1.5
 
@@ -40,6 +46,37 @@ def test_a_stronger_attack_is_found_to_fell_more_of_the_same_images(found: Compa
     rates = found.tables["curves"].pivot("store", index=["cohort", "epsilon"], values="rate")
     joined = rows.join(rates, on=["cohort", "epsilon"])
     assert (joined["strong"] - joined["plain"] - joined["difference"]).abs().max() < 1e-9  # type: ignore[operator]
+
+
+def test_what_differs_is_said_with_its_interval_and_what_is_not_shown_is_not_called_none(found: Comparison) -> None:
+    [said] = statements(found)
+    rows = found.tables["differences"]
+    shown = rows.filter(pl.col("p_adjusted") <= 0.05)
+    assert shown["cohort"].n_unique() > 0
+    for row in shown.sort("difference", descending=True).unique("cohort", keep="first").iter_rows(named=True):
+        assert f"{row['cohort']} ({points(row['difference'])} points [{points(row['low'])}, " in said
+    assert "strong against plain: success is higher in" in said
+    level = found.tables | {"differences": rows.with_columns(p_adjusted=pl.lit(0.5))}
+    assert (
+        "no difference is shown in X-TB and H-BR, where intervals reach" in statements(replace(found, tables=level))[0]
+    )
+    nothing = {name: frame for name, frame in found.tables.items() if name != "differences"}
+    assert "nothing is paired" in statements(replace(found, tables=nothing))[0]
+
+
+def test_p_values_are_adjusted_over_cohorts_and_amplitudes_together(found: Comparison) -> None:
+    rows = found.tables["differences"]
+    expected = multipletests(rows["p"].to_numpy(), method="holm")[1]
+    assert rows["p_adjusted"].to_numpy() == pytest.approx(expected)
+
+
+def test_settings_concern_compared_cohorts_and_sources_stand_under_them() -> None:
+    def study(source: str, images: int) -> str:
+        cohorts = {name: {"source": source, "title": source, "balance": []} for name in ("X-TB", "H-BR")}
+        return json.dumps({"name": source, "sources": {source: {"images": images}}, "cohorts": cohorts})
+
+    found = differing({"a": Made(study("one", 400), []), "b": Made(study("two", 300), [])}, ["X-TB"])
+    assert found.rows() == [("cohorts.X-TB.source.images", "400", "300")]
 
 
 def test_only_settings_that_differ_are_listed(found: Comparison) -> None:
@@ -78,7 +115,8 @@ def test_the_page_asks_no_network_and_holds_every_difference(stores: tuple[Path,
     page = write_comparison(stores, tmp_path / "compare.html")
     text = page.read_text(encoding="utf-8")
     assert "default-src 'none'" in text
-    assert text.count('data-table="differences"') == 2  # under the figure and as a table
+    assert text.count('data-table="differences"') == 1
+    assert text.count('data-column="store" data-value="strong"') >= 6  # curves say whose they are
     assert "Comparison of plain and strong" in text
     assert (tmp_path / "compare_files" / "figures" / "fig-differences.pdf").stat().st_size > 1000
     assert len(pl.read_csv(tmp_path / "compare_files" / "tables" / "differences.csv")) == 6

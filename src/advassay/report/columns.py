@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from advassay.report.grids import Column, Show, share, shown, whole
-from advassay.report.wording import number, percent, small
+from advassay.report.wording import number, points, small
 
 
 def text(value: str | None) -> str:
@@ -36,11 +36,6 @@ def seconds(value: float) -> str:
     return f"{value:,.0f}".replace(",", "\u202f")
 
 
-def signed_share(value: float | None) -> str:
-    """A difference of shares in percent, its sign always written; points are percentage points."""
-    return "–" if value is None else f"{'+' if value > 0 else ''}{percent(value)}"
-
-
 def hash_start(value: str | None) -> str:
     return value[:16] + "…" if value else "–"
 
@@ -62,7 +57,7 @@ SHOWN: Mapping[str, Show] = (
     | dict.fromkeys(NUMBERS.split(), number)
     | dict.fromkeys(("fit", "fit_low", "fit_high"), small)
     | {"median": shown, "quantity": quantity, "flag": spaced}
-    | {"difference": signed_share, "epsilon": amplitude, "seconds": seconds, "weights_sha256": hash_start}
+    | {"difference": points, "epsilon": amplitude, "seconds": seconds, "weights_sha256": hash_start}
 )
 """Column → how its values are written; counts where it is not named."""
 
@@ -80,7 +75,8 @@ HEADERS = {
     "bin_high": "to", "confidence": "mean confidence", "ece": "calibration error", "clean_low": "clean from",
     "clean_high": "to", "adversarial_low": "attacked from", "adversarial_high": "to", "surviving": "still standing",
     "label": "class", "predicted": "taken for", "rate_first": "first", "rate_second": "second",
-    "only_first": "fell only in the first", "only_second": "only in the second", "p_adjusted": "p, Holm over cohorts",
+    "only_first": "fell only in the first", "only_second": "only in the second",
+    "p_adjusted": "p, Holm over cohorts and ε",
     "step_size": "step size", "remaining": "remaining rise", "remaining_low": "from", "remaining_high": "to",
     "median": "half fallen by iteration",
 }  # fmt: skip

@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+
+import polars as pl
 
 from advassay.layout import writing
 from advassay.progress import Progress, Silent
 from advassay.report import captions, export
 from advassay.report.columns import columns
 from advassay.report.comparing import COMPARED, Comparison, compare
+from advassay.report.differences import statements
 from advassay.report.figures.comparison import paired_differences, stores_over_epsilon, stores_over_iterations
 from advassay.report.figures.figure import Figure
-from advassay.report.grids import Grid, anything, grid
+from advassay.report.grids import Column, Grid, anything, grid
 from advassay.report.shell import downloads, rendered
 from advassay.report.theme import hues
-from advassay.report.wording import amplitude, listed
+from advassay.report.wording import amplitude, listed, points
 from advassay.report.write import as_csv, check_output, draw_all, write_tables
 
 PAGE = Path("compare.html")
 SHOWN = {
     "stores": "store attack cohorts images versions",
-    "curves": "cohort* store epsilon rate low high events n patients method",
     "differences": "cohort* store epsilon n patients rate_first rate_second only_first only_second difference low "
     "high p p_adjusted test",
 }
+GROUP = {"differences": "cohort"}
 
 
 def write_comparison(stores: Sequence[Path], output: Path | None = None, *, progress: Progress | None = None) -> Path:
@@ -44,7 +48,8 @@ def write_comparison(stores: Sequence[Path], output: Path | None = None, *, prog
     text = rendered(
         "compare.html.j2",
         {
-            "comparison": found, "drawn": drawn, "tables": tables(found), "javascript": export.javascript(),
+            "comparison": found, "drawn": drawn, "statements": statements(found), "tables": tables(found),
+            "javascript": export.javascript(),
             "downloads": downloads(as_csv(found.tables)),
             "title": f"Comparison of {listed(list(found.names))}",
         },
@@ -57,13 +62,27 @@ def write_comparison(stores: Sequence[Path], output: Path | None = None, *, prog
 def tables(found: Comparison) -> dict[str, Grid]:
     """Every table of the comparison as printed."""
     made = {
-        name: grid(name, COMPARED[name], found.tables[name], columns(keys), "cohort" if "cohort*" in keys else None)
-        for name, keys in SHOWN.items()
+        name: grid(name, COMPARED[name], found.tables[name], _columns(found, name), GROUP.get(name))
+        for name in SHOWN
         if name in found.tables
     }
     if "settings" in found.tables:
         made["settings"] = anything("settings", COMPARED["settings"], found.tables["settings"])
     return made
+
+
+def _columns(found: Comparison, table: str) -> list[Column]:
+    """Two stores are named in the headers of the differences; of more, each row names its own."""
+    if table != "differences":
+        return columns(SHOWN[table])
+    first, *others = found.names
+    other = others[0] if len(others) == 1 else "this store"
+    made = columns(
+        SHOWN[table], rate_first=first, rate_second=other, only_first=f"fell only in {first}",
+        only_second=f"only in {other}", difference="difference, points",
+    )  # fmt: skip
+    signed = [replace(c, show=points) if c.key in ("low", "high") else c for c in made]
+    return [c for c in signed if c.key != "store" or len(others) > 1]
 
 
 def figures(found: Comparison) -> list[Figure]:
@@ -73,7 +92,7 @@ def figures(found: Comparison) -> list[Figure]:
     curves, steps, paired = (found.tables.get(name) for name in ("curves", "iterations", "differences"))
     assert curves is not None
     assert steps is not None
-    arms = " ".join(f"{name}: {text}." for name, text in found.tables["stores"].select("store", "attack").iter_rows())
+    arms = _arms(found.tables["stores"])
     made = [
         Figure(
             "fig-curves", "1", "Success against amplitude", "Attack success rate against ε after the last iteration, "
@@ -90,14 +109,23 @@ def figures(found: Comparison) -> list[Figure]:
         ),
     ]  # fmt: skip
     if paired is not None:
+        above = found.names[1] if len(found.names) == 2 else "the store of the mark"
         made.append(Figure(
             "fig-differences", "3", f"Paired differences from {found.names[0]}",
             f"Success of {listed(list(found.names[1:]))} minus success of {found.names[0]} on the same images, last "
-            "iteration, at every ε that both recorded; above zero the named store fells more. n = "
+            f"iteration, at every ε that both recorded, in percentage points; above zero {above} fells more. n = "
             f"{captions.span(paired['n'])} images attackable in both; {100 * found.level:g} % intervals by "
-            "square-and-add of Wilson bounds with the patients' effective n; p adjusted over the cohorts (Holm) in "
-            "the table.",
+            "square-and-add of Wilson bounds with the patients’ effective n, not adjusted; p adjusted over cohorts "
+            "and ε (Holm) in the table.",
             f"Differences in success from {found.names[0]}, by cohort and ε.",
-            lambda width: paired_differences(paired, hue, width=width), "differences", paired,
+            lambda width: paired_differences(paired, hue, width=width), "differences",  # the numbers are table 3
         ))  # fmt: skip
     return made
+
+
+def _arms(stores: pl.DataFrame) -> str:
+    """The attack of each store in words; once where it is the same."""
+    attacks = stores["attack"].unique(maintain_order=True)
+    if len(attacks) == 1:
+        return f"{attacks[0]}, in every store."
+    return " ".join(f"{name}: {text}." for name, text in stores.select("store", "attack").iter_rows())

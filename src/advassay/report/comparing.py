@@ -13,8 +13,10 @@ from advassay.errors import ReportError
 from advassay.records.header import RunHeader
 from advassay.records.store import Records, open_records
 from advassay.report import amplitudes, captions
+from advassay.report.finite import finite
 from advassay.report.recorded import recorded
-from advassay.specs import Study
+from advassay.report.settings import Made, differing
+from advassay.report.wording import listed
 
 LEVEL = 0.95
 WANTED = 0.02
@@ -26,7 +28,8 @@ COMPARED = {
     "iterations": "success against iterations at one ε, main arm, every store",
     "differences": "success of a store minus success of the first one on the same images, at every shared ε, last "
     "iteration",
-    "settings": "what differs between the resolved study files, and between what made the records",
+    "settings": "what differs, for the compared cohorts, between the resolved study files and between what made the "
+    "records",
 }
 """Table → what it holds."""
 
@@ -88,13 +91,13 @@ def compare(stores: Sequence[Path | Records]) -> Comparison:
         "curves": _curves(sides, shared),
         "iterations": _iterations(sides, shared, epsilon),
         "differences": _differences(sides, shared, grid),
-        "settings": settings(sides),
+        "settings": differing({s.name: Made(s.records.study_text, s.runs) for s in sides}, shared),
     }
     return Comparison(
         names=tuple(side.name for side in sides),
         cohorts={name: first.cohorts[name].image_type or "images" for name in shared},
         epsilon=epsilon,
-        tables={name: frame for name, frame in tables.items() if len(frame)},
+        tables={name: finite(frame) for name, frame in tables.items() if len(frame)},
         warnings=list(_warnings(sides, shared)),
     )
 
@@ -147,12 +150,17 @@ def _iterations(sides: Sequence[_Side], shared: Sequence[str], epsilon: float) -
 
 def _of_stores(frames: dict[str, pl.DataFrame], shared: Sequence[str]) -> pl.DataFrame:
     named = [frame.select(pl.lit(name).alias("store"), pl.all()) for name, frame in frames.items()]
-    return pl.concat(named, how="diagonal_relaxed").filter(pl.col("cohort").is_in(shared))
+    order = pl.DataFrame({"cohort": list(shared)})
+    return order.join(pl.concat(named, how="diagonal_relaxed"), on="cohort", maintain_order="left_right")
 
 
 def _differences(sides: Sequence[_Side], shared: Sequence[str], grid: Sequence[float]) -> pl.DataFrame:
-    """Of each store against the first at every shared ε, p adjusted over the cohorts (Holm)."""
+    """Of each store against the first at every shared ε; p adjusted (Holm) over the store's cohorts and ε together.
+
+    One family a store, because a reader asks of a store whether it differs anywhere.
+    """
     from advassay.analysis import Condition, paired_comparison
+    from advassay.analysis.differences import holm
 
     first, frames = sides[0], []
     for side in sides[1:]:
@@ -163,51 +171,9 @@ def _differences(sides: Sequence[_Side], shared: Sequence[str], grid: Sequence[f
             frames.append(found.select(*about, pl.all()).with_columns(epsilon=pl.lit(epsilon)))
     order = pl.DataFrame({"cohort": list(shared)})
     joined = order.join(pl.concat(frames, how="diagonal_relaxed"), on="cohort", maintain_order="left_right")
-    return joined.filter(pl.col("n") > 0)
-
-
-def settings(sides: Sequence[Any]) -> pl.DataFrame:
-    """Columns: setting (dotted path), then one per store; rows whose values are not the same everywhere."""
-    flat = [dict(_set(side)) for side in sides]
-    keys = dict.fromkeys(key for one in flat for key in one)
-    rows = [
-        {"setting": key} | {side.name: one.get(key, "–") for side, one in zip(sides, flat, strict=True)}
-        for key in keys
-        if len({one.get(key) for one in flat}) > 1
-    ]
-    return pl.DataFrame(rows, schema={"setting": pl.String} | {side.name: pl.String for side in sides})
-
-
-def _set(side: _Side) -> Iterator[tuple[str, str]]:
-    """The resolved study file, and per cohort what its main network's run says."""
-    yield from _flat(_resolved(side.records.study_text), "")
-    for header in side.runs:
-        where = f"recorded.{header.cohort}"
-        yield f"{where}.cohort", (header.cohort_identity or "–")
-        yield f"{where}.network", header.classifier
-        yield f"{where}.images", str(header.images)
-        if header.compute is not None:
-            yield f"{where}.device", header.compute.device_name or header.compute.device
-
-
-def _resolved(text: str) -> Any:
-    """A study file with today's defaults filled in, so that two versions' files can be compared; else as it stands."""
-    import yaml
-    from pydantic import ValidationError
-
-    content = yaml.safe_load(text) or {}
-    try:
-        return Study.model_validate(content).model_dump(mode="json", by_alias=True) if content else {}
-    except ValidationError:
-        return content
-
-
-def _flat(node: Any, path: str) -> Iterator[tuple[str, str]]:
-    if isinstance(node, dict) and node:
-        for key, value in node.items():
-            yield from _flat(value, f"{path}.{key}" if path else str(key))
-    else:
-        yield path, ", ".join(map(str, node)) if isinstance(node, list) else str(node)
+    paired = joined.filter(pl.col("n") > 0)
+    adjusted = pl.col("p").map_batches(lambda p: pl.Series(holm(p.to_numpy())), return_dtype=pl.Float64)
+    return paired.with_columns(p_adjusted=adjusted.over("store"))
 
 
 def _warnings(sides: Sequence[_Side], shared: Sequence[str]) -> Iterator[str]:
@@ -219,8 +185,14 @@ def _warnings(sides: Sequence[_Side], shared: Sequence[str]) -> Iterator[str]:
             f"{c} (only in {side.name})" for c in side.cohorts if c not in first.cohorts
         ]
         if other:
-            yield f"{side.name}: {', '.join(other)} hold other images than in {first.name}; common ones are paired."
+            yield (
+                f"{side.name}: {listed(other)} {'has' if len(other) == 1 else 'have'} other images than in "
+                f"{first.name}, or were prepared otherwise; only images that are in both, pixel by pixel, are paired."
+            )
         if nets:
-            yield f"{side.name}: the networks of {', '.join(nets)} are not those of {first.name}, which counts too."
+            yield (
+                f"{side.name}: the networks of {listed(nets)} are not those of {first.name}; a difference there may "
+                "come from the networks as well as from the attack."
+            )
         if lacking:
             yield f"{side.name}: not compared, because not in both: {', '.join(lacking)}."

@@ -50,7 +50,9 @@ SELECTION = columns(
 DEIDENTIFICATION = columns("cohort files met carried columns_checked", columns_checked="manifest columns compared")
 IDENTITIES = columns("cohort* arm train_size seed run_id classifier cohort_identity weights_sha256")
 CHECKLIST = columns("question answer evidence")
-CURVE = columns("cohort* arm step_size success train_size seed epsilon step bin rate low high events n patients method")
+CURVE = columns(
+    "cohort* store arm step_size success train_size seed epsilon step bin rate low high events n patients method"
+)
 PLATEAU = columns(
     "cohort* arm success epsilon text remaining remaining_low remaining_high n patients", text="levels off at"
 )

@@ -15,6 +15,18 @@ def percent(value: float | None, digits: int = 1) -> str:
     return "–" if value is None or math.isnan(value) else f"{_digits(100 * value, f'.{digits}f')} %"
 
 
+def points(difference: float | None) -> str:
+    """A difference of two shares in percentage points, its sign always written; an en dash where there is none.
+
+    >>> points(0.125), points(-0.03), points(0.0), points(None)
+    ('+12.5', '−3.0', '0.0', '–')
+    """
+    if difference is None or math.isnan(difference):
+        return "–"
+    text = _digits(100 * difference, "+.1f")
+    return text[1:] if text in ("+0.0", "−0.0") else text
+
+
 def interval(low: float | None, high: float | None) -> str:
     """Two shares as an interval in percent.
 

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from advassay.report.figures.axes import PERCENT, Horizontal, epsilon_axis, label_room, panel_width
+from advassay.report.figures.axes import Horizontal, epsilon_axis, label_room, panel_width
 from advassay.report.figures.panels import faceted, names_of, panels
 from advassay.report.theme import DASHES, MARKS, MUTED, Style
 
 if TYPE_CHECKING:
     import altair as alt
 
+POINTS = "replace(format(100 * datum.value, '+~g'), /^[+](?=0$)/, '')"
+"""An axis label in percentage points, signed."""
 ITERATIONS = Horizontal("step", "Iterations", tooltip="iterations", smallest_tick=1)
 
 
@@ -61,22 +63,23 @@ def paired_differences(frame: pl.DataFrame, hues: Mapping[str, str], *, width: i
     )
     reach = float(placed.select(pl.max_horizontal(pl.col("low").abs(), pl.col("high").abs()).max()).item() or 0)
     scale = alt.Scale(domain=[-max(reach, 0.1), max(reach, 0.1)], nice=True)
-    axis = alt.Axis(labelExpr=PERCENT, tickCount=5)
+    axis = alt.Axis(labelExpr=POINTS, tickCount=5)
     base = alt.Chart().encode(
         x=alt.X("at:N", sort=grid, title="ε", axis=alt.Axis(labelAngle=0, labelOverlap="greedy")),
         xOffset=alt.XOffset("store:N", sort=stores),
         color=alt.Color("colour:N", scale=None),
     )
-    legend = alt.Legend(title=None, orient="top", symbolFillColor=MUTED, symbolStrokeColor=MUTED)
+    one = len(stores) == 1  # the caption names it
+    legend = None if one else alt.Legend(title=None, orient="top", symbolFillColor=MUTED, symbolStrokeColor=MUTED)
     marks = alt.Scale(domain=stores, range=[MARKS[(i + 1) % len(MARKS)] for i in range(len(stores))])
     told = [
         "store:N", alt.Tooltip("epsilon:Q", title="ε", format="~g"),
         alt.Tooltip("difference:Q", title="difference", format="+.1%"),
         alt.Tooltip("low:Q", title="95 % interval from", format="+.1%"),
         alt.Tooltip("high:Q", title="to", format="+.1%"), alt.Tooltip("n:Q", title="images"),
-        alt.Tooltip("p_adjusted:Q", title="p, Holm over cohorts", format=".2g"),
+        alt.Tooltip("p_adjusted:Q", title="p, Holm over cohorts and ε", format=".2g"),
     ]  # fmt: skip
-    rate = alt.Y("low:Q", scale=scale, axis=axis, title="Difference in success")
+    rate = alt.Y("low:Q", scale=scale, axis=axis, title="Difference, points")
     layers = [
         alt.Chart().mark_rule(color=MUTED).encode(y=alt.Y("zero:Q", scale=scale, axis=axis)),
         base.mark_rule(strokeWidth=1.5).encode(y=rate, y2="high:Q"),
