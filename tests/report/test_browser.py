@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from written_report import Report
 
+from advassay.report import write_comparison
+
 WIDTHS = (1280, 390)
 
 
@@ -33,6 +35,14 @@ def axe() -> str:
     if spec is None or spec.origin is None:
         pytest.skip("needs axe-core (pip install axe-playwright-python)")
     return (Path(spec.origin).parent / "axe.min.js").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def comparison(report: Report, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report's store beside a copy of it."""
+    folder = tmp_path_factory.mktemp("comparison")
+    shutil.copytree(report.store, folder / "again")
+    return write_comparison([report.store, folder / "again"], folder / "compare.html")
 
 
 @pytest.fixture
@@ -144,9 +154,14 @@ def test_the_keyboard_reaches_contents_details_and_wide_tables(page: Any) -> Non
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-def test_axe_finds_nothing_serious(chromium: Any, report: Report, axe: str, width: int) -> None:
+@pytest.mark.parametrize("which", ["report", "comparison"])
+def test_axe_finds_nothing_serious(
+    chromium: Any, report: Report, comparison: Path, axe: str, width: int, which: str
+) -> None:
+    """With every fold open, so that hidden tables are judged too."""
     page = chromium.new_page(viewport={"width": width, "height": 900})
-    page.goto(report.page.as_uri())
+    page.goto((report.page if which == "report" else comparison).as_uri())
+    page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
     _draw_everything(page)
     page.evaluate(axe)
     found = page.evaluate("axe.run()")["violations"]

@@ -186,8 +186,8 @@ def _warnings(sides: Sequence[_Side], shared: Sequence[str]) -> Iterator[str]:
         ]
         if other:
             yield (
-                f"{side.name}: {listed(other)} {'has' if len(other) == 1 else 'have'} other images than in "
-                f"{first.name}, or were prepared otherwise; only images that are in both, pixel by pixel, are paired."
+                f"{side.name}: {listed(other)} {'is' if len(other) == 1 else 'are'} not as in {first.name} (other "
+                "images, or prepared otherwise); only images with the same source pixels are paired."
             )
         if nets:
             yield (
