@@ -26,7 +26,7 @@ def compare(stores: Stores, output: Output = None, quiet: options.QuietOption = 
     """Compare stores that attacked the same cohorts: curves side by side, paired differences, differing settings.
 
     Success is paired image by image between the main arms, with intervals that respect patients and p values adjusted
-    over the cohorts. Needs no GPU, no images and no torch. Prints the page's path.
+    over cohorts and ε; the page says first what differs. Needs no GPU, no images and no torch. Prints the page's path.
 
     Example:
 
