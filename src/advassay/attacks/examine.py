@@ -201,9 +201,8 @@ def _cut(
         return []
 
     @torch.no_grad()
-    def margin(points: Tensor) -> Tensor:
-        copies = len(points) // len(labels)
-        y, t = labels.repeat(copies), None if targets is None else targets.repeat(copies)
+    def margin(points: Tensor, image: Tensor) -> Tensor:
+        y, t = labels[image], None if targets is None else targets[image]
         logits = torch.cat([classifier(part) for part in points.split(max(PROBES, batch_size))])
         return attack_loss(logits, y, "margin", t)
 

@@ -29,6 +29,10 @@ NOISE = 20.0
 """Changes count from this many times what rounding alone does to the margin."""
 
 
+Margin = Callable[[Tensor, Tensor], Tensor]
+"""Points float32 (point, channel, height, width) in [0, 1], which image each lies by (point,) → (point,) in logits."""
+
+
 class Slopes(NamedTuple):
     """How often slope and gradient were compared, how often they disagreed, and the worst pair."""
 
@@ -50,21 +54,20 @@ def off_kinks(images: Tensor) -> Tensor:
     return 0.02 + 0.95 * images + 0.01 * noise
 
 
-def compare(margin: Callable[[Tensor], Tensor], x: Tensor, gradient: Tensor, spacing: float) -> Slopes:
+def compare(margin: Margin, x: Tensor, gradient: Tensor, spacing: float) -> Slopes:
     """Compare differences of `margin` around `x` with its `gradient` there.
 
-    `margin`: images float32 (image, channel, height, width) in [0, 1] → (image,), in logits; `spacing`: relative
-    rounding of its arithmetic (torch.finfo(…).eps).
+    `x`, `gradient`: float32 (image, channel, height, width), x in [0, 1]; `spacing`: relative rounding of the margin's
+    arithmetic (torch.finfo(…).eps).
     """
     directions = _directions(x, gradient)  # (direction, image, …)
     said = (directions.double() * gradient.double()).flatten(2).sum(2)
-    at = margin(x).double()
+    at = margin(x, torch.arange(len(x), device=x.device)).double()
     floor = NOISE * _rounding(margin, x, at, spacing)
     right, wrong = torch.zeros_like(said, dtype=torch.bool), torch.zeros_like(said, dtype=torch.bool)
     seen, before = torch.zeros_like(said), torch.full_like(said, torch.nan)
     for amplitude in AMPLITUDES:
-        up = (_margins(margin, x + amplitude * directions) - at) / amplitude
-        down = (at - _margins(margin, x - amplitude * directions)) / amplitude
+        up, down = _differences(margin, x, directions, at, amplitude, ~right)
         slope = (up + down) / 2
         size = torch.maximum(slope.abs(), said.abs())
         heard = size * amplitude >= floor
@@ -83,6 +86,18 @@ def compare(margin: Callable[[Tensor], Tensor], x: Tensor, gradient: Tensor, spa
     )
 
 
+def _differences(
+    margin: Margin, x: Tensor, directions: Tensor, at: Tensor, amplitude: float, left: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Slopes of the margin forwards and backwards, float64 (direction, image); NaN but where `left` to be settled."""
+    image = torch.arange(len(x), device=x.device).expand_as(left)[left]
+    step = amplitude * directions[left]
+    ahead, behind = margin(torch.cat([x[image] + step, x[image] - step]), image.repeat(2)).double().chunk(2)
+    up, down = (torch.full(left.shape, torch.nan, dtype=torch.float64, device=x.device) for _ in range(2))
+    up[left], down[left] = (ahead - at[image]) / amplitude, (at[image] - behind) / amplitude
+    return up, down
+
+
 def _directions(x: Tensor, gradient: Tensor) -> Tensor:
     """(direction, image, channel, height, width), the largest pixel of each 1."""
     generator = torch.Generator().manual_seed(2)
@@ -94,13 +109,8 @@ def _directions(x: Tensor, gradient: Tensor) -> Tensor:
     return torch.stack([gradient.sign(), torch.ones_like(x), *(d.expand_as(x) for d in each)])
 
 
-def _margins(margin: Callable[[Tensor], Tensor], points: Tensor) -> Tensor:
-    """Margins (direction, image) of points (direction, image, …), float64; all in one pass."""
-    return margin(points.flatten(0, 1)).double().unflatten(0, points.shape[:2])
-
-
-def _rounding(margin: Callable[[Tensor], Tensor], x: Tensor, at: Tensor, spacing: float) -> float:
+def _rounding(margin: Margin, x: Tensor, at: Tensor, spacing: float) -> float:
     """What rounding does to the margin: the change by a perturbation far too small to matter, or a few spacings."""
     tiny = 1e-6 * (torch.rand(x.shape, generator=torch.Generator().manual_seed(3)) - 0.5).to(x.device)
-    moved = float((margin(x + tiny).double() - at).abs().max())
+    moved = float((margin(x + tiny, torch.arange(len(x), device=x.device)).double() - at).abs().max())
     return max(moved, 10 * spacing * float(at.abs().max()))

@@ -200,7 +200,7 @@ class AttackStream:
         wanted = wanted if held is None else tuple(r for r in wanted if r in held)
         if not wanted or self.rules.update == "apgd":
             return Steering(self.classifier)
-        steering = copies.get(wanted) or rewrite(self.classifier, first.images, wanted, sure=held is not None)
+        steering = copies.get(wanted) or rewrite(self.classifier, first.images[:PROBES], wanted, sure=held is not None)
         if steering.module is not self.classifier:  # or what is remembered of a network would keep it alive
             copies[wanted] = steering
         if backend := backend_of(self.shape.rewrites):
@@ -215,7 +215,7 @@ class AttackStream:
         if self.known.held is not None:
             return JUDGED in self.known.held
         takes = self.known.shared.once
-        return takes(lambda: takes_channels_last(self.classifier, first.images), "channels-last", first.digest)
+        return takes(lambda: takes_channels_last(self.classifier, first.images[:PROBES]), "channels-last", first.digest)
 
     def _starting_band(self, steering: Steering, score: Network, first: _First) -> float:
         """Half width, in logits, that every image's band starts with: measured on the first images, along the margin's
