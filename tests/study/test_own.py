@@ -15,7 +15,7 @@ from tiny_study import cpu
 from advassay.documents import TrainingDocument
 from advassay.errors import AdvassayWarning, CohortError, StoreError
 from advassay.records import open_records
-from advassay.study import attack_own
+from advassay.study import attack_own, kept_study, plan
 
 FAST = ["attack.steps=2", "attack.images=4", "attack.arms={A: {}}"]
 
@@ -52,6 +52,13 @@ def test_labels_follow_the_checkpoint_and_images_are_taken_as_it_wants_them(
     run = open_records(tmp_path / "mine").run(header.run_id)
     assert run.images["label"].value_counts().sort("label").rows() == [(0, 4), (1, 4)]
     assert not header.patients_known
+
+
+def test_the_plan_counts_the_runs_of_a_network_that_was_brought_along(model: Path, tiles: Path, tmp_path: Path) -> None:
+    here = cpu(tmp_path / "mine")
+    (header,) = attack_own(model, tiles, here, overrides=FAST)
+    rows = [row for row in plan(kept_study(here.store), here, timed=False).rows if row.stage == "attack"]
+    assert [(row.what, row.have == row.total > 0) for row in rows] == [(f"network {header.classifier}, arm A", True)]
 
 
 def test_a_second_folder_joins_the_store(model: Path, tiles: Path, tmp_path: Path) -> None:

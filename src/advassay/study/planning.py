@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from advassay.attack_spec import Arm
+from advassay.documents import Preparation
 from advassay.layout import TRAINING
+from advassay.records import open_records
 from advassay.specs import Study
 from advassay.study.attack_stage import check_arms
 from advassay.study.beside import known_beside, unknown_beside
@@ -13,12 +16,15 @@ from advassay.study.counting import Point, gradient_steps, missing_steps
 from advassay.study.estimate import Estimator
 from advassay.study.expected import Expected, expected, tell_stated
 from advassay.study.header import recorded_images
-from advassay.study.networks import MAIN_NETWORK, Network, networks
+from advassay.study.networks import MAIN_NETWORK, networks
 from advassay.study.place import Site
 from advassay.study.planned import PASSES, STEPS, Plan, PlanRow
 from advassay.study.preparing import check_image_sizes
-from advassay.study.targets import Assignment, assignments, series_arm
+from advassay.study.targets import Assignment, all_arms, assignments, series_arm
 from advassay.study.training_stage import identity_of, recorded_start_weights
+
+if TYPE_CHECKING:
+    from advassay.cohorts import PreparedCohort
 
 
 def plan(study: Study, site: Site, *, timed: bool = True) -> Plan:
@@ -59,18 +65,33 @@ def _known_rows(study: Study, name: str, site: Site) -> Iterator[PlanRow]:
             attacked = planned.setdefault(identity, set())
             if network.primary or not assignment.points <= attacked:
                 attacked |= assignment.points
-                recorded = recorded_images(site.store, cohort.preparation, identity, assignment)
-                attack = _known_attack(name, network, assignment, recorded)
-                yield attack
-                yield from known_beside(site, cohort.preparation, identity, assignment, attack)
+                yield from _known_attack(name, network.what, identity, assignment, cohort.preparation, site)
+    if not planned:
+        yield from _brought_rows(study, name, cohort, site)
 
 
-def _known_attack(cohort: str, network: Network, assignment: Assignment, recorded: Mapping[Point, int]) -> PlanRow:
+def _brought_rows(study: Study, name: str, cohort: PreparedCohort, site: Site) -> Iterator[PlanRow]:
+    """Of a cohort that nothing is trained on: the networks that its runs say were brought along."""
+    preparation = cohort.preparation
+    headers = [run.header for run in open_records(site.store.root).runs] if site.store.records.is_dir() else []
+    brought = dict.fromkeys(h.classifier for h in headers if h.cohort_identity == preparation.identity)
+    for classifier in brought:
+        for assignment in all_arms(study.attack, cohort, gallery=False):
+            yield from _known_attack(name, f"network {classifier}", classifier, assignment, preparation, site)
+
+
+def _known_attack(
+    cohort: str, what: str, classifier: str, assignment: Assignment, preparation: Preparation, site: Site
+) -> Iterator[PlanRow]:
+    """A network attacked by an arm, and what runs beside it."""
     images, arm = len(assignment.image_ids), assignment.arm
+    recorded = recorded_images(site.store, preparation, classifier, assignment)
     total = images * gradient_steps(arm)
     have = total - missing_steps(arm, images, recorded)
-    what = f"{network.what}, arm {assignment.arm_name}"
-    return PlanRow("attack", cohort, what, STEPS, total, have, "prepared", assignment.arm_name)
+    what = f"{what}, arm {assignment.arm_name}"
+    attack = PlanRow("attack", cohort, what, STEPS, total, have, "prepared", assignment.arm_name)
+    yield attack
+    yield from known_beside(site, preparation, classifier, assignment, attack)
 
 
 def _unknown_rows(study: Study, name: str, counts: Expected) -> Iterator[PlanRow]:
