@@ -12,7 +12,7 @@ import pytest
 from advassay import layout
 from advassay.analysis import Conclusion, conclusions
 from advassay.analysis.claims.directions import opposed
-from advassay.analysis.claims.training_size import Network, fit_line
+from advassay.analysis.claims.training_size import Network, fit_line, training_size
 from advassay.analysis.differences import Difference
 from advassay.analysis.plateau import plateau
 from advassay.attack_spec import Arm
@@ -307,6 +307,28 @@ def test_too_few_networks_leave_training_size_undecided(judge: Judge, changes: d
     found = judge(5, replace(SERIES, **changes))
     assert found.verdict == "undecided"
     assert found.reason.startswith("not enough networks")
+
+
+def test_where_most_networks_stand_at_the_ceiling_no_independence_is_claimed(monkeypatch) -> None:
+    """Eight of nine at 1: the slope is within ±0.02 because nothing can move."""
+    rates = {0.02: [1.0] * 8 + [0.973], 0.005: [0.5, 0.8, 0.7, 0.4, 0.9, 0.6, 0.3, 0.9, 0.5]}
+    places = [(size, seed) for size in (10, 20, 40) for seed in range(3)]
+
+    def found(*epsilons: float) -> Conclusion:
+        made = [
+            Network("a", *place, e, rate, 0.9, 73)
+            for e in epsilons
+            for place, rate in zip(places, rates[e], strict=True)
+        ]
+        monkeypatch.setitem(training_size.__globals__, "networks", lambda records: made)
+        return training_size(None)  # type: ignore[arg-type]
+
+    crowded = found(0.02)
+    assert crowded.p is not None
+    assert crowded.p < 0.05
+    assert crowded.verdict == "undecided"
+    assert "8 of 9 networks stand at the ceiling" in crowded.reason
+    assert {row["epsilon"] for row in found(0.02, 0.005).details if row["row"] == "network"} == {0.005}
 
 
 def test_every_arm_is_judged_at_its_own_amplitude_nearest_to_the_one_asked(tmp_path: Path) -> None:

@@ -62,7 +62,8 @@ class Line:
 def training_size(records: Records, epsilon: float | None = None, level: float = LEVEL) -> Conclusion:
     """Unit = one trained network. Supported where the slope is equivalent to 0 within the margin, contradicted where
     its interval excludes 0 and equivalence fails; with fewer than 3 sizes or 3 seeds undecided. A series whose
-    networks all stand at the ceiling or floor shows nothing and does not enter.
+    networks all stand at the ceiling or floor shows nothing and does not enter; where most of those that enter do, an
+    equivalence is no evidence, since little could have changed.
     """
     found = networks(records)
     series = {cohort: _at_one_epsilon(found, cohort, epsilon) for cohort in _with_series(found)}
@@ -125,7 +126,7 @@ def _with_series(found: list[Network]) -> list[str]:
 
 def _at_one_epsilon(found: list[Network], cohort: str, epsilon: float | None) -> list[Network]:
     """The cohort's networks at the ε nearest to the wanted one (None = 0.02) that all of them were attacked at, and
-    at which they do not all stand at the ceiling or floor, where there is one.
+    at which most of them, or else some, stand away from ceiling and floor, where there is one.
     """
     wanted = USUAL_EPSILON if epsilon is None else epsilon
     mine = [network for network in found if network.cohort == cohort]
@@ -133,11 +134,18 @@ def _at_one_epsilon(found: list[Network], cohort: str, epsilon: float | None) ->
     at = {e: {(n.size, n.seed) for n in mine if n.epsilon == e} for e in sorted({n.epsilon for n in mine})}
     shared = [e for e, attacked in at.items() if attacked == names]
     parts = [[n for n in mine if n.epsilon == e] for e in sorted(shared, key=lambda e: abs(e - wanted))]
-    return next((part for part in parts if _bound(part) is None), parts[0] if parts else [])
+    visible = [part for part in parts if _bound(part) is None]
+    return next((part for part in visible if not _crowded(part)), next(iter([*visible, *parts]), []))
 
 
 def _bound(part: list[Network]) -> Bound | None:
     return bound([network.rate for network in part])
+
+
+def _crowded(part: list[Network]) -> bool:
+    """Whether most of the networks stand at one end of the scale."""
+    at_ends = [network for network in part if bound([network.rate])]
+    return len(at_ends) > len(part) / 2
 
 
 def _at_bounds(series: dict[str, list[Network]]) -> str:
@@ -194,6 +202,11 @@ def _verdict(
         return "undecided", f"{slope}: the networks leave no spread to test.", p
     low, high = line.interval(level)
     told = f"Slope {span(line.slope, low, high, 4)} per doubling ({where}).{aside}"
+    used = [network for cohort in open_ for network in series[cohort]]
+    if p < 1 - level and _crowded(used):
+        at_ends = sum(bound([network.rate]) is not None for network in used)
+        reason = f" {at_ends} of {len(used)} networks stand at the ceiling or floor, where little can change: other"
+        return "undecided", told + reason + " amplitudes are needed.", p
     if p < 1 - level:
         return "supported", told + f" Within ±{MARGIN:g} (equivalence p = {p:.2g}).", p
     if low > 0 or high < 0:
