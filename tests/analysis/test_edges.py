@@ -19,7 +19,7 @@ from advassay.analysis import (
     worst_case_success_rate,
 )
 from advassay.attack_spec import Arm
-from advassay.errors import StoreError
+from advassay.errors import SpecError, StoreError
 from advassay.layout import Store
 from advassay.records import RunWriter, open_records
 from advassay.success import attack_success_rate
@@ -101,3 +101,19 @@ def test_an_image_that_one_restart_fells_counts_in_the_worst_case_and_nowhere_el
 def test_the_worst_case_of_a_cohort_with_no_attackable_image_is_unknown(tmp_path: Path) -> None:
     store = make_store(tmp_path / "s", (replace(ONE, accuracy=0.0),), {"A": ARM}, gallery=False)
     assert worst_case_success_rate(open_records(store))["declared"].to_list() == [None, None]
+
+
+@pytest.mark.parametrize("level", [0, 1, 1.5, -1, float("nan")])
+def test_a_level_that_is_none_is_refused(tmp_path: Path, level: float) -> None:
+    records = open_records(make_store(tmp_path / "s", (ONE,), {"A": ARM}, gallery=False))
+    for ask in (success_curve, robust_accuracy_curve, epsilon50, conclusions):
+        with pytest.raises(SpecError, match="level: between 0 and 1"):
+            ask(records, level=level)
+
+
+def test_a_step_between_two_and_an_amplitude_that_is_no_number_are_refused(tmp_path: Path) -> None:
+    records = open_records(make_store(tmp_path / "s", (ONE,), {"A": ARM}, gallery=False))
+    with pytest.raises(SpecError, match=r"step: 0 to 4 .*got 2\.5"):
+        success_curve(records, step=2.5)  # type: ignore[arg-type]
+    with pytest.raises(SpecError, match=r"epsilon: one of .* got nan"):
+        success_curve(records, over="step", epsilon=float("nan"))

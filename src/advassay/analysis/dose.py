@@ -143,10 +143,10 @@ def _fitted(
         return {"fit": None, "fit_low": None, "fit_high": None, "fit_text": None}
     quantile = stats.t.ppf(0.5 + level / 2, max(trend.patients - 1, 1))
     roots = _fieller(trend.intercept, trend.slope, trend.covariance, quantile)
-    with np.errstate(over="ignore"):  # of a slope that is almost 0, ε50 lies beyond every number
+    with np.errstate(over="ignore", under="ignore"):  # of a slope that is almost 0, ε50 lies beyond every number
         fit, low, high = np.exp([-trend.intercept / trend.slope, *((-np.inf, np.inf) if roots is None else roots)])
     ends = {"fit": fit, "fit_low": None if roots is None else low, "fit_high": high}
-    known = {name: None if value is None or np.isinf(value) else float(value) for name, value in ends.items()}
+    known = {name: float(value) if value is not None and 0 < value < np.inf else None for name, value in ends.items()}
     return known | {"fit_text": _text(fit, low, high, grid)}
 
 

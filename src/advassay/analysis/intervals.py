@@ -22,6 +22,8 @@ from functools import cached_property, lru_cache
 import numpy as np
 from scipy import stats
 
+from advassay.errors import SpecError
+
 REPLICATES = 1_000
 FEWEST_PATIENTS = 20
 """Below this many patients a cluster bootstrap is too narrow, so it is not used."""
@@ -35,6 +37,13 @@ WILSON_EFFECTIVE = "Wilson, effective n"
 BOOTSTRAP = "patient bootstrap"
 
 
+def checked_level(level: float) -> float:
+    """A confidence level. Raises SpecError unless it lies between 0 and 1."""
+    if not 0 < level < 1:
+        raise SpecError(f"level: between 0 and 1, got {level}.", "For example 0.95.")
+    return level
+
+
 def wilson(events: np.ndarray, n: np.ndarray, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
     """Wilson score interval (low, high) of events / n, each in [0, 1]; n may be fractional (effective); NaN if n = 0.
 
@@ -43,7 +52,7 @@ def wilson(events: np.ndarray, n: np.ndarray, level: float = 0.95) -> tuple[np.n
     (0.0, 0.2775)
     """
     events, n = np.asarray(events, np.float64), np.asarray(n, np.float64)
-    z = stats.norm.ppf(0.5 + level / 2)
+    z = stats.norm.ppf(0.5 + checked_level(level) / 2)
     with np.errstate(invalid="ignore", divide="ignore"):
         p = events / n
         centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)
@@ -165,7 +174,7 @@ def _effective_patients(points: Counts) -> np.ndarray:
 
 def _student(groups: np.ndarray, level: float) -> np.ndarray:
     """(point,) (z / t)², t with groups − 1 degrees of freedom: what turns a normal interval into a Student one."""
-    upper = 0.5 + level / 2
+    upper = 0.5 + checked_level(level) / 2
     return np.asarray((stats.norm.ppf(upper) / stats.t.ppf(upper, np.maximum(groups - 1, 1))) ** 2)
 
 

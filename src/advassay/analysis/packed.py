@@ -7,6 +7,7 @@ Verdicts come from success.py and nowhere else. The arrays are bits, not logits:
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import isfinite
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -79,7 +80,8 @@ class Packed:
 
     def at(self, epsilon: float) -> int:
         """Index of a recorded ε. Raises SpecError where it was not attacked."""
-        found = np.flatnonzero(self.epsilons == canonical_float(epsilon))
+        known = isfinite(epsilon)
+        found = np.flatnonzero(self.epsilons == canonical_float(epsilon)) if known else np.empty(0, np.intp)
         if not found.size:
             grid = ", ".join(f"{e:g}" for e in self.epsilons)
             raise SpecError(
@@ -89,12 +91,12 @@ class Packed:
 
     def step(self, step: int | None) -> int:
         """A valid iterate; None = the last. Raises SpecError outside 0 … K."""
-        if step is not None and not 0 <= step <= self.steps:
+        if step is not None and not (0 <= step <= self.steps and step == int(step)):
             raise SpecError(
                 f"step: 0 to {self.steps} ({self.header.cohort}, arm {self.header.arm}), got {step}.",
                 "Leave step out for the last iteration; more are attacked with more steps in the study.",
             )
-        return self.steps if step is None else step
+        return self.steps if step is None else int(step)
 
 
 def step_sizes(run: Run) -> tuple[str, ...]:
