@@ -9,11 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from simulate import make_store
 from written_report import SMALL, SMALL_ARMS
 
-from advassay.analysis.intervals import FEWEST_EITHER, FEWEST_PATIENTS
+from advassay.analysis import intervals
+from advassay.analysis.intervals import BOOTSTRAP, FEWEST_EITHER, FEWEST_PATIENTS, WILSON_EFFECTIVE, Counts
 from advassay.cohorts import preparing
 from advassay.layout import HEADER, PREPARATION, TRAINING, Store
 from advassay.report import gather, write_report
@@ -108,6 +110,25 @@ def test_the_interval_rule_names_every_reason_to_leave_the_bootstrap(one: Store)
     reasons = f"fewer than {FEWEST_EITHER} with an image that fell or fewer than {FEWEST_EITHER} with one that did not"
     assert f"fewer than {FEWEST_PATIENTS} patients, {reasons}" in told
     assert "Student’s t" in told
+
+
+def test_degrees_of_freedom_are_told_as_each_method_takes_them(one: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[float] = []
+    student = intervals._student
+
+    def noted(groups: np.ndarray, level: float) -> np.ndarray:
+        taken.append(float(groups[-1]))
+        return student(groups, level)
+
+    sizes = np.arange(1.0, 41.0)  # 40 patients, as many as 27.3 of equal size
+    few = np.where(np.arange(40) < 5, 1.0, 0.0)
+    monkeypatch.setattr(intervals, "_student", noted)
+    *_, methods_used = intervals.intervals(Counts(np.stack([few, sizes // 2]), np.stack([sizes, sizes])))
+    assert methods_used == [WILSON_EFFECTIVE, BOOTSTRAP]
+    assert taken == pytest.approx([40, sizes.sum() ** 2 / (sizes**2).sum()])
+    told = _methods(one)
+    assert "under the bootstrap with Kish’s effective number of patients − 1 degrees of freedom" in told
+    assert "(Σm)² / Σm² for patients of m images each, else with patients − 1." in told
 
 
 def test_the_last_confidence_bin_is_told_as_closed(one: Store) -> None:

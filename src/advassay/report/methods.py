@@ -179,8 +179,10 @@ def _statistics(findings: Findings) -> Iterator[str]:
         f"where patients repeat, a bootstrap over patients ({count(REPLICATES)} replicates, seeded), or, with fewer "
         f"than {FEWEST_PATIENTS} patients, fewer than {FEWEST_EITHER} with an image that fell or fewer than "
         f"{FEWEST_EITHER} with one that did not, Wilson with n divided by the design effect. The bootstrap gives the "
-        "variance, and the interval has Wilson’s shape at the n of that variance; where patients repeat, Student’s t "
-        "with patients − 1 degrees of freedom takes the place of the normal quantile. Each table says which was used."
+        "variance, and the interval has Wilson’s shape at the n of that variance. Where patients repeat, Student’s t "
+        "takes the place of the normal quantile: under the bootstrap with Kish’s effective number of patients − 1 "
+        "degrees of freedom, (Σm)² / Σm² for patients of m images each, else with patients − 1. Each table says which "
+        "was used."
     )
     for conclusion in findings.conclusions:
         margin = f"; margin {conclusion.margin:g}" if conclusion.margin is not None else ""
