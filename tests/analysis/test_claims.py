@@ -14,7 +14,7 @@ from advassay.analysis import Conclusion, conclusions
 from advassay.analysis.claims.directions import opposed
 from advassay.analysis.claims.training_size import Network, fit_line, training_size
 from advassay.analysis.differences import Difference
-from advassay.analysis.plateau import plateau
+from advassay.analysis.plateau import fewest_images, plateau
 from advassay.attack_spec import Arm
 from advassay.records import open_records
 from tests.simulate import Cohort, make_store, population, write_run
@@ -195,6 +195,16 @@ def test_iterations_are_undecided_where_the_plateau_cannot_be_shown(judge: Judge
     found = judge(3, *named(RISING, "a", "b"))
     assert found.verdict == "undecided"
     assert {row["plateau"] for row in found.details} == {"too few images"}
+    assert "133 attackable images" in found.reason
+
+
+@pytest.mark.parametrize("level", [0.9, 0.95, 0.99])
+@pytest.mark.parametrize("margin", [0.01, 0.02, 0.1])
+def test_with_the_fewest_images_a_plateau_shows_and_with_one_less_it_does_not(level: float, margin: float) -> None:
+    least = fewest_images(level, margin)
+    still = np.zeros((9, least), bool)
+    assert plateau(still, np.arange(least), level, margin).state == "reached"
+    assert plateau(still[:, 1:], np.arange(least - 1), level, margin).state == "too few images"
 
 
 def test_a_plateau_begins_where_the_remaining_rise_is_below_the_margin() -> None:

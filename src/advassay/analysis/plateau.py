@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import ceil
 from typing import Any, Literal
 
 import numpy as np
 import polars as pl
+from scipy import stats
 
 from advassay.analysis.differences import Difference, paired_difference
 from advassay.analysis.flow import about
+from advassay.analysis.intervals import checked_level
 from advassay.analysis.packed import Packed
 from advassay.analysis.selection import nearest_epsilon, packs_of
 from advassay.records.store import Records
@@ -52,6 +55,17 @@ def plateau(fallen: np.ndarray, patients: np.ndarray, level: float = LEVEL, marg
         first = len(below) - int(np.argmin(below[::-1])) + 1 if not below.all() else 1
         return Plateau("reached", first, rises[-1])
     return Plateau("not reached" if rises[-1].low > margin else "too few images", None, rises[-1])
+
+
+def fewest_images(level: float = LEVEL, margin: float = MARGIN) -> int:
+    """Images, each of a patient of its own, below which no plateau can be shown even where nothing changes any more:
+    Wilson's one-sided upper bound of 0 in n is z² / (n + z²).
+
+    >>> fewest_images()
+    133
+    """
+    z2 = stats.norm.ppf(checked_level(level)) ** 2
+    return ceil(z2 * (1 / margin - 1))
 
 
 def iteration_plateau(

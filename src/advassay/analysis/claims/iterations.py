@@ -20,7 +20,7 @@ from advassay.analysis.claims.statement import (
     tally,
 )
 from advassay.analysis.packed import Packed
-from advassay.analysis.plateau import MARGIN, Plateau, plateau
+from advassay.analysis.plateau import MARGIN, Plateau, fewest_images, plateau
 from advassay.analysis.selection import closest_epsilon, packs_of
 from advassay.records.store import Records
 from advassay.success import Reading
@@ -45,6 +45,11 @@ def iterations(records: Records, epsilon: float | None = None, level: float = LE
     }
     contradicting = len(set(names["not rising"]) | set(names["still rising"]))
     verdict, reason = _verdict(names, both, contradicting)
+    if verdict == "undecided" and any(at.state == "too few images" for at in levels):
+        least = fewest_images(level)
+        reason += (
+            f" Even where nothing changes any more, a plateau takes {least} attackable images of a cohort to show."
+        )
     reason += _where(packs, epsilon)
     return Conclusion(
         number=3,
