@@ -5,19 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from advassay.report.findings import Findings
+from advassay.report.uninformed import uninformed
 from advassay.report.wording import count, listed
 from advassay.specs import PhantomSource
 
 
 def notices(findings: Findings) -> list[str]:
-    """What comes before any number, because it can change one: made-up images, an unfinished study, weak evidence."""
+    """What comes before any number, because it can change one: made-up images, networks that know nothing, an
+    unfinished study, weak evidence.
+    """
     made = phantom_cohorts(findings)
     phantom = (
         [f"The images of {listed(made)} are phantoms made by the program: rates describe the method, not any patient."]
         if made
         else []
     )
-    return phantom + findings.missing + findings.warnings
+    clean = [findings.of_main_arm(name) for name in ("transitions", "performance") if name in findings.tables]
+    unknowing = uninformed(*clean) if len(clean) == 2 else []
+    return phantom + unknowing + findings.missing + findings.warnings
 
 
 def phantom_cohorts(findings: Findings) -> list[str]:
