@@ -18,8 +18,9 @@ ONE_CLASS = (
     "rate there, 0 % too, is not robustness."
 )
 CHANCE = (
-    "The network is not shown to do better than chance (AUROC 0.5) on the clean images: {}. There may be little knowledge "
-    "that an attack could overturn, so neither a low nor a high success rate there tells how robust the image type is."
+    "The network is not shown to do better than chance (AUROC 0.5) on the clean images: {}. There may be little "
+    "knowledge that an attack could overturn, so neither a low nor a high success rate there tells how "
+    "robust the image type is."
 )
 
 
@@ -41,7 +42,7 @@ def _constant(clean: pl.DataFrame) -> Iterator[tuple[str, str]]:
     """Cohorts of at least two classes whose clean images are all taken for one of them."""
     for (cohort,), part in clean.filter(pl.col("n") > 0).group_by("cohort", maintain_order=True):
         if part["predicted"].n_unique() == 1 and part["label"].n_unique() > 1:
-            yield str(cohort), f"{cohort} (all {count(part['n'].sum())} taken for {part['predicted'][0]})"
+            yield str(cohort), f"{cohort} (all {count(int(part['n'].sum()))} taken for {part['predicted'][0]})"
 
 
 def _by_chance(row: dict[str, Any], clean: pl.DataFrame) -> str:
