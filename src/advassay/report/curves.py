@@ -52,16 +52,6 @@ def _of_arm(runs: Sequence[RunHeader], arm: str) -> list[RunHeader]:
     return [header for header in runs if header.primary and header.arm == arm]
 
 
-def by_confidence(records: Records, runs: Sequence[RunHeader], epsilon: float, level: float) -> pl.DataFrame:
-    """Figure 3c: success in bins of clean confidence, every arm, at `epsilon` or the nearest recorded one."""
-    frames = []
-    for arm in records.arms:
-        at = amplitudes.nearest(epsilon, amplitudes.shared(_of_arm(runs, arm)))
-        if at is not None:
-            frames.append(success_curve(records, "clean_confidence", arm=arm, epsilon=at, level=level).frame)
-    return pl.concat(frames, how="diagonal_relaxed")
-
-
 def by_training_size(records: Records, epsilon: float | None, level: float) -> pl.DataFrame:
     """Figure 3d: one row per network of the cohorts that have more than one size; empty without a series."""
     if epsilon is None:

@@ -11,7 +11,7 @@ import polars as pl
 from advassay.progress import Progress
 from advassay.records.header import RunHeader
 from advassay.records.store import Records
-from advassay.report import amplitudes, cohort_flow, cohort_tables, curves, evidence
+from advassay.report import amplitudes, cohort_flow, cohort_tables, confidence_bins, curves, evidence
 from advassay.report.reruns import reruns
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ TABLES = {
     "cohorts": "Table 1: images of each class and role, the network's scores on the validation split",
     "success_by_epsilon": "figure 3a: success against ε at the last iteration, main arm",
     "success_by_iteration": "figure 3b and the surface: success against iterations at every ε, every arm",
-    "success_by_confidence": "figure 3c: success by clean confidence, every arm",
+    "success_by_confidence": "figure 3c: success by clean confidence, every arm, and where verdict 4 was decided",
     "success_by_training_size": "figure 3d: success of every network of a training-size series",
     "success_by_arm": "success against ε of every arm and step size, at the last iterate and at any",
     "performance": "accuracy under attack (robust accuracy), AUROC, sensitivity and specificity, clean and at every ε",
@@ -101,7 +101,6 @@ MAKERS: Mapping[str, Callable[[Asked], pl.DataFrame]] = {
     "cohorts": _table1,
     "success_by_epsilon": lambda a: curves.by_epsilon(a.records, a.level),
     "success_by_iteration": lambda a: curves.by_iteration(a.records, a.runs, a.level),
-    "success_by_confidence": lambda a: curves.by_confidence(a.records, a.runs, a.epsilon, a.level),
     "success_by_training_size": lambda a: curves.by_training_size(a.records, a.series, a.level),
     "success_by_arm": lambda a: curves.by_arm(a.records, a.level),
     "performance": lambda a: curves.scores(a.records, a.level),
@@ -114,6 +113,9 @@ MAKERS: Mapping[str, Callable[[Asked], pl.DataFrame]] = {
     "perturbation_size": lambda a: curves.sizes(a.records),
     "conclusions": _conclusions,
     "conclusion_details": lambda a: curves.detail_rows(a.concluded),
+    "success_by_confidence": lambda a: confidence_bins.by_confidence(
+        a.records, a.runs, a.epsilon, a.concluded, a.level
+    ),
     "controls": lambda a: evidence.controls(a.runs),
     "flags": lambda a: evidence.flags(a.runs),
     "flags_by_epsilon": lambda a: evidence.flags_by_epsilon(a.records),
@@ -125,7 +127,7 @@ MAKERS: Mapping[str, Callable[[Asked], pl.DataFrame]] = {
     "left_out": lambda a: cohort_tables.left_out(a.records),
     "training": lambda a: cohort_tables.training(a.records),
 }
-"""In this order: the details follow their conclusions."""
+"""In this order: the details, and success where a verdict was decided, follow the conclusions."""
 
 SUMS: Mapping[str, Callable[[dict[str, pl.DataFrame]], pl.DataFrame]] = {
     "controls_by_arm": lambda tables: evidence.controls_by_arm(tables["controls"]),

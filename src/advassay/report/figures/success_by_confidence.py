@@ -18,15 +18,18 @@ FIRST_EDGE = 0.5
 BELOW = (0.445, 0.495)
 """Where the one bin of images below 0.5 is drawn."""
 COUNT_AT = -0.07
-"""Height of the line of image counts, on the scale of rates."""
+"""Height of the line of image counts, on the scale of rates; suspect images are a line below."""
 
 
 def success_by_confidence(frame: pl.DataFrame, styles: Mapping[str, Style], *, width: int) -> alt.FacetChart:
-    """`frame` of one arm: cohort, bin, bin_low, bin_high, rate, low, high, n, events; an empty bin shows 0 only."""
+    """`frame` of one arm: cohort, bin, bin_low, bin_high, rate, low, high, n, events, suspect_images; an empty bin
+    shows 0 only, suspect images stand below their bin behind a †.
+    """
     import altair as alt
 
     columns = min(2 if width > 500 else 1, frame["cohort"].n_unique())
-    share = rate_axis(low=2 * COUNT_AT)
+    suspects = bool((frame["suspect_images"] > 0).any())
+    share = rate_axis(low=(3 if suspects else 2) * COUNT_AT)
     x = _confidence_axis(bool((frame["bin_low"] < FIRST_EDGE).any()))
     every = alt.Chart().encode(x=alt.X("middle:Q", **x))
     filled = alt.Chart().transform_filter("datum.n > 0").encode(color=colours(frame, styles))
@@ -41,6 +44,17 @@ def success_by_confidence(frame: pl.DataFrame, styles: Mapping[str, Style], *, w
         ),
         every.mark_text(fontSize=10, color=MUTED).encode(y=alt.Y("count_at:Q", **share), text="n:Q"),
     ]
+    if suspects:
+        marked = (
+            alt.Chart()
+            .transform_filter("datum.suspect_images > 0")
+            .transform_calculate(told="'†' + datum.suspect_images")
+        )
+        layers.append(
+            marked.mark_text(fontSize=10, color=MUTED).encode(
+                x=alt.X("middle:Q", **x), y=alt.Y("suspects_at:Q", **share), text="told:N"
+            )
+        )
     return faceted(alt.layer(*layers), _placed(frame), "cohort", width=width, columns=columns, height=190)
 
 
@@ -65,5 +79,6 @@ def _placed(frame: pl.DataFrame) -> pl.DataFrame:
         right=pl.when(below).then(BELOW[1]).otherwise("bin_high"),
         zero=pl.lit(0.0),
         count_at=pl.lit(COUNT_AT),
+        suspects_at=pl.lit(2 * COUNT_AT),
     )
     return edges.with_columns(middle=(pl.col("left") + pl.col("right")) / 2)
