@@ -40,6 +40,8 @@ CASES = {
         ("Early pneumonia cannot be excluded.", {"pneumonia": "uncertain"}),
         ("History of tuberculosis.", {}),
         ("No change in the pulmonary nodule.", {"focal_shadows": "present"}),
+        ("No new pneumonia.", {"pneumonia": "absent"}),
+        ("No interval change in the pulmonary nodule.", {"focal_shadows": "present"}),
         ("No effusion, but there is scarring.", {"fibrosis": "present"}),
         ("Subcutaneous emphysema.", {}),
         ("The thoracic aorta is mildly tortuous.", {"aortic_rotation": "present"}),
@@ -126,6 +128,33 @@ def test_a_report_of_key_phrases_alone_is_norm(language: str, text: str) -> None
     ],
 )
 def test_one_word_beyond_the_key_phrases_is_no_norm(language: str, text: str) -> None:
+    assert norm(language, text) == "not stated"
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "expected"),
+    [
+        ("en", "Pneumonia?", {"pneumonia": "uncertain"}),
+        ("en", "? Pneumonia at the right base. Emphysema.", {"pneumonia": "uncertain", "emphysema": "present"}),
+        ("en", "Emphysema. Pneumonia (?) at the base.", {"pneumonia": "uncertain", "emphysema": "present"}),
+        ("en", "Emphysema ?pneumonia", {"pneumonia": "uncertain", "emphysema": "present"}),
+        ("en", "No pneumonia?", {"pneumonia": "absent"}),
+        ("es", "¿Neumonía?", {"pneumonia": "uncertain"}),
+        ("ru", "Пневмония?", {"pneumonia": "uncertain"}),
+        ("ru", "? Пневмония справа", {"pneumonia": "uncertain"}),
+    ],
+)
+def test_a_question_is_a_doubt(language: str, text: str, expected: dict[str, str]) -> None:
+    assert stated(language, text) == expected
+    for evidence in read(language, text).evidence:
+        if evidence.decision == "uncertain" and evidence.label != "norm":
+            assert evidence.cue == "?"
+            assert text[evidence.cue_start : evidence.cue_end] == "?"
+
+
+@pytest.mark.parametrize(("language", "text"), [("en", "Normal?"), ("en", "? Normal"), ("ru", "Норма?")])
+def test_a_norm_that_is_asked_is_none(language: str, text: str) -> None:
+    assert norm(language, text.replace("?", "").strip()) == "present"
     assert norm(language, text) == "not stated"
 
 

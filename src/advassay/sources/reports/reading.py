@@ -102,11 +102,11 @@ class ReportReader:
             if decision is None:
                 continue
             place = (sentence.starts[first], sentence.ends[last])
-            cue = (
-                (governing.cue.entry, sentence.starts[governing.first], sentence.ends[governing.last])
-                if governing
-                else (None, None, None)
-            )
+            cue: tuple[str | None, int | None, int | None] = (None, None, None)
+            if governing:
+                cue = (governing.cue.entry, sentence.starts[governing.first], sentence.ends[governing.last])
+            if decision is Decision.present and sentence.question is not None:
+                decision, cue = Decision.uncertain, ("?", sentence.question, sentence.question + 1)
             found.append(Evidence(entry.finding, decision.value, entry.phrase, cue[0], field, *place, *cue[1:]))
         return found
 
@@ -125,7 +125,7 @@ class ReportReader:
             if all(stem.isdigit() for stem in sentence.stems):  # the number of a list's item
                 continue
             number = self._norm.match(sentence)
-            if number is None:
+            if number is None or sentence.question is not None:
                 return None
             if number < self._sufficient and evidence is None:
                 place = (sentence.starts[0], sentence.ends[-1])

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 _COMBINING = "\u0300-\u036f"
-# A word; a comma; a sentence's end: . ; ! ? or an empty line. "3.5" is not the end of a sentence, a line wrap neither.
-_TOKEN = re.compile(rf"([\w{_COMBINING}\u00ad]+)|(,)|(\.(?!\d)|[;!?]|\n[^\S\n]*\n)")
+# A word; a comma; a sentence's end: . ; ! ? or an empty line ("3.5" is not one, a line wrap neither); a question mark
+# that stands before what it asks: "? nodule".
+_TOKEN = re.compile(rf"([\w{_COMBINING}\u00ad]+)|(,)|((?<![^\s(])\?(?=\s*\w))|(\.(?!\d)|[;!?]|\n[^\S\n]*\n)")
 
 
 @dataclass(slots=True)
@@ -22,7 +23,7 @@ class Sentence:
     """The words of one sentence: equal-length lists.
 
     raw: words as normalised but not stemmed; stems; starts, ends: character offsets in the text (end exclusive);
-    segments: how many commas stand before the word.
+    segments: how many commas stand before the word. question: where the question mark stands that asks it.
     """
 
     raw: list[str] = field(default_factory=list)
@@ -30,6 +31,7 @@ class Sentence:
     starts: list[int] = field(default_factory=list)
     ends: list[int] = field(default_factory=list)
     segments: list[int] = field(default_factory=list)
+    question: int | None = None
 
 
 class Normaliser:
@@ -108,8 +110,13 @@ class Normaliser:
                     sentence.segments.append(commas)
             elif kind == 2:
                 commas += 1
-            elif sentence.stems:
-                yield sentence
-                sentence, commas = Sentence(), 0
+            else:
+                if sentence.stems:
+                    if match[0] == "?" and kind == 4:
+                        sentence.question = match.start()
+                    yield sentence
+                    sentence, commas = Sentence(), 0
+                if kind == 3:
+                    sentence.question = match.start()
         if sentence.stems:
             yield sentence
