@@ -72,9 +72,31 @@ def test_a_column_travels_where_it_is_asked_for_or_a_rule_names_it(write_source,
     assert set(manifest["group_id"]) == {pseudonym(KEY, "G7")}
     assert "copy" not in manifest.columns
     assert not any(text.startswith("SMITH") for text in manifest["patient_id"])
-    assert "not carried along: copy (" in p.warnings[-1]
+    assert "carry: asked for, but not carried: copy (repeats an original patient id)" in p.warnings[-1]
     with pytest.raises(CohortError, match="carry: a column of the source, got 'no such'"):
         prepared(write_source(table), carry=["no such"])
+
+
+def test_what_says_who_somebody_is_does_not_travel_even_when_asked_for(write_source, prepared, tmp_path):
+    telling = {
+        "PatientName": "SMITH",
+        "mrn": "SMITH-1",
+        "geburtsdatum": "SMITH-2",
+        "Фамилия": "SMITH",
+        "seen": "1950-01-02",
+    }
+    long = {"befund": "SMITH was seen; " + 60 * "x"}
+    table = [row | telling | long | {"scanner": "S1"} for row in rows()]
+    where = {"seen": {"not_in": ["x"]}}
+    p = prepared(
+        write_source(table), where=where, carry=["PatientName", "mrn", "geburtsdatum", "Фамилия", "befund", "scanner"]
+    )
+    manifest = open_cohort(tmp_path / "cohort").manifest
+    assert set(manifest["scanner"]) == {"S1"}
+    assert not {*telling, *long} & set(manifest.columns)
+    for file in (tmp_path / "cohort").iterdir():
+        assert b"SMITH" not in file.read_bytes(), file.name
+    assert "befund (texts of more than 60 characters)" in p.warnings[-1]
 
 
 def test_another_key_on_a_prepared_cohort_is_refused(write_source, prepared, tmp_path):

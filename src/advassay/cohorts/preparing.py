@@ -85,6 +85,9 @@ def prepare(
     manifest = images.select(*columns).drop("split", strict=False)
     if unkept := sorted(indexed.not_carried.keys() - {"split"}):
         flow.warnings.append(f"Columns of the source not carried along: {', '.join(unkept)} (carry: names more).")
+    refused = [f"{name} ({indexed.not_carried[name]})" for name in spec.carry if name in indexed.not_carried]
+    if refused:
+        flow.warnings.append(f"carry: asked for, but not carried: {', '.join(refused)}.")
     manifest = _in_order(manifest.drop("row"))
     deidentified = check_deidentified(manifest, images, opened)
     document = make_document(name, spec, source, manifest, rule, flow, request, state, deidentified)

@@ -36,6 +36,13 @@ LONGEST_VALUE = 60
 _TELLING = re.compile(
     r"(^|_)(\w*name|birth\w*|dob|date|path|file\w*|address|phone|email|accession\w*|mrn|ssn|operator)(_|$)"
 )
+_PERSON = re.compile(
+    r"(^|_)(name|(patients?|persons?|first|last|family|given|middle|full|sur|physicians?|doctors?|operators?)_?name|"
+    r"\w*birth\w*|dob|address|phone|email|mrn|ssn|geburt\w*|nombre|apellidos?|\w*nacimiento|фио|имя|фамилия|"
+    r"\w*рожд\w*)(_|$)"
+)
+"""Names of columns that say who somebody is: never carried, whoever asks."""
+_DATE = r"^\s*(\d{4}[-./]\d{1,2}[-./]\d{1,2}|\d{1,2}[-./]\d{1,2}[-./](\d{2}|\d{4}))\b"
 _FILE_NAME = r"(?i)\.(png|jpe?g|tiff?|dcm|svs|ndpi|bmp|npy)$"
 
 
@@ -51,7 +58,8 @@ def carried_columns(
 
     `patients`: original ids of each row (text or null). `patient_columns`: never travel. `named`: columns the cohort's
     rules use; they travel where they hold numbers or a few short values and no date or person by their name.
-    `asked`: columns asked for by name (`carry`); of these only what repeats a patient's id is refused.
+    `asked`: columns asked for by name (`carry`); of these only what repeats a patient's id, is named for a person or a
+    birth, or holds long texts (reports) is refused.
 
     >>> rows = pl.DataFrame({"age": [40, 50], "operator": ["A", "B"]})
     >>> carried_columns(rows, [pl.Series(["P1", "P2"])])
@@ -88,10 +96,16 @@ def _why_not(column: pl.Series, patients: Sequence[pl.Series], named: bool, aske
         return "not a number or a text"
     if any(_repeats(column, ids) for ids in patients):
         return "repeats an original patient id"
+    if _PERSON.search(name):
+        return "its name says who somebody is"
+    if asked and not is_id(column.name) and _longest(column) > LONGEST_VALUE:
+        return f"texts of more than {LONGEST_VALUE} characters"
     if asked or name in PSEUDONYMS or (named and is_id(column.name)):
         return None
     if not (named or name in MEASURES or name in CATEGORIES):
         return "not a column known to be harmless"
+    if column.dtype.is_temporal() or (column.dtype == pl.String and bool(column.str.contains(_DATE).any())):
+        return "dates"
     if _TELLING.search(name):
         return "its name suggests a person, a date or a file"
     if not short_values(column):
@@ -113,8 +127,18 @@ def _repeats(column: pl.Series, ids: pl.Series) -> bool:
     return int(equal.sum()) > 0.5 * column.len()  # an age may equal an id
 
 
+def _longest(column: pl.Series) -> int:
+    """Characters of the longest text; 0 where there is none."""
+    if column.dtype not in (pl.String, pl.Categorical, pl.Enum):
+        return 0
+    return int(column.cast(pl.String).str.len_chars().fill_null(0).max() or 0)  # type: ignore[arg-type]
+
+
 def _few(values: pl.Series) -> bool:
     if values.is_empty():
         return True
-    longest = max(values.str.len_chars())
-    return values.n_unique() <= MOST_VALUES and longest <= LONGEST_VALUE and not values.str.contains(_FILE_NAME).any()
+    return (
+        values.n_unique() <= MOST_VALUES
+        and _longest(values) <= LONGEST_VALUE
+        and not values.str.contains(_FILE_NAME).any()
+    )
