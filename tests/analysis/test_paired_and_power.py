@@ -112,3 +112,10 @@ def test_correlated_images_ask_for_more_patients() -> None:
     assert together.patients == -(-together.effective_images * together.design_effect // 10)
     with pytest.raises(SpecError, match="width"):
         needed_for_width(0.0)
+
+
+def test_where_every_image_of_every_patient_changes_alike_the_patients_are_counted() -> None:
+    patients = np.repeat(np.arange(30), 2)
+    after = np.ones(60, bool)
+    p, name = paired_test(after, ~after, patients)
+    assert (p, name) == (pytest.approx(2 * 0.5**30), "exact sign test over patients")

@@ -110,6 +110,8 @@ def paired_test(after: np.ndarray, before: np.ndarray, patients: np.ndarray, see
         return _binomial(int((net > 0).sum()), int((net < 0).sum())), SIGN
     shares = resampled_rates(Counts(points.events, points.images), seed)
     error = float((shares[:, 0] - shares[:, 1]).std(ddof=1))
+    if error == 0:  # every patient's images all changed, and alike
+        return _binomial(int((net > 0).sum()), int((net < 0).sum())), SIGN
     number = int(points.patients[0])
     value = abs(float(points.rate[0] - points.rate[1])) / error * np.sqrt((number - 1) / number)
     return float(2 * stats.t.sf(value, number - 1)), BOOTSTRAP
