@@ -63,6 +63,13 @@ CASES = {
         ("Bronquitis crónica. Neumoesclerosis.", {"bronchitis": "present", "pneumosclerosis": "present"}),
     ],
     "ru": [
+        ("Исключить туберкулёз.", {"tuberculosis": "uncertain"}),
+        ("С целью исключения пневмонии.", {}),
+        ("Туберкулёз исключён.", {"tuberculosis": "absent"}),
+        ("Пневмония исключена.", {"pneumonia": "absent"}),
+        ("Пневмония разрешилась.", {"pneumonia": "absent"}),
+        ("Пневмония в стадии разрешения.", {"pneumonia": "present"}),
+        ("Пневмонию исключить нельзя.", {"pneumonia": "uncertain"}),
         ("Эмфизема лёгких.", {"emphysema": "present"}),
         ("Очаговых и инфильтративных теней не выявлено.", {"focal_shadows": "absent"}),
         ("Без признаков туберкулёза.", {"tuberculosis": "absent"}),
