@@ -225,3 +225,13 @@ def test_no_second_figure_where_the_first_shows_what_verdict_4_used(one: Store) 
     assert {(arm, e) for (arm, _), e in deciding(found.conclusions).items()} <= {("A", found.epsilon)}
     assert fig3c_verdict(found) is None
     assert "next figure" not in fig3c(found).caption
+
+
+def test_a_logistic_fit_outside_the_grid_is_printed_as_a_bound(one: Store) -> None:
+    """Extrapolated amplitudes are in the CSV, where their reader asks for them; the page prints what the grid holds."""
+    found = gather(one.root)
+    frame = found.tables["epsilon50"].with_columns(fit=pl.lit(0.0001), fit_text=pl.lit("< 0.02 [< 0.02, 0.03]"))
+    printed = tables(replace(found, tables=found.tables | {"epsilon50": frame}))["epsilon50"]
+    texts = [cell.text for row in printed.rows for cell in row]
+    assert "< 0.02 [< 0.02, 0.03]" in texts
+    assert not [text for text in texts if "0.0001" in text]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from advassay.report.grids import Column, Show, share, shown, whole
-from advassay.report.wording import number, points, small
+from advassay.report.wording import number, points
 
 
 def text(value: str | None) -> str:
@@ -43,7 +43,7 @@ def hash_start(value: str | None) -> str:
 TEXTS = """
 cohort image_type class arm division cluster scaling resize meaning where control text success bin method precision
 device run_id classifier cohort_identity label predicted median step_size question answer evidence store attack cohorts
-versions test stage part what met carried columns_checked
+versions test fit_text stage part what met carried columns_checked
 """
 SHARES = """
 accuracy sensitivity specificity balanced_accuracy rate low high share confidence surviving rate_first rate_second
@@ -55,7 +55,6 @@ SHOWN: Mapping[str, Show] = (
     dict.fromkeys(TEXTS.split(), text)
     | dict.fromkeys(SHARES.split(), share)
     | dict.fromkeys(NUMBERS.split(), number)
-    | dict.fromkeys(("fit", "fit_low", "fit_high"), small)
     | {"median": shown, "quantity": quantity, "flag": spaced}
     | {"difference": points, "epsilon": amplitude, "seconds": seconds, "weights_sha256": hash_start}
 )
@@ -64,7 +63,7 @@ SHOWN: Mapping[str, Show] = (
 HEADERS = {
     "image_type": "image type", "total": "in all", "auroc": "AUROC", "published_images": "published: images",
     "published_score": "score", "epsilon": "ε", "low": "95 % from", "high": "to",
-    "balanced_accuracy": "balanced accuracy", "fit": "logistic fit", "fit_low": "from", "fit_high": "to",
+    "balanced_accuracy": "balanced accuracy",
     "events": "fallen", "train_size": "training images", "gradient_evaluations": "gradients",
     "forward_passes": "forward passes", "rescored": "judged again in float32", "changed": "verdicts changed by it",
     "division": "split", "cluster": "patient column", "without_patient": "rows without a patient",

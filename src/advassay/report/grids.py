@@ -73,8 +73,12 @@ def whole(value: int | None) -> str:
 
 
 def share(value: float | None) -> str:
-    """A share in percent."""
-    return percent(value)
+    """A share in percent; one above 0 is never written as none.
+
+    >>> share(3 / 6980), share(0.0), share(0.0005)
+    ('< 0.1 %', '0.0 %', '0.1 %')
+    """
+    return "< 0.1 %" if value is not None and 0 < value < 0.0005 else percent(value)
 
 
 def grid(name: str, title: str, frame: pl.DataFrame, columns: Sequence[Column], group: str | None = None) -> Grid:

@@ -33,7 +33,9 @@ TABLE1 = columns(
 PERFORMANCE = columns(
     "cohort* epsilon n accuracy low high auroc sensitivity specificity balanced_accuracy", accuracy="robust accuracy"
 )
-EPSILON50 = columns("arm* cohort text fit fit_low fit_high n patients", text="ε₅₀ with 95 % interval")
+EPSILON50 = columns(
+    "arm* cohort text fit_text n patients", text="ε₅₀ with 95 % interval", fit_text="logistic fit with 95 % interval"
+)
 CONTROLS = columns("arm* control epsilon events n where meaning", events="counted", n="of", meaning="what is counted")
 FLAGS = columns("flag* meaning* arm events n share where", events="rows", n="of")
 RERUNS = columns(
@@ -51,7 +53,8 @@ DEIDENTIFICATION = columns("cohort files met carried columns_checked", columns_c
 IDENTITIES = columns("cohort* arm train_size seed run_id classifier cohort_identity weights_sha256")
 CHECKLIST = columns("question answer evidence")
 CURVE = columns(
-    "cohort* store arm step_size success train_size seed epsilon step bin rate low high events n patients method"
+    "cohort* store arm step_size success train_size seed epsilon step bin rate low high events n suspect_images "
+    "patients method"
 )
 PLATEAU = columns(
     "cohort* arm success epsilon text remaining remaining_low remaining_high n patients", text="levels off at"

@@ -80,22 +80,6 @@ def _digits(value: float, style: str) -> str:
     return format(value, style).replace("-", "−").replace("inf", "∞")
 
 
-def small(value: float | None) -> str:
-    """An amplitude, never in powers of ten; an en dash where there is none.
-
-    >>> small(0.0000893), small(0.02), small(3e-10), small(2e100), small(None)
-    ('0.0000893', '0.02', '< 0.00001', '> 1000', '–')
-    """
-    if value is None or math.isnan(value) or value == -math.inf:
-        return "–"
-    if value > 1000:
-        return "> 1000"
-    digits = max(0, 2 - math.floor(math.log10(value))) if value > 0 else 0
-    return (
-        "< 0.00001" if 0 < value < 1e-5 else f"{value:.{digits}f}".rstrip("0").rstrip(".") if digits else f"{value:g}"
-    )
-
-
 def listed(items: Sequence[str]) -> str:
     """Items as an English list.
 
