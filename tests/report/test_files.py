@@ -3,12 +3,14 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from xml.sax.saxutils import escape
 
 import cv2
 import numpy as np
 import polars as pl
 import pytest
 import yaml
+from PIL import Image
 from simulate import make_store
 from written_report import SMALL, SMALL_ARMS, Report
 
@@ -31,6 +33,16 @@ def test_each_figure_is_written_as_png_svg_and_pdf(report: Report) -> None:
         assert picture.std() > 5, key
         assert "<svg" in (report.folder / "figures" / f"{key}.svg").read_text(encoding="utf-8")
         assert (report.folder / "figures" / f"{key}.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_png_and_svg_carry_title_and_alt_text(report: Report) -> None:
+    for figure in figures(gather(report.store)):
+        svg = (report.folder / "figures" / f"{figure.key}.svg").read_text(encoding="utf-8")
+        with Image.open(report.folder / "figures" / f"{figure.key}.png") as picture:
+            picture.load()
+            said = picture.text  # type: ignore[attr-defined]
+        assert said == {"Title": f"Figure {figure.number}. {figure.title}", "Description": figure.description}
+        assert escape(figure.description) in svg
 
 
 def test_captions_state_epsilon_attack_reading_and_n(report: Report) -> None:

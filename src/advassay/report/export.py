@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import escape
@@ -47,13 +49,30 @@ def with_words(svg: str, title: str, description: str) -> str:
     return svg[:start] + words + svg[start:]
 
 
-def write_figure(svg: str, path: Path) -> None:
-    """Write `svg` to `path`, as SVG, and beside it as PNG and as PDF (vectors; fonts embedded)."""
+def described(png: bytes, title: str, description: str) -> bytes:
+    """A PNG with title and description (alt text) inside: international text chunks (PNG third edition §11.3.3.4)."""
+    said = b"".join(_text_chunk(key, text) for key, text in (("Title", title), ("Description", description)))
+    return png[:_AFTER_HEADER] + said + png[_AFTER_HEADER:]
+
+
+_AFTER_HEADER = 8 + 25
+"""Bytes of a PNG's signature and its IHDR chunk."""
+
+
+def _text_chunk(keyword: str, text: str) -> bytes:
+    content = b"iTXt" + keyword.encode("latin-1") + b"\0\0\0\0\0" + text.encode()  # not compressed, no language
+    return struct.pack(">I", len(content) - 4) + content + struct.pack(">I", zlib.crc32(content))
+
+
+def write_figure(svg: str, path: Path, title: str, description: str) -> None:
+    """Write a drawing to `path` as SVG, and beside it as PNG, both with title and alt text inside, and as PDF (vectors;
+    fonts embedded)."""
     import vl_convert
 
     with writing(path) as beside:
-        beside.write_text(svg, encoding="utf-8")
-    for suffix, content in ((".png", to_png(svg)), (".pdf", vl_convert.svg_to_pdf(svg))):
+        beside.write_text(with_words(svg, title, description), encoding="utf-8")
+    png = described(to_png(svg), title, description)
+    for suffix, content in ((".png", png), (".pdf", vl_convert.svg_to_pdf(svg))):
         with writing(path.with_suffix(suffix)) as beside:
             beside.write_bytes(content)
 

@@ -12,7 +12,7 @@ import polars as pl
 from advassay.errors import SpecError
 from advassay.layout import Store, writing
 from advassay.progress import Progress, Silent
-from advassay.report.export import with_words, write_figure
+from advassay.report.export import write_figure
 from advassay.report.figures.catalogue import figures
 from advassay.report.figures.figure import Figure
 from advassay.report.findings import Findings, gather
@@ -109,8 +109,8 @@ def draw_all(made: Sequence[Figure], beside: Path | None, told: Progress) -> Ite
     for figure in made:
         one, svg = draw(figure)
         if beside is not None:
-            titled = with_words(svg, f"Figure {figure.number}. {figure.title}", figure.description)
-            write_figure(titled, beside / "figures" / f"{figure.key}.svg")
+            title = f"Figure {figure.number}. {figure.title}"
+            write_figure(svg, beside / "figures" / f"{figure.key}.svg", title, figure.description)
         yield one, figure
         told.advance("draw figures")
     told.finish("draw figures")

@@ -30,7 +30,7 @@ def epsilon50_forest(frame: pl.DataFrame, styles: Mapping[str, Style], *, width:
     room = TEXT_ROOM if width > 500 else 0
     across = panel_width(width - NAMES_ROOM, 1, room)
     ends = [float(value) for name in ("from", "to") for value in placed[name].to_list()]
-    axis = epsilon_axis(ticks(min(ends), max(ends)), "ε₅₀ (below it, in grey levels of 255)", panel=across)
+    axis = epsilon_axis(ticks(min(ends), max(ends)), "ε50 (below it, in grey levels of 255)", panel=across)
     scale = alt.Scale(type="log", nice=False, padding=12)
     drawn = alt.Axis(title=axis.title, values=list(axis.values or ()), labelExpr=GREY_LEVELS, grid=True)
     at, start, end, edge = (alt.X(f"{name}:Q", scale=scale, axis=drawn) for name in ("at", "from", "to", "edge"))
