@@ -12,7 +12,7 @@ from advassay.errors import SpecError, StoreError
 from advassay.layout import MODEL, TRAINING
 from advassay.records import RunHeader, attack_rules, open_records
 from advassay.specs import AttackSpec, Study
-from advassay.study.compute import Work, kind_of
+from advassay.study.compute import Workload, kind_of
 from advassay.study.header import trained_header
 from advassay.study.networks import Network, networks
 from advassay.study.place import Site
@@ -46,9 +46,9 @@ def attack_networks(study: Study, site: Site) -> list[RunHeader]:
     return headers
 
 
-def _work(study: Study, cohorts: Sequence[PreparedCohort], site: Site) -> dict[str, Work]:
+def _work(study: Study, cohorts: Sequence[PreparedCohort], site: Site) -> dict[str, Workload]:
     """Kind of network, image and precision → all that is to be done with it."""
-    work: dict[str, Work] = defaultdict(Work)
+    work: dict[str, Workload] = defaultdict(Workload)
     for name, cohort in zip(study.cohorts, cohorts, strict=True):
         for network in networks(study, name, cohort):
             for assignment in assignments(study, network, cohort):
@@ -81,7 +81,7 @@ def _attack_network(
     identity: str,
     is_primary: bool,
     site: Site,
-    work: Mapping[str, Work],
+    work: Mapping[str, Workload],
 ) -> list[RunHeader]:
     training = trained(site, identity, network)
     classifier = LoadOnce(site.store.classifier(identity) / MODEL, site.device)

@@ -15,7 +15,7 @@ from advassay.identity import canonical_float
 from advassay.layout import HEADER
 from advassay.progress import Progress, Silent, doing
 from advassay.records import Run, RunHeader, RunWriter, read_header
-from advassay.study.compute import Work, compute_shape
+from advassay.study.compute import Workload, compute_shape
 from advassay.study.counting import steps_at
 from advassay.study.gallery import Gallery, Points
 from advassay.study.place import Site
@@ -47,7 +47,7 @@ def attack_cohort(
     site: Site,
     *,
     touch: bool = False,
-    work: Work | None = None,
+    work: Workload | None = None,
 ) -> RunHeader:
     """Attack what the run still lacks; `load` gives the classifier and is called only where something does.
 
@@ -67,7 +67,7 @@ def attack_cohort(
         architecture=header.architecture,
         precision=arm.precision,
         site=site,
-        work=work or Work(assignment),
+        work=work or Workload(assignment),
     )
     writer = RunWriter(site.store.run(header.run_id), header.model_copy(update={"compute": shape}))
     writer.add_images(_images(cohort, assignment))

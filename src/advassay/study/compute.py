@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from advassay.classifier import Classifier
 
 
-class Work:
+class Workload:
     """What all runs of one compute shape ask for."""
 
     def __init__(self, *assignments: Assignment) -> None:
@@ -51,7 +51,7 @@ def kind_of(architecture: str, image_shape: Sequence[int], precision: Precision,
 
 
 def compute_shape(
-    classifier: Classifier, example: np.ndarray, *, architecture: str, precision: Precision, site: Site, work: Work
+    classifier: Classifier, example: np.ndarray, *, architecture: str, precision: Precision, site: Site, work: Workload
 ) -> ComputeShape:
     """The store's shape for this kind of network, image and precision; chosen and kept at the first call.
 

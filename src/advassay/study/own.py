@@ -18,7 +18,7 @@ from advassay.layout import Store
 from advassay.records import RunHeader, open_records
 from advassay.specs import Study
 from advassay.study.attack_stage import LoadOnce, check_arms, superseded_runs
-from advassay.study.compute import Work
+from advassay.study.compute import Workload
 from advassay.study.header import foreign_header
 from advassay.study.keep import keep_study, kept_study, locked, study_yaml
 from advassay.study.load import parse_study
@@ -70,7 +70,7 @@ def _attack(
     superseded = superseded_runs(site)
     headers = []
     arms = list(all_arms(study.attack, cohort, gallery=study.keeps_gallery(name)))
-    work = Work(*arms)
+    work = Workload(*arms)
     for assignment in arms:
         header = foreign_header(study.name, cohort.preparation, metadata, sha256, assignment)
         touch = header.run_id in superseded

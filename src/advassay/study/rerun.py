@@ -15,7 +15,7 @@ from advassay.attack_spec import Arm
 from advassay.records import Run, RunHeader, attack_rules, run_identity
 from advassay.records.shards import FLAG
 from advassay.study.attacking import Loads, attack_cohort
-from advassay.study.compute import Work
+from advassay.study.compute import Workload
 from advassay.study.place import Site
 from advassay.study.targets import Assignment
 
@@ -31,7 +31,7 @@ def attack_with_rerun(
     site: Site,
     *,
     touch: bool = False,
-    work: Work | None = None,
+    work: Workload | None = None,
 ) -> RunHeader:
     """Attack what the run lacks, then again what went numb, where the arm has controls. Returns the run's header."""
     from advassay.attacks import linked_rerun
