@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 import yaml
+from pikepdf import Name, Pdf
 from PIL import Image
 from simulate import make_store
 from written_report import SMALL, SMALL_ARMS, Report
@@ -35,8 +36,13 @@ def test_each_figure_is_written_as_png_svg_and_pdf(report: Report) -> None:
         assert (report.folder / "figures" / f"{key}.pdf").read_bytes().startswith(b"%PDF")
 
 
-def test_png_and_svg_carry_title_and_alt_text(report: Report) -> None:
+def test_every_format_carries_title_and_alt_text(report: Report) -> None:
     for figure in figures(gather(report.store)):
+        with Pdf.open(report.folder / "figures" / f"{figure.key}.pdf") as pdf:
+            drawing = pdf.Root.StructTreeRoot.K[0].K[0]
+            assert (drawing.S, str(drawing.Alt)) == (Name.Figure, figure.description)
+            assert drawing.Pg == pdf.pages[0].obj
+            assert str(pdf.docinfo[Name.Title]) == f"Figure {figure.number}. {figure.title}"
         svg = (report.folder / "figures" / f"{figure.key}.svg").read_text(encoding="utf-8")
         with Image.open(report.folder / "figures" / f"{figure.key}.png") as picture:
             picture.load()
