@@ -20,6 +20,7 @@ from advassay.layout import HEADER, Store
 from advassay.records import open_records, read_image
 from advassay.report import gather, write_report
 from advassay.report.figures.catalogue import figures
+from advassay.report.figures.figure import NARROW, WIDE
 from advassay.report.figures.plates import EXPORT_SCALE, SIDE
 
 CAPTIONED = ("fig-2", "fig-3b", "fig-3c", "fig-3d")
@@ -34,6 +35,12 @@ def test_each_figure_is_written_as_png_svg_and_pdf(report: Report) -> None:
         assert picture.std() > 5, key
         assert "<svg" in (report.folder / "figures" / f"{key}.svg").read_text(encoding="utf-8")
         assert (report.folder / "figures" / f"{key}.pdf").read_bytes().startswith(b"%PDF")
+
+
+@pytest.mark.parametrize("width", [WIDE, NARROW])
+def test_every_chart_keeps_to_the_schema_of_vega_lite(report: Report, width: int) -> None:
+    for figure in figures(gather(report.store)):
+        figure.draw(width).to_dict(validate=True)
 
 
 def test_every_format_carries_title_and_alt_text(report: Report) -> None:

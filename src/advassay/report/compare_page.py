@@ -14,13 +14,14 @@ from advassay.report import captions, export
 from advassay.report.columns import columns
 from advassay.report.comparing import COMPARED, Comparison, compare
 from advassay.report.differences import statements
+from advassay.report.drawing import draw_all
 from advassay.report.figures.comparison import paired_differences, stores_over_epsilon, stores_over_iterations
 from advassay.report.figures.figure import Figure
 from advassay.report.grids import Column, Grid, anything, grid
 from advassay.report.shell import downloads, rendered
 from advassay.report.theme import hues
 from advassay.report.wording import amplitude, listed, points
-from advassay.report.write import as_csv, check_output, draw_all, write_tables
+from advassay.report.write import as_csv, check_output, write_tables
 
 PAGE = Path("compare.html")
 SHOWN = {
@@ -43,7 +44,7 @@ def write_comparison(stores: Sequence[Path], output: Path | None = None, *, prog
     check_output(page)
     found = compare(stores)
     beside = page.with_name(f"{page.stem}_files")
-    drawn = [one for one, _ in draw_all(figures(found), beside, told)]
+    drawn = list(draw_all(figures(found), beside, told))
     write_tables(found.tables, beside / "tables")
     text = rendered(
         "compare.html.j2",

@@ -2,41 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from advassay.report import export, limits, methods, notes, packing, page_tables
-from advassay.report.figures.figure import NARROW, WIDE, Figure
+from advassay.report import export, limits, methods, notes, page_tables
+from advassay.report.drawing import Drawn
 from advassay.report.findings import Findings
-from advassay.report.grids import Grid
 from advassay.report.references import REFERENCES
-from advassay.report.shell import as_base64, downloads, rendered
+from advassay.report.shell import downloads, rendered
 from advassay.report.wording import count
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """A figure with its drawings: SVG for wide and narrow screens, and the specifications the script draws from."""
-
-    figure: Figure
-    wide: str
-    narrow: str
-    specs: str
-    """JSON {"datasets": …, "wide": …, "narrow": …}; empty for pictures."""
-    grid: Grid | None
-
-
-def draw(figure: Figure) -> tuple[Drawn, str]:
-    """The figure as the page needs it, and its wide SVG as text (what goes into the file)."""
-    spec = export.specification(figure.draw(WIDE))
-    svg = export.to_svg(spec)
-    if figure.rows:
-        return Drawn(figure, "", "", "", None), svg
-    small = export.specification(figure.draw(NARROW))
-    specs = packing.packed({"wide": spec, "narrow": small})
-    return Drawn(figure, _still(svg), _still(export.to_svg(small)), specs, page_tables.of_figure(figure)), svg
 
 
 def render(findings: Findings, drawn: Sequence[Drawn], csv: dict[str, str]) -> str:
@@ -91,16 +65,3 @@ ANSWERS = ("yes", "partly", "no", "not applicable")
 def _counts(given: Sequence[str], kinds: Sequence[str]) -> str:
     """How often each kind was given, e.g. "3 yes, 1 no"."""
     return ", ".join(f"{given.count(kind)} {kind}" for kind in kinds if kind in given)
-
-
-LARGE_SVG = 200_000
-"""Characters, above which a drawing (a surface of thousands of cells) is carried as PNG where that is smaller."""
-
-
-def _still(svg: str) -> str:
-    """A drawing as a data URI."""
-    if len(svg) > LARGE_SVG:
-        png = export.to_png(svg)
-        if len(png) < len(svg):
-            return f"data:image/png;base64,{base64.b64encode(png).decode()}"
-    return f"data:image/svg+xml;base64,{as_base64(svg)}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -12,11 +12,10 @@ import polars as pl
 from advassay.errors import SpecError
 from advassay.layout import Store, writing
 from advassay.progress import Progress, Silent
-from advassay.report.export import write_figure
+from advassay.report.drawing import draw_all
 from advassay.report.figures.catalogue import figures
-from advassay.report.figures.figure import Figure
 from advassay.report.findings import Findings, gather
-from advassay.report.page import Drawn, draw, render
+from advassay.report.page import render
 
 Format = Literal["html", "md", "csv", "json", "pdf"]
 FORMATS: tuple[str, ...] = get_args(Format)
@@ -69,7 +68,7 @@ def check_output(output: Path, *, folder: bool = False) -> None:
 
 def _write_html(found: Findings, page: Path, beside: Path, told: Progress) -> Path:
     write_tables(found.tables, beside / "tables")
-    drawn = [one for one, _ in draw_all(list(figures(found)), beside, told)]
+    drawn = list(draw_all(list(figures(found)), beside, told))
     _write(page, render(found, drawn, as_csv(found.tables)))
     return page
 
@@ -78,7 +77,7 @@ def _write_markdown(found: Findings, path: Path, beside: Path, told: Progress) -
     from advassay.report.markdown import markdown
 
     folder = "" if beside == path.parent else f"{beside.name}/"
-    _write(path, markdown(found, [figure for _, figure in draw_all(list(figures(found)), beside, told)], folder))
+    _write(path, markdown(found, [one.figure for one in draw_all(list(figures(found)), beside, told)], folder))
     return path
 
 
@@ -92,7 +91,7 @@ def _write_json(found: Findings, path: Path, beside: Path, told: Progress) -> Pa
 def _write_pdf(found: Findings, path: Path, beside: Path, told: Progress) -> Path:
     from advassay.report.pdf import print_page
 
-    drawn = [one for one, _ in draw_all(list(figures(found)), None, told)]
+    drawn = list(draw_all(list(figures(found)), None, told))
     with tempfile.TemporaryDirectory() as folder:
         page = Path(folder) / "report.html"
         _write(page, render(found, drawn, as_csv(found.tables)))
@@ -101,19 +100,6 @@ def _write_pdf(found: Findings, path: Path, beside: Path, told: Progress) -> Pat
 
 
 WRITERS = {"html": _write_html, "md": _write_markdown, "json": _write_json, "pdf": _write_pdf}
-
-
-def draw_all(made: Sequence[Figure], beside: Path | None, told: Progress) -> Iterator[tuple[Drawn, Figure]]:
-    """Every figure as a page needs it; files go into `beside`/figures where that is given."""
-    told.start("draw figures", len(made), "figures")
-    for figure in made:
-        one, svg = draw(figure)
-        if beside is not None:
-            title = f"Figure {figure.number}. {figure.title}"
-            write_figure(svg, beside / "figures" / f"{figure.key}.svg", title, figure.description)
-        yield one, figure
-        told.advance("draw figures")
-    told.finish("draw figures")
 
 
 def write_tables(tables: Mapping[str, pl.DataFrame], folder: Path) -> Path:
