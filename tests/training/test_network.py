@@ -5,7 +5,7 @@ import torch
 
 from advassay.errors import TrainingError
 from advassay.training import minimum_image_size
-from advassay.training.network import build_network, measured_minimum, silence_head
+from advassay.training.network import blank_network, build_network, measured_minimum, silence_head
 
 
 def test_inception_needs_75_pixels_as_measured_by_running_it() -> None:
@@ -49,3 +49,15 @@ def test_inception_from_scratch_starts_from_he_weights() -> None:
         fan_out = part.out_channels * part.kernel_size[0] * part.kernel_size[1]
         spread = 5 / (2 * part.weight.numel()) ** 0.5  # five standard errors of a standard deviation
         assert part.weight.std().item() == pytest.approx((2 / fan_out) ** 0.5, rel=spread)
+
+
+@pytest.mark.parametrize("architecture", ["resnet18", "vit_tiny_patch16_224", "swin_tiny_patch4_window7_224"])
+def test_a_blank_network_becomes_the_one_whose_weights_it_is_given(architecture: str) -> None:
+    size = {"channels": 3, "classes": 2, "image_size_px": 64 if architecture == "resnet18" else 224}
+    built = build_network(architecture, seed=0, **size)
+    state = torch.get_rng_state()
+    blank = blank_network(architecture, **size)
+    assert torch.equal(torch.get_rng_state(), state)
+    blank.load_state_dict(built.state_dict())
+    images = torch.rand(2, 3, size["image_size_px"], size["image_size_px"], generator=torch.Generator().manual_seed(0))
+    assert torch.equal(blank.eval()(images), built.eval()(images))

@@ -14,7 +14,7 @@ from advassay.attack_spec import Frozen
 from advassay.classifier import Classifier
 from advassay.errors import TrainingError
 from advassay.layout import writing
-from advassay.training.network import build_network
+from advassay.training.network import blank_network
 from advassay.training.weights import read_tensors
 
 FORMAT_VERSION = 1
@@ -96,12 +96,11 @@ def load_classifier(path: Path, device: str = "cpu") -> Classifier:
     """
     path = Path(path)
     metadata = checkpoint_metadata(path)
-    network = build_network(
+    network = blank_network(
         metadata.architecture,
         channels=metadata.channels,
         classes=len(metadata.class_names),
         image_size_px=metadata.image_size_px,
-        seed=0,
     )
     try:
         network.load_state_dict(read_tensors(path))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from advassay.errors import TrainingError
 
@@ -39,6 +41,40 @@ def build_network(
         if architecture.partition(".")[0] == "inception_v3":
             _initialise_as_he(network)
         return network
+
+
+def blank_network(architecture: str, *, channels: int, classes: int, image_size_px: int) -> nn.Module:
+    """`build_network` for weights that are about to be loaded: drawing random ones would take longer than loading.
+
+    Parameters hold arbitrary values until then; buffers are as built.
+    """
+    with _NoDraws():
+        return build_network(architecture, channels=channels, classes=classes, image_size_px=image_size_px)
+
+
+class _NoDraws(TorchFunctionMode):
+    """Leaves tensors as they are where random numbers would be put into them."""
+
+    def __torch_function__(
+        self, called: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        given = kwargs or {}
+        if called in _DRAWS:
+            return args[0] if args else given["tensor"]
+        return called(*args, **given)
+
+
+_DRAWS = {
+    torch.Tensor.uniform_,
+    torch.Tensor.normal_,
+    torch.Tensor.erfinv_,
+    nn.init.uniform_,
+    nn.init.normal_,
+    nn.init.kaiming_uniform_,
+    nn.init.kaiming_normal_,
+}
+"""What initialisers are made of, the inverse error function of truncated normals included; inside a function of nn.init
+its tensor's methods are not seen."""
 
 
 def _initialise_as_he(network: nn.Module) -> None:
