@@ -157,6 +157,17 @@ def test_image_types_are_compared_in_epsilon50_and_relative_to_contrast_too(judg
     assert f"ratio of ε50, histology / X-ray {ratio['ratio']:.2f}" in found.reason
 
 
+def test_the_ratio_of_epsilon50_has_an_interval_over_images_where_cohorts_are_few(judge: Judge) -> None:
+    found = judge(2, *named(RISING, "a", "b", patients=200), replace(HISTOLOGY, name="e", epsilon50=0.08, patients=200))
+    ratio = next(row for row in found.details if row["compared_as"] == "comparison")
+    rows = {row["cohort"]: row for row in found.details}
+    assert ratio["interval"] == "over images, of these cohorts alone"
+    assert ratio["ratio_low"] < 0.08 / 0.04 < ratio["ratio_high"]
+    widths = {c: np.log(rows[c]["epsilon50_fit_high"] / rows[c]["epsilon50_fit_low"]) for c in "abe"}
+    expected = np.sqrt(widths["e"] ** 2 + (widths["a"] ** 2 + widths["b"] ** 2) / 4)
+    assert np.log(ratio["ratio_high"] / ratio["ratio_low"]) == pytest.approx(expected)
+
+
 def test_a_slope_that_the_paired_comparison_contradicts_is_not_called(judge: Judge) -> None:
     [row] = judge(1, replace(RISING, name="a")).details
     assert (row["direction"], row["cross_check"]) == ("rising", "rises")

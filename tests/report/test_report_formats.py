@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import polars as pl
 import pytest
-from written_report import Report
+from simulate import make_store
+from written_report import SMALL, SMALL_ARMS, Report
 
-from advassay.analysis import Conclusion
+from advassay.analysis import Conclusion, unit_outcomes
 from advassay.errors import ReportError, SpecError
 from advassay.report import gather, write_report
 from advassay.report.findings import Findings
@@ -126,3 +128,15 @@ def test_without_chromium_pdf_says_what_to_do(report: Report, tmp_path: Path, mo
 def test_an_unknown_format_is_refused(report: Report) -> None:
     with pytest.raises(SpecError, match="one of html, md, csv, json, pdf, got 'docx'"):
         write_report(report.store, None, "docx")  # type: ignore[arg-type]
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_only_cohorts_of_tiles_are_judged_by_unit_too(tmp_path: Path) -> None:
+    tiles = replace(SMALL[1], sizes=(), images_per_patient=8)
+    found = gather(make_store(tmp_path / "s", (SMALL[0], tiles), SMALL_ARMS, gallery=False))
+    declared = unit_outcomes(found.records, level=found.level).filter(cohort="H-BR")
+    assert found.tables["units"].equals(declared)
+    text = write_report(tmp_path / "s", tmp_path / "r.md", "md").read_text(encoding="utf-8")
+    printed = list(table(tables(found)["units"]))
+    assert "first decided right" in printed[0]
+    assert "\n".join(printed) in text

@@ -6,7 +6,6 @@ clean contrast (standard deviation of the clean image) were recorded while the i
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -43,20 +42,23 @@ class Sizes:
         with np.errstate(divide="ignore"):
             return np.asarray(10 * np.log10(values / self.l2**2))
 
-    @property
-    def relative(self) -> np.ndarray:
-        """ε / clean contrast."""
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.asarray(
-                self.pack.epsilons[:, None] / np.where(self.pack.contrast > 0, self.pack.contrast, np.nan)
-            )
+
+def relative_to_contrast(pack: Packed) -> np.ndarray:
+    """ε / clean contrast, float64 (epsilon, image); NaN where an image has none."""
+    return np.asarray(pack.epsilons[:, None] / np.where(pack.contrast > 0, pack.contrast, np.nan))
+
+
+def one_step_size(run: Run, step_size: str | None) -> Packed:
+    """The run at a recorded step size, None = its first. Raises SpecError for "any"."""
+    pack = packed(run, step_size)
+    if pack.step_size == "any":
+        raise SpecError('step_size: sizes need one recorded step size, got "any".', ONE_STEP_SIZE)
+    return pack
 
 
 def sizes_of(run: Run, step_size: str | None = None) -> Sizes:
     """Realised sizes; `step_size` None = the run's first."""
-    pack = packed(run, step_size)
-    if pack.step_size == "any":
-        raise SpecError('step_size: sizes need one recorded step size, got "any".', ONE_STEP_SIZE)
+    pack = one_step_size(run, step_size)
     found = {name: np.full(pack.present.shape, np.nan) for name in ("linf", "l2", "ssim")}
     columns = {"linf": run.column("linf")[:, -1], "l2": run.column("l2")[:, -1], "ssim": run.column("ssim")}
     images = np.unique(np.concatenate([run.index.image[rows] for rows in _points(run, pack).values()]))
@@ -94,7 +96,7 @@ def _quantities(sizes: Sizes) -> list[dict[str, Any]]:
     contrast = np.broadcast_to(pack.contrast, pack.present.shape)
     values = {
         "linf": sizes.linf, "l2": sizes.l2, "psnr": sizes.psnr, "ssim": sizes.ssim, "clean_contrast": contrast,
-        "epsilon_over_contrast": sizes.relative,
+        "epsilon_over_contrast": relative_to_contrast(pack),
     }  # fmt: skip
     rows = []
     for i, epsilon in enumerate(pack.epsilons):
@@ -121,22 +123,27 @@ def visibility_curve(
     """
     if measure not in MEASURES:
         raise SpecError(f"measure: one of {', '.join(MEASURES)}, got {measure!r}.", 'For example measure="psnr".')
-    read: dict[str, Callable[[Sizes], np.ndarray]] = {
-        "contrast": lambda s: np.log(s.relative), "psnr": lambda s: s.psnr, "ssim": lambda s: s.ssim,
-    }  # fmt: skip
-    found = [sizes_of(run, _known(run, step_size)) for run in runs_of(records, arm)]
-    values = [read[measure](sizes) for sizes in found]
-    known = [v[s.pack.attackable & np.isfinite(v)] for s, v in zip(found, values, strict=True)]
+    found = [_visibility(run, _known(run, step_size), measure) for run in runs_of(records, arm)]
+    known = [values[pack.attackable & np.isfinite(values)] for pack, values in found]
     if not sum(k.size for k in known):
         return pl.DataFrame()
     edges = np.linspace(min(k.min() for k in known if k.size), max(k.max() for k in known if k.size), bins + 1)
     shown = np.exp(edges) if measure == "contrast" else edges
     rows = [
-        about(s.pack) | {"measure": measure} | row
-        for s, v in zip(found, values, strict=True)
-        for row in _binned(s.pack, v, edges, shown, level, seed)
+        about(pack) | {"measure": measure} | row
+        for pack, values in found
+        for row in _binned(pack, values, edges, shown, level, seed)
     ]
     return pl.DataFrame(rows, infer_schema_length=None)
+
+
+def _visibility(run: Run, step_size: str, measure: Measure) -> tuple[Packed, np.ndarray]:
+    """(run, how visible its perturbation is, float64 (epsilon, image)); contrast as a logarithm."""
+    if measure == "contrast":
+        pack = one_step_size(run, step_size)
+        return pack, np.log(relative_to_contrast(pack))
+    sizes = sizes_of(run, step_size)
+    return sizes.pack, sizes.psnr if measure == "psnr" else sizes.ssim
 
 
 def _binned(

@@ -24,7 +24,8 @@ RULES: tuple[Rule, ...] = ("majority", "mean", "max")
 
 
 def unit_outcomes(
-    records: Records, *, arm: str | None = None, step_size: str | None = None, level: float = 0.95
+    records: Records, *, arm: str | None = None, step_size: str | None = None, level: float = 0.95,
+    fewest_tiles: float = 1,
 ) -> pl.DataFrame:  # fmt: skip
     """Slide- or patient-level success at the last iterate of every ε, by each rule.
 
@@ -34,13 +35,20 @@ def unit_outcomes(
     where half of them cannot be turned), share_to_flip (the same as a share of the unit's tiles), unturnable (units
     that even all of their adversarial tiles leave correct).
 
-    Ties go to the class named first, as a tie of logits does. Rule max is left out with more than two classes.
+    Ties go to the class named first, as a tie of logits does. Rule max is left out with more than two classes, and
+    cohorts with fewer than `fewest_tiles` images per unit on average.
     Raises SpecError for step_size="any".
     """
     if step_size == "any":
         raise SpecError('step_size: units need one recorded step size, got "any".', ONE_STEP_SIZE)
-    rows = [row for pack in packs_of(records, arm, step_size) for row in _rows(pack, level)]
+    packs = [pack for pack in packs_of(records, arm, step_size) if _images_per_unit(pack) >= fewest_tiles]
+    rows = [row for pack in packs for row in _rows(pack, level)]
     return pl.DataFrame(rows, infer_schema_length=None)
+
+
+def _images_per_unit(pack: Packed) -> float:
+    units = np.unique(np.stack([pack.patients, pack.labels]), axis=1).shape[1]
+    return len(pack.labels) / max(units, 1)
 
 
 def _rows(pack: Packed, level: float) -> list[dict[str, Any]]:

@@ -43,14 +43,14 @@ def hash_start(value: str | None) -> str:
 TEXTS = """
 cohort image_type class arm division cluster scaling resize meaning where control text success bin method precision
 device run_id classifier cohort_identity label predicted median step_size question answer evidence store attack cohorts
-versions test fit_text stage part what met carried columns_checked
+versions test fit_text stage part what met carried columns_checked rule
 """
 SHARES = """
 accuracy sensitivity specificity balanced_accuracy rate low high share confidence surviving rate_first rate_second
-bin_low bin_high clean_low clean_high adversarial_low adversarial_high remaining remaining_low
+bin_low bin_high share_to_flip clean_low clean_high adversarial_low adversarial_high remaining remaining_low
 remaining_high
 """
-NUMBERS = "q25 q75 auroc published_score ece p p_adjusted"
+NUMBERS = "tiles tiles_to_flip visibility_low visibility_high q25 q75 auroc published_score ece p p_adjusted"
 SHOWN: Mapping[str, Show] = (
     dict.fromkeys(TEXTS.split(), text)
     | dict.fromkeys(SHARES.split(), share)
@@ -77,7 +77,7 @@ HEADERS = {
     "only_first": "fell only in the first", "only_second": "only in the second",
     "p_adjusted": "p, Holm over cohorts and ε",
     "step_size": "step size", "remaining": "remaining rise", "remaining_low": "from", "remaining_high": "to",
-    "median": "half fallen by iteration",
+    "median": "half fallen by iteration", "visibility_low": "ε over contrast from", "visibility_high": "to",
 }  # fmt: skip
 """Column → its words, where they are not its name."""
 

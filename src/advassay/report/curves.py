@@ -17,6 +17,8 @@ from advassay.analysis import (
     reliability,
     success_curve,
     transitions,
+    unit_outcomes,
+    visibility_curve,
 )
 from advassay.records.header import RunHeader
 from advassay.records.store import Records
@@ -87,6 +89,28 @@ def plateaus(records: Records, runs: Sequence[RunHeader], epsilon: float) -> pl.
 def sizes(records: Records) -> pl.DataFrame:
     """Realised size of the perturbation, every arm."""
     return pl.concat([perturbation_size(records, arm=arm) for arm in records.arms], how="diagonal_relaxed")
+
+
+TILED = 4
+"""Images per unit (a patient's of one class) from which a cohort is one of tiles and is judged by units as well."""
+
+
+def by_visibility(records: Records, level: float) -> pl.DataFrame:
+    """Success against ε over clean contrast, last iterate, every arm; all cohorts of an arm in the same bins, of which
+    `visibility` is the middle.
+    """
+    frames = [visibility_curve(records, arm=arm, level=level) for arm in records.arms]
+    found = pl.concat([frame for frame in frames if len(frame)] or [pl.DataFrame()], how="diagonal_relaxed")
+    if found.is_empty():
+        return found
+    return found.rename({"bin_low": "visibility_low", "bin_high": "visibility_high"}).with_columns(
+        visibility=(pl.col("visibility_low") * pl.col("visibility_high")).sqrt()
+    )
+
+
+def by_unit(records: Records, level: float) -> pl.DataFrame:
+    """Slides or patients decided from their tiles, main arm; only cohorts of tiles."""
+    return unit_outcomes(records, level=level, fewest_tiles=TILED)
 
 
 def scores(records: Records, level: float) -> pl.DataFrame:

@@ -13,8 +13,8 @@ from advassay.report.page import summary
 from advassay.report.references import REFERENCES
 from advassay.report.wording import number
 
-NUMBERS = ("epsilon50", "iteration_plateau", "perturbation_size", "performance")
-"""Tables 3, 3b, 3c and 4 of the page."""
+NUMBERS = ("epsilon50", "iteration_plateau", "perturbation_size", "units", "performance")
+"""Tables 3, 3b, 3c, 3d and 4 of the page."""
 
 
 def markdown(findings: Findings, figures: Sequence[Figure], folder: str) -> str:

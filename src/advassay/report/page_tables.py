@@ -16,6 +16,8 @@ from advassay.report.grids import Column, Grid, anything, grid
 from advassay.report.tables import TABLES
 
 TITLES = {
+    "units": "slides or patients decided from their tiles, at the figures' amplitude: by majority, by mean "
+    "probability, by any positive tile (max)",
     "cost": "what each run spent",
     "perturbation_size": "quartiles of the realised perturbation over the attacked images, at the figures' amplitude: "
     "L∞ and L2 norm and contrast on the [0, 1] range, PSNR in dB",
@@ -60,6 +62,11 @@ PLATEAU = columns(
     "cohort* arm success epsilon text remaining remaining_low remaining_high n patients", text="levels off at"
 )
 SIZES = columns("quantity* cohort arm n q25 median q75", median="median", q25="25 %", q75="75 %")
+UNITS = columns(
+    "cohort* rule units tiles rate low high tiles_to_flip share_to_flip unturnable", units="first decided right",
+    tiles="tiles each", rate="turned", tiles_to_flip="tiles that must fall", share_to_flip="share of them",
+    unturnable="not turned by all",
+)  # fmt: skip
 OF_FIGURE = {
     "epsilon50": EPSILON50,
     "reliability": columns("cohort* epsilon bin_low bin_high confidence accuracy low high n ece method"),
@@ -71,6 +78,7 @@ OF_FIGURE = {
         "cohort* arm epsilon step surviving low high events n median", events="fallen so far"
     ),
     "flow": columns("cohort* stage part what images"),
+    "success_by_visibility": columns("cohort* arm visibility_low visibility_high rate low high n events patients"),
     "flags_by_epsilon": columns("arm* flag epsilon events n share", events="images", n="of"),
 }
 """Table → its columns under a figure, where they are not those of a curve."""
@@ -91,6 +99,7 @@ def tables(findings: Findings) -> dict[str, Grid]:
         "identities": ("runs", IDENTITIES, "cohort"),
         "iteration_plateau": ("iteration_plateau", PLATEAU, "cohort"),
         "perturbation_size": ("perturbation_size", SIZES, "quantity"),
+        "units": ("units", UNITS, "cohort"),
         "checklist": ("checklist", CHECKLIST, None),
     }
     found = findings.tables
@@ -108,6 +117,8 @@ def _part(key: str, frame: pl.DataFrame, epsilon: float) -> pl.DataFrame:
     """Of random noise only the largest ε of each arm, where it is most likely to fell an image; sizes at the figures'
     amplitude. The rest is in CSV.
     """
+    if key == "units":
+        return frame.filter(epsilon=epsilon)
     if key == "perturbation_size":
         return frame.filter(epsilon=epsilon).sort("quantity", maintain_order=True)
     if key != "controls":

@@ -34,11 +34,12 @@ FEWEST = 4
 
 @dataclass(frozen=True)
 class Unit:
-    """Cohorts that share images, as one: the mean of their slopes (per doubling of ε) and its standard error."""
+    """Cohorts that share images, as one: the mean of their values (slopes per doubling of ε, logarithms of ε50) and its
+    standard error."""
 
     cohorts: tuple[str, ...]
     kind: str
-    slope: float
+    value: float
     error: float
 
 
@@ -127,7 +128,7 @@ def _unit(group: list[Course]) -> Unit:
 
 
 def _welch(a: list[Unit], b: list[Unit], level: float) -> tuple[float, float, float, float]:
-    x, y = np.array([u.slope for u in a]), np.array([u.slope for u in b])
+    x, y = np.array([u.value for u in a]), np.array([u.value for u in b])
     result = stats.ttest_ind(x, y, equal_var=False)
     low, high = result.confidence_interval(level)
     return float(x.mean() - y.mean()), float(low), float(high), float(result.pvalue)
@@ -136,7 +137,7 @@ def _welch(a: list[Unit], b: list[Unit], level: float) -> tuple[float, float, fl
 def _described(a: list[Unit], b: list[Unit], level: float) -> tuple[float, float, float, float]:
     if not a or not b:
         return (float("nan"),) * 4
-    difference = np.mean([u.slope for u in a]) - np.mean([u.slope for u in b])
+    difference = np.mean([u.value for u in a]) - np.mean([u.value for u in b])
     error = np.sqrt(sum(u.error**2 for u in a) / len(a) ** 2 + sum(u.error**2 for u in b) / len(b) ** 2)
     half = stats.norm.ppf(0.5 + level / 2) * error
     return float(difference), float(difference - half), float(difference + half), float("nan")
@@ -161,30 +162,41 @@ QUANTITIES = {"epsilon50_fit": "ε50", "epsilon50_over_contrast": "ε50 / clean 
 def _comparisons(units: list[Unit], details: tuple[dict[str, Any], ...], level: float) -> tuple[dict[str, Any], ...]:
     """ε50, and ε50 relative to contrast (equal visibility): ratio of geometric means, histology over X-ray.
 
-    Cohorts that share images count once; the interval (Welch on the logarithms) needs 4 + 4.
+    Cohorts that share images count once. From 4 + 4 the interval is Welch's on the logarithms; below, it describes
+    these cohorts over their images, as the difference of slopes does.
     """
     values = {row["cohort"]: row for row in details}
     rows = []
     for key, name in QUANTITIES.items():
-        logs: dict[str, list[float]] = {kind: [] for kind in KINDS}
+        logs: dict[str, list[Unit]] = {kind: [] for kind in KINDS}
         for unit in units:
-            known = [values[cohort][key] for cohort in unit.cohorts if values[cohort][key] is not None]
+            known = [values[cohort] for cohort in unit.cohorts if values[cohort][key] is not None]
             if known and unit.kind in logs:
-                logs[unit.kind].append(float(np.mean(np.log(known))))
+                middle = float(np.mean([np.log(row[key]) for row in known]))
+                error = float(np.mean([_log_error(row, level) for row in known]))
+                logs[unit.kind].append(Unit(unit.cohorts, unit.kind, middle, error))
         rows.append(_ratio(f"ratio of {name}, histology / X-ray", logs["histology"], logs["X-ray"], level))
     return tuple(rows)
 
 
-def _ratio(name: str, histology: list[float], xray: list[float], level: float) -> dict[str, Any]:
+def _log_error(row: dict[str, Any], level: float) -> float:
+    """Standard error of ln ε50 as the fit's interval says it; NaN where that has an open end."""
+    low, high = row["epsilon50_fit_low"], row["epsilon50_fit_high"]
+    if low is None or high is None:
+        return float("nan")
+    return float(np.log(high / low) / (2 * stats.norm.ppf(0.5 + level / 2)))
+
+
+def _ratio(name: str, histology: list[Unit], xray: list[Unit], level: float) -> dict[str, Any]:
     row: dict[str, Any] = {"cohort": name, "compared_as": "comparison", "n": len(histology) + len(xray)}
     if not histology or not xray:
         return row
-    row["ratio"] = float(np.exp(np.mean(histology) - np.mean(xray)))
-    if min(len(histology), len(xray)) < FEWEST:
-        return row
-    result = stats.ttest_ind(histology, xray, equal_var=False)
-    low, high = result.confidence_interval(level)
-    return row | {"ratio_low": finite(np.exp(low)), "ratio_high": finite(np.exp(high)), "p": finite(result.pvalue)}
+    enough = min(len(histology), len(xray)) >= FEWEST
+    middle, low, high, p = (_welch if enough else _described)(histology, xray, level)
+    return row | {
+        "ratio": float(np.exp(middle)), "ratio_low": finite(np.exp(low)), "ratio_high": finite(np.exp(high)),
+        "p": finite(p), "interval": "over cohorts (Welch)" if enough else "over images, of these cohorts alone",
+    }  # fmt: skip
 
 
 def _beside(comparisons: tuple[dict[str, Any], ...]) -> str:
@@ -217,7 +229,8 @@ def _details(records: Records, arm: str, level: float) -> tuple[dict[str, Any], 
                 "cohort": pack.header.cohort, "image_type": pack.header.image_type,
                 "compared_as": kind_of(pack.header.image_type), "arm": pack.header.arm,
                 "slope_per_doubling": finite(slope), "low": finite(low), "high": finite(high),
-                "epsilon50": half["text"], "epsilon50_fit": fit, "clean_contrast": finite(contrast),
+                "epsilon50": half["text"], "epsilon50_fit": fit, "epsilon50_fit_low": half["fit_low"],
+                "epsilon50_fit_high": half["fit_high"], "clean_contrast": finite(contrast),
                 "epsilon50_over_contrast": finite(fit / contrast) if fit is not None and contrast > 0 else None,
                 "n": half["n"], "patients": half["patients"],
             }

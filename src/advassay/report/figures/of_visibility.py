@@ -1,0 +1,46 @@
+"""Success at equal visibility: ε relative to the contrast of the image it is added to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from advassay.report.figures import told
+from advassay.report.figures.axes import Horizontal
+from advassay.report.figures.figure import Figure
+from advassay.report.figures.panels import panels
+from advassay.report.findings import Findings
+from advassay.report.theme import Style, styles
+
+if TYPE_CHECKING:
+    import altair as alt
+
+FEWEST = 5
+"""Images of a bin, below which its rate is not drawn."""
+VISIBILITY = Horizontal("visibility", "ε over clean contrast", log=True, tooltip="ε over clean contrast")
+
+
+def fig_visibility(findings: Findings) -> Figure | None:
+    frame = findings.tables.get("success_by_visibility", pl.DataFrame({"n": []})).filter(pl.col("n") >= FEWEST)
+    if frame.is_empty():
+        return None
+    return Figure(
+        "fig-visibility", "", "Success at equal visibility",
+        "Attack success rate against ε over the image’s clean contrast (standard deviation of its pixels), the same "
+        "bins for all cohorts of an arm, each image once for each of its ε: image types compared at equal visibility "
+        f"in place of equal ε. Bins with fewer than {FEWEST} images are in the table alone. "
+        f"{told.every_arm(findings)}. {told.statistics(frame, findings)}.",
+        "Success against ε over contrast, one panel per arm. "
+        + told.ends(frame.filter(arm=findings.main_arm), "visibility", "ε over contrast", "Success of the main arm"),
+        lambda width: success_by_visibility(frame, styles(findings.cohorts), width=width),
+        "success_by_visibility", frame,
+    )  # fmt: skip
+
+
+def success_by_visibility(frame: pl.DataFrame, styles: Mapping[str, Style], *, width: int) -> alt.FacetChart:
+    """`frame`: cohort, arm, visibility (middle of the bin), rate, low, high, n, events; a panel an arm."""
+    titled = frame.with_columns(panel=pl.format("Arm {}", "arm"))
+    columns = min(2 if width > 500 else 1, titled["panel"].n_unique())
+    return panels(titled, VISIBILITY, styles, by="panel", width=width, columns=columns)
