@@ -5,6 +5,7 @@ The only word that imports torch.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -12,6 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from advassay.errors import ClassifierError
+
+# oneDNN keeps 1,024 compiled layers unless told otherwise, and compiles anew what it has dropped: InceptionV3 forwards
+# and backwards, in two precisions and a few batch sizes, needs more. Read at the first layer that runs, so set here.
+os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16384")
 
 
 class Classifier(nn.Module):

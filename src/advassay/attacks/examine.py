@@ -48,7 +48,7 @@ def examine(
         raise
     _check_logits(logits)
     _check_probabilities(logits)
-    extremes = _extremes(classifier, images)
+    extremes = _extremes(classifier, images, batch_size)
     _check_stable(classifier, images, logits, _scale(torch.cat([logits, extremes])))
     found = _look_like_probabilities(torch.cat([logits, extremes]))
     if gradient is not None and float(gradient.abs().max()) == 0:  # dead on these images, or cut? Noise tells.
@@ -103,12 +103,12 @@ def _explain(classifier: Classifier, images: Tensor, problem: RuntimeError) -> N
     ) from problem
 
 
-def _extremes(classifier: Classifier, images: Tensor) -> Tensor:
+def _extremes(classifier: Classifier, images: Tensor, batch_size: int) -> Tensor:
     """Logits of noise, black, white and a random black-and-white image (4, class): how far outputs can go."""
     noise = torch.rand(images[:1].shape, generator=torch.Generator().manual_seed(0)).to(images.device)
     strange = torch.cat([noise, torch.zeros_like(noise), torch.ones_like(noise), (noise > 0.5).float()])
     with torch.no_grad():
-        return torch.cat([classifier(part) for part in strange.split(PROBES)]).float()
+        return torch.cat([classifier(part) for part in strange.split(max(PROBES, batch_size))]).float()
 
 
 def _scale(logits: Tensor) -> float:

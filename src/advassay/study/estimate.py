@@ -42,10 +42,16 @@ class Estimator:
         return replace(row, seconds=seconds if self._timed else None, bytes=stored)
 
     def _train(self, row: PlanRow) -> PlanRow:
-        if not self._timed:
-            return row
-        speed = self._throughput(row.cohort)
-        return replace(row, seconds=row.missing / speed.training_images_per_second, bytes=speed.checkpoint_bytes)
+        from advassay.training.network import checkpoint_bytes
+
+        stored = checkpoint_bytes(
+            self._study.training.architecture,
+            channels=self._channels(row.cohort),
+            classes=len(self._study.cohorts[row.cohort].classes),
+            image_size_px=self._study.size_of(row.cohort),
+        )
+        speed = self._throughput(row.cohort).training_images_per_second if self._timed else None
+        return replace(row, seconds=speed and row.missing / speed, bytes=stored)
 
     def _attack(self, row: PlanRow) -> PlanRow:
         arm = self._study.attack.arm(row.arm)

@@ -29,16 +29,11 @@ class Throughput:
 
     gradients_per_second: dict[Precision, float]
     """Images per second, forward and backward to the image, of the network as each precision rewrites it."""
-    parameters: int
     training_cost: float = TRAINING_COST["32-true"]
 
     @property
     def training_images_per_second(self) -> float:
         return self.gradients_per_second["exact"] / self.training_cost
-
-    @property
-    def checkpoint_bytes(self) -> int:
-        return 4 * self.parameters
 
 
 def measure(
@@ -56,14 +51,13 @@ def measure(
     from advassay.training.network import MEAN, STD, build_network
 
     network = build_network(architecture, channels=channels, classes=classes, image_size_px=image_size_px, seed=0)
-    parameters = sum(p.numel() for p in network.parameters())
     names = tuple(map(str, range(classes)))
     classifier = as_classifier(network, MEAN, STD, channels, names).to(device)
     image = torch.rand(channels, image_size_px, image_size_px, device=device)
     wanted = dict.fromkeys(("exact", *precisions))
     with classifier.attack_mode(), full_float32():
         speeds = {precision: _speed(classifier, precision, image) for precision in wanted}
-    return Throughput(speeds, parameters, TRAINING_COST[fastest_precision(torch.device(device))])
+    return Throughput(speeds, TRAINING_COST[fastest_precision(torch.device(device))])
 
 
 def _speed(classifier: Classifier, precision: Precision, image: Tensor) -> float:

@@ -127,9 +127,20 @@ def measured_minimum(architecture: str) -> int:
     return works
 
 
-def _on_meta(architecture: str, size: int) -> nn.Module:
+@lru_cache
+def checkpoint_bytes(architecture: str, *, channels: int, classes: int, image_size_px: int) -> int:
+    """About how large the network's checkpoint is: four bytes a weight, counted without making them.
+
+    >>> checkpoint_bytes("resnet18", channels=3, classes=2, image_size_px=64)
+    44748632
+    """
+    network = _on_meta(architecture, image_size_px, channels, classes)
+    return 4 * sum(tensor.numel() for tensor in network.state_dict().values())
+
+
+def _on_meta(architecture: str, size: int, channels: int = 3, classes: int = 2) -> nn.Module:
     with torch.device("meta"):
-        return _create(architecture, 3, 2, size).eval()
+        return _create(architecture, channels, classes, size).eval()
 
 
 def _takes(architecture: str, size: int, network: nn.Module | None = None) -> bool:
