@@ -86,19 +86,26 @@ class Classifier(nn.Module):
 
     @contextmanager
     def attack_mode(self) -> Iterator[None]:
-        """Eval mode and frozen parameters inside; module modes and requires_grad as they were after."""
+        """Eval mode and frozen parameters inside; module modes and requires_grad as they were after.
+
+        Sets only what differs: a module notices every attribute that is set, and an attack enters often.
+        """
         modes = [(m, m.training) for m in self.modules()]
         grads = [(p, p.requires_grad) for p in self.parameters()]
         try:
-            self.eval()
-            for parameter, _ in grads:
-                parameter.requires_grad_(False)
+            if any(training for _, training in modes):
+                self.eval()
+            for parameter, requires_grad in grads:
+                if requires_grad:
+                    parameter.requires_grad_(False)
             yield
         finally:
             for m, training in modes:
-                m.training = training
+                if m.training != training:
+                    m.training = training
             for parameter, requires_grad in grads:
-                parameter.requires_grad_(requires_grad)
+                if parameter.requires_grad != requires_grad:
+                    parameter.requires_grad_(requires_grad)
 
 
 def input_channels(module: nn.Module) -> int | None:

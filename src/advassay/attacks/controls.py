@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -64,7 +65,7 @@ def run_controls(
     return Controls(
         images=len(sample.labels),
         epsilon_zero_changed=sample.changed_at_zero(arm),
-        noise={f"{epsilon:.12g}": sample.noise(epsilon, arm.norm, seed) for epsilon in arm.epsilons},
+        noise=sample.noise(arm.epsilons, arm.norm, seed),
         cross_check=sample.cross_check(arm, {e: set(declared[e]) for e in checked}, stronger),
         stronger=f"apgd, {stronger} loss, {stronger_steps(arm)} steps, {STRONGER_RESTARTS} starts",
     )
@@ -116,13 +117,17 @@ class _Sample:
         rows = self._attack(still, dict.fromkeys(self.image_ids, point))
         return 0 if rows is None else int((predicted(rows.logits[:, 0]) != predicted(rows.logits[:, -1])).sum())
 
-    def noise(self, epsilon: float, norm: Norm, seed: int) -> tuple[int, int]:
-        """(fallen under random sign noise of this amplitude, attackable)."""
-        draws = [sign_noise(c, epsilon, norm, seed, i) for c, i in zip(self.x, self.image_ids, strict=True)]
-        with computing(self.classifier, self.shape):
-            logits = np.stack([self._score(self.x), self._score(torch.stack(draws))])
-        down = fallen(logits, self.labels, targets=self.targets)[-1]
-        return int(down.sum()), int(attackable(logits, self.labels, self.targets).sum())
+    def noise(self, epsilons: Sequence[float], norm: Norm, seed: int) -> dict[str, tuple[int, int]]:
+        """ε as text → (fallen under random sign noise of this amplitude, attackable)."""
+        each = [(e, c, i) for e in epsilons for c, i in zip(self.x, self.image_ids, strict=True)]
+        parts = [each[start : start + self.shape.batch_size] for start in range(0, len(each), self.shape.batch_size)]
+        noisy = [self._score(torch.stack([sign_noise(c, e, norm, seed, i) for e, c, i in part])) for part in parts]
+        told = {}
+        for epsilon, logits in zip(epsilons, np.split(np.concatenate(noisy), len(epsilons)), strict=True):
+            path = np.stack([self.clean, logits])
+            down = fallen(path, self.labels, targets=self.targets)[-1]
+            told[f"{epsilon:.12g}"] = (int(down.sum()), int(attackable(path, self.labels, self.targets).sum()))
+        return told
 
     def cross_check(self, arm: Arm, declared: Mapping[float, set[str]], loss: Loss) -> dict[str, dict[str, int]]:
         """ε as text → attackable images, those the arm felled, those felled by either attack, and the difference."""
@@ -176,12 +181,15 @@ class _Sample:
         return TrajectoryRows.concatenate(blocks) if blocks else None
 
     def _attackable(self) -> set[str]:
-        with computing(self.classifier, self.shape):
-            logits = self._score(self.x)
-        kept = attackable(logits[None], self.labels, self.targets)
+        kept = attackable(self.clean[None], self.labels, self.targets)
         return {i for i, keep in zip(self.image_ids, kept, strict=True) if keep}
 
+    @cached_property
+    def clean(self) -> np.ndarray:
+        """Logits of the sample as it is, float32 (image, class)."""
+        return self._score(self.x)
+
     def _score(self, images: Tensor) -> np.ndarray:
-        with torch.no_grad():
+        with computing(self.classifier, self.shape), torch.no_grad():
             parts = [self.classifier(part) for part in images.split(self.shape.batch_size)]
         return torch.cat(parts).float().cpu().numpy()

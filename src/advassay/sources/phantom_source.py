@@ -13,6 +13,8 @@ from advassay.sources.opened import LEFT_OUT, OpenSource, Pixels, Result
 from advassay.specs import PhantomSource
 
 _BATCH = 32
+MANY = 256
+"""Images to render, from which starting processes takes less time than it saves."""
 KEPT_BYTES = 2**28
 """Rendered images that are kept: a cohort looks at each once to choose and once to store it."""
 
@@ -27,24 +29,37 @@ class Phantoms(OpenSource):
         self._room = KEPT_BYTES
 
     def map(self, rows: Sequence[int], work: Callable[[Pixels], Result]) -> Iterator[tuple[int, Result]]:
-        for start in range(0, len(rows), _BATCH):
-            batch = list(rows[start : start + _BATCH])
-            if not all(0 <= row < self.rows.height for row in batch):
-                raise KeyError(next(row for row in batch if not 0 <= row < self.rows.height))
-            made = self._rendered([row for row in batch if row not in self._kept])
+        if not all(0 <= row < self.rows.height for row in rows):
+            raise KeyError(next(row for row in rows if not 0 <= row < self.rows.height))
+        batches = [list(rows[start : start + _BATCH]) for start in range(0, len(rows), _BATCH)]
+        for batch, made in zip(batches, self._rendered(batches), strict=True):
             for row in batch:
                 yield row, work(one_channel_if_grey(made[row] if row in made else self._kept[row]))
 
-    def _rendered(self, rows: list[int]) -> dict[int, np.ndarray]:
-        from advassay.sources.phantoms import render
+    def _rendered(self, batches: list[list[int]]) -> Iterator[dict[int, np.ndarray]]:
+        """What each batch has that is not kept; many images in processes side by side."""
+        import joblib
 
-        made = dict(zip(rows, render(self._source, np.asarray(rows, np.int64)), strict=True)) if rows else {}
+        lacking = {row for batch in batches for row in batch} - self._kept.keys()
+        found = joblib.Parallel(n_jobs=joblib.cpu_count() if len(lacking) >= MANY else 1, return_as="generator")(
+            joblib.delayed(_made)(self._source, [row for row in batch if row not in self._kept]) for batch in batches
+        )
+        for made in found:
+            self._keep(made)
+            yield made
+
+    def _keep(self, made: dict[int, np.ndarray]) -> None:
         for row, pixels in made.items():
-            if pixels.nbytes <= self._room:
+            if row not in self._kept and pixels.nbytes <= self._room:
                 self._kept[row] = pixels.copy()
                 self._kept[row].flags.writeable = False
                 self._room -= pixels.nbytes
-        return made
+
+
+def _made(source: PhantomSource, rows: list[int]) -> dict[int, np.ndarray]:
+    from advassay.sources.phantoms import render
+
+    return dict(zip(rows, render(source, np.asarray(rows, np.int64)), strict=True)) if rows else {}
 
 
 def open_phantoms(name: str, source: PhantomSource) -> Phantoms:
