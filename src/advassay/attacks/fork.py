@@ -14,7 +14,7 @@ from advassay.attacks.measure import clipped_share, measure
 from advassay.attacks.updates import propose, settle
 from advassay.attacks.work import Node
 
-AT_ONCE = 2**21
+AT_ONCE = 2**19
 """Pixel values that are projected and measured together: at the first fork every image may part into every ε at once,
 and arithmetic in float64 holds several copies."""
 

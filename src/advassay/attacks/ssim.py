@@ -3,46 +3,83 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional
+
+C1, C2 = 0.01**2, 0.03**2
+"""(K₁ L)² and (K₂ L)² with K₁ = 0.01, K₂ = 0.03 and data range L = 1: scikit-image's defaults."""
+
+
+class _Plane(NamedTuple):
+    """One channel of an image, float64 (height, width), and its local statistics over every window inside it."""
+
+    values: Tensor
+    mean: Tensor
+    squared_mean: Tensor
+    variance: Tensor
 
 
 def similarities(pairs: Sequence[tuple[Tensor, Tensor]]) -> list[float]:
-    """`ssim` of pairs of images (channel, height, width), the same bits whichever pairs come together."""
-    found = [ssim(a[None], b[None]) for a, b in pairs]
-    return torch.cat(found).tolist() if found else []
+    """`ssim` of pairs of images (channel, height, width), the same bits whichever pairs come together.
+
+    Pairs with the very same first image are best given together: its statistics are computed once.
+    """
+    found, known, planes = [], None, []
+    for first, second in pairs:
+        if first is not known:
+            known, planes = first, [_plane(plane) for plane in first]
+        found.append(_mean_over_channels(planes, second))
+    return torch.stack(found).tolist() if found else []
 
 
 def ssim(first: Tensor, second: Tensor) -> Tensor:
     """Mean SSIM of each pair, float32 (image,), in [−1, 1].
 
     `first`, `second` (image, channel, height, width) in [0, 1]. Uniform 7×7 windows wholly inside the image (or the
-    largest odd window that fits), sample covariance, K₁ = 0.01, K₂ = 0.03, data range 1, mean over channels:
-    scikit-image's defaults.
+    largest odd window that fits), sample covariance, mean over channels, constants `C1` and `C2`.
     """
-    planes = zip(first.flatten(0, 1), second.flatten(0, 1), strict=True)  # one by one they stay in the cache
-    return torch.stack([_plane(a, b) for a, b in planes]).unflatten(0, first.shape[:2]).mean(1).float()
+    return torch.stack([_mean_over_channels([_plane(p) for p in a], b) for a, b in zip(first, second, strict=True)])
 
 
-def _plane(first: Tensor, second: Tensor) -> Tensor:
-    """Mean SSIM of two channels (height, width), float64 ()."""
-    side = min(7, *first.shape)
-    window = side if side % 2 else side - 1
-    pixels = window * window
-    a, b = first[None].double(), second[None].double()
-    mean_a, mean_b = _mean(a, window), _mean(b, window)
-    unbiased = pixels / (pixels - 1) if pixels > 1 else 1.0
-    variance_a = unbiased * (_mean(a * a, window) - mean_a * mean_a)
-    variance_b = unbiased * (_mean(b * b, window) - mean_b * mean_b)
-    covariance = unbiased * (_mean(a * b, window) - mean_a * mean_b)
-    c1, c2 = 0.01**2, 0.03**2
-    luminance = (2 * mean_a * mean_b + c1) / (mean_a**2 + mean_b**2 + c1)
-    structure = (2 * covariance + c2) / (variance_a + variance_b + c2)
-    return (luminance * structure).mean()
+def _mean_over_channels(planes: Sequence[_Plane], second: Tensor) -> Tensor:
+    each = [_similarity(a, _plane(b)) for a, b in zip(planes, second, strict=True)]  # one by one: they stay in cache
+    return torch.stack(each).mean().float()
 
 
-def _mean(values: Tensor, window: int) -> Tensor:
-    """Means over square windows; down, then across: 14 sums a pixel where a 7×7 window takes 49."""
-    return functional.avg_pool2d(functional.avg_pool2d(values, (window, 1), 1), (1, window), 1)
+def _plane(channel: Tensor) -> _Plane:
+    values = channel.double()
+    mean = _means(values)
+    squared = mean * mean
+    return _Plane(values, mean, squared, _means(values * values).sub_(squared).mul_(_unbiased(values)))
+
+
+def _similarity(a: _Plane, b: _Plane) -> Tensor:
+    """Mean SSIM of two channels, float64 ()."""
+    product = a.mean * b.mean
+    covariance = _means(a.values * b.values).sub_(product).mul_(_unbiased(a.values))
+    shared = product.mul_(2).add_(C1).mul_(covariance.mul_(2).add_(C2))
+    return shared.div_((a.squared_mean + b.squared_mean).add_(C1).mul_((a.variance + b.variance).add_(C2))).mean()
+
+
+def _window(values: Tensor) -> int:
+    side = min(7, *values.shape)
+    return side if side % 2 else side - 1
+
+
+def _unbiased(values: Tensor) -> float:
+    pixels = _window(values) ** 2
+    return pixels / (pixels - 1) if pixels > 1 else 1.0
+
+
+def _means(values: Tensor) -> Tensor:
+    """Means over square windows: sums down, then across, 14 a pixel where a 7×7 window takes 49."""
+    window = _window(values)
+    for dim in (0, 1):
+        size = values.shape[dim] - window + 1
+        total = values.narrow(dim, 0, size).clone()
+        for offset in range(1, window):
+            total += values.narrow(dim, offset, size)
+        values = total
+    return values.div_(window * window)
