@@ -15,8 +15,10 @@ from torch import Tensor, nn
 from advassay.errors import ClassifierError
 
 # oneDNN keeps 1,024 compiled layers unless told otherwise, and compiles anew what it has dropped: InceptionV3 forwards
-# and backwards, in two precisions and a few batch sizes, needs more. Read at the first layer that runs, so set here.
-os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16384")
+# and backwards, in two precisions and a few batch sizes, needs more (a few MB). It reads this at the first layer that
+# runs in the process, so it is set here; a choice of the user's, by either of its names, stands.
+if "DNNL_PRIMITIVE_CACHE_CAPACITY" not in os.environ:
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16384")
 
 
 class Classifier(nn.Module):

@@ -11,7 +11,7 @@ from torch import nn
 import advassay as aa
 from advassay.attacks import choose_compute_shape, run_controls
 from advassay.attacks.apgd import ApgdEngine, _State, checkpoints
-from advassay.attacks.ssim import ssim
+from advassay.attacks.ssim import similarities, ssim
 from advassay.attacks.start import sign_noise
 
 with warnings.catch_warnings():
@@ -152,6 +152,14 @@ def test_ssim_equals_scikit_image():
         structural_similarity(p, q, channel_axis=0, data_range=1.0) for p, q in zip(a.numpy(), b.numpy(), strict=True)
     ]
     np.testing.assert_allclose(ssim(a, b), expected, atol=1e-5)
+
+
+def test_similarity_is_the_same_bits_alone_and_among_others() -> None:
+    a, b, c, d = torch.rand(4, 3, 40, 40, generator=torch.Generator().manual_seed(0))
+    pairs = [(a, b), (a, c), (d, b), (a, d)]
+    together = similarities(pairs)
+    assert together == [similarities([pair])[0] for pair in pairs]
+    assert together == [ssim(x[None], y[None]).item() for x, y in pairs]
 
 
 def test_ssim_takes_images_smaller_than_its_window():

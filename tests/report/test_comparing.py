@@ -15,8 +15,10 @@ from written_report import SMALL, SMALL_ARMS
 
 from advassay.errors import ReportError
 from advassay.report import compare, write_comparison
+from advassay.report.compare_page import figures
 from advassay.report.comparing import Comparison
 from advassay.report.differences import statements
+from advassay.report.figures.figure import NARROW, WIDE
 from advassay.report.settings import Made, differing
 from advassay.report.wording import points
 
@@ -120,3 +122,9 @@ def test_the_page_asks_no_network_and_holds_every_difference(stores: tuple[Path,
     assert "Comparison of plain and strong" in text
     assert (tmp_path / "compare_files" / "figures" / "fig-differences.pdf").stat().st_size > 1000
     assert len(pl.read_csv(tmp_path / "compare_files" / "tables" / "differences.csv")) == 6
+
+
+@pytest.mark.parametrize("width", [WIDE, NARROW])
+def test_every_chart_of_a_comparison_keeps_to_the_schema_of_vega_lite(found: Comparison, width: int) -> None:
+    for figure in figures(found):
+        figure.draw(width).to_dict(validate=True)

@@ -49,6 +49,8 @@ def test_every_format_carries_title_and_alt_text(report: Report) -> None:
             drawing = pdf.Root.StructTreeRoot.K[0].K[0]
             assert (drawing.S, str(drawing.Alt)) == (Name.Figure, figure.description)
             assert drawing.Pg == pdf.pages[0].obj
+            content = b" ".join(part.read_bytes().strip() for part in pdf.pages[0].Contents)
+            assert (content.startswith(b"/Figure <</MCID 0>> BDC"), content.endswith(b"EMC")) == (True, True)
             assert str(pdf.docinfo[Name.Title]) == f"Figure {figure.number}. {figure.title}"
         svg = (report.folder / "figures" / f"{figure.key}.svg").read_text(encoding="utf-8")
         with Image.open(report.folder / "figures" / f"{figure.key}.png") as picture:

@@ -186,3 +186,13 @@ def test_an_image_that_is_looked_at_again_is_rendered_once_while_there_is_room(m
     for row, pixels in first.items():
         np.testing.assert_array_equal(pixels, second[row])
         np.testing.assert_array_equal(pixels, render(spec, [row])[0])
+
+
+def test_images_rendered_in_processes_come_in_order_and_bit_for_bit(monkeypatch):
+    monkeypatch.setattr("advassay.sources.phantom_source.MANY", 1)
+    monkeypatch.setattr("joblib.cpu_count", lambda: 2)
+    spec = source("histology", images=140)
+    rows = [*range(139, 3, -1), 2]
+    made = list(open_phantoms("p", spec).map(rows, np.copy))
+    assert [row for row, _ in made] == rows
+    np.testing.assert_array_equal(np.stack([pixels for _, pixels in made]), render(spec, rows))

@@ -51,7 +51,9 @@ def test_inception_from_scratch_starts_from_he_weights() -> None:
         assert part.weight.std().item() == pytest.approx((2 / fan_out) ** 0.5, rel=spread)
 
 
-@pytest.mark.parametrize("architecture", ["resnet18", "vit_tiny_patch16_224", "swin_tiny_patch4_window7_224"])
+@pytest.mark.parametrize(
+    "architecture", ["resnet18", "vit_tiny_patch16_224", "swin_tiny_patch4_window7_224", "pit_ti_224"]
+)
 def test_a_blank_network_becomes_the_one_whose_weights_it_is_given(architecture: str) -> None:
     size = {"channels": 3, "classes": 2, "image_size_px": 64 if architecture == "resnet18" else 224}
     built = build_network(architecture, seed=0, **size)
@@ -61,3 +63,15 @@ def test_a_blank_network_becomes_the_one_whose_weights_it_is_given(architecture:
     blank.load_state_dict(built.state_dict())
     images = torch.rand(2, 3, size["image_size_px"], size["image_size_px"], generator=torch.Generator().manual_seed(0))
     assert torch.equal(blank.eval()(images), built.eval()(images))
+
+
+def test_a_blank_network_draws_no_weight() -> None:
+    built = build_network("inception_v3", channels=1, classes=2, image_size_px=75, seed=0)
+    blank = blank_network("inception_v3", channels=1, classes=2, image_size_px=75)
+    drawn = [
+        torch.equal(a, b)
+        for a, b in zip(built.parameters(), blank.parameters(), strict=True)
+        if a.ndim > 1  # batch norm begins with ones and zeros in both
+    ]
+    assert len(drawn) == 95
+    assert not any(drawn)

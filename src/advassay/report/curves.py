@@ -92,14 +92,15 @@ def sizes(records: Records) -> pl.DataFrame:
 
 
 TILED = 4
-"""Images per unit (a patient's of one class) from which a cohort is one of tiles and is judged by units as well."""
+"""Images per unit (a patient's of one class) from which a cohort is judged by units as well."""
 
 
-def by_visibility(records: Records, level: float) -> pl.DataFrame:
-    """Success against ε over clean contrast, last iterate, every arm; all cohorts of an arm in the same bins, of which
-    `visibility` is the middle.
+def by_visibility(records: Records, runs: Sequence[RunHeader], level: float) -> pl.DataFrame:
+    """Success against ε over clean contrast, last iterate, every arm whose ε bounds each pixel; all cohorts of
+    an arm in the same bins, of which `visibility` is the middle.
     """
-    frames = [visibility_curve(records, arm=arm, level=level) for arm in records.arms]
+    bounded = [arm for arm in records.arms if all(_bounds_pixels(header) for header in _of_arm(runs, arm))]
+    frames = [visibility_curve(records, arm=arm, level=level) for arm in bounded]
     found = pl.concat([frame for frame in frames if len(frame)] or [pl.DataFrame()], how="diagonal_relaxed")
     if found.is_empty():
         return found
@@ -108,8 +109,13 @@ def by_visibility(records: Records, level: float) -> pl.DataFrame:
     )
 
 
+def _bounds_pixels(header: RunHeader) -> bool:
+    """Whether ε is a bound of each pixel's change: not of an L2 length, nor of a gradient that is clipped."""
+    return header.attack.get("norm") == "linf" and header.attack.get("update") != "literal"
+
+
 def by_unit(records: Records, level: float) -> pl.DataFrame:
-    """Slides or patients decided from their tiles, main arm; only cohorts of tiles."""
+    """Slides or patients decided from their images, main arm; only cohorts with several images a unit."""
     return unit_outcomes(records, level=level, fewest_tiles=TILED)
 
 

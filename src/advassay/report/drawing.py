@@ -16,6 +16,8 @@ from advassay.report.shell import as_base64
 
 FEW = 4
 """Figures up to which starting processes takes longer than it saves."""
+MOST_WORKERS = 8
+"""Processes at most: each holds a JavaScript engine."""
 LARGE_SVG = 200_000
 """Characters, above which a drawing (a surface of thousands of cells) is carried as PNG where that is smaller."""
 
@@ -38,12 +40,13 @@ class Drawn:
 def draw_all(made: Sequence[Figure], beside: Path | None, told: Progress) -> Iterator[Drawn]:
     """Every figure as a page needs it, in order; files go into `beside`/figures where that is given.
 
-    Charts are made here, since they hold the study's frames; processes get their specifications.
+    Charts are made in this process, since they hold the study's frames; the others get their specifications.
     """
     import joblib
 
     told.start("draw figures", len(made), "figures")
-    drawings = joblib.Parallel(n_jobs=1 if len(made) <= FEW else joblib.cpu_count(), return_as="generator")(
+    workers = 1 if len(made) <= FEW else min(joblib.cpu_count(), MOST_WORKERS)
+    drawings = joblib.Parallel(n_jobs=workers, return_as="generator")(
         joblib.delayed(_drawn)(_specifications(figure), _file(figure, beside)) for figure in made
     )
     for figure, (wide, narrow, specs) in zip(made, drawings, strict=True):

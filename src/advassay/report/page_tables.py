@@ -16,8 +16,8 @@ from advassay.report.grids import Column, Grid, anything, grid
 from advassay.report.tables import TABLES
 
 TITLES = {
-    "units": "slides or patients decided from their tiles, at the figures' amplitude: by majority, by mean "
-    "probability, by any positive tile (max)",
+    "units": "slides or patients decided from their images, at the figures' amplitude: by majority, by mean "
+    "probability, by any positive image (max)",
     "cost": "what each run spent",
     "perturbation_size": "quartiles of the realised perturbation over the attacked images, at the figures' amplitude: "
     "L∞ and L2 norm and contrast on the [0, 1] range, PSNR in dB",
@@ -64,7 +64,7 @@ PLATEAU = columns(
 SIZES = columns("quantity* cohort arm n q25 median q75", median="median", q25="25 %", q75="75 %")
 UNITS = columns(
     "cohort* rule units tiles rate low high tiles_to_flip share_to_flip unturnable", units="first decided right",
-    tiles="tiles each", rate="turned", tiles_to_flip="tiles that must fall", share_to_flip="share of them",
+    tiles="images each", rate="turned", tiles_to_flip="images that must fall", share_to_flip="share of its images",
     unturnable="not turned by all",
 )  # fmt: skip
 OF_FIGURE = {
@@ -78,7 +78,9 @@ OF_FIGURE = {
         "cohort* arm epsilon step surviving low high events n median", events="fallen so far"
     ),
     "flow": columns("cohort* stage part what images"),
-    "success_by_visibility": columns("cohort* arm visibility_low visibility_high rate low high n events patients"),
+    "success_by_visibility": columns(
+        "cohort* arm visibility_low visibility_high rate low high n events patients", n="image × ε"
+    ),
     "flags_by_epsilon": columns("arm* flag epsilon events n share", events="images", n="of"),
 }
 """Table → its columns under a figure, where they are not those of a curve."""

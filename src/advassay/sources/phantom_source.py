@@ -15,6 +15,8 @@ from advassay.specs import PhantomSource
 _BATCH = 32
 MANY = 256
 """Images to render, from which starting processes takes less time than it saves."""
+MOST_WORKERS = 8
+"""Processes at most: each loads its own libraries."""
 KEPT_BYTES = 2**28
 """Rendered images that are kept: a cohort looks at each once to choose and once to store it."""
 
@@ -41,12 +43,14 @@ class Phantoms(OpenSource):
         import joblib
 
         lacking = {row for batch in batches for row in batch} - self._kept.keys()
-        found = joblib.Parallel(n_jobs=joblib.cpu_count() if len(lacking) >= MANY else 1, return_as="generator")(
-            joblib.delayed(_made)(self._source, [row for row in batch if row not in self._kept]) for batch in batches
-        )
-        for made in found:
-            self._keep(made)
-            yield made
+        workers = min(joblib.cpu_count(), MOST_WORKERS) if len(lacking) >= MANY else 1
+        abreast = 2 * workers  # a few at a time: what is rendered ahead waits in memory
+        with joblib.Parallel(n_jobs=workers) as parallel:
+            for start in range(0, len(batches), abreast):
+                part = [[row for row in b if row not in self._kept] for b in batches[start : start + abreast]]
+                for made in parallel(joblib.delayed(_made)(self._source, rows) for rows in part):
+                    self._keep(made)
+                    yield made
 
     def _keep(self, made: dict[int, np.ndarray]) -> None:
         for row, pixels in made.items():

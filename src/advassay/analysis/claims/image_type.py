@@ -156,6 +156,8 @@ def _verdict(enough: bool, xray: int, histology: int, low: float, high: float, a
     return "undecided", f"The interval includes 0 ({counted})."
 
 
+OVER_COHORTS = "over cohorts (Welch)"
+OVER_IMAGES = "over images, of these cohorts alone, mean contrasts taken as known"
 QUANTITIES = {"epsilon50_fit": "ε50", "epsilon50_over_contrast": "ε50 / clean contrast"}
 
 
@@ -174,7 +176,7 @@ def _comparisons(units: list[Unit], details: tuple[dict[str, Any], ...], level: 
             if known and unit.kind in logs:
                 middle = float(np.mean([np.log(row[key]) for row in known]))
                 error = float(np.mean([_log_error(row, level) for row in known]))
-                logs[unit.kind].append(Unit(unit.cohorts, unit.kind, middle, error))
+                logs[unit.kind].append(Unit(tuple(row["cohort"] for row in known), unit.kind, middle, error))
         rows.append(_ratio(f"ratio of {name}, histology / X-ray", logs["histology"], logs["X-ray"], level))
     return tuple(rows)
 
@@ -195,7 +197,7 @@ def _ratio(name: str, histology: list[Unit], xray: list[Unit], level: float) -> 
     middle, low, high, p = (_welch if enough else _described)(histology, xray, level)
     return row | {
         "ratio": float(np.exp(middle)), "ratio_low": finite(np.exp(low)), "ratio_high": finite(np.exp(high)),
-        "p": finite(p), "interval": "over cohorts (Welch)" if enough else "over images, of these cohorts alone",
+        "p": finite(p), "interval": None if finite(low) is None else OVER_COHORTS if enough else OVER_IMAGES,
     }  # fmt: skip
 
 

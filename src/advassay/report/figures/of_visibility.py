@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from advassay.report import captions
 from advassay.report.figures import told
 from advassay.report.figures.axes import Horizontal
 from advassay.report.figures.figure import Figure
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     import altair as alt
 
 FEWEST = 5
-"""Images of a bin, below which its rate is not drawn."""
+"""Image × ε of a bin, below which its rate is not drawn."""
 VISIBILITY = Horizontal("visibility", "ε over clean contrast", log=True, tooltip="ε over clean contrast")
 
 
@@ -26,14 +27,18 @@ def fig_visibility(findings: Findings) -> Figure | None:
     frame = findings.tables.get("success_by_visibility", pl.DataFrame({"n": []})).filter(pl.col("n") >= FEWEST)
     if frame.is_empty():
         return None
+    by_arm = frame.group_by("arm", maintain_order=True)
     return Figure(
         "fig-visibility", "", "Success at equal visibility",
-        "Attack success rate against ε over the image’s clean contrast (standard deviation of its pixels), the same "
-        "bins for all cohorts of an arm, each image once for each of its ε: image types compared at equal visibility "
-        f"in place of equal ε. Bins with fewer than {FEWEST} images are in the table alone. "
-        f"{told.every_arm(findings)}. {told.statistics(frame, findings)}.",
+        "Attack success rate against ε, the bound of the perturbation, over the image’s clean contrast (standard "
+        "deviation of its pixels): image types compared at equal visibility in place of equal ε. All cohorts of an arm "
+        "have the same bins; an image counts once for each of its ε that falls into a bin "
+        f"(n = {captions.span(frame['n'])} image × ε of {captions.span(frame['patients'])} patients at each point), "
+        f"and bins with fewer than {FEWEST} are in the table alone. Arms whose ε does not bound each pixel are left "
+        "out. "
+        f"{told.every_arm(findings)}. {captions.intervals(frame, findings.level)}.",
         "Success against ε over contrast, one panel per arm. "
-        + told.ends(frame.filter(arm=findings.main_arm), "visibility", "ε over contrast", "Success of the main arm"),
+        + " ".join(told.ends(part, "visibility", "ε over contrast", f"Arm {arm}") for (arm,), part in by_arm),
         lambda width: success_by_visibility(frame, styles(findings.cohorts), width=width),
         "success_by_visibility", frame,
     )  # fmt: skip
