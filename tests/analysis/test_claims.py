@@ -168,6 +168,15 @@ def test_the_ratio_of_epsilon50_has_an_interval_over_images_where_cohorts_are_fe
     assert np.log(ratio["ratio_high"] / ratio["ratio_low"]) == pytest.approx(expected)
 
 
+def test_an_extrapolated_epsilon50_is_compared_with_nothing(judge: Judge) -> None:
+    beyond = replace(HISTOLOGY, name="e", epsilon50=0.6, patients=200)
+    found = judge(2, *named(RISING, "a", "b", patients=200), beyond)
+    row = next(row for row in found.details if row["cohort"] == "e")
+    assert row["slope_per_doubling"] is not None
+    assert not row["within_grid"]
+    assert "ratio" not in next(row for row in found.details if row["compared_as"] == "comparison")
+
+
 def test_a_slope_that_the_paired_comparison_contradicts_is_not_called(judge: Judge) -> None:
     [row] = judge(1, replace(RISING, name="a")).details
     assert (row["direction"], row["cross_check"]) == ("rising", "rises")

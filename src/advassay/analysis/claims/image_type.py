@@ -92,7 +92,7 @@ def image_type(records: Records, level: float = LEVEL) -> Conclusion:
         published=PUBLISHED,
         alternatives=(
             "Cohorts of a type share hardware, stains and tasks; the classifier's accuracy and confidence differ too.",
-            "Equal ε is not equal visibility: histology uses more of the range than a radiograph.",
+            "Equal ε is not equal visibility where image types differ in contrast: see ε50 / clean contrast.",
         ),
         details=(*details, *comparisons),
     )
@@ -164,15 +164,20 @@ QUANTITIES = {"epsilon50_fit": "ε50", "epsilon50_over_contrast": "ε50 / clean 
 def _comparisons(units: list[Unit], details: tuple[dict[str, Any], ...], level: float) -> tuple[dict[str, Any], ...]:
     """ε50, and ε50 relative to contrast (equal visibility): ratio of geometric means, histology over X-ray.
 
-    Cohorts that share images count once. From 4 + 4 the interval is Welch's on the logarithms; below, it describes
-    these cohorts over their images, as the difference of slopes does.
+    An ε50 outside the attacked grid is an extrapolation and does not enter. Cohorts that share images count once.
+    From 4 + 4 the interval is Welch's on the logarithms; below, it describes these cohorts over their images, as the
+    difference of slopes does.
     """
     values = {row["cohort"]: row for row in details}
     rows = []
     for key, name in QUANTITIES.items():
         logs: dict[str, list[Unit]] = {kind: [] for kind in KINDS}
         for unit in units:
-            known = [values[cohort] for cohort in unit.cohorts if values[cohort][key] is not None]
+            known = [
+                values[cohort]
+                for cohort in unit.cohorts
+                if values[cohort]["within_grid"] and values[cohort][key] is not None
+            ]
             if known and unit.kind in logs:
                 middle = float(np.mean([np.log(row[key]) for row in known]))
                 error = float(np.mean([_log_error(row, level) for row in known]))
@@ -231,8 +236,10 @@ def _details(records: Records, arm: str, level: float) -> tuple[dict[str, Any], 
                 "cohort": pack.header.cohort, "image_type": pack.header.image_type,
                 "compared_as": kind_of(pack.header.image_type), "arm": pack.header.arm,
                 "slope_per_doubling": finite(slope), "low": finite(low), "high": finite(high),
-                "epsilon50": half["text"], "epsilon50_fit": fit, "epsilon50_fit_low": half["fit_low"],
-                "epsilon50_fit_high": half["fit_high"], "clean_contrast": finite(contrast),
+                "epsilon50": half["text"], "epsilon50_fit": fit,
+                "within_grid": fit is not None and half["smallest"] <= fit <= half["largest"],
+                "epsilon50_fit_low": half["fit_low"], "epsilon50_fit_high": half["fit_high"],
+                "clean_contrast": finite(contrast),
                 "epsilon50_over_contrast": finite(fit / contrast) if fit is not None and contrast > 0 else None,
                 "n": half["n"], "patients": half["patients"],
             }
