@@ -12,9 +12,10 @@ import simulate
 from scipy.stats import mannwhitneyu
 from written_report import SMALL, SMALL_ARMS
 
+from advassay.analysis.scores import chance_reach
 from advassay.report import gather, write_report
 from advassay.report.limits import notices
-from advassay.report.uninformed import chance_reach, uninformed
+from advassay.report.uninformed import uninformed
 
 
 def _store(path: Path, cohort: simulate.Cohort) -> Path:

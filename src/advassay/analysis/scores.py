@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -103,3 +104,19 @@ def _area(score: np.ndarray, positive: np.ndarray) -> float | None:
         return None
     ranks = stats.rankdata(score)
     return float((ranks[positive].sum() - p * (p + 1) / 2) / (p * n))
+
+
+def chance_reach(sizes: list[float], z: float = 1.96) -> float:
+    """How far from 0.5 chance alone takes an AUROC in 95 of 100 cohorts with these sizes of classes.
+
+    z · √((p + q + 1) / 12pq), the exact variance of Mann and Whitney's statistic where scores say nothing (Mann &
+    Whitney 1947); more than two classes: the mean over classes, each against the rest, which is on the wide side.
+    Sizes are patients' worth of images, on the wide side too: better one notice too many than one too few.
+
+    >>> round(chance_reach([50, 50]), 3), round(chance_reach([4, 4]), 3)
+    (0.114, 0.424)
+    """
+    whole = sum(sizes)
+    pairs = [(p, whole - p) for p in (sizes[:1] if len(sizes) == 2 else sizes) if 0 < p < whole]
+    reaches = [z * math.sqrt((whole + 1) / (12 * p * q)) for p, q in pairs]
+    return sum(reaches) / len(reaches) if reaches else math.nan

@@ -116,8 +116,8 @@ def tables(findings: Findings) -> dict[str, Grid]:
 
 
 def _part(key: str, frame: pl.DataFrame, epsilon: float) -> pl.DataFrame:
-    """Of random noise only the largest ε of each arm, where it is most likely to fell an image; sizes at the figures'
-    amplitude. The rest is in CSV.
+    """Of random noise only the largest ε of each arm, where it is most likely to fell an image; sizes and units at the
+    figures' amplitude. The rest is in CSV.
     """
     if key == "units":
         return frame.filter(epsilon=epsilon)

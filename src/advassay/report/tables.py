@@ -24,7 +24,7 @@ TABLES = {
     "success_by_confidence": "figure 3c: success by clean confidence, every arm, and where verdict 4 was decided",
     "success_by_training_size": "figure 3d: success of every network of a training-size series",
     "success_by_arm": "success against ε of every arm and step size, at the last iterate and at any",
-    "success_by_visibility": "success against ε relative to the image's contrast, at the last iterate, every arm",
+    "success_by_visibility": "success against ε relative to the image's contrast, arms whose ε bounds each pixel",
     "units": "slides or patients decided from their images: success, and how many must fall to turn one",
     "performance": "accuracy under attack (robust accuracy), AUROC, sensitivity and specificity, clean and at every ε",
     "reliability": "accuracy by bins of confidence, with the expected calibration error, clean and attacked",

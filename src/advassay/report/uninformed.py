@@ -11,6 +11,7 @@ from typing import Any
 
 import polars as pl
 
+from advassay.analysis.scores import chance_reach
 from advassay.report.wording import count, listed
 
 ONE_CLASS = (
@@ -56,19 +57,3 @@ def _by_chance(row: dict[str, Any], clean: pl.DataFrame) -> str:
         f"{row['cohort']} (AUROC {area:.2f} over {count(row['n'])} images of {count(row['patients'])} patients, chance "
         f"reaches {min(0.5 + reach, 1.0):.2f})"
     )
-
-
-def chance_reach(sizes: list[float], z: float = 1.96) -> float:
-    """How far from 0.5 chance alone takes an AUROC in 95 of 100 cohorts with these sizes of classes.
-
-    z · √((p + q + 1) / 12pq), the exact variance of Mann and Whitney's statistic where scores say nothing (Mann &
-    Whitney 1947); more than two classes: the mean over classes, each against the rest, which is on the wide side.
-    Sizes are patients' worth of images, on the wide side too: better one notice too many than one too few.
-
-    >>> round(chance_reach([50, 50]), 3), round(chance_reach([4, 4]), 3)
-    (0.114, 0.424)
-    """
-    whole = sum(sizes)
-    pairs = [(p, whole - p) for p in (sizes[:1] if len(sizes) == 2 else sizes) if 0 < p < whole]
-    reaches = [z * math.sqrt((whole + 1) / (12 * p * q)) for p, q in pairs]
-    return sum(reaches) / len(reaches) if reaches else math.nan

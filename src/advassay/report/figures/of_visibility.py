@@ -24,10 +24,13 @@ VISIBILITY = Horizontal("visibility", "ε over clean contrast", log=True, toolti
 
 
 def fig_visibility(findings: Findings) -> Figure | None:
-    frame = findings.tables.get("success_by_visibility", pl.DataFrame({"n": []})).filter(pl.col("n") >= FEWEST)
+    if "success_by_visibility" not in findings.tables:
+        return None
+    frame = findings.tables["success_by_visibility"].filter(pl.col("n") >= FEWEST)
     if frame.is_empty():
         return None
-    by_arm = frame.group_by("arm", maintain_order=True)
+    by_arm = frame.partition_by("arm", maintain_order=True, as_dict=True)
+    attacks = ". ".join(captions.attack(findings.headers(arm)) for (arm,) in by_arm)
     return Figure(
         "fig-visibility", "", "Success at equal visibility",
         "Attack success rate against ε, the bound of the perturbation, over the image’s clean contrast (standard "
@@ -36,9 +39,9 @@ def fig_visibility(findings: Findings) -> Figure | None:
         f"(n = {captions.span(frame['n'])} image × ε of {captions.span(frame['patients'])} patients at each point), "
         f"and bins with fewer than {FEWEST} are in the table alone. Arms whose ε does not bound each pixel are left "
         "out. "
-        f"{told.every_arm(findings)}. {captions.intervals(frame, findings.level)}.",
+        f"{attacks}. {captions.intervals(frame, findings.level)}.",
         "Success against ε over contrast, one panel per arm. "
-        + " ".join(told.ends(part, "visibility", "ε over contrast", f"Arm {arm}") for (arm,), part in by_arm),
+        + " ".join(told.ends(part, "visibility", "ε over contrast", f"Arm {arm}") for (arm,), part in by_arm.items()),
         lambda width: success_by_visibility(frame, styles(findings.cohorts), width=width),
         "success_by_visibility", frame,
     )  # fmt: skip
