@@ -19,11 +19,11 @@ def measure(x: Tensor, clean: Tensor, epsilon: Tensor, norm: Norm) -> Tensor:
 
     The share is of pixel values with |δ| ≥ ε (L∞), or 1 where ‖δ‖₂ ≥ ε, else 0 (L2).
     """
-    delta = (x.double() - clean.double()).flatten(1).abs()
+    delta = x.double().sub_(clean).abs_().flatten(1)
     edge = epsilon.double() * ON_BOUNDARY - ROUNDING
     linf, l2 = delta.amax(dim=1), torch.linalg.vector_norm(delta, dim=1)
-    share = (delta >= edge[:, None]).double().mean(dim=1) if norm == "linf" else (l2 >= edge).double()
-    return torch.stack([linf, l2, share], dim=1).float()
+    share = (delta >= edge[:, None]).sum(dim=1) / delta.shape[1] if norm == "linf" else (l2 >= edge)
+    return torch.stack([linf, l2, share.double()], dim=1).float()
 
 
 def clipped_share(gradient: Tensor, epsilon: Tensor, norm: Norm) -> Tensor:

@@ -16,7 +16,6 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import torch
 
-from advassay.attacks.examine import PROBES
 from advassay.attacks.guards import Suspicion
 from advassay.attacks.network import full_float32
 from advassay.attacks.rewrite import Steering
@@ -84,7 +83,7 @@ def _key(classifier: Classifier, images: np.ndarray, asked: Sequence[object]) ->
     """Hash of everything a network's behaviour is known to follow from, and of its behaviour; None where that fails.
 
     Parameters and buffers, every layer's class and plain attributes, forward hooks and replaced methods, and the logits
-    of the first images, which a change hidden from all that would move.
+    of the first image, which a change hidden from all that would move.
     """
     digest = hashlib.sha256(repr(asked).encode())
     digest.update(np.ascontiguousarray(images).data)
@@ -95,8 +94,8 @@ def _key(classifier: Classifier, images: np.ndarray, asked: Sequence[object]) ->
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} {tensor.device}".encode())
             digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
         with classifier.attack_mode(), full_float32(), torch.no_grad():
-            few = torch.from_numpy(images[:PROBES]).to(classifier.mean.device)
-            digest.update(classifier(few).float().cpu().numpy().tobytes())
+            one = torch.from_numpy(images[:1]).to(classifier.mean.device)
+            digest.update(classifier(one).float().cpu().numpy().tobytes())
     except Exception:  # the network is the user's and may raise anything: the examination says what is wrong with it
         return None
     return digest.hexdigest()

@@ -31,8 +31,8 @@ FEWEST_AUDITED = 30
 
 REWRITES: dict[Precision, tuple[str, ...]] = {
     "exact": (),
-    "fast32": ("folded", "channels-last"),
-    "fast": ("folded", "channels-last", "bfloat16"),
+    "fast32": ("folded", "channels-last", "fused"),
+    "fast": ("folded", "channels-last", "bfloat16", "fused"),
 }
 
 

@@ -1,9 +1,9 @@
 """A network rewritten for attack: the same function to rounding, cheaper to differentiate.
 
-Frozen copy, batch norms folded into the convolutions before them, channels-last, and optionally bfloat16 weights.
-Which layers follow which is seen by running the network once, so any module can be rewritten as far as it goes; every
-rewrite is checked on example images and taken back where it fails or the logits move. The original is never touched: it
-judges.
+Frozen copy, batch norms folded into the convolutions before them, channels-last, optionally bfloat16 weights, and on a
+CPU layers fused (fusing.py). What follows what is seen by running the network once, so any module can be rewritten as
+far as it goes; every rewrite is checked on example images and taken back where it fails, or logits or gradient move.
+The original is never touched: it judges.
 """
 
 from __future__ import annotations
@@ -12,17 +12,23 @@ import copy
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from advassay.attacks.fusing import fuse
 from advassay.classifier import Classifier
 
+FUSED = "fused"
 FLOAT32_AGREEMENT = 1e-3
 """Largest change of a logit, relative to the largest logit, that folding and layout may make."""
 BFLOAT16_AGREEMENT = 0.25
 """The same for bfloat16; beyond it the gradients steer somewhere else."""
+SAME_GRADIENT = 0.5
+"""Length of the change of an image's gradient, relative to its own, that fusing may make: rounding, which bfloat16 and
+the kinks of the network make much of (0.16 on InceptionV3), but not another gradient."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +53,7 @@ def processor_has_bfloat16(device: str | torch.device) -> bool:
 
 
 def rewrite(classifier: Classifier, images: Tensor, wanted: Sequence[str], *, sure: bool = False) -> Steering:
-    """A copy of `classifier` with the rewrites in `wanted` (folded, channels-last, bfloat16) as far as they hold.
+    """A copy of `classifier` with the rewrites in `wanted` (_REWRITES) as far as they hold.
 
     `images`: a few examples, float32 (image, channel, height, width) in [0, 1]. The classifier is in attack mode.
     A rewrite that fails on the examples is taken back, with the error in the notes; `sure`: those wanted have been
@@ -58,20 +64,27 @@ def rewrite(classifier: Classifier, images: Tensor, wanted: Sequence[str], *, su
     except (RuntimeError, TypeError, ValueError) as problem:
         return Steering(classifier, notes=(f"the network cannot be copied ({problem}): it is attacked as it is",))
     expected = None if sure else _logits(classifier, images)
+    latest: _Pass | None = None
     done: list[str] = []
     notes: list[str] = []
-    for name, change, tolerance in _REWRITES:
+    for name, change in _REWRITES:
         if name not in wanted:
             continue
         try:
             candidate = change(module, images)
             if candidate is None:
                 continue
-            module, last = candidate, "channels-last" in (*done, name)
-            moved = 0.0 if expected is None else _relative_change(_tried(module, images, last), expected)
-            why = "" if moved <= tolerance else f"it moves the logits by {moved:.2g} of the largest"
+            why = ""
+            if expected is not None:
+                last = "channels-last" in (*done, name)
+                if name == FUSED and latest is None:
+                    latest = _tried(classifier, images, last)
+                found = _tried(candidate, images, last)
+                why = _objection(found, expected, latest if name == FUSED else None, (*done, name))
+                latest = latest if why else found
+            module = candidate
         except Exception as problem:  # the network is the user's and may raise anything
-            why = f"{type(problem).__name__}: {problem}"
+            why = f"{type(problem).__name__}: {problem}".partition("\n")[0]
         if why:
             notes.append(f"{name}: taken back: {why}")
             module = _changed(copy.deepcopy(classifier), done, images)
@@ -80,9 +93,32 @@ def rewrite(classifier: Classifier, images: Tensor, wanted: Sequence[str], *, su
     return Steering(module if done else classifier, tuple(done), tuple(notes))
 
 
+class _Pass(NamedTuple):
+    """Forwards and backwards through a network."""
+
+    logits: Tensor
+    gradient: Tensor | None
+    """Of the first logit minus the others, with respect to the images; None where there is none."""
+
+
+def _objection(found: _Pass, expected: Tensor, before: _Pass | None, names: Sequence[str]) -> str:
+    """What a rewritten network does otherwise: its logits than the original, its gradient than `before` the rewrite."""
+    moved = _relative_change(found.logits, expected)
+    if not moved <= (BFLOAT16_AGREEMENT if "bfloat16" in names else FLOAT32_AGREEMENT):
+        return f"it moves the logits by {moved:.2g} of the largest"
+    if before is None or (before.gradient is None and found.gradient is None):
+        return ""
+    if before.gradient is None or found.gradient is None:
+        return "the gradient is lost or found"
+    change, length = ((g.flatten(1).norm(dim=1)) for g in (found.gradient - before.gradient, before.gradient))
+    if not bool((change <= SAME_GRADIENT * length).all()):
+        return f"it moves a gradient by {float((change / length).nan_to_num(torch.inf).max()):.2g} of its length"
+    return ""
+
+
 def _changed(module: nn.Module, names: Sequence[str], images: Tensor) -> nn.Module:
     """A copy of the network with the rewrites that are known to hold; each changes what it is given."""
-    for name, change, _ in _REWRITES:
+    for name, change in _REWRITES:
         if name in names:
             module = change(module, images) or module
     return module
@@ -91,25 +127,29 @@ def _changed(module: nn.Module, names: Sequence[str], images: Tensor) -> nn.Modu
 def takes_channels_last(classifier: Classifier, images: Tensor) -> bool:
     """Whether the unmodified network gives the same logits, and a gradient, for images laid out channels-last."""
     try:
-        return _relative_change(_tried(classifier, images, True), _logits(classifier, images)) <= FLOAT32_AGREEMENT
+        return (
+            _relative_change(_tried(classifier, images, True).logits, _logits(classifier, images)) <= FLOAT32_AGREEMENT
+        )
     except Exception:  # as above: the caller goes on with the layout the network is known to take
         return False
 
 
 def moved_by(module: nn.Module, before: nn.Module, images: Tensor, *, channels_last: bool) -> float:
     """Largest change of a logit between two versions of a network, relative to the largest logit."""
-    return _relative_change(_tried(module, images, channels_last), _tried(before, images, channels_last))
+    now, then = (_tried(each, images, channels_last).logits for each in (module, before))
+    return _relative_change(now, then)
 
 
-def _tried(module: nn.Module, images: Tensor, channels_last: bool) -> Tensor:
-    """Logits from a pass as the attack will make it: forwards and backwards, in that layout."""
+def _tried(module: nn.Module, images: Tensor, channels_last: bool) -> _Pass:
+    """A pass as the attack will make it, in that layout."""
     layout = torch.channels_last if channels_last else torch.contiguous_format
     x = images.contiguous(memory_format=layout).detach().requires_grad_()
     with torch.enable_grad():
         logits = module(x).float()
-        if logits.requires_grad:
-            torch.autograd.grad(logits.sum(), x, allow_unused=True)
-    return logits.detach()
+        if not logits.requires_grad:
+            return _Pass(logits, None)
+        (gradient,) = torch.autograd.grad((2 * logits[:, 0] - logits.sum(dim=1)).sum(), x, allow_unused=True)
+    return _Pass(logits.detach(), gradient)
 
 
 def _logits(module: nn.Module, images: Tensor) -> Tensor:
@@ -171,6 +211,15 @@ def _bfloat16(module: nn.Module, images: Tensor) -> nn.Module | None:
     return module
 
 
+def _fused(module: nn.Module, images: Tensor) -> nn.Module | None:
+    assert isinstance(module, Classifier)
+    fused = fuse(module.module)
+    if fused is None:
+        return None
+    module.module = fused
+    return module
+
+
 class _Cast(nn.Module):
     """A float32 layer among others: its input lifted to float32, its output cast on (or left)."""
 
@@ -209,8 +258,5 @@ def _swap(module: nn.Module, swaps: dict[nn.Module, nn.Module]) -> nn.Module:
     return module
 
 
-_REWRITES = (
-    ("folded", _fold, FLOAT32_AGREEMENT),
-    ("channels-last", _channels_last, FLOAT32_AGREEMENT),
-    ("bfloat16", _bfloat16, BFLOAT16_AGREEMENT),
-)
+_REWRITES = (("folded", _fold), ("channels-last", _channels_last), ("bfloat16", _bfloat16), (FUSED, _fused))
+"""In the order in which they are done."""

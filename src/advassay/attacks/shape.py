@@ -14,8 +14,9 @@ from torch import Tensor
 from advassay.attack_spec import Precision
 from advassay.attacks.compiling import compile_steering, rewrite_name, worth_trying
 from advassay.attacks.network import Network, full_float32
+from advassay.attacks.packed import runs_on
 from advassay.attacks.precision import REWRITES
-from advassay.attacks.rewrite import Steering, processor_has_bfloat16, rewrite
+from advassay.attacks.rewrite import FUSED, Steering, processor_has_bfloat16, rewrite
 from advassay.classifier import Classifier
 from advassay.documents import ComputeShape
 from advassay.errors import AdvassayWarning
@@ -35,8 +36,8 @@ MEASURING = 0.25
 def compute_shape(batch_size: int, *, precision: Precision, device: str = "cpu") -> ComputeShape:
     """The shape of this machine and process at a given batch size."""
     cuda = torch.device(device).type == "cuda"
-    native = processor_has_bfloat16(device)
-    rewrites = tuple(r for r in REWRITES[precision] if r != "bfloat16" or native)
+    here = {"bfloat16": processor_has_bfloat16(device), FUSED: runs_on(device)}
+    rewrites = tuple(r for r in REWRITES[precision] if here.get(r, True))
     return ComputeShape(
         batch_size=batch_size,
         device="cuda" if cuda else "cpu",
@@ -78,7 +79,10 @@ def choose_compute_shape(
         chosen = best_batch(speeds, rows)
         rewrites = wanted.rewrites
         if rewrites and steps and worth_trying(steering.module, steps / speeds[chosen], device):
-            rewrites += _compiled(steering, image, chosen, speeds[chosen], backend)
+            unfused = tuple(r for r in rewrites if r != FUSED)  # the compiler fuses by itself
+            steering = rewrite(classifier, image[None], unfused)
+            if compiled := _compiled(steering, image, chosen, speeds[chosen], backend):
+                rewrites = unfused + compiled
     shape = compute_shape(chosen, precision=precision, device=device)
     return shape.model_copy(update={"rewrites": rewrites})
 

@@ -13,7 +13,7 @@ from lightning import LightningModule
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from advassay.classifier import Classifier
+from advassay.classifier import Classifier, keep_freed_memory
 from advassay.identity import draw
 from advassay.progress import Progress
 from advassay.specs import TrainingSpec
@@ -56,6 +56,7 @@ def fit(
     give the same weights bit for bit on one machine with one number of threads (on the processor).
     Raises TrainingError where the loss is not finite.
     """
+    keep_freed_memory()
     weights = class_weights(training.labels.numpy(), spec.class_weights, len(classifier.class_names or ()))
     precision = fastest_precision(device)
     evaluations = Evaluations(
