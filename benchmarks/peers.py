@@ -5,7 +5,8 @@
 
 The study's grid: ε 0.02 … 0.20, step 0.01, 20 iterations, L∞ sign, cross-entropy, no random start. A peer runs one ε
 (ten runs take ten times as long: checked once with torchattacks); we run one ε and the whole grid with every
-iterate's logits. Rounds are interleaved so that a busy moment hits everyone.
+iterate's logits. Everyone runs in a process of its own, as its users run it, and rounds are interleaved so that a busy
+moment hits everyone. One row gives torchattacks what we do to the process's memory (classifier.keep_freed_memory).
 """
 
 from __future__ import annotations
@@ -13,11 +14,16 @@ from __future__ import annotations
 import argparse
 import warnings
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from statistics import median
+from typing import NamedTuple
 
+import numpy as np
 import torch
 
 import advassay as aa
+from benchmarks.apart import Apart, Runs
 from benchmarks.measuring import Measured, machine, measured, note, say, spread, table
 from benchmarks.subject import Subject, trained
 
@@ -25,23 +31,45 @@ EPSILONS = [0.02 * i for i in range(1, 11)]
 STEP, STEPS = 0.01, 20
 POINTS_PER_EPSILON = (STEPS + 1) / 2
 """A user who reruns for every iteration count takes 1 + 2 + … + 20 = 210 gradients an ε where one run takes 20."""
+PRECISIONS = ("exact", "fast32", "fast")
+UNIT = "torchattacks, one ε"
+TEN = "torchattacks, ten ε"
 
 
 def main() -> None:
     options = _options()
     subject = trained(options.side, updates=options.updates, images=options.phantoms, architecture=options.architecture)
-    images, labels = subject.images[: options.images], subject.labels[: options.images]
-    say(f"{options.architecture}, {options.side} px, validation accuracy {subject.score:.2f}; {len(images)} images\n")
-    runs = _peers(subject, images, labels) | _ours(subject, images, labels)
-    seen: dict[str, list[Measured]] = {name: [] for name in runs}
+    few = Few(subject.checkpoint, subject.images[: options.images].numpy(), subject.labels[: options.images].numpy())
+    say(
+        f"{options.architecture}, {options.side} px, validation accuracy {subject.score:.2f}; {options.images} images\n"
+    )
+    contenders = {
+        UNIT: Apart(_torchattacks_runs, few, False),
+        "torchattacks, one ε, freed memory kept": Apart(_torchattacks_runs, few, True),
+        "Foolbox, one ε": Apart(_foolbox_runs, few),
+        "ART, one ε": Apart(_art_runs, few),
+    }
+    ours = Apart(_our_runs, few)
+    contenders |= {f"ours {p}, {extent}": ours for extent in ("one ε", "whole grid") for p in PRECISIONS}
+    seen: dict[str, list[Measured]] = {name: [] for name in contenders}
+    ends = {}
     for number in range(options.rounds):
-        for name, run in runs.items():
-            seen[name].append(measured(run))
-            note(f"round {number + 1}: {name} {seen[name][-1].wall_s:.1f} s")
-    _speed_table(seen)
-    _ten_runs(subject, images, labels, seen)
-    _first_success(subject, images, labels)
-    _overhead(subject, images, labels)
+        for name, contender in contenders.items():
+            took, ends[name] = contender.run(name)
+            seen[name].append(took)
+            note(f"round {number + 1}: {name} {took.wall_s:.1f} s")
+    unit_s = _speed_table(seen)
+    ten, theirs = contenders[UNIT].run(TEN)
+    logits, gradients = ends["ours exact, whole grid"]
+    say(
+        f"\nTen ε by torchattacks: {ten.wall_s:.1f} s = {ten.wall_s / unit_s:.2f} × one ε. Final logits of ours `exact` "
+        f"{'equal' if np.array_equal(theirs, logits) else 'DIFFER FROM'} theirs bit for bit; {gradients:.0f} gradients "
+        f"an image instead of {len(EPSILONS) * STEPS}."
+    )
+    for contender in set(contenders.values()):
+        contender.end()
+    _first_success(subject, few, unit_s)
+    _overhead(subject, few)
     if options.memory:
         _memory(options.most_images)
     say("\n" + machine("torchattacks", "foolbox", "adversarial-robustness-toolbox"))
@@ -63,46 +91,92 @@ def _options() -> argparse.Namespace:
     return options
 
 
-def _peers(subject: Subject, images: torch.Tensor, labels: torch.Tensor) -> dict[str, Callable[[], object]]:
+class Few(NamedTuple):
+    """What every contender attacks."""
+
+    checkpoint: Path
+    images: np.ndarray
+    """float32 (image, channel, height, width) in [0, 1]."""
+    labels: np.ndarray
+    """int64 (image,)."""
+
+    def load(self) -> tuple[aa.Classifier, torch.Tensor, torch.Tensor]:
+        from advassay.training import load_classifier
+
+        return load_classifier(self.checkpoint).eval(), torch.from_numpy(self.images), torch.from_numpy(self.labels)
+
+
+def _torchattacks_runs(few: Few, kept: bool) -> Runs:
+    import torchattacks
+
+    from advassay.classifier import keep_freed_memory
+
+    network, images, labels = few.load()
+    if kept and not keep_freed_memory():
+        raise SystemExit("glibc, with no MALLOC_ or GLIBC_TUNABLES variable set, is needed for this row.")
+
+    def attacked(epsilon: float) -> torch.Tensor:
+        attack = torchattacks.PGD(network, eps=epsilon, alpha=STEP, steps=STEPS, random_start=False)
+        return attack(images, labels)
+
+    def one() -> None:
+        attacked(0.02)
+
+    def ten() -> np.ndarray:
+        ends = [attacked(epsilon) for epsilon in EPSILONS]
+        with torch.no_grad():
+            return torch.stack([network(end) for end in ends]).numpy()
+
+    return {"torchattacks, one ε, freed memory kept" if kept else UNIT: one, TEN: ten}
+
+
+def _foolbox_runs(few: Few) -> Runs:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # modules that the peers' own dependencies have deprecated
+        warnings.simplefilter("ignore")  # modules that its dependencies have deprecated
         import foolbox
+
+    network, images, labels = few.load()
+    model = foolbox.PyTorchModel(network, bounds=(0, 1))
+    attack = foolbox.attacks.LinfPGD(abs_stepsize=STEP, steps=STEPS, random_start=False)
+    return {"Foolbox, one ε": lambda: _nothing(attack(model, images, labels, epsilons=0.02))}
+
+
+def _art_runs(few: Few) -> Runs:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         from art.attacks.evasion import ProjectedGradientDescentPyTorch
         from art.estimators.classification import PyTorchClassifier
 
-    network = subject.classifier.eval()
-    foolbox_model = foolbox.PyTorchModel(network, bounds=(0, 1))
-    foolbox_attack = foolbox.attacks.LinfPGD(abs_stepsize=STEP, steps=STEPS, random_start=False)
-    art_model = PyTorchClassifier(
+    network, images, labels = few.load()
+    model = PyTorchClassifier(
         network, torch.nn.CrossEntropyLoss(), tuple(images.shape[1:]), 2, clip_values=(0, 1), device_type="cpu"
     )
-    art_attack = ProjectedGradientDescentPyTorch(
-        art_model, eps=0.02, eps_step=STEP, max_iter=STEPS, batch_size=len(images), verbose=False
+    attack = ProjectedGradientDescentPyTorch(
+        model, eps=0.02, eps_step=STEP, max_iter=STEPS, batch_size=len(images), verbose=False
     )
-    return {
-        "torchattacks, one ε": lambda: _torchattacks(network, images, labels, 0.02),
-        "Foolbox, one ε": lambda: foolbox_attack(foolbox_model, images, labels, epsilons=0.02),
-        "ART, one ε": lambda: art_attack.generate(images.numpy(), labels.numpy()),
-    }
+    return {"ART, one ε": lambda: _nothing(attack.generate(images.numpy(), labels.numpy()))}
 
 
-def _torchattacks(network: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor, epsilon: float) -> torch.Tensor:
-    import torchattacks
-
-    return torchattacks.PGD(network, eps=epsilon, alpha=STEP, steps=STEPS, random_start=False)(images, labels)
+def _nothing(result: object) -> None:
+    """The peers give images, which no one here needs."""
 
 
-def _ours(subject: Subject, images: torch.Tensor, labels: torch.Tensor) -> dict[str, Callable[[], object]]:
-    def run(epsilons: list[float], precision: str) -> Callable[[], object]:
-        attack = aa.PGD(epsilon=0.02, step_size=STEP, steps=STEPS)
-        return lambda: aa.sweep(subject.classifier, images, labels, attack, epsilons, precision=precision)
+def _our_runs(few: Few) -> Runs:
+    classifier, images, labels = few.load()
+    attack = aa.PGD(epsilon=0.02, step_size=STEP, steps=STEPS)
 
-    one = {f"ours {p}, one ε": run([0.02], p) for p in ("exact", "fast32", "fast")}
-    return one | {f"ours {p}, whole grid": run(EPSILONS, p) for p in ("exact", "fast32", "fast")}
+    def run(epsilons: list[float], precision: str) -> tuple[np.ndarray, float]:
+        """Logits of the last iterates (epsilon, image, class), and gradients an image."""
+        sweep = aa.sweep(classifier, images, labels, attack, epsilons, precision=precision)
+        return sweep.logits[:, -1], sweep.cost.gradient_evaluations / len(labels)
+
+    grids = {"one ε": [0.02], "whole grid": EPSILONS}
+    return {f"ours {p}, {extent}": partial(run, grid, p) for extent, grid in grids.items() for p in PRECISIONS}
 
 
-def _speed_table(seen: dict[str, list[Measured]]) -> None:
-    unit = median([m.wall_s for m in seen["torchattacks, one ε"][1:] or seen["torchattacks, one ε"]])
+def _speed_table(seen: dict[str, list[Measured]]) -> float:
+    """Prints it; returns the unit, in seconds."""
+    unit = median([m.wall_s for m in seen[UNIT][1:] or seen[UNIT]])
     rows = []
     for name, times in seen.items():
         wall = median([m.wall_s for m in times[1:] or times])
@@ -121,46 +195,30 @@ def _speed_table(seen: dict[str, list[Measured]]) -> None:
         )
     header = ["run", "first call s", "wall s", "CPU s", "× torchattacks", "× rerunning every (ε, k)", "peak MiB"]
     say(table(header, rows))
+    return unit
 
 
-def _ten_runs(subject: Subject, images: torch.Tensor, labels: torch.Tensor, seen: dict[str, list[Measured]]) -> None:
-    """Ten ε by torchattacks really take ten times one ε; and `exact` equals all of them."""
-    network, ends = subject.classifier.eval(), {}
-    ten = measured(lambda: ends.update({e: _torchattacks(network, images, labels, e) for e in EPSILONS}))
-    attack = aa.PGD(epsilon=0.02, step_size=STEP, steps=STEPS)
-    ours = aa.sweep(subject.classifier, images, labels, attack, EPSILONS, precision="exact")
-    with torch.no_grad():
-        theirs = torch.stack([network(ends[e]) for e in EPSILONS])
-    equal = torch.equal(theirs, torch.from_numpy(ours.logits[:, -1]).contiguous())
-    one = median([m.wall_s for m in seen["torchattacks, one ε"]])
-    say(
-        f"\nTen ε by torchattacks: {ten.wall_s:.1f} s = {ten.wall_s / one:.2f} × one ε. Final logits of ours `exact` "
-        f"{'equal' if equal else 'DIFFER FROM'} theirs bit for bit; {ours.cost.gradient_evaluations / len(images):.0f} "
-        "gradients an image instead of 200."
-    )
-
-
-def _first_success(subject: Subject, images: torch.Tensor, labels: torch.Tensor) -> None:
+def _first_success(subject: Subject, few: Few, one_s: float) -> None:
     """First-success curves: every trajectory ends at its first success."""
-    attack = aa.PGD(epsilon=0.02, step_size=STEP, steps=STEPS)
     found: dict[str, aa.Sweep] = {}
 
     def run() -> None:
-        args = (subject.classifier, images, labels, attack, EPSILONS)
+        attack = aa.PGD(epsilon=0.02, step_size=STEP, steps=STEPS)
+        args = (subject.classifier, few.images, few.labels, attack, EPSILONS)
         found["short"] = aa.sweep(*args, precision="fast", first_success_only=True)
 
+    measured(run)  # the first call examines the network
     ours = measured(run)
-    theirs = measured(lambda: _torchattacks(subject.classifier.eval(), images, labels, 0.02))
     share = found["short"].attack_success_rate("any")[:, -1].mean()
     say(
-        f"\nFirst success only (`fast`): {ours.wall_s:.1f} s = {len(EPSILONS) * theirs.wall_s / ours.wall_s:.1f} × "
+        f"\nFirst success only (`fast`): {ours.wall_s:.1f} s = {len(EPSILONS) * one_s / ours.wall_s:.1f} × "
         f"torchattacks, where {share:.0%} of (image, ε) fall; "
-        f"{found['short'].cost.gradient_evaluations / len(images):.0f} gradients an image."
+        f"{found['short'].cost.gradient_evaluations / len(few.labels):.0f} gradients an image."
     )
 
 
-def _overhead(subject: Subject, images: torch.Tensor, labels: torch.Tensor) -> None:
-    """Wall time outside network passes: guards are counted as overhead, passes asked for by the grid are not."""
+def _overhead(subject: Subject, few: Few) -> None:
+    """Wall time outside network passes, of a first call (which examines and rewrites the network) and of the next."""
     from advassay.attacks import network as passes
 
     spent = [0.0]
@@ -175,14 +233,21 @@ def _overhead(subject: Subject, images: torch.Tensor, labels: torch.Tensor) -> N
         return call
 
     attack = aa.PGD(epsilon=0.02, step_size=STEP, steps=STEPS)
+    classifier, images, labels = few.load()  # one that nobody knows yet
     passes.Network.gradient, passes.Network.score = (timed(m) for m in originals)  # type: ignore[method-assign]
     try:
         for precision in ("exact", "fast"):
-            spent[0] = 0.0
-            whole = measured_quick(
-                lambda p=precision: aa.sweep(subject.classifier, images, labels, attack, EPSILONS, precision=p)
+            shares = []
+            for _ in range(2):
+                spent[0] = 0.0
+                whole = measured_quick(
+                    lambda p=precision: aa.sweep(classifier, images, labels, attack, EPSILONS, precision=p)
+                )
+                shares.append(1 - spent[0] / whole)
+            say(
+                f"Scheduling, recording and guards, `{precision}`: {shares[1]:.1%} of wall time of a grid over "
+                f"{len(labels)} images; {shares[0]:.1%} where the network is examined and rewritten first."
             )
-            say(f"Scheduling, recording, guards and rewriting, `{precision}`: {1 - spent[0] / whole:.1%} of wall time.")
     finally:
         passes.Network.gradient, passes.Network.score = originals  # type: ignore[method-assign]
 
@@ -196,7 +261,17 @@ def measured_quick(call: Callable[[], object]) -> float:
 
 
 def _memory(most: int) -> None:
-    """Peak memory of a stream over a small network, from 64 images to `most`."""
+    """Peak memory of a stream over a small network, from 64 images to `most`, each in a process of its own."""
+    rows = []
+    for count in sorted({64, most // 8, most}):
+        streaming = Apart(_streaming_runs, count)
+        used, _ = streaming.run("stream")
+        streaming.end()
+        rows.append([str(count), f"{used.peak_mib:.0f}", f"{used.wall_s:.1f}"])
+    say("\n" + table(["images streamed", "peak MiB", "wall s"], rows))
+
+
+def _streaming_runs(count: int) -> Runs:
     from advassay.attacks import Item, choose_compute_shape
     from advassay.attacks.stream import stream
 
@@ -207,17 +282,12 @@ def _memory(most: int) -> None:
     classifier = aa.Classifier(network.eval())
     arm = aa.Arm(epsilons=(0.02, 0.1, 0.2), steps=5, precision="fast32")
     points = frozenset(("0.01", e) for e in arm.epsilons)
-    example = torch.rand(1, 64, 64, generator=torch.Generator().manual_seed(0)).numpy()
-    shape = choose_compute_shape(classifier, example, precision="fast32", most=16)
-    rows = []
-    for count in sorted({64, most // 8, most}):
-        items = (Item(str(i), _noise(i), i % 2, points) for i in range(count))
-        used = measured(lambda it=items: [None for _ in stream(classifier, it, arm, shape=shape)])
-        rows.append([str(count), f"{used.peak_mib:.0f}", f"{used.wall_s:.1f}"])
-    say("\n" + table(["images streamed", "peak MiB", "wall s"], rows))
+    shape = choose_compute_shape(classifier, _noise(0), precision="fast32", most=16)
+    items = (Item(str(i), _noise(i), i % 2, points) for i in range(count))
+    return {"stream": lambda: _nothing([None for _ in stream(classifier, items, arm, shape=shape)])}
 
 
-def _noise(index: int):
+def _noise(index: int) -> np.ndarray:
     return torch.rand(1, 64, 64, generator=torch.Generator().manual_seed(index)).numpy()
 
 

@@ -44,6 +44,7 @@ class Subject(NamedTuple):
     labels: torch.Tensor
     score: float
     """Validation accuracy."""
+    checkpoint: Path
 
 
 def trained(side: int, *, updates: int, images: int = 480, architecture: str = "inception_v3") -> Subject:
@@ -56,12 +57,13 @@ def trained(side: int, *, updates: int, images: int = 480, architecture: str = "
     place = site(STORE / f"{architecture}-{side}-{updates}-{images}", device="cpu")
     note(f"training {architecture} at {side} px, {updates} updates, unless runs/bench has it")
     (document,) = train(parse_study(text), place)
-    classifier = load_classifier(place.store.classifier(document.classifier) / "model.safetensors")
+    checkpoint = place.store.classifier(document.classifier) / "model.safetensors"
+    classifier = load_classifier(checkpoint)
     cohort = open_cohort(place.store.cohort("H-BR"))
     ids = cohort.attack_sample(None)
     pixels, labels = torch.from_numpy(cohort.images(ids)), torch.from_numpy(np.asarray(cohort.labels(ids)))
     right = correct(classifier, pixels, labels)
-    return Subject(classifier, pixels[right], labels[right].long(), document.validation.accuracy)
+    return Subject(classifier, pixels[right], labels[right].long(), document.validation.accuracy, checkpoint)
 
 
 def correct(classifier: Classifier, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
