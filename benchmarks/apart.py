@@ -23,9 +23,12 @@ class Apart:
         theirs.close()
 
     def run(self, name: str) -> tuple[Measured, Any]:
-        """What the run took, and what it gave."""
-        self._end.send(name)
-        took, given = self._end.recv()
+        """What the run took, and what it gave. Ends the program where the process has ended."""
+        try:
+            self._end.send(name)
+            took, given = self._end.recv()
+        except (EOFError, BrokenPipeError):
+            raise SystemExit(f"{name}: its process has ended; what it said of that is above.") from None
         return took, given
 
     def end(self) -> None:

@@ -5,8 +5,9 @@
 
 The study's grid: ε 0.02 … 0.20, step 0.01, 20 iterations, L∞ sign, cross-entropy, no random start. A peer runs one ε
 (ten runs take ten times as long: checked once with torchattacks); we run one ε and the whole grid with every
-iterate's logits. Everyone runs in a process of its own, as its users run it, and rounds are interleaved so that a busy
-moment hits everyone. One row gives torchattacks what we do to the process's memory (classifier.keep_freed_memory).
+iterate's logits. Every contender (of ours, every precision) runs in a process of its own, and rounds are interleaved so
+that a busy moment hits everyone. One row gives torchattacks what we do to a process's memory
+(classifier.keep_freed_memory); that oneDNN keeps more of what it compiles (classifier.py), all of them have.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ POINTS_PER_EPSILON = (STEPS + 1) / 2
 """A user who reruns for every iteration count takes 1 + 2 + … + 20 = 210 gradients an ε where one run takes 20."""
 PRECISIONS = ("exact", "fast32", "fast")
 UNIT = "torchattacks, one ε"
-TEN = "torchattacks, ten ε"
+KEPT = "torchattacks, one ε, freed memory kept"
+TEN, TEN_LOGITS = "torchattacks, ten ε", "the logits at their ends"
+GRIDS = {"one ε": [0.02], "whole grid": EPSILONS}
 
 
 def main() -> None:
@@ -45,12 +48,12 @@ def main() -> None:
     )
     contenders = {
         UNIT: Apart(_torchattacks_runs, few, False),
-        "torchattacks, one ε, freed memory kept": Apart(_torchattacks_runs, few, True),
+        KEPT: Apart(_torchattacks_runs, few, True),
         "Foolbox, one ε": Apart(_foolbox_runs, few),
         "ART, one ε": Apart(_art_runs, few),
     }
-    ours = Apart(_our_runs, few)
-    contenders |= {f"ours {p}, {extent}": ours for extent in ("one ε", "whole grid") for p in PRECISIONS}
+    ours = {p: Apart(_our_runs, few, p) for p in PRECISIONS}
+    contenders |= {f"ours {p}, {extent}": ours[p] for extent in GRIDS for p in PRECISIONS}
     seen: dict[str, list[Measured]] = {name: [] for name in contenders}
     ends = {}
     for number in range(options.rounds):
@@ -59,10 +62,11 @@ def main() -> None:
             seen[name].append(took)
             note(f"round {number + 1}: {name} {took.wall_s:.1f} s")
     unit_s = _speed_table(seen)
-    ten, theirs = contenders[UNIT].run(TEN)
+    ten, _ = contenders[UNIT].run(TEN)
+    _, theirs = contenders[UNIT].run(TEN_LOGITS)
     logits, gradients = ends["ours exact, whole grid"]
     say(
-        f"\nTen ε by torchattacks: {ten.wall_s:.1f} s = {ten.wall_s / unit_s:.2f} × one ε. Final logits of ours `exact` "
+        f"\nTen ε by torchattacks: {ten.wall_s:.1f} s = {ten.wall_s / unit_s:.2f} × one ε. Our final logits, `exact`, "
         f"{'equal' if np.array_equal(theirs, logits) else 'DIFFER FROM'} theirs bit for bit; {gradients:.0f} gradients "
         f"an image instead of {len(EPSILONS) * STEPS}."
     )
@@ -101,6 +105,7 @@ class Few(NamedTuple):
     """int64 (image,)."""
 
     def load(self) -> tuple[aa.Classifier, torch.Tensor, torch.Tensor]:
+        """The network, the images and the labels as tensors."""
         from advassay.training import load_classifier
 
         return load_classifier(self.checkpoint).eval(), torch.from_numpy(self.images), torch.from_numpy(self.labels)
@@ -113,21 +118,21 @@ def _torchattacks_runs(few: Few, kept: bool) -> Runs:
 
     network, images, labels = few.load()
     if kept and not keep_freed_memory():
-        raise SystemExit("glibc, with no MALLOC_ or GLIBC_TUNABLES variable set, is needed for this row.")
+        raise SystemExit(f"{KEPT}: glibc is needed, with no MALLOC_ or GLIBC_TUNABLES variable of its own set.")
+    ends: list[torch.Tensor] = []
 
     def attacked(epsilon: float) -> torch.Tensor:
         attack = torchattacks.PGD(network, eps=epsilon, alpha=STEP, steps=STEPS, random_start=False)
         return attack(images, labels)
 
-    def one() -> None:
-        attacked(0.02)
+    def ten() -> None:
+        ends[:] = [attacked(epsilon) for epsilon in EPSILONS]
 
-    def ten() -> np.ndarray:
-        ends = [attacked(epsilon) for epsilon in EPSILONS]
-        with torch.no_grad():
-            return torch.stack([network(end) for end in ends]).numpy()
+    @torch.no_grad()
+    def logits() -> np.ndarray:
+        return torch.stack([network(end) for end in ends]).numpy()
 
-    return {"torchattacks, one ε, freed memory kept" if kept else UNIT: one, TEN: ten}
+    return {KEPT if kept else UNIT: lambda: _nothing(attacked(0.02)), TEN: ten, TEN_LOGITS: logits}
 
 
 def _foolbox_runs(few: Few) -> Runs:
@@ -161,17 +166,16 @@ def _nothing(result: object) -> None:
     """The peers give images, which no one here needs."""
 
 
-def _our_runs(few: Few) -> Runs:
+def _our_runs(few: Few, precision: str) -> Runs:
     classifier, images, labels = few.load()
     attack = aa.PGD(epsilon=0.02, step_size=STEP, steps=STEPS)
 
-    def run(epsilons: list[float], precision: str) -> tuple[np.ndarray, float]:
+    def run(epsilons: list[float]) -> tuple[np.ndarray, float]:
         """Logits of the last iterates (epsilon, image, class), and gradients an image."""
         sweep = aa.sweep(classifier, images, labels, attack, epsilons, precision=precision)
         return sweep.logits[:, -1], sweep.cost.gradient_evaluations / len(labels)
 
-    grids = {"one ε": [0.02], "whole grid": EPSILONS}
-    return {f"ours {p}, {extent}": partial(run, grid, p) for extent, grid in grids.items() for p in PRECISIONS}
+    return {f"ours {precision}, {extent}": partial(run, epsilons) for extent, epsilons in GRIDS.items()}
 
 
 def _speed_table(seen: dict[str, list[Measured]]) -> float:

@@ -22,23 +22,29 @@ from advassay.errors import ClassifierError
 if "DNNL_PRIMITIVE_CACHE_CAPACITY" not in os.environ:
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16384")
 
-_MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1
-_MALLOC_CHOICES = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_MAX_", "GLIBC_TUNABLES")
+_MMAP_THRESHOLD, _TRIM_THRESHOLD, _MMAP_MAX = -3, -1, -4
+_MALLOC_CHOICES = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_MAX_")
 
 
 @cache
 def keep_freed_memory() -> bool:
-    """Have glibc keep large freed buffers for the next pass; whether it does.
+    """Have glibc keep large freed buffers for the next pass; whether it was told to.
 
     By itself it hands buffers above 32 MiB back to the system, which zeroes and maps every page anew in the next pass:
     InceptionV3's gradients at 256 px in batches of 32 took 1.4 times (bfloat16) to 1.8 times (float32) as long. From
-    here on the process keeps its peak. Called where networks run; an environment that chooses otherwise, by glibc's own
-    variables, stands.
+    here on the process keeps its peak until it ends. Called where networks run on a CPU; it changes buffers of the main
+    thread alone. glibc's own variables (MALLOC_TRIM_THRESHOLD_=131072, say) switch it off.
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
-    if mallopt is None or any(name in os.environ for name in _MALLOC_CHOICES):
+    chosen = any(name in os.environ for name in _MALLOC_CHOICES)
+    if chosen or "glibc.malloc" in os.environ.get("GLIBC_TUNABLES", "") or os.name != "posix":
         return False
-    return bool(mallopt(_MMAP_THRESHOLD, 2**31 - 1) and mallopt(_TRIM_THRESHOLD, -1))
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):  # another C library
+        return False
+    # glibc before 2.35 refuses a threshold above 32 MiB, but can be told to map nothing.
+    mapped_last = mallopt(_MMAP_THRESHOLD, 2**31 - 1) or mallopt(_MMAP_MAX, 0)
+    return bool(mapped_last and mallopt(_TRIM_THRESHOLD, -1))
 
 
 class Classifier(nn.Module):
@@ -112,7 +118,8 @@ class Classifier(nn.Module):
 
         Sets only what differs: a module notices every attribute that is set, and an attack enters often.
         """
-        keep_freed_memory()
+        if self.mean.device.type == "cpu":
+            keep_freed_memory()
         modes = [(m, m.training) for m in self.modules()]
         grads = [(p, p.requires_grad) for p in self.parameters()]
         try:

@@ -145,7 +145,7 @@ class ComputeShape(Frozen):
     memory_format: str
     """contiguous | channels-last; of the pass that steers."""
     rewrites: tuple[str, ...] = ()
-    """What was done to the network that steers: folded, channels-last, bfloat16, compiled, …; empty = unmodified."""
+    """What was done to the network that steers: folded, channels-last, bfloat16, fused, compiled; empty = as it is."""
     torch: str
 
 

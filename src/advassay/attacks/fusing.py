@@ -1,12 +1,13 @@
 """The last rewrite on a CPU: a network's convolutions, ReLUs and average pools put together as packed.py's layers.
 
 What follows what is read off the network's graph (torch.fx). Tracing may lose what a module does in plain Python, or a
-gradient of its own making: so rewrite.py compares logits and gradients on examples, and takes it back.
+gradient of its own making: rewrite.py compares logits and gradients on examples, and takes back what changes them.
 """
 
 from __future__ import annotations
 
 import operator
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,31 +15,41 @@ import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
-from advassay.attacks.packed import AveragePool, BiasAndRelu, Branches, PackedConvolution
+from advassay.attacks.packed import AveragePool, BiasAndRelu, Branches, PackedConvolution, packs
 
 _RELUS = (F.relu, torch.relu)
+_RELU_METHODS = ("relu", "relu_")
 _POOL_ARGUMENTS = ("input", "kernel_size", "stride", "padding", "ceil_mode", "count_include_pad", "divisor_override")
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+_TRACING = threading.Lock()
+"""torch.fx replaces nn.Module's call while it traces, for every thread: two at a time could leave it replaced."""
 
 
 def fuse(module: nn.Module) -> nn.Module | None:
-    """`module` with packed layers; None where there is nothing to pack, or where a hook of its own would be lost.
+    """`module` with packed layers; None where there is nothing to pack.
 
-    `module`: in eval mode, frozen, float32 or bfloat16, on the CPU; the result shares its parameters. Raises what
-    torch.fx raises for a module that cannot be traced.
+    `module`: in eval mode, frozen, on the CPU; the result shares its parameters. No other thread may call a module
+    meanwhile. Raises ValueError for hooks that tracing would lose, and what torch.fx raises for a module that cannot be
+    traced.
     """
-    if module._forward_hooks or module._forward_pre_hooks:  # those of modules inside are traced with them
-        return None
-    return _Fusing(fx.symbolic_trace(module)).fused()
+    whole = fx.Tracer().is_leaf_module  # a module that tracing does not enter keeps its hooks
+    for name, each in module.named_modules():
+        if _hooked(each) and not whole(each, name):
+            raise ValueError(f"hooks of {name or 'the network'} would be lost")
+    with _TRACING:  # inside another module, so that it is called as it always is
+        traced = fx.symbolic_trace(nn.Sequential(module))
+    return _Fusing(traced).fused()
 
 
 class _Fusing:
-    """One pass over a traced network."""
+    """One traced network, whose graph is changed in place."""
 
     def __init__(self, traced: fx.GraphModule) -> None:
         self.traced, self.graph = traced, traced.graph
         self.layers, self.made = dict(traced.named_modules()), 0
 
     def fused(self) -> fx.GraphModule | None:
+        """The network with convolutions packed, then pools, then branches put together; None where none was found."""
         for node in list(self.graph.nodes):
             if isinstance(convolution := self._layer(node), nn.Conv2d) and _packs(convolution):
                 self._pack(node, convolution)
@@ -54,6 +65,7 @@ class _Fusing:
         self.graph.lint()
         self.traced.delete_all_unused_submodules()
         self.traced.recompile()
+        self.graph.owning_module = None  # a cycle would keep a dropped network's memory until it is collected
         return self.traced
 
     def _pack(self, node: fx.Node, convolution: nn.Conv2d) -> None:
@@ -112,6 +124,8 @@ class _Fusing:
                 return node
             if node.op == "call_function" and node.target in _RELUS:
                 return node
+            if node.op == "call_method" and node.target in _RELU_METHODS:
+                return node
             if not isinstance(layer, nn.Identity | nn.Dropout) or _watched(layer):
                 return None
         return None
@@ -134,7 +148,7 @@ class _Fusing:
 
 def _packs(convolution: nn.Conv2d) -> bool:
     zeros = convolution.padding_mode == "zeros" and not isinstance(convolution.padding, str)
-    return type(convolution) is nn.Conv2d and zeros and not _watched(convolution)
+    return type(convolution) is nn.Conv2d and zeros and packs(convolution.weight.dtype) and not _watched(convolution)
 
 
 def _narrows(convolution: nn.Conv2d) -> bool:
@@ -146,11 +160,16 @@ def _one_by_one(layer: nn.Module | None) -> bool:
     return isinstance(layer, PackedConvolution) and layer.one_by_one
 
 
+def _hooked(module: nn.Module) -> bool:
+    return any(getattr(module, hooks) for hooks in _HOOKS)
+
+
 def _watched(layer: nn.Module) -> bool:
-    """Whether something is called with the layer, which would not be called without it."""
-    return bool(layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks)
+    """Whether something of the user's is called with the layer or in its place, and would not be without it."""
+    return _hooked(layer) or "forward" in vars(layer)
 
 
 def _sizes(value: Any) -> set[int]:
-    """The sizes along both axes as a set: one element where they are equal."""
-    return set() if value is None else {value} if isinstance(value, int) else set(value)
+    """The sizes along both axes as a set, one element where they are equal; empty where they are not plain numbers."""
+    values = value if isinstance(value, tuple | list) else (value,)
+    return set(values) if all(isinstance(each, int) for each in values) else set()

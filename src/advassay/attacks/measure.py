@@ -15,7 +15,7 @@ ROUNDING = 2.0**-24
 
 
 def measure(x: Tensor, clean: Tensor, epsilon: Tensor, norm: Norm) -> Tensor:
-    """‖δ‖∞, ‖δ‖₂ and boundary share of each row, float32 (row, 3), computed in float64.
+    """‖δ‖∞, ‖δ‖₂ and boundary share of each row, float32 (row, 3), computed in float64; `x`, `clean` are float32.
 
     The share is of pixel values with |δ| ≥ ε (L∞), or 1 where ‖δ‖₂ ≥ ε, else 0 (L2).
     """

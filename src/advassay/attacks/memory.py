@@ -58,7 +58,8 @@ class Memory:
 
 
 KEPT = 4
-"""Memories a classifier: one copy or two of the network each, so that a few precisions can take turns."""
+"""Memories a classifier, so that a few precisions can take turns: each a copy of the network, fused with its weights
+packed twice beside them."""
 _LATEST: WeakKeyDictionary[Classifier, dict[str, Memory]] = WeakKeyDictionary()
 
 

@@ -5,8 +5,8 @@ after it reads and writes every activation once more. An attack never changes th
 ReLU is done inside the kernel, and the gradient with respect to the input, which at stride 1 is a convolution too (of
 the output's gradient, with the kernel turned round: Dumoulin & Visin 2016, arXiv:1603.07285, section 4), runs as one.
 
-Images are (image, channel, height, width) of the weights' dtype, float32 or bfloat16; channels-last is fastest. Weights
-get no gradient.
+Images are (image, channel, height, width) of the weights' dtype, float32 or bfloat16; what comes out is channels-last,
+whatever goes in. Weights get no gradient.
 """
 
 from __future__ import annotations
@@ -23,8 +23,14 @@ _mkldnn: Any = torch.ops.mkldnn
 
 def runs_on(device: str | torch.device) -> bool:
     """Whether this build of PyTorch has oneDNN's packed convolutions, and the device is a CPU."""
-    present = torch.backends.mkldnn.is_available() and hasattr(_mkldnn, "_convolution_pointwise")
+    mkldnn: Any = torch.backends.mkldnn
+    present = mkldnn.is_available() and mkldnn.enabled and hasattr(_mkldnn, "_convolution_pointwise")
     return present and torch.device(device).type == "cpu"
+
+
+def packs(dtype: torch.dtype) -> bool:
+    """Whether convolutions by weights of that type can be packed on this processor."""
+    return dtype == torch.float32 or (dtype == torch.bfloat16 and bool(_mkldnn._is_mkldnn_bf16_supported()))
 
 
 class _Rule(NamedTuple):
@@ -57,11 +63,6 @@ class PackedConvolution(nn.Module):
     """`convolution` with its ReLU if `relu`, without its bias if not `bias`.
 
     Raises TypeError for padding that is not a number of zeros.
-
-    >>> convolution, x = nn.Conv2d(2, 3, 3, padding=1), torch.rand(1, 2, 5, 5)
-    >>> with torch.no_grad():
-    ...     torch.allclose(PackedConvolution(convolution, relu=True)(x), convolution(x).relu(), atol=1e-6)
-    True
     """
 
     def __init__(self, convolution: nn.Conv2d, *, relu: bool, bias: bool = True) -> None:
@@ -70,21 +71,18 @@ class PackedConvolution(nn.Module):
             raise TypeError(f"padding {convolution.padding!r}, {convolution.padding_mode}: zeros alone can be packed")
         self.relu, self.weight, self.bias = relu, convolution.weight, convolution.bias if bias else None
         self.rule = _Rule(convolution.padding, convolution.stride, convolution.dilation, convolution.groups)
-        self.convolve = _Packed(lambda: self.weight, self.rule)
+        weight = self.weight  # not self, which a layer that is dropped would keep alive
+        self.convolve = _Packed(lambda: weight, self.rule)
         taps = zip(self.rule.padding, self.rule.dilation, convolution.kernel_size, strict=True)
         turned = tuple(dilation * (size - 1) - padding for padding, dilation, size in taps)
         turns = set(self.rule.stride) == {1} and self.rule.groups == 1 and min(turned) >= 0
         back = _Rule(turned, self.rule.stride, self.rule.dilation, 1)
-        self._convolve_back = _Packed(self.turned_weight, back) if turns else None
+        self._convolve_back = _Packed(lambda: turned_round(weight), back) if turns else None
 
     @property
     def one_by_one(self) -> bool:
         """Whether each pixel of the output is made of the same pixel of the input alone."""
         return self.weight.shape[2:] == (1, 1) and self.rule == ((0, 0), (1, 1), self.rule.dilation, 1)
-
-    def turned_weight(self) -> Tensor:
-        """The weight that convolves the output's gradient into the input's."""
-        return self.weight.flip(2, 3).transpose(0, 1).contiguous(memory_format=torch.channels_last)
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = _Convolve.apply(x, self)  # type: ignore[no-untyped-call]
@@ -101,6 +99,11 @@ class PackedConvolution(nn.Module):
             gradient, like, self.weight, None, stride, padding, dilation, False, (0, 0), groups, (True, False, False)
         )[0]
         return found
+
+
+def turned_round(weight: Tensor) -> Tensor:
+    """The weight (in, out, height, width) that convolves an output's gradient into the input's."""
+    return weight.flip(2, 3).transpose(0, 1).contiguous(memory_format=torch.channels_last)
 
 
 class _Convolve(torch.autograd.Function):
@@ -129,7 +132,8 @@ class Branches(nn.Module):
             raise ValueError("1 × 1 convolutions of stride 1 alone can be put side by side")
         self.layers = nn.ModuleList(layers)
         rule = _Rule((0, 0), (1, 1), (1, 1), 1)
-        self.convolve_back = _Packed(lambda: torch.cat([layer.turned_weight() for layer in layers], dim=1), rule)
+        weights = [layer.weight for layer in layers]
+        self.convolve_back = _Packed(lambda: torch.cat([turned_round(weight) for weight in weights], dim=1), rule)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         ys: tuple[Tensor, ...] = _Branch.apply(x, self)  # type: ignore[no-untyped-call]
@@ -157,11 +161,14 @@ class _Branch(torch.autograd.Function):
 class AveragePool(nn.Module):
     """Average over a square window of odd `size` around every pixel, zeros beyond the edge counted: keeps the shape.
 
-    The weight of a for b is that of b for a, so the gradient is the same pool of the output's gradient.
+    The weight of a for b is that of b for a, so the gradient is the same pool of the output's gradient. Raises
+    ValueError for an even size.
     """
 
     def __init__(self, size: int) -> None:
         super().__init__()
+        if size % 2 == 0:
+            raise ValueError(f"size: an odd number of pixels has a middle, got {size}")
         self.size = size
 
     def forward(self, x: Tensor) -> Tensor:

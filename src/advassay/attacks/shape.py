@@ -78,7 +78,7 @@ def choose_compute_shape(
         speeds = _speeds(steering, image, largest, steps)
         chosen = best_batch(speeds, rows)
         rewrites = wanted.rewrites
-        if rewrites and steps and worth_trying(steering.module, steps / speeds[chosen], device):
+        if rewrites and steps and worth_trying(classifier, steps / speeds[chosen], device):
             unfused = tuple(r for r in rewrites if r != FUSED)  # the compiler fuses by itself
             steering = rewrite(classifier, image[None], unfused)
             if compiled := _compiled(steering, image, chosen, speeds[chosen], backend):

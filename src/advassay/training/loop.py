@@ -56,7 +56,8 @@ def fit(
     give the same weights bit for bit on one machine with one number of threads (on the processor).
     Raises TrainingError where the loss is not finite.
     """
-    keep_freed_memory()
+    if device.type == "cpu":
+        keep_freed_memory()
     weights = class_weights(training.labels.numpy(), spec.class_weights, len(classifier.class_names or ()))
     precision = fastest_precision(device)
     evaluations = Evaluations(
