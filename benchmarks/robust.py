@@ -3,7 +3,7 @@
     export ADVASSAY_DATA=../data
     python -m benchmarks.robust             # first 1,000 test images (200 for the slowest), about 13 minutes on 2 cores
     python -m benchmarks.robust --full      # all 10,000 test images
-    python -m benchmarks.robust --full --only PGD- # the rows whose network or attack names that, on all of them
+    python -m benchmarks.robust --full --only ", PGD"  # only rows that contain the text, as "network, attack"
     python -m benchmarks.robust --images 20 # seconds, only to see that it runs
 
 Never below what was formally verified; within 1 point of what the same kind of attack was published to reach on the
@@ -110,11 +110,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--full", action="store_true", help="all the images that each published figure is about")
     parser.add_argument("--images", type=int, default=1000, help="at most this many without --full")
-    parser.add_argument("--only", default="", metavar="TEXT", help="only rows whose network or attack contains TEXT")
+    parser.add_argument("--only", default="", metavar="TEXT", help='only rows that contain TEXT, as "network, attack"')
     options = parser.parse_args()
     cases = [case for case in CASES if options.only in f"{case.network}, {case.attack}"]
     if not cases:
-        parser.error(f"--only: no row has {options.only!r} in its network or attack")
+        parser.error(f'--only: no row contains {options.only!r}; one is "{CASES[0].network}, {CASES[0].attack}"')
     data = Path(os.environ.get("ADVASSAY_DATA", "../data")) / "robust"
     rows = []
     for case in cases:
@@ -124,6 +124,7 @@ def main() -> None:
         clean = 100 * float((classifier(images).argmax(1) == labels).float().mean())
         robust = 100 * float(_stands(classifier, images, labels, case).mean())
         verdict = _verdict(case, robust, n)
+        note(f"  {robust:.2f}% stand: {verdict}")
         rows.append(
             [case.network, case.attack, str(n), f"{clean:.2f}", f"{robust:.2f}", f"{case.published:.2f}", verdict]
         )
