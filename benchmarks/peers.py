@@ -163,7 +163,7 @@ def _art_runs(few: Few) -> Runs:
 
 
 def _nothing(result: object) -> None:
-    """The peers give images, which no one here needs."""
+    """What a run gives and no one needs stays in its process."""
 
 
 def _our_runs(few: Few, precision: str) -> Runs:

@@ -17,11 +17,11 @@ from torch import nn
 import advassay as aa
 from advassay.attacks.fusing import fuse
 from advassay.attacks.network import Network
-from advassay.attacks.packed import AveragePool, BiasAndRelu, Branches, PackedConvolution, packs, runs_on
+from advassay.attacks.packed import AveragePool, BiasAndRelu, Branches, PackedConvolution, can_pack, can_pack_on
 from advassay.attacks.rewrite import FUSED, rewrite
 from advassay.attacks.shape import compute_shape
 
-pytestmark = pytest.mark.skipif(not runs_on("cpu"), reason="this build of PyTorch has no oneDNN")
+pytestmark = pytest.mark.skipif(not can_pack_on("cpu"), reason="this build of PyTorch has no oneDNN")
 
 
 def both(module: nn.Module, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -94,7 +94,7 @@ def test_an_average_pool_of_even_size_has_no_middle():
         AveragePool(2)
 
 
-@pytest.mark.skipif(not packs(torch.bfloat16), reason="oneDNN computes no bfloat16 on this processor")
+@pytest.mark.skipif(not can_pack(torch.bfloat16), reason="oneDNN computes no bfloat16 on this processor")
 def test_bfloat16_is_packed_as_bfloat16():
     torch.manual_seed(0)
     plain = frozen(nn.Conv2d(4, 6, 3, padding=1)).bfloat16()

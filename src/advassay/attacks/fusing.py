@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
-from advassay.attacks.packed import AveragePool, BiasAndRelu, Branches, PackedConvolution, packs
+from advassay.attacks.packed import AveragePool, BiasAndRelu, Branches, PackedConvolution, can_pack
 
 _RELUS = (F.relu, torch.relu)
 _RELU_METHODS = ("relu", "relu_")
@@ -148,7 +148,7 @@ class _Fusing:
 
 def _packs(convolution: nn.Conv2d) -> bool:
     zeros = convolution.padding_mode == "zeros" and not isinstance(convolution.padding, str)
-    return type(convolution) is nn.Conv2d and zeros and packs(convolution.weight.dtype) and not _watched(convolution)
+    return type(convolution) is nn.Conv2d and zeros and can_pack(convolution.weight.dtype) and not _watched(convolution)
 
 
 def _narrows(convolution: nn.Conv2d) -> bool:

@@ -21,14 +21,14 @@ from torch import Tensor, nn
 _mkldnn: Any = torch.ops.mkldnn
 
 
-def runs_on(device: str | torch.device) -> bool:
+def can_pack_on(device: str | torch.device) -> bool:
     """Whether this build of PyTorch has oneDNN's packed convolutions, and the device is a CPU."""
     mkldnn: Any = torch.backends.mkldnn
     present = mkldnn.is_available() and mkldnn.enabled and hasattr(_mkldnn, "_convolution_pointwise")
     return present and torch.device(device).type == "cpu"
 
 
-def packs(dtype: torch.dtype) -> bool:
+def can_pack(dtype: torch.dtype) -> bool:
     """Whether convolutions by weights of that type can be packed on this processor."""
     return dtype == torch.float32 or (dtype == torch.bfloat16 and bool(_mkldnn._is_mkldnn_bf16_supported()))
 

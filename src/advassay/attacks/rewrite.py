@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from advassay.attacks.fusing import fuse
-from advassay.attacks.packed import runs_on
+from advassay.attacks.packed import can_pack_on
 from advassay.classifier import Classifier
 
 FUSED = "fused"
@@ -65,25 +65,20 @@ def rewrite(classifier: Classifier, images: Tensor, wanted: Sequence[str], *, su
     except (RuntimeError, TypeError, ValueError) as problem:
         return Steering(classifier, notes=(f"the network cannot be copied ({problem}): it is attacked as it is",))
     expected = None if sure else _logits(classifier, images)
-    latest: _Pass | None = None
     done: list[str] = []
     notes: list[str] = []
     for name, change in _REWRITES:
         if name not in wanted:
             continue
+        last, why = "channels-last" in (*done, name), ""
         try:
+            before = _tried(module, images, last) if name == FUSED and expected is not None else None
             candidate = change(module, images)
             if candidate is None:
                 continue
-            why = ""
-            if expected is not None:
-                last = "channels-last" in (*done, name)
-                if name == FUSED and latest is None:
-                    latest = _tried(classifier, images, last)
-                found = _tried(candidate, images, last)
-                why = _objection(found, expected, latest if name == FUSED else None, (*done, name))
-                latest = latest if why else found
             module = candidate
+            if expected is not None:
+                why = _objection(_tried(module, images, last), expected, before, (*done, name))
         except Exception as problem:  # the network is the user's and may raise anything
             why = f"{type(problem).__name__}: {problem}".partition("\n")[0]
         if why:
@@ -129,9 +124,8 @@ def _changed(module: nn.Module, names: Sequence[str], images: Tensor) -> nn.Modu
 def takes_channels_last(classifier: Classifier, images: Tensor) -> bool:
     """Whether the unmodified network gives the same logits, and a gradient, for images laid out channels-last."""
     try:
-        return (
-            _relative_change(_tried(classifier, images, True).logits, _logits(classifier, images)) <= FLOAT32_AGREEMENT
-        )
+        logits = _tried(classifier, images, channels_last=True).logits
+        return _relative_change(logits, _logits(classifier, images)) <= FLOAT32_AGREEMENT
     except Exception:  # as above: the caller goes on with the layout the network is known to take
         return False
 
@@ -215,7 +209,7 @@ def _bfloat16(module: nn.Module, images: Tensor) -> nn.Module | None:
 
 def _fused(module: nn.Module, images: Tensor) -> nn.Module | None:
     assert isinstance(module, Classifier)
-    fused = fuse(module.module) if runs_on(images.device) else None
+    fused = fuse(module.module) if can_pack_on(images.device) else None
     if fused is None:
         return None
     module.module = fused

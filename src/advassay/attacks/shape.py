@@ -14,7 +14,7 @@ from torch import Tensor
 from advassay.attack_spec import Precision
 from advassay.attacks.compiling import compile_steering, rewrite_name, worth_trying
 from advassay.attacks.network import Network, full_float32
-from advassay.attacks.packed import runs_on
+from advassay.attacks.packed import can_pack_on
 from advassay.attacks.precision import REWRITES
 from advassay.attacks.rewrite import FUSED, Steering, processor_has_bfloat16, rewrite
 from advassay.classifier import Classifier
@@ -36,7 +36,7 @@ MEASURING = 0.25
 def compute_shape(batch_size: int, *, precision: Precision, device: str = "cpu") -> ComputeShape:
     """The shape of this machine and process at a given batch size."""
     cuda = torch.device(device).type == "cuda"
-    here = {"bfloat16": processor_has_bfloat16(device), FUSED: runs_on(device)}
+    here = {"bfloat16": processor_has_bfloat16(device), FUSED: can_pack_on(device)}
     rewrites = tuple(r for r in REWRITES[precision] if here.get(r, True))
     return ComputeShape(
         batch_size=batch_size,
