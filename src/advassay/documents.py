@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from advassay.attack_spec import Frozen
+from advassay.analysis_plan import AnalysisPlan
+from advassay.attack_spec import Arm, Frozen
+from advassay.identity import content_hash
 
 
 class LeftOut(Frozen):
@@ -162,3 +164,48 @@ class Controls(Frozen):
     felled by it or by a stronger one run on what was left, and the difference (at least this much was missed)."""
     stronger: str
     """Which attack the cross-check used, in words; empty where none ran."""
+
+
+class StatedPlan(Frozen):
+    """An analysis plan as a study stated it at one time."""
+
+    plan: AnalysisPlan
+    """With its arm and step size named, also where the study leaves them to the order of declaration."""
+    sha256: str
+    """AnalysisPlan.sha256: 16 hex digits of the plan's canonical JSON."""
+    frozen: str
+    """When it was written down, UTC, ISO 8601."""
+    attacked_before: int
+    """Rows that the store's records held at that time."""
+    arm: Arm
+    """The deciding arm with its grid, as declared at that time (its number of images left out)."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_it_was_frozen(cls, data: Any) -> Any:
+        if isinstance(data, dict) and isinstance(plan := data.get("plan"), dict):
+            found = content_hash(plan)
+            if found != data.get("sha256"):
+                raise ValueError(
+                    f"plan: the one with sha256 {data.get('sha256')} is needed, got {found}: the file was changed "
+                    "after the plan was frozen"
+                )
+        return data
+
+
+class AnalysisDocument(StatedPlan):
+    """analysis.json: the analysis plan in force, which is the first one frozen, and what the study stated later."""
+
+    format_version: int = 1
+    history: tuple[StatedPlan, ...] = ()
+    """Plans (or grids of the deciding arm) stated after the first one, oldest first; never applied, only shown."""
+
+    @property
+    def prespecified(self) -> bool:
+        """Whether the plan was frozen before anything was attacked."""
+        return self.attacked_before == 0
+
+    @property
+    def changed(self) -> list[StatedPlan]:
+        """What the study stated later in place of the plan in force, oldest first."""
+        return list(self.history)

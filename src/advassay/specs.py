@@ -10,7 +10,8 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from advassay.attack_spec import Amplitude, Arm, Frozen, Precision, StepSize
+from advassay.analysis_plan import AnalysisPlan, Margins
+from advassay.attack_spec import Amplitude, Arm, Frozen, Precision, StepSize, step_size_name
 from advassay.cohort_spec import AugmentationSpec, CohortSpec, Published, RegionSpec
 from advassay.rule_spec import NAME, Condition, DataPath, Name, Rules, Scalar
 from advassay.slide_spec import SlideClasses, TileRules
@@ -136,6 +137,8 @@ class Study(Frozen):
     cohorts: dict[Name, CohortSpec] = Field(min_length=1)
     training: TrainingSpec
     attack: AttackSpec = AttackSpec()
+    analysis: AnalysisPlan = AnalysisPlan()
+    """How the five questions are judged. Frozen in the store before the first attack; later changes are reported."""
     figures: FigureSpec = FigureSpec()
 
     @model_validator(mode="before")
@@ -160,6 +163,24 @@ class Study(Frozen):
                 raise ValueError(f"cohorts.{name}.scaling: voi needs a source of kind dicom, got {kind}")
         return self
 
+    @model_validator(mode="after")
+    def _analysis_names_what_is_declared(self) -> Study:
+        plan, arms = self.analysis, self.attack.arms
+        if plan.arm is not None and plan.arm not in arms:
+            raise ValueError(f"analysis.arm: one of {list(arms)}, got {plan.arm!r}")
+        arm = plan.arm or next(iter(arms))
+        names = [step_size_name(rule) for rule in self.attack.arm(arm).step_sizes]
+        if plan.step_size is not None and step_size_name(plan.step_size) not in names:
+            raise ValueError(f"analysis.step_size: one of arm {arm}'s, {names}, got {step_size_name(plan.step_size)!r}")
+        return self
+
+    def resolved_analysis(self) -> AnalysisPlan:
+        """The analysis plan with its arm and step size named: the first declared ones where it leaves them open."""
+        arm = self.analysis.arm or next(iter(self.attack.arms))
+        rule = self.analysis.step_size
+        first = self.attack.arm(arm).step_sizes[0]
+        return self.analysis.model_copy(update={"arm": arm, "step_size": first if rule is None else rule})
+
     def keeps_gallery(self, cohort: str) -> bool:
         """Whether images of this cohort may be kept for figures: as asked, else all but those of a DICOM source."""
         if self.figures.gallery is not None:
@@ -172,6 +193,7 @@ class Study(Frozen):
 
 
 __all__ = [
+    "AnalysisPlan",
     "Arm",
     "AttackSpec",
     "AugmentationSpec",
@@ -183,6 +205,7 @@ __all__ = [
     "FolderSource",
     "Hdf5Part",
     "Hdf5Source",
+    "Margins",
     "NpzSource",
     "PhantomSource",
     "Precision",
