@@ -76,7 +76,7 @@ def _brought_rows(study: Study, name: str, cohort: PreparedCohort, site: Site) -
     headers = [run.header for run in open_records(site.store.root).runs] if site.store.records.is_dir() else []
     brought = dict.fromkeys(h.classifier for h in headers if h.cohort_identity == preparation.identity)
     for classifier in brought:
-        for assignment in all_arms(study.attack, cohort, gallery=False):
+        for assignment in all_arms(study, cohort, gallery=False):
             yield from _known_attack(name, f"network {classifier}", classifier, assignment, preparation, site)
 
 
@@ -105,7 +105,8 @@ def _unknown_rows(study: Study, name: str, counts: Expected) -> Iterator[PlanRow
     for arm in study.attack.arms:
         attack = _unknown_attack(name, MAIN_NETWORK, arm, study.attack.arm(arm), counts)
         yield attack
-        yield from unknown_beside(study.attack, attack, _attacked(study.attack.arm(arm), counts))
+        images = _attacked(study.attack.arm(arm), counts)
+        yield from unknown_beside(study.attack, study.resolved_analysis(), attack, images)
     main, series = series_arm(study.attack)
     for what in _series(study, name, counts.training):
         yield PlanRow("train", name, what, PASSES, passes, 0, counts.basis)
