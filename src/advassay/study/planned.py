@@ -15,7 +15,7 @@ class PlanRow:
     """One piece of work. `--json` prints these fields."""
 
     stage: str
-    """One of STAGES. Beside an attack arm stand its controls; the doubling control, which attacks a sample for twice the
+    """One of STAGES. Beside an attack arm stand its controls; doubling, the control that attacks a sample for twice the
     iterations; and the re-run with the margin loss of images whose gradient vanished or whose probability rounded to 1.
     """
     cohort: str

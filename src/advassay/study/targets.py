@@ -44,17 +44,18 @@ GALLERY_PER_CLASS = 3
 
 
 def assignments(study: Study, network: Network, cohort: PreparedCohort) -> Iterator[Assignment]:
-    """Every arm for a cohort's main network; the main arm at the series' amplitudes for the others."""
-    if network.primary:
-        yield from all_arms(study, cohort, gallery=study.keeps_gallery(cohort.preparation.cohort))
+    """Every arm for a cohort's main networks; the series' arm at its amplitudes for the others."""
+    if network.main:
+        yield from all_arms(study, cohort, gallery=network.primary and study.keeps_gallery(cohort.preparation.cohort))
         return
     name, arm = series_arm(study.attack)
-    yield Assignment(name, 0, arm, tuple(cohort.attack_sample(arm.images)), controls=False)
+    position = list(study.attack.arms).index(name)
+    yield Assignment(name, position, arm, tuple(cohort.attack_sample(arm.images)), controls=False)
 
 
 def series_arm(attack: AttackSpec) -> tuple[str, Arm]:
-    """The main arm's name, and the arm at the amplitudes of the training-size series."""
-    name = next(iter(attack.arms))
+    """The name of the arm that attacks the training-size series, and that arm at the series' amplitudes."""
+    name = attack.series_arm or next(iter(attack.arms))
     arm = attack.arm(name)
     return name, arm if attack.series_epsilons is None else arm.model_copy(update={"epsilons": attack.series_epsilons})
 
