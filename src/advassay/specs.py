@@ -10,7 +10,8 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from advassay.attack_spec import Amplitude, Arm, Frozen, Precision, StepSize
+from advassay.analysis_plan import AnalysisPlan, Margins
+from advassay.attack_spec import Amplitude, Arm, Frozen, Precision, StepSize, step_size_name
 from advassay.cohort_spec import AugmentationSpec, CohortSpec, Published, RegionSpec
 from advassay.rule_spec import NAME, Condition, DataPath, Name, Rules, Scalar
 from advassay.slide_spec import SlideClasses, TileRules
@@ -71,13 +72,18 @@ class AttackSpec(Arm):
 
     arms: dict[Name, dict[str, Any]] = Field({"A": {}}, min_length=1)
     """Arm name → the fields of this section it changes. The first arm is the main one (the report's main curves)."""
+    series_arm: Name | None = None
+    """The arm that attacks the training-size series; null = the first."""
     series_epsilons: tuple[Amplitude, ...] | None = None
-    """Amplitudes at which the training-size series is attacked (main arm only); null = the main arm's."""
+    """Amplitudes at which it does; null = that arm's."""
     controls: bool = True
-    """Run ε = 0, random noise and the cross-check with a stronger attack beside every arm."""
+    """Run ε = 0, random noise, the cross-check with a stronger attack and twice the iterations beside every arm."""
     control_images: int = Field(16, ge=1)
     """Images of each arm's sample that the controls run on; scaled by --scale. The cross-check takes up to 120
     gradients of each, so in a small study it costs more than the attacks."""
+    doubling_images: int = Field(32, ge=1)
+    """Images of each arm's sample that are attacked for twice the iterations too, at the amplitude nearest to
+    analysis.epsilon and, where that is cheap beside the run, one and two thirds up the grid; scaled by --scale."""
 
     def arm(self, name: str) -> Arm:
         """The arm as it runs: this section with the arm's own fields in place."""
@@ -96,6 +102,8 @@ class AttackSpec(Arm):
                     f"arms.{name}.targeted: false in a study, which names no target classes, got true; "
                     "targets are given to advassay.attack and advassay.sweep"
                 )
+        if self.series_arm is not None and self.series_arm not in self.arms:
+            raise ValueError(f"series_arm: one of {list(self.arms)}, got {self.series_arm!r}")
         return self
 
 
@@ -136,6 +144,8 @@ class Study(Frozen):
     cohorts: dict[Name, CohortSpec] = Field(min_length=1)
     training: TrainingSpec
     attack: AttackSpec = AttackSpec()
+    analysis: AnalysisPlan = AnalysisPlan()
+    """How the five questions are judged. Frozen in the store before the first attack; later changes are reported."""
     figures: FigureSpec = FigureSpec()
 
     @model_validator(mode="before")
@@ -160,6 +170,24 @@ class Study(Frozen):
                 raise ValueError(f"cohorts.{name}.scaling: voi needs a source of kind dicom, got {kind}")
         return self
 
+    @model_validator(mode="after")
+    def _analysis_names_what_is_declared(self) -> Study:
+        plan, arms = self.analysis, self.attack.arms
+        if plan.arm is not None and plan.arm not in arms:
+            raise ValueError(f"analysis.arm: one of {list(arms)}, got {plan.arm!r}")
+        arm = plan.arm or next(iter(arms))
+        names = [step_size_name(rule) for rule in self.attack.arm(arm).step_sizes]
+        if plan.step_size is not None and step_size_name(plan.step_size) not in names:
+            raise ValueError(f"analysis.step_size: one of arm {arm}'s, {names}, got {step_size_name(plan.step_size)!r}")
+        return self
+
+    def resolved_analysis(self) -> AnalysisPlan:
+        """The analysis plan with its arm and step size named: the first declared ones where it leaves them open."""
+        arm = self.analysis.arm or next(iter(self.attack.arms))
+        rule = self.analysis.step_size
+        first = self.attack.arm(arm).step_sizes[0]
+        return self.analysis.model_copy(update={"arm": arm, "step_size": first if rule is None else rule})
+
     def keeps_gallery(self, cohort: str) -> bool:
         """Whether images of this cohort may be kept for figures: as asked, else all but those of a DICOM source."""
         if self.figures.gallery is not None:
@@ -172,6 +200,7 @@ class Study(Frozen):
 
 
 __all__ = [
+    "AnalysisPlan",
     "Arm",
     "AttackSpec",
     "AugmentationSpec",
@@ -183,6 +212,7 @@ __all__ = [
     "FolderSource",
     "Hdf5Part",
     "Hdf5Source",
+    "Margins",
     "NpzSource",
     "PhantomSource",
     "Precision",

@@ -16,6 +16,7 @@ from advassay.study.compute import Workload, kind_of
 from advassay.study.header import trained_header
 from advassay.study.networks import Network, networks
 from advassay.study.place import Site
+from advassay.study.preregistration import freeze_analysis_plan
 from advassay.study.rerun import attack_with_rerun
 from advassay.study.targets import Assignment, assignments
 from advassay.study.training_stage import identity_of
@@ -34,6 +35,7 @@ def attack_networks(study: Study, site: Site) -> list[RunHeader]:
     from advassay.cohorts import open_cohort
 
     check_arms(study.attack)
+    freeze_analysis_plan(study, site.store)
     cohorts = [open_cohort(site.store.cohort(name)) for name in study.cohorts]
     work = _work(study, cohorts, site)
     headers: list[RunHeader] = []

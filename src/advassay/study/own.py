@@ -24,6 +24,7 @@ from advassay.study.keep import keep_study, kept_study, locked, study_yaml
 from advassay.study.load import parse_study
 from advassay.study.place import Site
 from advassay.study.preparing import prepare_cohort
+from advassay.study.preregistration import freeze_analysis_plan
 from advassay.study.rerun import attack_with_rerun
 from advassay.study.shipped import SHIPPED_ARMS
 from advassay.study.targets import all_arms
@@ -66,10 +67,11 @@ def _attack(
 ) -> list[RunHeader]:
     from advassay.cohorts import open_cohort
 
+    freeze_analysis_plan(study, site.store)
     cohort = open_cohort(site.store.cohort(name))
     superseded = superseded_runs(site)
     headers = []
-    arms = list(all_arms(study.attack, cohort, gallery=study.keeps_gallery(name)))
+    arms = list(all_arms(study, cohort, gallery=study.keeps_gallery(name)))
     work = Workload(*arms)
     for assignment in arms:
         header = foreign_header(study.name, cohort.preparation, metadata, sha256, assignment)

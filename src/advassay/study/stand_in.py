@@ -29,6 +29,7 @@ def dataset_study(name: str, *, file: str = "study.yaml") -> str:
         "cohorts": data["cohorts"],
         "training": {"architecture": "inception_v3", "epochs": 6, "batch_size": 32, "learning_rate": 0.001},
         "attack": {"steps": 20, "images": 100, "arms": SHIPPED_ARMS | {"A": SHIPPED_ARMS["A"] | {"epsilons": _GRID}}},
+        "analysis": {"arm": "C"},
     }
     return f"{facts(found)}#\n{_commands(found.name, shlex.quote(file))}{as_yaml(study)}"
 

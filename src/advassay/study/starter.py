@@ -73,6 +73,10 @@ attack:
       step_sizes: [epsilon/4]
       epsilons: [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.02]
 
+analysis:                    # how the five questions are judged; frozen in the store before the first attack
+  arm: C                     # the arm that decides: its amplitudes span the range where success rises
+  epsilon: 0.02              # amplitude at which more iterations are compared; the attacked one nearest to it
+
 figures:
   epsilon: 0.02              # of figures 2 and 3b-3d
   gallery: true              # false: keep no image at all in the store
