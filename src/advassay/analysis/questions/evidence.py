@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -71,25 +70,19 @@ def evidence_of(
 
     Raises SpecError where the plan names an arm or step size that is not recorded.
     """
-    document = getattr(records, "analysis", None)
+    document = records.analysis
     chosen = plan or (document.plan if document else AnalysisPlan())
     name = arm or chosen.arm or records.main_arm
     size = step_size or (None if arm and arm != chosen.arm else _name(chosen.step_size))
     others = {other: _packs(records, other, None, primary=True) for other in records.arms if other != name}
     own = chosen if arm is None and step_size is None else chosen.model_copy(update={"arm": name, "step_size": size})
-    prespecified = None if document is None or plan is not None else bool(document.prespecified)
+    prespecified = None if document is None else document.prespecified and plan is None
     return Evidence(own, _packs(records, name, size, primary=False), others, prespecified)
 
 
-def declared_step_size(records: Records, arm: str) -> str | None:
-    """The first step size the arm declares; None where the store does not say (then the first by name is taken)."""
-    declared = getattr(records, "step_sizes", None)
-    names: Sequence[str] = declared(arm) if declared is not None else ()
-    return names[0] if names else None
-
-
 def _packs(records: Records, arm: str, step_size: str | None, *, primary: bool) -> tuple[Packed, ...]:
-    wanted = step_size or declared_step_size(records, arm)
+    declared = records.step_sizes(arm)
+    wanted = step_size or (declared[0] if declared else None)
     found = []
     for run in runs_of(records, arm, primary=primary):
         known = step_sizes(run)

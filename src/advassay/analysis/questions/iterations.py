@@ -250,8 +250,7 @@ def _row(pack: Packed, epsilon: float, evidence: Evidence, success: Reading) -> 
             f"{name}low": finite(low), f"{name}high": finite(high),
         }  # fmt: skip
     row["rate"] = float(pack.fallen(success)[at, -1, kept].mean()) if kept.any() else None
-    control = getattr(pack.header.controls, "doubling", None) if pack.header.controls else None
-    points = list((control or {}).values())
-    compared = sum(int(point["images"]) for point in points)
-    gained = sum(int(point["at_2k"]) - int(point["at_k"]) for point in points)
+    points = _doubled(pack)
+    compared = sum(point["images"] for point in points)
+    gained = sum(point["at_2k"] - point["at_k"] for point in points)
     return row | {"doubling_compared": compared, "doubling_gained": gained / compared if compared else None}
