@@ -129,16 +129,19 @@ def _pooled(evidence: Evidence, statistic: Any) -> Effect:
 
 def doubling_of(evidence: Evidence) -> Doubling | None:
     """The control to 2K iterations, summed over the main networks' ε; None where no network has one."""
-    found = [
-        control
-        for packs in evidence.main
-        if (controls := packs[0].header.controls) is not None and (control := getattr(controls, "doubling", None))
-    ]
+    found = [points for packs in evidence.main if (points := _doubled(packs[0]))]
     if not found:
         return None
-    points = [point for control in found for point in control.values()]
-    total = {key: sum(int(point[key]) for point in points) for key in ("images", "at_k", "at_2k")}
+    total = {key: sum(point[key] for points in found for point in points) for key in ("images", "at_k", "at_2k")}
     return Doubling(total["images"], total["at_k"], total["at_2k"], len(found))
+
+
+def _doubled(pack: Packed) -> list[dict[str, int]]:
+    """The counts of a run's control to 2K iterations, one a ε; empty where none ran at this step size."""
+    controls = pack.header.controls
+    if controls is None or controls.doubling is None or controls.doubling.step_size != pack.step_size:
+        return []
+    return list(controls.doubling.by_epsilon.values())
 
 
 def _verdict(
