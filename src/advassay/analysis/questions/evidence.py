@@ -9,7 +9,7 @@ import numpy as np
 
 from advassay.analysis.dose_response.thresholds import distinct_doses
 from advassay.analysis.packed import Packed, packed, step_sizes
-from advassay.analysis.selection import runs_of
+from advassay.analysis.selection import first_step_size, runs_of
 from advassay.analysis_plan import AnalysisPlan
 from advassay.attack_spec import step_size_name
 from advassay.errors import SpecError
@@ -81,8 +81,6 @@ def evidence_of(
 
 
 def _packs(records: Records, arm: str, step_size: str | None, *, primary: bool) -> tuple[Packed, ...]:
-    declared = records.step_sizes(arm)
-    wanted = step_size or (declared[0] if declared else None)
     found = []
     for run in runs_of(records, arm, primary=primary):
         known = step_sizes(run)
@@ -91,7 +89,7 @@ def _packs(records: Records, arm: str, step_size: str | None, *, primary: bool) 
                 f"analysis.step_size: one of {', '.join(known)} ({run.header.cohort}, arm {arm}), got {step_size}.",
                 "Name a recorded step size, or attack with this one first.",
             )
-        found.append(packed(run, wanted if wanted in (*known, "any") else None))
+        found.append(packed(run, step_size or first_step_size(records, run)))
     return tuple(found)
 
 
