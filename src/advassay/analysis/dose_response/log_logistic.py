@@ -47,6 +47,8 @@ class LogLogistic:
     robust_covariance: np.ndarray
     log_likelihood: float
     probability: np.ndarray
+    freedom: float
+    """Effective number of parameters: the priors' share taken off, between 0 and their number."""
     influence: np.ndarray
     """(image, parameter): what each image adds to theta; sums to about 0."""
 
@@ -116,7 +118,8 @@ def fit(data: Thresholds, covariates: np.ndarray | None = None) -> LogLogistic:
             step = step / 2
         theta, value = theta + step, tried
     p, slopes = _probabilities(theta, log_doses, x)
-    bread = np.linalg.inv(_information(p, slopes, counts) + np.diag(precision))
+    information = _information(p, slopes, counts)
+    bread = np.linalg.inv(information + np.diag(precision))
     scores = (slopes / p[:, :, None])[group, data.category]
     influence = scores @ bread
     return LogLogistic(
@@ -126,6 +129,7 @@ def fit(data: Thresholds, covariates: np.ndarray | None = None) -> LogLogistic:
         robust_covariance=_clustered(influence, data.patients),
         log_likelihood=float((counts * np.log(p)).sum()),
         probability=p,
+        freedom=float(np.trace(bread @ information)),
         influence=influence,
     )
 
