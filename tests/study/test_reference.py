@@ -63,6 +63,7 @@ def test_costs_are_apart_by_arm_and_add_up(planned: Plan) -> None:
         *[("prepare", ""), ("train", "")],
         *[("attack", "A"), ("attack", "B"), ("attack", "C")],
         *[("controls", "A"), ("controls", "B"), ("controls", "C")],
+        *[("doubling", "A"), ("doubling", "B"), ("doubling", "C")],
         *[("re-run", "A"), ("re-run", "B")],
     ]
     assert sum(cost.bytes for cost in costs) == planned.bytes
