@@ -122,6 +122,16 @@ def test_a_cohort_without_tuning_images_is_refused_before_anything_is_trained(ch
     assert not (tmp_path / "store" / "classifiers").exists()
 
 
+def test_under_the_reading_of_any_iterate_no_image_needs_more_amplitude(ranged: Path, tmp_path: Path) -> None:
+    store = shutil.copytree(ranged, tmp_path / "store", ignore=shutil.ignore_patterns("records", "analysis.json"))
+    run(_study("analysis.success=any", "attack.arms.A.images=2", "attack.arms.C.images=2"), cpu(store))
+    last, any_ = (read_ranges(cpu(root).store).arms["C"] for root in (ranged, store))
+    assert (last.success, any_.success) == ("last", "any")
+    for name in ("X-TB", "H-BR"):
+        pairs = zip(last.cohorts[name].misclassified.values(), any_.cohorts[name].misclassified.values(), strict=True)
+        assert all(fewer <= more for fewer, more in pairs)
+
+
 def test_other_texts_than_auto_are_refused() -> None:
     with pytest.raises(SpecError, match=r"attack\.arms\.C\.epsilons.*got 'automatic'"):
         _study("attack.arms.C.epsilons=automatic")

@@ -36,14 +36,13 @@ def plan(study: Study, site: Site, *, timed: bool = True) -> Plan:
     """
     check_arms(study.attack)
     check_image_sizes(study)
-    estimator = Estimator(study, site, timed)
     counts = {name: expected(study, name, site) for name in study.cohorts}
     tell_stated(counts)
     check_tuning_images(study, {name: found.tuning for name, found in counts.items()})
     wanted = searches(study)
     if wanted:
         study = with_found_grids(study, site.store, _main_networks(study, counts, site))
-        estimator = Estimator(study, site, timed)
+    estimator = Estimator(study, site, timed)
     rows = [row for name, found in counts.items() for row in _cohort_rows(study, name, found, site, wanted)]
     return Plan(study.name, tuple(estimator.estimated(row) for row in rows), tuple(_notes(study.attack)))
 

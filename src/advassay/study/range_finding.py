@@ -11,6 +11,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
@@ -19,12 +20,14 @@ from advassay.documents import ArmRange, CohortRange, RangeFinding
 from advassay.errors import AdvassayWarning, CohortError
 from advassay.identity import canonical_float, content_hash
 from advassay.layout import Store, writing
+from advassay.progress import Progress
 from advassay.records import attack_rules, read_range_finding
 from advassay.specs import Study
 from advassay.study.compute import Workload, compute_shape, kind_of
 from advassay.study.place import Site
+from advassay.study.planned import STEPS
 from advassay.study.reach import reach
-from advassay.study.told import Told
+from advassay.study.told import begun
 from advassay.success import Reading, attackable, fallen
 from advassay.trajectory import TrajectoryRows
 
@@ -188,7 +191,7 @@ def _find(
     epsilons = grid(search, found)
     if before.epsilons and before.epsilons != epsilons:
         warnings.warn(
-            f"arm {search.name}: its amplitudes were found anew, because its networks, rules or cohorts have changed: "
+            f"arm {search.name}: its amplitudes were found anew, because the study or its networks have changed: "
             f"{_listed(epsilons)} instead of {_listed(before.epsilons)}.",
             AdvassayWarning,
             stacklevel=2,
@@ -235,12 +238,8 @@ def _attacked(
     )
     known = Memory()
     task = f"range-finding of arm {search.name}, {name}"
-    progress = Told(site.progress, task, len(ids) * search.gradient_steps)
-
-    def attack(at: Mapping[str, int]) -> dict[str, bool]:
-        return _fallen(search, cohort, classifier, shape, known, progress, at)
-
-    place = smallest_rungs(ids, attack)
+    with begun(site.progress, task, len(ids) * search.gradient_steps, STEPS) as progress:
+        place = smallest_rungs(ids, partial(_fallen, search, cohort, classifier, shape, known, progress))
     counts = [sum(rung == tried for rung in place.values()) for tried in range(RUNGS)]
     if not place:
         raise CohortError(
@@ -271,7 +270,7 @@ def _fallen(
     classifier: Classifier,
     shape: ComputeShape,
     known: Memory,
-    progress: Told,
+    progress: Progress,
     at: Mapping[str, int],
 ) -> dict[str, bool]:
     """Of each attackable image, whether the arm misclassifies it at its rung."""
