@@ -65,6 +65,13 @@ class TrainingSpec(Frozen):
             )
         return self
 
+    def updates_for(self, training_images: int) -> int:
+        """Optimiser updates of every network of a cohort; `training_images`: images of the full training split."""
+        if self.updates is not None:
+            return self.updates
+        assert self.epochs is not None  # the spec holds one of the two
+        return max(1, round(self.epochs * training_images / self.batch_size))
+
 
 class AttackSpec(Arm):
     """The attack section of a study: what all arms share, and the arms as differences from it."""

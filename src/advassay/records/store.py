@@ -6,11 +6,13 @@ import warnings
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from advassay import layout
+from advassay.checked_files import damaged, read_model
 from advassay.documents import Preparation, TrainingDocument
-from advassay.errors import AdvassayWarning, FormatError, StoreError
+from advassay.errors import AdvassayWarning, StoreError
+from advassay.records.current import current_runs
 from advassay.records.gallery import Example, read_gallery
 from advassay.records.header import RunHeader
 from advassay.records.run import Run
@@ -18,15 +20,13 @@ from advassay.records.run import Run
 if TYPE_CHECKING:
     import polars as pl
 
-Document = TypeVar("Document", Preparation, TrainingDocument)
-
 
 class Records:
     """Everything a store knows about what was attacked and how it went. Reads only; needs no torch, no GPU.
 
     headers      current declared runs, by cohort, arm, train size, seed
     reruns       runs that attack flagged images of a declared run again
-    superseded   runs whose place a later run has taken (the study was changed in the same store)
+    superseded   runs that study.yaml no longer asks for, or whose place another run has taken
     """
 
     def __init__(self, root: Path, folders: Sequence[Path]) -> None:
@@ -35,7 +35,7 @@ class Records:
         runs = sorted((Run(folder) for folder in folders), key=_place)
         self._runs = {run.header.run_id: run for run in runs}
         declared = [run.header for run in runs if run.header.rerun_of is None]
-        current = _current(declared)
+        current = current_runs(declared, self._study, self.preparations, self.trainings)
         self.headers: list[RunHeader] = [header for header in declared if header.run_id in current]
         self.superseded: list[RunHeader] = [header for header in declared if header.run_id not in current]
         self.reruns: list[RunHeader] = [run.header for run in runs if run.header.rerun_of in current]
@@ -75,31 +75,45 @@ class Records:
         return self.arms[0]
 
     @cached_property
-    def _study_order(self) -> list[str]:
+    def _study(self) -> dict[str, Any]:
+        """study.yaml as plain data; empty where the store has none. Raises DamagedError where it is no study."""
         import yaml
 
         if not self._store.study.exists():
-            return []
-        text = self._store.study.read_text(encoding="utf-8")
-        study = yaml.load(text, yaml.BaseLoader) or {}  # names stay texts: a cohort may be called 010 or no
-        return list(study.get("cohorts") or {})
+            return {}
+        try:
+            study = yaml.safe_load(self.study_text)
+        except (yaml.YAMLError, ValueError, RecursionError):
+            study = None
+        if not isinstance(study, dict):
+            raise damaged(self._store.study, "it is no study", STUDY_HEALED)
+        return study
+
+    @property
+    def _study_order(self) -> list[str]:
+        return [str(name) for name in self._study.get("cohorts") or {}]
 
     @property
     def study_text(self) -> str:
-        """study.yaml as resolved; empty where the store has none."""
-        return self._store.study.read_text() if self._store.study.exists() else ""
+        """study.yaml as resolved; empty where the store has none. Raises DamagedError where it is no text."""
+        try:
+            return self._store.study.read_text(encoding="utf-8") if self._store.study.exists() else ""
+        except (OSError, UnicodeDecodeError):
+            raise damaged(self._store.study, "it is no text", STUDY_HEALED) from None
 
     @cached_property
     def preparations(self) -> dict[str, Preparation]:
         """cohort → how it was prepared, where the store holds that."""
         paths = sorted((self.root / "cohorts").glob(f"*/{layout.PREPARATION}"))
-        return {document.cohort: document for document in (_document(path, Preparation) for path in paths)}
+        documents = [read_model(path, Preparation, PREPARATION_HEALED) for path in paths]
+        return {document.cohort: document for document in documents}
 
     @cached_property
     def trainings(self) -> list[TrainingDocument]:
         """How every recorded network was trained (and networks trained but not attacked yet), by cohort and size."""
         paths = sorted((self.root / "classifiers").glob(f"*/{layout.TRAINING}"))
-        return sorted((_document(p, TrainingDocument) for p in paths), key=lambda t: (t.cohort, t.train_size, t.seed))
+        documents = [read_model(path, TrainingDocument, TRAINING_HEALED) for path in paths]
+        return sorted(documents, key=lambda document: (document.cohort, document.train_size, document.seed))
 
     def training(self, classifier: str) -> TrainingDocument | None:
         """The document of one network; None for a foreign classifier."""
@@ -118,16 +132,33 @@ class Records:
     @property
     def damaged(self) -> dict[str, tuple[str, ...]]:
         """run_id → shards that cannot be read; their rows count as missing. Empty when all is well."""
-        return {run.header.run_id: run.damaged for run in self.runs if run.damaged}
+        return {run.header.run_id: run.damaged for run in self._counted if run.damaged}
+
+    @property
+    def _counted(self) -> list[Run]:
+        """Runs that numbers are made of: the current ones and their re-runs."""
+        return [self._runs[header.run_id] for header in (*self.headers, *self.reruns)]
+
+    def tell_damage(self) -> None:
+        """Warn of every run of which something cannot be read, with the number of images missing."""
+        for run in self._counted:
+            if told := run.damage():
+                warnings.warn(told, AdvassayWarning, stacklevel=3)
 
 
 def open_records(path: str | Path) -> Records:
     """Open a store, its records folder, or the folder of a single run.
 
-    Raises StoreError where `path` holds no records, FormatError where they were written in a newer format. A run
-    folder without a header (made an instant before the program was killed) is left out with a warning.
+    Raises StoreError where `path` holds no records, FormatError where they were written in a newer format, DamagedError
+    where a document cannot be read. A run folder without a header (made an instant before the program was killed) is
+    left out with a warning; so are the rows of a damaged shard, with the number of images missing.
     """
-    root = Path(path)
+    records = _opened(Path(path))
+    records.tell_damage()
+    return records
+
+
+def _opened(root: Path) -> Records:
     if (root / layout.HEADER).is_file():
         return Records(root, [root])
     folder = layout.Store(root).records if layout.Store(root).records.is_dir() else root
@@ -136,7 +167,7 @@ def open_records(path: str | Path) -> Records:
     candidates = sorted(p for p in folder.iterdir() if p.is_dir() and ((p / layout.SHARDS).exists() or _headed(p)))
     without = [p.name for p in candidates if not _headed(p)]
     if without:
-        warnings.warn(f"runs without {layout.HEADER}, left out: {', '.join(without)}", AdvassayWarning, stacklevel=2)
+        warnings.warn(f"runs without {layout.HEADER}, left out: {', '.join(without)}", AdvassayWarning, stacklevel=3)
     if folder == root and not candidates:
         if layout.Store(root).study.exists():
             return Records(root, [])  # prepared or trained, not attacked yet
@@ -154,22 +185,7 @@ def _place(run: Run) -> tuple[str, int, str, int, int, str]:
     return (header.cohort, header.arm_position, header.arm, header.train_size or 0, header.seed or 0, header.run_id)
 
 
-def _current(headers: Sequence[RunHeader]) -> set[str]:
-    """Of each cohort the runs on its latest preparation; of those in the same place of the study (arm, network's size
-    and seed) the one last worked on.
-    """
-    by_time = sorted(headers, key=lambda header: header.updated)
-    prepared = {header.cohort: header.cohort_identity for header in by_time}
-    kept = [header for header in by_time if header.cohort_identity == prepared[header.cohort]]
-    return set({_place_in_study(header): header.run_id for header in kept}.values())
-
-
-def _place_in_study(header: RunHeader) -> tuple[object, ...]:
-    return (header.cohort, header.arm, header.primary, None if header.full else header.train_size, header.seed)
-
-
-def _document(path: Path, kind: type[Document]) -> Document:
-    try:
-        return kind.model_validate_json(path.read_text())
-    except ValueError as error:
-        raise FormatError(f"{path.parent.name}/{path.name}: {error}", "Was it written by a newer advassay?") from None
+STUDY_HEALED = "`advassay attack STUDY --store` with the same study writes it anew."
+PREPARATION_HEALED = "`advassay prepare` with the same study and --store prepares the cohort anew."
+TRAINING_HEALED = "`advassay train` with the same study and --store trains the network anew."
+"""What to do where a document is damaged."""
