@@ -18,14 +18,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel
 
+from advassay.documents import CHECKSUM
 from advassay.errors import DamagedError, FormatError
 from advassay.identity import canonical_json
 from advassay.layout import writing
 
 Model = TypeVar("Model", bound=BaseModel)
-
-CHECKSUM = "content_sha256"
-"""Name of the entry (document) or of the metadata (table) that holds the checksum, 64 hex digits."""
 
 BROKEN = (pa.ArrowException, OSError, ValueError, KeyError, MemoryError, OverflowError, RecursionError)
 """What readers raise on files that are not what they should be."""

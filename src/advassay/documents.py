@@ -8,9 +8,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from advassay.attack_spec import Frozen
+
+CHECKSUM = "content_sha256"
+"""Name of the entry that says what a document's other entries were when it was written (checked_files.py)."""
+
+
+class Document(Frozen):
+    """Base of what is a file of its own: its checksum is no field."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_checksum(cls, data: Any) -> Any:
+        return {name: value for name, value in data.items() if name != CHECKSUM} if isinstance(data, dict) else data
 
 
 class LeftOut(Frozen):
@@ -33,7 +45,7 @@ class Deidentification(Frozen):
     """Text columns of the manifest that were compared with the original ids of their images."""
 
 
-class Preparation(Frozen):
+class Preparation(Document):
     """cohorts/<cohort>/preparation.json."""
 
     format_version: int = 1
@@ -91,7 +103,7 @@ class Scores(Frozen):
     specificity: float | None
 
 
-class TrainingDocument(Frozen):
+class TrainingDocument(Document):
     """classifiers/<id>/training.json."""
 
     format_version: int = 1

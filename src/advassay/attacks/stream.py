@@ -355,7 +355,8 @@ def stream(
     `keep_images(image_id)` says whose last iterates to hand back. `first_success_only` ends a row at its first
     confirmed success (later iterates are NaN, flag `retired`): much cheaper, and enough for success="any".
     `examined`: images that the network is examined and measured on instead of the first items, so that a run that goes
-    on says the same of its network. `expected_images` (by default what `items` says of its length) sets how large a share the audit takes.
+    on says the same of its network. `expected_images` (by default what `items` says of its length) sets how large a
+    share the audit takes.
     Raises AttackError (InputError, EpsilonError, ClassifierError) before the first step where the result would mean
     nothing.
     """

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from advassay.checked_files import read_model
 from advassay.cohorts.regions.lists import lists_state
 from advassay.documents import Preparation
 from advassay.identity import content_hash, image_id
@@ -26,6 +27,8 @@ from advassay.specs import (
     TableSource,
 )
 
+HEALED = "`advassay prepare` with the same study and --store prepares the cohort anew."
+"""What to do where a file of a prepared cohort is damaged."""
 RECIPE = 1
 """Raised when the same request would give other images or another split: prepared cohorts are then made anew."""
 
@@ -111,9 +114,11 @@ def is_current(found: Preparation, request: str, state: str | None) -> bool:
 
 
 def document_in(folder: Path) -> Preparation | None:
-    """The preparation.json of `folder`, or None where nothing is (completely) prepared."""
-    path = folder / PREPARATION
-    return Preparation.model_validate_json(path.read_text()) if path.is_file() else None
+    """The preparation.json of `folder`, or None where nothing is (completely) prepared. Raises DamagedError."""
+    try:
+        return read_model(folder / PREPARATION, Preparation, HEALED)
+    except FileNotFoundError:
+        return None
 
 
 def is_prepared(

@@ -92,7 +92,8 @@ class Run:
     def _readable(self) -> tuple[list[tuple[Path, pa.Table]], tuple[str, ...], tuple[str, ...]]:
         """(shards with their keys, names of flags, names of damaged shards); shards by name, so that order is fixed.
 
-        A shard whose labels are not those of images.parquet is damaged too. Taken once. A shard that goes while it is listed was joined with others: what there is now is listed anew.
+        A shard whose labels are not those of images.parquet is damaged too. Taken once. A shard that goes while it is
+        listed was joined with others: what there is now is listed anew.
         """
         for _ in range(LISTINGS - 1):
             try:

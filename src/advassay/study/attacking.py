@@ -22,6 +22,7 @@ from advassay.records.writer import of_other_weights
 from advassay.study.compute import Workload, compute_shape
 from advassay.study.counting import steps_at
 from advassay.study.gallery import Gallery, Points
+from advassay.study.one_network import set_aside_other_network
 from advassay.study.place import Site
 from advassay.study.targets import Assignment
 from advassay.study.told import Told
@@ -74,7 +75,9 @@ def attack_cohort(
         site=site,
         work=work or Workload(assignment),
     )
-    writer = RunWriter(site.store.run(header.run_id), header.model_copy(update={"compute": shape}))
+    began_anew = set_aside_other_network(site.store, header)
+    notes = (began_anew,) if began_anew else ()
+    writer = RunWriter(site.store.run(header.run_id), header.model_copy(update={"compute": shape, "notes": notes}))
     writer.add_images(_images(cohort, assignment, writer.unknown_images()))
     rest = _attack_missing(writer, classifier, cohort, assignment, shape, gallery, site, shared)
     if lacking := gallery.missing():  # asked for after the attack had run: the same images once more, not stored twice

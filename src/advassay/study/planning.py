@@ -37,6 +37,8 @@ def plan(study: Study, site: Site, *, timed: bool = True) -> Plan:
     estimator = Estimator(study, site, timed)
     counts = {name: expected(study, name, site) for name in study.cohorts}
     tell_stated(counts)
+    if site.store.records.is_dir():
+        open_records(site.store.root)  # warns of what is damaged: its rows count as missing below
     rows = [row for name, found in counts.items() for row in _cohort_rows(study, name, found, site)]
     return Plan(study.name, tuple(estimator.estimated(row) for row in rows))
 

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from pydantic import ValidationError
 
+from advassay.checked_files import read_model, write_document
 from advassay.classifier import Classifier
 from advassay.documents import Scores, TrainingDocument
-from advassay.errors import AdvassayWarning, TrainingError
+from advassay.errors import AdvassayWarning, DamagedError, TrainingError
 from advassay.identity import draw
-from advassay.layout import MODEL, TRAINING, writing
+from advassay.layout import MODEL, TRAINING
 from advassay.progress import Progress, Silent
 from advassay.specs import TrainingSpec
 from advassay.training.checkpoint import CheckpointMetadata, as_classifier, versions, write_checkpoint
@@ -102,28 +102,34 @@ def train(
         versions=metadata.versions,
         warnings=tuple(notes),
     )
-    with writing(folder / TRAINING) as beside:  # last: its presence says the classifier is complete
-        beside.write_text(document.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    write_document(folder / TRAINING, document, indent=1)  # last: its presence says the classifier is complete
     return document
 
 
 def _stored(folder: Path, identity: str) -> TrainingDocument | None:
-    """The document of a complete classifier in `folder`; None where there is none, or its weights are damaged."""
-    if not (folder / TRAINING).is_file():
-        return None
+    """The document of a complete classifier in `folder`; None where there is none, or, with a warning, where the
+    document or the weights are damaged."""
     try:
-        document = TrainingDocument.model_validate_json((folder / TRAINING).read_text(encoding="utf-8"))
-    except ValidationError as error:
-        raise TrainingError(
-            f"{folder / TRAINING}: not a training document ({error}).", "Move the folder away and train again."
-        ) from error
+        document = read_model(folder / TRAINING, TrainingDocument, "It is trained again.")
+    except FileNotFoundError:
+        return None
+    except DamagedError as error:
+        _tell_again(error.problem)
+        return None
     if document.classifier != identity:
         raise TrainingError(
             f"folder: {folder} holds classifier {document.classifier}, asked for {identity}.",
             "Give each classifier a folder of its own (Store.classifier(identity)).",
         )
     model = folder / MODEL
-    return document if model.is_file() and file_sha256(model) == document.weights_sha256 else None
+    if model.is_file() and file_sha256(model) == document.weights_sha256:
+        return document
+    _tell_again(f"{model}: {'not as it was written' if model.is_file() else 'not there'}.")
+    return None
+
+
+def _tell_again(problem: str) -> None:
+    warnings.warn(f"a network is trained again. {problem}", AdvassayWarning, stacklevel=4)
 
 
 def _check(cohort: TrainingCohort, spec: TrainingSpec, train_ids: Sequence[str]) -> None:
