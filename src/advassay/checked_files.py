@@ -22,6 +22,7 @@ from advassay.documents import CHECKSUM
 from advassay.errors import DamagedError, FormatError
 from advassay.identity import canonical_json
 from advassay.layout import writing
+from advassay.parquet_limits import check_decoded_size
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -96,6 +97,7 @@ def read_frame(path: Path, fix: str) -> pl.DataFrame:
     Raises DamagedError where it cannot be read or is not as it was written, FileNotFoundError where it is absent.
     """
     try:
+        check_decoded_size(path)
         table = pq.read_table(path, page_checksum_verification=True, partitioning=None)
         frame = pl.DataFrame(pl.from_arrow(table))
     except FileNotFoundError:
@@ -130,7 +132,12 @@ def damaged(path: Path, why: str, fix: str) -> DamagedError:
     return DamagedError(f"{path}: damaged: {why}.", fix)
 
 
+CLOCK = "updated"
+"""Entry of a document that its checksum leaves out: the time says nothing of what the document holds."""
+
+
 def _checksum(content: dict[str, Any]) -> str:
+    content = {name: value for name, value in content.items() if name != CLOCK}
     return hashlib.sha256(canonical_json(content).encode("utf-8", "surrogatepass")).hexdigest()
 
 

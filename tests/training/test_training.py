@@ -130,7 +130,8 @@ def test_the_same_call_again_trains_nothing_and_damaged_weights_are_made_anew(
     assert _train(cohort, spec, folder) == stored
     assert cohort.read == []
     (folder / MODEL).write_bytes((folder / MODEL).read_bytes()[:-4])
-    assert _train(cohort, spec, folder).weights_sha256 == stored.weights_sha256
+    with pytest.warns(AdvassayWarning, match="trained again.*model.safetensors"):
+        assert _train(cohort, spec, folder).weights_sha256 == stored.weights_sha256
     with pytest.raises(TrainingError, match="holds classifier"):
         _train(cohort, spec, folder, seed=5)
 

@@ -12,6 +12,7 @@ from advassay.cohorts.regions.lists import lists_state
 from advassay.documents import Preparation
 from advassay.identity import content_hash, image_id
 from advassay.layout import PREPARATION
+from advassay.sources.file_names import as_text
 from advassay.sources.opening import locate, slide_places
 from advassay.sources.recipes.dataset_source import layout_of
 from advassay.specs import (
@@ -99,7 +100,7 @@ def _archive_state(name: str, source: DicomSource, path: Path, data: Path | None
 
 def _folder_state(path: Path) -> str:
     files = sorted(file for file in path.rglob("*") if file.is_file())
-    return content_hash([[str(file.relative_to(path)), file.stat().st_size] for file in files])
+    return content_hash([[as_text(str(file.relative_to(path))), file.stat().st_size] for file in files])
 
 
 def _reports_state(name: str, reports: ReportSpec, data: Path | None) -> list[str | None]:

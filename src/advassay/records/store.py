@@ -16,6 +16,7 @@ from advassay.records.current import current_runs
 from advassay.records.gallery import Example, read_gallery
 from advassay.records.header import RunHeader
 from advassay.records.run import Run
+from advassay.yaml_limits import load_limited
 
 if TYPE_CHECKING:
     import polars as pl
@@ -82,8 +83,8 @@ class Records:
         if not self._store.study.exists():
             return {}
         try:
-            study = yaml.safe_load(self.study_text)
-        except (yaml.YAMLError, ValueError, RecursionError):
+            study = load_limited(self.study_text, yaml.SafeLoader)
+        except (yaml.YAMLError, ValueError):
             study = None
         if not isinstance(study, dict):
             raise damaged(self._store.study, "it is no study", STUDY_HEALED)
