@@ -68,7 +68,7 @@ def _count(node: yaml.Node, known: dict[int, int], inside: set[int]) -> int:
     elif isinstance(node, yaml.MappingNode):
         values += sum(_count(part, known, inside) for pair in node.value for part in pair)
     if values > MAX_VALUES:
-        raise YamlRefused(f"its aliases stand for more than {MAX_VALUES:,} values", node.start_mark)
+        raise YamlRefused(f"it stands for more than {MAX_VALUES:,} values, aliases written out", node.start_mark)
     inside.discard(id(node))
     known[id(node)] = values
     return values

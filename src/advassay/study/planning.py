@@ -16,6 +16,7 @@ from advassay.study.counting import Point, gradient_steps, missing_steps
 from advassay.study.estimate import Estimator
 from advassay.study.expected import Expected, expected, tell_stated
 from advassay.study.header import recorded_images
+from advassay.study.name_checks import check_names
 from advassay.study.networks import MAIN_NETWORK, networks
 from advassay.study.place import Site
 from advassay.study.planned import PASSES, STEPS, Plan, PlanRow
@@ -32,6 +33,7 @@ def plan(study: Study, site: Site, *, timed: bool = True) -> Plan:
 
     `timed`: measure this machine for a few seconds and estimate the time of what is missing.
     """
+    check_names(study, site.store)
     check_arms(study.attack)
     check_image_sizes(study)
     estimator = Estimator(study, site, timed)
