@@ -7,9 +7,12 @@ import functools
 import os
 import re
 import shlex
+import signal
 import sys
+import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import typer
@@ -28,7 +31,8 @@ SURROGATE = re.compile("[\ud800-\udfff]")
 """What Python puts in place of a byte that is not UTF-8."""
 
 INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells have it (128 + SIGINT)."""
+TERMINATED = 143
+"""Exit codes after Ctrl-C and SIGTERM, as shells have them (128 + the signal's number)."""
 
 
 def clean(verb: Verb) -> Verb:
@@ -36,7 +40,7 @@ def clean(verb: Verb) -> Verb:
 
     @functools.wraps(verb)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _terminable() as terminated:
             _show_warnings_once()
             try:
                 return verb(*args, **kwargs)
@@ -62,9 +66,34 @@ def clean(verb: Verb) -> Verb:
                 raise typer.Exit(1) from None
             except KeyboardInterrupt:
                 say(f"Stopped; nothing is lost. To go on: {typed()}")
-                raise typer.Exit(INTERRUPTED) from None
+                raise typer.Exit(TERMINATED if terminated.received else INTERRUPTED) from None
 
     return wrapped  # type: ignore[return-value]
+
+
+class _Terminated:
+    """SIGTERM as KeyboardInterrupt: a batch system's end of time is like Ctrl-C."""
+
+    def __init__(self) -> None:
+        self.received = False
+
+    def __call__(self, number: int, frame: object) -> None:
+        self.received = True
+        signal.raise_signal(signal.SIGINT)
+
+
+@contextmanager
+def _terminable() -> Iterator[_Terminated]:
+    """SIGTERM handled as above while inside (in the main thread, and where nobody else handles it)."""
+    terminated = _Terminated()
+    mine = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    if mine:
+        signal.signal(signal.SIGTERM, terminated)
+    try:
+        yield terminated
+    finally:
+        if mine:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def typed() -> str:

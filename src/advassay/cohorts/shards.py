@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from advassay.checked_files import BROKEN, damaged
@@ -106,6 +107,19 @@ def _shard_ids(path: Path) -> list[str]:
         ].to_pylist()
     except BROKEN as error:
         raise damaged(path, f"it cannot be read as Parquet ({type(error).__name__})", HEALED) from None
+
+
+def keep_images(folder: Path, image_ids: Collection[str]) -> None:
+    """Write the shards in `folder` anew without the images that are not named; a shard without any goes."""
+    for path in sorted(folder.glob(PATTERN)):
+        rows = pq.read_table(path, page_checksum_verification=True, partitioning=None)
+        kept = rows.filter(pc.is_in(rows["image_id"], value_set=pa.array(sorted(image_ids), pa.string())))
+        if not kept.num_rows:
+            path.unlink()
+        elif kept.num_rows < rows.num_rows:
+            options = {"use_dictionary": _texts(rows.schema), "write_page_checksum": True}
+            with writing(path) as beside:
+                pq.write_table(kept, beside, row_group_size=ROW_GROUP, compression={"image.bytes": "NONE"}, **options)
 
 
 class Shards:

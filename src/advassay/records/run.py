@@ -129,6 +129,12 @@ class Run:
         labels = self.images["label"].to_numpy()
         return bool((labels[place[known]] == rows["label"].to_numpy()[known]).all())
 
+    def keys(self) -> set[tuple[str, str, float, int]]:
+        """(image_id, step size's name, ε, restart) of every row."""
+        index, ids = self.index, self.images["image_id"].to_list()
+        columns = (index.image.tolist(), index.step_size.tolist(), index.epsilon.tolist(), index.restart.tolist())
+        return {(ids[i], index.step_sizes[s], e, r) for i, s, e, r in zip(*columns, strict=True)}
+
     def unknown_images(self) -> list[str]:
         """Images of stored rows that images.parquet does not have, sorted."""
         stored = {image for _, keys in self._readable[0] for image in keys["image_id"].unique().to_pylist()}

@@ -120,6 +120,14 @@ def read_shard(path: Path, columns: list[str]) -> pa.Table:
     return pq.read_table(path, columns=columns, page_checksum_verification=True, partitioning=None)
 
 
+def read_rows(path: Path) -> TrajectoryRows:
+    """All rows of a shard, in its order. Raises an error of BROKEN where the file is damaged."""
+    table = pq.read_table(path, page_checksum_verification=True, partitioning=None)
+    columns = {name: to_numpy(table[name]) for name in (*KEYS, "logits", *SCALARS, *STEPPED)}
+    flags = {name.removeprefix(FLAG): to_numpy(table[name]) for name in table.column_names if name.startswith(FLAG)}
+    return TrajectoryRows(**columns, flags=flags)
+
+
 def is_whole(path: Path) -> bool:
     """Whether every page of every column can be read and has its checksum. Memory: the shard."""
     try:

@@ -195,18 +195,7 @@ class RunWriter:
 
     def _summed(self) -> RunHeader:
         """The header with counts, cost and notes as they are now."""
-        total, apart = self.total(), self.header.cost_apart or Spent()
-        notes = [note for note in self.header.notes if note != self.header.account_note]
-        update = {
-            "points": self.counts.points(),
-            "images": len(self.counts.images),
-            "rows": len(self.counts.keys),
-            "flag_counts": dict(sorted(self.counts.flags.items())),
-            "cost": apart.model_copy(update={f: getattr(apart, f) + getattr(total, f) for f in SUMMED}),
-            "notes": tuple(dict.fromkeys((*notes, *total.notes))),
-            "account_note": "",
-        }
-        return self.header.model_copy(update=update)
+        return _summed(self.header, self.counts, self.total())
 
     def _check(self, rows: TrajectoryRows) -> None:
         unknown = set(rows.image_id.tolist()) - self._known
@@ -257,6 +246,32 @@ class RunWriter:
         return self.header
 
 
+def recount(folder: Path, note: str) -> RunHeader:
+    """Count a run anew and write its header, with a note, where rows were removed from it. Returns the header."""
+    run = Run(folder)
+    header = _summed(run.header, _Counts(run), joined(run.accounts()))
+    kept = {"notes": tuple(dict.fromkeys((*run.header.notes, note))), "account_note": run.header.account_note}
+    header = header.model_copy(update=kept | {"cost": run.header.cost, "updated": now()})
+    write_document(folder / layout.HEADER, header)
+    return header
+
+
+def _summed(header: RunHeader, counts: _Counts, total: Account) -> RunHeader:
+    """The header with counts, cost and notes of what is stored, without the sentence that sums it up."""
+    apart = header.cost_apart or Spent()
+    notes = [note for note in header.notes if note != header.account_note]
+    update = {
+        "points": counts.points(),
+        "images": len(counts.images),
+        "rows": len(counts.keys),
+        "flag_counts": dict(sorted(counts.flags.items())),
+        "cost": apart.model_copy(update={name: getattr(apart, name) + getattr(total, name) for name in SUMMED}),
+        "notes": tuple(dict.fromkeys((*notes, *total.notes))),
+        "account_note": "",
+    }
+    return header.model_copy(update=update)
+
+
 def _after(earlier: RunHeader, header: RunHeader) -> RunHeader:
     """The header of a run that goes on: what earlier sessions found stays."""
     if earlier.run_id != header.run_id:
@@ -290,10 +305,7 @@ class _Counts:
     def __init__(self, run: Run) -> None:
         index, self._run = run.index, run
         ids = run.images["image_id"].to_list()
-        columns = (index.image.tolist(), index.step_size.tolist(), index.epsilon.tolist(), index.restart.tolist())
-        self.keys: set[tuple[str, str, float, int]] = {
-            (ids[i], index.step_sizes[s], e, r) for i, s, e, r in zip(*columns, strict=True)
-        }
+        self.keys = run.keys()
         self.images = {ids[i] for i in np.unique(index.image).tolist()}
         self.flags = Counter({name: int(run.column(shards.FLAG + name).sum()) for name in index.flags})
         self._at = Counter((name, e) for _, name, e, restart in self.keys if restart == 0)

@@ -15,6 +15,7 @@ from advassay.progress import Progress, Silent
 from advassay.report.drawing import draw_all
 from advassay.report.figures.catalogue import figures
 from advassay.report.findings import Findings, gather
+from advassay.report.outdated import is_written_anew
 from advassay.report.page import render
 
 Format = Literal["html", "md", "csv", "json", "pdf"]
@@ -55,7 +56,9 @@ def write_report(
         return write_tables(found.tables, output or home / "tables")
     path = output or home / f"report.{format}"
     beside = path.parent if output is None else path.with_name(f"{path.stem}_files")
-    return WRITERS[format](found, path, beside, told)
+    written = WRITERS[format](found, path, beside, told)
+    is_written_anew(written)
+    return written
 
 
 def check_output(output: Path, *, folder: bool = False) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import warnings
+from collections.abc import Collection
 from pathlib import Path
 
 import polars as pl
@@ -70,6 +71,23 @@ def read_private(path: Path) -> pl.DataFrame:
         return pl.DataFrame(schema=PRIVATE)
     except pl.exceptions.PolarsError:
         raise damaged(path, "its columns are not those of a table of sources", fix) from None
+
+
+def forget_private(path: Path, image_ids: Collection[str]) -> int:
+    """Remove the images' rows from the private table at `path`, and every other row of their patients.
+
+    Returns the number of rows removed.
+    """
+    if not path.exists():
+        return 0
+    rows = read_private(path)
+    named = pl.col("image_id").is_in(list(image_ids)).fill_null(False)
+    people = rows.filter(named)["original_patient"].drop_nulls().unique()
+    gone = rows.select(named | pl.col("original_patient").is_in(people.implode()).fill_null(False)).to_series()
+    if gone.any():
+        with writing(path) as beside, open(beside, "xb", opener=closed_to_others) as file:
+            write_frame_to(file, rows.filter(~gone))
+    return int(gone.sum())
 
 
 def _whole(rows: pl.DataFrame) -> pl.DataFrame:

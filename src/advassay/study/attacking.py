@@ -88,7 +88,7 @@ def attack_cohort(
         with doing(site.progress, f"controls of {_name(header)}"):
             run = Run(site.store.run(header.run_id))
             controls = _controls(classifier, cohort, assignment, shape, run, _known(shared, writer.header))
-    return writer.finish(rest, controls, account_note=_account_note(writer.total()))
+    return writer.finish(rest, controls, account_note=account_note(writer.total()))
 
 
 def _attack_missing(
@@ -131,7 +131,7 @@ def _account(stream: AttackStream, before: Cost) -> Account:
     )
 
 
-def _account_note(total: Account) -> str:
+def account_note(total: Account) -> str:
     """How steering compared with float32 in the whole run, in words; "" where every pass was float32."""
     from advassay.attacks.precision import Comparisons
 

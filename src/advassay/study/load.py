@@ -30,13 +30,16 @@ def load_study(path: Path | str, *, overrides: Sequence[str] = (), scale: float 
     path = Path(path)
     try:
         with path.open("rb") as file:
-            text = file.read(MAX_BYTES + 1).decode("utf-8")
+            data = file.read(MAX_BYTES + 1)
+        text = data.decode("utf-8", "replace" if len(data) > MAX_BYTES else "strict")
     except OSError as error:
         raise SpecError(
             f"study: a readable YAML file is needed, got {path} ({error.strerror}).", "Check the path."
         ) from None
     except ValueError:
-        raise SpecError(f"study: a YAML file in UTF-8 is needed, got {path}.", "Save it as UTF-8.") from None
+        raise SpecError(
+            f"study: a readable YAML file is needed, got {path} (it is not UTF-8).", "Save it as UTF-8."
+        ) from None
     study = parse_study(text, name=str(path), overrides=overrides)
     study = on_phantoms(study) if phantoms else study
     return scaled(study, scale)

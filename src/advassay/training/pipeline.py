@@ -23,6 +23,7 @@ from advassay.training.data import ImageCache, TrainingCohort, labels_of
 from advassay.training.identity import classifier_identity, selection_ids
 from advassay.training.loop import Fitted, fit
 from advassay.training.network import MEAN, STD, build_network, minimum_image_size, silence_head
+from advassay.training.resuming import PROGRESS
 from advassay.training.scoring import predict, scores
 from advassay.training.weights import StartWeights, file_sha256, load_start_weights, start_weights_path
 
@@ -56,8 +57,8 @@ def train(
     `train_ids`: images of the training part (all, or a member of a size series); `seed`: of this network, on top of
     spec.seed; `data`: the folder start weights are relative to. The tuning part chooses the checkpoint; validation
     images are read once, at the end, to score it. Where `folder` already holds this classifier (same identity, weights
-    undamaged), its document is returned and nothing is done. A run killed before the end leaves nothing behind that
-    would be read; it starts again from the first update.
+    undamaged), its document is returned and nothing is done. The state is written there at intervals: a run that was
+    killed or stopped goes on from it, to the same weights.
 
     Raises TrainingError: unknown architecture, images too small, ids of another role, a class without training images,
     start weights that do not fit, a folder that holds another classifier, a loss that is not finite.
@@ -71,7 +72,10 @@ def train(
     _check(cohort, spec, train_ids)
     random = draw(spec.seed, "network", seed)
     classifier, start = _new_classifier(cohort, spec, data, random)
-    fitted, tuning = _fit(cohort, spec, sorted(train_ids), classifier, updates, random, device, progress or Silent())
+    kept = folder / PROGRESS
+    fitted, tuning = _fit(
+        cohort, spec, sorted(train_ids), classifier, updates, random, device, progress or Silent(), identity, kept
+    )
     metadata = _metadata(cohort, spec, identity, len(train_ids), seed, fitted, data)
     write_checkpoint(folder / MODEL, classifier.module, metadata)
     document = TrainingDocument(
@@ -103,6 +107,7 @@ def train(
         warnings=tuple(notes),
     )
     write_document(folder / TRAINING, document, indent=1)  # last: its presence says the classifier is complete
+    kept.unlink(missing_ok=True)
     return document
 
 
@@ -194,6 +199,8 @@ def _fit(
     random: int,
     device: str,
     progress: Progress,
+    identity: str,
+    kept: Path,
 ) -> tuple[Fitted, Scores | None]:
     """The trained classifier and its scores on the tuning part."""
     prepared = cohort.preparation
@@ -212,6 +219,8 @@ def _fit(
             device=torch.device(device),
             progress=progress,
             task=task,
+            identity=identity,
+            kept=kept,
         )
     finally:
         progress.finish(task)
