@@ -127,6 +127,23 @@ def frame_checksum(frame: pl.DataFrame) -> str:
     return digest.hexdigest()
 
 
+def stamped(text: str) -> str:
+    """A text with its checksum in a comment (YAML) on its first line."""
+    return f"# {CHECKSUM}: {hashlib.sha256(text.encode()).hexdigest()}\n{text}"
+
+
+def is_as_written(text: str) -> bool | None:
+    """Whether a stamped text is as it was written; None where it has no stamp.
+
+    >>> is_as_written(stamped("a: 1\\n")), is_as_written(stamped("a: 1\\n")[:-2]), is_as_written("a: 1\\n")
+    (True, False, None)
+    """
+    first, _, rest = text.partition("\n")
+    if not first.startswith(f"# {CHECKSUM}: "):
+        return None
+    return first == stamped(rest).partition("\n")[0]
+
+
 def damaged(path: Path, why: str, fix: str) -> DamagedError:
     """The error that names a damaged file."""
     return DamagedError(f"{path}: damaged: {why}.", fix)
