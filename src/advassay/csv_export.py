@@ -19,9 +19,12 @@ def defused(frame: pl.DataFrame) -> pl.DataFrame:
     >>> defused(pl.DataFrame({"class": ["=1+1", "@x", "-5", "norm"], "n": [-1, 2, 3, 4]}))["class"].to_list()
     ["'=1+1", "'@x", '-5', 'norm']
     """
-    text = pl.col(pl.String)
-    runs = text.str.contains(_RUNS) & ~text.str.contains(_NUMBER)
-    frame = frame.with_columns(pl.when(runs).then(pl.concat_str(pl.lit("'"), text)).otherwise(text).name.keep())
+    texts = [pl.col(name) for name, kind in frame.schema.items() if kind == pl.String]
+    runs = [text.str.contains(_RUNS) & ~text.str.contains(_NUMBER) for text in texts]
+    frame = frame.with_columns(
+        pl.when(run).then(pl.concat_str(pl.lit("'"), text)).otherwise(text).name.keep()
+        for run, text in zip(runs, texts, strict=True)
+    )
     return frame.rename({name: defused_text(name) for name in frame.columns})
 
 

@@ -131,9 +131,9 @@ def test_a_changed_label_patient_or_image_is_found_and_not_counted(
     values[0] = 1 - values[0] if column == "label" else f"{values[0][:-1]}x"
     rewritten(path, column, values)
     if kind == "images":
-        with pytest.raises(DamagedError, match="images.parquet: damaged: it is not as it was written"):
+        with pytest.raises(DamagedError, match=r"images\.parquet: damaged: it is not as it was written"):
             open_records(copied).outcomes().collect()
-    with pytest.warns(AdvassayWarning, match="prepared anew|could not be read"):
+    with pytest.warns(AdvassayWarning, match=r"prepared anew|could not be read"):
         run(tiny, cpu(copied))
     assert_equal_records(copied, finished)
 

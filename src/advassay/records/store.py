@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from advassay import layout
-from advassay.checked_files import damaged, read_model
+from advassay.checked_files import damaged, is_as_written, read_model
 from advassay.documents import Preparation, TrainingDocument
 from advassay.errors import AdvassayWarning, StoreError
 from advassay.records.current import current_runs
 from advassay.records.gallery import Example, read_gallery
 from advassay.records.header import RunHeader
 from advassay.records.run import Run
+from advassay.specs import Study
 from advassay.yaml_limits import load_limited
 
 if TYPE_CHECKING:
@@ -88,6 +89,10 @@ class Records:
             study = None
         if not isinstance(study, dict):
             raise damaged(self._store.study, "it is no study", STUDY_HEALED)
+        if is_as_written(self.study_text) is False:
+            if not _is_study(study):
+                raise damaged(self._store.study, "it is no whole study", STUDY_HEALED)
+            warnings.warn(EDITED, AdvassayWarning, stacklevel=5)
         return study
 
     @property
@@ -186,6 +191,15 @@ def _place(run: Run) -> tuple[str, int, str, int, int, str]:
     return (header.cohort, header.arm_position, header.arm, header.train_size or 0, header.seed or 0, header.run_id)
 
 
+def _is_study(content: dict[str, Any]) -> bool:
+    try:
+        Study.model_validate(content)
+    except ValueError:
+        return False
+    return True
+
+
+EDITED = "study.yaml of the store is not as it was written: it was edited by hand, or is damaged."
 STUDY_HEALED = "`advassay attack STUDY --store` with the same study writes it anew."
 PREPARATION_HEALED = "`advassay prepare` with the same study and --store prepares the cohort anew."
 TRAINING_HEALED = "`advassay train` with the same study and --store trains the network anew."

@@ -11,10 +11,11 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from advassay.checked_files import damaged
+from advassay.checked_files import damaged, is_as_written, stamped
 from advassay.errors import AdvassayWarning, DamagedError, SpecError, StoreError
 from advassay.layout import HEADER, Store, clear_leftovers, disk_fault, make_folder, writing
 from advassay.records import read_header
+from advassay.records.store import EDITED
 from advassay.specs import Study
 from advassay.study.load import load_study
 from advassay.study.located import shown
@@ -66,7 +67,7 @@ def keep_study(store: Store, study: Study) -> None:
             f"store: {store.root} holds the study {held!r}, got {study.name!r}.",
             f"Use another --store, or name the study {held!r} if it continues that one.",
         )
-    text = study_yaml(shown(study))
+    text = stamped(study_yaml(shown(study)))
     if not store.study.exists() or store.study.read_bytes() != text.encode():
         with writing(store.study) as beside:
             beside.write_text(text, encoding="utf-8")
@@ -95,11 +96,14 @@ def kept_study(store: Store) -> Study:
             "Give the folder that `advassay run STUDY --store` wrote.",
         )
     try:
-        return load_study(store.study)
+        study = load_study(store.study)
     except SpecError as error:
         raise damaged(
             store.study, error.problem, "Run the study again with this --store: it is written anew."
         ) from None
+    if is_as_written(store.study.read_text(encoding="utf-8")) is False:
+        warnings.warn(EDITED, AdvassayWarning, stacklevel=2)
+    return study
 
 
 def study_yaml(study: Study) -> str:
