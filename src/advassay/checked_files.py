@@ -169,5 +169,5 @@ def _reason(error: BaseException) -> str:
 
 def _fields(error: ValueError) -> str:
     """Which fields a document breaks, without their values."""
-    found = getattr(error, "errors", list)()
+    found: list[Any] = getattr(error, "errors", list)()
     return "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['type']}" for one in found[:3]) or "unreadable"

@@ -123,7 +123,7 @@ def read_shard(path: Path, columns: list[str]) -> pa.Table:
 def read_rows(path: Path) -> TrajectoryRows:
     """All rows of a shard, in its order. Raises an error of BROKEN where the file is damaged."""
     table = pq.read_table(path, page_checksum_verification=True, partitioning=None)
-    columns = {name: to_numpy(table[name]) for name in (*KEYS, "logits", *SCALARS, *STEPPED)}
+    columns: dict[str, Any] = {name: to_numpy(table[name]) for name in (*KEYS, "logits", *SCALARS, *STEPPED)}
     flags = {name.removeprefix(FLAG): to_numpy(table[name]) for name in table.column_names if name.startswith(FLAG)}
     return TrajectoryRows(**columns, flags=flags)
 
