@@ -69,8 +69,8 @@ class _Asked:
         cohort = self._study.cohorts.get(header.cohort)
         if cohort is None or header.arm not in self._study.attack.arms:
             return False
-        if header.primary or header.train_size is None:
-            return True
+        if header.primary or header.train_size is None or header.cohort not in self._preparations:
+            return True  # without a preparation it is not known how many images a share of them is
         return header.train_size in self._sizes(header.cohort) and header.seed in cohort.train_seeds
 
     def _sizes(self, name: str) -> set[int]:
