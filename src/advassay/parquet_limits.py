@@ -21,6 +21,11 @@ class TooLarge(ValueError):
     """A Parquet file that decodes to far more than it is."""
 
 
+def most_decoded(size: int) -> int:
+    """Bytes that a packed file of `size` bytes, or a part of one, may decode to."""
+    return max(SMALL_BYTES, MOST_TIMES * size)
+
+
 def check_decoded_size(path: Path, columns: Collection[str] | None = None) -> None:
     """Raise TooLarge where the named columns (default: all) decode to far more bytes than the file has.
 
@@ -28,7 +33,7 @@ def check_decoded_size(path: Path, columns: Collection[str] | None = None) -> No
     Raises pa.ArrowException or OSError where it cannot be read.
     """
     size = os.path.getsize(path)
-    most = max(SMALL_BYTES, MOST_TIMES * size)
+    most = most_decoded(size)
     whole = pq.read_schema(path)
     wanted = [field for field in whole if columns is None or field.name in columns]
     texts = [field.name for field in wanted if _is_text(field.type)]

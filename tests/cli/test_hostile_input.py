@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import resource
 import subprocess
@@ -22,7 +23,9 @@ from advassay.cli.program import app
 from advassay.errors import SourceError, SpecError, StoreError
 from advassay.parquet_limits import TooLarge, check_decoded_size
 from advassay.records import open_records
+from advassay.sources.npz_source import open_npz
 from advassay.sources.tables import read_table
+from advassay.specs import NpzSource
 from advassay.study import parse_study, plan, site
 from advassay.study.name_checks import store_at
 from advassay.study.yaml_tree import parse_value
@@ -106,6 +109,21 @@ def test_a_parquet_table_that_decodes_to_far_more_than_it_is_is_refused(tmp_path
         with pytest.raises(SourceError, match="once decoded"):
             read_table(path)
         assert time.monotonic() - began < 10
+
+
+def test_a_packed_table_or_array_that_decodes_to_far_more_than_it_is_is_refused(tmp_path: Path) -> None:
+    with gzip.open(tmp_path / "t.csv.gz", "wb", compresslevel=9) as file:
+        for _ in range(200):
+            file.write(b"image\n" + b"\0" * 1_000_000)
+    with pytest.raises(SourceError, match="once decompressed"):
+        read_table(tmp_path / "t.csv.gz")
+    few = {
+        f"{part}_{what}": np.zeros(4, np.uint8) for part in ("train", "val", "test") for what in ("images", "labels")
+    }
+    huge = {"train_images": np.zeros((200_000, 28, 28), np.uint8), "train_labels": np.zeros((200_000, 1), np.uint8)}
+    np.savez_compressed(tmp_path / "t.npz", **(few | huge))
+    with pytest.raises(SourceError, match="packed"):
+        open_npz("s", NpzSource(kind="npz", path="t.npz"), tmp_path / "t.npz")
 
 
 def test_an_ordinary_table_with_repeated_texts_is_read(tmp_path: Path) -> None:

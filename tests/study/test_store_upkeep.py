@@ -10,7 +10,9 @@ import numpy as np
 import polars as pl
 import pytest
 from tiny_study import TINY, assert_equal_records, cpu, recorded
+from typer.testing import CliRunner
 
+from advassay.cli.program import app
 from advassay.cohorts import open_cohort
 from advassay.errors import AdvassayWarning, StoreError
 from advassay.layout import HEADER, Store
@@ -188,3 +190,19 @@ def test_a_network_that_is_trained_again_is_said(copied: Path, tiny: Study, fini
     with pytest.warns(AdvassayWarning, match="trained again, its files are not in the store"):
         run(tiny, cpu(copied))
     assert_equal_records(copied, finished)
+
+
+def test_the_verbs_of_upkeep_say_what_they_did_and_what_is_no_store(copied: Path, tmp_path: Path) -> None:
+    verbs = {
+        "prune": ["prune", str(copied), "--dry-run"],
+        "forget": ["forget", str(copied), "--patient", "p0"],
+        "merge": ["merge", str(copied), str(copied)],
+        "nowhere": ["prune", str(tmp_path / "nowhere")],
+    }
+    said = {name: CliRunner().invoke(app, arguments) for name, arguments in verbs.items()}
+    assert "To remove: 0 superseded runs" in said["prune"].stderr
+    assert said["prune"].exit_code == 0
+    assert "a pseudonym that the store knows" in said["forget"].stderr
+    assert "two stores are needed" in said["merge"].stderr
+    assert {said[name].exit_code for name in ("forget", "merge", "nowhere")} == {6}
+    assert not (tmp_path / "nowhere").exists()

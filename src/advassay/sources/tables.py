@@ -13,7 +13,7 @@ import polars as pl
 import pyarrow as pa
 
 from advassay.errors import SourceError
-from advassay.parquet_limits import TooLarge, check_decoded_size
+from advassay.parquet_limits import TooLarge, check_decoded_size, most_decoded
 
 _WHOLE = r"^-?(0|[1-9]\d*)$"  # "007" is an id, not the number 7
 _NUMBER = r"^-?(0|[1-9]\d{0,15})?(\.\d*)?([eE][+-]\d+)?$"  # and so are "12E3" and numbers a float cannot hold
@@ -94,10 +94,11 @@ def _check_names(names: list[str]) -> None:
 
 
 def _decompressed(path: Path) -> bytes:
+    most = min(MAX_BYTES, most_decoded(path.stat().st_size))
     with gzip.open(path) as file:
-        data = file.read(MAX_BYTES + 1)
-    if len(data) > MAX_BYTES:
-        raise _Refused(f"at most {MAX_BYTES >> 30} GiB once decompressed")
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise _Refused(f"at most {most >> 20:,} MiB once decompressed")
     return data
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from advassay.errors import SpecError
-from advassay.yaml_limits import compose_limited, construct, load_limited
+from advassay.yaml_limits import compose_limited, load_limited
 
 Loc = tuple[str | int, ...]
 
@@ -92,7 +92,7 @@ class YamlTree:
         self.name = name
         try:
             self.root = compose_limited(text, _Loader)
-            self.data = construct(self.root, _Loader)
+            self.data = load_limited(text, _Loader)  # from nodes of its own: making data writes merges into them
         except (yaml.YAMLError, ValueError) as error:
             raise SpecError(f"{name}{_mark(error)}: not readable as YAML: {_first_line(error)}.") from None
         self._refuse_duplicate_keys()
