@@ -120,7 +120,7 @@ def _damaged(
 
 def full(subject: Subject, folder: Path, number: int) -> Iterator[tuple[int, Callable[[], Iterator[Outcome]]]]:
     """A disk that is full from the n-th file operation on, and files that may not grow beyond some bytes."""
-    points = [1 + subject.operations * k // 24 for k in range(24)]
+    points = [1 + subject.operations["run"] * k // 24 for k in range(24)]
     for settings in [{"full_at": n} for n in points] + [{"largest": 1 << k} for k in range(8, 22)]:
         number += 1
         yield number, lambda settings=settings: _full(subject, folder, settings)  # type: ignore[misc]

@@ -12,8 +12,8 @@ import signal
 import sys
 from pathlib import Path
 
-FOLDER, KILL_AT, FULL_AT, COUNT, LARGEST = (
-    f"ADVASSAY_TEST_{name}" for name in ("FOLDER", "KILL_AT", "FULL_AT", "COUNT", "LARGEST_FILE")
+FOLDER, KILL_AT, FULL_AT, COUNT, LARGEST, MAIN = (
+    f"ADVASSAY_TEST_{name}" for name in ("FOLDER", "KILL_AT", "FULL_AT", "COUNT", "LARGEST_FILE", "MAIN")
 )
 EVENTS = {"open": 0, "os.rename": 0, "os.remove": 0, "os.mkdir": 0}
 """Audited event → place of its path among the arguments."""
@@ -60,7 +60,8 @@ def _install() -> None:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), os.fspath(path))
 
     sys.addaudithook(hook)
-    if count:
+    if count and MAIN not in os.environ:  # processes that this one starts count for themselves
+        os.environ[MAIN] = str(os.getpid())
         import atexit
 
         atexit.register(lambda: os.write(os.open(count, os.O_WRONLY | os.O_CREAT), str(done).encode()))

@@ -3,12 +3,12 @@
     python -m benchmarks.kills --kills 100         # about half an hour on one core
     python -m benchmarks.kills --kills 6           # to see that it works
 
-Two tiny studies: phantoms, and DICOM files, which processes of their own decode. `advassay run` is killed (SIGKILL to
-its whole process group) at random times and before the n-th file operation in its store, n going through all there
-are; single decoding processes are killed under it; and it is asked to stop (SIGTERM, SIGINT). The same command goes
-on, and is killed again. After `CHAIN` kills it is left alone, and its store is compared with an undisturbed one:
-images, weights, rows and gallery bit for bit, documents and headers field by field but for times and cost, the
-report's tables.
+Two tiny studies: phantoms, and DICOM files, which processes of their own decode. `advassay attack`, and with every
+fourth store `advassay run` with its report, is killed (SIGKILL to its whole process group) at random times and before
+the n-th file operation in its store, n going through all there are; single decoding processes are killed under it; and
+it is asked to stop (SIGTERM, SIGINT). The same command goes on, and is killed again. After `CHAIN` kills it is left
+alone, and its store is compared with an undisturbed one: images, weights, rows and gallery bit for bit, documents and
+headers field by field but for times and cost, the report's tables.
 
 Prints a Markdown table; exit 1 where a store differs or a command ended in a traceback.
 """
@@ -84,8 +84,9 @@ class Subject:
     study: Path
     data: Path
     whole: Path
-    operations: int = 0
-    seconds: float = 0.0
+    operations: dict[str, int] = field(default_factory=dict)
+    """Verb → file operations in the store."""
+    seconds: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -99,10 +100,10 @@ class Tally:
     tracebacks: list[str] = field(default_factory=list)
 
 
-def command(subject: Subject, store: Path) -> list[str]:
+def command(subject: Subject, store: Path, verb: str = "run") -> list[str]:
     """The command that runs a subject's study in a store."""
     options = ["--store", str(store), "--data", str(subject.data), "--device", "cpu", "--threads", "1", "-q"]
-    return [sys.executable, "-m", "advassay.cli", "run", str(subject.study), *options]
+    return [sys.executable, "-m", "advassay.cli", verb, str(subject.study), *options]
 
 
 def undisturbed(name: str, text: str, folder: Path) -> Subject:
@@ -110,13 +111,15 @@ def undisturbed(name: str, text: str, folder: Path) -> Subject:
     study = folder / f"{name}.yaml"
     study.write_text(text)
     subject = Subject(name, study, folder, folder / f"{name}-whole")
-    count = folder / f"{name}.count"
-    began = time.monotonic()
-    hooked = environment(folder / "hook", subject.whole, count=count)
-    done = subprocess.run(command(subject, subject.whole), env=hooked, capture_output=True, text=True)
-    if done.returncode:
-        raise SystemExit(f"{name}: the undisturbed run failed: {done.stderr}")
-    subject.seconds, subject.operations = time.monotonic() - began, int(count.read_text())
+    operations, seconds = 0, 0.0
+    for verb in ("attack", "run"):  # the second adds the report
+        count, began = folder / f"{name}-{verb}.count", time.monotonic()
+        hooked = environment(folder / "hook", subject.whole, count=count)
+        done = subprocess.run(command(subject, subject.whole, verb), env=hooked, capture_output=True, text=True)
+        if done.returncode:
+            raise SystemExit(f"{name}: the undisturbed run failed: {done.stderr}")
+        operations, seconds = operations + int(count.read_text()), seconds + time.monotonic() - began
+        subject.operations[verb], subject.seconds[verb] = operations, seconds
     return subject
 
 
@@ -150,16 +153,16 @@ def finished(header: Path) -> bool:
     return bool(cost["sessions_finished"])
 
 
-def disturb(subject: Subject, store: Path, how: str, number: int, rng: random.Random, tally: Tally) -> bool:
+def disturb(subject: Subject, store: Path, verb: str, how: str, number: int, rng: random.Random, tally: Tally) -> bool:
     """Run the command and disturb it once. Returns whether it had not ended before."""
-    kill_at = 1 + number * 7919 % subject.operations if how == "operation" else 0
+    kill_at = 1 + number * 7919 % subject.operations[verb] if how == "operation" else 0
     hooked = environment(store.parent / "hook", store, kill_at=kill_at)
     process = subprocess.Popen(
-        command(subject, store), env=hooked, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-        text=True,
+        command(subject, store, verb), env=hooked, start_new_session=True, stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     if how != "operation":
-        wait_until(process, time.monotonic() + rng.uniform(0.15, 1.0) * subject.seconds, children=how == "worker")
+        wait_until(process, time.monotonic() + rng.uniform(0.2, 1.0) * subject.seconds[verb], children=how == "worker")
     alive = process.poll() is None
     if alive and how == "worker":
         alive = kill_a_child(process.pid)
@@ -170,7 +173,7 @@ def disturb(subject: Subject, store: Path, how: str, number: int, rng: random.Ra
     hit = process.returncode == -signal.SIGKILL if how in ("operation", "group") else alive
     if "Traceback" in said:
         tally.tracebacks.append(f"{subject.name}, {how}: {said.splitlines()[-1]}")
-    if how in ("SIGTERM", "SIGINT") and hit and process.returncode and "To go on: advassay run" not in said:
+    if how in ("SIGTERM", "SIGINT") and hit and process.returncode and "To go on: advassay" not in said:
         tally.tracebacks.append(f"{subject.name}, {how}: exit {process.returncode} without what to type next: {said}")
     if hit:
         tally.kills[f"{how}; {stage(subject, store)}"] += 1
@@ -205,24 +208,25 @@ def kill_a_child(pid: int) -> bool:
     return False
 
 
-def leave_alone(subject: Subject, store: Path, tally: Tally) -> None:
+def leave_alone(subject: Subject, store: Path, verb: str, tally: Tally) -> None:
     """Let the command run to its end, and compare the store."""
-    done = subprocess.run(command(subject, store), capture_output=True, text=True)
+    done = subprocess.run(command(subject, store, verb), capture_output=True, text=True)
     if done.returncode or "Traceback" in done.stderr:
         tally.tracebacks.append(f"{subject.name}, {store.name}: exit {done.returncode}: {done.stderr[-500:]}")
         return
     tally.stores += 1
-    tally.differences += [f"{subject.name}, {store.name}: {text}" for text in differences(subject.whole, store)]
+    tally.differences += [f"{subject.name}, {store.name}: {text}" for text in differences(subject.whole, store, verb)]
 
 
-def differences(whole: Path, store: Path) -> list[str]:
-    """Where two stores say different things."""
-    return [*_files(whole, store), *_documents(whole, store), *_tables(whole, store), *_rows(whole, store)]
+def differences(whole: Path, store: Path, verb: str = "run") -> list[str]:
+    """Where two stores say different things; reports are compared where the verb writes one."""
+    found = [*_files(whole, store), *_documents(whole, store), *_tables(whole, store), *_rows(whole, store)]
+    return [*found, *(_reports(whole, store) if verb == "run" else ())]
 
 
 def _files(whole: Path, store: Path) -> list[str]:
     """Files that are in one store only, or whose bytes differ though they should not; leftovers of killed processes."""
-    patterns = ("cohorts/*/*", "classifiers/*/*", "records/*/*.*", "gallery/*", "report/tables/*")
+    patterns = ("cohorts/*/*", "classifiers/*/*", "records/*/*.*", "gallery/*")
     names = {p.relative_to(root) for root in (whole, store) for pattern in patterns for p in root.glob(pattern)}
     found = [f"{name} is in one store only" for name in names if (whole / name).exists() != (store / name).exists()]
     left = [str(path.relative_to(store)) for path in store.rglob(".*.writing*")]
@@ -246,19 +250,24 @@ def _plain(path: Path) -> object:
 
 
 def _tables(whole: Path, store: Path) -> list[str]:
-    """Parquet tables but shards, and the report's tables but what says how long it took."""
-    found = []
-    for path in (*whole.glob("cohorts/*/*.parquet"), *whole.glob("records/*/images.parquet")):
-        other = store / path.relative_to(whole)
-        if not pl.read_parquet(path).equals(pl.read_parquet(other)):
-            found.append(str(path.relative_to(whole)))
-    for path in whole.glob("report/tables/*.csv"):
-        if (
-            path.stem not in ("cost", "identities")
-            and path.read_text() != (store / path.relative_to(whole)).read_text()
-        ):
-            found.append(str(path.relative_to(whole)))
-    return found
+    """Parquet tables that differ, shards apart."""
+    tables = [*whole.glob("cohorts/*/*.parquet"), *whole.glob("records/*/images.parquet")]
+    names = [path.relative_to(whole) for path in tables]
+    return [str(name) for name in names if not pl.read_parquet(whole / name).equals(pl.read_parquet(store / name))]
+
+
+def _reports(whole: Path, store: Path) -> list[str]:
+    """The report's tables that differ, but those that say how long something took."""
+    names = [path.relative_to(whole) for path in whole.glob("report/tables/*.csv")]
+    timed = ("runs",)
+    return [
+        str(name) for name in names
+        if name.stem not in timed and not ((store / name).exists() and _text(whole / name) == _text(store / name))
+    ]  # fmt: skip
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
 
 
 def _rows(whole: Path, store: Path) -> list[str]:
@@ -308,17 +317,18 @@ def main() -> None:
     subprocess.run(archive, check=True, capture_output=True)
     subjects = [undisturbed("phantoms", PHANTOMS, folder), undisturbed("dicom", DICOM, folder)]
     for subject in subjects:
-        print(f"{subject.name}: {subject.operations} file operations in {subject.seconds:.0f} s", flush=True)
+        print(f"{subject.name}: file operations {subject.operations}, seconds {subject.seconds}", flush=True)
     number = 0
     while sum(tally.kills.values()) < asked.kills and not (tally.differences or tally.tracebacks):
         subject = subjects[1 if number // CHAIN % 4 == 3 else 0]  # every fourth store is the DICOM one
         ways = ("operation", "group", "operation", "SIGTERM", "operation", "group", "operation", "SIGINT")
         ways = ("worker", *ways[1:]) if subject.name == "dicom" else ways
         store = fresh(subject, folder / f"{subject.name}-{number // CHAIN}")
+        verb = "attack" if number // CHAIN % 4 else "run"
         for way in ways[: asked.kills - sum(tally.kills.values())]:
-            disturb(subject, store, way, number, rng, tally)
+            disturb(subject, store, verb, way, number, rng, tally)
             number += 1
-        leave_alone(subject, store, tally)
+        leave_alone(subject, store, verb, tally)
         print(f"{sum(tally.kills.values())} kills, {tally.stores} stores, {time.monotonic() - began:.0f} s", flush=True)
     print("\n| how | stage | times |\n|---|---|---:|")
     for what, times in sorted(tally.kills.items()):
