@@ -58,6 +58,11 @@ class TrajectoryRows:
     def __len__(self) -> int:
         return len(self.image_id)
 
+    def __repr__(self) -> str:
+        """A summary."""
+        path = f"{self.logits.shape[1]} iterates, {self.logits.shape[2]} classes" if self.logits.ndim == 3 else "empty"
+        return f"TrajectoryRows({len(self)} rows, {path})"
+
     def take(self, rows: np.ndarray) -> TrajectoryRows:
         """The rows at integer or boolean index `rows`, in that order; final_images are kept whole."""
         columns = {f.name: getattr(self, f.name)[rows] for f in fields(self) if f.name not in ("flags", "final_images")}
@@ -114,6 +119,13 @@ class Trajectory:
     """Last iterate, float32 (image, channel, height, width) in [0, 1]."""
     restarts: TrajectoryRows | None = None
     """Every restart of survivors, whole; None where there was none. Only the worst case looks at them."""
+    notes: tuple[str, ...] = ()
+    """What is to be known about the run: suspicions ("flag: cause and fix"), rewrites taken back, the account."""
+
+    def __repr__(self) -> str:
+        """A summary."""
+        rate = self.attack_success_rate()[-1]
+        return f"Trajectory({_setting(self.attack)}, {len(self.labels)} images, success {rate:.3g}{_doubts(self)})"
 
     def attack_success_rate(self, success: _success.Reading = "last") -> np.ndarray:
         """(step,) float64; see success.attack_success_rate."""
@@ -154,6 +166,18 @@ class Sweep:
     """The linked margin-loss sweep of flagged images; never overwrites the declared attack."""
     restarts: TrajectoryRows | None = None
     """Every restart of survivors, whole; None where there was none. Only the worst case looks at them."""
+    notes: tuple[str, ...] = ()
+    """What is to be known about the run: suspicions ("flag: cause and fix"), rewrites taken back, the account."""
+
+    def __repr__(self) -> str:
+        """A summary."""
+        reading: _success.Reading = "any" if np.any(self.flags.get("retired", False)) else "last"
+        rates = np.atleast_2d(self.attack_success_rate(reading)[..., -1])
+        lines = [", ".join(f"ε {e:.4g}: {r:.3g}" for e, r in zip(self.epsilons, each, strict=True)) for each in rates]
+        if self.step_sizes is not None:
+            lines = [f"step {name}: {line}" for name, line in zip(self.step_sizes, lines, strict=True)]
+        rate = f'success ("{reading}") at {"; ".join(lines)}'
+        return f"Sweep({_setting(self.attack)}, {len(self.labels)} images, {rate}{_doubts(self)})"
 
     def attack_success_rate(self, success: _success.Reading = "last") -> np.ndarray:
         """(…, epsilon, step) float64; see success.attack_success_rate. Raises AttackError: "last" where `retired`."""
@@ -185,6 +209,17 @@ class Sweep:
                 'success: "any" is the only reading of a sweep that ended rows at their first success, got "last".',
                 'Ask for success="any", or sweep again without first_success_only.',
             )
+
+
+def _setting(attack: PGD) -> str:
+    return f"{attack.update}, {attack.loss}, {attack.norm}, {attack.steps} steps"
+
+
+def _doubts(result: Trajectory | Sweep) -> str:
+    """Flags that are set, with how many rows have each, and how many notes there are."""
+    flags = ", ".join(f"{name} {int(flag.sum())}" for name, flag in result.flags.items() if flag.any())
+    notes = f"{len(result.notes)} notes" if result.notes else ""
+    return "".join(f"; {part}" for part in (f"flags: {flags}" if flags else "", notes) if part)
 
 
 def _felled(rows: TrajectoryRows | None, success: _success.Reading) -> list[tuple[str, float, str]]:
