@@ -8,7 +8,7 @@ from collections.abc import Collection
 from decimal import Decimal
 from fractions import Fraction
 from numbers import Real
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -20,6 +20,16 @@ Update = Literal["projected-sign", "projected-gradient", "literal", "apgd"]
 Loss = Literal["cross-entropy", "probability", "margin", "dlr"]
 Norm = Literal["linf", "l2"]
 Precision = Literal["exact", "fast32", "fast"]
+
+
+def check_complete(kind: str, declared: Any, registered: Collection[str]) -> None:
+    """Raise NotImplementedError unless what is declared (a Literal) and what is registered are the same names.
+
+    Called where something is registered: a name declared in one place only is refused when the program is loaded,
+    and never runs as another one.
+    """
+    if odd := set(get_args(declared)) ^ set(registered):
+        raise NotImplementedError(f"{kind}: declared or written in one place only: {', '.join(sorted(odd))}")
 
 
 class Frozen(BaseModel):

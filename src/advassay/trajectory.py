@@ -139,7 +139,8 @@ class Trajectory:
         """Share of attackable images that the declared run or any restart felled; see Sweep.worst_case_success_rate."""
         down = _success.fallen(self.logits, self.labels, success, self.targets)[-1]
         down = down | np.isin(self.image_ids, [image for _, _, image in _felled(self.restarts, success)])
-        return float(_share(down, _success.attackable(self.logits, self.labels, self.targets)))
+        counted = _success.counted(self.logits, self.labels, success, self.targets)[-1]
+        return float(_share(down, counted | down))
 
 
 @dataclass(frozen=True)
@@ -191,7 +192,7 @@ class Sweep:
 
     def worst_case_success_rate(self, success: _success.Reading = "last") -> np.ndarray:
         """(…, epsilon) float64: share of attackable images that the declared run or any restart felled at its last
-        (or at any) iterate; NaN if none is attackable. Without restarts it is attack_success_rate at the last step.
+        (or at any) iterate; NaN if none counts. Without restarts it is attack_success_rate at the last step.
 
         Worst case over restarts: Madry et al. 2018 (arXiv 1706.06083), section 4. The curves judge the declared run
         alone. Raises AttackError: "last" where `retired`.
@@ -201,7 +202,7 @@ class Sweep:
         for step_size, epsilon, image in _felled(self.restarts, success):
             at = () if self.step_sizes is None else (self.step_sizes.index(step_size),)
             down[(*at, self.epsilons.index(epsilon), self.image_ids.index(image))] = True
-        return _share(down, _success.attackable(self.logits, self.labels, self.targets))
+        return _share(down, _success.counted(self.logits, self.labels, success, self.targets)[..., -1, :] | down)
 
     def _check_reading(self, success: _success.Reading) -> None:
         if success == "last" and np.any(self.flags.get("retired", False)):
@@ -232,7 +233,7 @@ def _felled(rows: TrajectoryRows | None, success: _success.Reading) -> list[tupl
     return [(str(s), float(e), str(i)) for s, e, i in keys]
 
 
-def _share(down: np.ndarray, attackable: np.ndarray) -> np.ndarray:
-    """Fallen among attackable images, over the last axis; NaN where none is attackable."""
-    n = attackable.sum(axis=-1)
+def _share(down: np.ndarray, counted: np.ndarray) -> np.ndarray:
+    """Fallen among the images that count, over the last axis; NaN where none does."""
+    n = counted.sum(axis=-1)
     return np.divide(down.sum(axis=-1), n, out=np.full(n.shape, np.nan), where=n > 0)

@@ -91,7 +91,7 @@ def attack(
     """
     with one_at_a_time():
         found, suspicions = _attack(classifier, images, labels, attack, image_ids, targets, batch_size, precision)
-    _warn(suspicions)
+    _warn(found.notes, suspicions)
     return found
 
 
@@ -153,7 +153,7 @@ def sweep(
             classifier, images, labels, attack, epsilons, step_sizes, image_ids, targets, batch_size, precision,
             first_success_only,
         )  # fmt: skip
-    _warn(suspicions)
+    _warn(found.notes, suspicions)
     return found
 
 
@@ -203,10 +203,11 @@ def _sweep(
     return found, suspicions
 
 
-def _warn(suspicions: Sequence[Suspicion]) -> None:
-    """Warn the caller of `attack` or `sweep`, of each suspicion once."""
-    for flag, text in dict.fromkeys(suspicions):
-        warnings.warn(f"{flag}: {text}", AttackWarning, stacklevel=4)
+def _warn(notes: Sequence[str], suspicions: Sequence[Suspicion]) -> None:
+    """Warn the caller of `attack` or `sweep`, of each suspicion and of NaN logits once."""
+    texts = [f"{flag}: {text}" for flag, text in suspicions] + [note for note in notes if note.startswith("nan:")]
+    for text in dict.fromkeys(texts):
+        warnings.warn(text, AttackWarning, stacklevel=4)
 
 
 class _Arrays:

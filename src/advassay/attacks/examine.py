@@ -62,7 +62,9 @@ def examine(
     found += _look_like_probabilities(torch.cat([logits, extremes]))
     found += _written_to(classifier, buffers)
     if gradient is not None and float(gradient.abs().max()) == 0:  # dead on these images, or cut? Noise tells.
-        noise = torch.rand(images.shape, generator=torch.Generator().manual_seed(0)).to(images.device)
+        noise = torch.rand(images.shape, generator=torch.Generator("cpu").manual_seed(0), device="cpu").to(
+            images.device
+        )
         gradient = _margin_gradient(classifier, noise, labels, targets)[1]
     _check_gradient(gradient)
     return Examined(found + _cut(classifier, images, labels, targets, batch_size), logits)
@@ -153,7 +155,9 @@ def _same(one: Tensor, other: Tensor) -> bool:
 
 def _extremes(classifier: Classifier, images: Tensor, batch_size: int) -> Tensor:
     """Logits of noise, black, white and a random black-and-white image (4, class): how far outputs can go."""
-    noise = torch.rand(images[:1].shape, generator=torch.Generator().manual_seed(0)).to(images.device)
+    noise = torch.rand(images[:1].shape, generator=torch.Generator("cpu").manual_seed(0), device="cpu").to(
+        images.device
+    )
     strange = torch.cat([noise, torch.zeros_like(noise), torch.ones_like(noise), (noise > 0.5).float()])
     with torch.no_grad():
         return torch.cat([classifier(part) for part in strange.split(max(PROBES, batch_size))]).float()

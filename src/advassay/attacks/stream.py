@@ -109,6 +109,7 @@ class AttackStream:
         self.notes: list[str] = []
         self.suspicions: list[Suspicion] = []
         self._clipped = 0
+        self._undecided: set[str] = set()
         self._items, self._step_rules, self._keep_images = items, step_rules, keep_images
         self._progress, self._task = progress, task
         self._expected = expected_images
@@ -141,6 +142,8 @@ class AttackStream:
                 yield block
         finally:
             self._progress.finish(self._task)
+            if self._undecided:
+                self.notes.append(undecided_text(len(self._undecided)))
             if self._clipped:
                 self.notes.append(f"{self._clipped} pixel values lay outside [0, 1] by rounding and were clipped")
             if engine.judge is not None:
@@ -261,6 +264,8 @@ class AttackStream:
         if engine.judge is not None:
             self._mistrust(engine.judge)
         for work in done:
+            if work.flags["nan"].any():
+                self._undecided.add(work.image_id)
             work.flags.update({s.flag: np.ones(len(work.rows), bool) for s in self.suspicions})
         return to_rows(done)
 
@@ -321,6 +326,14 @@ class AttackStream:
             for name, epsilon in points
             for restart in range(self.rules.restarts)
         ]
+
+
+def undecided_text(images: int) -> str:
+    """The note about images with NaN logits."""
+    return (
+        f"nan: {images} images have NaN logits at some iterate. They are neither success nor robustness there and "
+        "leave both denominators; `flags` says which. Look for a division by 0 or a logarithm of 0 inside the network."
+    )
 
 
 @contextmanager
