@@ -187,10 +187,11 @@ def as_module(given: Any) -> nn.Module:
     if callable(given) and not isinstance(given, type):
         return _FunctionModule(given)
     seen = f"the class {given.__name__}" if isinstance(given, type) else type(given).__name__
-    fix = {
-        "str": "Load the network first: advassay.load_classifier(path) reads a checkpoint of `advassay train`.",
-        "dict": "A state dict holds weights alone: build the network and load them with load_state_dict.",
-    }.get(type(given).__name__, "Give an instance: a torch module that maps images to logits.")
+    fix = "Give an instance: a torch module that maps images to logits."
+    if isinstance(given, str | os.PathLike):
+        fix = "Load the network first: advassay.load_classifier(path) reads a checkpoint of `advassay train`."
+    elif isinstance(given, Mapping):
+        fix = "A state dict holds weights alone: build the network and load them with load_state_dict."
     raise ClassifierError(f"module: a torch module or a function is needed, got {seen}.", fix)
 
 
@@ -278,10 +279,11 @@ def _logits_of(outputs: Any) -> Tensor:
             outputs.values() if isinstance(outputs, Mapping) else outputs if isinstance(outputs, tuple | list) else ()
         )
         found = [part for part in parts if isinstance(part, Tensor) and part.ndim == 2]
-    if len(found) == 1 and isinstance(found[0], Tensor) and found[0].ndim == 2 and found[0].shape[1] > 0:
-        return found[0]
+    one = found[0] if len(found) == 1 else None
+    if isinstance(one, Tensor) and one.ndim == 2 and one.shape[1] > 0 and not one.is_complex():
+        return one
     raise ClassifierError(
-        f"module: its output must be one tensor (image, class), got {_described(outputs)}.",
+        f"module: its output must be one tensor (image, class) of real numbers, got {_described(outputs)}.",
         "Wrap the module so that it returns the logits alone.",
     )
 
@@ -289,7 +291,7 @@ def _logits_of(outputs: Any) -> Tensor:
 def _described(outputs: Any) -> str:
     """Shapes and kinds of a module's outputs, in a few words."""
     if isinstance(outputs, Tensor):
-        return str(tuple(outputs.shape))
+        return str(tuple(outputs.shape)) + (" complex" if outputs.is_complex() else "")
     if isinstance(outputs, Mapping):
         return (
             f"{type(outputs).__name__} of {', '.join(f'{key} {_described(value)}' for key, value in outputs.items())}"
@@ -397,7 +399,7 @@ class _State:
         self.containers = [
             (held, dict(held) if isinstance(held, dict) else list(held))
             for m, attributes in self.attributes
-            for held in (*(vars(m)[name] for name in _DICTIONARIES), *attributes.values())
+            for held in (*(vars(m).get(name) for name in _DICTIONARIES), *attributes.values())
             if isinstance(held, dict | list)
         ]
         kept = {id(t): t for m in modules for t in _tensors(m, weights=self.switches)}
@@ -488,8 +490,8 @@ def _changes(module: nn.Module, before: Mapping[str, Any]) -> list[tuple[str, An
 
 def _tensors(module: nn.Module, *, weights: bool) -> list[Tensor]:
     """Tensors that a pass may write into: buffers and attributes; `weights`: parameters too."""
-    held = [*vars(module)["_buffers"].values(), *_attributes(module).values()]
-    held += [*vars(module)["_parameters"].values()] if weights else []
+    held = [*module.buffers(recurse=False), *_attributes(module).values()]
+    held += [*module.parameters(recurse=False)] if weights else []
     return [t for t in held if isinstance(t, Tensor) and not is_lazy(t) and t.device.type != "meta"]
 
 
