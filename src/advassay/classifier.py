@@ -384,6 +384,8 @@ def plain_surroundings(device: torch.device) -> Iterator[None]:
 
 _ABSENT = object()
 _DICTIONARIES = ("_parameters", "_buffers", "_modules")
+_BOOKKEEPING = frozenset(vars(nn.Module()))
+"""What PyTorch keeps in every module: its dictionaries, its mode and hooks."""
 
 
 class _State:
@@ -475,8 +477,8 @@ def _set_mode(module: nn.Module, training: bool) -> None:
 
 
 def _attributes(module: nn.Module) -> dict[str, Any]:
-    """What a module holds besides its parameters, buffers, parts and mode."""
-    return {name: value for name, value in vars(module).items() if name not in (*_DICTIONARIES, "training")}
+    """What a module holds besides what every module does."""
+    return {name: value for name, value in vars(module).items() if name not in _BOOKKEEPING}
 
 
 def _changes(module: nn.Module, before: Mapping[str, Any]) -> list[tuple[str, Any]]:
@@ -497,6 +499,8 @@ def _tensors(module: nn.Module, *, weights: bool) -> list[Tensor]:
 
 def _restore_container(held: Any, before: Any) -> None:
     """Put back what a dictionary or list held, where tensors or modules have come or gone."""
+    if not held and not before:
+        return
     now = held.values() if isinstance(held, dict) else held
     then = before.values() if isinstance(before, dict) else before
     same = len(held) == len(before) and all(a is b for a, b in zip(now, then, strict=True))
