@@ -185,6 +185,38 @@ class PGD(_Attack):
         return self.model_dump(exclude={"epsilon", "step_size"})
 
 
+_ELSEWHERE = {
+    "epsilon": ("eps", "epsilon_max", "max_eps", "radius"),
+    "epsilons": ("eps", "epsilon", "amplitudes"),
+    "step_size": ("alpha", "eps_step", "eps_iter", "abs_stepsize", "rel_stepsize", "stepsize", "lr"),
+    "step_sizes": ("alpha", "alphas", "step_size", "eps_step", "eps_iter"),
+    "steps": ("iterations", "iters", "n_iter", "nb_iter", "num_steps", "max_iter", "nsteps"),
+    "restarts": ("n_restarts", "num_restarts", "num_random_init"),
+    "random_start": ("rand_init", "random_init", "rand_start"),
+    "norm": ("p", "ord", "order", "distance"),
+    "loss": ("loss_fn", "criterion"),
+}
+"""What other libraries of attacks call these arguments."""
+
+
+def did_you_mean(name: str, known: Collection[str]) -> str:
+    """ "Did you mean …?" for an argument that is called otherwise here, or misspelt; empty where nothing is like it.
+
+    >>> did_you_mean("eps", ["epsilon", "steps"]), did_you_mean("stepsize", ["step_size"]), did_you_mean("x", ["norm"])
+    ('Did you mean epsilon?', 'Did you mean step_size?', '')
+    """
+    meant = [ours for ours, theirs in _ELSEWHERE.items() if ours in known and name.lower() in theirs]
+    meant += difflib.get_close_matches(name, list(known), n=1, cutoff=0.7)
+    return f"Did you mean {meant[0]}?" if meant else ""
+
+
+def check_list(values: Any) -> None:
+    """Raise ValueError where a single amplitude or step stands for a list of them."""
+    single = plain_number(values)
+    if isinstance(single, int | float | str):
+        raise ValueError(f"a list is needed, got the single value {single!r}: write [{single!r}]")
+
+
 def _refusal(found: ValidationError) -> AttackError:
     """The error of our tree for arguments that pydantic has refused (in study files they are located instead)."""
     told = []
@@ -239,38 +271,6 @@ class Arm(_Attack):
             step_size=step_size,
             **self.model_dump(exclude={"epsilons", "step_sizes", "images", "precision"}),
         )
-
-
-_ELSEWHERE = {
-    "epsilon": ("eps", "epsilon_max", "max_eps", "radius"),
-    "epsilons": ("eps", "epsilon", "amplitudes"),
-    "step_size": ("alpha", "eps_step", "eps_iter", "abs_stepsize", "rel_stepsize", "stepsize", "lr"),
-    "step_sizes": ("alpha", "alphas", "step_size", "eps_step", "eps_iter"),
-    "steps": ("iterations", "iters", "n_iter", "nb_iter", "num_steps", "max_iter", "nsteps"),
-    "restarts": ("n_restarts", "num_restarts", "num_random_init"),
-    "random_start": ("rand_init", "random_init", "rand_start"),
-    "norm": ("p", "ord", "order", "distance"),
-    "loss": ("loss_fn", "criterion"),
-}
-"""What other libraries of attacks call these arguments."""
-
-
-def did_you_mean(name: str, known: Collection[str]) -> str:
-    """ "Did you mean …?" for an argument that is called otherwise here, or misspelt; empty where nothing is like it.
-
-    >>> did_you_mean("eps", ["epsilon", "steps"]), did_you_mean("stepsize", ["step_size"]), did_you_mean("x", ["norm"])
-    ('Did you mean epsilon?', 'Did you mean step_size?', '')
-    """
-    meant = [ours for ours, theirs in _ELSEWHERE.items() if ours in known and name.lower() in theirs]
-    meant += difflib.get_close_matches(name, list(known), n=1, cutoff=0.7)
-    return f"Did you mean {meant[0]}?" if meant else ""
-
-
-def check_list(values: Any) -> None:
-    """Raise ValueError where a single amplitude or step stands for a list of them."""
-    single = plain_number(values)
-    if isinstance(single, int | float | str):
-        raise ValueError(f"a list is needed, got the single value {single!r}: write [{single!r}]")
 
 
 def check_epsilon(epsilon: float, norm: str) -> None:
