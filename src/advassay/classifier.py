@@ -99,11 +99,13 @@ class Classifier(nn.Module):
         self.finding = None if finding is None else _count("finding", finding, 0)
         self.class_names = tuple(class_names) if class_names is not None else None
         self._identity_normalisation = bool((self.mean == 0).all() and (self.std == 1).all())
-        given = {len(t.flatten()) for t in (self.mean, self.std)} - {1}
-        if len(given) > 1 or (self.channels is not None and given - {self.channels}):
-            taken = "the same number for both" if self.channels is None else f"{self.channels}"
+        # A first convolution says little about images that are rearranged before it: three is never refused for it.
+        taken = {channels} if channels is not None else {self.channels, 3}
+        given = {self.mean.numel(), self.std.numel()} - {1}
+        if len(given) > 1 or (self.channels is not None and given - taken):
             raise ClassifierError(
-                f"mean, std: one number, or one per channel ({taken}), got {self.mean.numel()} and {self.std.numel()}.",
+                f"mean, std: one number, or one per channel of the module ({self.channels or 'equally many'}), got "
+                f"{self.mean.numel()} and {self.std.numel()}.",
                 "Give as many as the module takes channels, or say so with channels=….",
             )
 
