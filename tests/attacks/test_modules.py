@@ -166,6 +166,10 @@ REFUSED = {
     "rows lost": (lambda: Around(lambda z: z[:1]), ("1 rows", "images")),
     "a train that does nothing": (Moody, ("not deterministic", "dropout")),
     "an error of its own": (lambda: Around(lambda z: {}["missing"]), ("KeyError", "batches of 1 and 2")),
+    "no batch of one": (
+        lambda: Around(lambda z: z.squeeze(0) if len(z) > 1 else {}["one"]),
+        ("KeyError", "batches of 1"),
+    ),
     "a fixed batch inside": (lambda: Around(lambda z: z.view(4, 3)), ("fails on the first", "batch")),
     "quantised": (lambda: Around(lambda z: (z * 8).round() / 8), ("gradient", "rounding")),
     "a complex output": (lambda: Around(lambda z: torch.complex(z, z)), ("complex", "real")),

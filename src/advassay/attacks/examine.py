@@ -46,13 +46,19 @@ def examine(
     """
     images, labels = images[:PROBES], labels[:PROBES]
     targets = None if targets is None else targets[:PROBES]
-    buffers = {name: buffer.clone() for name, buffer in classifier.named_buffers()}
     try:
-        logits, gradient = _margin_gradient(classifier, images, labels, targets)
+        return _examined(classifier, images, labels, targets, batch_size)
     except (AdvassayError, torch.OutOfMemoryError):
         raise
     except Exception as problem:  # the network is the user's and may raise anything
         raise _explained(classifier, images, problem) from problem
+
+
+def _examined(
+    classifier: Classifier, images: Tensor, labels: Tensor, targets: Tensor | None, batch_size: int
+) -> Examined:
+    buffers = {name: buffer.clone() for name, buffer in classifier.named_buffers()}
+    logits, gradient = _margin_gradient(classifier, images, labels, targets)
     found = _double(logits)
     logits = logits.float()
     _check_logits(logits)
@@ -62,10 +68,8 @@ def examine(
     found += _look_like_probabilities(torch.cat([logits, extremes]))
     found += _written_to(classifier, buffers)
     if gradient is not None and float(gradient.abs().max()) == 0:  # dead on these images, or cut? Noise tells.
-        noise = torch.rand(images.shape, generator=torch.Generator("cpu").manual_seed(0), device="cpu").to(
-            images.device
-        )
-        gradient = _margin_gradient(classifier, noise, labels, targets)[1]
+        noise = torch.rand(images.shape, generator=torch.Generator("cpu").manual_seed(0), device="cpu")
+        gradient = _margin_gradient(classifier, noise.to(images.device), labels, targets)[1]
     _check_gradient(gradient)
     return Examined(found + _cut(classifier, images, labels, targets, batch_size), logits)
 
