@@ -105,6 +105,25 @@ class StatefulHook:
         return output * self.factor
 
 
+SHAPES = [
+    [],
+    [[]],
+    [1, 2],
+    [[1], 2],
+    [[1, 2]],
+    [1, [2]],
+    (1, 2),
+    {1: 2},
+    {1: {2: 3}},
+    {1: {2: 3, 4: 5}},
+    {1: {2: 3}, 4: 5},
+]
+
+
+def test_what_is_nested_otherwise_is_something_else():
+    assert len({fingerprint(Holder(shape)) for shape in SHAPES}) == len(SHAPES)
+
+
 def test_hooks_and_what_they_hold_are_told(monkeypatch):
     network, hook = Holder(None), StatefulHook()
     seen = [fingerprint(network)]

@@ -50,15 +50,15 @@ class NotFingerprintableError(Exception):
     """Part of a network cannot be told from another by its content."""
 
 
-def fingerprint(network: nn.Module, *about: object) -> str:
-    """Hash of `network` as it is now, and of whatever else is handed in; equal only where all contents are equal.
+def fingerprint(network: nn.Module) -> str:
+    """Hash of `network` as it is now; equal only where all contents are equal.
 
     Parameters, buffers, attributes of any type and depth, hooks with what they hold, replaced methods, the code of its
     classes and functions with the variables they enclose and the globals they name, and hooks on all modules. Raises
     NotFingerprintableError.
     """
     reader = _Reader()
-    for each in (network, *(getattr(nn_module, name) for name in _GLOBAL_HOOKS), *about):
+    for each in (network, *(getattr(nn_module, name) for name in _GLOBAL_HOOKS)):
         reader.read(each)
     return reader.digest.hexdigest()
 
@@ -94,7 +94,9 @@ class _Reader:
                 if len(self._places) > _MOST_OBJECTS:
                     raise NotFingerprintableError(f"more than {_MOST_OBJECTS} objects")
                 self._alive.append(each)
-                waiting += reversed(list(self._parts(each)))
+                parts = list(self._parts(each))
+                self._say(str(len(parts)))
+                waiting += reversed(parts)
 
     def _say(self, *words: str) -> None:
         for word in words:
@@ -149,9 +151,9 @@ def _parts_of(value: Any) -> Sequence[Any]:
         held = [part for pair in value.items() for part in pair]
         return held + _own_state(value, built_on=dict) if isinstance(value, dict) else held
     if isinstance(value, list | tuple | deque):
-        return [len(value), *value, *_own_state(value, built_on=type(value))]
+        return [*value, *_own_state(value, built_on=type(value))]
     if isinstance(value, set | frozenset):
-        return [len(value), *sorted(fingerprint_of(each) for each in value)]
+        return [*sorted(fingerprint_of(each) for each in value)]
     if isinstance(value, enum.Enum):
         return [value.name, value.value]
     if isinstance(value, types.CodeType):
