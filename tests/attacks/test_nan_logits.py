@@ -45,6 +45,8 @@ def test_images_that_end_in_nan_are_left_out_counted_and_flagged(fragile, precis
     assert np.array_equal(s.flags["nan"][0], np.isnan(s.logits[0]).any((0, 2)))
     assert f"{int(s.flags['nan'].sum())} images" in next(note for note in s.notes if note.startswith("nan"))
     assert f"nan {int(s.flags['nan'].sum())}" in repr(s)
+    for indicator in ("success_lost", "non_monotone", "not_converged", "epsilon_inactive"):  # of images that stand
+        assert not (s.flags[indicator][0] & undecided).any()
     kept, last = ~undecided, s.logits[0, -1].argmax(-1)
     expected = (last != labels)[kept].mean()
     np.testing.assert_allclose(s.attack_success_rate()[0, -1], expected)
