@@ -82,3 +82,7 @@ class ReportError(AdvassayError):
 
 class AdvassayWarning(UserWarning):
     """A choice that is allowed by name but weakens the evidence (it also enters the record)."""
+
+
+class AttackWarning(AdvassayWarning):
+    """Something about a network or an attack that is allowed but doubtful: a flag's name, cause and fix."""
