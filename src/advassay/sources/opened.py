@@ -6,7 +6,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import polars as pl
@@ -16,7 +16,9 @@ from advassay.sources.decode import read_image
 from advassay.sources.unreadable import Unreadable
 
 Result = TypeVar("Result")
+Made = tuple[Any, bytes]
 Pixels = np.ndarray | Unreadable
+"""An image, or why there is none. A masked array is an image with pixels that its file declares not to be image."""
 
 LEFT_OUT = {"row": pl.UInt32, "reason": pl.String, "detail": pl.String}
 """Schema of every `left_out` table. `detail` holds no path, no id and no pixels."""
@@ -67,6 +69,12 @@ class OpenSource(ABC):
     @abstractmethod
     def map(self, rows: Sequence[int], work: Callable[[Pixels], Result]) -> Iterator[tuple[int, Result]]:
         """Like `read`, with `work` applied to each image where it was decoded (in a thread, for files)."""
+
+    def map_in_reader(self, rows: Sequence[int], work: Callable[[Pixels], Made]) -> Iterator[tuple[int, Made]]:
+        """Like `map`, with `work` applied in the process that decoded the image, where that is another one: pixels then
+        need not travel. `work` must be picklable (a function of a module, or `partial` of one); it gives a part that
+        JSON holds (of which tuples come back as lists) and bytes."""
+        return self.map(rows, work)
 
 
 def _unchanged(pixels: Pixels) -> Pixels:
