@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
@@ -30,6 +30,29 @@ FlowFile = Annotated[
     typer.Option("--flow", metavar="FILE", help="Also write the flow chart as CSV, one number a row."),
 ]
 REASONS_SHOWN = 20
+
+
+def show_charts(
+    charts: Mapping[str, Sequence[FlowRow]], cohorts: Mapping[str, object], flow: Path | None, as_json: bool
+) -> None:
+    """Print the chart of every cohort in the order of `cohorts`, and write it to the file `flow`. An entry of `cohorts`
+    that is an error and has no chart is shown as far as it came."""
+    rows = [row for name, one in cohorts.items() for row in charts.get(name, getattr(one, "flow", ()))]
+    if flow is not None:
+        write_csv(rows, flow)
+    (print_json if as_json else print_charts)(rows)
+
+
+def end_with_errors(cohorts: Mapping[str, object]) -> None:
+    """Say each error among `cohorts`, and leave with the exit code of the first; do nothing where there is none."""
+    from advassay.cli.clean import say_error
+    from advassay.errors import AdvassayError
+
+    errors = [one for one in cohorts.values() if isinstance(one, AdvassayError)]
+    for error in errors:
+        say_error(error)
+    if errors:
+        raise typer.Exit(errors[0].exit_code)
 
 
 def print_json(rows: Sequence[FlowRow]) -> None:

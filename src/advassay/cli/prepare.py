@@ -25,24 +25,27 @@ def prepare(
     """Select, split and prepare the images of every cohort.
 
     The first stage of `run`, alone. What the store already has is kept. Prints every cohort's flow chart: counts in,
-    out and why, at every step.
+    out and why, at every step. A cohort that cannot be formed does not stop the others: its chart shows how far it
+    came, its error comes last, and the exit code is 3.
 
     Example:
 
         advassay prepare studies/demo.yaml --store runs/demo
     """
+    from advassay.errors import AdvassayError
     from advassay.flow_chart import flow_of
-    from advassay.study import prepare as prepare_study
+    from advassay.study import prepare_where_possible
 
     asked = Asked(study, store, data, device, threads, scale, source, changes, key_file, quiet)
     read = asked.read()
     with asked.site(read) as here:
-        documents = prepare_study(read, here)
-    rows = [row for document in documents.values() for row in flow_of(document)]
-    if flow is not None:
-        flow_table.write_csv(rows, flow)
+        made = prepare_where_possible(read, here)
+    documents = {name: one for name, one in made.items() if not isinstance(one, AdvassayError)}
     for name, document in documents.items():
         for warning in document.warnings:
             say(f"{name}: {warning}")
-    (flow_table.print_json if as_json else flow_table.print_charts)(rows)
-    say(f"Prepared in {here.store.root}.")
+    charts = {name: flow_of(document) for name, document in documents.items()}
+    flow_table.show_charts(charts, made, flow, as_json)
+    if documents:
+        say(f"{len(documents)} of {len(made)} cohorts prepared in {here.store.root}.")
+    flow_table.end_with_errors(made)

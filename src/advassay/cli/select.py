@@ -19,22 +19,23 @@ def select(
     """Apply the rules of every cohort without reading an image: counts in, out and why, for millions of rows.
 
     What only pixels can tell (unreadable files, equal images under two names) is not known here; `prepare` finds it.
-    Nothing is written but the file of --flow.
+    Nothing is written but the file of --flow. A cohort that cannot be formed does not stop the others: its chart shows
+    how far it came, its error comes last, and the exit code is 3.
 
     Example:
 
         advassay select studies/nih-selection.yaml --data "$ADVASSAY_DATA"
     """
-    from advassay.study import select_cohorts
+    from advassay.errors import AdvassayError
+    from advassay.study import select_where_possible
 
     asked = Asked(study, None, data, options.Device.cpu, source=source, changes=changes, quiet=True)
     read = asked.read()
     with asked.site(read) as here:
-        selected = select_cohorts(read, here)
-    rows = [row for one in selected.values() for row in one.chart()]
-    for one in selected.values():
+        selected = select_where_possible(read, here)
+    found = [one for one in selected.values() if not isinstance(one, AdvassayError)]
+    for one in found:
         for warning in one.flow.warnings:
             say(f"{one.cohort}: {warning}")
-    if flow is not None:
-        flow_table.write_csv(rows, flow)
-    (flow_table.print_json if as_json else flow_table.print_charts)(rows)
+    flow_table.show_charts({one.cohort: one.chart() for one in found}, selected, flow, as_json)
+    flow_table.end_with_errors(selected)

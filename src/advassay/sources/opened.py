@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -70,11 +71,22 @@ class OpenSource(ABC):
     def map(self, rows: Sequence[int], work: Callable[[Pixels], Result]) -> Iterator[tuple[int, Result]]:
         """Like `read`, with `work` applied to each image where it was decoded (in a thread, for files)."""
 
-    def map_in_reader(self, rows: Sequence[int], work: Callable[[Pixels], Made]) -> Iterator[tuple[int, Made]]:
-        """Like `map`, with `work` applied in the process that decoded the image, where that is another one: pixels then
-        need not travel. `work` must be picklable (a function of a module, or `partial` of one); it gives a part that
-        JSON holds (of which tuples come back as lists) and bytes."""
-        return self.map(rows, work)
+    def map_in_reader(
+        self, rows: Sequence[int], work: Callable[..., Made], items: Sequence[Any] | None = None
+    ) -> Iterator[tuple[int, Made]]:
+        """Like `map`, with `work(image, item=item)` called in the process that decoded the image, where that is another
+        one: the pixels then need not travel. items: one for each row; None where there are none.
+
+        `work` and items must be picklable; `work` gives a part that JSON holds (its tuples come back as lists), and
+        bytes.
+        """
+        if items is None:
+            yield from self.map(rows, partial(work, item=None))
+            return
+        read = (pixels for _, pixels in self.read(rows))
+        yield from zip(
+            rows, ahead(lambda pair: work(pair[0], item=pair[1]), zip(read, items, strict=True)), strict=True
+        )
 
 
 def _unchanged(pixels: Pixels) -> Pixels:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 
 from advassay.documents import Preparation
-from advassay.errors import AdvassayWarning, CohortError
+from advassay.errors import AdvassayError, AdvassayWarning, CohortError, SourceError
 from advassay.specs import ReportedSource, SlideSource, Source, Study
 from advassay.study.located import located
 from advassay.study.place import Site
@@ -20,12 +20,36 @@ def prepare_cohorts(study: Study, site: Site) -> dict[str, Preparation]:
     return {name: prepare_cohort(study, name, site) for name in study.cohorts}
 
 
+def prepare_each(study: Study, site: Site) -> dict[str, Preparation | AdvassayError]:
+    """Prepare every cohort that can be formed; of each other one the error, which names the cohort.
+
+    Raises CohortError like prepare_cohorts where image sizes do not fit the network.
+    """
+    check_image_sizes(study)
+    made: dict[str, Preparation | AdvassayError] = {}
+    for name in study.cohorts:
+        try:
+            made[name] = prepare_cohort(study, name, site)
+        except (CohortError, SourceError) as problem:
+            made[name] = of_cohort(name, problem)
+    return made
+
+
+def of_cohort(name: str, problem: CohortError | SourceError) -> CohortError | SourceError:
+    """The same error, its text beginning with the cohort's name."""
+    place = f"cohorts.{name}: "
+    named = type(problem)(f"{place}{problem.problem.removeprefix(place)}", problem.fix)
+    if isinstance(problem, CohortError) and isinstance(named, CohortError):
+        named.flow = problem.flow
+    return named
+
+
 def prepare_cohort(study: Study, name: str, site: Site) -> Preparation:
     """Prepare one cohort of the study, or recognise what is there. Raises CohortError, which names the cohort."""
     try:
         return _prepare(study, name, site)
     except CohortError as problem:
-        raise CohortError(f"cohorts.{name}: {problem.problem}", problem.fix) from problem
+        raise of_cohort(name, problem) from problem
 
 
 def _prepare(study: Study, name: str, site: Site) -> Preparation:

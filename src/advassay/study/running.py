@@ -6,18 +6,25 @@ from collections.abc import Callable
 from typing import Any
 
 from advassay.documents import Preparation, TrainingDocument
+from advassay.errors import AdvassayError
 from advassay.records import RunHeader
 from advassay.specs import Study
 from advassay.study.attack_stage import attack_networks, check_arms
 from advassay.study.keep import keep_study, locked
 from advassay.study.place import Site
-from advassay.study.preparing import check_image_sizes, prepare_cohorts
+from advassay.study.preparing import check_image_sizes, prepare_cohorts, prepare_each
 from advassay.study.training_stage import train_networks
 
 
 def prepare(study: Study, site: Site) -> dict[str, Preparation]:
     """Prepare the study's cohorts in the store. Returns cohort → its document."""
     return _in_store(study, site, prepare_cohorts)
+
+
+def prepare_where_possible(study: Study, site: Site) -> dict[str, Preparation | AdvassayError]:
+    """Like prepare, for every cohort that can be formed. Returns cohort → its document, or why there is none."""
+    made: dict[str, Preparation | AdvassayError] = _in_store(study, site, prepare_each)
+    return made
 
 
 def train(study: Study, site: Site) -> list[TrainingDocument]:

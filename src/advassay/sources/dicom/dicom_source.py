@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -64,12 +66,16 @@ class DicomFiles(OpenSource):
 
         yield from zip(rows, self._crew.ahead(made, rows), strict=True)
 
-    def map_in_reader(self, rows: Sequence[int], work: Callable[[Pixels], Made]) -> Iterator[tuple[int, Made]]:
-        def made(row: int) -> Made:
-            result, self._notes[row] = self._crew.made(self._path(row), self._rules, work)
+    def map_in_reader(
+        self, rows: Sequence[int], work: Callable[..., Made], items: Sequence[Any] | None = None
+    ) -> Iterator[tuple[int, Made]]:
+        def made(pair: tuple[int, Any]) -> Made:
+            row, item = pair
+            result, self._notes[row] = self._crew.made(self._path(row), self._rules, partial(work, item=item))
             return result
 
-        yield from zip(rows, self._crew.ahead(made, rows), strict=True)
+        pairs = zip(rows, [None] * len(rows) if items is None else items, strict=True)
+        yield from zip(rows, self._crew.ahead(made, pairs), strict=True)
 
     def _path(self, row: int) -> str:
         return f"{self.root}/{self._paths[row]}"
