@@ -29,7 +29,7 @@ class TooSmall(NamedTuple):
 
 
 def check_archive(study: Study, source: str, patients: int, seed: int) -> TooSmall | None:
-    """Whether the cohorts of `study` that read `source` can be formed from the archive of so many people; None = yes."""
+    """Which cohorts of `study` that read `source` the archive of so many people is too small for; None = none."""
     problems = _problems(study, source, patients, seed)
     if not problems:
         return None
