@@ -55,7 +55,7 @@ def _compressed(ds: Any) -> tuple[np.ndarray, list[str]] | Unreadable:
         return Unreadable("damaged", "the compressed stream has no header")
     if (contradiction := _contradiction(stream, ds)) is not None:
         return Unreadable("damaged", contradiction)
-    words = _by_pydicom(ds)
+    words = _decoded_by_stream(ds, stream)
     signed = int(ds.get("PixelRepresentation") or 0) == 1
     if stream.signed is not None and stream.signed != signed and _sign_matters(words, stream.bits):
         says = ("unsigned", "signed")
@@ -70,7 +70,19 @@ def _contradiction(stream: StreamFacts, ds: Any) -> str | None:
         return f"the stream holds {stream.components} components, the header says 1"
     if (stream.rows, stream.columns) != (rows, columns):
         return f"the stream holds {stream.columns} × {stream.rows} pixels, the header says {columns} × {rows}"
+    if stream.bits > int(ds.BitsAllocated):
+        return f"the stream's samples have {stream.bits} bits, the header allocates {int(ds.BitsAllocated)}"
     return None
+
+
+def _decoded_by_stream(ds: Any, stream: StreamFacts) -> np.ndarray:
+    """Words of the whole depth of the stream: with fewer bits in the header GDCM cuts off what lies beyond them."""
+    stated = ds.BitsStored, ds.get("HighBit")
+    ds.BitsStored, ds.HighBit = stream.bits, stream.bits - 1
+    try:
+        return _by_pydicom(ds)
+    finally:
+        ds.BitsStored, ds.HighBit = stated
 
 
 def _sign_matters(words: np.ndarray, bits: int) -> bool:
