@@ -208,7 +208,8 @@ class Tags:
     def word(self, keyword: str, read: Callable[[str | None], str | None]) -> str | None:
         """What `read` makes of the element's text. Where it recognises nothing in the declared character set (archives
         write none, or a wrong one), the first of a few others in which it does."""
-        plain = read(self.text(keyword))
+        decoded = self.decoded(keyword)
+        plain = read(decoded.text if decoded and not decoded.broken else None)
         value = self._elements[_TAGS[keyword]].value if _TAGS[keyword] in self._elements else None
         if plain not in (None, "other") or not isinstance(value, bytes) or value.isascii():
             return plain
