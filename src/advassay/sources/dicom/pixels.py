@@ -15,6 +15,8 @@ from advassay.sources.dicom.rendering import StoredRange, grey_table, stored_ran
 from advassay.sources.dicom.stored_values import BITS_MASKED, VALUES_LOW, stored_values
 from advassay.sources.unreadable import Unreadable
 
+_LUT_OF_16_BITS = int(cv2.__version__.split(".")[0]) >= 5
+"""Whether OpenCV looks up 16-bit values, in half the time of NumPy."""
 EDGES = (0.005, 0.995)
 """Contrast is judged between these shares of the pixels."""
 LEAST_BETWEEN = 1 / 8
@@ -176,7 +178,11 @@ def _through(table: np.ndarray, places: np.ndarray) -> np.ndarray:
     """`table` of every place."""
     if table.dtype == np.uint16 and len(table) == 1 << 16 and np.array_equal(table, np.arange(1 << 16)):
         return places
-    return np.take(table, places)
+    if not _LUT_OF_16_BITS:
+        return np.take(table, places)
+    whole = np.zeros(1 << 16, table.dtype)
+    whole[: len(table)] = table
+    return np.asarray(cv2.LUT(places, whole))
 
 
 def _squared(grey: np.ndarray, mask: np.ndarray | None, aspect: float, most_pixels: int) -> np.ndarray | Unreadable:

@@ -7,6 +7,7 @@ import warnings
 from typing import NamedTuple
 
 _MULTI_BYTE = frozenset(("gb18030", "gbk", "gb2312", "shift_jis", "euc_kr", "iso2022_jp", "iso2022_jp_2"))
+_AROUND = " \0\t\r\n"
 GUESSES = ("utf-8", "cp1251", "koi8_r", "iso8859_5", "iso8859_7", "cp1253", "latin-1")
 """Encodings in which words of closed lists are looked for where the declared one gives none."""
 
@@ -31,7 +32,7 @@ def decode_text(value: bytes, encodings: list[str]) -> DecodedText:
     """The text of `value`. Bytes beyond ASCII that are valid UTF-8 are UTF-8 whatever single-byte set is declared: no
     text of such a set is so by chance."""
     if value.isascii() and b"\x1b" not in value:
-        return DecodedText(_trimmed(value.decode("ascii")))
+        return DecodedText(value.decode("ascii").strip(_AROUND))
     declared = _declared(value, encodings)
     if declared is not None and (b"\x1b" in value or any(name in _MULTI_BYTE for name in encodings)):
         return DecodedText(_trimmed(declared))
@@ -69,4 +70,4 @@ def _declared(value: bytes, encodings: list[str]) -> str | None:
 
 
 def _trimmed(text: str) -> str:
-    return unicodedata.normalize("NFC", text).strip(" \0\t\r\n")
+    return unicodedata.normalize("NFC", text).strip(_AROUND)
