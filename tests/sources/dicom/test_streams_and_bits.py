@@ -10,6 +10,7 @@ import pytest
 from dicom_files import file_bytes, picture, radiograph
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+from pydicom.uid import UID
 
 from advassay.sources.dicom.codestream import read_codestream
 from advassay.sources.dicom.crew import Crew
@@ -81,6 +82,15 @@ def test_a_stream_of_another_size_is_no_picture_of_this_header(read: Any, tmp_pa
     data = file_bytes(radiograph(picture(240, 220)), syntax)
     swapped = read(relabelled(data, tmp_path / "x", Rows=220, Columns=240))
     assert "the stream holds 220 × 240 pixels" in swapped.detail
+
+
+def test_a_syntax_without_a_decoder_is_called_so(read: Any, tmp_path: Path) -> None:
+    path = tmp_path / "xl"
+    path.write_bytes(file_bytes(radiograph(), "jpeg-ls"))
+    ds = dcmread(path)
+    ds.file_meta.TransferSyntaxUID = UID("1.2.840.10008.1.2.4.100")
+    ds.save_as(path, enforce_file_format=True)
+    assert read(path.read_bytes()).detail.startswith("no decoder for MPEG2")
 
 
 def test_a_colour_stream_under_a_grey_header_is_refused(read: Any, tmp_path: Path) -> None:

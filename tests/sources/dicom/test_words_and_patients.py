@@ -146,6 +146,11 @@ def test_no_lateral_enters_because_its_view_position_is_empty(
     assert header(tmp_path, ViewPosition="PA", **{keyword: "Chest lateral"})["view"] == "PA"  # the tag was filled
 
 
+def test_a_view_position_that_code_or_description_contradicts_is_said(tmp_path: Path) -> None:
+    seen = archive(tmp_path, ["A1", "A2"], SeriesDescription=["Chest lateral", "Chest PA"])
+    assert "1 of 2 images state a frontal View Position beside a code or description of another view" in said(seen)
+
+
 def coded(value: str | None, scheme: str | None, meaning: str | None) -> list[Dataset]:
     item = Dataset()
     for keyword, part in (("CodeValue", value), ("CodingSchemeDesignator", scheme), ("CodeMeaning", meaning)):
@@ -287,14 +292,20 @@ def test_one_id_for_most_images_is_said(tmp_path: Path) -> None:
 def test_one_person_in_two_encodings_is_one_patient(tmp_path: Path) -> None:
     name = "Иванов-17"
     for number, (charset, encoding) in enumerate(
-        [("ISO_IR 144", "iso8859_5"), ("ISO_IR 192", "utf-8"), ("", "iso8859_5"), ("ISO_IR 100", "utf-8")]
+        [
+            ("ISO_IR 144", "iso8859_5"),
+            ("ISO_IR 192", "utf-8"),
+            ("", "iso8859_5"),
+            ("ISO_IR 100", "utf-8"),
+            ("ISO_IR 100", "iso8859_5"),
+        ]
     ):
         ds = radiograph(picture(seed=number), SpecificCharacterSet="ISO_IR 100")
         ds.add(DataElement(0x00100020, "LO", name.encode(encoding).decode("latin-1"), validation_mode=IGNORE))
         write(tmp_path, **{f"f{number}": file_bytes(ds).replace(b"ISO_IR 100", charset.encode().ljust(10))})
     seen = open_dicom("d", DicomSource(kind="dicom", path="x"), tmp_path, workers=1)
     assert set(seen.rows["original_patient"]) == {name}
-    assert "1 images have a PatientID in another character set than declared: joined" in said(seen)
+    assert "2 images have a PatientID in another character set than declared: joined" in said(seen)
 
 
 def test_a_broken_id_is_said_and_two_of_them_stay_two(tmp_path: Path) -> None:

@@ -49,7 +49,12 @@ def _native(ds: Any, syntax: Any) -> tuple[np.ndarray, list[str]] | Unreadable:
 def _compressed(ds: Any) -> tuple[np.ndarray, list[str]] | Unreadable:
     """A frame of JPEG, JPEG-LS or JPEG 2000."""
     from pydicom.encaps import get_frame
+    from pydicom.pixels import get_decoder
 
+    try:
+        get_decoder(ds.file_meta.TransferSyntaxUID)
+    except NotImplementedError:
+        return Unreadable("unsupported pixels", f"no decoder for {ds.file_meta.TransferSyntaxUID.name}")
     stream = read_codestream(get_frame(ds.PixelData, 0, number_of_frames=1))
     if stream is None:
         return Unreadable("damaged", "the compressed stream has no header")

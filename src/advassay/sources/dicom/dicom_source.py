@@ -168,6 +168,10 @@ def _of_kinds(rows: pl.DataFrame, turn: bool) -> list[str]:
     stays = "turned by it" if turn else "kept as they are; orientation: turn, or a rule about orientation, changes that"
     told = [
         (rows["view_from_text"].sum(), "state no view, but a description does: it was believed"),
+        (
+            rows["view_doubted"].sum(),
+            "state a frontal View Position beside a code or description of another view: View Position was believed",
+        ),
         (rows["part_from_text"].sum(), "state no body part, but a description does: it was believed"),
         (rows["respelled"].sum(), "write a Modality that is no DICOM term (DR, XR, RX): read as DX"),
         ((rows["derivation"] == "derived").sum(), "are DERIVED by Image Type; a rule about derivation leaves them out"),

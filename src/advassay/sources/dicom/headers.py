@@ -37,7 +37,7 @@ HEADER: dict[str, Any] = {
     **dict.fromkeys(("presentation_intent", "image_kind", "derivation", "orientation"), pl.String),
     "fov_flipped": pl.Boolean,
     "fov_rotation": pl.Int32,
-    **dict.fromkeys(("respelled", "view_from_text", "part_from_text", "sex_unread"), pl.Boolean),
+    **dict.fromkeys(("respelled", "view_from_text", "view_doubted", "part_from_text", "sex_unread"), pl.Boolean),
     "year": pl.Int32,
     "photometric": pl.String,
     "bits_stored": pl.Int32,
@@ -304,7 +304,8 @@ def _shown(header: Tags) -> dict[str, Any]:
     alone: it may have several views)."""
     view = header.word("ViewPosition", tags.view_of)
     part = header.word("BodyPartExamined", tags.body_part_of)
-    view = _of_code(header.code("ViewCodeSequence"), view_of_code, tags.view_of) if view is None else view
+    coded = _of_code(header.code("ViewCodeSequence"), view_of_code, tags.view_of)
+    stated, view = view, coded if view is None else view
     part = _of_code(header.code("AnatomicRegionSequence"), part_of_code, tags.body_part_of) if part is None else part
     from_series = [_first_plain(header, _OF_SERIES, read) for read in (tags.view_in, tags.body_part_in)]
     of_study = header.word("StudyDescription", tags.body_part_in)
@@ -312,6 +313,7 @@ def _shown(header: Tags) -> dict[str, Any]:
     return {
         "view": from_series[0] if view is None else view,
         "view_from_text": view is None and from_series[0] is not None,
+        "view_doubted": stated in tags.FRONTAL and bool({coded, from_series[0]} - {None, "other", *tags.FRONTAL}),
         "body_part": part_in_text if part is None else part,
         "part_from_text": part is None and part_in_text is not None,
     }

@@ -27,9 +27,13 @@ def with_patients(headers: pl.DataFrame) -> pl.DataFrame:
 
 
 def _same_ids(headers: pl.DataFrame) -> dict[str, str]:
-    """Broken id → the id it is when read in a character set that other files of the archive declare."""
+    """Id → the id it is when its bytes are read in a character set that other files of the archive declare.
+
+    Of ids in Latin-1 letters that are not ASCII: broken ones, and those of files that declare Latin-1 for whatever they
+    hold, as many do.
+    """
     known = headers.select("patient_id", "id_broken").drop_nulls("patient_id").unique()
-    broken = known.filter("id_broken")["patient_id"].to_list()
+    broken = [one for one in known["patient_id"].unique().sort() if not one.isascii() and _is_latin(one)]
     if not broken:
         return {}
     whole = set(known.filter(~pl.col("id_broken"))["patient_id"])
@@ -37,10 +41,14 @@ def _same_ids(headers: pl.DataFrame) -> dict[str, str]:
     encodings = dict.fromkeys(["utf-8", *(one for listed in sorted(sets) for one in listed.split("\\"))])
     found = {}
     for one in broken:
-        read = {text for name in encodings if (text := in_encoding(one, name)) in whole}
+        read = {text for name in encodings if (text := in_encoding(one, name)) in whole and text != one}
         if len(read) == 1:
             found[one] = read.pop()
     return {str(one): str(text) for one, text in found.items()}
+
+
+def _is_latin(text: str) -> bool:
+    return max(map(ord, text)) < 256
 
 
 def patient_remarks(images: pl.DataFrame) -> list[str]:
