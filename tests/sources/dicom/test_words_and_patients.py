@@ -86,6 +86,11 @@ def test_a_cyrillic_sex_is_read_in_the_character_sets_that_occur(
     assert header(tmp_path, raw, SpecificCharacterSet=charset)["sex"] == sex
 
 
+def test_a_sex_in_a_word_nobody_knows_is_said_and_none_stated_is_not(tmp_path: Path) -> None:
+    seen = archive(tmp_path, ["A1", "A2", "A3", "A4"], PatientSex=["V", "", "U", "F"])
+    assert "1 of 4 images state a sex in a word that is not known" in said(seen)
+
+
 PARTS = {
     "chest": ["TÓRAX", "Torax", "грудная клетка", "ОГК", "POUMON", "胸部", "Lunge", "PULMÓN"],
     "leg": ["стопа", "RODILLA", "FUß", "Genou", "PIE"],

@@ -88,7 +88,7 @@ class DicomFiles(OpenSource):
             *_unstated(chosen),
             *_repeated(chosen),
             *_of_kinds(chosen, self._rules.turn),
-            *patient_remarks(chosen),
+            *(patient_remarks(chosen) if self.patient_column == "patient_id" else []),
             *_noted([self._notes.get(row, ()) for row in chosen["row"]]),
         ]
 

@@ -289,7 +289,7 @@ def _person(header: Tags) -> dict[str, Any]:
     return {
         "age": tags.age_at_any(header.text("PatientBirthDate"), dates) if age is None else age,
         "sex": sex,
-        "sex_unread": sex is None and not stands_for_nothing(header.text("PatientSex") or "U"),
+        "sex_unread": sex is None and not stands_for_nothing(header.text("PatientSex")),
         **_shown(header),
         "laterality": tags.laterality_of(header.text("ImageLaterality") or header.text("Laterality")),
         "year": next((year for year in years if year is not None), None),

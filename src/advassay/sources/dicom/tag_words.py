@@ -29,7 +29,21 @@ def fold(text: str | None) -> str:
 _NOTHING = frozenset(
     fold(word)
     for word in (
-        *("unknown", "unk", "none", "null", "nil", "na", "n/a", "nd", "n/d", "undefined", "unspecified", "default"),
+        *(
+            "u",
+            "unknown",
+            "unk",
+            "none",
+            "null",
+            "nil",
+            "na",
+            "n/a",
+            "nd",
+            "n/d",
+            "undefined",
+            "unspecified",
+            "default",
+        ),
         *("not specified", "not stated", "not available", "not applicable", "not known", "no data", "empty", "blank"),
         *(
             "anonymous",
