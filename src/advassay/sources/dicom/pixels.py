@@ -68,7 +68,11 @@ def read_pixels(path: str | bytes, rules: PixelRules) -> DecodedImage | Unreadab
             return _render(file, rules)
         except MemoryError:
             return Unreadable("too large", "decoding does not fit into the memory of one reader")
-        except Exception as error:  # pydicom and its plug-ins raise whatever a broken element leads to
+        except BaseException as error:  # pydicom and its plug-ins raise whatever a broken element leads to
+            if (
+                not isinstance(error, Exception) and type(error).__name__ != "PanicException"
+            ):  # Rust's, of the RLE plug-in
+                raise
             return Unreadable("damaged", f"does not decode: {type(error).__name__}")
 
 
