@@ -94,6 +94,7 @@ def test_prepare_makes_the_cohorts_that_can_be_formed(tmp_path):
     made = CliRunner().invoke(app, [*command, "--store", str(tmp_path / "store"), "--json", "-q"])
     assert made.exit_code == 3, made.output
     assert {path.parent.name for path in tmp_path.glob("store/cohorts/*/preparation.json")} == {"X-AGE"}
+    assert [path.name for path in (tmp_path / "store/cohorts").iterdir()] == ["X-AGE"]
     assert "1 of 2 cohorts prepared" in made.stderr
     assert "Error: cohorts.X-NONE: " in made.stderr
     assert {row["cohort"] for row in json.loads(made.stdout)} == {"X-NONE", "X-AGE"}

@@ -156,7 +156,7 @@ def _prepared_anew(
 
 def _spool(opened: OpenSource, spec: CohortSpec, folder: Path) -> Spool | None:
     """Where images are prepared while they are decoded: where nearly all that are decoded stay, and are shown whole."""
-    return Spool(folder) if opened.draw_column is not None and spec.region is None else None
+    return Spool(folder.parent) if opened.draw_column is not None and spec.region is None else None
 
 
 def _warn_of_earlier_reading(found: Preparation, name: str, source: Source) -> None:
