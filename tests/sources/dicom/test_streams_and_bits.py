@@ -290,3 +290,20 @@ def test_an_image_is_turned_as_its_orientation_says(read: Any, stated: list[str]
     seen = read(radiograph(stored, bits=16, PatientOrientation=stated), turn=True)
     assert np.array_equal(seen.pixels, back(stored))
     assert np.array_equal(read(radiograph(stored, bits=16, PatientOrientation=stated)).pixels, stored)
+
+
+@pytest.mark.parametrize("syntax", COMPRESSED)
+@pytest.mark.parametrize(
+    ("made", "said"), [((np.uint16, 12), {"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7}), ((np.uint8, 8), {})]
+)
+def test_a_stream_of_another_word_length_is_never_a_wrong_picture(
+    read: Any, tmp_path: Path, syntax: str, made: tuple[type, int], said: dict[str, int]
+) -> None:
+    kind, bits = made
+    stored = picture(bits=bits).astype(kind)
+    wide = {"BitsAllocated": 16, "BitsStored": 16, "HighBit": 15} | said
+    seen = read(relabelled(file_bytes(radiograph(stored, bits=bits), syntax), tmp_path / "x", **wide))
+    if isinstance(seen, Unreadable):
+        return
+    assert np.array_equal(seen.pixels, stored)  # 8 bits in a header of 16: every value as it is, and said
+    assert seen.notes == (STREAM_BITS,)
