@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 if TYPE_CHECKING:
+    from advassay.errors import AdvassayError
     from advassay.flow_chart import FlowRow
 
 COLUMNS = {
@@ -33,26 +34,29 @@ REASONS_SHOWN = 20
 
 
 def show_charts(
-    charts: Mapping[str, Sequence[FlowRow]], cohorts: Mapping[str, object], flow: Path | None, as_json: bool
+    charts: Mapping[str, Sequence[FlowRow]],
+    failures: Mapping[str, AdvassayError],
+    cohorts: Sequence[str],
+    flow: Path | None,
+    as_json: bool,
 ) -> None:
-    """Print the chart of every cohort in the order of `cohorts`, and write it to the file `flow`. An entry of `cohorts`
-    that is an error and has no chart is shown as far as it came."""
-    rows = [row for name, one in cohorts.items() for row in charts.get(name, getattr(one, "flow", ()))]
+    """Print the chart of every cohort, in order, and write it to the file `flow`; of one that failed as far as it
+    came."""
+    so_far = {name: getattr(error, "flow", ()) for name, error in failures.items()}
+    rows = [row for name in cohorts for row in charts.get(name, so_far.get(name, ()))]
     if flow is not None:
         write_csv(rows, flow)
     (print_json if as_json else print_charts)(rows)
 
 
-def end_with_errors(cohorts: Mapping[str, object]) -> None:
-    """Say each error among `cohorts`, and leave with the exit code of the first; do nothing where there is none."""
+def end_with_errors(failures: Mapping[str, AdvassayError]) -> None:
+    """Say each cohort's error and leave with the exit code of the first; do nothing where there is none."""
     from advassay.cli.clean import say_error
-    from advassay.errors import AdvassayError
 
-    errors = [one for one in cohorts.values() if isinstance(one, AdvassayError)]
-    for error in errors:
+    for error in failures.values():
         say_error(error)
-    if errors:
-        raise typer.Exit(errors[0].exit_code)
+    if failures:
+        raise typer.Exit(next(iter(failures.values())).exit_code)
 
 
 def print_json(rows: Sequence[FlowRow]) -> None:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from advassay.cli import flow_table, options
 from advassay.cli.clean import clean, say
 from advassay.cli.staging import Asked
+
+if TYPE_CHECKING:
+    from advassay.study.preparing import Failures
 
 
 @clean
@@ -32,20 +37,19 @@ def prepare(
 
         advassay prepare studies/demo.yaml --store runs/demo
     """
-    from advassay.errors import AdvassayError
     from advassay.flow_chart import flow_of
-    from advassay.study import prepare_where_possible
+    from advassay.study import prepare as prepare_study
 
     asked = Asked(study, store, data, device, threads, scale, source, changes, key_file, quiet)
     read = asked.read()
+    failures: Failures = {}
     with asked.site(read) as here:
-        made = prepare_where_possible(read, here)
-    documents = {name: one for name, one in made.items() if not isinstance(one, AdvassayError)}
+        documents = prepare_study(read, here, failures)
     for name, document in documents.items():
         for warning in document.warnings:
             say(f"{name}: {warning}")
     charts = {name: flow_of(document) for name, document in documents.items()}
-    flow_table.show_charts(charts, made, flow, as_json)
+    flow_table.show_charts(charts, failures, list(read.cohorts), flow, as_json)
     if documents:
-        say(f"{len(documents)} of {len(made)} cohorts prepared in {here.store.root}.")
-    flow_table.end_with_errors(made)
+        say(f"{len(documents)} of {len(read.cohorts)} cohorts prepared in {here.store.root}.")
+    flow_table.end_with_errors(failures)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from advassay.cli import flow_table, options
 from advassay.cli.clean import clean, say
 from advassay.cli.staging import Asked
+
+if TYPE_CHECKING:
+    from advassay.study.preparing import Failures
 
 
 @clean
@@ -26,16 +31,16 @@ def select(
 
         advassay select studies/nih-selection.yaml --data "$ADVASSAY_DATA"
     """
-    from advassay.errors import AdvassayError
-    from advassay.study import select_where_possible
+    from advassay.study import select_cohorts
 
     asked = Asked(study, None, data, options.Device.cpu, source=source, changes=changes, quiet=True)
     read = asked.read()
+    failures: Failures = {}
     with asked.site(read) as here:
-        selected = select_where_possible(read, here)
-    found = [one for one in selected.values() if not isinstance(one, AdvassayError)]
-    for one in found:
+        selected = select_cohorts(read, here, failures)
+    for one in selected.values():
         for warning in one.flow.warnings:
             say(f"{one.cohort}: {warning}")
-    flow_table.show_charts({one.cohort: one.chart() for one in found}, selected, flow, as_json)
-    flow_table.end_with_errors(selected)
+    charts = {name: one.chart() for name, one in selected.items()}
+    flow_table.show_charts(charts, failures, list(read.cohorts), flow, as_json)
+    flow_table.end_with_errors(failures)

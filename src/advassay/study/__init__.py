@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from advassay.study.place import Site, site
     from advassay.study.planned import Plan, PlanRow
     from advassay.study.planning import plan
-    from advassay.study.running import attack, prepare, prepare_where_possible, run, train
-    from advassay.study.selecting import select_cohorts, select_where_possible
+    from advassay.study.running import attack, prepare, run, train
+    from advassay.study.selecting import select_cohorts
     from advassay.study.starter import starter_study
 
 _HOMES = {
@@ -24,9 +24,9 @@ _HOMES = {
     "own": ("attack_own",),
     "planned": ("Plan", "PlanRow"),
     "planning": ("plan",),
-    "running": ("attack", "prepare", "prepare_where_possible", "run", "train"),
+    "running": ("attack", "prepare", "run", "train"),
     "place": ("Site", "site"),
-    "selecting": ("select_cohorts", "select_where_possible"),
+    "selecting": ("select_cohorts",),
     "starter": ("starter_study",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
@@ -43,10 +43,8 @@ __all__ = [
     "parse_study",
     "plan",
     "prepare",
-    "prepare_where_possible",
     "run",
     "select_cohorts",
-    "select_where_possible",
     "site",
     "starter_study",
     "study_yaml",

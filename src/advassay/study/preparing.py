@@ -3,35 +3,41 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
+from typing import TypeVar
 
 from advassay.documents import Preparation
-from advassay.errors import AdvassayError, AdvassayWarning, CohortError, SourceError
+from advassay.errors import AdvassayWarning, CohortError, SourceError
 from advassay.specs import ReportedSource, SlideSource, Source, Study
 from advassay.study.located import located
 from advassay.study.place import Site
 
+Made = TypeVar("Made")
 
-def prepare_cohorts(study: Study, site: Site) -> dict[str, Preparation]:
+Failures = dict[str, CohortError | SourceError]
+"""Cohort → why it could not be formed; the text begins with the cohort's name."""
+
+
+def prepare_cohorts(study: Study, site: Site, failures: Failures | None = None) -> dict[str, Preparation]:
     """Prepare every cohort of the study; what the store already has is recognised by content and kept.
 
-    Raises CohortError where an image size is too small for the network, before any image is read.
+    failures: takes the error of each cohort that cannot be formed; without it the first is raised. Raises CohortError
+    where an image size is too small for the network, before any image is read.
     """
     check_image_sizes(study)
-    return {name: prepare_cohort(study, name, site) for name in study.cohorts}
+    return each_cohort(study, lambda name: prepare_cohort(study, name, site), failures)
 
 
-def prepare_each(study: Study, site: Site) -> dict[str, Preparation | AdvassayError]:
-    """Prepare every cohort that can be formed; of each other one the error, which names the cohort.
-
-    Raises CohortError like prepare_cohorts where image sizes do not fit the network.
-    """
-    check_image_sizes(study)
-    made: dict[str, Preparation | AdvassayError] = {}
+def each_cohort(study: Study, make: Callable[[str], Made], failures: Failures | None) -> dict[str, Made]:
+    """Cohort → `make(cohort)`. An error about a cohort or its source goes to `failures`, or out where there is none."""
+    made = {}
     for name in study.cohorts:
         try:
-            made[name] = prepare_cohort(study, name, site)
+            made[name] = make(name)
         except (CohortError, SourceError) as problem:
-            made[name] = of_cohort(name, problem)
+            if failures is None:
+                raise
+            failures[name] = of_cohort(name, problem)
     return made
 
 

@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from advassay.documents import Preparation, TrainingDocument
-from advassay.errors import AdvassayError
 from advassay.records import RunHeader
 from advassay.specs import Study
 from advassay.study.attack_stage import attack_networks, check_arms
 from advassay.study.keep import keep_study, locked
 from advassay.study.place import Site
-from advassay.study.preparing import check_image_sizes, prepare_cohorts, prepare_each
+from advassay.study.preparing import Failures, check_image_sizes, prepare_cohorts
 from advassay.study.training_stage import train_networks
 
 
-def prepare(study: Study, site: Site) -> dict[str, Preparation]:
-    """Prepare the study's cohorts in the store. Returns cohort → its document."""
-    return _in_store(study, site, prepare_cohorts)
+def prepare(study: Study, site: Site, failures: Failures | None = None) -> dict[str, Preparation]:
+    """Prepare the study's cohorts in the store. Returns cohort → its document.
 
-
-def prepare_where_possible(study: Study, site: Site) -> dict[str, Preparation | AdvassayError]:
-    """Like prepare, for every cohort that can be formed. Returns cohort → its document, or why there is none."""
-    made: dict[str, Preparation | AdvassayError] = _in_store(study, site, prepare_each)
+    failures: takes the error of each cohort that cannot be formed, while the others are prepared; without it the first
+    such error is raised.
+    """
+    made: dict[str, Preparation] = _in_store(study, site, partial(prepare_cohorts, failures=failures))
     return made
 
 

@@ -253,6 +253,12 @@ def test_a_class_for_processing_is_raw_without_the_tag(tmp_path: Path, sop: str)
     assert header(tmp_path, SOPClassUID=sop, Modality="DX")["presentation_intent"] == "processing"
 
 
+@pytest.mark.parametrize(("text", "turn"), [("90", 90), ("nan", None), ("1e300", None), ("", None)])
+def test_what_the_detector_did_is_a_column(tmp_path: Path, text: str, turn: int | None) -> None:
+    seen = header(tmp_path, FieldOfViewRotation=text, FieldOfViewHorizontalFlip="YES")
+    assert (seen["fov_rotation"], seen["fov_flipped"]) == (turn, True)
+
+
 @pytest.mark.parametrize("text", ["CHEST PA", "THORAX", "RX STANDARD"])
 def test_plain_descriptions_name_no_kind(text: str) -> None:
     assert kind_in(text) is None

@@ -367,7 +367,7 @@ def _made(header: Tags) -> dict[str, Any]:
         "derivation": {"ORIGINAL": "original", "DERIVED": "derived"}.get(first),  # PS3.3 §C.7.6.1.1.2, value 1
         "orientation": orientation_words(along, down),
         "fov_flipped": {"YES": True, "NO": False}.get(flip),
-        "fov_rotation": next((int(turn) for turn in header.numbers("FieldOfViewRotation")[:1]), None),
+        "fov_rotation": next((int(turn) for turn in header.numbers("FieldOfViewRotation") if 0 <= turn < 360), None),
     }
 
 
