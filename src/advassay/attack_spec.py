@@ -92,7 +92,7 @@ class _Attack(Frozen):
     """Number of updates K; iterates are numbered 0 (clean) to K."""
     random_start: bool = False
     """Start uniformly inside the ε-ball, keyed by (seed, image_id, restart)."""
-    restarts: int = Field(1, ge=1)
+    restarts: int = Field(1, ge=1, le=10_000)
     seed: int = 0
     targeted: bool = False
     """Towards `targets` instead of away from the label."""
@@ -180,6 +180,16 @@ class Arm(_Attack):
             step_size=step_size,
             **self.model_dump(exclude={"epsilons", "step_sizes", "images", "precision"}),
         )
+
+
+def log_grid(lowest: float, highest: float, points: int) -> tuple[float, ...]:
+    """`points` amplitudes from `lowest` to `highest` in equal steps of ln ε, each of three significant digits.
+
+    >>> log_grid(0.0005, 0.064, 8)
+    (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064)
+    """
+    ratio = highest / lowest
+    return tuple(float(f"{lowest * ratio ** (i / (points - 1)):.3g}") for i in range(points))
 
 
 def check_epsilon(epsilon: float, norm: str) -> None:
