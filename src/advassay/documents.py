@@ -87,6 +87,8 @@ class Preparation(Document):
     """Steps of the selection in order: {step, kept, left_out}."""
     left_out: tuple[LeftOut, ...]
     warnings: tuple[str, ...] = ()
+    dicom_reading: int | None = Field(None, exclude_if=lambda value: value is None)
+    """Version of the rules that read DICOM files; null for other sources, and in stores of earlier versions."""
     deidentification: Deidentification | None = Field(None, exclude_if=lambda value: value is None)
     """Null where the source's files have no tags that name a person."""
     spec: dict[str, Any]

@@ -14,7 +14,8 @@ from advassay.cohorts.balance import DRAW_ID, draw_down
 from advassay.cohorts.flow import Flow
 from advassay.cohorts.selection import select, values_that_never_occur
 from advassay.cohorts.split import ROLES, assign_roles
-from advassay.flow_chart import FlowRow, flow_rows
+from advassay.errors import CohortError
+from advassay.flow_chart import FlowRow, charted_so_far, flow_rows
 from advassay.sources import OpenSource
 from advassay.specs import CohortSpec
 
@@ -46,6 +47,14 @@ def select_by_metadata(name: str, spec: CohortSpec, opened: OpenSource, seed: in
     draws by pixel content: as many images, but other ones. Raises CohortError where the rules leave no cohort.
     """
     flow = Flow(opened.rows.height + opened.left_out.height)
+    try:
+        return _select(name, spec, opened, seed, flow)
+    except CohortError as problem:
+        problem.flow = tuple(charted_so_far(name, flow.candidates, flow.steps))
+        raise
+
+
+def _select(name: str, spec: CohortSpec, opened: OpenSource, seed: int, flow: Flow) -> Selection:
     flow.warnings += values_that_never_occur(opened.rows, spec)
     if opened.left_out.height:
         flow.left_out("source rows", opened.left_out["reason"].to_list())
@@ -56,4 +65,5 @@ def select_by_metadata(name: str, spec: CohortSpec, opened: OpenSource, seed: in
         rows = rows.with_columns(pl.coalesce(opened.draw_column, "path").alias(DRAW_ID))
     rows = rows.with_columns(pl.coalesce("path", row).alias("image_id"), pl.coalesce(patient, row).alias("patient_id"))
     chosen = assign_roles(draw_down(rows, spec, seed, flow), spec, seed, flow)
+    flow.warnings += opened.remarks(chosen["row"].to_list())
     return Selection(name, chosen.select("row", "label", "class_name", "role"), flow)

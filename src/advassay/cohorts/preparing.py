@@ -26,14 +26,17 @@ from advassay.cohorts.request import document_in, is_current, request_hash, stat
 from advassay.cohorts.selection import select, values_that_never_occur
 from advassay.cohorts.shards import check_shards, write_shards
 from advassay.cohorts.split import ROLES, assign_roles
+from advassay.cohorts.spool import Spool
 from advassay.documents import Preparation
 from advassay.errors import AdvassayWarning, CohortError, DamagedError
+from advassay.flow_chart import charted_so_far
 from advassay.layout import MANIFEST, PREPARATION
 from advassay.progress import Progress, Silent
 from advassay.sources import Index, OpenSource, append_private, open_source
+from advassay.sources.dicom.reading_version import DICOM_READING
 from advassay.sources.indexing import located
 from advassay.sources.private import PRIVATE, headers_beside
-from advassay.specs import CohortSpec, ReportedSource, SlideSource, Source
+from advassay.specs import CohortSpec, DicomSource, ReportedSource, SlideSource, Source
 
 
 def prepare(
@@ -63,15 +66,63 @@ def prepare(
     if found is not None and is_current(found, request, state):
         if isinstance(source, ReportedSource | SlideSource):  # other sources name no patients
             check_key(name, folder, private, key)
+        _warn_of_earlier_reading(found, name, source)
         return _renewed(found, name, spec, folder)
     opened = open_source(
         spec.source, source, data, scaling=spec.scaling, kept_headers=headers_beside(private), progress=progress
     )
     flow = Flow(opened.rows.height + opened.left_out.height)
+    spool = _spool(opened, spec, folder)
+    try:
+        return _prepared_anew(
+            name,
+            spec,
+            source,
+            opened,
+            flow,
+            request,
+            state,
+            size_px=size_px,
+            seed=seed,
+            folder=folder,
+            data=data,
+            key=key,
+            private=private,
+            progress=progress,
+            spool=spool,
+        )
+    except CohortError as problem:
+        problem.flow = tuple(charted_so_far(name, flow.candidates, flow.steps))
+        raise
+    finally:
+        if spool is not None:
+            spool.close()
+
+
+def _prepared_anew(
+    name: str,
+    spec: CohortSpec,
+    source: Source,
+    opened: OpenSource,
+    flow: Flow,
+    request: str,
+    state: str | None,
+    *,
+    size_px: int,
+    seed: int,
+    folder: Path,
+    data: Path | None,
+    key: bytes,
+    private: Path,
+    progress: Progress,
+    spool: Spool | None,
+) -> Preparation:
+    """`prepare` without the look at what is already there; `flow` counts along."""
     flow.warnings += values_that_never_occur(opened.rows, spec)
     lists = Lists() if spec.region is None else read_lists(spec.region, data)
     candidates = _selected(opened, spec, flow)
-    decoding = Decoding(opened, spec, key, lists, progress)
+    spooled = (spool, PixelRule(size_px, spec.channels or 1, 16, spec.scaling, spec.resize)) if spool else None
+    decoding = Decoding(opened, spec, key, lists, progress, spooled)
     if draws_by_header(opened, spec):
         candidates = drawn(candidates, spec, seed, decoding, flow)
     decoding.read(candidates)
@@ -99,7 +150,7 @@ def prepare(
     append_private(private, pl.concat([kept, _left_out(name, opened, indexed, flow)], how="diagonal"), cohort=name)
     rows = dict(images.select("image_id", "row").iter_rows())
     recipe = Recipe(rule, spec.augmentation, seed)
-    write_shards(folder, manifest, pngs(opened, manifest, rows, recipe, name, progress), list(spec.classes))
+    write_shards(folder, manifest, pngs(opened, manifest, rows, recipe, name, progress, spool), list(spec.classes))
     write_frame(folder / MANIFEST, manifest)
     return _write(document, folder)
 
@@ -114,6 +165,22 @@ def _prepared(name: str, folder: Path) -> Preparation | None:
     except DamagedError as error:
         warnings.warn(f"cohort {name} is prepared anew. {error.problem}", AdvassayWarning, stacklevel=3)
         return None
+
+
+def _spool(opened: OpenSource, spec: CohortSpec, folder: Path) -> Spool | None:
+    """Where images are prepared while they are decoded: where nearly all that are decoded stay, and are shown whole."""
+    return Spool(folder.parent) if opened.draw_column is not None and spec.region is None else None
+
+
+def _warn_of_earlier_reading(found: Preparation, name: str, source: Source) -> None:
+    """A cohort of DICOM files that an earlier version read stays: its networks and runs go by its identity."""
+    if isinstance(source, DicomSource) and found.dicom_reading != DICOM_READING:
+        warnings.warn(
+            f"cohort {name} was prepared by an earlier version, which read DICOM files by other rules (raw images, "
+            "padding, views in descriptions): it is kept; prepare into another --store to apply the present rules",
+            AdvassayWarning,
+            stacklevel=3,
+        )
 
 
 def _selected(opened: OpenSource, spec: CohortSpec, flow: Flow) -> pl.DataFrame:
