@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from advassay.attack_spec import Frozen
-from advassay.rule_spec import DataPath
+from advassay.rule_spec import DataPath, PatientPattern
 
 
 class TileRules(Frozen):
@@ -62,7 +62,7 @@ class SlideClasses(Frozen):
     """Class of tiles that no region touches, on slides that have a region file or mask; null = they are left out."""
     min_share: float = Field(0.5, gt=0, le=1)
     """Least share of a tile's area that lies in regions of its class."""
-    patient_pattern: str | None = None
+    patient_pattern: PatientPattern | None = None
     """Regular expression on the file's name whose first group is the patient, where no table says it, e.g.
     "^(TCGA-..-....)"."""
 
@@ -70,17 +70,4 @@ class SlideClasses(Frozen):
     def _one_kind_of_region(self) -> SlideClasses:
         if self.annotations is not None and self.masks is not None:
             raise ValueError(f"annotations or masks, not both, got {self.annotations!r} and {self.masks!r}")
-        if self.patient_pattern is not None:
-            _one_group(self.patient_pattern)
         return self
-
-
-def _one_group(pattern: str) -> None:
-    import re
-
-    try:
-        groups = re.compile(pattern).groups
-    except re.error as error:
-        raise ValueError(f"patient_pattern: a regular expression is needed, got {pattern!r} ({error})") from None
-    if groups < 1:
-        raise ValueError(f"patient_pattern: a group in parentheses is needed, got {pattern!r}")

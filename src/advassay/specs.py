@@ -27,6 +27,7 @@ from advassay.source_spec import (
     SlideSource,
     Source,
     TableSource,
+    names_patients,
 )
 
 
@@ -200,4 +201,5 @@ __all__ = [
     "TableSource",
     "TileRules",
     "TrainingSpec",
+    "names_patients",
 ]  # fmt: skip

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import polars as pl
 
 from advassay.cohorts.balance import DRAW_ID, draw_down
+from advassay.cohorts.confounding import attribute_warnings, patient_warnings
 from advassay.cohorts.flow import Flow
-from advassay.cohorts.selection import select, values_that_never_occur
+from advassay.cohorts.selection import odd_values, select, values_that_never_occur
 from advassay.cohorts.split import ROLES, assign_roles
 from advassay.flow_chart import FlowRow, flow_rows
 from advassay.sources import OpenSource
@@ -47,6 +48,7 @@ def select_by_metadata(name: str, spec: CohortSpec, opened: OpenSource, seed: in
     """
     flow = Flow(opened.rows.height + opened.left_out.height)
     flow.warnings += values_that_never_occur(opened.rows, spec)
+    flow.warnings += odd_values(opened.rows, spec)
     if opened.left_out.height:
         flow.left_out("source rows", opened.left_out["reason"].to_list())
     rows = select(opened.rows, spec, flow)
@@ -54,6 +56,12 @@ def select_by_metadata(name: str, spec: CohortSpec, opened: OpenSource, seed: in
     patient = pl.col(spec.patient_id or "original_patient").cast(pl.String)
     if opened.draw_column is not None:
         rows = rows.with_columns(pl.coalesce(opened.draw_column, "path").alias(DRAW_ID))
-    rows = rows.with_columns(pl.coalesce("path", row).alias("image_id"), pl.coalesce(patient, row).alias("patient_id"))
+    rows = rows.with_columns(
+        pl.coalesce("path", row).alias("image_id"),
+        pl.coalesce(patient, row).alias("patient_id"),
+        patient.is_not_null().alias("has_patient"),
+    )
     chosen = assign_roles(draw_down(rows, spec, seed, flow), spec, seed, flow)
+    flow.warnings += patient_warnings(chosen, spec)
+    flow.warnings += attribute_warnings(chosen, spec)
     return Selection(name, chosen.select("row", "label", "class_name", "role"), flow)

@@ -8,6 +8,8 @@ import polars as pl
 
 from advassay.cohorts.augmentation import with_copies
 from advassay.cohorts.balance import draw_down
+from advassay.cohorts.colour import choose_channels
+from advassay.cohorts.confounding import attribute_warnings, patient_warnings
 from advassay.cohorts.decoding import Decoding
 from advassay.cohorts.deidentified import check_deidentified
 from advassay.cohorts.document import described, make_document
@@ -20,7 +22,7 @@ from advassay.cohorts.pixels import PixelRule, used_bits
 from advassay.cohorts.regions.lists import Lists, read_lists
 from advassay.cohorts.regions.step import COLUMNS
 from advassay.cohorts.request import document_in, is_current, request_hash, state_of
-from advassay.cohorts.selection import select, values_that_never_occur
+from advassay.cohorts.selection import odd_values, select, values_that_never_occur
 from advassay.cohorts.shards import write_shards
 from advassay.cohorts.split import ROLES, assign_roles
 from advassay.documents import Preparation
@@ -30,7 +32,7 @@ from advassay.progress import Progress, Silent
 from advassay.sources import Index, OpenSource, append_private, open_source
 from advassay.sources.indexing import located
 from advassay.sources.private import PRIVATE, headers_beside
-from advassay.specs import CohortSpec, ReportedSource, SlideSource, Source
+from advassay.specs import CohortSpec, Source, names_patients
 
 
 def prepare(
@@ -58,7 +60,7 @@ def prepare(
     request, state = request_hash(spec, source, size_px, seed), state_of(spec, source, data)
     found = document_in(folder)
     if found is not None and is_current(found, request, state):
-        if isinstance(source, ReportedSource | SlideSource):  # other sources name no patients
+        if names_patients(source):
             check_key(name, folder, private, key)
         return _renewed(found, name, spec, folder)
     opened = open_source(
@@ -66,6 +68,7 @@ def prepare(
     )
     flow = Flow(opened.rows.height + opened.left_out.height)
     flow.warnings += values_that_never_occur(opened.rows, spec)
+    flow.warnings += odd_values(opened.rows, spec)
     lists = Lists() if spec.region is None else read_lists(spec.region, data)
     candidates = _selected(opened, spec, flow)
     decoding = Decoding(opened, spec, key, lists, progress)
@@ -77,8 +80,11 @@ def prepare(
     append_private(private, _left_out(name, opened, indexed, flow), cohort=name)
     _need_any(flow)
     images = _chosen_images(decoding.images(candidates, flow), spec, seed, flow)
-    rule = _pixel_rule(images, spec, size_px, flow)
-    flow.warnings += _dark(images.join(indexed.largest, on="row"), spec)
+    seen = images.join(indexed.largest, on="row", maintain_order="left")
+    rule = _pixel_rule(seen, spec, size_px, flow)
+    flow.warnings += _dark(seen, spec)
+    flow.warnings += patient_warnings(images, spec)
+    flow.warnings += attribute_warnings(_with_columns_of_source(images, opened), spec)
     flow.warnings += opened.remarks(images["row"].to_list())
     made = [*(COLUMNS if spec.region else ()), *(["copy_number"] if spec.augmentation else [])]
     columns = dict.fromkeys([*indexed.manifest.columns, "label", "class_name", "role", "parent_image_id", *made])
@@ -151,11 +157,16 @@ def _need_any(flow: Flow) -> None:
 
 
 def _pixel_rule(images: pl.DataFrame, spec: CohortSpec, size_px: int, flow: Flow) -> PixelRule:
-    grey = bool((images["channels"] == 1).all())
     depths = sorted(images["bits"].unique())
     if len(depths) > 1:
         flow.warnings.append("8- and 16-bit images are mixed: all are prepared at 16 bit.")
-    return PixelRule(size_px, spec.channels or (1 if grey else 3), int(depths[-1]), spec.scaling, spec.resize)
+    return PixelRule(size_px, choose_channels(images, spec, flow), int(depths[-1]), spec.scaling, spec.resize)
+
+
+def _with_columns_of_source(images: pl.DataFrame, opened: OpenSource) -> pl.DataFrame:
+    """`images` that are no copies, with all columns of the source: private, for what is said about them."""
+    own = images.filter(pl.col("parent_image_id").is_null())
+    return own.join(opened.rows.select("row", pl.exclude("row", *images.columns)), on="row", how="left")
 
 
 def _in_order(manifest: pl.DataFrame) -> pl.DataFrame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,26 +19,32 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 _OWN = ("row", "path", "original_patient")
 
 
-def open_table(name: str, source: TableSource, path: Path) -> FileSource:
-    """Every line of the table with an image path is a candidate; paths are relative to the table's folder.
+def open_table(name: str, source: TableSource, path: Path, images: Path | None = None) -> FileSource:
+    """Every line of the table with an image path is a candidate; paths are relative to the table's folder or `images`.
 
-    A path that leaves the folder is left out. A column `image_type` of the table wins over the source's. Its own
-    columns called row, path or original_patient are carried as table_row, …. Raises SourceError for a missing column
-    or if no row is left.
+    A path that leaves that folder is left out; so is a bare name that several files below `images` have. A column
+    `image_type` of the table wins over the source's. Its own columns called row, path or original_patient are carried
+    as table_row, …. Raises SourceError for a missing column or folder, or if no row is left.
     """
     table = read_table(path, text=frozenset({source.image, source.patient_id}))
     require_column(table.columns, source.image, f"sources.{name}.image")
     patient = patient_column(name, source, table.columns)
     frame = _candidates(table, source, patient)
-    lost = pl.concat([_without_path(frame), _outside(frame, path.parent)])
-    kept = frame.filter(~pl.col("row").is_in(lost["row"].implode()))
+    folder = path.parent if images is None else images
+    lost = [_without_path(frame), _outside(frame, folder)]
+    if images is not None:
+        frame, several = _found_by_name(frame, images, f"sources.{name}.images")
+        lost.append(several)
+    frame = _with_patients(frame, source.patient_pattern)
+    out = pl.concat(lost)
+    kept = frame.filter(~pl.col("row").is_in(out["row"].implode()))
     if kept.is_empty():
         raise SourceError(
-            f"sources.{name}: at least one row with an image path inside the table's folder is needed, got none of "
+            f"sources.{name}: at least one row with an image path inside {folder} is needed, got none of "
             f"{table.height} rows.",
-            f"Write the paths in column {source.image!r} relative to {path.parent}.",
+            f"Write the paths in column {source.image!r} relative to {folder}, or name another folder in `images`.",
         )
-    return FileSource(name, kept, lost.sort("row"), patient, path.parent)
+    return FileSource(name, kept, out.sort("row"), patient, folder)
 
 
 def require_column(columns: list[str], wanted: str, argument: str) -> None:
@@ -55,8 +62,61 @@ def patient_column(name: str, source: TableSource | FolderSource, columns: list[
     return source.patient_id
 
 
+def _with_patients(frame: pl.DataFrame, pattern: str | None) -> pl.DataFrame:
+    """`frame` with the patient that `pattern` finds in the path of each row that has none."""
+    if pattern is None:
+        return frame
+    found = patients_in_paths(frame["path"], pattern)
+    return frame.with_columns(pl.coalesce("original_patient", found.alias("found")).alias("original_patient"))
+
+
+def patients_in_paths(paths: pl.Series, pattern: str) -> pl.Series:
+    """The first group of `pattern` that took part in its first match in each file name; null where it does not match.
+
+    >>> patients_in_paths(pl.Series(["ill/person12_virus_3.jpg", "well/IM-1.jpg"]), "^(person[0-9]+)_").to_list()
+    ['person12', None]
+    """
+    compiled, whole = re.compile(pattern), "/" in pattern
+
+    def patient(path: str) -> str | None:
+        match = compiled.search(path if whole else path.rsplit("/", 1)[-1])
+        return next((group for group in match.groups() if group), None) if match else None
+
+    return pl.Series("patient", [None if path is None else patient(path) for path in paths], dtype=pl.String)
+
+
+def _found_by_name(frame: pl.DataFrame, folder: Path, argument: str) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """`frame` with the place of each bare name below `folder`, and the rows whose name several files have."""
+    if not folder.is_dir():
+        raise SourceError(f"{argument}: an existing folder is needed, got {folder}.", "Check it and --data.")
+    bare = frame.filter(~pl.col("path").str.contains("/", literal=True))
+    if bare.is_empty():
+        return frame, _lost(bare, "", "")
+    places = names_below(folder)
+    several = bare.filter(pl.col("path").is_in([name for name, found in places.items() if len(found) > 1]))
+    known = {name: found[0] for name, found in places.items()}
+    lost = _lost(several, "several files of this name", "the folder of images has more than one")
+    return frame.with_columns(pl.col("path").replace(known)), lost
+
+
+def names_below(folder: Path) -> dict[str, list[str]]:
+    """Name of every image file below `folder` → its paths in it; hidden files and folders are ignored."""
+    found: dict[str, list[str]] = {}
+    for parent, folders, files in os.walk(folder):
+        folders[:] = sorted(inner for inner in folders if not inner.startswith("."))
+        for file in sorted(file for file in files if not file.startswith(".") and file.lower().endswith(SUFFIXES)):
+            found.setdefault(file, []).append(os.path.relpath(os.path.join(parent, file), folder))
+    return found
+
+
 def _candidates(table: pl.DataFrame, source: TableSource, patient: str | None) -> pl.DataFrame:
     image = pl.col(source.image).cast(pl.String)
+    if source.ending is not None:
+        image = (
+            pl.when(image.str.to_lowercase().str.ends_with(source.ending.lower()))
+            .then(image)
+            .otherwise(image + source.ending)
+        )
     original = pl.lit(None, pl.String) if patient is None else pl.col(patient).cast(pl.String)
     image_type = pl.lit(source.image_type, pl.String)
     if "image_type" in table.columns:
@@ -121,6 +181,7 @@ def open_folder(name: str, source: FolderSource, path: Path) -> FileSource:
         pl.lit(source.image_type, pl.String).alias("image_type"),
         "label",
     )
+    rows = _with_patients(rows, source.patient_pattern)
     lost = [_not_a_candidate(file, label) for file, label in found if not _is_candidate(file, label)]
     return FileSource(name, rows, pl.DataFrame(lost, schema=LEFT_OUT, orient="row"), None, path)
 

@@ -6,7 +6,7 @@ import warnings
 
 from advassay.documents import Preparation
 from advassay.errors import AdvassayWarning, CohortError
-from advassay.specs import ReportedSource, SlideSource, Source, Study
+from advassay.specs import Source, Study, names_patients
 from advassay.study.located import located
 from advassay.study.place import Site
 
@@ -66,6 +66,6 @@ def _key(study: Study, source: Source, site: Site) -> bytes:
     from advassay.sources import pseudonym_key
 
     with warnings.catch_warnings():
-        if not isinstance(source, ReportedSource | SlideSource):
+        if not names_patients(source):
             warnings.simplefilter("ignore", AdvassayWarning)
         return pseudonym_key(site.key_file, study.name)
