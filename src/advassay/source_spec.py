@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from advassay.attack_spec import Frozen
 from advassay.rule_spec import DataPath, Name, PatientPattern
@@ -113,13 +113,28 @@ class DicomSource(ReportedSource):
 
 
 class FolderSource(_Source):
-    """One subfolder per class; the subfolder's name becomes the column `label`."""
+    """One subfolder per class, whose name becomes the column `label`; `folders` names further levels."""
 
     kind: Literal["folder"]
     path: DataPath
+    folders: tuple[str, ...] = Field(("label",), min_length=1, exclude_if=lambda value: value == ("label",))
+    """What the folders of each level are, outermost first: the column that their names become, "-" for a level without
+    meaning. E.g. [split, label] for train/normal/1.png, [label, patient_id], or [label, part] for normal/masks/1.png.
+    """
     patient_pattern: PatientPattern | None = Field(None, exclude_if=lambda value: value is None)
     """Regular expression on the image's file name (on its path below the folder, where the pattern has a /) whose first
     group is the patient, e.g. "^(person[0-9]+)_". An image whose name does not match is its own patient."""
+
+    @field_validator("folders")
+    @classmethod
+    def _levels(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        named = [level for level in value if level != "-"]
+        own = sorted({"row", "path", "original_patient", "image_type"} & set(named))
+        if "label" not in named or len(set(named)) < len(named) or own or not all(named):
+            raise ValueError(
+                f"folders: names of columns, each once, label among them and none of ours, got {list(value)}"
+            )
+        return value
 
 
 class NpzSource(_Source):
@@ -209,7 +224,7 @@ class PhantomSource(_Source):
 def names_patients(source: Source) -> bool:
     """Whether patients of this source may be known, so that the key of their pseudonyms matters."""
     return isinstance(source, ReportedSource | SlideSource) or (
-        isinstance(source, FolderSource) and source.patient_pattern is not None
+        isinstance(source, FolderSource) and (source.patient_pattern is not None or source.patient_id in source.folders)
     )
 
 

@@ -82,7 +82,7 @@ def test_one_class_is_written_alone_and_the_missing_one_is_told(tmp_path: Path) 
 
 def test_folders_of_a_split_are_not_taken_for_classes_in_silence(tmp_path: Path) -> None:
     for part in ("train", "test"):
-        draw(tmp_path / "images" / part / "sick" / f"{part}.png")
+        draw(tmp_path / "images" / part / f"{part}.png")
     result = runner.invoke(app, ["init", str(tmp_path / "images"), "-o", str(tmp_path / "study.yaml")])
     assert "Note: these look like a split, not like classes: point init at one of them" in result.stderr
 

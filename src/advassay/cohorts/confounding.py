@@ -29,9 +29,14 @@ _MOST_VALUES = 20
 _SIZE_BINS = 8
 _SHOWN = 4
 
+_UNKNOWN = {
+    "patient": "Patients are not known: in effect the split is by image, and a patient may be on both sides. "
+    "patient_id or patient_pattern of the source names them.",
+    "declared": "Patients are not known, so whether one is on both sides of the declared split cannot be checked.",
+}
 _ATTRIBUTES = re.compile(
     r"(^|_)(site|hospital|institution\w*|cent(er|re)|clinic|scanner|manufacturer\w*|vendor|device|equipment|model|source|"
-    r"dataset|database|origin|country|location|city|lab\w*|batch|stain|magnification|view\w*|projection|modality|sex|"
+    r"dataset|database|origin|country|location|city|lab|laborator(y|ies)|batch|stain|magnification|view\w*|projection|modality|sex|"
     r"gender|photometric|laterality)(_|$)"
 )
 """Columns that say how, where or of whom an image was taken, not what it shows."""
@@ -40,24 +45,18 @@ _ATTRIBUTES = re.compile(
 def patient_warnings(images: pl.DataFrame, spec: CohortSpec) -> list[str]:
     """Warnings about classes that rest on few patients. `images`: class_name, role, patient_id, has_patient.
 
-    None where no patient is known: then nothing can be said of them.
+    Where no patient is known, that is the one warning there is.
     """
     known = images.filter("has_patient")
     if known.is_empty():
-        return []
+        return [_UNKNOWN[spec.split]] if spec.split in _UNKNOWN else []
     warnings = []
-    counts = patients_per_class(known, tuple(spec.classes))
-    sides = {role: of for role, of in counts.items() if role != "tuning" and any(of.values())}
-    if any(number < FEW_PATIENTS for of in sides.values() for number in of.values()):
-        parts = "; ".join(
-            f"{role} {known.filter(pl.col('role') == role)['patient_id'].n_unique()} "
-            f"({', '.join(f'{name} {number}' for name, number in of.items())})"
-            for role, of in counts.items()
-            if any(of.values())
-        )
+    if told := _few_patients(known, spec):
+        warnings.append(told)
+    if unknown := [name for name in spec.classes if name in set(images["class_name"]) - set(known["class_name"])]:
         warnings.append(
-            f"Few patients: {parts}. With fewer than {FEW_PATIENTS} patients of a class on a side, a result says as "
-            "much about these patients as about the class."
+            f"Patients of class {', '.join(unknown)} are not known, those of the other classes are: whether one is on "
+            "both sides cannot be checked."
         )
     for name in spec.classes:
         part = known.filter(pl.col("class_name") == name)
@@ -70,6 +69,25 @@ def patient_warnings(images: pl.DataFrame, spec: CohortSpec) -> list[str]:
                 "that patient instead of the class."
             )
     return warnings
+
+
+def _few_patients(known: pl.DataFrame, spec: CohortSpec) -> str | None:
+    """How many patients each side has, where one of them has few of a class whose patients are known."""
+    counts = patients_per_class(known, tuple(name for name in spec.classes if name in set(known["class_name"])))
+    if not any(
+        sum(of.values()) > 0 and min(of.values()) < FEW_PATIENTS for of in (counts["training"], counts["validation"])
+    ):
+        return None
+    parts = "; ".join(
+        f"{role} {known.filter(pl.col('role') == role)['patient_id'].n_unique()} "
+        f"({', '.join(f'{name} {number}' for name, number in of.items())})"
+        for role, of in counts.items()
+        if any(of.values())
+    )
+    return (
+        f"Few patients: {parts}. With fewer than {FEW_PATIENTS} patients of a class on a side, a result says as much "
+        "about these patients as about the class."
+    )
 
 
 def patients_per_class(images: pl.DataFrame, classes: tuple[str, ...]) -> dict[str, dict[str, int]]:

@@ -13,6 +13,7 @@ import polars as pl
 from advassay.cohorts.balance import DRAW_ID, draw_down
 from advassay.cohorts.confounding import attribute_warnings, patient_warnings
 from advassay.cohorts.flow import Flow
+from advassay.cohorts.sample_size import few_images_warning
 from advassay.cohorts.selection import odd_values, select, values_that_never_occur
 from advassay.cohorts.split import ROLES, assign_roles
 from advassay.flow_chart import FlowRow, flow_rows
@@ -64,4 +65,7 @@ def select_by_metadata(name: str, spec: CohortSpec, opened: OpenSource, seed: in
     chosen = assign_roles(draw_down(rows, spec, seed, flow), spec, seed, flow)
     flow.warnings += patient_warnings(chosen, spec)
     flow.warnings += attribute_warnings(chosen, spec)
-    return Selection(name, chosen.select("row", "label", "class_name", "role"), flow)
+    selected = Selection(name, chosen.select("row", "label", "class_name", "role"), flow)
+    if (few := few_images_warning(selected.counts())) is not None:
+        flow.warnings.append(few)
+    return selected

@@ -22,6 +22,7 @@ from advassay.cohorts.pixels import PixelRule, used_bits
 from advassay.cohorts.regions.lists import Lists, read_lists
 from advassay.cohorts.regions.step import COLUMNS
 from advassay.cohorts.request import document_in, is_current, request_hash, state_of
+from advassay.cohorts.sample_size import enlarged_warning, few_images_warning
 from advassay.cohorts.selection import odd_values, select, values_that_never_occur
 from advassay.cohorts.shards import write_shards
 from advassay.cohorts.split import ROLES, assign_roles
@@ -31,6 +32,7 @@ from advassay.layout import MANIFEST, PREPARATION, writing
 from advassay.progress import Progress, Silent
 from advassay.sources import Index, OpenSource, append_private, open_source
 from advassay.sources.indexing import located
+from advassay.sources.path_check import require_files
 from advassay.sources.private import PRIVATE, headers_beside
 from advassay.specs import CohortSpec, Source, names_patients
 
@@ -71,6 +73,7 @@ def prepare(
     flow.warnings += odd_values(opened.rows, spec)
     lists = Lists() if spec.region is None else read_lists(spec.region, data)
     candidates = _selected(opened, spec, flow)
+    require_files(opened, candidates["row"])
     decoding = Decoding(opened, spec, key, lists, progress)
     if draws_by_header(opened, spec):
         candidates = drawn(candidates, spec, seed, decoding, flow)
@@ -85,6 +88,7 @@ def prepare(
     flow.warnings += _dark(seen, spec)
     flow.warnings += patient_warnings(images, spec)
     flow.warnings += attribute_warnings(_with_columns_of_source(images, opened), spec)
+    flow.warnings += _sizes(images, spec, size_px)
     flow.warnings += opened.remarks(images["row"].to_list())
     made = [*(COLUMNS if spec.region else ()), *(["copy_number"] if spec.augmentation else [])]
     columns = dict.fromkeys([*indexed.manifest.columns, "label", "class_name", "role", "parent_image_id", *made])
@@ -145,6 +149,14 @@ def _dark(images: pl.DataFrame, spec: CohortSpec) -> list[str]:
         for bits, largest in images.group_by("bits").agg(pl.col("largest").max()).sort("bits").iter_rows()
         if (used := used_bits(largest)) < bits
     ]
+
+
+def _sizes(images: pl.DataFrame, spec: CohortSpec, size_px: int) -> list[str]:
+    """Warnings where a part has few images of a class, or where images are enlarged."""
+    tally = dict(((role, name), n) for role, name, n in images.group_by("role", "class_name").len().iter_rows())
+    counts = {role: {name: tally.get((role, name), 0) for name in spec.classes} for role in ROLES}
+    enlarged = None if spec.region else enlarged_warning(images["height"].to_list(), images["width"].to_list(), size_px)
+    return [told for told in (few_images_warning(counts), enlarged) if told is not None]
 
 
 def _need_any(flow: Flow) -> None:

@@ -14,7 +14,8 @@ from advassay.specs import CohortSpec
 
 ROLES = ("training", "tuning", "validation")
 
-DECLARED = {role: role for role in ROLES} | SPLITS | {"valid": SPLITS["val"]}
+DECLARED = {role: role for role in ROLES} | SPLITS
+DECLARED |= {"valid": SPLITS["val"], "dev": SPLITS["val"], "testing": SPLITS["test"]}
 """Values of a declared `split` column and what they mean (MedMNIST's: val selects the model, test scores it)."""
 
 REDRAWS = 16
@@ -168,9 +169,10 @@ def _declared(images: pl.DataFrame, flow: Flow) -> pl.DataFrame:
     if "split" not in images.columns:
         raise CohortError("split: declared needs a column `split` in the source.", "Use split: patient, or add it.")
     stated = images["split"].cast(pl.String).str.to_lowercase()
-    if {"validation", "test"} <= set(stated.drop_nulls()):
+    if "validation" in (there := set(stated.drop_nulls())) and (test := {"test", "testing"} & there):
         raise CohortError(
-            "split: declared column `split` holds both 'validation' and 'test': which of them scores is not clear.",
+            f"split: declared column `split` holds both 'validation' and {test.pop()!r}: which of them scores is not "
+            "clear.",
             "Name its values training | tuning | validation.",
         )
     images = images.with_columns(stated.replace_strict(DECLARED, default=None, return_dtype=pl.String).alias("role"))

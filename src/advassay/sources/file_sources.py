@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import polars as pl
 
@@ -157,39 +157,49 @@ def _lost(frame: pl.DataFrame, reason: str, detail: str) -> pl.DataFrame:
 def open_folder(name: str, source: FolderSource, path: Path) -> FileSource:
     """Every image file below a class folder is a candidate; the class folder's name is its `label`.
 
-    Hidden files are ignored. A file that is in no class folder or whose name is not an image's is left out, named
-    only by its ending. Raises SourceError if there is no class folder with images.
+    `source.folders` says which level of folders the classes are, and names a column for each other one. Hidden files
+    are ignored. A file that is in no class folder or whose name is not an image's is left out, named only by its
+    ending. Raises SourceError if there is no class folder with images.
     """
     if not path.is_dir():
         raise SourceError(f"sources.{name}.path: an existing folder is needed, got {path}.", "Check it and --data.")
+    levels = list(source.folders)
     if source.patient_id != "patient_id":
-        require_column(["label"], source.patient_id, f"sources.{name}.patient_id")
+        require_column([level for level in levels if level != "-"], source.patient_id, f"sources.{name}.patient_id")
+    depth = levels.index("label") + 1
     found = list(_walk(path, f"sources.{name}.path"))
-    images = [(file, label) for file, label in found if _is_candidate(file, label)]
+    images = [file for file in found if _is_candidate(file, depth)]
     if not images:
         raise SourceError(
             f"sources.{name}.path: a subfolder per class with images is needed, got {path} without any.",
             "Put the images of each class into a folder of its own (PNG, JPEG, TIFF), or use a table.",
         )
-    rows = pl.DataFrame(
-        {"path": [file for file, _ in images], "label": [label for _, label in images]},
-        schema={"path": pl.String, "label": pl.String},
-    ).select(
+    parts = [PurePath(file).parts[:-1] for file in images]
+    columns = {
+        level: pl.Series(level, [part[place] if place < len(part) else None for part in parts], dtype=pl.String)
+        for place, level in enumerate(levels)
+        if level != "-"
+    }
+    patient = source.patient_id if source.patient_id in columns else None
+    original = None if patient is None else columns[patient]
+    if patient != "label":
+        columns.pop(patient or "", None)
+    rows = pl.DataFrame({"path": images, **columns}, schema_overrides={"path": pl.String}).select(
         pl.int_range(pl.len(), dtype=pl.UInt32).alias("row"),
         "path",
-        pl.lit(None, pl.String).alias("original_patient"),
+        pl.lit(original if original is not None else None, pl.String).alias("original_patient"),
         pl.lit(source.image_type, pl.String).alias("image_type"),
-        "label",
+        *columns,
     )
     rows = _with_patients(rows, source.patient_pattern)
-    lost = [_not_a_candidate(file, label) for file, label in found if not _is_candidate(file, label)]
+    lost = [_not_a_candidate(file, depth) for file in found if not _is_candidate(file, depth)]
     return FileSource(name, rows, pl.DataFrame(lost, schema=LEFT_OUT, orient="row"), None, path)
 
 
-def _walk(folder: Path, argument: str) -> Iterator[tuple[str, str]]:
-    """(path relative to `folder`, class or "") of every file that is not hidden, in a fixed order.
+def _walk(folder: Path, argument: str) -> Iterator[str]:
+    """Path relative to `folder` of every file that is not hidden, in a fixed order.
 
-    Links to folders are followed for a class folder itself, not below it.
+    Links to folders are followed directly below `folder`, not further down.
     """
 
     def refuse(error: OSError) -> None:
@@ -199,19 +209,19 @@ def _walk(folder: Path, argument: str) -> Iterator[tuple[str, str]]:
         if name.startswith("."):
             continue
         if not os.path.isdir(folder / name):
-            yield name, ""
+            yield name
             continue
         for parent, folders, files in os.walk(folder / name, onerror=refuse):
             folders[:] = sorted(inner for inner in folders if not inner.startswith("."))
             for file in sorted(file for file in files if not file.startswith(".")):
-                yield os.path.relpath(os.path.join(parent, file), folder), name
+                yield os.path.relpath(os.path.join(parent, file), folder)
 
 
-def _is_candidate(file: str, label: str) -> bool:
-    return bool(label) and file.lower().endswith(SUFFIXES)
+def _is_candidate(file: str, depth: int) -> bool:
+    return file.count(os.sep) >= depth and file.lower().endswith(SUFFIXES)
 
 
-def _not_a_candidate(file: str, label: str) -> tuple[None, str, str]:
-    if not label:
+def _not_a_candidate(file: str, depth: int) -> tuple[None, str, str]:
+    if file.count(os.sep) < depth:
         return None, "no class folder", "the file lies beside the class folders"
     return None, "not an image", f"the file name ends in {os.path.splitext(file)[1].lower()!r}"

@@ -71,6 +71,8 @@ class Plan:
 
     study: str
     rows: tuple[PlanRow, ...]
+    warnings: tuple[tuple[str, str], ...] = ()
+    """(cohort, sentence): what a reader should know before anything runs."""
 
     @property
     def seconds(self) -> float | None:
@@ -122,6 +124,7 @@ class Plan:
             "bytes": self.bytes,
             "costs": [asdict(cost) for cost in self.costs()],
             "rows": [asdict(r) for r in self.rows],
+            "warnings": [{"cohort": cohort, "text": text} for cohort, text in self.warnings],
         }
 
 

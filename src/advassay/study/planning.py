@@ -18,6 +18,7 @@ from advassay.study.expected import Expected, expected, tell_stated
 from advassay.study.header import recorded_images
 from advassay.study.networks import MAIN_NETWORK, networks
 from advassay.study.place import Site
+from advassay.study.plan_warnings import network_warnings
 from advassay.study.planned import PASSES, STEPS, Plan, PlanRow
 from advassay.study.preparing import check_image_sizes
 from advassay.study.targets import Assignment, all_arms, assignments, series_arm
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
 def plan(study: Study, site: Site, *, timed: bool = True) -> Plan:
     """What the study consists of and what the store at `site` already has.
 
-    `timed`: measure this machine for a few seconds and estimate the time of what is missing.
+    `timed`: measure this machine for a few seconds and estimate the time of what is missing; the network is then also
+    tried on an image of each cohort's size.
     """
     check_arms(study.attack)
     check_image_sizes(study)
@@ -38,7 +40,12 @@ def plan(study: Study, site: Site, *, timed: bool = True) -> Plan:
     counts = {name: expected(study, name, site) for name in study.cohorts}
     tell_stated(counts)
     rows = [row for name, found in counts.items() for row in _cohort_rows(study, name, found, site)]
-    return Plan(study.name, tuple(estimator.estimated(row) for row in rows))
+    told = {name: list(found.warnings) for name, found in counts.items()}
+    if timed:
+        for name, text in network_warnings(study).items():
+            told[name].append(text)
+    warnings = tuple((name, text) for name, texts in told.items() for text in texts)
+    return Plan(study.name, tuple(estimator.estimated(row) for row in rows), warnings)
 
 
 def _cohort_rows(study: Study, name: str, counts: Expected, site: Site) -> Iterator[PlanRow]:
