@@ -72,7 +72,7 @@ def _lacking(images: pl.DataFrame, spec: CohortSpec, shares: dict[str, float]) -
 
 def _can_be_split(images: pl.DataFrame, unit: str) -> bool:
     """Whether each class has units for two sides; where one has not, no search would help."""
-    return int(images.group_by("label").agg(pl.col(unit).n_unique())[unit].min() or 0) >= 2  # type: ignore[call-overload]
+    return bool((images.group_by("label").agg(pl.col(unit).n_unique())[unit] >= 2).all())
 
 
 def _searched(images: pl.DataFrame, unit: str, seed: int, shares: dict[str, float]) -> pl.DataFrame:

@@ -76,11 +76,10 @@ def _of_colour(images: list[np.ndarray]) -> tuple[str, str]:
 
 def _small_hsv(pixels: np.ndarray) -> np.ndarray:
     """float32 (height, width, 3): hue, saturation and value in [0, 1] of the image made small."""
-    unit = pixels.astype(np.float32) / np.iinfo(pixels.dtype).max
+    unit: np.ndarray = pixels.astype(np.float32) / np.iinfo(pixels.dtype).max
     if max(unit.shape[:2]) > _SIDE:
         unit = cv2.resize(unit, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
-    hsv = cv2.cvtColor(unit, cv2.COLOR_RGB2HSV)
-    return hsv / np.array([360, 1, 1], np.float32)
+    return cv2.cvtColor(unit, cv2.COLOR_RGB2HSV) / np.array([360, 1, 1], np.float32)
 
 
 def _stained_share(pixels: np.ndarray) -> float:

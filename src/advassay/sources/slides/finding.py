@@ -12,7 +12,7 @@ from pathlib import Path, PurePath
 from advassay.errors import SourceError
 
 SCANNED = (".svs", ".ndpi", ".vms", ".vmu", ".scn", ".mrxs", ".svslide", ".bif", ".czi", ".dcm")
-IMAGES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+IMAGES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".qptiff", ".btf")
 ENDINGS = SCANNED + IMAGES
 """Endings of files that may be slides; what a file is, its content says."""
 _BLOCKS, _BLOCK_BYTES = 16, 1 << 16
