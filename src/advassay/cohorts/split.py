@@ -211,9 +211,7 @@ def _advice(images: pl.DataFrame, spec: CohortSpec, empty: list[str]) -> str:
         lacking = f"{' and '.join(single)} {'has' if len(single) == 1 else 'have'} fewer than 2 {unit} ({named})."
     else:
         lacking = f"No split of the {images[column].n_unique()} {unit} was found that has every class ({named})."
-    by_image = (
-        "" if spec.split == "image" else " With split: image a patient may be on both sides, and a warning says so."
-    )
+    by_image = " With split: image a patient may be on both sides, and a warning says so." if unit == "patients" else ""
     return (
         f"{lacking} Loosen the rules so that more {unit} enter, leave the class out, or join it with another.{by_image}"
     )
