@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -31,17 +33,27 @@ def write_ome(path: Path, pixels: np.ndarray, axes: str, levels: int = 1, metada
     return path
 
 
-def opened(path: Path, channel: str | int | None = None) -> TiffSlide:
-    slide = open_slide(path, path.parent, channel)
-    assert isinstance(slide, TiffSlide), slide
-    return slide
+Opened = Callable[..., TiffSlide]
+
+
+@pytest.fixture
+def opened() -> Iterator[Opened]:
+    """Open a slide that must be a TiffSlide; it is closed when the test ends."""
+    with ExitStack() as open_ones:
+
+        def one(path: Path, channel: str | int | None = None) -> TiffSlide:
+            slide = open_slide(path, path.parent, channel)
+            assert isinstance(slide, TiffSlide), slide
+            return open_ones.enter_context(slide)
+
+        yield one
 
 
 @pytest.mark.parametrize("byteorder", ["<", ">"])
 @pytest.mark.parametrize("compression", [None, "zlib"])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_levels_in_subifds_are_read_as_written(
-    tmp_path: Path, byteorder: str, compression: str | None, dtype: type
+    tmp_path: Path, byteorder: str, compression: str | None, dtype: type, opened: Opened
 ) -> None:
     pixels = RGB.astype(dtype) * (1 if dtype == np.uint8 else 200)
     path = write_ome(tmp_path / "a.ome.tif", pixels, "YXS", 3, byteorder=byteorder, compression=compression,
@@ -56,7 +68,7 @@ def test_levels_in_subifds_are_read_as_written(
 
 
 @pytest.mark.parametrize("tile", [(128, 128), None])
-def test_channel_planar_files_are_colour_images(tmp_path: Path, tile: tuple[int, int] | None) -> None:
+def test_channel_planar_files_are_colour_images(tmp_path: Path, tile: tuple[int, int] | None, opened: Opened) -> None:
     planes = np.moveaxis(RGB, 2, 0)
     options = {"tile": tile, "photometric": "rgb", "planarconfig": "separate"}
     ome = opened(write_ome(tmp_path / "a.ome.tif", planes, "SYX", **options))
@@ -68,7 +80,7 @@ def test_channel_planar_files_are_colour_images(tmp_path: Path, tile: tuple[int,
         assert np.array_equal(region.pixels, RGB[70:270, 100:400])
 
 
-def test_a_channel_is_taken_by_name_or_number_and_never_guessed(tmp_path: Path) -> None:
+def test_a_channel_is_taken_by_name_or_number_and_never_guessed(tmp_path: Path, opened: Opened) -> None:
     planes = np.random.default_rng(0).integers(0, 4000, (4, 500, 610)).astype(np.uint16)
     named = UM | {"Channel": {"Name": ["DAPI", "FITC", "Cy3", "Cy5"]}}
     path = write_ome(tmp_path / "f.ome.tif", planes, "CYX", 2, named, tile=(128, 128), photometric="minisblack")
@@ -82,7 +94,31 @@ def test_a_channel_is_taken_by_name_or_number_and_never_guessed(tmp_path: Path) 
     assert open_slide(path, tmp_path, "GFP") == Unreadable("no such channel", "'GFP' is none of DAPI, FITC, Cy3, Cy5")
 
 
-def test_a_qptiff_is_one_page_a_channel_with_its_levels_behind_them(tmp_path: Path) -> None:
+def test_channels_that_are_samples_of_one_page_are_chosen_too(tmp_path: Path, opened: Opened) -> None:
+    planes = np.random.default_rng(0).integers(0, 60000, (4, 300, 310)).astype(np.uint16)
+    for name, axes, pixels, layout in (
+        ("a", "SYX", planes, "separate"),
+        ("b", "YXS", np.moveaxis(planes, 0, 2), "contig"),
+    ):
+        path = write_ome(tmp_path / f"{name}.ome.tif", pixels, axes, photometric="minisblack", planarconfig=layout)
+        assert isinstance(refused := open_slide(path, tmp_path), Unreadable)
+        assert refused.reason == "several channels"
+        region = opened(path, 2).region(10, 20, 0, 64, 32)
+        assert region is not None
+        assert np.array_equal(region.pixels, planes[2, 20:52, 10:74])
+
+
+def test_what_is_transparent_is_not_scanned(tmp_path: Path, opened: Opened) -> None:
+    rgba = np.dstack([RGB, np.full(RGB.shape[:2], 255, np.uint8)])
+    rgba[:100, :100, 3] = 0
+    path = write_ome(tmp_path / "a.ome.tif", rgba, "YXS", photometric="rgb", extrasamples=["unassalpha"])
+    region = opened(path).region(50, 50, 0, 100, 100)
+    assert region is not None
+    assert (region.scanned, region.pixels.shape) == (0.75, (100, 100, 3))
+    assert (region.pixels[:50, :50] == 255).all()
+
+
+def test_a_qptiff_is_one_page_a_channel_with_its_levels_behind_them(tmp_path: Path, opened: Opened) -> None:
     planes = np.random.default_rng(0).integers(0, 255, (2, 512, 640)).astype(np.uint8)
     options = {"tile": (128, 128), "photometric": "minisblack", "software": "PerkinElmer-QPI", "metadata": None,
                "resolution": (2e4, 2e4), "resolutionunit": "CENTIMETER"}  # fmt: skip
@@ -121,7 +157,9 @@ def write_by_pillow(path: Path, compression: str, sizes: str = 'PhysicalSizeX="0
 
 
 @pytest.mark.parametrize("compression", ["tiff_lzw", "jpeg", "tiff_adobe_deflate", "packbits"])
-def test_compressed_parts_decode_as_another_library_decodes_them(tmp_path: Path, compression: str) -> None:
+def test_compressed_parts_decode_as_another_library_decodes_them(
+    tmp_path: Path, compression: str, opened: Opened
+) -> None:
     expected = write_by_pillow(tmp_path / "a.ome.tif", compression)
     region = opened(tmp_path / "a.ome.tif").region(100, 70, 0, 300, 200)
     assert region is not None
@@ -140,7 +178,9 @@ def test_compressed_parts_decode_as_another_library_decodes_them(tmp_path: Path,
         ("", None),
     ],
 )
-def test_resolution_is_what_the_ome_xml_says_in_its_unit(tmp_path: Path, sizes: str, mpp: float | None) -> None:
+def test_resolution_is_what_the_ome_xml_says_in_its_unit(
+    tmp_path: Path, sizes: str, mpp: float | None, opened: Opened
+) -> None:
     write_by_pillow(tmp_path / "a.ome.tif", "tiff_lzw", sizes)
     assert opened(tmp_path / "a.ome.tif").mpp == (None if mpp is None else pytest.approx(mpp))
 

@@ -62,6 +62,17 @@ class Slide(ABC):
         self.close()
 
 
+def used_white(pixels: np.ndarray) -> int | None:
+    """Largest value that the bits in use of 16-bit pixels hold; None for 8 bits.
+
+    >>> used_white(np.array([[0, 3000]], np.uint16)), used_white(np.zeros((1, 1), np.uint8))
+    (4095, None)
+    """
+    if pixels.dtype != np.uint16 or not pixels.size:
+        return None
+    return max(255, 2 ** int(pixels.max()).bit_length() - 1)
+
+
 def open_slide(path: Path, folder: Path, channel: str | int | None = None) -> Slide | Unreadable:
     """Open a slide (OpenSlide's formats, DICOM among them, OME-TIFF, QPTIFF) or an image (PNG, JPEG, TIFF) in `folder`.
 

@@ -7,6 +7,7 @@ smaller levels.
 
 from __future__ import annotations
 
+import logging
 import re
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,16 @@ import numpy as np
 import tifffile
 
 from advassay.sources.slides.scanned_slide import COARSEST_TIFF_MPP
-from advassay.sources.slides.slide import UNEQUAL_MPP, Region, Slide
+from advassay.sources.slides.slide import UNEQUAL_MPP, Region, Slide, used_white
 from advassay.sources.slides.tiff_parts import PageReader, unreadable_because
 from advassay.sources.unreadable import MAX_PIXELS, Unreadable
 
-_AXES = ("YX", "YXS", "SYX", "CYX", "CYXS")
+# What tifffile has to say about a broken file it logs, with the file's name; here it becomes a reason without one.
+logging.getLogger("tifffile").setLevel(logging.CRITICAL)
+
+_AXES = ("YX", "YXS", "SYX", "CYX")
+_COLOUR_SPACES = (2, 6)
+"""PhotometricInterpretation of colour images: RGB and YCbCr (TIFF 6.0 §8)."""
 _COLOURS = ("red", "green", "blue")
 _UM = {"µm": 1.0, "μm": 1.0, "um": 1.0, "micron": 1.0, "nm": 1e-3, "å": 1e-4, "mm": 1e3, "cm": 1e4, "m": 1e6}
 """Unit of a length → µm."""
@@ -32,14 +38,21 @@ _SHOWN = 8
 
 
 class TiffSlide(Slide):
-    """Regions are read part by part; several threads may read.
+    """Regions are read part by part; several threads may read. What is transparent counts as not scanned.
 
-    channels: names of the channels of a fluorescence file; empty for colour and grey images. white: of 16-bit files the
-    value that counts as full brightness where tissue is looked for, by the bits that are used.
+    white: of 16-bit files the value that counts as full brightness, by the bits that are used.
     """
 
-    def __init__(self, file: tifffile.TiffFile, levels: list[list[PageReader]], format: str, mpp: float | None) -> None:
-        self._file, self._levels = file, levels
+    def __init__(
+        self,
+        file: tifffile.TiffFile,
+        levels: list[list[PageReader]],
+        format: str,
+        mpp: float | None,
+        sample: int | None,
+    ) -> None:
+        """`sample`: which one of a page's samples is read; None = all, as one image."""
+        self._file, self._levels, self._sample = file, levels, sample
         self.format, self.mpp = format, mpp
         self.sizes = tuple((pages[0].width, pages[0].height) for pages in levels)
         width, height = self.sizes[0]
@@ -56,7 +69,9 @@ class TiffSlide(Slide):
             return None
         pixels = np.concatenate([found for found, _ in read], axis=2)
         held = np.logical_and.reduce([known for _, known in read])
-        if pixels.shape[2] == 4 and pixels.dtype == np.uint8:
+        if self._sample is not None:
+            pixels = pixels[:, :, self._sample : self._sample + 1]
+        if pixels.shape[2] == 4:
             held &= pixels[:, :, 3] > 0
             pixels = pixels[:, :, :3]
         scanned = float(held.mean()) if held.size else 0.0
@@ -71,9 +86,7 @@ class TiffSlide(Slide):
         if width * height > MAX_PIXELS:
             width = height = 4096
         region = self.region(0, 0, last, min(width, 4096), min(height, 4096))
-        if region is None or region.pixels.dtype != np.uint16:
-            return None
-        return max(255, 2 ** int(region.pixels.max()).bit_length() - 1)
+        return None if region is None else used_white(region.pixels)
 
     def close(self) -> None:
         self._file.close()
@@ -110,21 +123,21 @@ def _opened(file: tifffile.TiffFile, channel: str | int | None, plain: bool) -> 
     pages = [page.aspage() for page in series.levels[0].pages if page is not None]
     if (why := unreadable_because(pages[0])) is not None:
         return Unreadable("unsupported slide", why)
-    names = _channel_names(file, format, pages, axes)
+    names = _channel_names(file, format, pages)
     chosen = _chosen(names, channel)
     if isinstance(chosen, Unreadable):
         return chosen
+    of_pages = chosen if len(pages) > 1 else None
     descriptor = file.filehandle.fileno()
     levels = []
     for level in series.levels[:_MOST_LEVELS]:
         found = [page.aspage() for page in level.pages if page is not None]
-        found = found if chosen is None else [found[chosen]]
+        found = found if of_pages is None else [found[of_pages]]
         if any(unreadable_because(page) is not None for page in found):
             break
         levels.append([PageReader(descriptor, page, file.byteorder) for page in found])
-    if len(levels[0]) not in (1, 3) or levels[0][0].samples not in (1, 3, 4):
-        return Unreadable("unsupported slide", f"{len(levels[0]) * levels[0][0].samples} samples per pixel")
-    return TiffSlide(file, levels, format, _mpp(file, format, pages[0]))
+    sample = chosen if len(pages) == 1 else None
+    return TiffSlide(file, levels, format, _mpp(file, format, pages[0]), sample)
 
 
 def _is_worth_it(file: tifffile.TiffFile, series: Any, plain: bool) -> bool:
@@ -135,20 +148,22 @@ def _is_worth_it(file: tifffile.TiffFile, series: Any, plain: bool) -> bool:
     return len(file.series) == 1 and (planar or (plain and (len(series.levels) > 1 or large or file.is_bigtiff)))
 
 
-def _channel_names(file: tifffile.TiffFile, format: str, pages: list[Any], axes: str) -> list[str]:
-    """Names of the channels that are pages of their own; empty where the pages are one image of one or three samples.
+def _channel_names(file: tifffile.TiffFile, format: str, pages: list[Any]) -> list[str]:
+    """Names of the channels of a fluorescence image, pages or samples; empty for colour images and for one channel.
 
-    Three 8-bit planes without names, or named red, green and blue, are a colour image.
+    Three 8-bit channels without names, or named red, green and blue, are a colour image.
     """
-    if not axes.startswith("C") or len(pages) < 2:
+    samples = int(pages[0].samplesperpixel)
+    number = len(pages) * samples
+    if number == 1 or (len(pages) == 1 and samples in (3, 4) and int(pages[0].photometric) in _COLOUR_SPACES):
         return []
     names = _ome_names(file) if format == "ome-tiff" else [_qpi_name(page) for page in pages]
-    names += [""] * (len(pages) - len(names))
+    names = [*names, *[""] * number][:number]
     plain = [name.lower() for name in names]
-    colours = all(not name or re.fullmatch(r"(channel[ :]*)?[0-9:]+|c[0-9]", name) for name in plain)
-    if len(pages) == 3 and pages[0].dtype == np.uint8 and (colours or plain == list(_COLOURS) or plain == list("rgb")):
+    unnamed = all(not name or re.fullmatch(r"(channel[ :]*)?[0-9:]+|c[0-9]", name) for name in plain)
+    if number == 3 and pages[0].dtype == np.uint8 and (unnamed or plain == list(_COLOURS) or plain == list("rgb")):
         return []
-    return [name or f"channel {number}" for number, name in enumerate(names[:_MOST_CHANNELS])]
+    return [name or f"channel {place}" for place, name in enumerate(names[:_MOST_CHANNELS])]
 
 
 def _chosen(names: list[str], channel: str | int | None) -> int | Unreadable | None:
