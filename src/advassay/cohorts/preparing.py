@@ -86,9 +86,10 @@ def prepare(
     seen = images.join(indexed.largest, on="row", maintain_order="left")
     rule = _pixel_rule(seen, spec, size_px, flow)
     flow.warnings += _dark(seen, spec)
-    flow.warnings += patient_warnings(images, spec)
-    flow.warnings += attribute_warnings(_with_columns_of_source(images, opened), spec)
-    flow.warnings += _sizes(images, spec, size_px)
+    originals = _with_columns_of_source(images, opened)
+    flow.warnings += patient_warnings(originals, spec)
+    flow.warnings += attribute_warnings(originals, spec)
+    flow.warnings += _sizes(originals, spec, size_px)
     flow.warnings += opened.remarks(images["row"].to_list())
     made = [*(COLUMNS if spec.region else ()), *(["copy_number"] if spec.augmentation else [])]
     columns = dict.fromkeys([*indexed.manifest.columns, "label", "class_name", "role", "parent_image_id", *made])
