@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import Field
+from pydantic import ConfigDict, Field, model_validator
 
-from advassay.attack_spec import Frozen
+from advassay.analysis_plan import AnalysisPlan
+from advassay.attack_spec import Arm, Frozen
+from advassay.identity import content_hash
 
 
 class LeftOut(Frozen):
@@ -151,8 +153,26 @@ class ComputeShape(Frozen):
     torch: str
 
 
+class Doubling(Frozen):
+    """A sample of a run's images attacked for 2K iterations instead of K (Carlini et al. 2019): has it converged?"""
+
+    model_config = ConfigDict(extra="ignore")
+
+    steps: int
+    """2K."""
+    step_size: str
+    """Name of the step size it ran with: the analysed one of the deciding arm, else the arm's first declared."""
+    arm: str
+    """Name of the arm."""
+    by_epsilon: dict[str, dict[str, int]]
+    """ε as text → {images, at_k, at_2k, gained, lost, any_k, any_2k}: attackable images; those misclassified at iterate
+    K as the run recorded them and at iterate 2K; at 2K only; at K only; at any iterate up to K, up to 2K. Restart 0."""
+
+
 class Controls(Frozen):
     """Evidence that the attack worked, beside every arm. Counts over attackable images of a small sample."""
+
+    model_config = ConfigDict(extra="ignore")
 
     images: int
     epsilon_zero_changed: int
@@ -164,3 +184,94 @@ class Controls(Frozen):
     felled by it or by a stronger one run on what was left, and the difference (at least this much was missed)."""
     stronger: str
     """Which attack the cross-check used, in words; empty where none ran."""
+    doubling: Doubling | None = Field(None, exclude_if=lambda value: value is None)
+    """The same attack with twice the iterations; null in runs from before this control existed."""
+
+
+class StatedPlan(Frozen):
+    """An analysis plan as a study stated it at one time."""
+
+    plan: AnalysisPlan
+    """With its arm and step size named, also where the study leaves them to the order of declaration."""
+    sha256: str
+    """AnalysisPlan.sha256: 16 hex digits of the plan's canonical JSON."""
+    frozen: str
+    """When it was written down, UTC, ISO 8601."""
+    attacked_before: int
+    """Rows that the store's records held at that time."""
+    arm: Arm
+    """The deciding arm with its grid, as declared at that time (its number of images left out)."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_it_was_frozen(cls, data: Any) -> Any:
+        if isinstance(data, dict) and isinstance(plan := data.get("plan"), dict):
+            found = content_hash(plan)
+            if found != data.get("sha256"):
+                raise ValueError(
+                    f"plan: the one with sha256 {data.get('sha256')} is needed, got {found}: the file was changed "
+                    "after the plan was frozen"
+                )
+        return data
+
+
+class AnalysisDocument(StatedPlan):
+    """analysis.json: the analysis plan in force, which is the first one frozen, and what the study stated later."""
+
+    format_version: int = 1
+    history: tuple[StatedPlan, ...] = ()
+    """Plans (or grids of the deciding arm) stated after the first one, oldest first; never applied, only shown."""
+
+    @property
+    def prespecified(self) -> bool:
+        """Whether the plan was frozen before anything was attacked."""
+        return self.attacked_before == 0
+
+    @property
+    def changed(self) -> list[StatedPlan]:
+        """What the study stated later in place of the plan in force, oldest first."""
+        return list(self.history)
+
+
+class CohortRange(Frozen):
+    """At which amplitudes the tuning images of one cohort fall to one arm."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    request: str
+    """Hash of what was asked for: cohort, network, rules, amplitudes tried. The same is not found twice."""
+    cohort_identity: str
+    classifier: str
+    """Identity of the cohort's main network, which was attacked."""
+    images: int
+    """Attackable tuning images."""
+    misclassified: dict[str, int]
+    """Amplitude tried, as text → images whose smallest successful amplitude is this one or a smaller one."""
+    lower: float | None
+    """Largest amplitude tried at which at most 2 % are misclassified; null where hardly any ever is."""
+    upper: float | None
+    """Smallest amplitude tried at which at least 98 % are misclassified, or where the share levels off below that."""
+    notes: tuple[str, ...] = ()
+
+
+class ArmRange(Frozen):
+    """The amplitudes found for one arm, and what they rest on."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    step_size: str = ""
+    """Name of the step size that was used."""
+    success: str = ""
+    """Iterate reading: last or any."""
+    cohorts: dict[str, CohortRange] = {}
+    epsilons: tuple[float, ...] = ()
+    """The grid, the same for every cohort; empty until all cohorts are done."""
+
+
+class RangeFinding(Frozen):
+    """range_finding.json: the amplitudes of arms that declare `epsilons: auto`."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    format_version: int = 1
+    arms: dict[str, ArmRange] = {}

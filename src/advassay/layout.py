@@ -1,6 +1,6 @@
 """Where things lie in a store: the names of its folders and of the files that several rooms meet in.
 
-STORE/study.yaml  compute.json  .lock
+STORE/study.yaml  analysis.json  range_finding.json  compute.json  .lock
       cohorts/<cohort>/manifest.parquet  images-*.parquet  preparation.json
       classifiers/<id>/model.safetensors  training.json
       records/<run_id>/header.json  images.parquet  shards/*.parquet
@@ -27,6 +27,16 @@ class Store:
     @property
     def study(self) -> Path:
         return self.root / "study.yaml"
+
+    @property
+    def analysis(self) -> Path:
+        """The analysis plan as frozen before the first attack, and its later changes."""
+        return self.root / "analysis.json"
+
+    @property
+    def range_finding(self) -> Path:
+        """The amplitudes found for arms that declare `epsilons: auto`."""
+        return self.root / "range_finding.json"
 
     @property
     def compute(self) -> Path:

@@ -6,11 +6,13 @@ attack_spec.py hold the parts.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from advassay.attack_spec import Amplitude, Arm, Frozen, Precision, StepSize
+from advassay.analysis_plan import AnalysisPlan, Margins
+from advassay.attack_spec import Amplitude, Arm, Frozen, Precision, StepSize, log_grid, step_size_name
 from advassay.cohort_spec import AugmentationSpec, CohortSpec, Published, RegionSpec
 from advassay.rule_spec import NAME, Condition, DataPath, Name, Rules, Scalar
 from advassay.slide_spec import SlideClasses, TileRules
@@ -67,23 +69,51 @@ class TrainingSpec(Frozen):
         return self
 
 
+AUTO = "auto"
+"""What an arm writes in place of its epsilons to have them found."""
+USUAL_RANGE = (0.0005, 0.064)
+"""Where undefended networks usually fall: stands in for amplitudes that are not found yet."""
+
+
 class AttackSpec(Arm):
     """The attack section of a study: what all arms share, and the arms as differences from it."""
 
     arms: dict[Name, dict[str, Any]] = Field({"A": {}}, min_length=1)
-    """Arm name → the fields of this section it changes. The first arm is the main one (the report's main curves)."""
+    """Arm name → the fields of this section it changes. The first arm is the main one (the report's main curves).
+    `epsilons: auto` in an arm finds its amplitudes on tuning images, before anything else is attacked: a grid in equal
+    steps of ln ε from where 2 % are misclassified to where 98 % are, the same for every cohort."""
+    series_arm: Name | None = None
+    """The arm that attacks the training-size series; null = the first."""
     series_epsilons: tuple[Amplitude, ...] | None = None
-    """Amplitudes at which the training-size series is attacked (main arm only); null = the main arm's."""
+    """Amplitudes at which it does; null = that arm's."""
     controls: bool = True
-    """Run ε = 0, random noise and the cross-check with a stronger attack beside every arm."""
+    """Run ε = 0, random noise, the cross-check with a stronger attack and twice the iterations beside every arm."""
     control_images: int = Field(16, ge=1)
     """Images of each arm's sample that the controls run on; scaled by --scale. The cross-check takes up to 120
     gradients of each, so in a small study it costs more than the attacks."""
+    doubling_images: int = Field(32, ge=1)
+    """Images of each arm's sample that are attacked for twice the iterations too, at the amplitude nearest to
+    analysis.epsilon and, where that is cheap beside the run, one and two thirds up the grid; scaled by --scale."""
+
+    range_images: int = Field(64, ge=8)
+    """Tuning images of each cohort that `epsilons: auto` uses, at most; scaled by --scale."""
+    range_points: int = Field(8, ge=3)
+    """Amplitudes of the grid that `epsilons: auto` makes."""
+
+    @property
+    def auto_arms(self) -> tuple[str, ...]:
+        """Arms whose amplitudes are still to be found."""
+        return tuple(name for name, own in self.arms.items() if own.get("epsilons") == AUTO)
 
     def arm(self, name: str) -> Arm:
-        """The arm as it runs: this section with the arm's own fields in place."""
-        shared = self.model_dump(include=set(Arm.model_fields))
-        return Arm(**(shared | self.arms[name]))
+        """The arm as it runs: this section with the arm's own fields in place.
+
+        An arm whose amplitudes are still to be found has a stand-in of as many, good for counting work only.
+        """
+        shared, own = self.model_dump(include=set(Arm.model_fields)), self.arms[name]
+        if own.get("epsilons") == AUTO:
+            own = own | {"epsilons": log_grid(*USUAL_RANGE, self.range_points)}
+        return Arm(**(shared | own))
 
     @model_validator(mode="after")
     def _arms_hold(self) -> AttackSpec:
@@ -97,6 +127,8 @@ class AttackSpec(Arm):
                     f"arms.{name}.targeted: false in a study, which names no target classes, got true; "
                     "targets are given to advassay.attack and advassay.sweep"
                 )
+        if self.series_arm is not None and self.series_arm not in self.arms:
+            raise ValueError(f"series_arm: one of {list(self.arms)}, got {self.series_arm!r}")
         return self
 
 
@@ -137,6 +169,8 @@ class Study(Frozen):
     cohorts: dict[Name, CohortSpec] = Field(min_length=1)
     training: TrainingSpec
     attack: AttackSpec = AttackSpec()
+    analysis: AnalysisPlan = AnalysisPlan()
+    """How the five questions are judged. Frozen in the store before the first attack; later changes are reported."""
     figures: FigureSpec = FigureSpec()
 
     @model_validator(mode="before")
@@ -161,6 +195,29 @@ class Study(Frozen):
                 raise ValueError(f"cohorts.{name}.scaling: voi needs a source of kind dicom, got {kind}")
         return self
 
+    @model_validator(mode="after")
+    def _analysis_names_what_is_declared(self) -> Study:
+        plan, arms = self.analysis, self.attack.arms
+        if plan.arm is not None and plan.arm not in arms:
+            raise ValueError(f"analysis.arm: one of {list(arms)}, got {plan.arm!r}")
+        arm = plan.arm or next(iter(arms))
+        names = [step_size_name(rule) for rule in self.attack.arm(arm).step_sizes]
+        if plan.step_size is not None and step_size_name(plan.step_size) not in names:
+            raise ValueError(f"analysis.step_size: one of arm {arm}'s, {names}, got {step_size_name(plan.step_size)!r}")
+        return self
+
+    def resolved_analysis(self) -> AnalysisPlan:
+        """The analysis plan with its arm and step size named: the first declared ones where it leaves them open."""
+        arm = self.analysis.arm or next(iter(self.attack.arms))
+        rule = self.analysis.step_size
+        first = self.attack.arm(arm).step_sizes[0]
+        return self.analysis.model_copy(update={"arm": arm, "step_size": first if rule is None else rule})
+
+    def with_epsilons(self, found: Mapping[str, Sequence[float]]) -> Study:
+        """The study with `found` (arm → amplitudes) in place of what these arms declare."""
+        arms = {n: own | ({"epsilons": list(found[n])} if n in found else {}) for n, own in self.attack.arms.items()}
+        return self.model_copy(update={"attack": self.attack.model_copy(update={"arms": arms})})
+
     def keeps_gallery(self, cohort: str) -> bool:
         """Whether images of this cohort may be kept for figures: as asked, else all but those of a DICOM source."""
         if self.figures.gallery is not None:
@@ -173,6 +230,7 @@ class Study(Frozen):
 
 
 __all__ = [
+    "AnalysisPlan",
     "Arm",
     "AttackSpec",
     "AugmentationSpec",
@@ -184,6 +242,7 @@ __all__ = [
     "FolderSource",
     "Hdf5Part",
     "Hdf5Source",
+    "Margins",
     "NpzSource",
     "PhantomSource",
     "Precision",

@@ -10,9 +10,11 @@ import pytest
 from blocks import ARM, IMAGES, block, header, writer
 
 from advassay import success
+from advassay.attack_spec import Arm
 from advassay.errors import AdvassayWarning, FormatError, StoreError
+from advassay.layout import Store
 from advassay.records import Example, RunWriter, open_records, read_gallery, read_image, run_identity, write_example
-from tests.simulate import ARMS, COHORTS, make_store
+from tests.simulate import ARMS, COHORTS, make_store, population, write_run
 
 
 @pytest.fixture(scope="module")
@@ -142,3 +144,17 @@ def test_an_example_written_again_replaces_the_earlier_one(tmp_path: Path) -> No
     write_example(tmp_path, example(epsilon=0.04), image, image)
     kept = read_gallery(tmp_path)
     assert [(e.epsilon, e.predicted, e.fallen) for e in kept] == [(0.02, 0, False), (0.04, 1, True)]
+
+
+def test_step_sizes_come_in_the_order_of_the_study_and_by_name_without_it(tmp_path: Path) -> None:
+    arm = Arm(step_sizes=(0.05, "epsilon/4", 0.01), epsilons=(0.02,), steps=3)
+    for name, loss in (("A", "cross-entropy"), ("B", "margin")):
+        rules = arm.model_copy(update={"loss": loss})
+        write_run(Store(tmp_path), COHORTS[0], population(COHORTS[0]), name, rules)
+    assert open_records(tmp_path).step_sizes("A") == ("0.01", "0.05", "epsilon/4")
+    text = 'attack: {step_sizes: ["epsilon / 4", 5e-2], arms: {A: {step_sizes: [0.05, epsilon/4, 1/100, 0.3]}, B: {}}}'
+    (tmp_path / "study.yaml").write_text(text)
+    found = open_records(tmp_path)
+    assert found.step_sizes("A") == ("0.05", "epsilon/4", "0.01")
+    assert found.step_sizes("B") == ("epsilon/4", "0.05", "0.01")
+    assert found.step_sizes("C") == ()

@@ -24,6 +24,7 @@ def run(
 
     Stopped at any point (Ctrl-C, power cut), the same command continues. A study with more amplitudes, images,
     arms or seeds computes only what is new. At the end it prints where the report is.
+    Before the first attack the study's analysis plan (`analysis:`) is frozen in the store; later changes are shown.
 
     Example:
 

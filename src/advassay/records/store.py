@@ -6,10 +6,11 @@ import warnings
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from advassay import layout
-from advassay.documents import Preparation, TrainingDocument
+from advassay.attack_spec import parse_step_size, step_size_name
+from advassay.documents import AnalysisDocument, Preparation, RangeFinding, TrainingDocument
 from advassay.errors import AdvassayWarning, FormatError, StoreError
 from advassay.records.gallery import Example, read_gallery
 from advassay.records.header import RunHeader
@@ -18,7 +19,7 @@ from advassay.records.run import Run
 if TYPE_CHECKING:
     import polars as pl
 
-Document = TypeVar("Document", Preparation, TrainingDocument)
+Document = TypeVar("Document", AnalysisDocument, Preparation, RangeFinding, TrainingDocument)
 
 
 class Records:
@@ -74,20 +75,52 @@ class Records:
             raise StoreError(f"{self.root}: no run is recorded yet.", "Run `advassay attack` or `advassay run` first.")
         return self.arms[0]
 
-    @cached_property
+    def step_sizes(self, arm: str) -> tuple[str, ...]:
+        """Names of the step sizes recorded for an arm, in the order the study declares them.
+
+        By name where the store has no study.yaml; one that the study no longer declares comes last. Empty for an arm
+        without records.
+        """
+        found = {point.step_size for header in self.headers if header.arm == arm for point in header.points}
+        declared = [name for name in self._declared_step_sizes(arm) if name in found]
+        return (*declared, *sorted(found.difference(declared)))
+
+    def _declared_step_sizes(self, arm: str) -> list[str]:
+        attack = self._study.get("attack") or {}
+        own = (attack.get("arms") or {}).get(arm) or {}
+        rules = own.get("step_sizes") or attack.get("step_sizes") or ()
+        return [step_size_name(parse_step_size(rule)) for rule in rules]
+
+    @property
     def _study_order(self) -> list[str]:
+        return list(self._study.get("cohorts") or {})
+
+    @cached_property
+    def _study(self) -> dict[str, Any]:
+        """study.yaml with every name and value as text: a cohort may be called 010 or no. Empty where there is none."""
         import yaml
 
         if not self._store.study.exists():
-            return []
-        text = self._store.study.read_text(encoding="utf-8")
-        study = yaml.load(text, yaml.BaseLoader) or {}  # names stay texts: a cohort may be called 010 or no
-        return list(study.get("cohorts") or {})
+            return {}
+        return yaml.load(self._store.study.read_text(encoding="utf-8"), yaml.BaseLoader) or {}
 
     @property
     def study_text(self) -> str:
         """study.yaml as resolved; empty where the store has none."""
         return self._store.study.read_text() if self._store.study.exists() else ""
+
+    @cached_property
+    def analysis(self) -> AnalysisDocument | None:
+        """The analysis plan as frozen, with its later changes; None for a store attacked before plans were kept.
+
+        Raises FormatError where the file does not hold the plan that was frozen.
+        """
+        return read_analysis(self.root)
+
+    @cached_property
+    def range_finding(self) -> RangeFinding | None:
+        """On what the amplitudes of arms with `epsilons: auto` rest; None where every arm stated its own."""
+        return read_range_finding(self.root)
 
     @cached_property
     def preparations(self) -> dict[str, Preparation]:
@@ -119,6 +152,21 @@ class Records:
     def damaged(self) -> dict[str, tuple[str, ...]]:
         """run_id → shards that cannot be read; their rows count as missing. Empty when all is well."""
         return {run.header.run_id: run.damaged for run in self.runs if run.damaged}
+
+
+def read_analysis(root: Path) -> AnalysisDocument | None:
+    """The frozen analysis plan of the store at `root`; None where there is none.
+
+    Raises FormatError where the file does not hold the plan that was frozen.
+    """
+    path = layout.Store(root).analysis
+    return _document(path, AnalysisDocument) if path.exists() else None
+
+
+def read_range_finding(root: Path) -> RangeFinding | None:
+    """What the store at `root` holds of range-finding; None where it has none. Raises FormatError."""
+    path = layout.Store(root).range_finding
+    return _document(path, RangeFinding) if path.exists() else None
 
 
 def open_records(path: str | Path) -> Records:

@@ -1,0 +1,65 @@
+"""The analysis plan, written into the store before anything is attacked, with every later change beside it."""
+
+from __future__ import annotations
+
+import os
+from typing import TypeVar
+
+from advassay.attack_spec import Frozen
+from advassay.documents import AnalysisDocument, StatedPlan
+from advassay.layout import Store, writing
+from advassay.records import open_records, read_analysis
+from advassay.records.header import now
+from advassay.specs import Study
+
+Spec = TypeVar("Spec", bound=Frozen)
+
+
+def freeze_analysis_plan(study: Study, store: Store) -> AnalysisDocument:
+    """Write the study's analysis plan to STORE/analysis.json, or note there how it differs from what was stated last.
+
+    The first plan stays the one in force. Called under the store's lock, before the first row is attacked; a store
+    that already holds rows gets its plan with their number, and so not as a pre-specified one. Returns the document.
+    Raises FormatError where the file does not hold the plan that was frozen.
+    """
+    kept = read_analysis(store.root)
+    plan = _as_read_back(study.resolved_analysis())
+    assert plan.arm is not None
+    arm = _as_read_back(study.attack.arm(plan.arm).model_copy(update={"images": None}))
+    if kept is not None:
+        latest = kept.history[-1] if kept.history else kept
+        if (latest.plan, latest.arm) == (plan, arm):
+            return kept
+    rows = _recorded_rows(store)
+    stated = StatedPlan(plan=plan, sha256=plan.sha256, frozen=now(), attacked_before=rows, arm=arm)
+    if kept is None:
+        return _write(store, AnalysisDocument(**dict(stated)))
+    return _write(store, kept.model_copy(update={"history": (*kept.history, stated)}))
+
+
+def _as_read_back(spec: Spec) -> Spec:
+    """The spec as its JSON reads: 5/255 becomes the decimal of 12 digits that records keep."""
+    return type(spec).model_validate(spec.model_dump(mode="json"))
+
+
+def _recorded_rows(store: Store) -> int:
+    """Rows of every run in the store, as its shards hold them: a killed session leaves no counts in the header."""
+    if not store.records.is_dir():
+        return 0
+    records = open_records(store.root)
+    headers = (*records.headers, *records.superseded, *records.reruns)
+    return sum(len(records.run(header.run_id).index) for header in headers)
+
+
+def _write(store: Store, document: AnalysisDocument) -> AnalysisDocument:
+    """Replace the file, and have the disk keep it before the first attack begins."""
+    with writing(store.analysis) as beside, open(beside, "w", encoding="utf-8") as file:
+        file.write(document.model_dump_json(indent=2) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    folder = os.open(store.root, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+    return document
