@@ -100,3 +100,8 @@ def test_the_ending_of_the_files_is_a_shortcut_too():
     (warning,) = attribute_warnings(images(path=paths), SPEC)
     assert "The files' ending tells the classes apart" in warning
     assert "ill: .png 20; well: .jpg 20" in warning
+
+
+def test_places_of_tiles_in_slides_are_no_endings():
+    paths = [f"slide.svs x={i} y={i}" for i in range(40)]
+    assert attribute_warnings(images(path=paths), SPEC) == []

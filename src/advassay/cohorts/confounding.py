@@ -8,7 +8,6 @@ itself; chance = 1 / number of classes).
 from __future__ import annotations
 
 import re
-from pathlib import PurePath
 
 import numpy as np
 import polars as pl
@@ -111,8 +110,8 @@ def attribute_warnings(images: pl.DataFrame, spec: CohortSpec) -> list[str]:
         if (share := _named_by(column, images["class_name"])) is not None:
             warnings.append(_told(f"Column {name}", share, images["class_name"], column, f"balance: [{name}]"))
     if "path" in images.columns:
-        endings = images["path"].map_elements(lambda path: PurePath(path).suffix.lower(), return_dtype=pl.String)
-        if (share := _named_by(endings.fill_null(""), images["class_name"])) is not None:
+        endings = images["path"].str.extract(r"(\.[A-Za-z0-9]{1,5})$").str.to_lowercase().fill_null("none")
+        if endings.n_unique() <= _MOST_VALUES and (share := _named_by(endings, images["class_name"])) is not None:
             warnings.append(_told("The files' ending", share, images["class_name"], endings, ""))
     if {"height", "width"} <= set(images.columns) and (told := _size_warning(images)) is not None:
         warnings.append(told)
