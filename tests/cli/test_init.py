@@ -175,6 +175,17 @@ def test_metadata_beside_images_is_the_table_and_keeps_ct_and_lateral_views_out(
     assert select(opened.rows, cohort, Flow(40)).height == 24
 
 
+def test_the_folder_of_images_beside_their_table_is_that_table(tmp_path: Path) -> None:
+    for i in range(4):
+        picture(tmp_path / "set" / "images" / f"{i}.png", i)
+    rows = "".join(f"{i}.png,{'ab'[i % 2]}\n" for i in range(4))
+    (tmp_path / "set" / "labels.csv").write_text("file,label\n" + rows)
+    _, said = initiated(tmp_path / "set" / "images", tmp_path)
+    source = load_study(tmp_path / "study.yaml").sources["images"]
+    assert (source.kind, source.path, source.images) == ("table", "labels.csv", "images")
+    assert f"--data {tmp_path / 'set'}" in said
+
+
 def test_masks_beside_images_do_not_enter(tmp_path: Path) -> None:
     for name in ("COVID", "Normal"):
         for i in range(6):

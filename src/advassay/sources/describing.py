@@ -94,7 +94,7 @@ def describe(path: Path) -> SourceDescription:
     SourceError if `path` is none of these.
     """
     if path.is_dir():
-        return _describe_tables_folder(path) or _describe_folder(path)
+        return _describe_tables_folder(path) or _describe_folder(path) or _described_beside(path)
     if path.suffix.lower() == ".npz":
         return _describe_npz(path)
     return _describe_table(path)
@@ -114,7 +114,21 @@ def _describe_npz(path: Path) -> SourceDescription:
     return replace(found, look=_look(opened, found))
 
 
-def _describe_folder(path: Path) -> SourceDescription:
+def _described_beside(path: Path) -> SourceDescription:
+    """The table beside the folder `path` whose images lie there. Raises SourceError where there is none."""
+    beside = _describe_tables_folder(path.resolve().parent)
+    if beside is not None and beside.images_folder is not None and Path(beside.images_folder).parts[:1] == (path.name,):
+        return beside
+    raise SourceError(
+        f"path: a subfolder per class with images, or a table beside them, is needed, got {path} without any.",
+        "Put the images of each class into a folder of its own (PNG, JPEG, TIFF), or use a table.",
+    )
+
+
+def _describe_folder(path: Path) -> SourceDescription | None:
+    """A folder per class; None where no image lies in a subfolder."""
+    if not any(os.sep in place for places in names_below(path).values() for place in places):
+        return None
     flat = open_folder("images", FolderSource(kind="folder", path=path.name), path).rows
     levels = guess_levels(flat["path"].to_list()) or ("label",)
     opened = open_folder("images", FolderSource(kind="folder", path=path.name, folders=levels), path)

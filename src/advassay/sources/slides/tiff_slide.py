@@ -173,11 +173,11 @@ def _chosen(names: list[str], channel: str | int | None) -> int | Unreadable | N
     if channel is None:
         shown = ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
         return Unreadable("several channels", f"{len(names)} channels ({shown}); `channel` names one")
-    if isinstance(channel, int) or channel.isdigit():
-        if int(channel) < len(names):
-            return int(channel)
-    elif channel.casefold() in (plain := [name.casefold() for name in names]):
-        return plain.index(channel.casefold())
+    plain = [name.casefold() for name in names]
+    if str(channel).casefold() in plain:
+        return plain.index(str(channel).casefold())
+    if str(channel).isdecimal() and int(channel) < len(names):
+        return int(channel)
     return Unreadable("no such channel", f"{channel!r} is none of {', '.join(names[:_SHOWN])}")
 
 
