@@ -12,6 +12,7 @@ import pytest
 
 from advassay.cohorts import prepare
 from advassay.documents import Preparation
+from advassay.sources.decode import decode, is_coloured
 from advassay.specs import CohortSpec, FolderSource
 
 NOISE, TINT = 3, 40
@@ -96,3 +97,14 @@ def test_images_all_in_colour_are_no_mix(tmp_path, folder):
     folder({"ill": [TINT] * 12, "well": [TINT] * 12})
     found = made(tmp_path, image_type="histology")
     assert (found.channels, colour_warnings(found)) == (3, [])
+
+
+@pytest.mark.parametrize("quality", [20, 60, 95])
+def test_the_noise_of_a_scanner_and_of_jpeg_is_no_colour_and_stain_is(quality):
+    rng = np.random.default_rng(0)
+    grey = cv2.resize(rng.integers(20, 230, (12, 12), np.uint8), (160, 200), interpolation=cv2.INTER_CUBIC)
+    scanned = np.clip(np.stack([grey] * 3, axis=2) + rng.normal(0, 5, (200, 160, 3)), 0, 255).astype(np.uint8)
+    pale = (np.full((200, 160, 3), 240) - (grey[:, :, None] > 200) * np.array([10, 70, 20])).astype(np.uint8)
+    for pixels, coloured in ((scanned, False), (pale, True)):
+        encoded = cv2.imencode(".jpg", pixels[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
+        assert is_coloured(decode(encoded)) is coloured
