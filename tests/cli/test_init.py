@@ -272,3 +272,23 @@ def test_files_that_are_not_there_are_said_with_the_first_of_them(tmp_path: Path
     text, said = initiated(tmp_path / "cases.csv", tmp_path)
     assert f"none of the 2 image files exist; the first missing one is {tmp_path / 'nowhere' / '1.png'}" in said
     assert "<- 2 of 2 files are not there" in text
+
+
+def test_a_value_of_several_lines_stays_a_comment(tmp_path: Path) -> None:
+    picture(tmp_path / "a.png", 1)
+    rows = "".join(f'a.png,{"xy"[i % 2]},"P\nA: {i % 2}"\n' for i in range(6))
+    (tmp_path / "cases.csv").write_text("image,label,projection\n" + rows)
+    text, _ = initiated(tmp_path / "cases.csv", tmp_path)
+    assert "P A: 0 3, P A: 1 3" in text
+
+
+def test_a_split_of_folders_is_declared_unless_it_is_unclear_which_part_scores(tmp_path: Path) -> None:
+    for parts, split in ((("train", "val", "test"), "declared"), (("train", "validation", "test"), "patient")):
+        for part in parts:
+            for name in ("normal", "tb"):
+                picture(tmp_path / split / part / name / f"{part}.png", len(part))
+        file = tmp_path / f"{split}.yaml"
+        assert runner.invoke(app, ["init", str(tmp_path / split), "-o", str(file)]).exit_code == 0
+        study = load_study(file)
+        assert study.sources["images"].folders == ("split", "label")
+        assert study.cohorts[split].split == split

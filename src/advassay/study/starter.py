@@ -90,7 +90,7 @@ FEW_IMAGES = 50
 """A class with fewer leaves 10 images or fewer for validation."""
 _MOST_WHERE = 8
 _SIZE = 128
-_LARGEST_MEASURES = 12
+_MOST_COUNTED = 12
 
 
 def starter_study(path: Path, *, name: str | None = None, file: str = "study.yaml") -> str:
@@ -240,8 +240,9 @@ def _listed(values: Iterable[Scalar]) -> str:
 
 def _counted(found: SourceDescription, name: str) -> str:
     counts = list(found.values[name].items())
-    more = f", and {len(counts) - _LARGEST_MEASURES} more" if len(counts) > _LARGEST_MEASURES else ""
-    return ", ".join(f"{value} {rows:,}" for value, rows in counts[:_LARGEST_MEASURES]) + more
+    more = f", and {len(counts) - _MOST_COUNTED} more" if len(counts) > _MOST_COUNTED else ""
+    shown = [(" ".join(str(value).split()), rows) for value, rows in counts[:_MOST_COUNTED]]  # a comment is one line
+    return ", ".join(f"{value} {rows:,}" for value, rows in shown) + more
 
 
 def _doubts(found: SourceDescription) -> Iterator[str]:
@@ -252,6 +253,11 @@ def _doubts(found: SourceDescription) -> Iterator[str]:
         lost = found.missing
         told = "none" if lost.all else f"only {lost.files - lost.count:,}"
         yield f"{told} of the {lost.files:,} image files exist; the first missing one is {lost.first}."
+    folded: dict[str, list[str]] = {}
+    for value in found.classes:
+        folded.setdefault(str(value).casefold(), []).append(str(value))
+    if alike := [" and ".join(names) for names in folded.values() if len(names) > 1]:
+        yield f"classes whose names differ in case alone: {', '.join(alike)}; list them in one class if they are one."
     few = [f"{value} {images}" for value, images in found.classes.items() if images < FEW_IMAGES]
     if few and len(found.classes) > 1:
         yield f"few images of {', '.join(few)}{'' if found.split_column else ': about one in five is for validation'}."
@@ -263,6 +269,8 @@ def _doubts(found: SourceDescription) -> Iterator[str]:
         )
     elif found.patient_column is None and not found.split_column:
         yield "no patients are known: the split is by image, and a patient may be on both sides."
+    elif found.patient_column is None:
+        yield "no patients are known: whether one is on both sides of the stated split cannot be checked."
     look = found.look
     if look is not None and 0 < look.coloured < look.seen:
         yield f"{look.coloured} of {look.seen} images looked at are in colour, the others grey."
@@ -286,6 +294,9 @@ def _written(value: Scalar) -> str:
 
 
 def _split(found: SourceDescription) -> str:
+    parts = {str(value).casefold() for value in found.values.get("split", {})}
+    if "validation" in parts and parts & {"test", "testing"}:
+        return "patient           # <- validation and test are stated, and which one scores is not clear: drawn anew"
     if found.split_column:
         return "declared          # the split that is stated; patient: drawn anew, patients whole"
     if found.patient_column is None and found.name_pattern is None:
