@@ -292,3 +292,23 @@ def test_a_split_of_folders_is_declared_unless_it_is_unclear_which_part_scores(t
         study = load_study(file)
         assert study.sources["images"].folders == ("split", "label")
         assert study.cohorts[split].split == split
+
+
+@pytest.mark.parametrize(
+    ("splits", "patients", "expected"),
+    [
+        (("train", "test"), "ABCD", "declared"),
+        (("train", "test"), "AABB", "patient"),  # A has images in both
+        (("train", "val"), "ABCD", "patient"),  # nothing to score on
+        (("", ""), "ABCD", "patient"),
+        (("train", ""), "ABCD", "patient"),
+    ],
+)
+def test_a_stated_split_is_taken_only_where_it_is_whole_and_parts_no_patient(
+    tmp_path: Path, splits: tuple[str, str], patients: str, expected: str
+) -> None:
+    picture(tmp_path / "a.png", 1)
+    rows = "".join(f"a.png,{'xy'[i // 2]},{patients[i]},{splits[i % 2]}\n" for i in range(4))
+    (tmp_path / "cases.csv").write_text("image,label,patient_id,split\n" + rows)
+    initiated(tmp_path / "cases.csv", tmp_path)
+    assert load_study(tmp_path / "study.yaml").cohorts["cases"].split == expected

@@ -13,7 +13,7 @@ import polars as pl
 from advassay.errors import SourceError
 from advassay.sources.carried import short_values
 from advassay.sources.file_sources import SUFFIXES, names_below, open_folder, open_table
-from advassay.sources.folder_levels import IMAGE_PARTS, SPLITS, guess_levels
+from advassay.sources.folder_levels import IMAGE_PARTS, guess_levels, states_a_split
 from advassay.sources.image_look import LOOKED_AT, ImageLook, look_at
 from advassay.sources.npz_source import open_npz
 from advassay.sources.opened import OpenSource
@@ -79,6 +79,8 @@ class SourceDescription:
     """Column → value → rows, most frequent first, of columns that a rule may use."""
     split_column: bool = False
     """Whether a column `split` states the parts."""
+    shared_patients: int = 0
+    """Patients with images in more than one part of it."""
     name_pattern: NamePattern | None = None
     """What file names say of patients, where no column does."""
     missing: MissingFiles | None = None
@@ -148,7 +150,7 @@ def _describe_folder(path: Path) -> SourceDescription | None:
         classes=_counts(wanted["label"]),
         folders=levels,
         values=shown,
-        split_column="split" in shown,
+        split_column="split" in shown and states_a_split(str(name) for name in shown["split"]),
         name_pattern=None if patients else propose_pattern(wanted["path"]),
     )
     return replace(found, look=_look(opened, found, wanted["row"]))
@@ -184,6 +186,7 @@ def _describe_table(path: Path) -> SourceDescription:
         kind="table", path=path.name, image=image, images=folder, ending=ending, patient_id=patient or "patient_id"
     )
     opened = open_table("images", source, path, None if folder is None else path.parent / folder)
+    split = "split" in table.columns and states_a_split(table["split"].cast(pl.String).unique())
     found = SourceDescription(
         kind="table",
         path=path,
@@ -196,7 +199,8 @@ def _describe_table(path: Path) -> SourceDescription:
         images_folder=folder,
         ending=ending,
         values=_values(table, {image, label, patient}),
-        split_column="split" in table.columns and _states_a_split(table["split"]),
+        split_column=split,
+        shared_patients=_shared_patients(table, patient) if split else 0,
         name_pattern=None if patient else propose_pattern(opened.rows["path"]),
         missing=missing_files(opened, opened.rows["row"]),
     )
@@ -226,8 +230,12 @@ def _values(table: pl.DataFrame, known: set[str | None]) -> dict[str, dict[Scala
     }
 
 
-def _states_a_split(column: pl.Series) -> bool:
-    return bool(column.drop_nulls().cast(pl.String).str.to_lowercase().is_in(list(SPLITS)).all())
+def _shared_patients(table: pl.DataFrame, patient: str | None) -> int:
+    """Patients that a stated split has in more than one part."""
+    if patient is None:
+        return 0
+    parts = table.drop_nulls(patient).group_by(patient).agg(pl.col("split").n_unique())
+    return parts.filter(pl.col("split") > 1).height
 
 
 def _place_of_images(table: pl.DataFrame, root: Path) -> tuple[str | None, str | None, str | None]:

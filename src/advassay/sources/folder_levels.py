@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import PurePath
 
 from advassay.sources.class_words import is_negative
@@ -39,6 +39,16 @@ def guess_levels(files: Sequence[str]) -> tuple[str, ...]:
     while levels and levels[-1] == "-":
         levels.pop()
     return tuple(levels)
+
+
+def states_a_split(words: Iterable[str | None]) -> bool:
+    """Whether the values of a split column name a part to train on and one to score, and nothing else.
+
+    >>> states_a_split(["train", "test"]), states_a_split(["train", "val"]), states_a_split([None, "train", "test"])
+    (True, False, False)
+    """
+    parts = {None if word is None else word.casefold() for word in words}
+    return parts <= SPLITS and bool(parts & {"train", "training"}) and bool(parts & {"test", "testing", "validation"})
 
 
 def _other(meaning: str) -> str:

@@ -271,6 +271,11 @@ def _doubts(found: SourceDescription) -> Iterator[str]:
         yield "no patients are known: the split is by image, and a patient may be on both sides."
     elif found.patient_column is None:
         yield "no patients are known: whether one is on both sides of the stated split cannot be checked."
+    if found.shared_patients:
+        yield (
+            f"the column split has images of {found.shared_patients} patients in more than one part: the study draws "
+            "its own, patients whole."
+        )
     look = found.look
     if look is not None and 0 < look.coloured < look.seen:
         yield f"{look.coloured} of {look.seen} images looked at are in colour, the others grey."
@@ -297,6 +302,8 @@ def _split(found: SourceDescription) -> str:
     parts = {str(value).casefold() for value in found.values.get("split", {})}
     if "validation" in parts and parts & {"test", "testing"}:
         return "patient           # <- validation and test are stated, and which one scores is not clear: drawn anew"
+    if found.shared_patients:
+        return f"patient           # <- split: declared would leave {found.shared_patients} patients on several sides"
     if found.split_column:
         return "declared          # the split that is stated; patient: drawn anew, patients whole"
     if found.patient_column is None and found.name_pattern is None:
