@@ -68,6 +68,8 @@ class Preparation(Document):
     """role → class name → augmented copies among `counts`; empty where none were made."""
     patients: dict[str, int]
     """role → distinct patients."""
+    patients_per_class: dict[str, dict[str, int]] = Field({}, exclude_if=lambda value: not value)
+    """role → class name → distinct patients; empty where no patient is known, and in stores of older versions."""
     image_size_px: int
     channels: int
     bits: int

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from advassay.attack_spec import Frozen
-from advassay.rule_spec import DataPath, Name
+from advassay.rule_spec import DataPath, Name, PatientPattern
 from advassay.slide_spec import SlideClasses, TileRules
 
 
@@ -63,12 +63,20 @@ class ReportedSource(_Source):
 
 
 class TableSource(ReportedSource):
-    """A CSV or Parquet table with a column of image paths (relative to the table's folder)."""
+    """A CSV or Parquet table with a column of image paths, relative to the table's folder or to `images`."""
 
     kind: Literal["table"]
     path: DataPath
     image: str = "image"
     """Column with the image path."""
+    images: DataPath | None = Field(None, exclude_if=lambda value: value is None)
+    """Folder of the images, relative to the data folder; null = the table's. A name without a folder is looked for in
+    its whole tree."""
+    ending: str | None = Field(None, pattern=r"^\.[A-Za-z0-9]+$", exclude_if=lambda value: value is None)
+    """Ending of the files, e.g. .png, where the column's values have none."""
+    patient_pattern: PatientPattern | None = Field(None, exclude_if=lambda value: value is None)
+    """Regular expression on the image's file name (on its whole path, where the pattern has a /) whose first group is
+    the patient, for rows that have none in the column `patient_id`, e.g. "^(person[0-9]+)_"."""
 
 
 IMAGE_KINDS = ("radiograph", "secondary capture")
@@ -124,10 +132,28 @@ class DicomSource(ReportedSource):
 
 
 class FolderSource(_Source):
-    """One subfolder per class; the subfolder's name becomes the column `label`."""
+    """One subfolder per class, whose name becomes the column `label`; `folders` names further levels."""
 
     kind: Literal["folder"]
     path: DataPath
+    folders: tuple[str, ...] = Field(("label",), min_length=1, exclude_if=lambda value: value == ("label",))
+    """What the folders of each level are, outermost first: the column that their names become, "-" for a level without
+    meaning. E.g. [split, label] for train/normal/1.png, [label, patient_id], or [label, part] for normal/masks/1.png.
+    """
+    patient_pattern: PatientPattern | None = Field(None, exclude_if=lambda value: value is None)
+    """Regular expression on the image's file name (on its path below the folder, where the pattern has a /) whose first
+    group is the patient, e.g. "^(person[0-9]+)_". An image whose name does not match is its own patient."""
+
+    @field_validator("folders")
+    @classmethod
+    def _levels(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        named = [level for level in value if level != "-"]
+        own = sorted({"row", "path", "original_patient", "image_type"} & set(named))
+        if "label" not in named or len(set(named)) < len(named) or own or not all(named):
+            raise ValueError(
+                f"folders: names of columns, each once, label among them and none of ours, got {list(value)}"
+            )
+        return value
 
 
 class NpzSource(_Source):
@@ -212,6 +238,13 @@ class PhantomSource(_Source):
     size_px: int = Field(128, ge=32, le=1024)
     """Side of the square image as made; a cohort resizes it."""
     seed: int = 0
+
+
+def names_patients(source: Source) -> bool:
+    """Whether patients of this source may be known, so that the key of their pseudonyms matters."""
+    return isinstance(source, ReportedSource | SlideSource) or (
+        isinstance(source, FolderSource) and (source.patient_pattern is not None or source.patient_id in source.folders)
+    )
 
 
 Source = Annotated[

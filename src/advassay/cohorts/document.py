@@ -6,6 +6,7 @@ from typing import Any
 
 import polars as pl
 
+from advassay.cohorts.confounding import patients_per_class
 from advassay.cohorts.flow import Flow
 from advassay.cohorts.pixels import PixelRule
 from advassay.cohorts.regions.step import BOX
@@ -37,6 +38,7 @@ def make_document(
         counts={role: _class_counts(manifest, role, spec) for role in ROLES},
         copies=_copies(manifest, spec),
         patients={role: manifest.filter(pl.col("role") == role)["patient_id"].n_unique() for role in ROLES},
+        patients_per_class=_patients_per_class(manifest, spec),
         image_size_px=rule.size_px,
         channels=rule.channels,
         bits=rule.bits,
@@ -74,6 +76,11 @@ def _image_type(manifest: pl.DataFrame) -> str:
 def _class_counts(manifest: pl.DataFrame, role: str, spec: CohortSpec) -> dict[str, int]:
     counts = dict(manifest.filter(pl.col("role") == role)["class_name"].value_counts().iter_rows())
     return {name: counts.get(name, 0) for name in spec.classes}
+
+
+def _patients_per_class(manifest: pl.DataFrame, spec: CohortSpec) -> dict[str, dict[str, int]]:
+    known = manifest.filter("has_patient")
+    return patients_per_class(known, tuple(spec.classes)) if known.height else {}
 
 
 def _copies(manifest: pl.DataFrame, spec: CohortSpec) -> dict[str, dict[str, int]]:

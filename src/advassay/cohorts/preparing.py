@@ -10,6 +10,8 @@ import polars as pl
 from advassay.checked_files import write_document, write_frame
 from advassay.cohorts.augmentation import with_copies
 from advassay.cohorts.balance import draw_down
+from advassay.cohorts.colour import choose_channels
+from advassay.cohorts.confounding import attribute_warnings, patient_warnings
 from advassay.cohorts.decoding import Decoding
 from advassay.cohorts.deidentified import check_deidentified
 from advassay.cohorts.document import described, make_document
@@ -23,7 +25,8 @@ from advassay.cohorts.prepared import read_manifest
 from advassay.cohorts.regions.lists import Lists, read_lists
 from advassay.cohorts.regions.step import COLUMNS
 from advassay.cohorts.request import document_in, is_current, request_hash, state_of
-from advassay.cohorts.selection import select, values_that_never_occur
+from advassay.cohorts.sample_size import enlarged_warning, few_images_warning
+from advassay.cohorts.selection import odd_values, select, values_that_never_occur
 from advassay.cohorts.shards import check_shards, write_shards
 from advassay.cohorts.split import ROLES, assign_roles
 from advassay.cohorts.spool import Spool
@@ -35,8 +38,9 @@ from advassay.progress import Progress, Silent
 from advassay.sources import Index, OpenSource, append_private, open_source
 from advassay.sources.dicom.reading_version import DICOM_READING
 from advassay.sources.indexing import located
+from advassay.sources.path_check import require_files
 from advassay.sources.private import PRIVATE, headers_beside
-from advassay.specs import CohortSpec, DicomSource, ReportedSource, SlideSource, Source
+from advassay.specs import CohortSpec, DicomSource, Source, names_patients
 
 
 def prepare(
@@ -64,7 +68,7 @@ def prepare(
     request, state = request_hash(spec, source, size_px, seed), state_of(spec, source, data)
     found = _prepared(name, folder)
     if found is not None and is_current(found, request, state):
-        if isinstance(source, ReportedSource | SlideSource):  # other sources name no patients
+        if names_patients(source):
             check_key(name, folder, private, key)
         _warn_of_earlier_reading(found, name, source)
         return _renewed(found, name, spec, folder)
@@ -119,8 +123,10 @@ def _prepared_anew(
 ) -> Preparation:
     """`prepare` without the look at what is already there; `flow` counts along."""
     flow.warnings += values_that_never_occur(opened.rows, spec)
+    flow.warnings += odd_values(opened.rows, spec)
     lists = Lists() if spec.region is None else read_lists(spec.region, data)
     candidates = _selected(opened, spec, flow)
+    require_files(opened, candidates["row"])
     spooled = (spool, PixelRule(size_px, spec.channels or 1, 16, spec.scaling, spec.resize)) if spool else None
     decoding = Decoding(opened, spec, key, lists, progress, spooled)
     if draws_by_header(opened, spec):
@@ -131,8 +137,13 @@ def _prepared_anew(
     append_private(private, _left_out(name, opened, indexed, flow), cohort=name)
     _need_any(flow)
     images = _chosen_images(decoding.images(candidates, flow), spec, seed, flow)
-    rule = _pixel_rule(images, spec, size_px, flow)
-    flow.warnings += _dark(images.join(indexed.largest, on="row"), spec)
+    seen = images.join(indexed.largest, on="row", maintain_order="left")
+    rule = _pixel_rule(seen, spec, size_px, flow)
+    flow.warnings += _dark(seen, spec)
+    originals = _with_columns_of_source(images, opened)
+    flow.warnings += patient_warnings(originals, spec)
+    flow.warnings += attribute_warnings(originals, spec)
+    flow.warnings += _sizes(originals, spec, size_px)
     flow.warnings += opened.remarks(images["row"].to_list())
     made = [*(COLUMNS if spec.region else ()), *(["copy_number"] if spec.augmentation else [])]
     columns = dict.fromkeys([*indexed.manifest.columns, "label", "class_name", "role", "parent_image_id", *made])
@@ -222,6 +233,14 @@ def _dark(images: pl.DataFrame, spec: CohortSpec) -> list[str]:
     ]
 
 
+def _sizes(images: pl.DataFrame, spec: CohortSpec, size_px: int) -> list[str]:
+    """Warnings where a part has few images of a class, or where images are enlarged."""
+    tally = dict(((role, name), n) for role, name, n in images.group_by("role", "class_name").len().iter_rows())
+    counts = {role: {name: tally.get((role, name), 0) for name in spec.classes} for role in ROLES}
+    enlarged = None if spec.region else enlarged_warning(images["height"].to_list(), images["width"].to_list(), size_px)
+    return [told for told in (few_images_warning(counts), enlarged) if told is not None]
+
+
 def _need_any(flow: Flow) -> None:
     if flow.kept < 1:
         left = "; ".join(f"{item.reason}: {item.count}" for item in flow.reasons())
@@ -232,11 +251,16 @@ def _need_any(flow: Flow) -> None:
 
 
 def _pixel_rule(images: pl.DataFrame, spec: CohortSpec, size_px: int, flow: Flow) -> PixelRule:
-    grey = bool((images["channels"] == 1).all())
     depths = sorted(images["bits"].unique())
     if len(depths) > 1:
         flow.warnings.append("8- and 16-bit images are mixed: all are prepared at 16 bit.")
-    return PixelRule(size_px, spec.channels or (1 if grey else 3), int(depths[-1]), spec.scaling, spec.resize)
+    return PixelRule(size_px, choose_channels(images, spec, flow), int(depths[-1]), spec.scaling, spec.resize)
+
+
+def _with_columns_of_source(images: pl.DataFrame, opened: OpenSource) -> pl.DataFrame:
+    """`images` that are no copies, with all columns of the source: private, for what is said about them."""
+    own = images.filter(pl.col("parent_image_id").is_null())
+    return own.join(opened.rows.select("row", pl.exclude("row", *images.columns)), on="row", how="left")
 
 
 def _in_order(manifest: pl.DataFrame) -> pl.DataFrame:

@@ -13,6 +13,7 @@ import polars as pl
 from advassay.identity import image_id, pseudonym
 from advassay.progress import Progress, Silent
 from advassay.sources.carried import carried_columns, with_pseudonyms
+from advassay.sources.decode import is_coloured
 from advassay.sources.file_sources import require_column
 from advassay.sources.opened import LEFT_OUT, OpenSource, Pixels
 from advassay.sources.unreadable import Unreadable
@@ -26,7 +27,8 @@ class Index:
         image_id, row, patient_id (pseudonym; a row without patient has one of its own), has_patient, image_type,
         bits (8 | 16), channels (1 | 3), height, width (pixels), then the carried columns. No path, no original id.
     not_carried: other columns of the source and why each stays behind.
-    largest: row, largest (UInt16): the largest stored value of each image.
+    largest: row, largest (UInt16): the largest stored value of each image; coloured (Boolean): whether it shows colour,
+        not merely three channels that differ by noise.
     left_out: row, reason ("unreadable: damaged", "blank"), detail.
     private: image_id, source, path, original_patient; belongs only into the private sources.parquet.
     """
@@ -47,10 +49,11 @@ class Facts(NamedTuple):
     height: int
     width: int
     largest: int
+    coloured: bool
 
 
 _FACTS = {"image_id": pl.String, "bits": pl.UInt8, "channels": pl.UInt8, "height": pl.UInt32, "width": pl.UInt32}
-_READ = {**_FACTS, "largest": pl.UInt16}
+_READ = {**_FACTS, "largest": pl.UInt16, "coloured": pl.Boolean}
 _NOT_CARRIED = {"row", "path", "original_patient", "has_patient", "image_type", *_FACTS}  # ours, or decoded facts
 
 
@@ -88,7 +91,7 @@ def index(
         with_pseudonyms(opened.rows.select("row", *carried), key), on="row", how="left", maintain_order="left"
     )
     unkept = {name: reason for name, reason in unkept.items() if name not in _NOT_CARRIED}
-    return Index(manifest, lost, _private(facts, opened), facts.select("row", "largest"), unkept)
+    return Index(manifest, lost, _private(facts, opened), facts.select("row", "largest", "coloured"), unkept)
 
 
 def together(parts: Sequence[Index]) -> Index:
@@ -153,7 +156,8 @@ def facts_of(pixels: Pixels) -> Facts | tuple[str, str]:
         return "blank", f"{pixels.shape[1]} × {pixels.shape[0]} equal pixels"
     height, width = pixels.shape[:2]
     channels = 1 if pixels.ndim == 2 else 3
-    return Facts(image_id(pixels), 8 * pixels.dtype.itemsize, channels, height, width, int(pixels.max()))
+    depth, largest = 8 * pixels.dtype.itemsize, int(pixels.max())
+    return Facts(image_id(pixels), depth, channels, height, width, largest, is_coloured(pixels))
 
 
 def _own_columns(named: pl.DataFrame, key: bytes) -> pl.DataFrame:

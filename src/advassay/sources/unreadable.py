@@ -28,6 +28,8 @@ Reason = Literal[
     "clipped",
     "two-level",  # nearly all pixels black or white
     "unsupported slide",  # a slide's format that OpenSlide knows, in a form it does not read
+    "several channels",  # a fluorescence slide of which no channel is named
+    "no such channel",
     "not scanned",  # a tile that reaches beyond what the scanner covered
     "blurred",  # a tile less sharp than its source's rule asks for
 ]

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from advassay.documents import Preparation
 from advassay.errors import AdvassayWarning, CohortError, SourceError
-from advassay.specs import ReportedSource, SlideSource, Source, Study
+from advassay.specs import Source, Study, names_patients
 from advassay.study.located import located
 from advassay.study.place import Site
 
@@ -96,6 +96,6 @@ def _key(study: Study, source: Source, site: Site) -> bytes:
     from advassay.sources import pseudonym_key
 
     with warnings.catch_warnings():
-        if not isinstance(source, ReportedSource | SlideSource):
+        if not names_patients(source):
             warnings.simplefilter("ignore", AdvassayWarning)
         return pseudonym_key(site.key_file, study.name)
