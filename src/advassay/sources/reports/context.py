@@ -2,21 +2,25 @@
 
 The scopes follow NegEx (Chapman et al. 2001, doi:10.1006/jbin.2001.1029) and ConText (Harkema et al. 2009,
 doi:10.1016/j.jbi.2009.05.002): a cue governs the words after (or before) it up to the sentence's end, a breaking word
-or `reach` words; where several cues govern a mention, the nearest one counts.
+or `reach` words; where several cues govern a mention, the nearest one counts. Beyond them: a statement of its own after
+a comma or "and" is out of scope, what ends its part of a sentence looks back ("pneumonia: no"), a negated exclusion is
+a doubt whatever else is said, and a statement that rules out beats a doubt before the finding.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from advassay.sources.reports.phrases import Automaton
+from advassay.sources.reports.sentences import Sentence
 from advassay.sources.reports.vocabulary import Context
-from advassay.sources.reports.words import Normaliser, Sentence
+from advassay.sources.reports.words import Normaliser
 
 
 class Decision(StrEnum):
-    """Result per finding and report. `elsewhere` is internal: such mentions do not count."""
+    """Result per finding and report. `not_stated` of a cue: not on this image; such mentions do not count."""
 
     present = "present"
     absent = "absent"
@@ -27,11 +31,14 @@ class Decision(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Cue:
     """A phrase of the vocabulary's context. makes: the decision for what it governs; not_stated = not on this image;
-    None = governs nothing. forward: governs what follows. breaks: ends the scopes of others."""
+    None = governs nothing. forward: governs what follows. near: up to a comma or "and" only. settles: whatever other
+    cues say. breaks: ends the scopes of others."""
 
     entry: str
     makes: Decision | None = None
     forward: bool = True
+    near: bool = False
+    settles: bool = False
     breaks: bool = False
 
 
@@ -44,67 +51,149 @@ class Found:
     last: int
 
 
+Span = tuple[int, int]
+"""First and last word of a mention."""
+
+
 class Scopes:
     """Finds the cues of a sentence and says which of them governs a mention."""
 
     def __init__(self, context: Context, normaliser: Normaliser, gap: int) -> None:
+        def forms(words: Sequence[str]) -> frozenset[str]:
+            return frozenset(form for word in words for form in (normaliser.fold(word), *normaliser.forms(word)))
+
         self._reach = context.reach
-        self._ungoverned = frozenset(normaliser.fold(word) for word in context.ungoverned)
-        self._automaton: Automaton[Cue] = Automaton(normaliser, gap)
+        self._coordinators, self._alternators = forms(context.coordinators), forms(context.alternators)
+        self._ungoverned, self._details = forms(context.ungoverned), forms(context.details)
+        self._presence = forms(context.presence)
+        self._genitive = context.genitive
+        self._automaton: Automaton[Cue] = Automaton(normaliser, gap, exact=True, sets=context.sets)
         for cue in _cues(context):
             self._automaton.add(cue.entry, cue)
 
     def cues(self, sentence: Sentence) -> list[Found]:
         """The cues of a sentence, from left to right; of overlapping ones the longest that begins first."""
-        found = sorted(self._automaton.find(sentence), key=lambda hit: (hit[0], -hit[1]))
+        hits = [hit for hit in self._automaton.find(sentence) if not self.crosses(sentence, hit[0], hit[1])]
         kept: list[Found] = []
-        for first, last, cue in found:
+        for first, last, cue in sorted(hits, key=lambda hit: (hit[0], -hit[1])):
             if not kept or first > kept[-1].last or (first, last) == (kept[-1].first, kept[-1].last):
                 kept.append(Found(cue, first, last))
-        return [found for found in kept if not _only_looks_back(found, kept, sentence)]
+        return [_as_it_looks(found, kept, sentence) for found in kept]
 
-    def governing(self, sentence: Sentence, cues: list[Found], first: int, last: int) -> Found | None:
-        """The nearest cue whose scope holds the mention from word `first` to word `last`."""
-        breaks = [found.first for found in cues if found.cue.breaks]
+    def crosses(self, sentence: Sentence, first: int, last: int) -> bool:
+        """Whether a comma, an "and" or an "or" stands between two words."""
+        return any(self._joint(sentence, place) is not None for place in range(first + 1, last + 1))
+
+    def governing(self, sentence: Sentence, cues: Sequence[Found], mention: Span) -> Found | None:
+        """The cue that decides about a mention: one that settles it, else what rules it out afterwards, else the
+        nearest of those whose scope holds it."""
         holding = [
-            (distance, found)
+            (not found.cue.settles, found.cue.forward or found.cue.makes is not Decision.absent, distance, found)
             for found in cues
-            if found.cue.makes is not None
-            and (distance := self._distance(found, first, last, breaks)) is not None
-            and not self._cut_by_comma(sentence, found, first, last)
+            if found.cue.makes is not None and (distance := self._distance(sentence, cues, found, mention)) is not None
         ]
-        return min(holding, key=lambda pair: (pair[0], _ORDER[pair[1].cue.makes]))[1] if holding else None
+        return min(holding, key=lambda one: (*one[:3], _ORDER[one[3].cue.makes]))[3] if holding else None
 
-    def _distance(self, found: Found, first: int, last: int, breaks: list[int]) -> int | None:
+    def alternative(self, sentence: Sentence, mention: Span) -> tuple[str, int, int] | None:
+        """The "or" or slash that makes a mention one of two possibilities, with its place in the text."""
+        first, last = mention
+        for place in (first - 1, first - 2, last + 1):
+            if not 0 < place < len(sentence.raw) - 1 or sentence.raw[place] not in self._alternators:
+                continue
+            if not any(word in self._details or word.isdigit() for word in sentence.raw[place - 1 : place + 2 : 2]):
+                return sentence.raw[place], sentence.starts[place], sentence.ends[place]
+        for slash in sentence.slashes[max(first, 1) : last + 2 : last + 1 - first]:
+            if slash is not None:
+                return "/", slash, slash + 1
+        return None
+
+    def _distance(self, sentence: Sentence, cues: Sequence[Found], found: Found, mention: Span) -> int | None:
         """Words between cue and mention; None if the mention is on the cue's other side, too far or cut off."""
+        first, last = mention
         if found.cue.forward:
-            distance, low, high = first - found.last - 1, found.last, last
-            applies = found.first < last
+            distance = max(first - found.last - 1, 0)
+            holds = found.first < last and distance < self._reach and self._reaches(sentence, cues, found, mention)
         else:
-            distance, low, high = found.first - last - 1, first, found.first
-            applies = found.last > first
-        if not applies or distance >= self._reach or any(low < place < high for place in breaks):
-            return None
-        return max(distance, 0)
+            distance = max(found.first - last - 1, 0)
+            holds = found.last > first and distance < self._reach and self._looks_back(sentence, cues, found, mention)
+        return distance if holds else None
 
-    def _cut_by_comma(self, sentence: Sentence, found: Found, first: int, last: int) -> bool:
-        """A cue that looks back stops at a comma; one that looks ahead, at a comma before an ungoverned form."""
-        if not found.cue.forward:
-            return sentence.segments[found.first] != sentence.segments[last]
-        if sentence.segments[found.last] == sentence.segments[first]:
+    def _reaches(self, sentence: Sentence, cues: Sequence[Found], found: Found, mention: Span) -> bool:
+        """Whether a cue that looks ahead governs a mention."""
+        first, last = mention
+        if any(found.last < other.first < last for other in cues if other.cue.breaks):
             return False
-        return not self._ungoverned.isdisjoint(sentence.raw[first : last + 1])
+        answered = sentence.colons[found.first] and last + 1 < len(sentence.raw) and sentence.colons[last + 1]
+        if answered and sentence.segments[found.first] == sentence.segments[last + 1]:
+            return False  # "effusion: no emphysema: mild": the name of the next field
+        for place in range(found.last + 1, first + 1):
+            joint = self._joint(sentence, place)
+            if joint is None:
+                continue
+            if found.cue.near and joint != "or":
+                return False
+            if joint != "or" and self._states(sentence, place, mention):
+                return False
+        return True
+
+    def _states(self, sentence: Sentence, start: int, mention: Span) -> bool:
+        """Whether the item of a list from word `start` on is a statement of its own."""
+        end = start + 1
+        while end < len(sentence.raw) and self._joint(sentence, end) is None:
+            end += 1
+        end = max(end, mention[1] + 1 if start <= mention[0] < end else end)
+        words = {*sentence.raw[start:end], *(lead for leads in sentence.leads[start:end] for lead in leads)}
+        if not self._ungoverned.isdisjoint(words):
+            return True
+        enumerated = any(self._joint(sentence, place) == "or" for place in range(start, len(sentence.raw)))
+        if enumerated:
+            return False
+        if not self._details.isdisjoint(words) or sentence.raw[start - 1] in self._presence:
+            return True
+        seen = (place for place in range(start, end) if sentence.raw[place] in self._presence)
+        return any(place == start or sentence.leads[place] for place in seen)
+
+    def _looks_back(self, sentence: Sentence, cues: Sequence[Found], found: Found, mention: Span) -> bool:
+        """Whether a cue that looks back governs a mention: in its part of the sentence, or alone in the next one."""
+        first, last = mention
+        between = [other for other in cues if other.cue.breaks and last < other.first < found.first]
+        if any(other.last + 1 != found.first for other in between):
+            return False
+        begins = found.first
+        while begins and sentence.segments[begins - 1] == sentence.segments[found.first]:
+            begins -= 1
+        if begins <= last:  # the same part
+            return not any(
+                self._joint(sentence, place) == "and" and sentence.raw[place - 1] in self._presence
+                for place in range(last + 2, found.first)
+            )
+        own = range(begins, found.first)
+        if all(any(other.first <= place <= other.last for other in cues) for place in own):
+            return True  # "pneumonia, no", "unlikely, but not excluded"
+        if found.cue.makes is not Decision.absent:
+            return False
+        if self._genitive:
+            return self._ungoverned.isdisjoint(sentence.raw[first : found.first])
+        return any(self._joint(sentence, place) == "or" for place in own) and not self._states(sentence, first, mention)
+
+    def _joint(self, sentence: Sentence, place: int) -> str | None:
+        """What joins a word to those before it: "or", "and", "," or nothing."""
+        leads, raw = sentence.leads[place], sentence.raw
+        around = (*leads, raw[place], raw[place - 1]) if place else leads
+        if not self._alternators.isdisjoint(around):
+            return "or"
+        if place and sentence.segments[place] != sentence.segments[place - 1]:
+            return ","
+        return None if self._coordinators.isdisjoint(around) else "and"
 
 
-def _only_looks_back(found: Found, others: list[Found], sentence: Sentence) -> bool:
-    """Whether a cue that can look both ways ends its part of the sentence: "no foci are seen, emphysema"."""
+def _as_it_looks(found: Found, others: Sequence[Found], sentence: Sentence) -> Found:
+    """A cue that ends its part of the sentence looks back: "emphysema: no", "no foci are seen, emphysema"."""
     after = found.last + 1
     ends = after == len(sentence.stems) or sentence.segments[after] != sentence.segments[found.last]
-    return (
-        ends
-        and found.cue.forward
-        and any(not other.cue.forward and (other.first, other.last) == (found.first, found.last) for other in others)
-    )
+    if not ends or not found.cue.forward or found.first == 0 or found.cue.makes in (None, Decision.not_stated):
+        return found
+    return replace(found, cue=replace(found.cue, forward=False))
 
 
 _ORDER = {Decision.absent: 0, Decision.uncertain: 1, Decision.not_stated: 2, None: 3}
@@ -113,14 +202,19 @@ _ORDER = {Decision.absent: 0, Decision.uncertain: 1, Decision.not_stated: 2, Non
 
 def _cues(context: Context) -> list[Cue]:
     kinds = (
-        (context.negation, Decision.absent),
-        (context.uncertainty, Decision.uncertain),
-        (context.elsewhere, Decision.not_stated),
+        (context.negation, Decision.absent, False),
+        (context.uncertainty, Decision.uncertain, False),
+        (context.undecided, Decision.uncertain, True),
+        (context.elsewhere, Decision.not_stated, False),
     )
     governing = [
-        Cue(entry, makes, forward)
-        for cues, makes in kinds
-        for forward, entries in ((True, cues.before), (False, cues.after))
+        Cue(entry, makes, forward, near, settles)
+        for cues, makes, settles in kinds
+        for forward, near, entries in (
+            (True, False, cues.before),
+            (True, True, cues.before_near),
+            (False, False, cues.after),
+        )
         for entry in entries
     ]
     return [

@@ -1,0 +1,125 @@
+"""Which part of a report stands under which heading: history, indication, comparison and technique are set aside."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from enum import Enum
+from typing import NamedTuple
+
+from advassay.sources.reports.vocabulary import Headings
+
+
+class Kind(Enum):
+    """What stands under a heading."""
+
+    aside = "aside"
+    findings = "findings"
+    conclusion = "conclusion"
+
+
+class Part(NamedTuple):
+    """text[start:end] between two headings. What begins before `aside_until` does not speak of this examination
+    (None: the first sentence alone does not)."""
+
+    start: int
+    end: int
+    aside_until: int | None
+
+
+class _Heading(NamedTuple):
+    start: int
+    end: int
+    kind: Kind
+
+
+_CAPITALS = re.compile(r"^[^\S\n]*[^\W\d_](?:[^\W\d_]|[ /]){2,40}:", re.MULTILINE)
+_SAME = {"a": "aá", "e": "eé", "i": "ií", "o": "oó", "u": "uúü", "n": "nñ", "е": "её"}
+
+
+class Sections:
+    """Finds the headings of one language."""
+
+    def __init__(self, headings: Headings) -> None:
+        self._kinds = {
+            _folded(entry): kind for kind in Kind for entry in getattr(headings, kind.value)
+        }
+        names = "|".join(_pattern(entry) for entry in sorted(self._kinds, key=len, reverse=True))
+        self._pattern = re.compile(
+            rf"(?<!\w)({names or '(?!)'})(?:[^\S\n]*\([^()\n]{{0,40}}\))?[^\S\n]*(?::|[-.\u2013\u2014]?[^\S\n]*(?=\n))",
+            re.IGNORECASE,
+        )
+
+    def parts(self, text: str) -> list[Part]:
+        """`text` without its headings, in parts."""
+        headings = self._headings(text)
+        if not headings:
+            return [Part(0, len(text), 0)]
+        parts = [Part(0, headings[0].start, 0)]
+        for number, heading in enumerate(headings):
+            later = headings[number + 1 :]
+            end = later[0].start if later else len(text)
+            aside = heading.kind is Kind.aside
+            until = _aside_until(text, heading.end, end, later) if aside else heading.end
+            parts.append(Part(heading.end, end, until))
+        return parts
+
+    def _headings(self, text: str) -> list[_Heading]:
+        if ":" not in text and "\n" not in text:
+            return []
+        found = [
+            _Heading(match.start(1), match.end(), self._kinds[_folded(match[1])])
+            for match in self._pattern.finditer(text)
+            if _begins(text, match)
+        ]
+        starts = {heading.start for heading in found}
+        # a heading of another kind, in capitals on a line of its own, ends what was set aside
+        others = [
+            _Heading(match.end() - 1, match.end(), Kind.findings)
+            for match in _CAPITALS.finditer(text)
+            if match[0].isupper() and not any(match.start() <= start < match.end() for start in starts)
+        ]
+        return sorted(found + (others if found else []))
+
+
+def _begins(text: str, match: re.Match[str]) -> bool:
+    """Whether a name stands where a heading does: at a sentence's start or with a capital; without ":" on its line."""
+    before = text[: match.start()].rstrip(" \t")
+    if not match[0].endswith(":"):
+        return not before or before.endswith("\n")
+    return not before or before[-1] in ".;!?,)\n" or match[1][0].isupper()
+
+
+_PARAGRAPH = re.compile(r"\n[^\S\n]*\n")
+_LINE = re.compile(r"\n\s*(?=[^\W\d_])")
+
+
+def _aside_until(text: str, start: int, end: int, later: list[_Heading]) -> int | None:
+    """Where ends what stands under a heading such as "History:"; text[start:end] goes as far as the next heading.
+
+    A paragraph at most. Where only the conclusion has a heading, what begins on a line of its own is taken for the
+    findings; where no heading follows, all but the first sentence is.
+    """
+    if not later:
+        return None
+    said = start + len(text[start:end]) - len(text[start:end].lstrip())
+    paragraph = _PARAGRAPH.search(text, said, end)
+    until = paragraph.start() if paragraph else end
+    following = next((heading.kind for heading in later if heading.kind is not Kind.aside), None)
+    if following is Kind.conclusion:
+        lines = (match.end() for match in _LINE.finditer(text, said, until))
+        return next((place for place in lines if text[place].isupper()), until)
+    return until
+
+
+def _folded(name: str) -> str:
+    """A heading as it compares: small letters without accents, one space between words."""
+    plain = unicodedata.normalize("NFD", name.casefold())
+    return " ".join("".join(sign for sign in plain if not unicodedata.combining(sign)).split())
+
+
+def _pattern(entry: str) -> str:
+    """A heading of the vocabulary as a regular expression that accepts missing accents."""
+    words = ("".join(f"[{_SAME[sign]}]" if sign in _SAME else re.escape(sign) for sign in word) for word in _folded(entry).split())
+    return r"[^\S\n]+".join(words)
