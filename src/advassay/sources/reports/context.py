@@ -31,12 +31,13 @@ class Decision(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Cue:
     """A phrase of the vocabulary's context. makes: the decision for what it governs; not_stated = not on this image;
-    None = governs nothing. forward: governs what follows. near: up to a comma or "and" only. settles: whatever other
-    cues say. breaks: ends the scopes of others."""
+    None = governs nothing. forward: governs what follows. turns: looks back where nothing follows. near: governs up to a
+    comma or "and" only. settles: whatever other cues say. breaks: ends the scopes of others."""
 
     entry: str
     makes: Decision | None = None
     forward: bool = True
+    turns: bool = False
     near: bool = False
     settles: bool = False
     breaks: bool = False
@@ -73,16 +74,21 @@ class Scopes:
 
     def cues(self, sentence: Sentence) -> list[Found]:
         """The cues of a sentence, from left to right; of overlapping ones the longest that begins first."""
-        hits = [hit for hit in self._automaton.find(sentence) if not self.crosses(sentence, hit[0], hit[1])]
+        hits = [hit for hit in self._automaton.find(sentence) if self._is_one(sentence, *hit)]
         kept: list[Found] = []
         for first, last, cue in sorted(hits, key=lambda hit: (hit[0], -hit[1])):
             if not kept or first > kept[-1].last or (first, last) == (kept[-1].first, kept[-1].last):
                 kept.append(Found(cue, first, last))
         return [_as_it_looks(found, kept, sentence) for found in kept]
 
+    def _is_one(self, sentence: Sentence, first: int, last: int, cue: Cue) -> bool:
+        """Whether the words of a cue belong together: only an enumeration stands between ("no mass or fluid to suggest")."""
+        joints = {self._joint(sentence, place) for place in range(first + 1, last + 1)} - {None}
+        return not joints or (cue.makes is Decision.absent and "or" in joints and "and" not in joints)
+
     def crosses(self, sentence: Sentence, first: int, last: int) -> bool:
-        """Whether a comma, an "and" or an "or" stands between two words."""
-        return any(self._joint(sentence, place) is not None for place in range(first + 1, last + 1))
+        """Whether a comma or an "and" stands between two words."""
+        return any(self._joint(sentence, place) in ("and", ",") for place in range(first + 1, last + 1))
 
     def governing(self, sentence: Sentence, cues: Sequence[Found], mention: Span) -> Found | None:
         """The cue that decides about a mention: one that settles it, else what rules it out afterwards, else the
@@ -94,17 +100,16 @@ class Scopes:
         ]
         return min(holding, key=lambda one: (*one[:3], _ORDER[one[3].cue.makes]))[3] if holding else None
 
-    def alternative(self, sentence: Sentence, mention: Span) -> tuple[str, int, int] | None:
-        """The "or" or slash that makes a mention one of two possibilities, with its place in the text."""
+    def alternative(self, sentence: Sentence, mention: Span, same: frozenset[str]) -> int | None:
+        """The word "or" that makes a mention one of two possibilities. same: words beside it that make none."""
         first, last = mention
         for place in (first - 1, first - 2, last + 1):
             if not 0 < place < len(sentence.raw) - 1 or sentence.raw[place] not in self._alternators:
                 continue
-            if not any(word in self._details or word.isdigit() for word in sentence.raw[place - 1 : place + 2 : 2]):
-                return sentence.raw[place], sentence.starts[place], sentence.ends[place]
-        for slash in sentence.slashes[max(first, 1) : last + 2 : last + 1 - first]:
-            if slash is not None:
-                return "/", slash, slash + 1
+            beside = sentence.raw[place - 1], sentence.raw[place + 1]
+            other = sentence.raw[place + 1 : place + 4] if place > last else sentence.raw[max(place - 3, 0) : place]
+            if not any(word in self._details or word in self._coordinators or word.isdigit() for word in beside):
+                return None if same.intersection(other) else place
         return None
 
     def _distance(self, sentence: Sentence, cues: Sequence[Found], found: Found, mention: Span) -> int | None:
@@ -157,7 +162,8 @@ class Scopes:
         """Whether a cue that looks back governs a mention: in its part of the sentence, or alone in the next one."""
         first, last = mention
         between = [other for other in cues if other.cue.breaks and last < other.first < found.first]
-        if any(other.last + 1 != found.first for other in between):
+        ends = found.last + 1 == len(sentence.raw) or sentence.segments[found.last + 1] != sentence.segments[found.last]
+        if between and not (found.cue.settles or ends) or any(other.last + 1 != found.first for other in between):
             return False
         begins = found.first
         while begins and sentence.segments[begins - 1] == sentence.segments[found.first]:
@@ -191,7 +197,7 @@ def _as_it_looks(found: Found, others: Sequence[Found], sentence: Sentence) -> F
     """A cue that ends its part of the sentence looks back: "emphysema: no", "no foci are seen, emphysema"."""
     after = found.last + 1
     ends = after == len(sentence.stems) or sentence.segments[after] != sentence.segments[found.last]
-    if not ends or not found.cue.forward or found.first == 0 or found.cue.makes in (None, Decision.not_stated):
+    if not (ends and found.cue.turns and found.first):
         return found
     return replace(found, cue=replace(found.cue, forward=False))
 
@@ -208,12 +214,13 @@ def _cues(context: Context) -> list[Cue]:
         (context.elsewhere, Decision.not_stated, False),
     )
     governing = [
-        Cue(entry, makes, forward, near, settles)
+        Cue(entry, makes, forward, turns and makes is not Decision.not_stated, near, settles)
         for cues, makes, settles in kinds
-        for forward, near, entries in (
-            (True, False, cues.before),
-            (True, True, cues.before_near),
-            (False, False, cues.after),
+        for forward, turns, near, entries in (
+            (True, True, False, cues.before),
+            (True, False, False, cues.before_only),
+            (True, True, True, cues.before_near),
+            (False, False, False, cues.after),
         )
         for entry in entries
     ]

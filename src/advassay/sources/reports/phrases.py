@@ -93,9 +93,6 @@ class Automaton(Generic[Tag]):
                     "Define the set under context.sets.",
                 )
             return [node.next.setdefault(word, _Node())]
-        if word.startswith("="):
-            self._exact.add(self._normaliser.fold(word[1:]))
-            return [node.next.setdefault(f"={self._normaliser.fold(word[1:])}", _Node())]
         if word.endswith("*"):
             prefix = self._normaliser.fold(word[:-1])
             self._prefixes.add(prefix)
@@ -103,7 +100,10 @@ class Automaton(Generic[Tag]):
         return [node.next.setdefault(form, _Node()) for form in self._written(word)] or [node]
 
     def _written(self, word: str) -> tuple[str, ...]:
-        """Keys of a plain word of the vocabulary; none for a word that is ignored."""
+        """Keys of a word of the vocabulary; none for a word that is ignored."""
+        if word.startswith("="):
+            self._exact.add(self._normaliser.fold(word[1:]))
+            return (f"={self._normaliser.fold(word[1:])}",)
         if self._by_form:
             return self._normaliser.forms(word)
         stem = self._normaliser.stem(word)
@@ -124,8 +124,10 @@ class Automaton(Generic[Tag]):
         known = self._keys.get(raw)
         if known is None:
             own = raw if self._by_form else stem
+            own_keys = (own, f"={raw}") if raw in self._exact else (own,)
             begins = (f"{prefix}*" for prefix in self._prefixes if raw.startswith(prefix))
-            known = (own, *self._members.get(own, ()), *begins, *((f"={raw}",) if raw in self._exact else ()))
+            members = dict.fromkeys(name for key in own_keys for name in self._members.get(key, ()))
+            known = (*own_keys, *members, *begins)
             if len(self._keys) < Normaliser._MOST:
                 self._keys[raw] = known
         return known
@@ -176,27 +178,35 @@ class WholeSentence:
         self._accepted: dict[str, bool] = {}
 
     def match(self, sentence: Sentence) -> int | None:
-        """Number of the first phrase that the sentence is; None if it is none. Very long sentences are none."""
-        if len(sentence.stems) > self._LONGEST:
+        """Number of the first phrase that the sentence is; None if it is none. Very long sentences are none.
+
+        A sentence may be several phrases with commas between; then the smallest of their numbers.
+        """
+        if len(sentence.stems) > self._LONGEST or not all(map(self._accepts, sentence.raw)):
             return None
-        words = tuple(sentence.raw)
-        if words not in self._known:
+        stems = tuple(sentence.stems)
+        whole = self._number(stems)
+        if whole is not None or sentence.segments[0] == sentence.segments[-1]:
+            return whole
+        ends = itertools.pairwise((*_begins(sentence.segments), len(stems)))
+        parts = [self._number(stems[first:end]) for first, end in ends]
+        return None if None in parts else min(part for part in parts if part is not None)
+
+    def _number(self, stems: tuple[str, ...]) -> int | None:
+        if stems not in self._known:
             if len(self._known) >= self._MOST:
                 self._known.clear()
-            self._known[words] = self._number(sentence)
-        return self._known[words]
-
-    def _number(self, sentence: Sentence) -> int | None:
-        if not all(map(self._accepts, sentence.raw)):
-            return None
-        found = self._any.fullmatch("".join(f"{stem} " for stem in sentence.stems))
-        return int(found.lastgroup[1:]) if found and found.lastgroup else None
+            # numbers (dates, numbers of a list) say nothing of the chest
+            found = self._any.fullmatch("".join(f"{stem} " for stem in stems if not stem.isdigit()))
+            self._known[stems] = int(found.lastgroup[1:]) if found and found.lastgroup else None
+        return self._known[stems]
 
     def _accepts(self, raw: str) -> bool:
         """Whether a word is a form that the phrases hold, but for its ending."""
         known = self._accepted.get(raw)
         if known is None:
-            known = not self._endings or raw in self._forms or not self._bases.isdisjoint(self._bases_of(raw))
+            bare = not self._endings or raw.isdigit() or raw in self._forms
+            known = bare or not self._bases.isdisjoint(self._bases_of(raw))
             if len(self._accepted) < self._MOST:
                 self._accepted[raw] = known
         return known
@@ -232,3 +242,8 @@ class WholeSentence:
             self._forms.update(self._normaliser.forms(word))
             self._bases.update(self._bases_of(self._normaliser.fold(word)))
         return re.escape(stem) + " " if stem else ""
+
+
+def _begins(segments: Sequence[int]) -> Iterator[int]:
+    """Where each part between commas begins."""
+    return (place for place in range(len(segments)) if not place or segments[place] != segments[place - 1])

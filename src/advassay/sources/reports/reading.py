@@ -79,6 +79,10 @@ class ReportReader:
         for name, finding in vocabulary.findings.items():
             for phrase, says in _phrases(finding):
                 self._keywords.add(phrase, _Entry(name, phrase, says))
+        self._same_shadow = {
+            name: frozenset(self._words.fold(word) for word in finding.same_shadow)
+            for name, finding in vocabulary.findings.items()
+        }
         norm = vocabulary.norm
         self._norm_phrases = norm.phrases + norm.beside
         self._sufficient = len(norm.phrases)
@@ -123,7 +127,9 @@ class ReportReader:
         """Whether a phrase that means something else does: not "non-calcified nodule", nor "calcified aorta and nodule"."""
         if first and sentence.raw[first - 1] in self._privatives:
             return False
-        inside = any(first < found.first <= last and (found.cue.makes or found.cue.breaks) for found in cues)
+        inside = any(
+            first < found.first <= last and (found.cue.makes is Decision.absent or found.cue.breaks) for found in cues
+        )
         return not inside and not self._scopes.crosses(sentence, first, last)
 
     def _evidence(
@@ -137,17 +143,18 @@ class ReportReader:
         if governing:
             cue = (governing.cue.entry, sentence.starts[governing.first], sentence.ends[governing.last])
         if decision is Decision.present:
-            doubt = self._doubt(sentence, first, last)
+            doubt = self._doubt(sentence, entry.finding, first, last)
             if doubt is not None:
                 decision, cue = Decision.uncertain, doubt
         place = (sentence.starts[first], sentence.ends[last])
         return Evidence(entry.finding, decision.value, entry.phrase, cue[0], field, *place, *cue[1:])
 
-    def _doubt(self, sentence: Sentence, first: int, last: int) -> tuple[str, int, int] | None:
+    def _doubt(self, sentence: Sentence, finding: str, first: int, last: int) -> tuple[str, int, int] | None:
         """What makes a doubt of a statement without a cue: a question mark, or an alternative beside the finding."""
         if sentence.question is not None:
             return "?", sentence.question, sentence.question + 1
-        return self._scopes.alternative(sentence, (first, last))
+        place = self._scopes.alternative(sentence, (first, last), self._same_shadow[finding])
+        return None if place is None else (sentence.raw[place], sentence.starts[place], sentence.ends[place])
 
     def _read_norm(self, sentences: list[tuple[int, Sentence]], stated: dict[str, Evidence]) -> Evidence | None:
         """Present: nothing but norm phrases. Absent or uncertain: a finding is."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterator
 from enum import Enum
 from typing import NamedTuple
@@ -36,6 +35,7 @@ class _Heading(NamedTuple):
 
 _CAPITALS = re.compile(r"^[^\S\n]*[^\W\d_](?:[^\W\d_]|[ /]){2,40}:", re.MULTILINE)
 _SAME = {"a": "aá", "e": "eé", "i": "ií", "o": "oó", "u": "uúü", "n": "nñ", "е": "её"}
+_PLAIN = str.maketrans({sign: base for base, signs in _SAME.items() for sign in signs})
 
 
 class Sections:
@@ -115,8 +115,7 @@ def _aside_until(text: str, start: int, end: int, later: list[_Heading]) -> int 
 
 def _folded(name: str) -> str:
     """A heading as it compares: small letters without accents, one space between words."""
-    plain = unicodedata.normalize("NFD", name.casefold())
-    return " ".join("".join(sign for sign in plain if not unicodedata.combining(sign)).split())
+    return " ".join(name.casefold().translate(_PLAIN).split())
 
 
 def _pattern(entry: str) -> str:

@@ -21,9 +21,9 @@ _TOKEN = re.compile(
     rf"|(?P<pause>,|(?<=\s)[{DASHES}]{{1,2}}(?=\s))"
     r"|(?P<asked>(?<![^\s(])\?(?=\s*\w))"  # a question mark that stands before what it asks: "? nodule"
     rf"|(?P<end>\.(?!\d)|[;!?{_BULLETS}]|\n[^\S\n]*\n)"
-    r"|(?P<line>\n)|(?P<colon>[:=])|(?P<slash>/)"
+    r"|(?P<line>\n)|(?P<colon>[:=])"
 )
-_LINE_START = re.compile(rf"\s*(?P<item>[+>{DASHES}{_BULLETS}]|\(?(?:\d{{1,2}}|[^\W\d_])[.)]\s)?\s*(?P<word>\w*)")
+_LINE_START = re.compile(rf"\s*(?P<item>[{DASHES}+>{_BULLETS}]|\(?(?:\d{{1,2}}|[^\W\d_])[.)]\s)?\s*(?P<word>\w*)")
 _WRAPPED = 60
 """Lines at least so long may be wrapped at a fixed width."""
 
@@ -34,7 +34,7 @@ class Sentence:
 
     raw: words as normalised but not stemmed; stems; starts, ends: character offsets in the text (end exclusive);
     segments: how many commas and dashes stand before the word; leads: ignored words directly before it; colons: a
-    colon, "=" or dash stands directly before it; slashes: offset of the slash directly before it, or None.
+    colon, "=" or dash stands directly before it.
     question: offset of the question mark that asks it.
     """
 
@@ -45,7 +45,6 @@ class Sentence:
     segments: list[int] = field(default_factory=list)
     leads: list[tuple[str, ...]] = field(default_factory=list)
     colons: list[bool] = field(default_factory=list)
-    slashes: list[int | None] = field(default_factory=list)
     question: int | None = None
 
 
@@ -81,7 +80,7 @@ class Splitter:
                 yield from draft.finish()
                 draft.sentence.question = match.start()
             else:
-                draft.mark(kind, match[0], match.start())
+                draft.mark(match[0])
         yield from draft.finish()
 
     def _is_abbreviated(self, draft: _Draft, after: str) -> bool:
@@ -131,7 +130,6 @@ class _Draft:
         self._pauses = 0
         self._leads: tuple[str, ...] = ()
         self._colon = False
-        self._slash: int | None = None
 
     def add(self, folded: str, stem: str, start: int, end: int) -> None:
         self.last, self.paused = folded, False
@@ -146,19 +144,13 @@ class _Draft:
         sentence.segments.append(self._pauses)
         sentence.leads.append(self._leads)
         sentence.colons.append(self._colon)
-        sentence.slashes.append(self._slash)
-        self._leads, self._colon, self._slash = (), False, None
+        self._leads, self._colon = (), False
 
-    def mark(self, kind: str | None, sign: str, place: int) -> None:
-        """A sign between words that ends no sentence."""
-        if kind == "slash":
-            self._slash = place
-        elif kind == "colon":
-            self._colon = True
-        else:
-            self._pauses += 1
-            self.paused = sign == ","
-            self._colon = self._colon or sign != ","
+    def mark(self, sign: str) -> None:
+        """A comma, dash or colon between words."""
+        self.paused = sign == ","
+        self._colon = self._colon or not self.paused
+        self._pauses += sign not in ":="
 
     def finish(self, question: int | None = None) -> Iterator[Sentence]:
         """The sentence, if it has words; another one begins."""

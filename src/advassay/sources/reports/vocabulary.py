@@ -47,6 +47,8 @@ class Cues(Frozen):
 
     before: Phrases = ()
     """Govern what follows them: "no evidence of"."""
+    before_only: Phrases = ()
+    """The same, but where nothing follows them they do not look back: "resolution of"."""
     before_near: Phrases = ()
     """Govern what follows them up to a comma or an "and": "is not"."""
     after: Phrases = ()
@@ -105,6 +107,8 @@ class Finding(Frozen):
     """Keywords that say no more than "perhaps"."""
     absent: Phrases = ()
     """Phrases that deny the finding by themselves."""
+    same_shadow: Phrases = ()
+    """Words for another name of the same shadow: beside them "or" makes no doubt ("scarring or atelectasis")."""
     not_this: Phrases = ()
     """Longer phrases that contain a keyword and mean something else ("subcutaneous emphysema"). Their words skipped by
     `..` hold no "and", comma, preposition that breaks, or negation: "non-calcified nodule" is a nodule."""
