@@ -72,6 +72,16 @@ class Scopes:
         for cue in _cues(context):
             self._automaton.add(cue.entry, cue)
 
+    def knows(self, raw: str, stem: str) -> bool:
+        """Whether a word is one of the cues'."""
+        return (
+            self._automaton.knows(raw, stem)
+            or raw in self._ungoverned
+            or raw in self._details
+            or raw in self._coordinators
+            or raw in self._alternators
+        )
+
     def cues(self, sentence: Sentence) -> list[Found]:
         """The cues of a sentence, from left to right; of overlapping ones the longest that begins first."""
         hits = [hit for hit in self._automaton.find(sentence) if self._is_one(sentence, *hit)]
@@ -120,7 +130,8 @@ class Scopes:
             holds = found.first < last and distance < self._reach and self._reaches(sentence, cues, found, mention)
         else:
             distance = max(found.first - last - 1, 0)
-            holds = found.last > first and distance < self._reach and self._looks_back(sentence, cues, found, mention)
+            reach = self._reach // 2 if found.cue.turns else self._reach  # a stray word at the end governs less
+            holds = found.last > first and distance < reach and self._looks_back(sentence, cues, found, mention)
         return distance if holds else None
 
     def _reaches(self, sentence: Sentence, cues: Sequence[Found], found: Found, mention: Span) -> bool:

@@ -59,6 +59,7 @@ class Automaton(Generic[Tag]):
         self._gap = gap
         self._by_form = exact
         self._root: _Node[Tag] = _Node()
+        self._words: set[str] = set()
         self._prefixes: set[str] = set()
         self._exact: set[str] = set()
         self._members: dict[str, tuple[str, ...]] = {}
@@ -73,6 +74,7 @@ class Automaton(Generic[Tag]):
         for words in alternatives(phrase):
             nodes = [self._root]
             for word in words:
+                self._words.update(self._written(word))
                 nodes = list({id(after): after for node in nodes for after in self._step(node, word, phrase)}.values())
             for node in nodes:
                 if node is self._root:
@@ -81,6 +83,10 @@ class Automaton(Generic[Tag]):
                         "Take its words out of `ignore`, or the phrase out of the vocabulary.",
                     )
                 node.tags.append(tag)
+
+    def knows(self, raw: str, stem: str) -> bool:
+        """Whether any phrase holds a word."""
+        return not self._words.isdisjoint(self._of(raw, stem))
 
     def _step(self, node: _Node[Tag], word: str, phrase: str) -> list[_Node[Tag]]:
         """Where a word of a phrase leads: one node for each form in which it may stand."""
@@ -96,6 +102,7 @@ class Automaton(Generic[Tag]):
         if word.endswith("*"):
             prefix = self._normaliser.fold(word[:-1])
             self._prefixes.add(prefix)
+            self._words.add(f"{prefix}*")
             return [node.next.setdefault(f"{prefix}*", _Node())]
         return [node.next.setdefault(form, _Node()) for form in self._written(word)] or [node]
 
@@ -168,6 +175,7 @@ class WholeSentence:
     ) -> None:
         self._normaliser = normaliser
         self._endings = tuple(sorted({"", *inflections}, key=len, reverse=True)) if inflections else ()
+        self._stems: set[str] = set()
         self._forms: set[str] = set()
         self._bases: set[str] = set()
         self._sets = {name: "|".join(filter(None, map(self._plain, words))) for name, words in sets.items()}
@@ -176,6 +184,10 @@ class WholeSentence:
         self._any = re.compile("|".join(f"(?P<n{place}>{p.pattern})" for place, p in enumerate(self._patterns)))
         self._known: dict[tuple[str, ...], int | None] = {}
         self._accepted: dict[str, bool] = {}
+
+    def knows(self, stem: str) -> bool:
+        """Whether any phrase holds a word of this stem."""
+        return stem in self._stems
 
     def match(self, sentence: Sentence) -> int | None:
         """Number of the first phrase that the sentence is; None if it is none. Very long sentences are none.
@@ -238,6 +250,7 @@ class WholeSentence:
         if word.endswith("*"):
             return re.escape(self._normaliser.fold(word[:-1])) + r"[^ ]* "
         stem = self._normaliser.stem(word)
+        self._stems.add(stem)
         if stem and self._endings:
             self._forms.update(self._normaliser.forms(word))
             self._bases.update(self._bases_of(self._normaliser.fold(word)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -12,6 +13,8 @@ from advassay.sources.reports.sections import Sections
 from advassay.sources.reports.sentences import Sentence, Splitter
 from advassay.sources.reports.vocabulary import FINDINGS, Finding, Vocabulary
 from advassay.sources.reports.words import Normaliser
+
+_WORD = re.compile(r"[^\W\d_]+")
 
 LABELS = ("norm", *FINDINGS)
 """Columns that a report gives."""
@@ -68,7 +71,12 @@ class ReportReader:
             contractions=vocabulary.contractions,
             stemmed_text=vocabulary.stemmed_text,
         )
-        self._splitter = Splitter(self._words, vocabulary.abbreviations, vocabulary.continues)
+        self._splitter = Splitter(
+            self._words,
+            abbreviations=vocabulary.abbreviations,
+            answers=vocabulary.answers,
+            continues=vocabulary.continues,
+        )
         self._sections = Sections(vocabulary.headings)
         self._lead_ins: Automaton[None] = Automaton(self._words, vocabulary.gap, exact=True)
         for phrase in vocabulary.headings.lead_ins:
@@ -102,6 +110,14 @@ class ReportReader:
             stated["norm"] = norm
         said = tuple(stated[label].decision if label in stated else Decision.not_stated.value for label in LABELS)
         return Reading(said, tuple(stated[label] for label in LABELS if label in stated))
+
+    def known_words(self, text: str) -> int:
+        """How many words of a text the vocabulary knows, names of findings and function words alike."""
+        return sum(self._knows(match[0]) for match in _WORD.finditer(plain(text)))
+
+    def _knows(self, word: str) -> bool:
+        raw, stem = self._words.known(word)
+        return not stem or self._keywords.knows(raw, stem) or self._scopes.knows(raw, stem) or self._norm.knows(stem)
 
     def _sentences(self, text: str) -> list[Sentence]:
         """The sentences of a text that speak of this examination."""

@@ -24,6 +24,7 @@ _TOKEN = re.compile(
     r"|(?P<line>\n)|(?P<colon>[:=])"
 )
 _LINE_START = re.compile(rf"\s*(?P<item>[{DASHES}+>{_BULLETS}]|\(?(?:\d{{1,2}}|[^\W\d_])[.)]\s)?\s*(?P<word>\w*)")
+_ANSWER = re.compile(r"[^\S\n]*([^\W\d_]+)[^\S\n]*(?=[.,;\n]|$)")
 _WRAPPED = 60
 """Lines at least so long may be wrapped at a fixed width."""
 
@@ -51,15 +52,21 @@ class Sentence:
 class Splitter:
     """Cuts the text of one language into sentences.
 
-    abbreviations: words whose full stop ends no sentence before a small letter. continues: words that end no line of
-    their own.
+    abbreviations: words whose full stop ends no sentence before a small letter. answers: words that, alone behind a
+    question mark, make an answer field of it. continues: words that end no line of their own.
     """
 
     def __init__(
-        self, normaliser: Normaliser, abbreviations: tuple[str, ...] = (), continues: tuple[str, ...] = ()
+        self,
+        normaliser: Normaliser,
+        *,
+        abbreviations: tuple[str, ...] = (),
+        answers: tuple[str, ...] = (),
+        continues: tuple[str, ...] = (),
     ) -> None:
         self._normaliser = normaliser
         self._abbreviations = frozenset(normaliser.fold(word) for word in abbreviations)
+        self._answers = frozenset(normaliser.fold(word) for word in answers)
         self._continues = frozenset(normaliser.fold(word) for word in continues)
 
     def sentences(self, text: str, start: int = 0, end: int | None = None) -> Iterator[Sentence]:
@@ -70,6 +77,8 @@ class Splitter:
             kind = match.lastgroup
             if kind == "word":
                 draft.add(*self._normaliser.known(match[0]), match.start(), match.end())
+            elif match[0] == "?" and self._is_answered(text, match.end(), end):
+                draft.mark(":")
             elif kind == "end" or kind == "item":
                 if not (match[0] == "." and self._is_abbreviated(draft, text[match.end() : end])):
                     yield from draft.finish(match.start() if match[0] == "?" else None)
@@ -85,6 +94,10 @@ class Splitter:
 
     def _is_abbreviated(self, draft: _Draft, after: str) -> bool:
         return draft.last in self._abbreviations and after[:1] in (" ", "") and after.lstrip(" ")[:1].islower()
+
+    def _is_answered(self, text: str, place: int, end: int) -> bool:
+        answer = _ANSWER.match(text, place, end)
+        return answer is not None and self._normaliser.fold(answer[1]) in self._answers
 
     def _ends_line(self, draft: _Draft, text: str, place: int, end: int) -> bool:
         """Whether the line break at `place` ends a sentence."""

@@ -141,6 +141,8 @@ class Vocabulary(Frozen):
     """Texts may hold stems instead of words."""
     abbreviations: Phrases = ()
     """Words whose full stop ends no sentence before a small letter."""
+    answers: Phrases = ()
+    """Words that answer a question mark before them: "Pneumonia? No."."""
     continues: Phrases = ()
     """Words that end no line of their own: what follows a line break after them goes on."""
     privatives: Phrases = ()
