@@ -46,30 +46,31 @@ class Refused(Exception):
         self.fix = fix
 
 
-def read_delimited(source: Path | bytes, encoding: str | None = None) -> pl.DataFrame:
+def read_delimited(source: Path | bytes, encoding: str | None = None, *, nul: bool = True) -> pl.DataFrame:
     """The columns of a comma, semicolon, tab or bar separated file, as text; empty fields are null.
 
     source: a file, or its bytes. encoding: of its text; None: as its byte order mark says, else UTF-8. A first line
-    "sep=;" names the separator. Raises Refused for text in another encoding, a NUL character, a line with more fields
-    than the header and quotes that do not end, each with the line; Polars' own errors for the rest.
+    "sep=;" names the separator. nul: whether NUL characters may stand in the text. Raises Refused for text in another
+    encoding, NUL characters, a line with more fields than the header and quotes that do not end, each with the line;
+    Polars' own errors for the rest.
     """
     if isinstance(source, bytes):
-        return _read(source, source, encoding)
+        return _read(source, source, encoding, nul)
     with source.open("rb") as file:
         if not source.stat().st_size:
-            return _read(b"", b"", encoding)
+            return _read(b"", b"", encoding, nul)
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            return _read(source, content, encoding)
+            return _read(source, content, encoding, nul)
 
 
-def _read(source: Path | bytes, content: Content, encoding: str | None) -> pl.DataFrame:
+def _read(source: Path | bytes, content: Content, encoding: str | None, nul: bool) -> pl.DataFrame:
     mark = next((name for mark, name in _MARKS.items() if content[: len(mark)] == mark), None)
     encoding = _checked(encoding) if encoding else mark or "utf-8"
     if encoding not in ("utf-8", "utf-8-sig"):
         source = content = _recoded(content[:], encoding)
     if b"\r" in content[:MAX_HEADER_BYTES] and content.find(b"\n") < 0:
         source = content = content[:].replace(b"\r", b"\n")  # line ends of old Macintosh programs
-    _refuse_nul(content)
+    _refuse_nul(content, nul)
     stated = _SEPARATOR_LINE.match(content)
     begin = stated.end() if stated else 0
     header = _header(content, begin)
@@ -89,7 +90,8 @@ def _checked(encoding: str) -> str:
         return codecs.lookup(encoding).name
     except LookupError:
         raise Refused(
-            f"a known encoding is needed, got {encoding!r}", "Name one, such as utf-8, cp1251, cp1252, koi8-r or utf-16."
+            f"a known encoding is needed, got {encoding!r}",
+            "Name one, such as utf-8, cp1251, cp1252, koi8-r or utf-16.",
         ) from None
 
 
@@ -101,7 +103,7 @@ def _recoded(data: bytes, encoding: str) -> bytes:
         raise Refused(f"text in {encoding} is needed, line {line} is not", "Name the encoding it has.") from None
 
 
-def _refuse_nul(content: Content) -> None:
+def _refuse_nul(content: Content, allowed: bool) -> None:
     place = content.find(b"\0")
     if place < 0:
         return
@@ -112,6 +114,8 @@ def _refuse_nul(content: Content) -> None:
             "a readable CSV (UTF-8) is needed, the text seems to be UTF-16 without a byte order mark",
             f"Save it as UTF-8, or name its encoding: utf-16-{order}.",
         )
+    if allowed:
+        return
     line = content[:place].count(b"\n") + 1
     raise Refused(f"text without NUL characters is needed, line {line} holds one", "Export the table again.")
 
@@ -162,10 +166,11 @@ def _read_by_field(data: bytes, separator: str) -> pl.DataFrame:
 
 def _records(text: str, separator: str, *, backslash: bool = False) -> Iterator[list[str]]:
     """The header, then every record that is not empty. Raises Refused, with the line, for one that does not fit."""
-    quotes = {"escapechar": "\\", "doublequote": False} if backslash else {}
+    quotes = _BackslashQuotes if backslash else csv.excel
     before = csv.field_size_limit(sys.maxsize)
     try:
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True, **quotes)  # type: ignore[call-overload]
+        lines = io.StringIO(text, newline="")
+        reader = csv.reader(lines, quotes, delimiter=separator, strict=True)
         width, line = 0, 1
         while True:
             try:
@@ -185,6 +190,13 @@ def _records(text: str, separator: str, *, backslash: bool = False) -> Iterator[
                 yield record + [""] * (width - len(record))
     finally:
         csv.field_size_limit(before)
+
+
+class _BackslashQuotes(csv.excel):
+    """Quotes inside quotes have a backslash before them, as MySQL and Hive export them."""
+
+    escapechar = "\\"
+    doublequote = False
 
 
 def _frame(records: Iterator[list[str]]) -> pl.DataFrame:

@@ -26,11 +26,14 @@ MAX_CELLS = 250_000_000
 """Rows × columns that a Parquet file may declare: it is a few bytes long whatever it declares."""
 
 
-def read_table(path: Path, text: frozenset[str] = frozenset(), encoding: str | None = None) -> pl.DataFrame:
+def read_table(
+    path: Path, text: frozenset[str] = frozenset(), encoding: str | None = None, *, nul: bool = True
+) -> pl.DataFrame:
     """Read a .csv, .tsv (either also as .gz) or .parquet file.
 
     encoding: of a text file; None: as its byte order mark says, else UTF-8. Its separator is the comma, semicolon, tab
-    or bar that its header holds most of, or what a first line "sep=;" says.
+    or bar that its header holds most of, or what a first line "sep=;" says. nul: whether its text may hold NUL
+    characters (a path may, and is a row with a reason then; a report is damaged).
 
     Text is trimmed and empty text is null; nested and binary Parquet columns are not read. A CSV column becomes
     numbers (or true/false) only if every value is one and nothing would be lost by it; columns named in `text` and
@@ -43,7 +46,7 @@ def read_table(path: Path, text: frozenset[str] = frozenset(), encoding: str | N
     try:
         if path.suffix.lower() == ".parquet":
             return _trimmed(_read_parquet(path))
-        frame = _trimmed(_read_text(path, encoding))
+        frame = _trimmed(_read_text(path, encoding, nul))
     except Refused as refused:
         raise SourceError(f"path: {refused}, got {path}.", refused.fix) from None
     except (*_BROKEN, UnicodeDecodeError, OSError, EOFError, zlib.error, MemoryError) as error:
@@ -63,12 +66,12 @@ def is_id(column: str) -> bool:
     return bool(_ID.search(column.strip().replace(" ", "_")))
 
 
-def _read_text(path: Path, encoding: str | None) -> pl.DataFrame:
+def _read_text(path: Path, encoding: str | None, nul: bool) -> pl.DataFrame:
     if path.suffix.lower() == ".gz":
-        return read_delimited(_decompressed(path), encoding)
+        return read_delimited(_decompressed(path), encoding, nul=nul)
     if path.stat().st_size > MAX_BYTES:
         raise Refused(f"at most {MAX_BYTES >> 30} GiB")
-    return read_delimited(path, encoding)
+    return read_delimited(path, encoding, nul=nul)
 
 
 def _decompressed(path: Path) -> bytes:

@@ -31,8 +31,8 @@ class Decision(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Cue:
     """A phrase of the vocabulary's context. makes: the decision for what it governs; not_stated = not on this image;
-    None = governs nothing. forward: governs what follows. turns: looks back where nothing follows. near: governs up to a
-    comma or "and" only. settles: whatever other cues say. breaks: ends the scopes of others."""
+    None = governs nothing. forward: governs what follows. turns: looks back where nothing follows. near: governs up to
+    a comma or "and" only. settles: whatever other cues say. breaks: ends the scopes of others."""
 
     entry: str
     makes: Decision | None = None
@@ -92,7 +92,7 @@ class Scopes:
         return [_as_it_looks(found, kept, sentence) for found in kept]
 
     def _is_one(self, sentence: Sentence, first: int, last: int, cue: Cue) -> bool:
-        """Whether the words of a cue belong together: only an enumeration stands between ("no mass or fluid to suggest")."""
+        """Whether the words of a cue belong together; a list may stand between: "no mass or fluid to suggest"."""
         joints = {self._joint(sentence, place) for place in range(first + 1, last + 1)} - {None}
         return not joints or (cue.makes is Decision.absent and "or" in joints and "and" not in joints)
 
@@ -100,13 +100,16 @@ class Scopes:
         """Whether a comma or an "and" stands between two words."""
         return any(self._joint(sentence, place) in ("and", ",") for place in range(first + 1, last + 1))
 
-    def governing(self, sentence: Sentence, cues: Sequence[Found], mention: Span) -> Found | None:
+    def governing(
+        self, sentence: Sentence, cues: Sequence[Found], mention: Span, mentions: Sequence[Span]
+    ) -> Found | None:
         """The cue that decides about a mention: one that settles it, else what rules it out afterwards, else the
-        nearest of those whose scope holds it."""
+        nearest of those whose scope holds it. mentions: all of the sentence."""
         holding = [
             (not found.cue.settles, found.cue.forward or found.cue.makes is not Decision.absent, distance, found)
             for found in cues
-            if found.cue.makes is not None and (distance := self._distance(sentence, cues, found, mention)) is not None
+            if found.cue.makes is not None
+            and (distance := self._distance(sentence, cues, found, mention, mentions)) is not None
         ]
         return min(holding, key=lambda one: (*one[:3], _ORDER[one[3].cue.makes]))[3] if holding else None
 
@@ -116,13 +119,17 @@ class Scopes:
         for place in (first - 1, first - 2, last + 1):
             if not 0 < place < len(sentence.raw) - 1 or sentence.raw[place] not in self._alternators:
                 continue
+            if sentence.segments[place] != sentence.segments[first]:
+                continue
             beside = sentence.raw[place - 1], sentence.raw[place + 1]
             other = sentence.raw[place + 1 : place + 4] if place > last else sentence.raw[max(place - 3, 0) : place]
             if not any(word in self._details or word in self._coordinators or word.isdigit() for word in beside):
                 return None if same.intersection(other) else place
         return None
 
-    def _distance(self, sentence: Sentence, cues: Sequence[Found], found: Found, mention: Span) -> int | None:
+    def _distance(
+        self, sentence: Sentence, cues: Sequence[Found], found: Found, mention: Span, mentions: Sequence[Span]
+    ) -> int | None:
         """Words between cue and mention; None if the mention is on the cue's other side, too far or cut off."""
         first, last = mention
         if found.cue.forward:
@@ -131,7 +138,7 @@ class Scopes:
         else:
             distance = max(found.first - last - 1, 0)
             reach = self._reach // 2 if found.cue.turns else self._reach  # a stray word at the end governs less
-            holds = found.last > first and distance < reach and self._looks_back(sentence, cues, found, mention)
+            holds = found.last > first and distance < reach and self._looks_back(sentence, cues, found, mention, mentions)
         return distance if holds else None
 
     def _reaches(self, sentence: Sentence, cues: Sequence[Found], found: Found, mention: Span) -> bool:
@@ -142,7 +149,9 @@ class Scopes:
         answered = sentence.colons[found.first] and last + 1 < len(sentence.raw) and sentence.colons[last + 1]
         if answered and sentence.segments[found.first] == sentence.segments[last + 1]:
             return False  # "effusion: no emphysema: mild": the name of the next field
-        for place in range(found.last + 1, first + 1):
+        # "probably, pneumonia": the comma belongs to the cue
+        begins = found.last + 1 + (found.cue.makes is Decision.uncertain)
+        for place in range(begins, first + 1):
             joint = self._joint(sentence, place)
             if joint is None:
                 continue
@@ -169,12 +178,15 @@ class Scopes:
         seen = (place for place in range(start, end) if sentence.raw[place] in self._presence)
         return any(place == start or sentence.leads[place] for place in seen)
 
-    def _looks_back(self, sentence: Sentence, cues: Sequence[Found], found: Found, mention: Span) -> bool:
+    def _looks_back(
+        self, sentence: Sentence, cues: Sequence[Found], found: Found, mention: Span, mentions: Sequence[Span]
+    ) -> bool:
         """Whether a cue that looks back governs a mention: in its part of the sentence, or alone in the next one."""
         first, last = mention
         between = [other for other in cues if other.cue.breaks and last < other.first < found.first]
         ends = found.last + 1 == len(sentence.raw) or sentence.segments[found.last + 1] != sentence.segments[found.last]
-        if between and not (found.cue.settles or ends) or any(other.last + 1 != found.first for other in between):
+        elliptic = (found.cue.settles or ends) and all(other.last + 1 == found.first for other in between)
+        if between and not elliptic:  # "emphysema with an effusion that was not seen" but "unlikely but not excluded"
             return False
         begins = found.first
         while begins and sentence.segments[begins - 1] == sentence.segments[found.first]:
@@ -185,7 +197,8 @@ class Scopes:
                 for place in range(last + 2, found.first)
             )
         own = range(begins, found.first)
-        if all(any(other.first <= place <= other.last for other in cues) for place in own):
+        alone = all(any(other.first <= place <= other.last for other in cues) for place in own)
+        if alone and not any(last < other[0] < found.first for other in mentions):
             return True  # "pneumonia, no", "unlikely, but not excluded"
         if found.cue.makes is not Decision.absent:
             return False

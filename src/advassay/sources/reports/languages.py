@@ -27,8 +27,8 @@ def _bare(name: str) -> str:
 _CODES = {_bare(name): code for code, names in _NAMES.items() for name in (code, *names.split())}
 
 DAMAGED = "[\u00c2\u00c3\u00d0\u00d1][\u0080-\u00bf]|\ufffd|[\u00c0-\u00ff]{4}"
-"""A regular expression for letters that only text read in the wrong encoding holds: UTF-8 read as Latin-1 ("Ã³"), replacement characters, and
-Cyrillic of one byte a letter read as Latin-1 ("Ïíåâ")."""
+"""A regular expression for letters that only text read in the wrong encoding holds: UTF-8 read as Latin-1 ("Ã³"),
+replacement characters, and Cyrillic of one byte a letter read as Latin-1 ("Ïíåâ")."""
 
 
 def language_code(name: str) -> str:

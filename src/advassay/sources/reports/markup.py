@@ -7,11 +7,12 @@ import re
 
 _SOFT_HYPHEN = "\u00ad"
 """Joins what stands on both sides of it: the tokenizer takes it for a letter and drops it."""
-_BLOCKS = frozenset(
-    "address article blockquote body br caption center dd div dl dt fieldset footer form h1 h2 h3 h4 h5 h6 head header "
-    "hr html li main ol option p pre section table tbody td tfoot th thead title tr ul".split()
+_BLOCKS = re.compile(
+    r"address|article|blockquote|body|br|caption|center|d[dlt]|div|fieldset|footer|form|h[1-6r]|head|header|html|li|main"
+    r"|ol|option|p|pre|section|table|tbody|td|tfoot|th|thead|title|tr|ul",
+    re.IGNORECASE,
 )
-"""HTML elements that begin a line of their own."""
+"""Names of HTML elements that begin a line of their own."""
 _BREAKS = frozenset("\n\r\u0085\u2028\u2029\x0b\x0c\x1c\x1d\x1e")
 
 _MARKUP = re.compile(
@@ -45,7 +46,7 @@ def _decoded(match: re.Match[str]) -> str:
     length = match.end() - match.start()
     kind = match.lastgroup
     if kind == "tag":
-        if match["tag"].lower() in _BLOCKS:
+        if _BLOCKS.fullmatch(match["tag"]):
             return "\n\n".ljust(length)  # an empty line always ends a sentence
         return _filled(match, length)
     if kind == "entity":

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from advassay.sources.reports.context import Decision, Found, Scopes
+from advassay.sources.reports.context import Decision, Found, Scopes, Span
 from advassay.sources.reports.markup import plain
 from advassay.sources.reports.phrases import Automaton, WholeSentence
 from advassay.sources.reports.sections import Sections
@@ -136,11 +136,13 @@ class ReportReader:
             return []
         cues = self._scopes.cues(sentence)
         hits = [hit for hit in hits if hit[2].says is not None or self._excludes(sentence, cues, hit[0], hit[1])]
-        found = (self._evidence(field, sentence, cues, *hit) for hit in _longest(hits))
+        hits = _longest(hits)
+        mentions = [(first, last) for first, last, _ in hits]
+        found = (self._evidence(field, sentence, cues, mentions, *hit) for hit in hits)
         return [evidence for evidence in found if evidence is not None]
 
     def _excludes(self, sentence: Sentence, cues: Sequence[Found], first: int, last: int) -> bool:
-        """Whether a phrase that means something else does: not "non-calcified nodule", nor "calcified aorta and nodule"."""
+        """Whether a phrase means what it says: not "non-calcified nodule", nor "calcified aorta and nodule"."""
         if first and sentence.raw[first - 1] in self._privatives:
             return False
         inside = any(
@@ -149,9 +151,16 @@ class ReportReader:
         return not inside and not self._scopes.crosses(sentence, first, last)
 
     def _evidence(
-        self, field: int, sentence: Sentence, cues: Sequence[Found], first: int, last: int, entry: _Entry
+        self,
+        field: int,
+        sentence: Sentence,
+        cues: Sequence[Found],
+        mentions: Sequence[Span],
+        first: int,
+        last: int,
+        entry: _Entry,
     ) -> Evidence | None:
-        governing = self._scopes.governing(sentence, cues, (first, last))
+        governing = self._scopes.governing(sentence, cues, (first, last), mentions)
         decision = _decide(entry.says, governing.cue.makes if governing else None)
         if decision is None:
             return None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from enum import Enum
 from typing import NamedTuple
 
@@ -16,6 +15,7 @@ class Kind(Enum):
     aside = "aside"
     findings = "findings"
     conclusion = "conclusion"
+    organs = "organs"
 
 
 class Part(NamedTuple):
@@ -42,9 +42,7 @@ class Sections:
     """Finds the headings of one language."""
 
     def __init__(self, headings: Headings) -> None:
-        self._kinds = {
-            _folded(entry): kind for kind in Kind for entry in getattr(headings, kind.value)
-        }
+        self._kinds = {_folded(entry): kind for kind in Kind for entry in getattr(headings, kind.value)}
         names = "|".join(_pattern(entry) for entry in sorted(self._kinds, key=len, reverse=True))
         self._pattern = re.compile(
             rf"(?<!\w)({names or '(?!)'})(?:[^\S\n]*\([^()\n]{{0,40}}\))?[^\S\n]*(?::|[-.\u2013\u2014]?[^\S\n]*(?=\n))",
@@ -68,19 +66,19 @@ class Sections:
     def _headings(self, text: str) -> list[_Heading]:
         if ":" not in text and "\n" not in text:
             return []
-        found = [
-            _Heading(match.start(1), match.end(), self._kinds[_folded(match[1])])
-            for match in self._pattern.finditer(text)
-            if _begins(text, match)
-        ]
+        found = []
+        for match in self._pattern.finditer(text):
+            if _begins(text, match):
+                kind = self._kinds[_folded(match[1])]
+                # the name of an organ is part of the sentence
+                found.append(_Heading(match.start(1), match.start(1) if kind is Kind.organs else match.end(), kind))
+        if not found:
+            return []
         starts = {heading.start for heading in found}
         # a heading of another kind, in capitals on a line of its own, ends what was set aside
-        others = [
-            _Heading(match.end() - 1, match.end(), Kind.findings)
-            for match in _CAPITALS.finditer(text)
-            if match[0].isupper() and not any(match.start() <= start < match.end() for start in starts)
-        ]
-        return sorted(found + (others if found else []))
+        others = (match for match in _CAPITALS.finditer(text) if match[0].isupper())
+        free = (match.start() for match in others if not starts.intersection(range(match.start(), match.end())))
+        return sorted([*found, *(_Heading(start, start, Kind.findings) for start in free)], key=lambda one: one.start)
 
 
 def _begins(text: str, match: re.Match[str]) -> bool:
@@ -120,5 +118,8 @@ def _folded(name: str) -> str:
 
 def _pattern(entry: str) -> str:
     """A heading of the vocabulary as a regular expression that accepts missing accents."""
-    words = ("".join(f"[{_SAME[sign]}]" if sign in _SAME else re.escape(sign) for sign in word) for word in _folded(entry).split())
+    words = (
+        "".join(f"[{_SAME[sign]}]" if sign in _SAME else re.escape(sign) for sign in word)
+        for word in _folded(entry).split()
+    )
     return r"[^\S\n]+".join(words)

@@ -126,7 +126,7 @@ def _as_reports(
 ) -> pl.DataFrame:
     def words(name: str) -> pl.Expr:
         column = pl.col(name).cast(pl.String).str.strip_chars()
-        return pl.when(~column.str.to_lowercase().is_in(_EMPTY)).then(column)
+        return pl.when(~column.str.to_lowercase().is_in(sorted(_EMPTY))).then(column)
 
     def codes(name: str) -> pl.Expr:
         return words(name).map_elements(language_code, return_dtype=pl.String)
@@ -163,7 +163,9 @@ def _left_out(reports: pl.DataFrame, language: str | None) -> pl.DataFrame:
     )
 
 
-_EMPTY = ("", *"na n/a n.a. nan null none nil <na> #n/a #na n/d s/d н/д . .. ... - -- --- — – ? _ /".split())
+_EMPTY = frozenset(
+    ("", "na", "n/a", "n.a.", "nan", "null", "none", "nil", "<na>", "#n/a", "n/d", "s/d", "н/д", "?", "/")
+).union(sign * times for sign in "._-–—" for times in (1, 2, 3))
 """What tables hold where there is nothing, in small letters."""
 
 _DETAILS = {

@@ -82,7 +82,7 @@ class Context(Frozen):
     details: Phrases = ()
     """Words of place, side, number and size: the same, unless an enumeration with "or" follows."""
     presence: Phrases = ()
-    """Verbs of seeing: what follows "is seen and" or stands before "is seen" after a comma is a statement of its own."""
+    """Verbs of seeing: what follows "is seen and", or stands between a comma and "is seen", is its own statement."""
     genitive: bool = False
     """A denied noun has a form of its own (Russian), so that a negation after several of them governs them all, but
     for forms in `ungoverned`."""
@@ -95,6 +95,8 @@ class Headings(Frozen):
     """What follows is not a finding of this examination: history, indication, comparison, technique."""
     findings: Phrases = ()
     conclusion: Phrases = ()
+    organs: Phrases = ()
+    """Part of what they head: "Aorta: tortuous"."""
     lead_ins: Phrases = ()
     """Set the sentence aside that they begin, without a colon."""
 
