@@ -10,15 +10,15 @@ from advassay.sources.reports import Vocabulary, load_vocabulary
 from advassay.sources.reports.words import Normaliser
 
 COMMON = {
-    "en": """resolving resolves clearing clear clearly clearance exclude excluding exclusion excludes ruler seeing sees see
+    "en": """resolving resolves clearing clear clearly clearance exclude excluding exclusion excludes ruler seeing sees
     notes note notable identify identifying identity visual visualize presently presence presents unlike like notion
     negate negation absently absentee considerate considerable consideration favorable favorite suspecting suspicion
     possibility probability questions indicating raises risen improving improves improvable changing changeable worsens
     progressive progressing growing grows increasing decreasing enlarging goes going disappearing dismissing late later
     prioritize previously compare comparing treating treatable historical contacting exposing screens tests evaluated
     lungs heart chest normal size left right lobe lower upper small large patient image view film study lateral""",
-    "es": """resolviendo resolver resolviéndose claro aclarar excluyendo exclusivo exclusiva descarte vista visita visual
-    vidente presencia presentación identidad evidenciar negar negación ausencias posibilidad probar probabilidad
+    "es": """resolviendo resolver resolviéndose claro aclarar excluyendo exclusivo exclusiva descarte vista visita
+    visual vidente presencia presentación identidad evidenciar negar negación ausencias posibilidad probar probabilidad
     probado dudar sospechar sospechado sugerencia valorado valoración valor considerado consideración controlado
     mejorable peor aumentar cambiar cambiante progresar progresivo crecer creciente disminuir desaparecer previsto
     antecedente historial contactar clínico seguido pulmones corazón tórax derecho izquierdo paciente imagen libremente
@@ -27,7 +27,7 @@ COMMON = {
     возможность вероятностный подозрительность определение определить выявление выявить отмечать обнаружение видимость
     наблюдение имение имеющийся отсутствующий нетто негативный контакты контактный направление направить диагностика
     болезнь больной лечить изменение изменять динамичный рост растущий увеличить уменьшить исчезающий прежний
-    легкие сердце корни тень поле структура справа слева доля верхний нижний размер форма контур органы клетка снимок""",
+    легкие сердце корни тень поле структура справа слева доля верхний нижний размер форма контур органы снимок""",
 }
 """Words of reports that share the stem, or the beginning, of a cue without being it, and other frequent ones."""
 

@@ -1,4 +1,4 @@
-"""Report tables as people have them (`tables/`, with `expected.csv`): read right, refused with the line, or warned of."""
+"""Report tables as people have them (`tables/`): read right, refused with the line, or warned of (`expected.csv`)."""
 
 from __future__ import annotations
 

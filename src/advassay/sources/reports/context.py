@@ -138,7 +138,9 @@ class Scopes:
         else:
             distance = max(found.first - last - 1, 0)
             reach = self._reach // 2 if found.cue.turns else self._reach  # a stray word at the end governs less
-            holds = found.last > first and distance < reach and self._looks_back(sentence, cues, found, mention, mentions)
+            holds = (
+                found.last > first and distance < reach and self._looks_back(sentence, cues, found, mention, mentions)
+            )
         return distance if holds else None
 
     def _reaches(self, sentence: Sentence, cues: Sequence[Found], found: Found, mention: Span) -> bool:
