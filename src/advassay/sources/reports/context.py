@@ -9,6 +9,7 @@ a doubt whatever else is said, and a statement that rules out beats a doubt befo
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -89,12 +90,13 @@ class Scopes:
         for first, last, cue in sorted(hits, key=lambda hit: (hit[0], -hit[1])):
             if not kept or first > kept[-1].last or (first, last) == (kept[-1].first, kept[-1].last):
                 kept.append(Found(cue, first, last))
-        return [_as_it_looks(found, kept, sentence) for found in kept]
+        return [_as_it_looks(found, sentence) for found in kept]
 
     def _is_one(self, sentence: Sentence, first: int, last: int, cue: Cue) -> bool:
         """Whether the words of a cue belong together; a list may stand between: "no mass or fluid to suggest"."""
         joints = {self._joint(sentence, place) for place in range(first + 1, last + 1)} - {None}
-        return not joints or (cue.makes is Decision.absent and "or" in joints and "and" not in joints)
+        listed = "or" in joints and "and" not in joints
+        return not joints or (listed and (cue.makes is Decision.absent or cue.settles))
 
     def crosses(self, sentence: Sentence, first: int, last: int) -> bool:
         """Whether a comma or an "and" stands between two words."""
@@ -104,7 +106,10 @@ class Scopes:
         self, sentence: Sentence, cues: Sequence[Found], mention: Span, mentions: Sequence[Span]
     ) -> Found | None:
         """The cue that decides about a mention: one that settles it, else what rules it out afterwards, else the
-        nearest of those whose scope holds it. mentions: all of the sentence."""
+        nearest of those whose scope holds it. cues and mentions: all of the sentence, from left to right."""
+        low, high = mention[0] - self._reach - _LONGEST, mention[1] + self._reach + _LONGEST
+        cues = cues[bisect_left(cues, low, key=_first_of) : bisect_right(cues, high, key=_first_of)]
+        mentions = mentions[bisect_left(mentions, (low,)) : bisect_right(mentions, (high,))]
         holding = [
             (not found.cue.settles, found.cue.forward or found.cue.makes is not Decision.absent, distance, found)
             for found in cues
@@ -152,8 +157,8 @@ class Scopes:
         if answered and sentence.segments[found.first] == sentence.segments[last + 1]:
             return False  # "effusion: no emphysema: mild": the name of the next field
         # "probably, pneumonia": the comma belongs to the cue
-        begins = found.last + 1 + (found.cue.makes is Decision.uncertain)
-        for place in range(begins, first + 1):
+        parenthetic = found.cue.makes is Decision.uncertain and self._joint(sentence, found.last + 1) == ","
+        for place in range(found.last + 1 + parenthetic, first + 1):
             joint = self._joint(sentence, place)
             if joint is None:
                 continue
@@ -172,8 +177,8 @@ class Scopes:
         words = {*sentence.raw[start:end], *(lead for leads in sentence.leads[start:end] for lead in leads)}
         if not self._ungoverned.isdisjoint(words):
             return True
-        enumerated = any(self._joint(sentence, place) == "or" for place in range(start, len(sentence.raw)))
-        if enumerated:
+        listed = range(start, min(start + 2 * self._reach, len(sentence.raw)))
+        if any(self._joint(sentence, place) == "or" for place in listed):
             return False
         if not self._details.isdisjoint(words) or sentence.raw[start - 1] in self._presence:
             return True
@@ -219,7 +224,7 @@ class Scopes:
         return None if self._coordinators.isdisjoint(around) else "and"
 
 
-def _as_it_looks(found: Found, others: Sequence[Found], sentence: Sentence) -> Found:
+def _as_it_looks(found: Found, sentence: Sentence) -> Found:
     """A cue that ends its part of the sentence looks back: "emphysema: no", "no foci are seen, emphysema"."""
     after = found.last + 1
     ends = after == len(sentence.stems) or sentence.segments[after] != sentence.segments[found.last]
@@ -227,6 +232,13 @@ def _as_it_looks(found: Found, others: Sequence[Found], sentence: Sentence) -> F
         return found
     return replace(found, cue=replace(found.cue, forward=False))
 
+
+def _first_of(found: Found) -> int:
+    return found.first
+
+
+_LONGEST = 60
+"""More words than any cue has, with what its gaps skip."""
 
 _ORDER = {Decision.absent: 0, Decision.uncertain: 1, Decision.not_stated: 2, None: 3}
 """Which of two equally near cues counts."""

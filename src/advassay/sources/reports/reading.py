@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import NamedTuple
 
 from advassay.sources.reports.context import Decision, Found, Scopes, Span
@@ -217,16 +219,21 @@ def _phrases(finding: Finding) -> list[tuple[str, Decision | None]]:
     ]
 
 
+_LONGEST = 60
+"""More words than any phrase has, with what its gaps skip."""
+
+
 def _longest(hits: list[tuple[int, int, _Entry]]) -> list[tuple[int, int, _Entry]]:
-    """Mentions not inside a longer one of the same finding; of equal ones that of the later kind in `Finding`."""
+    """Of hits from left to right: mentions that are not inside a longer one of the same finding; of equal ones, that of
+    the later kind in `Finding`."""
     kept = []
     for place, (first, last, entry) in enumerate(hits):
+        near = bisect_left(hits, first - _LONGEST, key=itemgetter(0)), bisect_right(hits, first, key=itemgetter(0))
         covered = any(
             other.finding == entry.finding
-            and start <= first
             and last <= end
             and (end - start > last - first or (number > place and (start, end) == (first, last)))
-            for number, (start, end, other) in enumerate(hits)
+            for number, (start, end, other) in enumerate(hits[slice(*near)], near[0])
         )
         if not covered and entry.says is not None:
             kept.append((first, last, entry))

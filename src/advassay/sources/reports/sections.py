@@ -55,13 +55,17 @@ class Sections:
         if not headings:
             return [Part(0, len(text), 0)]
         parts = [Part(0, headings[0].start, 0)]
-        for number, heading in enumerate(headings):
-            later = headings[number + 1 :]
-            end = later[0].start if later else len(text)
+        following: Kind | None = None  # what stands under the next heading that is not set aside
+        below = []
+        end = len(text)
+        for number, heading in reversed(list(enumerate(headings, 1))):
             aside = heading.kind is Kind.aside
-            until = _aside_until(text, heading.end, end, later) if aside else heading.end
-            parts.append(Part(heading.end, end, until))
-        return parts
+            last = number == len(headings)
+            until = _aside_until(text, heading.end, end, last, following) if aside else heading.end
+            below.append(Part(heading.end, end, until))
+            end = heading.start
+            following = following if aside else heading.kind
+        return parts + below[::-1]
 
     def _headings(self, text: str) -> list[_Heading]:
         if ":" not in text and "\n" not in text:
@@ -83,7 +87,7 @@ class Sections:
 
 def _begins(text: str, match: re.Match[str]) -> bool:
     """Whether a name stands where a heading does: at a sentence's start or with a capital; without ":" on its line."""
-    before = text[: match.start()].rstrip(" \t")
+    before = text[max(match.start() - 80, 0) : match.start()].rstrip(" \t")
     if not match[0].endswith(":"):
         return not before or before.endswith("\n")
     return not before or before[-1] in ".;!?,)\n" or match[1][0].isupper()
@@ -93,18 +97,18 @@ _PARAGRAPH = re.compile(r"\n[^\S\n]*\n")
 _LINE = re.compile(r"\n\s*(?=[^\W\d_])")
 
 
-def _aside_until(text: str, start: int, end: int, later: list[_Heading]) -> int | None:
+def _aside_until(text: str, start: int, end: int, last: bool, following: Kind | None) -> int | None:
     """Where ends what stands under a heading such as "History:"; text[start:end] goes as far as the next heading.
 
-    A paragraph at most. Where only the conclusion has a heading, what begins on a line of its own is taken for the
-    findings; where no heading follows, all but the first sentence is.
+    last: no heading follows; all but the first sentence is taken for the findings then. following: what stands under
+    the next heading that is not set aside; where it is the conclusion, what begins on a line of its own is taken for
+    the findings. Never more than a paragraph.
     """
-    if not later:
+    if last:
         return None
     said = start + len(text[start:end]) - len(text[start:end].lstrip())
     paragraph = _PARAGRAPH.search(text, said, end)
     until = paragraph.start() if paragraph else end
-    following = next((heading.kind for heading in later if heading.kind is not Kind.aside), None)
     if following is Kind.conclusion:
         lines = (match.end() for match in _LINE.finditer(text, said, until))
         return next((place for place in lines if text[place].isupper()), until)

@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import NamedTuple
 
 from advassay.sources.reports.words import DASHES, Normaliser
 
@@ -112,17 +114,31 @@ class Splitter:
         if word[0].isupper() or word[0].isdigit():
             return not _is_wrap(text, place, word)
         # a text without capitals: its lines are sentences, but for those that may have been full
-        return text == text.lower() and len(_line(text, place)) < _WRAPPED and word not in self._continues
+        return _look(text).small and len(_line(text, place)) < _WRAPPED and word not in self._continues
+
+
+class _Look(NamedTuple):
+    """How a text is set: its longest line, how many lines are nearly as long, whether it is in one case only."""
+
+    widest: int
+    full: int
+    capitals: bool
+    small: bool
+
+
+@lru_cache(maxsize=1)
+def _look(text: str) -> _Look:
+    lines = [len(line.rstrip()) for line in text.split("\n")]
+    widest = max(lines)
+    return _Look(widest, sum(length >= widest - 12 for length in lines), text.isupper(), text == text.lower())
 
 
 def _is_wrap(text: str, place: int, word: str) -> bool:
     """Whether a line that is followed by a capital may have ended because it was full."""
-    if not (text.isupper() or (word.isupper() and len(word) < 6)):
+    look = _look(text)
+    if not (look.capitals or (word.isupper() and len(word) < 6)):
         return False
-    lines = [len(line.rstrip()) for line in text.split("\n")]
-    widest = max(lines)
-    full = sum(length >= widest - 12 for length in lines)
-    return widest >= _WRAPPED and full >= 3 and len(_line(text, place)) >= widest - 12
+    return look.widest >= _WRAPPED and look.full >= 3 and len(_line(text, place)) >= look.widest - 12
 
 
 def _line(text: str, place: int) -> str:
