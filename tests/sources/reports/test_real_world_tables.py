@@ -149,6 +149,7 @@ def test_typographic_signs_do_not_change_what_is_said() -> None:
     assert by_id["2"][0] == "absent"
     assert by_id["3"][1] == "present"
     assert by_id["5"][2] == "present"
+    assert by_id["7"][0] == "absent"
     assert by_id["8"][0] == "absent"
 
 

@@ -26,6 +26,9 @@ def _bare(name: str) -> str:
 
 _CODES = {_bare(name): code for code, names in _NAMES.items() for name in (code, *names.split())}
 
+_WITH_REGION = re.compile(r"(\w+?)(?:[-_][a-z0-9]{2,4}|\s*\([\w ]+\))*")
+"""A name or code of a language, with a script or region: "en-US", "zh-Hans-CN", "Spanish (Spain)"."""
+
 DAMAGED = "[\u00c2\u00c3\u00d0\u00d1][\u0080-\u00bf]|\ufffd|[\u00c0-\u00ff]{4}"
 """A regular expression for letters that only text read in the wrong encoding holds: UTF-8 read as Latin-1 ("Ã³"),
 replacement characters, and Cyrillic of one byte a letter read as Latin-1 ("Ïíåâ")."""
@@ -34,11 +37,11 @@ replacement characters, and Cyrillic of one byte a letter read as Latin-1 ("Ïí
 def language_code(name: str) -> str:
     """The code of a shipped language under any usual name: "EN", "en-US", "eng", "English" → "en"; else `name`.
 
-    >>> [language_code(name) for name in ("EN", "en_US", "Español", "rus", "nl")]
-    ['en', 'en', 'es', 'ru', 'nl']
+    >>> [language_code(name) for name in ("EN", "en_US", "Español", "rus", "nl", "en-own.yaml")]
+    ['en', 'en', 'es', 'ru', 'nl', 'en-own.yaml']
     """
-    plain = _bare(name)
-    return _CODES.get(plain) or _CODES.get(re.split(r"[-_ (]", plain, maxsplit=1)[0]) or name.strip()
+    named = _WITH_REGION.fullmatch(_bare(name))
+    return (named and _CODES.get(named[1])) or name.strip()
 
 
 class LanguageGuess:

@@ -82,7 +82,7 @@ class Splitter:
             elif match[0] == "?" and self._is_answered(text, match.end(), end):
                 draft.mark(":")
             elif kind == "end" or kind == "item":
-                if not (match[0] == "." and self._is_abbreviated(draft, text[match.end() : end])):
+                if not (match[0] == "." and self._is_abbreviated(draft, text[match.end() : min(match.end() + 9, end)])):
                     yield from draft.finish(match.start() if match[0] == "?" else None)
             elif kind == "line":
                 if self._ends_line(draft, text, match.start(), end):
@@ -95,7 +95,9 @@ class Splitter:
         yield from draft.finish()
 
     def _is_abbreviated(self, draft: _Draft, after: str) -> bool:
-        return draft.last in self._abbreviations and after[:1] in (" ", "") and after.lstrip(" ")[:1].islower()
+        if after[:1].isalpha() and len(draft.sentence.raw) == 1:  # "No.Pneumonia": a stop in place of a space
+            return draft.last in self._answers
+        return draft.last in self._abbreviations and after.lstrip(" ")[:1].islower()
 
     def _is_answered(self, text: str, place: int, end: int) -> bool:
         answer = _ANSWER.match(text, place, end)
