@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from advassay.analysis import Conclusion
+from advassay.analysis.questions.conclusion_text import basis, correction, statistics_lines
+from advassay.analysis.questions.plan_text import plan_sentences
 from advassay.report import limits, methods, notes, page_tables
 from advassay.report.figures.figure import Figure
 from advassay.report.findings import Findings
 from advassay.report.grids import Grid
-from advassay.report.page import summary
+from advassay.report.page import READING_HELP, summary
 from advassay.report.references import REFERENCES
-from advassay.report.wording import number
 
 NUMBERS = ("epsilon50", "iteration_plateau", "perturbation_size", "units", "performance")
 """Tables 3, 3b, 3c, 3d and 4 of the page."""
@@ -26,7 +27,8 @@ def _lines(findings: Findings, figures: Sequence[Figure], folder: str) -> Iterat
     tables = page_tables.tables(findings)
     yield from (f"# {escaped(findings.title)}", "", summary(findings), "")
     yield from _bullets("Read this first", limits.notices(findings))
-    yield from ("## Five conclusions, tested", "")
+    yield from ("## Five conclusions, tested", "", *(f"- {escaped(text)}" for text in READING_HELP), "")
+    yield from (f"{escaped(text)}\n" for text in plan_sentences(findings.records))
     for conclusion in findings.conclusions:
         yield from _verdict(conclusion)
     yield from _tables(
@@ -50,21 +52,16 @@ def _lines(findings: Findings, figures: Sequence[Figure], folder: str) -> Iterat
 
 
 def _verdict(conclusion: Conclusion) -> Iterator[str]:
-    p = "" if conclusion.p is None else f"; p = {number(conclusion.p, 2)}"
-    margin = "" if conclusion.margin is None else f", margin {conclusion.margin:g}"
     yield f"### {conclusion.number}. {conclusion.statement} – **{conclusion.told}**"
     yield ""
-    yield escaped(conclusion.headline)
+    yield escaped(" ".join(filter(None, (conclusion.headline, basis(conclusion), correction(conclusion)))))
     yield ""
-    effect = f"{conclusion.effect}; n = {conclusion.n} {conclusion.unit}, {conclusion.images} images{p}"
-    for name, text in (
-        ("To decide", conclusion.needed), ("Published", conclusion.published), ("Quantity", conclusion.estimand),
-        ("Effect", effect), ("Why", conclusion.reason),
-        ("Test", f"{conclusion.test}; level {conclusion.level}{margin}"),
-        ("Further", " ".join(conclusion.remarks)), ("Alternative explanations", " ".join(conclusion.alternatives)),
-    ):  # fmt: skip
-        if text:
-            yield f"- {name}: {escaped(text)}"
+    lines = [
+        ("To decide", conclusion.needed),
+        ("Reference study (Kovalev and Voynov 2019)", conclusion.published),
+        *statistics_lines(conclusion),
+    ]
+    yield from (f"- {label}: {escaped(text)}" for label, text in lines if text)
     yield ""
 
 

@@ -23,6 +23,13 @@ __all__ = ["QUESTIONS", "Conclusion", "Verdict", "conclusions", "judge"]
 
 Question = Callable[[Evidence], Conclusion]
 
+SUCCESS_READINGS = {"last": "success at the last iteration", "any": "success at any iteration"}
+DOSE_READINGS = {
+    "monotone": "an image counts from the smallest ε that misclassifies it",
+    "as recorded": "an image counts from the ε above which every attack misclassifies it",
+}
+"""Readings of the plan in words."""
+
 QUESTIONS: tuple[Question, ...] = (amplitude, image_type, iterations, confidence, training_size)
 """In the order of the reference study."""
 
@@ -62,7 +69,7 @@ def _complete(one: Conclusion, p: float, evidence: Evidence) -> Conclusion:
             "level": plan.level,
             "arm": evidence.arm,
             "step_size": evidence.networks[0].step_size if evidence.networks else "",
-            "reading": f"success at the {plan.success} iterate, dose {plan.dose}",
+            "reading": f"{SUCCESS_READINGS[plan.success]}; {DOSE_READINGS[plan.dose]}",
             "prespecified": evidence.prespecified,
         }
     )
