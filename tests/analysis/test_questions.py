@@ -350,7 +350,10 @@ def test_an_absence_is_supported_by_its_whole_interval_alone(low: float, high: f
 def test_what_it_takes_is_met_by_as_many_images() -> None:
     """Half-widths fall with the root of the images: the number asked for makes the interval just miss 0."""
     effect = Effect(0.1, -0.1, 0.3, None, 1, 100)
-    assert what_it_takes(effect) == "About 400 images would decide if the effect is as estimated."
+    assert (
+        what_it_takes(effect)
+        == "About 400 images like these (now 100) would decide, if the true effect is as estimated."
+    )
 
 
 def test_kinds_of_images_go_by_many_names() -> None:

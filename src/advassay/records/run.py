@@ -199,6 +199,10 @@ IMAGE_COLUMNS = {
     "parent_image_id": pl.String,
     "clean_contrast": pl.Float64,
 }
+SUBGROUP = "subgroup_"
+"""Beginning of the names of optional columns of images.parquet: groups that the analysis plan compares."""
+MOST_GROUPS = 20
+"""Distinct values that such a column may hold."""
 
 
 def read_header(folder: Path) -> RunHeader:

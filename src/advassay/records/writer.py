@@ -17,7 +17,7 @@ from advassay.errors import AdvassayWarning, StoreError
 from advassay.identity import canonical_float
 from advassay.records import shards
 from advassay.records.header import Point, RunHeader, now, versions
-from advassay.records.run import IMAGE_COLUMNS, Run, read_header
+from advassay.records.run import IMAGE_COLUMNS, MOST_GROUPS, SUBGROUP, Run, read_header
 from advassay.trajectory import Cost, TrajectoryRows
 
 GridPoint = tuple[str, float]
@@ -85,20 +85,28 @@ class RunWriter:
 
     def add_images(self, frame: pl.DataFrame) -> None:
         """Make images known: image_id, label, patient_id and, where there are any, has_patient (default true),
-        parent_image_id, clean_contrast. Other columns are not kept: a record holds no path and no original id.
+        parent_image_id, clean_contrast, and text columns subgroup_<name> of at most 20 values. Other columns are not
+        kept: a record holds no path and no original id.
 
         Images already known keep their place; what is said of their patient and contrast now replaces what was said
-        before. Raises StoreError for a missing column.
+        before, and so does the group. Raises StoreError for a missing column, or for one that cannot be a group.
         """
         lacking = [name for name in ("image_id", "label", "patient_id") if name not in frame.columns]
         if lacking:
             raise StoreError(f"images: columns image_id, label, patient_id are needed, {', '.join(lacking)} missing.")
         defaults = {"has_patient": True, "parent_image_id": None, "clean_contrast": None}
         added = [pl.lit(value).alias(name) for name, value in defaults.items() if name not in frame.columns]
-        rows = frame.with_columns(added).select([pl.col(name).cast(kind) for name, kind in IMAGE_COLUMNS.items()])
-        merged = pl.concat([Run(self.folder).images, rows]).unique("image_id", keep="first", maintain_order=True)
-        newest = rows.select("image_id", "patient_id", "has_patient", "clean_contrast").unique("image_id", keep="first")
-        merged = merged.update(newest, on="image_id").select(list(IMAGE_COLUMNS))
+        groups = _groups(frame)
+        rows = frame.with_columns(added).select(
+            *(pl.col(name).cast(kind) for name, kind in IMAGE_COLUMNS.items()), *groups
+        )
+        kept = Run(self.folder).images
+        merged = pl.concat([kept, rows], how="diagonal").unique("image_id", keep="first", maintain_order=True)
+        told = ("image_id", "patient_id", "has_patient", "clean_contrast", *groups)
+        newest = rows.select(told).unique("image_id", keep="first")
+        merged = merged.update(newest, on="image_id").select(
+            *IMAGE_COLUMNS, *(c for c in merged.columns if c.startswith(SUBGROUP))
+        )
         with layout.writing(self.folder / layout.IMAGES) as beside:
             merged.write_parquet(beside)
         self._known = set(merged["image_id"])
@@ -194,3 +202,16 @@ def _points(run: Run) -> tuple[Point, ...]:
 
 def _canonical(rows: TrajectoryRows, epsilon: list[float]) -> TrajectoryRows:
     return replace(rows, epsilon=np.array(epsilon, np.float64), final_images={})
+
+
+def _groups(frame: pl.DataFrame) -> list[str]:
+    """Names of the subgroup columns of `frame`. Raises StoreError for one that holds no short list of texts."""
+    names = [name for name in frame.columns if name.startswith(SUBGROUP)]
+    for name in names:
+        values = frame[name].drop_nulls().n_unique()
+        if frame[name].dtype != pl.String or values > MOST_GROUPS:
+            raise StoreError(
+                f"images: {name} must hold at most {MOST_GROUPS} different texts, got {values} ({frame[name].dtype}).",
+                "Leave the column out of analysis.subgroups, or put its values into groups.",
+            )
+    return names

@@ -7,15 +7,24 @@ from collections.abc import Iterator, Sequence
 from advassay.analysis import Conclusion
 from advassay.analysis.questions.conclusion_text import basis, correction, statistics_lines
 from advassay.analysis.questions.plan_text import plan_sentences
-from advassay.report import limits, methods, notes, page_tables
+from advassay.report import compared_amplitudes, limits, methods, notes, page_tables
 from advassay.report.figures.figure import Figure
 from advassay.report.findings import Findings
 from advassay.report.grids import Grid
 from advassay.report.page import READING_HELP, summary
 from advassay.report.references import REFERENCES
+from advassay.report.subgroup_text import subgroup_sentences
 
-NUMBERS = ("epsilon50", "iteration_plateau", "perturbation_size", "units", "performance")
-"""Tables 3, 3b, 3c, 3d and 4 of the page."""
+NUMBERS = (
+    "epsilon50",
+    "iteration_plateau",
+    "perturbation_size",
+    "units",
+    "subgroup_differences",
+    "subgroups",
+    "performance",
+)
+"""Tables 3, 3b to 3f and 4 of the page."""
 
 
 def markdown(findings: Findings, figures: Sequence[Figure], folder: str) -> str:
@@ -28,7 +37,8 @@ def _lines(findings: Findings, figures: Sequence[Figure], folder: str) -> Iterat
     yield from (f"# {escaped(findings.title)}", "", summary(findings), "")
     yield from _bullets("Read this first", limits.notices(findings))
     yield from ("## Five conclusions, tested", "", *(f"- {escaped(text)}" for text in READING_HELP), "")
-    yield from (f"{escaped(text)}\n" for text in plan_sentences(findings.records))
+    told = plan_sentences(findings.records) + compared_amplitudes.shared(findings)
+    yield from (f"{escaped(text)}\n" for text in told)
     for conclusion in findings.conclusions:
         yield from _verdict(conclusion)
     yield from _tables(
@@ -38,6 +48,7 @@ def _lines(findings: Findings, figures: Sequence[Figure], folder: str) -> Iterat
     yield from ("## Results", "")
     for figure in figures:
         yield from _figure(figure, folder)
+    yield from _bullets("Who is easier to fool?", subgroup_sentences(findings))
     yield from _tables("Numbers", [tables[key] for key in NUMBERS if key in tables])
     worked = [tables[key] for key in ("controls", "flags", "reruns", "cost") if key in tables]
     yield from _tables("Evidence that the attack worked", worked)

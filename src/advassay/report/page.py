@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from advassay.analysis.questions.plan_text import plan_sentences
-from advassay.report import export, limits, methods, notes, page_tables
+from advassay.report import compared_amplitudes, export, limits, methods, notes, page_tables
 from advassay.report.drawing import Drawn
 from advassay.report.findings import Findings
 from advassay.report.references import REFERENCES
 from advassay.report.shell import downloads, rendered
+from advassay.report.subgroup_text import subgroup_sentences
 from advassay.report.wording import count
 
 
@@ -29,6 +30,9 @@ def _content(findings: Findings, drawn: Sequence[Drawn], csv: dict[str, str]) ->
         "verdict_counts": _counts([conclusion.verdict for conclusion in findings.conclusions], VERDICTS),
         "reading_help": READING_HELP,
         "plan_sentences": plan_sentences(findings.records),
+        "grid_sentences": compared_amplitudes.shared(findings),
+        "amplitude_notes": compared_amplitudes.unreachable(findings),
+        "subgroup_sentences": subgroup_sentences(findings),
         "figures": by_key,
         "tables": page_tables.tables(findings),
         "downloads": downloads(csv),

@@ -21,6 +21,7 @@ from advassay.study.doubling import counted
 from advassay.study.gallery import Gallery, Points
 from advassay.study.place import Site
 from advassay.study.reach import reach_notes
+from advassay.study.subgroups import subgroup_columns
 from advassay.study.targets import Assignment
 from advassay.study.told import Told
 from advassay.success import fallen
@@ -73,8 +74,10 @@ def attack_cohort(
         work=work or Workload(assignment),
     )
     writer = RunWriter(site.store.run(header.run_id), header.model_copy(update={"compute": shape}))
-    writer.add_images(_images(cohort, assignment))
-    cost, notes = None, []
+    images, refused = _images(cohort, assignment)
+    writer.add_images(images)
+    cost = None
+    notes = [f"Subgroup {name} is not in the records: {why}." for name, why in refused.items()]
     if missing := writer.missing(assignment.image_ids, assignment.points):
         told = Told(site.progress, _task(header), _steps(missing, arm))
         stream = _stream(classifier, cohort, missing, arm, shape, gallery, told, writer.header, shared)
@@ -82,7 +85,7 @@ def attack_cohort(
             writer.keep_steering(stream.known.band, stream.known.held)
             gallery.write(block)
             writer.append(block)
-        cost, notes = stream.cost, stream.notes
+        cost, notes = stream.cost, [*notes, *stream.notes]
     if lacking := gallery.missing():  # asked for after the attack had run: the same images once more, not stored twice
         for block in _stream(classifier, cohort, lacking, arm, shape, gallery, Silent(), writer.header, shared):
             gallery.write(block)
@@ -116,11 +119,17 @@ def is_complete(site: Site, header: RunHeader, assignment: Assignment) -> bool:
 
 
 def _knows_patients(site: Site, header: RunHeader, cohort: PreparedCohort, assignment: Assignment) -> bool:
-    """Does the run know its images' patients as they are now? Another patient column or key changes the clusters."""
+    """Does the run know its images' patients and groups as they are now? Another patient column or key changes the
+    clusters.
+    """
     columns = [name for name in ("image_id", "patient_id", "has_patient") if name in cohort.manifest]
-    now = cohort.manifest.select(columns).filter(pl.col("image_id").is_in(list(assignment.image_ids)))
+    groups, _ = subgroup_columns(cohort.manifest, assignment.subgroups)
+    now = cohort.manifest.select(columns).join(groups, on="image_id")
+    now = now.filter(pl.col("image_id").is_in(list(assignment.image_ids)))
     kept = Run(site.store.run(header.run_id)).images
-    return now.join(kept.select(columns), on=columns, how="anti").is_empty()
+    if not set(now.columns) <= set(kept.columns):
+        return False
+    return now.join(kept.select(now.columns), on=now.columns, how="anti", nulls_equal=True).is_empty()
 
 
 def _described(header: RunHeader) -> tuple[object, ...]:
@@ -201,12 +210,16 @@ def _steps(missing: Mapping[str, Points], arm: Arm) -> int:
     return sum(images * steps_at(arm, points) for points, images in Counter(missing.values()).items())
 
 
-def _images(cohort: PreparedCohort, assignment: Assignment) -> pl.DataFrame:
-    """The attacked images as records know them; columns with paths or original ids never get here."""
+def _images(cohort: PreparedCohort, assignment: Assignment) -> tuple[pl.DataFrame, dict[str, str]]:
+    """The attacked images as records know them, and subgroup columns left out with why; columns with paths or original
+    ids never get here.
+    """
     contrast = [clean_contrast(image) for _, image, _ in cohort.stream(list(assignment.image_ids))]
     wanted = pl.DataFrame({"image_id": list(assignment.image_ids), "clean_contrast": contrast})
     columns = [c for c in ("image_id", "label", "patient_id", "has_patient", "parent_image_id") if c in cohort.manifest]
-    return wanted.join(cohort.manifest.select(columns), on="image_id", how="left", maintain_order="left")
+    groups, refused = subgroup_columns(cohort.manifest, assignment.subgroups)
+    known = cohort.manifest.select(columns).join(groups, on="image_id")
+    return wanted.join(known, on="image_id", how="left", maintain_order="left"), refused
 
 
 def clean_contrast(image: np.ndarray) -> float:

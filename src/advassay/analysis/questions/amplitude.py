@@ -40,8 +40,7 @@ def amplitude(evidence: Evidence) -> Conclusion:
     """Supported where success rises with ε, contradicted where it falls or is shown flat."""
     plan, doses = evidence.plan, evidence.shared_doses
     rows = [_row(packs[0], doses, plan) for packs in evidence.main]
-    open_ = [packs for packs, row in zip(evidence.main, rows, strict=True) if row["direction"] not in STUCK]
-    values = joined(values_of(open_, partial(slope, doses=doses, success=plan.success)), open_)
+    values = slopes(evidence)
     effect = overall(values, plan.level)
     verdict = judged(effect, plan.margins.amplitude)
     return Conclusion(
@@ -78,6 +77,13 @@ def amplitude(evidence: Evidence) -> Conclusion:
 
 
 STUCK = ("at ceiling", "at floor", "no data")
+
+
+def slopes(evidence: Evidence) -> list[Value]:
+    """The change per doubling of every independent cohort that can show one: neither at its ceiling nor its floor."""
+    plan, doses = evidence.plan, evidence.shared_doses
+    free = [packs for packs in evidence.main if _row(packs[0], doses, plan)["direction"] not in STUCK]
+    return joined(values_of(free, partial(slope, doses=doses, success=plan.success)), free)
 
 
 def slope(pack: Packed, doses: np.ndarray, success: Reading) -> Value | None:

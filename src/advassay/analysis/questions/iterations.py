@@ -52,13 +52,10 @@ def iterations(evidence: Evidence) -> Conclusion:
     contradicted where it is shown to rise still, or not to rise at all.
     """
     plan, margin = evidence.plan, evidence.plan.margins.iterations
-    epsilon = _epsilon(evidence)
-    at_one, over_all, whole = (
-        _pooled(evidence, partial(rise, success=plan.success, doses=doses, first=first))
-        for doses, first in ((np.array([epsilon]), None), (evidence.shared_doses, None), (evidence.shared_doses, 1))
-    )
-    doubling = doubling_of(evidence)
-    verdict = _verdict(at_one, over_all, whole, margin, doubling, new=evidence.prespecified is not None)
+    epsilon = nearest_shared(evidence)
+    at_one, over_all = (pooled_rise(evidence, doses) for doses in (np.array([epsilon]), evidence.shared_doses))
+    whole, doubling = pooled_rise(evidence, evidence.shared_doses, first=1), doubling_of(evidence)
+    verdict = plateau_verdict(evidence, [at_one, over_all], whole, doubling)
     decisive = max((at_one, over_all), key=lambda e: e.estimate if e.known else -np.inf)
     names = " + ".join(packs[0].header.cohort for packs in evidence.main)
     return Conclusion(
@@ -117,7 +114,7 @@ def _nearest(pack: Packed, epsilon: float) -> np.ndarray:
     return np.array([int(np.argmin(np.abs(pack.epsilons - epsilon)))])
 
 
-def _epsilon(evidence: Evidence) -> float:
+def nearest_shared(evidence: Evidence) -> float:
     """The amplitude nearest to the plan's that every cohort was attacked at; the plan's own where they share none."""
     doses = evidence.shared_doses
     wanted = evidence.plan.epsilon
@@ -145,11 +142,18 @@ def _doubled(pack: Packed) -> list[dict[str, int]]:
     return list(controls.doubling.by_epsilon.values())
 
 
-def _verdict(
-    at_one: Effect, over_all: Effect, whole: Effect, margin: float, doubling: Doubling | None, *, new: bool
-) -> Verdict:
-    rests = [e for e in (at_one, over_all) if e.known]
-    if len(rests) < 2 or not whole.known:
+def pooled_rise(evidence: Evidence, doses: np.ndarray, first: int | None = None) -> Effect:
+    """`rise` over `doses` (dose,), pooled over the cohorts."""
+    return _pooled(evidence, partial(rise, success=evidence.plan.success, doses=doses, first=first))
+
+
+def plateau_verdict(evidence: Evidence, rests: list[Effect], whole: Effect, doubling: Doubling | None) -> Verdict:
+    """The verdict from last rises that must all be level (`rests`), the whole rise, and the control with 2K.
+
+    A new store needs the control; one without an analysis plan may be older than it.
+    """
+    margin, new = evidence.plan.margins.iterations, evidence.prespecified is not None
+    if not whole.known or not all(e.known for e in rests):
         return "undecided"
     if any(e.low > margin for e in rests) or whole.high < 0:
         return "contradicted"
