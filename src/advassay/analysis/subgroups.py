@@ -20,7 +20,7 @@ from advassay.analysis.differences import holm
 from advassay.analysis.dose_response.epsilon50 import epsilon50_of
 from advassay.analysis.dose_response.log_logistic import fit
 from advassay.analysis.dose_response.thresholds import thresholds
-from advassay.analysis.dose_response.wording import epsilon50_text
+from advassay.analysis.dose_response.wording import GREY_LEVELS, epsilon50_text
 from advassay.analysis.intervals import counts, intervals
 from advassay.analysis.packed import Packed
 from advassay.analysis.questions.conclusion import finite
@@ -39,8 +39,8 @@ _FIRST_SHIFT = 4
 
 COLUMNS = {
     "subgroup": pl.String, "row": pl.String, "cohort": pl.String, "group": pl.String, "reference": pl.String,
-    "n": pl.Int64, "patients": pl.Int64, "text": pl.String, "estimate": pl.Float64, "low": pl.Float64,
-    "high": pl.Float64, "epsilon": pl.Float64, "attacked": pl.Int64, "robust_accuracy": pl.Float64,
+    "n": pl.Int64, "patients": pl.Int64, "text": pl.String, "text_255": pl.String, "estimate": pl.Float64,
+    "low": pl.Float64, "high": pl.Float64, "epsilon": pl.Float64, "attacked": pl.Int64, "robust_accuracy": pl.Float64,
     "robust_accuracy_low": pl.Float64, "robust_accuracy_high": pl.Float64, "cohorts": pl.Int64, "p": pl.Float64,
     "p_holm": pl.Float64,
 }  # fmt: skip
@@ -51,8 +51,8 @@ def subgroup_effects(records: Records, *, plan: AnalysisPlan | None = None) -> p
 
     Judged in the plan's arm, step size and readings. Rows of two kinds:
     row = "group": one cohort's group. n, patients: attackable images and their patients; text, estimate, low, high: ε50
-    (estimate null outside the grid); attacked, robust_accuracy with low and high: share of all attacked images of the
-    group that are classified correctly at the last iterate at `epsilon`.
+    (estimate null outside the grid), text_255 in grey levels of 255; attacked, robust_accuracy with low and high: share
+    of all attacked images of the group that are classified correctly at the last iterate at `epsilon`.
     row = "difference": estimate, low, high: ratio of ε50, group / reference, pooled over `cohorts`; below 1 the group
     is easier to fool. n: attackable images of both. p of no difference; p_holm adjusted over all differences of the
     frame.
@@ -126,6 +126,7 @@ def _group_row(evidence: Evidence, pack: Packed, group: str, images: np.ndarray)
     return {
         "row": "group", "cohort": pack.header.cohort, "group": group, "n": found.data.images,
         "patients": found.data.n_patients, "text": epsilon50_text(found, plan.level),
+        "text_255": epsilon50_text(found, plan.level, GREY_LEVELS),
         "estimate": finite(found.estimate) if found.trusted else None, "low": finite(low) or None, "high": finite(high),
         "epsilon": float(pack.epsilons[at]), "attacked": attacked, "robust_accuracy": robust[0],
         "robust_accuracy_low": robust[1], "robust_accuracy_high": robust[2],

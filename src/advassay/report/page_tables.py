@@ -80,9 +80,10 @@ SPECIFICATION = [
 ]  # fmt: skip
 """Its ε is text, and its effects are ratios or differences of rates."""
 SUBGROUPS = columns(
-    "subgroup* cohort group n patients text attacked robust_accuracy robust_accuracy_low robust_accuracy_high",
-    n="attackable images", text="ε₅₀ with interval", attacked="attacked images", robust_accuracy="robust accuracy",
-    robust_accuracy_low="from", robust_accuracy_high="to",
+    "subgroup* cohort group n patients text text_255 attacked robust_accuracy robust_accuracy_low robust_accuracy_high",
+    n="attackable images", text="ε₅₀ with interval", text_255="in grey levels of 255",
+    attacked="attacked images", robust_accuracy="robust accuracy", robust_accuracy_low="from",
+    robust_accuracy_high="to",
 )  # fmt: skip
 SUBGROUP_DIFFERENCES = [
     replace(column, show=number) if column.key in ("estimate", "low", "high") else column

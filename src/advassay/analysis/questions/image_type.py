@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from advassay.analysis.dose_response.pooling import Bound
-from advassay.analysis.dose_response.wording import epsilon50_text
+from advassay.analysis.dose_response.wording import GREY_LEVELS, epsilon50_text
 from advassay.analysis.packed import Packed
 from advassay.analysis.questions.conclusion import (
     Conclusion,
@@ -237,6 +237,7 @@ def _row(pack: Packed, evidence: Evidence) -> dict[str, Any]:
         "compared_as": kind_of(pack.header.image_type), "arm": pack.header.arm,
         "epsilon50": epsilon50_text(found, plan.level),
         "epsilon50_estimate": finite(found.estimate) if inside else None,
+        "epsilon50_255": epsilon50_text(found, plan.level, GREY_LEVELS),
         "epsilon50_low": finite(low) or None, "epsilon50_high": finite(high), "within_grid": inside,
         "clean_contrast": finite(contrast),
         "epsilon50_over_contrast": finite(found.estimate / contrast) if inside and contrast > 0 else None,

@@ -15,7 +15,7 @@ import numpy as np
 
 from advassay.analysis.dose_response.epsilon50 import Epsilon50
 from advassay.analysis.dose_response.pooling import Bound, pool
-from advassay.analysis.dose_response.wording import epsilon50_text
+from advassay.analysis.dose_response.wording import GREY_LEVELS, epsilon50_text
 from advassay.analysis.packed import Packed
 from advassay.analysis.questions.conclusion import (
     Conclusion,
@@ -244,7 +244,9 @@ def _row(network: Network, plan: AnalysisPlan) -> dict[str, Any]:
     present = pack.present.any(axis=0)
     return {
         "row": "network", "cohort": network.cohort, "train_size": network.size, "seed": pack.header.seed,
-        "epsilon50": epsilon50_text(dose, plan.level), "epsilon50_estimate": finite(dose.estimate) if inside else None,
+        "epsilon50": epsilon50_text(dose, plan.level),
+        "epsilon50_255": epsilon50_text(dose, plan.level, GREY_LEVELS),
+        "epsilon50_estimate": finite(dose.estimate) if inside else None,
         "amplitudes": len(dose.data.doses),
         "clean_accuracy": float(pack.correct[0, 0, present].mean()) if present.any() else None,
         "n": dose.data.images, "patients": dose.data.n_patients,
