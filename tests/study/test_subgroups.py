@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import polars as pl
 import pytest
+from tiny_study import cpu
 
+import advassay as aa
+from advassay.records import open_records
+from advassay.specs import Study
+from advassay.study import run
 from advassay.study.subgroups import subgroup_columns
 
 MANIFEST = pl.DataFrame(
@@ -60,3 +67,18 @@ def test_a_column_that_cannot_be_a_group_is_left_out_with_its_reason(name: str, 
     frame, refused = subgroup_columns(MANIFEST, [name])
     assert frame.columns == ["image_id"]
     assert why in refused[name]
+
+
+def test_groups_named_later_enter_a_finished_store_without_a_new_attack(copied: Path, tiny: Study) -> None:
+    before = {h.run_id: h.cost.gradient_evaluations for h in open_records(copied).headers}
+    plan = tiny.analysis.model_copy(update={"subgroups": ("sex", "age", "site")})
+    run(tiny.model_copy(update={"analysis": plan}), cpu(copied))
+    records = open_records(copied)
+    assert {h.run_id: h.cost.gradient_evaluations for h in records.headers} == before
+    chest = next(h for h in records.headers if h.cohort == "X-TB")
+    images = records.run(chest.run_id).images
+    assert {"subgroup_sex", "subgroup_age"} <= set(images.columns)
+    assert "subgroup_site" not in images.columns
+    assert images["subgroup_sex"].drop_nulls().n_unique() == 2
+    assert any(note.startswith("Subgroup site is not in the records: not a column") for note in chest.notes)
+    assert set(aa.subgroup_effects(records)["subgroup"]) == {"sex", "age"}
