@@ -45,7 +45,8 @@ def test_a_plan_from_before_the_first_attack_is_said_with_its_day_hash_and_choic
     [told] = sentences(store, stated(PLAN))
     assert told.startswith("The analysis plan was fixed on 2026-03-01 08:30 UTC, before the first attack")
     assert PLAN.sha256 in told
-    assert "attack arm A, step size 0.01; success at the last iteration; dose monotone; question 3 at ε = 0.02" in told
+    assert "attack arm A, step size 0.01; success at the last iteration; an image counts from the smallest ε" in told
+    assert "question 3 at ε = 0.02" in told
 
 
 def test_a_plan_from_after_the_first_attack_is_not_called_pre_specified(store: Path) -> None:

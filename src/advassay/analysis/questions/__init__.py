@@ -10,6 +10,7 @@ from advassay.analysis.differences import holm
 from advassay.analysis.intervals import checked_level
 from advassay.analysis.questions.amplitude import amplitude
 from advassay.analysis.questions.conclusion import Conclusion, Verdict
+from advassay.analysis.questions.conclusion_text import readings
 from advassay.analysis.questions.confidence import confidence
 from advassay.analysis.questions.evidence import Evidence, evidence_of
 from advassay.analysis.questions.image_type import image_type
@@ -22,13 +23,6 @@ from advassay.records.store import Records
 __all__ = ["QUESTIONS", "Conclusion", "Verdict", "conclusions", "judge"]
 
 Question = Callable[[Evidence], Conclusion]
-
-SUCCESS_READINGS = {"last": "success at the last iteration", "any": "success at any iteration"}
-DOSE_READINGS = {
-    "monotone": "an image counts from the smallest ε that misclassifies it",
-    "as recorded": "an image counts from the ε above which every attack misclassifies it",
-}
-"""Readings of the plan in words."""
 
 QUESTIONS: tuple[Question, ...] = (amplitude, image_type, iterations, confidence, training_size)
 """In the order of the reference study."""
@@ -69,7 +63,7 @@ def _complete(one: Conclusion, p: float, evidence: Evidence) -> Conclusion:
             "level": plan.level,
             "arm": evidence.arm,
             "step_size": evidence.networks[0].step_size if evidence.networks else "",
-            "reading": f"{SUCCESS_READINGS[plan.success]}; {DOSE_READINGS[plan.dose]}",
+            "reading": readings(plan),
             "prespecified": evidence.prespecified,
         }
     )

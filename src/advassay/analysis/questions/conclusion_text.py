@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from advassay.analysis.questions.conclusion import Conclusion, count_of, factor, percent_points
+from advassay.analysis_plan import AnalysisPlan
 
 RATIOS = (2, 4, 5)
 """Conclusions whose effect is a ratio; that of the others is a change of the success rate."""
@@ -11,6 +12,17 @@ PLANNED = {
     False: "planned after attacks had begun, so not pre-specified",
     None: "not pre-specified: the store holds no analysis plan, and the defaults were used",
 }
+
+SUCCESS = {"last": "success at the last iteration", "any": "success at any iteration"}
+DOSE = {
+    "monotone": "an image counts from the smallest ε that misclassifies it",
+    "as recorded": "an image counts from the ε above which every attack misclassifies it",
+}
+
+
+def readings(plan: AnalysisPlan) -> str:
+    """The iterate reading and the dose reading of a plan in words."""
+    return f"{SUCCESS[plan.success]}; {DOSE[plan.dose]}"
 
 
 def basis(one: Conclusion) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from advassay.analysis.questions.conclusion_text import readings
 from advassay.analysis_plan import AnalysisPlan
 from advassay.documents import AnalysisDocument, StatedPlan
 from advassay.records.store import Records
@@ -37,8 +38,8 @@ def _choices(plan: AnalysisPlan) -> str:
     step = f", step size {_value(plan.step_size)}" if plan.step_size is not None else ""
     margins = plan.margins
     return (
-        f"attack arm {plan.arm}{step}; success at {'the last' if plan.success == 'last' else 'any'} iteration; dose "
-        f"{plan.dose}; question 3 at ε = {plan.epsilon:g}; confidence threshold {plan.confidence_threshold:g}; "
+        f"attack arm {plan.arm}{step}; {readings(plan)}; "
+        f"question 3 at ε = {plan.epsilon:g}; confidence threshold {plan.confidence_threshold:g}; "
         f"{100 * plan.level:g}% intervals; smallest effects that count: {100 * margins.amplitude:g} percentage points "
         f"per doubling of ε, {100 * margins.iterations:g} percentage points over the second half of the iterations, "
         f"ratios of {margins.confidence:g} (confidence) and {margins.training_size:g} (training size)"

@@ -38,5 +38,5 @@ def _counts(frame: pl.DataFrame) -> str:
     told = []
     for (number,), part in frame.group_by("question", maintain_order=True):
         tally = part["verdict"].value_counts(sort=True, name="ways").iter_rows()
-        told.append(f"question {number} {listed([f'{ways} {verdict}' for verdict, ways in tally])}")
+        told.append(f"question {number}: {listed([f'{ways} {verdict}' for verdict, ways in tally])}")
     return "; ".join(told)

@@ -49,7 +49,7 @@ def _question(frame: pl.DataFrame, title: str, room: int) -> alt.VConcatChart:
     placed = _placed(frame, number)
     across = alt.X("rank:Q", axis=None, scale=alt.Scale(domain=[-0.5, len(placed) - 0.5], nice=False))
     size = 46 if room / len(placed) > 9 else 16
-    effects = _effects(placed, number, across, size).properties(
+    effects = _effects(placed, number, across, size, room).properties(
         width=room, height=HEIGHT, title=alt.TitleParams(title, anchor="start", color=INK, fontSize=13)
     )
     rows = _choices(placed)
@@ -58,12 +58,12 @@ def _question(frame: pl.DataFrame, title: str, room: int) -> alt.VConcatChart:
         x=across,
         y=alt.Y("choice:N", sort=order, title=None,
                 axis=alt.Axis(grid=True, domain=False, ticks=False, labelLimit=LABELS, minExtent=LABELS)),
-        color=_colour(), shape=_shape(),
+        color=_colour(room), shape=_shape(room),
     ).properties(width=room, height=ROW * len(order))  # fmt: skip
     return alt.vconcat(effects, dots, spacing=6)
 
 
-def _effects(placed: pl.DataFrame, number: int, across: alt.X, size: int) -> alt.LayerChart:
+def _effects(placed: pl.DataFrame, number: int, across: alt.X, size: int, room: int) -> alt.LayerChart:
     import altair as alt
 
     low, high = _domain(placed)
@@ -81,9 +81,11 @@ def _effects(placed: pl.DataFrame, number: int, across: alt.X, size: int) -> alt
     layers = [
         none.encode(y=alt.Y("none:Q", scale=scale, axis=axis)),
         base.mark_rule(strokeWidth=1.3, opacity=0.6).encode(
-            x=across, y=alt.Y("from:Q", scale=scale, axis=axis), y2="to:Q", color=_colour()
+            x=across, y=alt.Y("from:Q", scale=scale, axis=axis), y2="to:Q", color=_colour(room)
         ),
-        base.mark_point(filled=True, size=size).encode(x=across, y=at, color=_colour(), shape=_shape(), tooltip=told),
+        base.mark_point(filled=True, size=size).encode(
+            x=across, y=at, color=_colour(room), shape=_shape(room), tooltip=told
+        ),
     ]
     if placed["chosen"].any():
         ring = base.transform_filter("datum.chosen").mark_point(filled=False, size=190, stroke=INK, strokeWidth=2)
@@ -91,18 +93,23 @@ def _effects(placed: pl.DataFrame, number: int, across: alt.X, size: int) -> alt
     return alt.layer(*layers)
 
 
-def _colour() -> alt.Color:
+def _colour(room: int) -> alt.Color:
     import altair as alt
 
-    legend = alt.Legend(title="Verdict", orient="top", symbolSize=60, symbolOpacity=1)
+    legend = alt.Legend(title="Verdict", orient="top", symbolSize=60, symbolOpacity=1, columns=_columns(room))
     return alt.Color("verdict:N", scale=alt.Scale(domain=list(VERDICTS), range=list(HUES)), legend=legend)
 
 
-def _shape() -> alt.Shape:
+def _shape(room: int) -> alt.Shape:
     import altair as alt
 
-    legend = alt.Legend(title="Verdict", orient="top", symbolSize=60, symbolOpacity=1)
+    legend = alt.Legend(title="Verdict", orient="top", symbolSize=60, symbolOpacity=1, columns=_columns(room))
     return alt.Shape("verdict:N", scale=alt.Scale(domain=list(VERDICTS), range=list(SHAPES)), legend=legend)
+
+
+def _columns(room: int) -> int:
+    """Entries of the legend side by side in `room` CSS pixels."""
+    return len(VERDICTS) if room > 300 else 1
 
 
 def _placed(frame: pl.DataFrame, number: int) -> pl.DataFrame:
