@@ -58,7 +58,7 @@ def confidence(evidence: Evidence) -> Conclusion:
         headline=_headline(effect, verdict, plan, names),
         estimand=f"ratio of ε50, clean confidence above {plan.confidence_threshold:g} / at most that",
         estimate=finite(ratio),
-        low=finite(low),
+        low=finite(low) or None,
         high=finite(high),
         effect=f"ratio {factor(ratio)} [{factor(low)}, {factor(high)}]" if effect.known else "no estimate",
         prediction_low=finite(np.exp(effect.prediction[0])) if effect.prediction else None,

@@ -53,7 +53,7 @@ def image_type(evidence: Evidence) -> Conclusion:
         headline=_headline(effect, verdict, plan, counted),
         estimand=f"ratio of ε50, {second} / {first}",
         estimate=finite(ratio),
-        low=finite(low),
+        low=finite(low) or None,
         high=finite(high),
         effect=f"ratio {factor(ratio)} [{factor(low)}, {factor(high)}]" if effect.known else "no estimate",
         prediction_low=finite(np.exp(effect.prediction[0])) if effect.prediction else None,

@@ -68,7 +68,7 @@ def training_size(evidence: Evidence) -> Conclusion:
         headline=_headline(effect, verdict, sizes, plan),
         estimand="ratio of ε50, largest / smallest training set",
         estimate=finite(ratio),
-        low=finite(low),
+        low=finite(low) or None,
         high=finite(high),
         effect=f"ratio {factor(ratio)} [{factor(low)}, {factor(high)}]" if effect.known else "no estimate",
         test="least squares of ln ε50 on log₂ training size over networks, clustered by network and patient; "
