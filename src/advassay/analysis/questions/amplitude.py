@@ -155,7 +155,7 @@ def _headline(effect: Effect, verdict: str, values: list[Value], margin: float) 
         return (
             f"Stronger attacks succeed less often: each doubling of ε lowers the success rate by "
             f"{percent_points(-effect.estimate)} percentage points [{low}, {high}] {where}. A larger ε allows "
-            "everything that a smaller one does, so the attack fails there; the images are not more robust."
+            "everything that a smaller one does, so this is a failure of the attack; the images are not more robust."
         )
     if verdict == "contradicted":
         return (
