@@ -63,7 +63,7 @@ def _question(frame: pl.DataFrame, title: str, room: int) -> alt.VConcatChart:
     return alt.vconcat(effects, dots, spacing=6)
 
 
-def _effects(placed: pl.DataFrame, number: int, across: alt.X, size: int, room: int) -> alt.LayerChart:
+def _effects(placed: pl.DataFrame, number: int, across: alt.X, size: int, room: int) -> alt.LayerChart | alt.FacetChart:
     import altair as alt
 
     low, high = _domain(placed)
