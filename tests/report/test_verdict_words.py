@@ -7,7 +7,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from simulate import ARMS, image_rows, make_store, population
+from simulate import ARMS, image_rows, make_store, population, write_run
 from written_report import SMALL, SMALL_ARMS, Report
 
 from advassay.analysis.questions.conclusion_text import basis, statistics_lines
@@ -19,6 +19,7 @@ from advassay.report import gather
 from advassay.report.compared_amplitudes import shared, unreachable
 from advassay.report.figures.figure import NARROW, WIDE
 from advassay.report.figures.of_verdicts import fig_specification
+from advassay.report.limits import training_chance
 from advassay.report.page_tables import tables
 from advassay.report.subgroup_text import subgroup_sentences
 
@@ -49,6 +50,17 @@ def test_the_specification_curve_keeps_to_the_schema_of_vega_lite(report: Report
     figure.draw(width).to_dict(validate=True)
     assert figure.numbers is not None
     assert figure.numbers["estimate"].is_not_null().all()
+
+
+def test_what_several_trainings_add_to_the_intervals_is_said(tmp_path: Path) -> None:
+    once = replace(SMALL[1], sizes=())
+    root = make_store(tmp_path / "store", (SMALL[0], once), {"A": SMALL_ARMS["A"]}, gallery=False)
+    assert "how far another training would differ is not in them" in training_chance(gather(root))
+    images = population(once)
+    write_run(Store(root), once, images, "A", SMALL_ARMS["A"], primary=False, seed=1)
+    said = training_chance(gather(root))
+    assert said.startswith("Trained several times on the same images: H-BR (2).")
+    assert said.endswith("X-TB has one, where it is not.")
 
 
 def test_amplitudes_that_no_step_can_reach_are_called_one_attack(tmp_path: Path) -> None:

@@ -37,7 +37,9 @@ def _lines(findings: Findings, figures: Sequence[Figure], folder: str) -> Iterat
     yield from (f"# {escaped(findings.title)}", "", summary(findings), "")
     yield from _bullets("Read this first", limits.notices(findings))
     yield from ("## Five conclusions, tested", "", *(f"- {escaped(text)}" for text in READING_HELP), "")
-    told = plan_sentences(findings.records) + compared_amplitudes.shared(findings)
+    told = [
+        *plan_sentences(findings.records), *compared_amplitudes.shared(findings), limits.training_chance(findings)
+    ]  # fmt: skip
     yield from (f"{escaped(text)}\n" for text in told)
     for conclusion in findings.conclusions:
         yield from _verdict(conclusion)

@@ -30,7 +30,7 @@ def _content(findings: Findings, drawn: Sequence[Drawn], csv: dict[str, str]) ->
         "verdict_counts": _counts([conclusion.verdict for conclusion in findings.conclusions], VERDICTS),
         "reading_help": READING_HELP,
         "plan_sentences": plan_sentences(findings.records),
-        "grid_sentences": compared_amplitudes.shared(findings),
+        "evidence_sentences": [*compared_amplitudes.shared(findings), limits.training_chance(findings)],
         "amplitude_notes": compared_amplitudes.unreachable(findings),
         "subgroup_sentences": subgroup_sentences(findings),
         "figures": by_key,
