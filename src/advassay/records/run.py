@@ -73,7 +73,9 @@ class Run:
 
     @cached_property
     def images(self) -> pl.DataFrame:
-        """One row per image: image_id, label, patient_id, has_patient, parent_image_id, clean_contrast."""
+        """One row per image: image_id, label, patient_id, has_patient, parent_image_id, clean_contrast and, where the
+        study compares groups, subgroup_<name>.
+        """
         path = self.folder / layout.IMAGES
         return pl.read_parquet(path, glob=False) if path.exists() else pl.DataFrame(schema=IMAGE_COLUMNS)
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import polars as pl
 import pytest
-from simulate import ARMS, Cohort, make_store
+from simulate import ARMS, Cohort, make_store, run_header
 
 import advassay as aa
+from advassay.analysis.packed import Packed
+from advassay.analysis.questions.specification import bracket_shift
 from advassay.analysis_plan import AnalysisPlan
 from advassay.attack_spec import Arm
 from advassay.records import Records, open_records
@@ -71,3 +74,39 @@ def test_the_bracket_needs_no_curve_and_still_finds_the_ratio(curve: pl.DataFram
 
 def test_only_the_plans_arm_can_be_chosen(curve: pl.DataFrame) -> None:
     assert set(curve.filter("chosen")["arm"]) == {"A"}
+
+
+def pack_of(above: list[int], below: list[int]) -> Packed:
+    """Images that fall first at the named places of the grid (5 = never), above and below the confidence threshold."""
+    category = np.array([*above, *below])
+    doses = np.array([0.01, 0.02, 0.04, 0.08, 0.16])
+    fallen = category[None, :] <= np.arange(5)[:, None]
+    images = len(category)
+    last = np.stack([np.zeros_like(fallen), fallen], axis=1)
+    header = run_header(COHORTS[0], "A", Arm(epsilons=tuple(doses.tolist()), step_sizes=("epsilon/4",), steps=1))
+    return Packed(
+        header, "epsilon/4", doses, np.arange(images).astype(object), np.zeros(images, np.int64),
+        np.arange(images, dtype=np.int32), np.arange(images).astype(object), np.ones((5, images), bool),
+        np.ones((5, images), bool), last, last, np.zeros((5, 2, images), np.int8), ~last,
+        np.zeros((images, 2), np.float32), np.zeros((5, images, 2), np.float32),
+        np.r_[np.full(len(above), 0.99), np.full(len(below), 0.6)], np.full(images, 0.1), {},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("above", "below", "bound"),
+    [([3] * 40, [1] * 40, "value"), ([5] * 40, [1] * 40, "at least"), ([3] * 40, [0] * 40, "at least"),
+     ([1] * 40, [5] * 40, "at most"), ([5] * 40, [0] * 40, "at least")],
+)  # fmt: skip
+def test_a_bracketed_ratio_beyond_the_grid_enters_as_a_bound(above: list[int], below: list[int], bound: str) -> None:
+    found = bracket_shift(pack_of(above, below), AnalysisPlan())
+    assert found is not None
+    assert found.bound == bound
+    assert (found.value < 0) == (bound == "at most")
+    if bound == "value":
+        assert found.value == pytest.approx(np.log(4))
+
+
+def test_two_groups_beyond_the_same_end_say_nothing() -> None:
+    assert bracket_shift(pack_of([5] * 40, [5] * 40), AnalysisPlan()) is None
+    assert bracket_shift(pack_of([3] * 4, [1] * 40), AnalysisPlan()) is None

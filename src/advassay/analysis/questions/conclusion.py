@@ -13,6 +13,8 @@ from advassay.attack_spec import Frozen
 Verdict = Literal["supported", "contradicted", "undecided"]
 
 LEVEL = 0.95
+RATIOS = (2, 4, 5)
+"""Numbers of the conclusions whose effect is a ratio of ε50; that of the others is a difference of success rates."""
 
 
 class Conclusion(Frozen):

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from advassay.analysis.questions.conclusion import Conclusion, count_of, factor, percent_points
+from advassay.analysis.questions.conclusion import RATIOS, Conclusion, count_of, factor, percent_points
 from advassay.analysis_plan import AnalysisPlan
 
-RATIOS = (2, 4, 5)
-"""Conclusions whose effect is a ratio; that of the others is a change of the success rate."""
 PLANNED = {
     True: "planned before the first attack",
     False: "planned after attacks had begun, so not pre-specified",

@@ -24,7 +24,7 @@ from advassay.analysis.dose_response.pooling import Bound
 from advassay.analysis.dose_response.thresholds import thresholds
 from advassay.analysis.packed import Packed, step_sizes
 from advassay.analysis.questions.amplitude import slopes
-from advassay.analysis.questions.conclusion import Verdict, finite, judged
+from advassay.analysis.questions.conclusion import RATIOS, Verdict, finite, judged
 from advassay.analysis.questions.confidence import FEWEST, confidence_shift
 from advassay.analysis.questions.effects import Effect, Value, joined, overall, values_of
 from advassay.analysis.questions.evidence import Evidence, evidence_of
@@ -40,7 +40,6 @@ from advassay.success import Reading
 SUCCESS: tuple[Reading, ...] = ("last", "any")
 DOSE: tuple[DoseReading, ...] = ("monotone", "as recorded")
 ESTIMATORS: tuple[Estimator, ...] = ("curve", "bracket")
-RATIOS = (2, 4, 5)
 
 COLUMNS = {
     "question": pl.Int64, "arm": pl.String, "step_size": pl.String, "success": pl.String, "dose": pl.String,
@@ -160,18 +159,17 @@ BY_EPSILON50: dict[int, Callable[[Evidence], Answer]] = {2: _image_type, 4: _con
 def bracket_shift(pack: Packed, plan: AnalysisPlan) -> Value | None:
     """`confidence_shift` without a curve: ln of the ratio of two bracketed ε50, above and below the threshold.
 
-    None with fewer than 5 images on either side, or where both lie outside the grid.
+    None with fewer than 5 images on either side, or where both ε50 lie beyond the same end of the grid.
     """
     above = pack.clean_confidence > plan.confidence_threshold
     sides = [thresholds(pack, plan.success, plan.dose, images) for images in (above, ~above)]
     if min(data.images for data in sides) < FEWEST:
         return None
     high, low = (by_bracket(epsilon50_of(data, plan.level)) for data in sides)
-    outside = [one.side != "inside" for one in (high, low)]
-    if all(outside):
+    if high.side == low.side != "inside":
         return None
     bound: Bound = "value"
-    if any(outside):
+    if high.side != "inside" or low.side != "inside":
         bound = "at least" if high.side == "above" or low.side == "below" else "at most"
     variance = float(np.nansum([high.variance, low.variance]))
     return Value(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from advassay.analysis.questions.conclusion import RATIOS
 from advassay.report.theme import INK, MUTED
 
 if TYPE_CHECKING:
@@ -15,7 +16,6 @@ VERDICTS = ("supported", "undecided", "contradicted")
 HUES = ("#007a59", "#5f6368", "#b3261e")
 SHAPES = ("circle", "square", "diamond")
 """The page's colours of verdicts; shapes tell them apart without colour."""
-RATIOS = (2, 4, 5)
 AXES = {
     1: "Change of success per doubling of ε, percentage points",
     2: "Ratio of ε50, second image type / first",
