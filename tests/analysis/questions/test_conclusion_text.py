@@ -35,6 +35,11 @@ def test_a_prediction_of_a_ratio_is_written_as_one() -> None:
     assert text.endswith("a ratio between 0.25 and 4 is expected.")
 
 
+def test_a_prediction_that_could_be_anything_is_not_printed_as_numbers() -> None:
+    text = basis(conclusion(number=2, prediction_low=0.00036, prediction_high=9845.0))
+    assert text.endswith("These are too few to say what a new cohort would show.")
+
+
 def test_one_cohort_has_no_prediction_and_is_counted_in_the_singular() -> None:
     lone = conclusion(n=1, prediction_low=None, prediction_high=None)
     assert basis(lone) == "Based on 1 cohort with 308 images."

@@ -11,6 +11,8 @@ PLANNED = {
     None: "not pre-specified: the store holds no analysis plan, and the defaults were used",
 }
 
+TELLS_NOTHING = 100
+"""A predicted ratio whose ends are farther apart than this factor is not printed."""
 SUCCESS = {"last": "success at the last iteration", "any": "success at any iteration"}
 DOSE = {
     "monotone": "an image counts from the smallest ε that misclassifies it",
@@ -30,6 +32,8 @@ def basis(one: Conclusion) -> str:
     text = f"Based on {count_of(one.n, one.unit)} with {count_of(one.images, 'images')}."
     if one.prediction_low is None or one.prediction_high is None:
         return text
+    if one.number in RATIOS and one.prediction_high > TELLS_NOTHING * one.prediction_low:
+        return f"{text} These are too few to say what a new cohort would show."
     where = "Between two new cohorts" if one.number == 2 else "In a new cohort of the same kind"
     write = factor if one.number in RATIOS else percent_points
     what = "a ratio between" if one.number in RATIOS else "a change in percentage points between"
