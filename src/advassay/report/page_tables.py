@@ -80,7 +80,8 @@ SPECIFICATION = [
 ]  # fmt: skip
 """Its ε is text, and its effects are ratios or differences of rates."""
 SUBGROUPS = columns(
-    "subgroup* cohort group n patients text text_255 attacked robust_accuracy robust_accuracy_low robust_accuracy_high",
+    "subgroup* cohort group n patients text text_255 epsilon attacked robust_accuracy robust_accuracy_low "
+    "robust_accuracy_high",
     n="attackable images", text="ε₅₀ with interval", text_255="in grey levels of 255",
     attacked="attacked images", robust_accuracy="robust accuracy", robust_accuracy_low="from",
     robust_accuracy_high="to",

@@ -28,8 +28,8 @@ def _sentence(name: str, frame: pl.DataFrame, level: float) -> str:
         pairs = listed([_ratio(row) for row in differences.iter_rows(named=True)])
         return f"{words}: no difference is shown once all groups are allowed for (Holm); ratios of ε50: {pairs}."
     told = [
-        f"{row['group']} images are {'easier' if row['estimate'] < 1 else 'harder'} to fool than {row['reference']} "
-        f"ones (ratio of ε50 {number(row['estimate'])} [{number(row['low'])}, {number(row['high'])}], "
+        f"“{row['group']}” is {'easier' if row['estimate'] < 1 else 'harder'} to fool than “{row['reference']}” "
+        f"(ratio of ε50 {number(row['estimate'])} [{number(row['low'])}, {number(row['high'])}], "
         f"p = {number(row['p_holm'], 2)} after correction for all groups)"
         for row in shown.iter_rows(named=True)
     ]
@@ -38,4 +38,4 @@ def _sentence(name: str, frame: pl.DataFrame, level: float) -> str:
 
 def _ratio(row: dict[str, object]) -> str:
     ends = f"[{number(row['low'])}, {number(row['high'])}]"  # type: ignore[arg-type]
-    return f"{row['group']} / {row['reference']} {number(row['estimate'])} {ends}"  # type: ignore[arg-type]
+    return f"“{row['group']}” / “{row['reference']}” {number(row['estimate'])} {ends}"  # type: ignore[arg-type]
