@@ -92,7 +92,7 @@ class _Attack(Frozen):
     """Number of updates K; iterates are numbered 0 (clean) to K."""
     random_start: bool = False
     """Start uniformly inside the ε-ball, keyed by (seed, image_id, restart)."""
-    restarts: int = Field(1, ge=1)
+    restarts: int = Field(1, ge=1, le=10_000)
     seed: int = 0
     targeted: bool = False
     """Towards `targets` instead of away from the label."""

@@ -10,7 +10,8 @@
     │   ├── EpsilonError      an amplitude in the wrong unit
     │   └── ClassifierError   NaN logits, probabilities, random output, …
     ├── StoreError            a store is missing, locked or inconsistent        exit 6
-    │   └── FormatError       written in a format this version does not read
+    │   ├── FormatError       written in a format this version does not read
+    │   └── DamagedError      a file of the store is empty, cut off or altered
     └── ReportError           a figure or page cannot be made                   exit 7
 
 One bad image is never an error: it is a row with a reason. An error is for what makes the whole step
@@ -68,6 +69,10 @@ class StoreError(AdvassayError):
 
 
 class FormatError(StoreError):
+    pass
+
+
+class DamagedError(StoreError):
     pass
 
 

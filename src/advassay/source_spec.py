@@ -178,7 +178,7 @@ class PhantomSource(_Source):
 
     kind: Literal["phantoms"]
     phantom: Literal["chest", "histology"]
-    images: int = Field(400, ge=1)
+    images: int = Field(400, ge=1, le=5_000_000)
     """Number of images made (patients = images / images_per_patient)."""
     images_per_patient: float = Field(2.0, ge=1.0)
     """Mean number of images of one patient (chest) or tiles of one patient (histology)."""

@@ -22,7 +22,7 @@ from advassay.attacks.examine import PROBES, examine, examine_loss
 from advassay.attacks.guards import Suspicion, check_device, check_epsilons, check_images, check_steps
 from advassay.attacks.memory import Memory
 from advassay.attacks.network import Network, full_float32
-from advassay.attacks.precision import REWRITES, Judge, audit_share, iterates_climbed
+from advassay.attacks.precision import REWRITES, Comparisons, Judge, audit_share, iterates_climbed
 from advassay.attacks.probe import IMAGES, probe
 from advassay.attacks.rewrite import Steering, rewrite, takes_channels_last
 from advassay.attacks.work import Row, Work, to_rows
@@ -62,6 +62,10 @@ JUDGED = "judged channels-last"
 """Among what held: the unmodified network took that layout too."""
 
 
+FIRST_IMAGES = max(PROBES, IMAGES)
+"""Images that the network is examined and measured on."""
+
+
 def no_images(image_id: str) -> bool:
     """Keep no adversarial image."""
     return False
@@ -91,8 +95,12 @@ class AttackStream:
         expected_images: int | None = None,
         first_success_only: bool = False,
         known: Memory | None = None,
+        examined: Sequence[Item] = (),
     ) -> None:
         self.known = known or Memory()
+        self.compared: Comparisons | None = None
+        """How steering compared with float32 on the images of the latest block; None where every pass was float32."""
+        self._examined = list(examined)
         self.classifier, self.rules, self.shape, self.precision = classifier, rules, shape, precision
         self.cost = Cost(batch_size=shape.batch_size)
         self.notes: list[str] = []
@@ -109,7 +117,7 @@ class AttackStream:
     def __iter__(self) -> Iterator[TrajectoryRows]:
         total = self._expected or length_hint(self._items)
         items = iter(self._items)
-        taken = list(islice(items, max(PROBES, IMAGES)))
+        taken = list(islice(items, FIRST_IMAGES))
         if not taken:
             return
         waiting = chain(taken, items)
@@ -117,7 +125,7 @@ class AttackStream:
         self._device = self.classifier.mean.device  # which one of several
         found = self._train_mode()
         with computing(self.classifier, self.shape):
-            first = self._first(taken)
+            first = self._first(self._examined or taken)
             self._examine(first, found)
             engine = self._engine(first, total)
         self._progress.start(self._task, None, "gradient steps")
@@ -249,6 +257,7 @@ class AttackStream:
             return None
         if engine.judge is not None:
             self._mistrust(engine.judge)
+            self.compared = engine.judge.comparisons(work.image_id for work in done)
         for work in done:
             work.flags.update({s.flag: np.ones(len(work.rows), bool) for s in self._suspicions})
         return to_rows(done)
@@ -334,6 +343,7 @@ def stream(
     expected_images: int | None = None,
     first_success_only: bool = False,
     known: Memory | None = None,
+    examined: Sequence[Item] = (),
 ) -> AttackStream:
     """Attack every item at its points with the arm's update; iterate the result for blocks of rows.
 
@@ -344,7 +354,9 @@ def stream(
     on later can hand them in. It also spares the next stream over the same network its rewriting and examination.
     `keep_images(image_id)` says whose last iterates to hand back. `first_success_only` ends a row at its first
     confirmed success (later iterates are NaN, flag `retired`): much cheaper, and enough for success="any".
-    `expected_images` (by default what `items` says of its length) sets how large a share the audit takes.
+    `examined`: images that the network is examined and measured on instead of the first items, so that a run that goes
+    on says the same of its network. `expected_images` (by default what `items` says of its length) sets how large a
+    share the audit takes.
     Raises AttackError (InputError, EpsilonError, ClassifierError) before the first step where the result would mean
     nothing.
     """
@@ -363,4 +375,5 @@ def stream(
         expected_images=expected_images,
         first_success_only=first_success_only,
         known=known,
+        examined=examined,
     )

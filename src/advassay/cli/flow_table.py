@@ -81,10 +81,12 @@ def _listed(counts: dict[str, int]) -> str:
 
 def write_csv(rows: Sequence[FlowRow], path: Path) -> None:
     """The charts in long form: cohort, place, stage, part, what, images."""
+    from advassay.csv_export import defused_text
     from advassay.flow_chart import tidy
     from advassay.layout import writing
 
     with writing(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, ("cohort", "place", "stage", "part", "what", "images"))
         writer.writeheader()
-        writer.writerows(tidy(rows))
+        for row in tidy(rows):
+            writer.writerow({name: defused_text(v) if isinstance(v, str) else v for name, v in row.items()})

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import polars as pl
 
+from advassay.checked_files import write_document, write_frame
 from advassay.cohorts.augmentation import with_copies
 from advassay.cohorts.balance import draw_down
 from advassay.cohorts.decoding import Decoding
@@ -17,15 +19,16 @@ from advassay.cohorts.keys import check_key
 from advassay.cohorts.making import Recipe, pngs
 from advassay.cohorts.order import order_by_draw
 from advassay.cohorts.pixels import PixelRule, used_bits
+from advassay.cohorts.prepared import read_manifest
 from advassay.cohorts.regions.lists import Lists, read_lists
 from advassay.cohorts.regions.step import COLUMNS
 from advassay.cohorts.request import document_in, is_current, request_hash, state_of
 from advassay.cohorts.selection import select, values_that_never_occur
-from advassay.cohorts.shards import write_shards
+from advassay.cohorts.shards import check_shards, write_shards
 from advassay.cohorts.split import ROLES, assign_roles
 from advassay.documents import Preparation
-from advassay.errors import CohortError
-from advassay.layout import MANIFEST, PREPARATION, writing
+from advassay.errors import AdvassayWarning, CohortError, DamagedError
+from advassay.layout import MANIFEST, PREPARATION
 from advassay.progress import Progress, Silent
 from advassay.sources import Index, OpenSource, append_private, open_source
 from advassay.sources.indexing import located
@@ -56,7 +59,7 @@ def prepare(
     """
     progress = progress or Silent()
     request, state = request_hash(spec, source, size_px, seed), state_of(spec, source, data)
-    found = document_in(folder)
+    found = _prepared(name, folder)
     if found is not None and is_current(found, request, state):
         if isinstance(source, ReportedSource | SlideSource):  # other sources name no patients
             check_key(name, folder, private, key)
@@ -97,9 +100,20 @@ def prepare(
     rows = dict(images.select("image_id", "row").iter_rows())
     recipe = Recipe(rule, spec.augmentation, seed)
     write_shards(folder, manifest, pngs(opened, manifest, rows, recipe, name, progress), list(spec.classes))
-    with writing(folder / MANIFEST) as beside:
-        manifest.write_parquet(beside)
+    write_frame(folder / MANIFEST, manifest)
     return _write(document, folder)
+
+
+def _prepared(name: str, folder: Path) -> Preparation | None:
+    """What `folder` holds, if it is whole; None, with a warning, where a file of it is damaged."""
+    try:
+        found = document_in(folder)
+        if found is not None:
+            check_shards(folder, read_manifest(folder)["image_id"].to_list())
+        return found
+    except DamagedError as error:
+        warnings.warn(f"cohort {name} is prepared anew. {error.problem}", AdvassayWarning, stacklevel=3)
+        return None
 
 
 def _selected(opened: OpenSource, spec: CohortSpec, flow: Flow) -> pl.DataFrame:
@@ -177,6 +191,5 @@ def _renewed(found: Preparation, name: str, spec: CohortSpec, folder: Path) -> P
 
 
 def _write(document: Preparation, folder: Path) -> Preparation:
-    with writing(folder / PREPARATION) as beside:
-        beside.write_text(document.model_dump_json(indent=2))
+    write_document(folder / PREPARATION, document)
     return document

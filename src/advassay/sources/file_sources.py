@@ -9,6 +9,7 @@ from pathlib import Path
 import polars as pl
 
 from advassay.errors import SourceError
+from advassay.sources.file_names import NOT_UTF8, is_text
 from advassay.sources.nearest import did_you_mean
 from advassay.sources.opened import LEFT_OUT, FileSource
 from advassay.sources.tables import read_table
@@ -147,10 +148,12 @@ def _walk(folder: Path, argument: str) -> Iterator[tuple[str, str]]:
 
 
 def _is_candidate(file: str, label: str) -> bool:
-    return bool(label) and file.lower().endswith(SUFFIXES)
+    return bool(label) and file.lower().endswith(SUFFIXES) and is_text(file)
 
 
 def _not_a_candidate(file: str, label: str) -> tuple[None, str, str]:
+    if not is_text(file):
+        return None, *NOT_UTF8
     if not label:
         return None, "no class folder", "the file lies beside the class folders"
     return None, "not an image", f"the file name ends in {os.path.splitext(file)[1].lower()!r}"

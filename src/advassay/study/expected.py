@@ -6,9 +6,11 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from advassay.checked_files import read_model
 from advassay.documents import Preparation
 from advassay.errors import AdvassayWarning, SourceError
 from advassay.layout import PREPARATION
+from advassay.records.store import PREPARATION_HEALED
 from advassay.specs import CohortSpec, Study
 from advassay.study.located import located
 from advassay.study.place import Site
@@ -81,7 +83,7 @@ def _prepared(study: Study, name: str, site: Site) -> Expected | None:
     source, data = located(study.sources[spec.source], site.data)
     if not is_prepared(folder, spec, source, size_px=study.size_of(name), seed=study.seed, data=data):
         return None
-    counts = Preparation.model_validate_json((folder / PREPARATION).read_text()).counts
+    counts = read_model(folder / PREPARATION, Preparation, PREPARATION_HEALED).counts
     return _expected({role: sum(classes.values()) for role, classes in counts.items()}, "prepared")
 
 

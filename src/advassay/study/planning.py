@@ -16,6 +16,7 @@ from advassay.study.counting import Point, gradient_steps, missing_steps
 from advassay.study.estimate import Estimator
 from advassay.study.expected import Expected, expected, tell_stated
 from advassay.study.header import recorded_images
+from advassay.study.name_checks import check_names
 from advassay.study.networks import MAIN_NETWORK, main_network, main_seeds, networks
 from advassay.study.place import Site
 from advassay.study.planned import PASSES, RANGE_FINDING, STEPS, Plan, PlanRow
@@ -34,6 +35,7 @@ def plan(study: Study, site: Site, *, timed: bool = True) -> Plan:
 
     `timed`: measure this machine for a few seconds and estimate the time of what is missing.
     """
+    check_names(study, site.store)
     check_arms(study.attack)
     check_image_sizes(study)
     counts = {name: expected(study, name, site) for name in study.cohorts}
@@ -42,6 +44,8 @@ def plan(study: Study, site: Site, *, timed: bool = True) -> Plan:
     wanted = searches(study)
     if wanted:
         study = with_found_grids(study, site.store, _main_networks(study, counts, site))
+    if site.store.records.is_dir():
+        open_records(site.store.root)  # warns of what is damaged: its rows count as missing below
     estimator = Estimator(study, site, timed)
     rows = [row for name, found in counts.items() for row in _cohort_rows(study, name, found, site, wanted)]
     return Plan(study.name, tuple(estimator.estimated(row) for row in rows), tuple(_notes(study.attack)))

@@ -16,10 +16,11 @@ from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from advassay.attack_spec import Arm, log_grid, step_size_name
+from advassay.checked_files import write_document
 from advassay.documents import ArmRange, CohortRange, RangeFinding
 from advassay.errors import AdvassayWarning, CohortError
 from advassay.identity import canonical_float, content_hash
-from advassay.layout import Store, writing
+from advassay.layout import Store
 from advassay.progress import Progress
 from advassay.records import attack_rules, read_range_finding
 from advassay.specs import Study
@@ -359,9 +360,7 @@ def _keep(store: Store, search: Search, cohorts: Mapping[str, CohortRange], epsi
     kept = read_ranges(store)
     if kept.arms.get(search.name) == arm:
         return
-    with writing(store.range_finding) as beside:
-        changed = kept.model_copy(update={"arms": {**kept.arms, search.name: arm}})
-        beside.write_text(changed.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    write_document(store.range_finding, kept.model_copy(update={"arms": {**kept.arms, search.name: arm}}))
 
 
 def _listed(epsilons: Sequence[float]) -> str:

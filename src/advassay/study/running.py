@@ -10,6 +10,7 @@ from advassay.records import RunHeader
 from advassay.specs import Study
 from advassay.study.attack_stage import attack_networks, check_arms
 from advassay.study.keep import keep_study, locked
+from advassay.study.name_checks import check_names
 from advassay.study.place import Site
 from advassay.study.preparing import check_image_sizes, prepare_cohorts
 from advassay.study.range_finding import check_tuning_images, with_kept_grids
@@ -45,6 +46,7 @@ def _prepare_for_attack(study: Study, site: Site) -> None:
 
 
 def _in_store(study: Study, site: Site, *stages: Callable[[Study, Site], Any]) -> Any:
+    check_names(study, site.store)
     check_arms(study.attack)
     check_image_sizes(study)
     with locked(site.store):

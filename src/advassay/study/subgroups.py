@@ -39,6 +39,12 @@ def subgroup_columns(manifest: pl.DataFrame, names: Sequence[str]) -> tuple[pl.D
     return manifest.select("image_id").with_columns(made), refused
 
 
+def subgroup_notes(manifest: pl.DataFrame, names: Sequence[str]) -> list[str]:
+    """One sentence for every column that records do not carry."""
+    _, refused = subgroup_columns(manifest, names)
+    return [f"Subgroup {name} is not in the records: {why}." for name, why in refused.items()]
+
+
 def _why_not(manifest: pl.DataFrame, name: str) -> str | None:
     if name not in manifest.columns:
         return "not a column of the prepared cohort (`carry:` takes it along)"

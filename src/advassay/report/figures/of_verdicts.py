@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import polars as pl
 
+from advassay.report import captions
+from advassay.report.figures import told
 from advassay.report.figures.figure import Figure
 from advassay.report.figures.specification_panels import specification_panels
 from advassay.report.findings import Findings
@@ -27,7 +29,8 @@ def fig_specification(findings: Findings) -> Figure | None:
         f"{100 * findings.level:g} % intervals, the dashed line marks no effect. Below: the choices behind each. "
         "Colour and shape show the verdict, a ring the choice of the analysis plan. An open or very wide "
         "interval ends at the edge. A verdict that changes from left to right depends on choices: "
-        f"{_counts(frame)}.{aside}",
+        f"{_counts(frame)}.{aside} n = {captions.span(frame['n'])} cohorts or networks behind an effect. "
+        f"{told.every_arm(findings)}.",
         f"Specification curve of the five questions: {_counts(frame)}.",
         lambda width: specification_panels(frame, titles, width=width), "specification_curve", frame,
     )  # fmt: skip
@@ -35,8 +38,8 @@ def fig_specification(findings: Findings) -> Figure | None:
 
 def _counts(frame: pl.DataFrame) -> str:
     """ "question 1: 12 supported, 4 undecided"."""
-    told = []
+    counts = []
     for (number,), part in frame.group_by("question", maintain_order=True):
         tally = part["verdict"].value_counts(sort=True, name="ways").iter_rows()
-        told.append(f"question {number}: {listed([f'{ways} {verdict}' for verdict, ways in tally])}")
-    return "; ".join(told)
+        counts.append(f"question {number}: {listed([f'{ways} {verdict}' for verdict, ways in tally])}")
+    return "; ".join(counts)

@@ -11,7 +11,7 @@ import sys
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from multiprocessing.connection import Connection
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import numpy as np
 
@@ -38,6 +38,9 @@ _BYTES_PER_PIXEL = 48
 def cores() -> int:
     """Processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+CRASHED: Final = "decoder crashed"
 
 
 class Lost(Exception):
@@ -102,13 +105,22 @@ class Crew:
         return [facts for path in paths for facts in self._header_batch([path])]
 
     def _ask(self, request: dict[str, Any], limit_s: float, receive: Callable[[_Worker, float], Result]) -> Result:
+        """The answer of a worker. One that dies is asked a second time: it may have been killed for another's sake."""
+        try:
+            return self._ask_once(request, limit_s, receive)
+        except Lost as lost:
+            if lost.unreadable.reason != CRASHED:
+                raise
+        return self._ask_once(request, limit_s, receive)
+
+    def _ask_once(self, request: dict[str, Any], limit_s: float, receive: Callable[[_Worker, float], Result]) -> Result:
         worker = self._idle.get() or self._started()
         try:
             worker.link.send_bytes(json.dumps(request).encode())
             answer = receive(worker, limit_s)
         except (EOFError, OSError) as error:
             self._drop(worker)
-            raise Lost(Unreadable("decoder crashed", "its process died")) from error
+            raise Lost(Unreadable(CRASHED, "its process died")) from error
         except BaseException:
             self._drop(worker)
             raise

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from advassay.errors import SourceError
+from advassay.sources.file_names import NOT_UTF8, is_text
 from advassay.sources.unreadable import MAX_FILE_BYTES, Unreadable
 
 _MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"  # Media Storage Directory Storage
@@ -73,10 +74,8 @@ def _tree(folder: Path) -> Iterator[Found]:
 
 def _checked(folder: Path, root: str, name: str, parents_are_real: bool = False) -> Found:
     """`root`: the folder with every link in its own path resolved."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return Found("", "file name is not UTF-8", "no table can hold it; rename the file")
+    if not is_text(name):
+        return Found("", *NOT_UTF8)
     whole = os.path.join(folder, name)
     if parents_are_real and not os.path.islink(whole):
         return Found(name)
