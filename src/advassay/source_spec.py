@@ -79,24 +79,40 @@ class TableSource(ReportedSource):
     the patient, for rows that have none in the column `patient_id`, e.g. "^(person[0-9]+)_"."""
 
 
+IMAGE_KINDS = ("radiograph", "secondary capture")
+
+
 class DicomSource(ReportedSource):
     """DICOM radiographs. Headers are read first; what the fields below refuse is left out with the reason.
 
-    columns: age (years; null = unknown), sex (F | M | O), view (PA | AP | lateral | oblique | other), body_part,
-    modality, laterality, year, photometric, bits_stored, pixel_spacing_mm, voi (lut | linear | linear_exact | sigmoid |
-    none), transfer_syntax; ids, which rules and reports may use and which never travel in clear: patient_id,
-    study_instance_uid, series_instance_uid, sop_instance_uid, and accession_number where `reports.key` asks for it.
+    columns: age (years; null = unknown), sex (F | M | O), view (PA | AP | lateral | oblique | decubitus | other),
+    body_part, modality, laterality, year, photometric, bits_stored, pixel_spacing_mm, voi (lut | linear | linear_exact
+    | sigmoid | none), transfer_syntax, presentation_intent (presentation | processing), image_kind (radiograph |
+    secondary capture | drawing | bone suppressed | tomographic | quality control), derivation (original | derived),
+    orientation (standard | mirrored | upside down | rotated by 180° | lying | other), fov_flipped, fov_rotation
+    (degrees); ids, which rules and reports may use and which never travel in clear: patient_id, study_instance_uid,
+    series_instance_uid, sop_instance_uid, and accession_number where `reports.key` asks for it.
     """
 
     kind: Literal["dicom"]
     path: DataPath
     """A folder (its whole tree is read), a DICOMDIR, or a text file with one path per line, relative to its folder."""
     modalities: tuple[str, ...] = ("CR", "DX")
-    """(0008,0060) Modality accepted; an image without one is left out."""
+    """(0008,0060) Modality accepted; an image without one is left out. DR, XR and RX are read as DX."""
+    for_processing: Literal["leave-out", "keep"] = Field("leave-out", exclude_if=lambda value: value == "leave-out")
+    """Raw images, (0008,0068) Presentation Intent Type FOR PROCESSING: most of them are negatives of the same film."""
+    image_kinds: tuple[str, ...] = Field(IMAGE_KINDS, exclude_if=lambda value: value == IMAGE_KINDS)
+    """Kinds of images accepted (column image_kind); empty = any. Bone-suppressed and dual-energy images, tomographic
+    ones, drawings and quality control are left out unless named here."""
+    orientation: Literal["as-stored", "turn"] = Field("as-stored", exclude_if=lambda value: value == "as-stored")
+    """turn: an image whose (0020,0020) Patient Orientation says that it is mirrored, upside down or lying is turned so
+    that the patient's left is on its right. Images that do not say stay as they are."""
     body_parts: tuple[str, ...] = ("chest",)
-    """(0018,0015) Body Part Examined accepted, in groups (chest, pelvis, head …: dicom/tags.py); empty = any."""
+    """Body parts accepted, in groups (chest, pelvis, head …: dicom/tags.py); empty = any. From (0018,0015) Body Part
+    Examined, else (0008,2218) Anatomic Region Sequence, else the descriptions of series, protocol and study."""
     views: tuple[str, ...] = ("PA", "AP")
-    """(0018,5101) View Position accepted; empty = any."""
+    """Views accepted; empty = any. From (0018,5101) View Position, else (0054,0220) View Code Sequence, else the
+    descriptions of series and protocol."""
     unstated: Literal["keep", "leave-out"] = "keep"
     """Images that state no body part or no view: many de-identified archives lost both tags."""
     smallest_side_px: int = Field(200, ge=1)
@@ -109,7 +125,10 @@ class DicomSource(ReportedSource):
     """Almost constant: the 0.5th and the 99.5th percentile of the stored values are closer than this share of the range
     that the stored bits hold."""
     most_clipped: float = Field(0.6, gt=0, le=1)
-    """Clipped: more than this share of the pixels has the lowest or the highest stored value of the image."""
+    """Clipped: more than this share of the pixels has the lowest or the highest value of the image. Two-level: of the
+    share that this leaves to others (1 − most_clipped), less than an eighth lies between the two. These rules and
+    least_contrast look at the stored values and, with scaling: voi, at what the window leaves of them; pixels declared
+    as padding or behind a shutter do not count."""
 
 
 class FolderSource(_Source):
@@ -204,7 +223,7 @@ class PhantomSource(_Source):
 
     kind: Literal["phantoms"]
     phantom: Literal["chest", "histology"]
-    images: int = Field(400, ge=1)
+    images: int = Field(400, ge=1, le=5_000_000)
     """Number of images made (patients = images / images_per_patient)."""
     images_per_patient: float = Field(2.0, ge=1.0)
     """Mean number of images of one patient (chest) or tiles of one patient (histology)."""

@@ -115,11 +115,13 @@ def _require_endings(output: Path, left_out: Path | None) -> None:
 
 def _write(frame: pl.DataFrame, path: Path) -> None:
     """Readable by its owner only: report ids are personal data. Complete or not there at all."""
+    from advassay.csv_export import defused
+
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         beside.touch(mode=0o600)
         if path.suffix.lower() == ".csv":
-            frame.write_csv(beside)
+            defused(frame).write_csv(beside)
         else:
             frame.write_parquet(beside)
         beside.replace(path)

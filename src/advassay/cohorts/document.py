@@ -14,7 +14,8 @@ from advassay.cohorts.request import without_folders
 from advassay.cohorts.split import ROLES
 from advassay.documents import Deidentification, Preparation
 from advassay.identity import content_hash
-from advassay.specs import CohortSpec, Source
+from advassay.sources.dicom.reading_version import DICOM_READING
+from advassay.specs import CohortSpec, DicomSource, Source
 
 
 def make_document(
@@ -52,6 +53,7 @@ def make_document(
         left_out=flow.reasons(),
         warnings=tuple(flow.warnings),
         deidentification=deidentification,
+        dicom_reading=DICOM_READING if isinstance(source, DicomSource) else None,
     )
 
 

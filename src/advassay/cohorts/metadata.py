@@ -16,7 +16,8 @@ from advassay.cohorts.flow import Flow
 from advassay.cohorts.sample_size import few_images_warning
 from advassay.cohorts.selection import odd_values, select, values_that_never_occur
 from advassay.cohorts.split import ROLES, assign_roles
-from advassay.flow_chart import FlowRow, flow_rows
+from advassay.errors import CohortError
+from advassay.flow_chart import FlowRow, charted_so_far, flow_rows
 from advassay.sources import OpenSource
 from advassay.specs import CohortSpec
 
@@ -48,6 +49,14 @@ def select_by_metadata(name: str, spec: CohortSpec, opened: OpenSource, seed: in
     draws by pixel content: as many images, but other ones. Raises CohortError where the rules leave no cohort.
     """
     flow = Flow(opened.rows.height + opened.left_out.height)
+    try:
+        return _select(name, spec, opened, seed, flow)
+    except CohortError as problem:
+        problem.flow = tuple(charted_so_far(name, flow.candidates, flow.steps))
+        raise
+
+
+def _select(name: str, spec: CohortSpec, opened: OpenSource, seed: int, flow: Flow) -> Selection:
     flow.warnings += values_that_never_occur(opened.rows, spec)
     flow.warnings += odd_values(opened.rows, spec)
     if opened.left_out.height:
@@ -63,6 +72,7 @@ def select_by_metadata(name: str, spec: CohortSpec, opened: OpenSource, seed: in
         patient.is_not_null().alias("has_patient"),
     )
     chosen = assign_roles(draw_down(rows, spec, seed, flow), spec, seed, flow)
+    flow.warnings += opened.remarks(chosen["row"].to_list())
     flow.warnings += patient_warnings(chosen, spec)
     flow.warnings += attribute_warnings(chosen, spec)
     selected = Selection(name, chosen.select("row", "label", "class_name", "role"), flow)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import polars as pl
 
+from advassay.checked_files import write_document, write_frame
 from advassay.cohorts.augmentation import with_copies
 from advassay.cohorts.balance import draw_down
 from advassay.cohorts.colour import choose_channels
@@ -19,22 +21,26 @@ from advassay.cohorts.keys import check_key
 from advassay.cohorts.making import Recipe, pngs
 from advassay.cohorts.order import order_by_draw
 from advassay.cohorts.pixels import PixelRule, used_bits
+from advassay.cohorts.prepared import read_manifest
 from advassay.cohorts.regions.lists import Lists, read_lists
 from advassay.cohorts.regions.step import COLUMNS
 from advassay.cohorts.request import document_in, is_current, request_hash, state_of
 from advassay.cohorts.sample_size import enlarged_warning, few_images_warning
 from advassay.cohorts.selection import odd_values, select, values_that_never_occur
-from advassay.cohorts.shards import write_shards
+from advassay.cohorts.shards import check_shards, write_shards
 from advassay.cohorts.split import ROLES, assign_roles
+from advassay.cohorts.spool import Spool
 from advassay.documents import Preparation
-from advassay.errors import CohortError
-from advassay.layout import MANIFEST, PREPARATION, writing
+from advassay.errors import AdvassayWarning, CohortError, DamagedError
+from advassay.flow_chart import charted_so_far
+from advassay.layout import MANIFEST, PREPARATION
 from advassay.progress import Progress, Silent
 from advassay.sources import Index, OpenSource, append_private, open_source
+from advassay.sources.dicom.reading_version import DICOM_READING
 from advassay.sources.indexing import located
 from advassay.sources.path_check import require_files
 from advassay.sources.private import PRIVATE, headers_beside
-from advassay.specs import CohortSpec, Source, names_patients
+from advassay.specs import CohortSpec, DicomSource, Source, names_patients
 
 
 def prepare(
@@ -60,21 +66,69 @@ def prepare(
     """
     progress = progress or Silent()
     request, state = request_hash(spec, source, size_px, seed), state_of(spec, source, data)
-    found = document_in(folder)
+    found = _prepared(name, folder)
     if found is not None and is_current(found, request, state):
         if names_patients(source):
             check_key(name, folder, private, key)
+        _warn_of_earlier_reading(found, name, source)
         return _renewed(found, name, spec, folder)
     opened = open_source(
         spec.source, source, data, scaling=spec.scaling, kept_headers=headers_beside(private), progress=progress
     )
     flow = Flow(opened.rows.height + opened.left_out.height)
+    spool = _spool(opened, spec, folder)
+    try:
+        return _prepared_anew(
+            name,
+            spec,
+            source,
+            opened,
+            flow,
+            request,
+            state,
+            size_px=size_px,
+            seed=seed,
+            folder=folder,
+            data=data,
+            key=key,
+            private=private,
+            progress=progress,
+            spool=spool,
+        )
+    except CohortError as problem:
+        problem.flow = tuple(charted_so_far(name, flow.candidates, flow.steps))
+        raise
+    finally:
+        if spool is not None:
+            spool.close()
+
+
+def _prepared_anew(
+    name: str,
+    spec: CohortSpec,
+    source: Source,
+    opened: OpenSource,
+    flow: Flow,
+    request: str,
+    state: str | None,
+    *,
+    size_px: int,
+    seed: int,
+    folder: Path,
+    data: Path | None,
+    key: bytes,
+    private: Path,
+    progress: Progress,
+    spool: Spool | None,
+) -> Preparation:
+    """`prepare` without the look at what is already there; `flow` counts along."""
     flow.warnings += values_that_never_occur(opened.rows, spec)
     flow.warnings += odd_values(opened.rows, spec)
     lists = Lists() if spec.region is None else read_lists(spec.region, data)
     candidates = _selected(opened, spec, flow)
     require_files(opened, candidates["row"])
-    decoding = Decoding(opened, spec, key, lists, progress)
+    spooled = (spool, PixelRule(size_px, spec.channels or 1, 16, spec.scaling, spec.resize)) if spool else None
+    decoding = Decoding(opened, spec, key, lists, progress, spooled)
     if draws_by_header(opened, spec):
         candidates = drawn(candidates, spec, seed, decoding, flow)
     decoding.read(candidates)
@@ -107,10 +161,37 @@ def prepare(
     append_private(private, pl.concat([kept, _left_out(name, opened, indexed, flow)], how="diagonal"), cohort=name)
     rows = dict(images.select("image_id", "row").iter_rows())
     recipe = Recipe(rule, spec.augmentation, seed)
-    write_shards(folder, manifest, pngs(opened, manifest, rows, recipe, name, progress), list(spec.classes))
-    with writing(folder / MANIFEST) as beside:
-        manifest.write_parquet(beside)
+    write_shards(folder, manifest, pngs(opened, manifest, rows, recipe, name, progress, spool), list(spec.classes))
+    write_frame(folder / MANIFEST, manifest)
     return _write(document, folder)
+
+
+def _prepared(name: str, folder: Path) -> Preparation | None:
+    """What `folder` holds, if it is whole; None, with a warning, where a file of it is damaged."""
+    try:
+        found = document_in(folder)
+        if found is not None:
+            check_shards(folder, read_manifest(folder)["image_id"].to_list())
+        return found
+    except DamagedError as error:
+        warnings.warn(f"cohort {name} is prepared anew. {error.problem}", AdvassayWarning, stacklevel=3)
+        return None
+
+
+def _spool(opened: OpenSource, spec: CohortSpec, folder: Path) -> Spool | None:
+    """Where images are prepared while they are decoded: where nearly all that are decoded stay, and are shown whole."""
+    return Spool(folder.parent) if opened.draw_column is not None and spec.region is None else None
+
+
+def _warn_of_earlier_reading(found: Preparation, name: str, source: Source) -> None:
+    """A cohort of DICOM files that an earlier version read stays: its networks and runs go by its identity."""
+    if isinstance(source, DicomSource) and found.dicom_reading != DICOM_READING:
+        warnings.warn(
+            f"cohort {name} was prepared by an earlier version, which read DICOM files by other rules (raw images, "
+            "padding, views in descriptions): it is kept; prepare into another --store to apply the present rules",
+            AdvassayWarning,
+            stacklevel=3,
+        )
 
 
 def _selected(opened: OpenSource, spec: CohortSpec, flow: Flow) -> pl.DataFrame:
@@ -201,6 +282,5 @@ def _renewed(found: Preparation, name: str, spec: CohortSpec, folder: Path) -> P
 
 
 def _write(document: Preparation, folder: Path) -> Preparation:
-    with writing(folder / PREPARATION) as beside:
-        beside.write_text(document.model_dump_json(indent=2))
+    write_document(folder / PREPARATION, document)
     return document

@@ -24,7 +24,7 @@ def markdown(findings: Findings, figures: Sequence[Figure], folder: str) -> str:
 
 def _lines(findings: Findings, figures: Sequence[Figure], folder: str) -> Iterator[str]:
     tables = page_tables.tables(findings)
-    yield from (f"# {escaped(findings.title)}", "", summary(findings), "")
+    yield from (f"# {escaped(findings.title)}", "", escaped(summary(findings)), "")
     yield from _bullets("Read this first", limits.notices(findings))
     yield from ("## Five conclusions, tested", "")
     for conclusion in findings.conclusions:
@@ -42,7 +42,7 @@ def _lines(findings: Findings, figures: Sequence[Figure], folder: str) -> Iterat
     yield from _bullets("Notes that runs left", notes.of_runs(findings.records, findings.runs))
     yield from ("## Methods", "")
     for paragraph in methods.methods(findings):
-        yield from (f"### {paragraph.heading}", "", *(f"{escaped(text)}\n" for text in paragraph.sentences))
+        yield from (f"### {escaped(paragraph.heading)}", "", *(f"{escaped(text)}\n" for text in paragraph.sentences))
     yield from _bullets("Limits", limits.limits(findings))
     yield from _tables("Evaluation checklist", [tables["checklist"]])
     yield from _tables("Identities", [tables["identities"]])
@@ -52,7 +52,7 @@ def _lines(findings: Findings, figures: Sequence[Figure], folder: str) -> Iterat
 def _verdict(conclusion: Conclusion) -> Iterator[str]:
     p = "" if conclusion.p is None else f"; p = {number(conclusion.p, 2)}"
     margin = "" if conclusion.margin is None else f", margin {conclusion.margin:g}"
-    yield f"### {conclusion.number}. {conclusion.statement} – **{conclusion.told}**"
+    yield f"### {conclusion.number}. {escaped(conclusion.statement)} – **{escaped(conclusion.told)}**"
     yield ""
     yield escaped(conclusion.headline)
     yield ""
@@ -69,9 +69,9 @@ def _verdict(conclusion: Conclusion) -> Iterator[str]:
 
 
 def _figure(figure: Figure, folder: str) -> Iterator[str]:
-    alt = figure.description.replace("[", "(").replace("]", ")")
+    alt = escaped(figure.description.replace("[", "(").replace("]", ")"))
     yield from (f"![{alt}]({folder}figures/{figure.key}.png)", "")
-    yield from (f"**Figure {figure.number}. {figure.title}.** {escaped(figure.caption)}", "")
+    yield from (f"**Figure {figure.number}. {escaped(figure.title)}.** {escaped(figure.caption)}", "")
 
 
 def _tables(heading: str, grids: Sequence[Grid]) -> Iterator[str]:
@@ -100,7 +100,7 @@ def escaped(text: str) -> str:
     >>> escaped("a | b <norm> & *c*")
     'a \\\\| b &lt;norm&gt; &amp; \\\\*c\\\\*'
     """
-    plain = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    plain = " ".join(text.splitlines()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     for sign in ("\\", "|", "*", "_", "`"):
         plain = plain.replace(sign, f"\\{sign}")
     return plain

@@ -10,6 +10,7 @@ from pathlib import Path, PurePath
 import polars as pl
 
 from advassay.errors import SourceError
+from advassay.sources.file_names import NOT_UTF8, is_text
 from advassay.sources.nearest import did_you_mean
 from advassay.sources.opened import LEFT_OUT, FileSource
 from advassay.sources.tables import read_table
@@ -105,6 +106,8 @@ def names_below(folder: Path) -> dict[str, list[str]]:
     for parent, folders, files in os.walk(folder):
         folders[:] = sorted(inner for inner in folders if not inner.startswith("."))
         for file in sorted(file for file in files if not file.startswith(".") and file.lower().endswith(SUFFIXES)):
+            if not is_text(file):
+                continue
             found.setdefault(file, []).append(os.path.relpath(os.path.join(parent, file), folder))
     return found
 
@@ -218,10 +221,12 @@ def _walk(folder: Path, argument: str) -> Iterator[str]:
 
 
 def _is_candidate(file: str, depth: int) -> bool:
-    return file.count(os.sep) >= depth and file.lower().endswith(SUFFIXES)
+    return file.count(os.sep) >= depth and file.lower().endswith(SUFFIXES) and is_text(file)
 
 
 def _not_a_candidate(file: str, depth: int) -> tuple[None, str, str]:
+    if not is_text(file):
+        return None, *NOT_UTF8
     if file.count(os.sep) < depth:
         return None, "no class folder", "the file lies beside the class folders"
     return None, "not an image", f"the file name ends in {os.path.splitext(file)[1].lower()!r}"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 
+import numpy as np
 import polars as pl
 
 from advassay.identity import image_id, pseudonym
@@ -64,8 +66,13 @@ def index(
     named: Collection[str] = (),
     asked: Collection[str] = (),
     progress: Progress | None = None,
+    make: Callable[[np.ndarray], bytes] | None = None,
+    keep: Callable[[int, bytes], None] | None = None,
 ) -> Index:
     """Decode `rows` of a source (all if None) once and say what each image is.
+
+    make, keep: what else is made of each image while it is at hand (picklable: see OpenSource.map_in_reader), and who
+    takes it with the row's number. Both or none.
 
     `key` makes the pseudonyms; `patient_column` clusters by another column than the source's own; `named`
     and `asked`: see carried_columns. Unreadable and
@@ -74,7 +81,7 @@ def index(
     wanted = opened.rows["row"].to_list() if rows is None else list(rows)
     clusters = _patients(opened, patient_column)
     known = opened.rows.select("row", "path", "image_type").join(clusters, on="row")
-    read, lost = _read_facts(opened, wanted, progress or Silent())
+    read, lost = _read_facts(opened, wanted, progress or Silent(), make, keep)
     facts = read.join(known, on="row", how="left", maintain_order="left")
     hidden = {name for name in (opened.patient_column, patient_column, "patient_id") if name}
     ids = [opened.rows["original_patient"], clusters["cluster"]]
@@ -101,19 +108,37 @@ def _patients(opened: OpenSource, column: str | None) -> pl.DataFrame:
     return opened.rows.select("row", cluster=pl.col(column).cast(pl.String))
 
 
-def _read_facts(opened: OpenSource, rows: list[int], progress: Progress) -> tuple[pl.DataFrame, pl.DataFrame]:
+def _read_facts(
+    opened: OpenSource,
+    rows: list[int],
+    progress: Progress,
+    make: Callable[[np.ndarray], bytes] | None,
+    keep: Callable[[int, bytes], None] | None,
+) -> tuple[pl.DataFrame, pl.DataFrame]:
     task = f"read {opened.name}"
     progress.start(task, len(rows), "images")
     facts, lost = [], []
-    for row, seen in opened.map(rows, facts_of):
-        if isinstance(seen, Facts):
+    for row, (seen, made) in opened.map_in_reader(rows, partial(_inspect, make=make)):
+        if len(seen) == len(Facts._fields):
             facts.append((row, *seen))
+            if keep is not None:
+                keep(row, made)
         else:
             lost.append((row, *seen))
         progress.advance(task)
     progress.finish(task)
     schema = {"row": pl.UInt32, **_READ}
     return pl.DataFrame(facts, schema=schema, orient="row"), pl.DataFrame(lost, schema=LEFT_OUT, orient="row")
+
+
+def _inspect(
+    pixels: Pixels, item: None, make: Callable[[np.ndarray], bytes] | None
+) -> tuple[Facts | tuple[str, str], bytes]:
+    """Facts of an image, and what `make` makes of it."""
+    seen = facts_of(pixels)
+    if make is None or isinstance(pixels, Unreadable) or not isinstance(seen, Facts):
+        return seen, b""
+    return seen, make(pixels)
 
 
 def facts_of(pixels: Pixels) -> Facts | tuple[str, str]:
@@ -125,7 +150,9 @@ def facts_of(pixels: Pixels) -> Facts | tuple[str, str]:
     """
     if isinstance(pixels, Unreadable):
         return pixels.named, pixels.detail
-    if (pixels == pixels[0, 0]).all():
+    image = pixels.compressed() if isinstance(pixels, np.ma.MaskedArray) else pixels
+    first = image[0] if image.ndim == 1 else image[0, 0]
+    if (image == first).all():
         return "blank", f"{pixels.shape[1]} × {pixels.shape[0]} equal pixels"
     height, width = pixels.shape[:2]
     channels = 1 if pixels.ndim == 2 else 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,6 +44,36 @@ def open_source(
     Raises SourceError if the source as a whole cannot be used: missing file or column, not a table, no data folder.
     A single bad row or image never raises.
     """
+    try:
+        return _open(name, source, data, scaling=scaling, kept_headers=kept_headers, progress=progress)
+    except SourceError as error:
+        if not _lies_outside(source, data):
+            raise
+        raise SourceError(
+            re.sub(r"'[^']*' stands there twice", "one stands there twice", error.problem),
+            "Check the path and the columns that the study names. The file lies outside the data folder: nothing of it "
+            "is printed.",
+        ) from None
+
+
+def _lies_outside(source: Source, data: Path | None) -> bool:
+    """Whether a file that the source names lies outside the data folder, where there is one; links are followed."""
+    if data is None or isinstance(source, PhantomSource):
+        return False
+    reports = source.reports if isinstance(source, ReportedSource) else None
+    paths = [source.path, *([reports.path] if reports else [])]
+    return any(not (data / path).resolve().is_relative_to(data.resolve()) for path in paths)
+
+
+def _open(
+    name: str,
+    source: Source,
+    data: Path | None,
+    *,
+    scaling: str,
+    kept_headers: Path | None,
+    progress: Progress | None,
+) -> OpenSource:
     if isinstance(source, PhantomSource):
         from advassay.sources.phantom_source import open_phantoms
 

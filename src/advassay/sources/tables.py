@@ -10,8 +10,10 @@ from io import BytesIO
 from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
 
 from advassay.errors import SourceError
+from advassay.parquet_limits import TooLarge, check_decoded_size, most_decoded
 
 _WHOLE = r"^-?(0|[1-9]\d*)$"  # "007" is an id, not the number 7
 _NUMBER = r"^-?(0|[1-9]\d{0,15})?(\.\d*)?([eE][+-]\d+)?$"  # and so are "12E3" and numbers a float cannot hold
@@ -19,7 +21,7 @@ _ID = re.compile(r"(?i:(^|_)u?id$|(study|series|instance|image|patient|frame|cla
 _TRUTH = {"true": True, "false": False}
 
 
-_BROKEN = (pl.exceptions.PolarsError, pl.exceptions.PanicException)  # a broken Parquet page can panic its reader
+_BROKEN = (pl.exceptions.PolarsError, pl.exceptions.PanicException, pa.ArrowException)  # a broken page can panic
 
 MAX_BYTES = 1 << 33
 """8 GiB, decompressed: several times the reports of a city's archive."""
@@ -92,21 +94,25 @@ def _check_names(names: list[str]) -> None:
 
 
 def _decompressed(path: Path) -> bytes:
+    most = min(MAX_BYTES, most_decoded(path.stat().st_size))
     with gzip.open(path) as file:
-        data = file.read(MAX_BYTES + 1)
-    if len(data) > MAX_BYTES:
-        raise _Refused(f"at most {MAX_BYTES >> 30} GiB once decompressed")
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise _Refused(f"at most {most >> 20:,} MiB once decompressed")
     return data
 
 
 def _read_parquet(path: Path) -> pl.DataFrame:
-    declared = pl.scan_parquet(path)
+    declared = pl.scan_parquet(path, glob=False)
     columns, rows = declared.collect_schema(), declared.select(pl.len()).collect().item()
     if rows * len(columns) > MAX_CELLS:
         raise _Refused(f"at most {MAX_CELLS:,} rows × columns are needed, {rows:,} × {len(columns)} are declared")
-    return declared.select(
-        name for name, kind in columns.items() if not (kind.is_nested() or kind == pl.Binary)
-    ).collect()
+    flat = [name for name, kind in columns.items() if not (kind.is_nested() or kind == pl.Binary)]
+    try:
+        check_decoded_size(path, flat)
+    except TooLarge as problem:
+        raise _Refused(str(problem)) from None
+    return declared.select(flat).collect()
 
 
 def _trimmed(frame: pl.DataFrame) -> pl.DataFrame:

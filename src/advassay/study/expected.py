@@ -6,13 +6,16 @@ import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from advassay.checked_files import read_model
 from advassay.documents import Preparation
 from advassay.errors import AdvassayWarning, CohortError, SourceError
 from advassay.layout import PREPARATION
+from advassay.records.store import PREPARATION_HEALED
 from advassay.specs import Study
 from advassay.study.located import located
 from advassay.study.place import Site
 from advassay.study.plan_warnings import selection_warnings
+from advassay.study.preparing import of_cohort
 from advassay.study.stated import stated_images, stated_roles, with_copies
 
 
@@ -84,7 +87,7 @@ def _prepared(study: Study, name: str, site: Site) -> Expected | None:
     source, data = located(study.sources[spec.source], site.data)
     if not is_prepared(folder, spec, source, size_px=study.size_of(name), seed=study.seed, data=data):
         return None
-    prepared = Preparation.model_validate_json((folder / PREPARATION).read_text())
+    prepared = read_model(folder / PREPARATION, Preparation, PREPARATION_HEALED)
     images = {role: sum(classes.values()) for role, classes in prepared.counts.items()}
     return _expected(images, "prepared", warnings=prepared.warnings)
 
@@ -99,6 +102,6 @@ def _by_rules(study: Study, name: str, site: Site) -> Expected:
     try:
         selected = select_by_metadata(name, spec, opened, study.seed)
     except CohortError as problem:
-        raise CohortError(f"cohorts.{name}: {problem.problem}", problem.fix) from problem
+        raise of_cohort(name, problem) from problem
     told = selection_warnings(spec, study.size_of(name), opened, selected)
     return _expected(with_copies(spec, selected.counts()), "table", warnings=told)

@@ -16,6 +16,7 @@ from advassay.study.counting import Point, gradient_steps, missing_steps
 from advassay.study.estimate import Estimator
 from advassay.study.expected import Expected, expected, tell_stated
 from advassay.study.header import recorded_images
+from advassay.study.name_checks import check_names
 from advassay.study.networks import MAIN_NETWORK, main_network, main_seeds, networks
 from advassay.study.place import Site
 from advassay.study.plan_warnings import network_warnings
@@ -36,6 +37,7 @@ def plan(study: Study, site: Site, *, timed: bool = True) -> Plan:
     `timed`: measure this machine for a few seconds and estimate the time of what is missing; the network is then also
     tried on an image of each cohort's size.
     """
+    check_names(study, site.store)
     check_arms(study.attack)
     check_image_sizes(study)
     counts = {name: expected(study, name, site) for name in study.cohorts}
@@ -44,6 +46,8 @@ def plan(study: Study, site: Site, *, timed: bool = True) -> Plan:
     wanted = searches(study)
     if wanted:
         study = with_found_grids(study, site.store, _main_networks(study, counts, site))
+    if site.store.records.is_dir():
+        open_records(site.store.root)  # warns of what is damaged: its rows count as missing below
     estimator = Estimator(study, site, timed)
     rows = [row for name, found in counts.items() for row in _cohort_rows(study, name, found, site, wanted)]
     return Plan(

@@ -22,6 +22,7 @@ from pydantic import Field, ValidationError, field_validator
 
 from advassay.attack_spec import Frozen
 from advassay.errors import SourceError
+from advassay.yaml_limits import load_limited
 
 FINDINGS = (
     "pneumosclerosis",
@@ -152,8 +153,16 @@ def _shipped() -> Traversable:
 def _parse(name: str, text: str) -> Vocabulary:
     try:
         # BaseLoader makes every scalar text: "no" and "on" are words here, not false and true
-        return Vocabulary.model_validate(yaml.load(text, Loader=yaml.BaseLoader))
-    except (yaml.YAMLError, ValidationError) as error:
+        return Vocabulary.model_validate(load_limited(text, yaml.BaseLoader))
+    except ValidationError as error:
+        broken = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()[:3])
         raise SourceError(
-            f"language: {name} is no vocabulary: {error}", "See the shipped ones for the form."
-        ) from error
+            f"language: {name} is no vocabulary: {broken}.", "See the shipped ones for the form."
+        ) from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" (line {mark.line + 1})" if mark else ""
+        raise SourceError(
+            f"language: {name} is no vocabulary: it is not readable as YAML{where}.",
+            "See the shipped ones for the form.",
+        ) from None
