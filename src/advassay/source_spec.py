@@ -44,6 +44,8 @@ class ReportSpec(Frozen):
     """en, es, ru, or a vocabulary file (.yaml). Give this or language_column."""
     language_column: str | None = None
     """Column of the reports that names the language of each."""
+    encoding: str | None = Field(None, exclude_if=lambda value: value is None)
+    """Encoding of a CSV table of reports ("cp1251"); not given = as its byte order mark says, else UTF-8."""
 
     @model_validator(mode="after")
     def _one_language(self) -> ReportSpec:

@@ -78,7 +78,9 @@ class Run:
 
     @cached_property
     def images(self) -> pl.DataFrame:
-        """One row per image: image_id, label, patient_id, has_patient, parent_image_id, clean_contrast."""
+        """One row per image: image_id, label, patient_id, has_patient, parent_image_id, clean_contrast and, where the
+        study compares groups, subgroup_<name>.
+        """
         path = self.folder / layout.IMAGES
         try:
             frame = read_frame(path, HEALED)
@@ -278,6 +280,10 @@ IMAGE_COLUMNS = {
     "parent_image_id": pl.String,
     "clean_contrast": pl.Float64,
 }
+SUBGROUP = "subgroup_"
+"""Beginning of the names of optional columns of images.parquet: groups that the analysis plan compares."""
+MOST_GROUPS = 20
+"""Distinct values that such a column may hold."""
 
 
 def read_header(folder: Path) -> RunHeader:

@@ -20,7 +20,7 @@ from advassay.identity import canonical_float
 from advassay.records import shards
 from advassay.records.account import SUMMED, Account, joined
 from advassay.records.header import Point, RunHeader, Spent, now, versions
-from advassay.records.run import IMAGE_COLUMNS, Run, read_header, same_logits
+from advassay.records.run import IMAGE_COLUMNS, MOST_GROUPS, SUBGROUP, Run, read_header, same_logits
 from advassay.trajectory import Cost, TrajectoryRows
 
 GridPoint = tuple[str, float]
@@ -136,21 +136,27 @@ class RunWriter:
 
     def add_images(self, frame: pl.DataFrame) -> None:
         """Make images known: image_id, label, patient_id and, where there are any, has_patient (default true),
-        parent_image_id, clean_contrast. Other columns are not kept: a record holds no path and no original id.
+        parent_image_id, clean_contrast, and text columns subgroup_<name> of at most 20 values. Other columns are not
+        kept: a record holds no path and no original id.
 
         Images already known keep their place; what is said of their label, patient and contrast now replaces what was
-        said before, and shards with other labels are set aside. Raises StoreError for a missing column.
+        said before, and so does the group; shards with other labels are set aside. Raises StoreError for a missing
+        column, or for one that cannot be a group.
         """
         lacking = [name for name in ("image_id", "label", "patient_id") if name not in frame.columns]
         if lacking:
             raise StoreError(f"images: columns image_id, label, patient_id are needed, {', '.join(lacking)} missing.")
         defaults = {"has_patient": True, "parent_image_id": None, "clean_contrast": None}
         added = [pl.lit(value).alias(name) for name, value in defaults.items() if name not in frame.columns]
-        rows = frame.with_columns(added).select([pl.col(name).cast(kind) for name, kind in IMAGE_COLUMNS.items()])
+        groups = _groups(frame)
+        rows = frame.with_columns(added).select(
+            *(pl.col(name).cast(kind) for name, kind in IMAGE_COLUMNS.items()), *groups
+        )
         before = Run(self.folder).images
-        merged = pl.concat([before, rows]).unique("image_id", keep="first", maintain_order=True)
+        merged = pl.concat([before, rows], how="diagonal").unique("image_id", keep="first", maintain_order=True)
         newest = rows.select(pl.exclude("parent_image_id")).unique("image_id", keep="first")
-        merged = merged.update(newest, on="image_id").select(list(IMAGE_COLUMNS))
+        kept = [name for name in merged.columns if name.startswith(SUBGROUP)]
+        merged = merged.update(newest, on="image_id").select(*IMAGE_COLUMNS, *kept)
         if not merged.equals(before):
             write_frame(self.folder / layout.IMAGES, merged)
             self._set_aside(Run(self.folder).damaged, f"holds labels that are not those of {layout.IMAGES}")
@@ -376,3 +382,16 @@ def _by_image(image: np.ndarray, most: int) -> list[np.ndarray]:
 
 def _canonical(rows: TrajectoryRows, epsilon: list[float]) -> TrajectoryRows:
     return replace(rows, epsilon=np.array(epsilon, np.float64), final_images={})
+
+
+def _groups(frame: pl.DataFrame) -> list[str]:
+    """Names of the subgroup columns of `frame`. Raises StoreError for one that holds no short list of texts."""
+    names = [name for name in frame.columns if name.startswith(SUBGROUP)]
+    for name in names:
+        values = frame[name].drop_nulls().n_unique()
+        if frame[name].dtype != pl.String or values > MOST_GROUPS:
+            raise StoreError(
+                f"images: {name} must hold at most {MOST_GROUPS} different texts, got {values} ({frame[name].dtype}).",
+                "Leave the column out of analysis.subgroups, or put its values into groups.",
+            )
+    return names

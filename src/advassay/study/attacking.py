@@ -26,6 +26,7 @@ from advassay.study.gallery import Gallery, Points
 from advassay.study.one_network import set_aside_other_network
 from advassay.study.place import Site
 from advassay.study.reach import reach_notes
+from advassay.study.subgroups import subgroup_columns, subgroup_notes
 from advassay.study.targets import Assignment
 from advassay.study.told import Told
 from advassay.success import fallen
@@ -93,7 +94,8 @@ def attack_cohort(
     if controls is not None and _lacks_doubling(controls, assignment):
         doubling = _doubling(classifier, cohort, assignment, shape, site, writer.header, _known(shared, writer.header))
         controls = controls.model_copy(update={"doubling": doubling})
-    return writer.finish(rest, controls, account_note=account_note(writer.total()), notes=reach_notes(header.arm, arm))
+    told = [*reach_notes(header.arm, arm), *subgroup_notes(cohort.manifest, assignment.subgroups)]
+    return writer.finish(rest, controls, account_note=account_note(writer.total()), notes=told)
 
 
 def _attack_missing(
@@ -169,11 +171,17 @@ def is_complete(site: Site, header: RunHeader, assignment: Assignment) -> bool:
 
 
 def _knows_patients(site: Site, header: RunHeader, cohort: PreparedCohort, assignment: Assignment) -> bool:
-    """Does the run know its images' patients as they are now? Another patient column or key changes the clusters."""
+    """Does the run know its images' patients and groups as they are now? Another patient column or key changes the
+    clusters.
+    """
     columns = [name for name in ("image_id", "patient_id", "has_patient") if name in cohort.manifest]
-    now = cohort.manifest.select(columns).filter(pl.col("image_id").is_in(list(assignment.image_ids)))
+    groups, _ = subgroup_columns(cohort.manifest, assignment.subgroups)
+    now = cohort.manifest.select(columns).join(groups, on="image_id")
+    now = now.filter(pl.col("image_id").is_in(list(assignment.image_ids)))
     kept = Run(site.store.run(header.run_id)).images
-    return now.join(kept.select(columns), on=columns, how="anti").is_empty()
+    if not set(now.columns) <= set(kept.columns):
+        return False
+    return now.join(kept.select(now.columns), on=now.columns, how="anti", nulls_equal=True).is_empty()
 
 
 def _described(header: RunHeader) -> tuple[object, ...]:
@@ -267,7 +275,9 @@ def _images(cohort: PreparedCohort, assignment: Assignment, unknown: Sequence[st
     contrast = [clean_contrast(image) for _, image, _ in cohort.stream(ids)]
     wanted = pl.DataFrame({"image_id": ids, "clean_contrast": contrast})
     columns = [c for c in ("image_id", "label", "patient_id", "has_patient", "parent_image_id") if c in cohort.manifest]
-    return wanted.join(cohort.manifest.select(columns), on="image_id", how="left", maintain_order="left")
+    groups, _ = subgroup_columns(cohort.manifest, assignment.subgroups)
+    told = cohort.manifest.select(columns).join(groups, on="image_id")
+    return wanted.join(told, on="image_id", how="left", maintain_order="left")
 
 
 def clean_contrast(image: np.ndarray) -> float:
