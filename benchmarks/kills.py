@@ -318,7 +318,7 @@ def main() -> None:
     subjects = [undisturbed("phantoms", PHANTOMS, folder), undisturbed("dicom", DICOM, folder)]
     for subject in subjects:
         print(f"{subject.name}: file operations {subject.operations}, seconds {subject.seconds}", flush=True)
-    number = 0
+    number = asked.seed * 101 * CHAIN  # other operations and stages for another seed
     while sum(tally.kills.values()) < asked.kills and not (tally.differences or tally.tracebacks):
         subject = subjects[1 if number // CHAIN % 4 == 3 else 0]  # every fourth store is the DICOM one
         ways = ("operation", "group", "operation", "SIGTERM", "operation", "group", "operation", "SIGINT")
