@@ -68,6 +68,8 @@ class Preparation(Document):
     """role → class name → augmented copies among `counts`; empty where none were made."""
     patients: dict[str, int]
     """role → distinct patients."""
+    patients_per_class: dict[str, dict[str, int]] = Field({}, exclude_if=lambda value: not value)
+    """role → class name → distinct patients; empty where no patient is known, and in stores of older versions."""
     image_size_px: int
     channels: int
     bits: int
@@ -87,6 +89,8 @@ class Preparation(Document):
     """Steps of the selection in order: {step, kept, left_out}."""
     left_out: tuple[LeftOut, ...]
     warnings: tuple[str, ...] = ()
+    dicom_reading: int | None = Field(None, exclude_if=lambda value: value is None)
+    """Version of the rules that read DICOM files; null for other sources, and in stores of earlier versions."""
     deidentification: Deidentification | None = Field(None, exclude_if=lambda value: value is None)
     """Null where the source's files have no tags that name a person."""
     spec: dict[str, Any]

@@ -20,6 +20,8 @@ meaningless. Each message names the argument, the rule, the value seen, and what
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class AdvassayError(Exception):
     """Base of the tree. `problem` says what is wrong, with the value seen; `fix` what to do next."""
@@ -42,6 +44,9 @@ class SourceError(AdvassayError):
 
 class CohortError(AdvassayError):
     exit_code = 3
+    flow: tuple[Any, ...] = ()
+    """Rows of the cohort's flow chart up to where it could not be formed (flow_chart.FlowRow); empty where there are
+    none."""
 
 
 class TrainingError(AdvassayError):
@@ -82,3 +87,7 @@ class ReportError(AdvassayError):
 
 class AdvassayWarning(UserWarning):
     """A choice that is allowed by name but weakens the evidence (it also enters the record)."""
+
+
+class AttackWarning(AdvassayWarning):
+    """Something about a network or an attack that is allowed but doubtful: a flag's name, cause and fix."""

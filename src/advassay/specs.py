@@ -29,6 +29,7 @@ from advassay.source_spec import (
     SlideSource,
     Source,
     TableSource,
+    names_patients,
 )
 
 
@@ -266,4 +267,5 @@ __all__ = [
     "TableSource",
     "TileRules",
     "TrainingSpec",
+    "names_patients",
 ]  # fmt: skip

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from advassay.attack_spec import PGD, Arm, Precision
+from advassay.attack_spec import PGD, Arm, Precision, check_complete
 from advassay.attacks.band import settle
 from advassay.attacks.work import Node, Row, Work, have_fallen
 from advassay.identity import draw
@@ -34,6 +34,7 @@ REWRITES: dict[Precision, tuple[str, ...]] = {
     "fast32": ("folded", "channels-last", "fused"),
     "fast": ("folded", "channels-last", "bfloat16", "fused"),
 }
+check_complete("precision", Precision, REWRITES)
 
 
 def audit_share(iterates: int) -> float:

@@ -45,7 +45,7 @@ def clean(verb: Verb) -> Verb:
             try:
                 return verb(*args, **kwargs)
             except AdvassayError as error:
-                say(f"Error: {error.problem}" + (f"\n{error.fix}" if error.fix else ""))
+                say_error(error)
                 raise typer.Exit(error.exit_code) from None
             except OSError as error:
                 number = disk_fault(error) or error.errno
@@ -99,6 +99,11 @@ def _terminable() -> Iterator[_Terminated]:
 def typed() -> str:
     """The command as it was typed, ready to be pasted into a shell."""
     return shlex.join(["advassay", *sys.argv[1:]])
+
+
+def say_error(error: AdvassayError) -> None:
+    """What is wrong and what to do next, on stderr."""
+    say(f"Error: {error.problem}" + (f"\n{error.fix}" if error.fix else ""))
 
 
 def say(text: str) -> None:

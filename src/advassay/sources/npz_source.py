@@ -39,6 +39,13 @@ class NpzArrays(OpenSource):
             part, _, index = self._locator(row).partition("/")
             yield row, work(one_channel_if_grey(self._images(part)[int(index)]))
 
+    def declared_size(self, row: int) -> tuple[int, int]:
+        """(height, width) that the array of this row's part declares; nothing is unpacked."""
+        part, _, _ = self._locator(row).partition("/")
+        with zipfile.ZipFile(self._path) as archive:
+            shape, _ = _declared(archive, f"{part}_images.npy")
+        return shape[1], shape[2]
+
     def _locator(self, row: int) -> str:
         if not 0 <= row < self.rows.height:
             raise KeyError(row)

@@ -94,7 +94,7 @@ def _open(
 
         opened = open_dataset(name, source, path, scaling=scaling, kept_headers=kept_headers, progress=progress)
     else:
-        opened = _open_path(name, source, path)
+        opened = _open_path(name, source, path, data)
     if isinstance(source, ReportedSource) and source.reports is not None:
         from advassay.sources.reports.joining import with_reports
 
@@ -118,7 +118,9 @@ def slide_places(name: str, source: SlideSource, data: Path | None) -> Places:
     return Places(locate(name, source.path, data), **found)
 
 
-def _open_path(name: str, source: TableSource | FolderSource | NpzSource | Hdf5Source, path: Path) -> OpenSource:
+def _open_path(
+    name: str, source: TableSource | FolderSource | NpzSource | Hdf5Source, path: Path, data: Path | None
+) -> OpenSource:
     if isinstance(source, NpzSource):
         from advassay.sources.npz_source import open_npz
 
@@ -129,7 +131,10 @@ def _open_path(name: str, source: TableSource | FolderSource | NpzSource | Hdf5S
         return open_hdf5(name, source, path)
     from advassay.sources.file_sources import open_folder, open_table
 
-    return open_table(name, source, path) if isinstance(source, TableSource) else open_folder(name, source, path)
+    if isinstance(source, FolderSource):
+        return open_folder(name, source, path)
+    images = None if source.images is None else locate(f"{name}.images", source.images, data)
+    return open_table(name, source, path, images)
 
 
 def locate(name: str, path: str, data: Path | None) -> Path:

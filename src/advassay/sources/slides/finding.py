@@ -13,7 +13,7 @@ from advassay.errors import SourceError
 from advassay.sources.file_names import NOT_UTF8, is_text
 
 SCANNED = (".svs", ".ndpi", ".vms", ".vmu", ".scn", ".mrxs", ".svslide", ".bif", ".czi", ".dcm")
-IMAGES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+IMAGES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".qptiff", ".btf")
 ENDINGS = SCANNED + IMAGES
 """Endings of files that may be slides; what a file is, its content says."""
 _BLOCKS, _BLOCK_BYTES = 16, 1 << 16
