@@ -87,7 +87,7 @@ def pack_of(above: list[int], below: list[int]) -> Packed:
     return Packed(
         header, "epsilon/4", doses, np.arange(images).astype(object), np.zeros(images, np.int64),
         np.arange(images, dtype=np.int32), np.arange(images).astype(object), np.ones((5, images), bool),
-        np.ones((5, images), bool), last, last, np.zeros((5, 2, images), np.int8), ~last,
+        np.ones((5, images), bool), np.ones((5, images), bool), last, last, np.zeros((5, 2, images), np.int8), ~last,
         np.zeros((images, 2), np.float32), np.zeros((5, images, 2), np.float32),
         np.r_[np.full(len(above), 0.99), np.full(len(below), 0.6)], np.full(images, 0.1), {},
     )  # fmt: skip
