@@ -20,14 +20,14 @@ demo: setup  ## a whole small study on images made by the program, ends with its
 	$(BIN)/advassay run studies/demo.yaml --store runs/demo
 
 # The same cohorts and networks are taken over from the demo, so only the attack runs again.
-RELATIVE := {A: {update: projected-sign, loss: cross-entropy, step_sizes: [epsilon/4], epsilons: [0.02, 0.06, 0.10, 0.14, 0.20], images: 30}}
-demo-compare: setup  ## the demo's main arm with steps of ε/4, and the two stores side by side
+COARSE := {C: {update: projected-sign, loss: margin, step_sizes: [epsilon], steps: 10, epsilons: [0.00025, 0.0005, 0.001, 0.002, 0.004, 0.01], images: 40}}
+demo-compare: setup  ## the demo's main arm with one coarse step of ε, and the two stores side by side
 	test -d runs/demo/records || $(MAKE) demo
-	mkdir -p runs/demo-relative-step
-	cp -r runs/demo/cohorts runs/demo/classifiers runs/demo/compute.json runs/demo-relative-step
-	cp runs/demo.sources.parquet runs/demo-relative-step.sources.parquet
-	$(BIN)/advassay run studies/demo.yaml --store runs/demo-relative-step --set 'attack.arms=$(RELATIVE)' --set 'cohorts.H-BR.train_sizes=[]'
-	$(BIN)/advassay compare runs/demo runs/demo-relative-step -o compare.html
+	mkdir -p runs/demo-coarse-step
+	cp -r runs/demo/cohorts runs/demo/classifiers runs/demo/compute.json runs/demo-coarse-step
+	cp runs/demo.sources.parquet runs/demo-coarse-step.sources.parquet
+	$(BIN)/advassay run studies/demo.yaml --store runs/demo-coarse-step --set 'attack.arms=$(COARSE)' --set 'cohorts.H-BR.train_sizes=[]'
+	$(BIN)/advassay compare runs/demo runs/demo-coarse-step -o compare.html
 
 test: setup  ## the tests, doctests included (about 10 minutes at most on 2 cores)
 	$(BIN)/python -m pytest
