@@ -127,3 +127,8 @@ def test_missing_files_are_counted_and_the_first_is_named(tmp_path: Path) -> Non
     assert missing_files(opened, pl.Series([1])) is None
     with pytest.raises(SourceError, match=r"got none of 2; the first missing one is .*b\.png"):
         require_files(opened, pl.Series([0, 2]))
+
+
+def test_images_numbered_anew_in_every_class_are_not_taken_for_patients() -> None:
+    names = pl.Series([f"{label}/{n}.png" for label in ("norm", "tb") for n in range(24)])
+    assert propose_pattern(names) is None

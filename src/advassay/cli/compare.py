@@ -30,7 +30,7 @@ def compare(stores: Stores, output: Output = None, quiet: options.QuietOption = 
 
     Example:
 
-        advassay compare runs/demo runs/demo-relative-step -o compare.html
+        advassay compare runs/demo runs/demo-coarse-step -o compare.html
     """
     from advassay.report import write_comparison
 

@@ -16,11 +16,11 @@ _KNOWN = (
     "^SOB_[BM]_[A-Z]+-([0-9]+-[0-9]+)",  # BreakHis: the letters behind the number are slides of one patient
 )
 _PREFIXES = (
-    r"^([^_\-. ]+)[_\-. ]",
-    r"^([^_\-. ]+[_\-. ][^_\-. ]+)[_\-. ]",
-    r"^((?:[^_\-. ]+[_\-. ]){2}[^_\-. ]+)[_\-. ]",
+    r"^([^_\-. ]+)[_\- ]",
+    r"^([^_\-. ]+[_\- ][^_\-. ]+)[_\- ]",
+    r"^((?:[^_\-. ]+[_\- ]){2}[^_\-. ]+)[_\- ]",
 )
-"""The first one, two or three parts of a name that has more."""
+"""The first one, two or three parts of a name that has more; the ending (7.png) is no part."""
 
 FEWEST_PATIENTS = 4
 _LEAST_REPEATS = 1.15
