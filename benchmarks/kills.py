@@ -4,7 +4,7 @@
     python -m benchmarks.kills --kills 6           # to see that it works
 
 Two tiny studies: phantoms, and DICOM files, which processes of their own decode. `advassay attack`, and with every
-fourth store `advassay run` with its report, is killed (SIGKILL to its whole process group) at random times and before
+sixth store `advassay run` with its report, is killed (SIGKILL to its whole process group) at random times and before
 the n-th file operation in its store, n going through all there are; single decoding processes are killed under it; and
 it is asked to stop (SIGTERM, SIGINT). The same command goes on, and is killed again. After `CHAIN` kills it is left
 alone, and its store is compared with an undisturbed one: images, weights, rows and gallery bit for bit, documents and
@@ -173,6 +173,10 @@ def undisturbed(name: str, text: str, folder: Path) -> Subject:
     study = folder / f"{name}.yaml"
     study.write_text(text)
     subject = Subject(name, study, folder, folder / f"{name}-whole")
+    known = folder / f"{name}.json"
+    if known.exists():  # of an earlier call with the same --keep
+        subject.operations, subject.seconds = json.loads(known.read_text())
+        return subject
     operations, seconds = 0, 0.0
     for verb in ("attack", "run"):  # the second adds the report
         began = time.monotonic()
@@ -181,6 +185,7 @@ def undisturbed(name: str, text: str, folder: Path) -> Subject:
             raise SystemExit(f"{name}: the undisturbed run failed: {done.said()}")
         operations, seconds = operations + done.operations(), seconds + time.monotonic() - began
         subject.operations[verb], subject.seconds[verb] = operations, seconds
+    known.write_text(json.dumps([subject.operations, subject.seconds]))
     return subject
 
 
@@ -216,11 +221,14 @@ def finished(header: Path) -> bool:
 
 def disturb(subject: Subject, store: Path, verb: str, how: str, number: int, rng: random.Random, tally: Tally) -> bool:
     """Run the command and disturb it once. Returns whether it had not ended before."""
-    kill_at = 1 + number * 7919 % subject.operations[verb] if how == "operation" else 0
+    share = subject.operations[verb] // CHAIN  # so that a chain of kills goes through all of them
+    kill_at = 1 + number * 7919 % share if how == "operation" else 0
     hooked = environment(store.parent / "hook", store, kill_at=kill_at)
     process = Forked(command(subject, store, verb), hooked, store.parent)
     if how != "operation":
-        wait_until(process, time.monotonic() + rng.uniform(0.2, 1.0) * subject.seconds[verb], children=how == "worker")
+        wait_until(
+            process, time.monotonic() + rng.uniform(0.02, 2 / CHAIN) * subject.seconds[verb], children=how == "worker"
+        )
     alive = process.poll() is None
     if alive and how == "worker":
         alive = kill_a_child(process.pid)
@@ -360,7 +368,11 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--kills", type=int, default=100)
     options.add_argument("--seed", type=int, default=0)
-    options.add_argument("--keep", type=Path, help="folder for the stores (default: a temporary one)")
+    options.add_argument(
+        "--keep",
+        type=Path,
+        help="folder for the stores (default: a temporary one); kept, it spares the undisturbed runs",
+    )
     options.add_argument("--compare", nargs=3, metavar=("WHOLE", "STORE", "VERB"), help="print where two stores differ")
     asked = options.parse_args()
     if asked.compare:
@@ -384,7 +396,8 @@ def main() -> None:
         "60",
         "-q",
     ]
-    subprocess.run(archive, check=True, capture_output=True)
+    if not (folder / "dicom").exists():
+        subprocess.run(archive, check=True, capture_output=True)
     subjects = [undisturbed("phantoms", PHANTOMS, folder), undisturbed("dicom", DICOM, folder)]
     for subject in subjects:
         print(f"{subject.name}: file operations {subject.operations}, seconds {subject.seconds}", flush=True)
@@ -394,7 +407,7 @@ def main() -> None:
         ways = ("operation", "group", "operation", "SIGTERM", "operation", "group", "operation", "SIGINT")
         ways = ("worker", *ways[1:]) if subject.name == "dicom" else ways
         store = fresh(subject, folder / f"{subject.name}-{number // CHAIN}")
-        verb = "attack" if number // CHAIN % 4 else "run"
+        verb = "attack" if number // CHAIN % 6 else "run"
         for way in ways[: asked.kills - sum(tally.kills.values())]:
             disturb(subject, store, verb, way, number, rng, tally)
             number += 1
