@@ -412,6 +412,7 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--keep", type=Path, default=Path("runs/bench/verdicts.jsonl"), help="finished batches")
     parser.add_argument("--old", type=Path, help="a checkout of version 0.1.0 to compare with")
+    parser.add_argument("--old-studies", type=int, default=200, help="studies a scenario for that comparison")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--skip-epsilon50", action="store_true")
     asked = parser.parse_args()
@@ -421,7 +422,7 @@ def main() -> None:
     rows = _batches(wanted, asked)
     results = [Result(_scenario(i), rows[i]) for i in every]
     known = [i for i in every if not _scenario(i).null] if asked.old else []
-    old = old_rules(asked.old, known, 20 if asked.quick else 200, asked.seed) if asked.old else {}
+    old = old_rules(asked.old, known, 20 if asked.quick else asked.old_studies, asked.seed) if asked.old else {}
     print(table(results, old), flush=True)
     if not asked.skip_epsilon50:
         print("\n" + epsilon50_table(50 if asked.quick else 500), flush=True)
