@@ -162,10 +162,12 @@ def design_effect_n(events: np.ndarray, images: np.ndarray) -> np.ndarray:
     return np.clip(n / (1 + ((images**2).sum(1) / n - 1) * icc), patients, n)
 
 
-def rates_of(o: Outcomes, fallen: np.ndarray, kept: np.ndarray, level: float) -> list[dict[str, Any]]:
-    """Return the row of every point of one curve; `fallen` and `kept` are (point, image)."""
-    everyone = np.unique(o.run.patients)
-    events, images = by_patient(fallen & kept, o.patients, everyone), by_patient(kept, o.patients, everyone)
+def rates_of(
+    run: Run, patients: np.ndarray, yes: np.ndarray, kept: np.ndarray, level: float
+) -> list[dict[str, Any]]:
+    """Return the row of every point of one curve; `yes` and `kept` are (point, image), `patients` those images'."""
+    everyone = np.unique(run.patients)
+    events, images = by_patient(yes & kept, patients, everyone), by_patient(kept, patients, everyone)
     n, total, groups = images.sum(1), events.sum(1), (images > 0).sum(1)
     single = (images <= 1).all(1)
     either = np.minimum((events > 0).sum(1), (images > events).sum(1))
@@ -706,7 +708,7 @@ def confidence(study: Study, main: list[Outcomes]) -> Answer:
         curve = fit_curve(np.log(o.epsilons), cell, patients, above[:, None].astype(float))
         value = (float(curve.theta[4]), curve.variance(np.eye(5)[4]), len(curve.influences))
         low, high = (math.exp(v) for v in cohort_interval(value, plan["level"]))
-        last = o.at(plan["success"])[o.places[-1]][o.judged]
+        last = cell < len(o.epsilons)
         rows.append(
             {"cohort": o.run.header["cohort"], "ratio": math.exp(value[0]), "low": low, "high": high,
              "n_above": int(above.sum()), "n_below": int((~above).sum()), "rate_above": float(last[above].mean()),
@@ -807,7 +809,10 @@ FITTED = 2e-3
 def numbers(store: Path, report: dict[str, Any]) -> list[Number]:
     """Return every number of the curves, of ε50 and of the conclusions, recomputed from the store."""
     study = read_study(store)
-    return [*rate_numbers(study, report), *epsilon50_numbers(study, report), *conclusion_numbers(study, report)]
+    return [
+        *rate_numbers(study, report), *performance_numbers(study, report), *epsilon50_numbers(study, report),
+        *conclusion_numbers(study, report),
+    ]  # fmt: skip
 
 
 def in_table(
@@ -837,18 +842,18 @@ def rate_numbers(study: Study, report: dict[str, Any]) -> list[Number]:
         for step_size in sorted({s for s, _ in run.logits}):
             o = outcomes(run, step_size)
             for success in ("last", "any") if h["primary"] else ():
-                rates = rates_of(o, o.at(success), o.decided, level)
+                rates = rates_of(run, o.patients, o.at(success), o.decided, level)
                 by_arm += [about | {"step_size": step_size, "success": success, "epsilon": float(e)} | rate
                            for e, rate in zip(o.grid, rates, strict=True)]  # fmt: skip
             if step_size != study.step_sizes[h["arm"]]:
                 continue
             at = int(np.abs(o.grid - study.plan["epsilon"]).argmin())
             if h["cohort"] in series and h["arm"] == arm:
-                rate = rates_of(o, o.at("last")[[at]], o.decided[[at]], level)[0]
+                rate = rates_of(run, o.patients, o.at("last")[[at]], o.decided[[at]], level)[0]
                 by_size.append(about | {"epsilon": float(o.grid[at])} | rate)
             for k, e in enumerate(o.grid) if h["primary"] else ():
                 whole = np.repeat(o.decided[[k]], h["steps"], axis=0)
-                rates = rates_of(o, o.wrong[k, 1:], whole, level)
+                rates = rates_of(run, o.patients, o.wrong[k, 1:], whole, level)
                 by_iteration += [
                     about | {"epsilon": float(e), "step": j} | rate for j, rate in enumerate(rates, start=1)
                 ]
@@ -861,6 +866,48 @@ def rate_numbers(study: Study, report: dict[str, Any]) -> list[Number]:
         *in_table(report, "success_by_iteration", ("cohort", "arm", "epsilon", "step"), by_iteration, EXACT),
         *in_table(report, "success_by_training_size", ("cohort", "train_size", "seed"), by_size, EXACT),
     ]
+
+
+def performance_numbers(study: Study, report: dict[str, Any]) -> list[Number]:
+    """Return what each main network still does, clean and at the last iterate of every ε, of the deciding arm."""
+    rows = []
+    for o in study.main(study.plan["arm"]):
+        run, h = o.run, o.run.header
+        states = [(0.0, run.logits[o.step_size, float(o.grid[0])][:, 0])]
+        states += [(float(e), run.logits[o.step_size, float(e)][:, -1]) for e in o.grid]
+        predicted = np.stack([decisions(logits) for _, logits in states])
+        right, decided = predicted == run.labels, predicted >= 0
+        rates = rates_of(run, run.patients, right, decided, study.plan["level"])
+        for i, ((epsilon, logits), rate) in enumerate(zip(states, rates, strict=True)):
+            known = decided[i]
+            scores = scores_of(logits[known], run.labels[known], h["class_names"].index(h["positive"]))
+            interval = {k: rate[k] for k in ("n", "patients", "low", "high", "method")}
+            rows.append(
+                {"cohort": h["cohort"], "arm": h["arm"], "step_size": o.step_size, "epsilon": epsilon,
+                 "accuracy": rate["rate"]} | interval | scores
+            )  # fmt: skip
+    return in_table(report, "performance", ("cohort", "arm", "step_size", "epsilon"), rows, EXACT)
+
+
+def scores_of(logits: np.ndarray, labels: np.ndarray, positive: int) -> dict[str, float | None]:
+    """Return AUROC, sensitivity, specificity, balanced accuracy and expected calibration error."""
+    exponential = np.exp(logits.astype(float) - logits.max(1, keepdims=True))
+    probability, right = exponential / exponential.sum(1, keepdims=True), decisions(logits) == labels
+    classes = probability.shape[1]
+    two = classes == 2
+    areas = []
+    for c in [positive] if two else range(classes):
+        own, rest = probability[labels == c, c][:, None], probability[labels != c, c][None, :]
+        areas.append(((own > rest) + (own == rest) / 2).mean())
+    recalls = [float(right[labels == c].mean()) for c in range(classes)]
+    largest = probability.max(1)
+    bins = np.clip(np.ceil(np.round(largest * 15, 9)).astype(int) - 1, 0, 14)
+    gaps = np.bincount(bins, right - largest, 15)
+    return {
+        "auroc": float(np.mean(areas)), "sensitivity": recalls[positive] if two else None,
+        "specificity": recalls[1 - positive] if two else None, "balanced_accuracy": float(np.mean(recalls)),
+        "ece": float(np.abs(gaps).sum() / len(labels)),
+    }  # fmt: skip
 
 
 def epsilon50_numbers(study: Study, report: dict[str, Any]) -> list[Number]:
