@@ -33,6 +33,8 @@ class Run:
     contrast: np.ndarray
     logits: dict[tuple[str, float], np.ndarray]
     """(image, K + 1, class) of every grid point."""
+    flags: dict[str, dict[tuple[str, float], np.ndarray]]
+    """Flag → grid point → (image,) bool; a flag that a shard lacks is false there."""
 
     def epsilons(self, step_size: str) -> list[float]:
         """Amplitudes attacked with this step size, in increasing order."""
@@ -51,9 +53,11 @@ def read_run(folder: Path) -> Run:
     place = {image: i for i, image in enumerate(images["image_id"])}
     shape = (len(place), header["steps"] + 1, len(header["class_names"]))
     points: dict[tuple[str, float], np.ndarray] = {}
+    flags: dict[str, dict[tuple[str, float], np.ndarray]] = {}
     seen: set[tuple[str, float, int]] = set()
     for shard in sorted(p for p in (folder / "shards").glob("*.parquet") if not p.name.startswith(".")):
-        table = pq.read_table(shard, columns=["image_id", "step_size", "epsilon", "restart", "logits"])
+        table = pq.read_table(shard)
+        marks = {c.removeprefix("flag_"): table[c].to_pylist() for c in table.column_names if c.startswith("flag_")}
         flat = table["logits"].combine_chunks()
         logits = np.asarray(flat.flatten().flatten()).reshape(len(table), *shape[1:])
         columns = (table[name].to_pylist() for name in ("image_id", "step_size", "epsilon", "restart"))
@@ -63,11 +67,15 @@ def read_run(folder: Path) -> Run:
                 continue
             seen.add(key)
             points.setdefault((step_size, epsilon), np.full(shape, np.nan, np.float32))[place[image]] = logits[row]
+            for name, marked in marks.items():
+                of_point = flags.setdefault(name, {}).setdefault((step_size, epsilon), np.zeros(len(place), bool))
+                of_point[place[image]] = marked[row]
     patients = [
         p if known else i
         for i, p, known in zip(images["image_id"], images["patient_id"], images["has_patient"], strict=True)
     ]
-    return Run(header, np.array(images["label"]), np.array(patients), np.array(images["clean_contrast"], float), points)
+    contrast = np.array(images["clean_contrast"], float)
+    return Run(header, np.array(images["label"]), np.array(patients), contrast, points, flags)
 
 
 def decisions(logits: np.ndarray) -> np.ndarray:
@@ -92,6 +100,14 @@ class Outcomes:
     """(grid, image) bool: no iterate has a NaN logit."""
     patients: np.ndarray
     confidence: np.ndarray
+    flags: dict[str, np.ndarray]
+    """Flag → (grid, image) bool."""
+
+    @property
+    def vanished(self) -> np.ndarray:
+        """(image,) bool: at some ε the loss was saturated or the gradient zero."""
+        none = np.zeros(len(self.patients), bool)
+        return none | np.any([self.flags[n].any(0) for n in ("saturated", "zero_gradient") if n in self.flags], axis=0)
 
     def at(self, success: str, iterate: int = -1) -> np.ndarray:
         """Return (grid, image): misclassified at the iterate ("last"), or at any of 1 … iterate ("any")."""
@@ -124,6 +140,7 @@ def outcomes(run: Run, step_size: str) -> Outcomes:
     return Outcomes(
         run, step_size, reached[new], np.array(grid), np.flatnonzero(new), wrong, (predicted >= 0).all(1),
         run.patients[kept], (shifted / shifted.sum(1, keepdims=True)).max(1),
+        {name: np.stack([of[step_size, e][kept] for e in grid]) for name, of in run.flags.items()},
     )  # fmt: skip
 
 
@@ -162,9 +179,7 @@ def design_effect_n(events: np.ndarray, images: np.ndarray) -> np.ndarray:
     return np.clip(n / (1 + ((images**2).sum(1) / n - 1) * icc), patients, n)
 
 
-def rates_of(
-    run: Run, patients: np.ndarray, yes: np.ndarray, kept: np.ndarray, level: float
-) -> list[dict[str, Any]]:
+def rates_of(run: Run, patients: np.ndarray, yes: np.ndarray, kept: np.ndarray, level: float) -> list[dict[str, Any]]:
     """Return the row of every point of one curve; `yes` and `kept` are (point, image), `patients` those images'."""
     everyone = np.unique(run.patients)
     events, images = by_patient(yes & kept, patients, everyone), by_patient(kept, patients, everyone)
@@ -522,6 +537,8 @@ class Answer:
     pooled: Pooled
     printed: dict[str, Any]
     rows: list[dict[str, Any]]
+    sentences: dict[str, list[str]]
+    """Field of the conclusion → what must stand in it, word by word."""
 
 
 def points(value: float) -> str:
@@ -532,6 +549,16 @@ def points(value: float) -> str:
 def factor(value: float) -> str:
     """Return a ratio with three significant digits."""
     return "∞" if not math.isfinite(value) else f"{value:.3g}" if value < 100 else f"{value:.0f}"
+
+
+def ratio_text(effect: Pooled) -> str:
+    """Return a pooled log ratio as it is printed."""
+    return f"{factor(math.exp(effect.estimate))} [{factor(math.exp(effect.low))}, {factor(math.exp(effect.high))}]"
+
+
+def points_text(effect: Pooled) -> str:
+    """Return a pooled difference as it is printed."""
+    return f"{points(effect.estimate)} points [{points(effect.low)}, {points(effect.high)}]"
 
 
 def verdict_of(low: float, high: float, margin: float | None) -> str:
@@ -555,10 +582,12 @@ def answer(
         "estimate": middle, "low": low, "high": high, "p": effect.p, "n": k, "images": images, "i2": effect.i2,
         "prediction_low": None if prediction[0] is None else scale(prediction[0]),
         "prediction_high": None if prediction[1] is None else scale(prediction[1]),
-        "effect": f"ratio {write(middle)} {interval}" if ratio else f"{write(middle)} percentage points {unit.format(interval)}",
+        "effect": f"ratio {write(middle)} {interval}"
+        if ratio
+        else f"{write(middle)} percentage points {unit.format(interval)}",
         "verdict": verdict,
     }  # fmt: skip
-    return Answer(effect, printed, rows)
+    return Answer(effect, printed, rows, {"headline": [interval]})
 
 
 def pooled_mean(values: list[tuple[float, float, int]], level: float) -> Pooled:
@@ -603,6 +632,7 @@ def amplitude(study: Study, main: list[Outcomes]) -> Answer:
              "epsilon_from": shared[0], "epsilon_to": shared[-1], "amplitudes": len(shared), "rate_from": rates[0],
              "rate_to": rates[-1], "monotone_rate_to": monotone[-1], "lost_again": monotone[-1] - rates[-1],
              "n": at.shape[1], "patients": value[2]}
+            | {f"{name}_share": float(marked[:, o.decided.all(0)].mean()) for name, marked in o.flags.items()}
         )  # fmt: skip
         if rates.min() < 0.98 and rates.max() > 1 - 0.98:
             values.append((value, at.shape[1]))
@@ -620,15 +650,21 @@ def image_type(study: Study, main: list[Outcomes]) -> Answer:
         raise NotImplementedError("An ε50 outside the grid: censored cohorts are not recomputed here.")
     second = np.array([float(o.run.header["image_type"] == plan["image_types"][1]) for o in main])
     y, v = np.array([e.log for e in found]), np.array([e.variance for e in found])
-    effect = pool(y, v, np.column_stack([1 - second, second]), np.array([-1.0, 1.0]), plan["level"], 2)
+    design, difference = np.column_stack([1 - second, second]), np.array([-1.0, 1.0])
+    effect = pool(y, v, design, difference, plan["level"], 2)
+    contrast = np.array([o.run.contrast.mean() for o in main])
+    visible = pool(y - np.log(contrast), v, design, difference, plan["level"], 2)
     rows = [
         {"cohort": o.run.header["cohort"], "epsilon50": e.row["text"], "epsilon50_255": e.row["text_255"],
          "epsilon50_estimate": e.row["estimate"], "epsilon50_low": e.row["low"], "epsilon50_high": e.row["high"],
-         "never": 1 - e.row["ever"], "fit_p": e.row["fit_p"], "n": e.images, "patients": e.row["patients"]}
-        for o, e in zip(main, found, strict=True)
+         "never": 1 - e.row["ever"], "fit_p": e.row["fit_p"], "n": e.images, "patients": e.row["patients"],
+         "clean_contrast": float(c), "epsilon50_over_contrast": e.row["estimate"] / float(c)}
+        for o, e, c in zip(main, found, contrast, strict=True)
     ]  # fmt: skip
     verdict = verdict_of(effect.low, effect.high, None)
-    return answer(effect, verdict, rows, sum(e.images for e in found), len(found), ratio=True, unit="")
+    done = answer(effect, verdict, rows, sum(e.images for e in found), len(found), ratio=True, unit="")
+    done.sentences["remarks"] = [f"is {ratio_text(visible)}."]
+    return done
 
 
 def rise(o: Outcomes, success: str, epsilons: np.ndarray, first: int) -> tuple[tuple[float, float, int], int]:
@@ -663,15 +699,22 @@ def iterations(study: Study, main: list[Outcomes]) -> Answer:
             row |= {f"{name}rise": value[0][0], f"{name}low": low, f"{name}high": high}
             values[name].append(value)
         at = places(o, one)[0]
-        row |= {"n": int(o.decided[at].sum()), "rate": float(o.at(success)[at][o.decided[at]].mean())}
+        half_fallen = [k for k in range(1, steps + 1) if o.at("any", k)[at][o.decided[at]].mean() >= 0.5]
+        row |= {"n": int(o.decided[at].sum()), "rate": float(o.at(success)[at][o.decided[at]].mean()),
+                "median_iterations": half_fallen[0] if half_fallen else None}  # fmt: skip
         rows.append(row)
     effects = {name: pooled_mean([v for v, _ in found], level) for name, found in values.items()}
     rests = [(effects[name], sum(n for _, n in values[name])) for name in ("", "all_epsilons_")]
     decisive, images = max(rests, key=lambda pair: pair[0].estimate)
     verdict = plateau([e for e, _ in rests], effects["from_first_"], margin, doubling(main), study.planned)
-    return answer(
+    done = answer(
         decisive, verdict, rows, images, len(main), ratio=False, unit="{} over the second half of the iterations"
     )
+    other = "any" if success == "last" else "last"
+    again = pooled_mean([rise(o, other, shared, o.run.header["steps"] // 2)[0] for o in main], level)
+    done.sentences["reason"] = [f": {points_text(effect)}" for effect in effects.values()]
+    done.sentences["remarks"] = [f"the rise over all ε is {points_text(again)}."]
+    return done
 
 
 def doubling(main: list[Outcomes]) -> float | None:
@@ -696,28 +739,68 @@ def plateau(rests: list[Pooled], whole: Pooled, margin: float, gained: float | N
     return "supported" if level and controlled and whole.low > 0 else "undecided"
 
 
+def confidence_shift(
+    plan: dict[str, Any], o: Outcomes, images: np.ndarray | None = None, trend: bool = False
+) -> tuple[tuple[float, float, int], int] | None:
+    """Return the shift of ln ε of the images above the threshold, and how many images it rests on.
+
+    `trend`: beside a smooth trend in the logit of the confidence. Null with fewer than 5 images on either side.
+    """
+    used = o.judged if images is None else o.judged & images
+    fallen = o.at(plan["success"])[o.places][:, used]
+    cell = (~np.logical_or.accumulate(fallen, 0)).sum(0)
+    above = o.confidence[used] > plan["confidence_threshold"]
+    if min(above.sum(), (~above).sum()) < 5:
+        return None
+    clipped = np.clip(o.confidence[used], 1e-7, 1 - 1e-7)
+    logit = np.log(clipped / (1 - clipped))
+    columns = [above.astype(float), (logit - logit.mean()) / logit.std()] if trend else [above.astype(float)]
+    curve = fit_curve(np.log(o.epsilons), cell, o.patients[used], np.column_stack(columns))
+    contrast = np.eye(len(curve.theta))[4]
+    return (float(curve.theta[4]), curve.variance(contrast), len(curve.influences)), len(cell)
+
+
 def confidence(study: Study, main: list[Outcomes]) -> Answer:
     """Question 4: shift of ln ε of the images above the threshold."""
-    plan = study.plan
+    plan, level = study.plan, study.plan["level"]
     rows, values = [], []
     for o in main:
-        cell, patients = categories(o, plan["success"], plan["dose"]), o.patients[o.judged]
+        found = confidence_shift(plan, o)
+        if found is None:
+            raise NotImplementedError("Fewer than 5 images on one side of the threshold.")
+        value, n = found
+        low, high = (math.exp(v) for v in cohort_interval(value, level))
+        last = categories(o, plan["success"], plan["dose"]) < len(o.epsilons)
         above = o.confidence[o.judged] > plan["confidence_threshold"]
-        if min(above.sum(), (~above).sum()) < 5:
-            continue
-        curve = fit_curve(np.log(o.epsilons), cell, patients, above[:, None].astype(float))
-        value = (float(curve.theta[4]), curve.variance(np.eye(5)[4]), len(curve.influences))
-        low, high = (math.exp(v) for v in cohort_interval(value, plan["level"]))
-        last = cell < len(o.epsilons)
         rows.append(
             {"cohort": o.run.header["cohort"], "ratio": math.exp(value[0]), "low": low, "high": high,
              "n_above": int(above.sum()), "n_below": int((~above).sum()), "rate_above": float(last[above].mean()),
-             "rate_below": float(last[~above].mean()), "n": len(cell), "patients": value[2]}
+             "rate_below": float(last[~above].mean()), "largest_epsilon": float(o.epsilons[-1]),
+             "saturated": int(o.vanished[o.judged].sum()), "n": n, "patients": value[2]}
         )  # fmt: skip
-        values.append((value, len(cell)))
-    effect = pooled_mean([v for v, _ in values], plan["level"])
+        values.append(found)
+    effect = pooled_mean([v for v, _ in values], level)
     verdict = verdict_of(effect.low, effect.high, math.log(plan["margins"]["confidence"]))
-    return answer(effect, verdict, rows, sum(n for _, n in values), len(values), ratio=True, unit="")
+    done = answer(effect, verdict, rows, sum(n for _, n in values), len(values), ratio=True, unit="")
+
+    def pooled_again(of: list[Outcomes], **options: Any) -> str:
+        again = [confidence_shift(plan, o, **{k: v(o) for k, v in options.items()}) for o in of]
+        return ratio_text(pooled_mean([v[0] for v in again if v is not None], level))
+
+    done.sentences["remarks"] = [pooled_again(main, trend=lambda o: True)]
+    if any(o.vanished.any() for o in main):
+        done.sentences["remarks"].append(f"the ratio is {pooled_again(main, images=lambda o: ~o.vanished)}.")
+    for arm in study.step_sizes:
+        if arm != plan["arm"]:
+            done.sentences["remarks"].append(f"In attack arm {arm} (")
+            done.sentences["remarks"].append(f"the ratio is {pooled_again(study.main(arm))}.")
+    return done
+
+
+def clean_accuracy(run: Run) -> float:
+    """Return the share of images classified correctly, of those with a decision."""
+    predicted = decisions(next(iter(run.logits.values()))[:, 0])
+    return float((predicted == run.labels)[predicted >= 0].mean())
 
 
 def training_size(study: Study) -> Answer:
@@ -759,7 +842,8 @@ def training_size(study: Study) -> Answer:
     rows = [
         {"cohort": o.run.header["cohort"], "train_size": o.run.header["train_size"], "seed": o.run.header["seed"],
          "epsilon50": e.row["text"], "epsilon50_255": e.row["text_255"], "epsilon50_estimate": e.row["estimate"],
-         "amplitudes": len(o.epsilons), "n": e.images, "patients": e.row["patients"]}
+         "amplitudes": len(o.epsilons), "n": e.images, "patients": e.row["patients"],
+         "clean_accuracy": clean_accuracy(o.run)}
         for o, e in zip(used, found, strict=True)
     ]  # fmt: skip
     p = float(2 * t.sf(abs(estimate) / error, freedom))
@@ -799,6 +883,8 @@ class Number:
     value: Any
     tolerance: float
     """Relative; 0 = exactly (counts, verdicts, texts)."""
+    within: bool = False
+    """The value is part of a printed sentence."""
 
 
 EXACT = 1e-9
@@ -857,8 +943,12 @@ def rate_numbers(study: Study, report: dict[str, Any]) -> list[Number]:
                 by_iteration += [
                     about | {"epsilon": float(e), "step": j} | rate for j, rate in enumerate(rates, start=1)
                 ]
-    main = [{k: v for k, v in row.items() if k != "success"} for row in by_arm
-            if row["success"] == "last" and row["arm"] == arm and row["step_size"] == study.step_sizes[arm]]  # fmt: skip
+    decisive = ("last", arm, study.step_sizes[arm])
+    main = [
+        {k: v for k, v in row.items() if k != "success"}
+        for row in by_arm
+        if (row["success"], row["arm"], row["step_size"]) == decisive
+    ]
     point = ("cohort", "arm", "step_size", "epsilon")
     return [
         *in_table(report, "success_by_arm", (*point, "success"), by_arm, EXACT),
@@ -929,6 +1019,8 @@ def conclusion_numbers(study: Study, report: dict[str, Any]) -> list[Number]:
             tolerance = FITTED if isinstance(value, float) else 0.0
             found.append(Number(("conclusions", i, name), value, tolerance))
             found.append(Number(("tables", "conclusions", "rows", i, table["columns"].index(name)), value, tolerance))
+        for name, parts in one.sentences.items():
+            found += [Number(("conclusions", i, name), part, 0.0, within=True) for part in parts]
         details = report["conclusions"][i]["details"]
         keys = ("cohort", "train_size", "seed") if i == 4 else ("cohort",)
         at = {tuple(row[k] for k in keys): j for j, row in enumerate(details)}
@@ -962,6 +1054,8 @@ def disagreements(report: dict[str, Any], expected: Iterable[Number]) -> list[st
 
 def agrees(printed: Any, number: Number) -> bool:
     """Return whether a printed number is the recomputed one."""
+    if number.within:
+        return number.value in (printed if isinstance(printed, str) else "\n".join(printed))
     if number.tolerance == 0.0 or printed is None:
         return bool(printed == number.value) and (printed is None) == (number.value is None)
     return math.isclose(printed, number.value, rel_tol=number.tolerance, abs_tol=1e-12)

@@ -1,4 +1,4 @@
-"""A report's numbers are those of recompute.py, which shares no line with the package; one altered number is noticed."""
+"""A report's numbers are those of recompute.py, which shares no line with the package; an altered one is noticed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from advassay.report import write_report
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from recompute import Number, disagreements, look_up, numbers  # noqa: E402
+from recompute import Number, disagreements, look_up, numbers
 
 COHORTS = (
     Cohort("X-ONE", "X-ray", epsilon50=0.05, slope=1.2, patients=60, images_per_patient=1),
@@ -88,3 +88,98 @@ def report(store: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, A
 def recomputed(store: Path, report: dict[str, Any]) -> list[Number]:
     """Every number of the curves, of ε50 and of the conclusions."""
     return numbers(store, report)
+
+
+def test_the_recomputation_shares_no_line_with_the_package() -> None:
+    tree = ast.parse(Path(__file__).with_name("recompute.py").read_text())
+    imported = {
+        (node.module if isinstance(node, ast.ImportFrom) else node.names[0].name).split(".")[0]
+        for node in ast.walk(tree)
+        if isinstance(node, (ast.Import, ast.ImportFrom))
+    }
+    foreign = imported - set(sys.stdlib_module_names)
+    assert foreign == {"numpy", "scipy", "pyarrow", "yaml"}
+
+
+def test_every_number_of_the_report_is_the_recomputed_one(report: dict[str, Any], recomputed: list[Number]) -> None:
+    assert disagreements(report, recomputed) == []
+
+
+def test_any_single_altered_number_is_noticed(report: dict[str, Any], recomputed: list[Number]) -> None:
+    altered = copy.deepcopy(report)
+    unnoticed = []
+    for number in recomputed:
+        place, last = look_up(altered, number.path[:-1]), number.path[-1]
+        printed = place[last]
+        for other in alterations(printed, number.value if number.within else None):
+            place[last] = other
+            if not disagreements(altered, [number]):
+                unnoticed.append((number.path, printed, other))
+        place[last] = printed
+    assert unnoticed == []
+    assert altered == report
+
+
+def alterations(printed: Any, part: str | None) -> list[Any]:
+    """Return the printed value 1 % larger and smaller, one count more and fewer, or with one digit changed."""
+    if part is not None:
+        whole, digit = (printed, next(c for c in part if c.isalnum()))
+        other = part.replace(digit, "7" if digit != "7" else "8", 1)
+        return [whole.replace(part, other) if isinstance(whole, str) else [w.replace(part, other) for w in whole]]
+    if isinstance(printed, str):
+        return [printed[:-1], printed + "0", "supported" if printed != "supported" else "contradicted"]
+    if printed is None:
+        return [0.5]
+    if isinstance(printed, int):
+        return [printed + 1, printed - 1, None]
+    return [printed * 1.01, printed * 0.99, None] if printed else [0.01, -0.01, None]
+
+
+NOT_RECOMPUTED = {
+    "performance": {"image_type"},
+    "epsilon50": {"image_type", "train_size", "seed", "cohorts"},
+    "success_by_arm": {"image_type", "train_size", "seed", "step"},
+    "success_by_epsilon": {"image_type", "train_size", "seed", "step"},
+    "success_by_iteration": {"image_type", "step_size", "train_size", "seed"},
+    "success_by_training_size": {"image_type", "arm", "step_size", "step"},
+}
+"""Columns that say what a row is, or are told by its keys."""
+
+
+@pytest.mark.parametrize("table", sorted(NOT_RECOMPUTED))
+def test_no_row_and_no_number_of_these_tables_is_left_out(
+    table: str, report: dict[str, Any], recomputed: list[Number]
+) -> None:
+    columns, rows = report["tables"][table]["columns"], report["tables"][table]["rows"]
+    found = {(n.path[3], columns[int(n.path[4])]) for n in recomputed if n.path[:2] == ("tables", table)}
+    keys = {"cohort", "arm", "step_size", "epsilon", "step", "success", "train_size", "seed"}
+    compared = {name for _, name in found}
+    assert compared | (keys & set(columns)) | NOT_RECOMPUTED[table] == set(columns)
+    assert found == {(i, name) for i in range(len(rows)) for name in compared}
+
+
+def test_no_number_of_a_conclusion_is_left_out(report: dict[str, Any], recomputed: list[Number]) -> None:
+    found = {n.path for n in recomputed}
+    left_out = set()
+    for i, one in enumerate(report["conclusions"]):
+        left_out |= {name for name in one if is_number(one[name]) and ("conclusions", i, name) not in found}
+        for j, row in enumerate(one["details"]):
+            left_out |= {n for n in row if is_number(row[n]) and ("conclusions", i, "details", j, n) not in found}
+    # What a conclusion and a network are called, and what the plan states.
+    assert left_out == {"number", "margin", "train_size", "seed"}
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def test_the_store_holds_what_the_rules_are_about(store: Path, report: dict[str, Any]) -> None:
+    """Every way to make an interval, both step sizes, ties and NaN: else the comparison would not be about them."""
+    table = report["tables"]["success_by_arm"]
+    rows = [dict(zip(table["columns"], row, strict=True)) for row in table["rows"]]
+    assert {row["method"] for row in rows} == {"Wilson", "Wilson, effective n", "patient bootstrap"}
+    assert {row["step_size"] for row in rows} == {"0.05", "0.025", "epsilon/4"}
+    assert {one["step_size"] for one in report["conclusions"]} == {"0.05"}
+    # Images without a decision at one ε leave that ε alone.
+    assert len({row["n"] for row in rows if row["cohort"] == "X-TB" and row["arm"] == "A"}) > 1
+    assert list((store / "superseded").iterdir())
