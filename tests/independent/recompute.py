@@ -6,6 +6,7 @@ package. Where this file and the package differ, one of them does not do what th
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Callable, Iterable
@@ -527,7 +528,21 @@ def read_study(store: Path) -> Study:
     plan["arm"] = plan["arm"] or next(iter(arms))
     if plan["step_size"] is not None:
         texts[plan["arm"]] = plan["step_size"] if isinstance(plan["step_size"], str) else f"{plan['step_size']:g}"
-    return Study(read_runs(store), plan, frozen.exists(), texts)
+    return Study(current_runs(store, attack), plan, frozen.exists(), texts)
+
+
+def current_runs(store: Path, attack: dict[str, Any]) -> list[Run]:
+    """Return the runs that study.yaml asks for: on the present preparation, by the present rules of the arm."""
+    found = []
+    for run in read_runs(store):
+        h = run.header
+        prepared = json.loads((store / "cohorts" / h["cohort"] / "preparation.json").read_text())["identity"]
+        rules = {name: attack["arms"][h["arm"]].get(name, attack.get(name)) for name in h["attack"]}
+        content = {"cohort": prepared, "classifier": h["classifier"], "attack": rules, "rerun_of": None}
+        text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        if hashlib.sha256(text.encode()).hexdigest()[:16] == h["run_id"]:
+            found.append(run)
+    return found
 
 
 @dataclass(frozen=True)
@@ -701,12 +716,13 @@ def iterations(study: Study, main: list[Outcomes]) -> Answer:
         at = places(o, one)[0]
         half_fallen = [k for k in range(1, steps + 1) if o.at("any", k)[at][o.decided[at]].mean() >= 0.5]
         row |= {"n": int(o.decided[at].sum()), "rate": float(o.at(success)[at][o.decided[at]].mean()),
-                "median_iterations": half_fallen[0] if half_fallen else None}  # fmt: skip
+                "median_iterations": half_fallen[0] if half_fallen else None,
+                "doubling_compared": doubled([o])[0], "doubling_gained": gained_by_doubling([o])}  # fmt: skip
         rows.append(row)
     effects = {name: pooled_mean([v for v, _ in found], level) for name, found in values.items()}
     rests = [(effects[name], sum(n for _, n in values[name])) for name in ("", "all_epsilons_")]
     decisive, images = max(rests, key=lambda pair: pair[0].estimate)
-    verdict = plateau([e for e, _ in rests], effects["from_first_"], margin, doubling(main), study.planned)
+    verdict = plateau([e for e, _ in rests], effects["from_first_"], margin, gained_by_doubling(main), study.planned)
     done = answer(
         decisive, verdict, rows, images, len(main), ratio=False, unit="{} over the second half of the iterations"
     )
@@ -717,8 +733,8 @@ def iterations(study: Study, main: list[Outcomes]) -> Answer:
     return done
 
 
-def doubling(main: list[Outcomes]) -> float | None:
-    """Return by how much 2K iterations raised success in the control samples; null where none was run."""
+def doubled(main: list[Outcomes]) -> tuple[int, int]:
+    """Return how many images × ε were attacked again to 2K iterations, and how many more were misclassified there."""
     found = [
         point
         for o in main
@@ -726,8 +742,13 @@ def doubling(main: list[Outcomes]) -> float | None:
         if control and control["step_size"] == o.step_size
         for point in control["by_epsilon"].values()
     ]
-    images = sum(p["images"] for p in found)
-    return sum(p["at_2k"] - p["at_k"] for p in found) / images if images else None
+    return sum(p["images"] for p in found), sum(p["at_2k"] - p["at_k"] for p in found)
+
+
+def gained_by_doubling(main: list[Outcomes]) -> float | None:
+    """Return by how much 2K iterations raised success in the control samples; null where none was run."""
+    images, gained = doubled(main)
+    return gained / images if images else None
 
 
 def plateau(rests: list[Pooled], whole: Pooled, margin: float, gained: float | None, planned: bool) -> str:

@@ -18,6 +18,7 @@ import pytest
 from simulate import Cohort, make_store
 
 from advassay.attack_spec import Arm
+from advassay.identity import content_hash
 from advassay.report import write_report
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -48,10 +49,24 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if (h := json.loads(header.read_text()))["cohort"] == "X-TB" and h["arm"] == "A"
     )
     shutil.copytree(run, path / "superseded" / f"{run.name}-00000000")
+    superseded_in_place(run)
     shard = min((run / "shards").glob("*.parquet"))
     rewrite_logits(shard, shard, with_ties_and_nan)
     rewrite_logits(shard, shard.with_name("zz-twice.parquet"), lambda logits, labels: -logits)
     return path
+
+
+def superseded_in_place(run: Path) -> None:
+    """Write the run once more as one of other rules, which study.yaml does not ask for, and with other numbers."""
+    header = json.loads((run / "header.json").read_text())
+    header["attack"]["seed"] += 1
+    named = {"cohort": header["cohort_identity"], "classifier": header["classifier"], "attack": header["attack"]}
+    header["run_id"] = content_hash(named | {"rerun_of": None})
+    other = run.with_name(header["run_id"])
+    shutil.copytree(run, other)
+    (other / "header.json").write_text(json.dumps({k: v for k, v in header.items() if k != "content_sha256"}))
+    for shard in (other / "shards").glob("*.parquet"):
+        rewrite_logits(shard, shard, lambda logits, labels: -logits)
 
 
 def rewrite_logits(shard: Path, to: Path, change: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> None:
@@ -182,4 +197,4 @@ def test_the_store_holds_what_the_rules_are_about(store: Path, report: dict[str,
     assert {one["step_size"] for one in report["conclusions"]} == {"0.05"}
     # Images without a decision at one ε leave that ε alone.
     assert len({row["n"] for row in rows if row["cohort"] == "X-TB" and row["arm"] == "A"}) > 1
-    assert list((store / "superseded").iterdir())
+    assert len(list((store / "records").iterdir())) == len(report["tables"]["runs"]["rows"]) + 1
