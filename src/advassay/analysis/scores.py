@@ -22,7 +22,7 @@ from advassay.records.store import Records
 def performance(
     records: Records, *, arm: str | None = None, step_size: str | None = None, level: float = 0.95
 ) -> pl.DataFrame:
-    """Scores on all attacked images, clean (ε = 0) and at the last iterate of every ε.
+    """Scores on all attacked images with a decision, clean (ε = 0) and at the last iterate of every ε.
 
     Columns: cohort, image_type, arm, step_size, epsilon, n, patients, accuracy with low, high and method, auroc,
     sensitivity, specificity, balanced_accuracy, ece (expected calibration error, see `reliability`). Sensitivity is
@@ -40,10 +40,11 @@ def performance(
 def _rows(pack: Packed, level: float) -> list[dict[str, Any]]:
     clean = (0.0, pack.clean_logits, np.ones(len(pack.labels), bool))
     attacked = [(float(e), pack.final_logits[i], pack.present[i]) for i, e in enumerate(pack.epsilons)]
-    states = (clean, *attacked)
+    # A NaN logit is no decision: such an image is neither right nor wrong.
+    states = [(e, logits, there & ~np.isnan(logits).any(axis=1)) for e, logits, there in (clean, *attacked)]
     correct = np.stack([success.predicted(logits) == pack.labels for _, logits, _ in states])
-    present = np.stack([there for _, _, there in states])
-    points = counts(correct, present, pack.patients, len(pack.patient_ids))
+    decided = np.stack([there for _, _, there in states])
+    points = counts(correct, decided, pack.patients, len(pack.patient_ids))
     low, high, method = intervals(points, level)  # all at once: one set of resampled patients
     return [
         about(pack)
@@ -67,13 +68,8 @@ def _scores(pack: Packed, logits: np.ndarray, labels: np.ndarray, correct: np.nd
         "sensitivity": recalls[positive] if two else None,
         "specificity": recalls[1 - positive] if two else None,
         "balanced_accuracy": sum(known) / len(known) if known else None,
-        "ece": _error(logits, correct),
+        "ece": calibration_error(success.confidence(logits), correct) if len(logits) else None,
     }
-
-
-def _error(logits: np.ndarray, correct: np.ndarray) -> float | None:
-    known = ~np.isnan(logits).any(axis=-1)
-    return calibration_error(success.confidence(logits[known]), correct[known]) if known.any() else None
 
 
 def _share(values: np.ndarray) -> float | None:

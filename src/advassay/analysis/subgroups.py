@@ -118,7 +118,7 @@ def _group_row(evidence: Evidence, pack: Packed, group: str, images: np.ndarray)
     low, high = found.interval(plan.level) if found.side != "unknown" else (float("nan"),) * 2
     at = int(np.argmin(np.abs(pack.epsilons - nearest_shared(evidence))))
     points = counts(
-        pack.correct[at : at + 1, -1], pack.present[at : at + 1] & images, pack.patients, len(pack.patient_ids)
+        pack.correct[at : at + 1, -1], pack.decided[at : at + 1] & images, pack.patients, len(pack.patient_ids)
     )
     bottom, top, _ = intervals(points, plan.level)
     attacked = int(points.n[0])

@@ -71,6 +71,9 @@ class _Asked:
             return False
         if header.primary or header.train_size is None or header.cohort not in self._preparations:
             return True  # without a preparation it is not known how many images a share of them is
+        first = self._study.training.seed
+        if header.full and header.seed in range(first, first + cohort.seeds):
+            return True
         return header.train_size in self._sizes(header.cohort) and header.seed in cohort.train_seeds
 
     def _sizes(self, name: str) -> set[int]:

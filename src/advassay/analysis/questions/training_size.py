@@ -29,6 +29,7 @@ from advassay.analysis.questions.conclusion import (
 from advassay.analysis.questions.effects import Effect
 from advassay.analysis.questions.evidence import Evidence
 from advassay.analysis_plan import AnalysisPlan
+from advassay.success import predicted
 
 PUBLISHED = "No dependence of success on the size of the training set was found (H-BR)."
 FEWEST_SIZES = 3
@@ -241,13 +242,14 @@ def _outside(networks: list[Network]) -> tuple[str, ...]:
 def _row(network: Network, plan: AnalysisPlan) -> dict[str, Any]:
     pack, dose = network.pack, network.dose
     inside = dose.side == "inside"
-    present = pack.present.any(axis=0)
+    decided = ~np.isnan(pack.clean_logits).any(axis=1)
+    correct = predicted(pack.clean_logits) == pack.labels
     return {
         "row": "network", "cohort": network.cohort, "train_size": network.size, "seed": pack.header.seed,
         "epsilon50": epsilon50_text(dose, plan.level),
         "epsilon50_255": epsilon50_text(dose, plan.level, GREY_LEVELS),
         "epsilon50_estimate": finite(dose.estimate) if inside else None,
         "amplitudes": len(dose.data.doses),
-        "clean_accuracy": float(pack.correct[0, 0, present].mean()) if present.any() else None,
+        "clean_accuracy": float(correct[decided].mean()) if decided.any() else None,
         "n": dose.data.images, "patients": dose.data.n_patients,
     }  # fmt: skip

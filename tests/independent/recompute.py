@@ -1,0 +1,1082 @@
+"""The numbers of a report, computed anew from a store's Parquet and JSON files.
+
+Written from src/advassay/records/FORMAT.md and docs/explanation/statistics.md alone: NumPy and SciPy, no line of the
+package. Where this file and the package differ, one of them does not do what those two pages say.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import yaml
+from scipy.optimize import brentq, minimize
+from scipy.stats import chi2, norm, t
+
+# ---------------------------------------------------------------------------------------------- reading (FORMAT.md)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run: header, images in the order of images.parquet, logits by step size and ε (restart 0)."""
+
+    header: dict[str, Any]
+    labels: np.ndarray
+    patients: np.ndarray
+    contrast: np.ndarray
+    logits: dict[tuple[str, float], np.ndarray]
+    """(image, K + 1, class) of every grid point."""
+    flags: dict[str, dict[tuple[str, float], np.ndarray]]
+    """Flag → grid point → (image,) bool; a flag that a shard lacks is false there."""
+
+    def epsilons(self, step_size: str) -> list[float]:
+        """Amplitudes attacked with this step size, in increasing order."""
+        return sorted(e for s, e in self.logits if s == step_size and e > 0)
+
+
+def read_runs(store: Path) -> list[Run]:
+    """Return the runs under STORE/records. Runs under STORE/superseded are not among them."""
+    return [read_run(folder) for folder in sorted((store / "records").iterdir()) if (folder / "header.json").exists()]
+
+
+def read_run(folder: Path) -> Run:
+    """Return one run. Of a key that occurs twice the first shard by name counts; restart 0 is the declared run."""
+    header = json.loads((folder / "header.json").read_text())
+    images = pq.read_table(folder / "images.parquet").to_pydict()
+    place = {image: i for i, image in enumerate(images["image_id"])}
+    shape = (len(place), header["steps"] + 1, len(header["class_names"]))
+    points: dict[tuple[str, float], np.ndarray] = {}
+    flags: dict[str, dict[tuple[str, float], np.ndarray]] = {}
+    seen: set[tuple[str, float, int]] = set()
+    for shard in sorted(p for p in (folder / "shards").glob("*.parquet") if not p.name.startswith(".")):
+        table = pq.read_table(shard)
+        marks = {c.removeprefix("flag_"): table[c].to_pylist() for c in table.column_names if c.startswith("flag_")}
+        flat = table["logits"].combine_chunks()
+        logits = np.asarray(flat.flatten().flatten()).reshape(len(table), *shape[1:])
+        columns = (table[name].to_pylist() for name in ("image_id", "step_size", "epsilon", "restart"))
+        for row, (image, step_size, epsilon, restart) in enumerate(zip(*columns, strict=True)):
+            key = (step_size, epsilon, place[image])
+            if restart != 0 or key in seen:
+                continue
+            seen.add(key)
+            points.setdefault((step_size, epsilon), np.full(shape, np.nan, np.float32))[place[image]] = logits[row]
+            for name, marked in marks.items():
+                of_point = flags.setdefault(name, {}).setdefault((step_size, epsilon), np.zeros(len(place), bool))
+                of_point[place[image]] = marked[row]
+    patients = [
+        p if known else i
+        for i, p, known in zip(images["image_id"], images["patient_id"], images["has_patient"], strict=True)
+    ]
+    contrast = np.array(images["clean_contrast"], float)
+    return Run(header, np.array(images["label"]), np.array(patients), contrast, points, flags)
+
+
+def decisions(logits: np.ndarray) -> np.ndarray:
+    """Return the predicted class: the lowest index wins a tie, −1 where any logit is NaN."""
+    return np.where(np.isnan(logits).any(-1), -1, np.nan_to_num(logits, nan=-np.inf).argmax(-1))
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """The images that a network first classified correctly, at one step size, and when they were misclassified."""
+
+    run: Run
+    step_size: str
+    epsilons: np.ndarray
+    """Distinct amplitudes: min(ε, K · step size) for sign steps of absolute size."""
+    grid: np.ndarray
+    """The ε that were asked for; `places` are those of `epsilons` among them."""
+    places: np.ndarray
+    wrong: np.ndarray
+    """(grid, iterate, image) bool: decided, and not for the label."""
+    decided: np.ndarray
+    """(grid, image) bool: no iterate has a NaN logit."""
+    patients: np.ndarray
+    confidence: np.ndarray
+    flags: dict[str, np.ndarray]
+    """Flag → (grid, image) bool."""
+
+    @property
+    def vanished(self) -> np.ndarray:
+        """(image,) bool: at some ε the loss was saturated or the gradient zero."""
+        none = np.zeros(len(self.patients), bool)
+        return none | np.any([self.flags[n].any(0) for n in ("saturated", "zero_gradient") if n in self.flags], axis=0)
+
+    def at(self, success: str, iterate: int = -1) -> np.ndarray:
+        """Return (grid, image): misclassified at the iterate ("last"), or at any of 1 … iterate ("any")."""
+        if success == "last":
+            return self.wrong[:, iterate]
+        stop = self.wrong.shape[1] if iterate == -1 else iterate + 1
+        return self.wrong[:, 1:stop].any(1)
+
+    @property
+    def judged(self) -> np.ndarray:
+        """(image,) bool: decided at every amplitude; only these have a dose."""
+        return self.decided[self.places].all(0)
+
+
+def outcomes(run: Run, step_size: str) -> Outcomes:
+    """Return what happened to the images that the network first classified correctly."""
+    grid = run.epsilons(step_size)
+    logits = np.stack([run.logits[step_size, e] for e in grid])
+    clean = logits[0, :, 0].astype(float)
+    kept = decisions(clean) == run.labels
+    predicted = np.moveaxis(decisions(logits[:, kept]), 1, 2)
+    wrong = (predicted >= 0) & (predicted != run.labels[kept])
+    shifted = np.exp(clean[kept] - clean[kept].max(1, keepdims=True))
+    reached = np.array(grid)
+    attack = run.header["attack"]
+    absolute = not step_size.startswith("epsilon") and attack["norm"] == "linf" and not attack["random_start"]
+    if attack["update"] == "projected-sign" and absolute:
+        reached = np.minimum(reached, float(step_size) * run.header["steps"])
+    new = np.concatenate([[True], np.diff(reached) > 1e-9 * reached[1:]])
+    return Outcomes(
+        run, step_size, reached[new], np.array(grid), np.flatnonzero(new), wrong, (predicted >= 0).all(1),
+        run.patients[kept], (shifted / shifted.sum(1, keepdims=True)).max(1),
+        {name: np.stack([of[step_size, e][kept] for e in grid]) for name, of in run.flags.items()},
+    )  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------------------ rates
+
+
+def wilson(share: np.ndarray, n: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return Wilson's bounds of a share."""
+    z = norm.ppf((1 + level) / 2)
+    middle, half = share + z * z / (2 * n), z * np.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return np.maximum((middle - half) / (1 + z * z / n), 0), np.minimum((middle + half) / (1 + z * z / n), 1)
+
+
+def by_patient(values: np.ndarray, patients: np.ndarray, everyone: np.ndarray) -> np.ndarray:
+    """Return (point, patient) sums of (point, image) values; patients in the order of the sorted ids of `everyone`."""
+    who = np.searchsorted(everyone, patients)
+    sums = np.zeros((len(values), len(everyone)))
+    np.add.at(sums.T, who, values.T)
+    return sums
+
+
+def design_effect_n(events: np.ndarray, images: np.ndarray) -> np.ndarray:
+    """Return n / design effect of every point of one curve, with one ICC for all of them (table of rates)."""
+    n, patients = images.sum(1), (images > 0).sum(1)
+    between_less_within = total = 0.0
+    for e, m, size, groups in zip(events, images, n, patients, strict=True):
+        if np.minimum((e > 0).sum(), (m > e).sum()) < 5 or size <= groups:
+            continue
+        share = np.divide(e, m, out=np.zeros_like(e), where=m > 0)
+        between = (m * (share - e.sum() / size) ** 2).sum() / (groups - 1)
+        within = (e * (1 - share)).sum() / (size - groups)
+        usual = (size - (m**2).sum() / size) / (groups - 1)
+        between_less_within += between - within
+        total += between + (usual - 1) * within
+    icc = float(np.clip(between_less_within / total, 0, 1)) if total > 0 else 1.0
+    return np.clip(n / (1 + ((images**2).sum(1) / n - 1) * icc), patients, n)
+
+
+def rates_of(run: Run, patients: np.ndarray, yes: np.ndarray, kept: np.ndarray, level: float) -> list[dict[str, Any]]:
+    """Return the row of every point of one curve; `yes` and `kept` are (point, image), `patients` those images'."""
+    everyone = np.unique(run.patients)
+    events, images = by_patient(yes & kept, patients, everyone), by_patient(kept, patients, everyone)
+    n, total, groups = images.sum(1), events.sum(1), (images > 0).sum(1)
+    single = (images <= 1).all(1)
+    either = np.minimum((events > 0).sum(1), (images > events).sum(1))
+    resampled = ~single & (groups >= 20) & (either >= 15)
+    student = (norm.ppf((1 + level) / 2) / t.ppf((1 + level) / 2, np.maximum(groups - 1, 1))) ** 2
+    effective = np.maximum(design_effect_n(events, images) * student, groups)
+    low, high = wilson(total / n, np.where(single, n, effective), level)
+    if resampled.any():
+        low[resampled], high[resampled] = bootstrap(events[resampled], images[resampled], level)
+    method = np.select([single, ~resampled], ["Wilson", "Wilson, effective n"], "patient bootstrap")
+    return [
+        {"rate": total[i] / n[i], "low": low[i], "high": high[i], "n": int(n[i]), "events": int(total[i]),
+         "patients": int(groups[i]), "method": str(method[i])}
+        for i in range(len(n))
+    ]  # fmt: skip
+
+
+def bootstrap(events: np.ndarray, images: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return Wilson's bounds with the n that would have the variance of 1,000 resamples of patients."""
+    number = images.shape[1]
+    drawn = np.random.default_rng(0).integers(0, number, (1000, number))
+    weights = np.stack([np.bincount(row, minlength=number) for row in drawn])
+    variance = ((weights @ events.T) / (weights @ images.T)).var(0)
+    rate, n = events.sum(1) / images.sum(1), images.sum(1)
+    kish = n**2 / (images**2).sum(1)
+    size = np.minimum(rate * (1 - rate) / (variance * kish / (kish - 1)), 2 * n)
+    upper = (1 + level) / 2
+    return wilson(rate, size * (norm.ppf(upper) / t.ppf(upper, kish - 1)) ** 2, level)
+
+
+# ------------------------------------------------------------------------------------------------ the curve
+
+
+def share_fallen(theta: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Return F at x = ln ε for θ = (μ, ln s, logit A, ln f)."""
+    mu, ln_s, logit_a, ln_f = theta[:4]
+    log_base = -np.logaddexp(0, -(x - mu) / np.exp(ln_s))
+    return np.exp(np.exp(ln_f) * log_base) / (1 + np.exp(-logit_a))
+
+
+def cell_shares(theta: np.ndarray, x: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Return the probability of each interval, (group, ε + 1). θ[4:] shifts ln ε of groups 1, 2, …"""
+    shifts = groups @ theta[4:]
+    below = np.stack([share_fallen(theta, x - shift) for shift in shifts])
+    edges = np.concatenate([np.zeros((len(below), 1)), below, np.ones((len(below), 1))], axis=1)
+    return np.maximum(np.diff(edges, axis=1), 1e-300)
+
+
+def gradient_of(function: Callable[[np.ndarray], Any], theta: np.ndarray, step: float = 1e-5) -> np.ndarray:
+    """Return central differences; the parameter is the first axis."""
+    moves = np.eye(len(theta)) * step
+    return np.stack([(np.asarray(function(theta + m)) - np.asarray(function(theta - m))) / (2 * step) for m in moves])
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A fitted dose-response curve, with what its covariance needs."""
+
+    theta: np.ndarray
+    x: np.ndarray
+    inverse: np.ndarray
+    """Inverse of expected information plus prior precision."""
+    influences: np.ndarray
+    """(patient, parameter): sums of the images' influences."""
+    information: np.ndarray
+    shares: np.ndarray
+    """Observed share of images at or below each amplitude."""
+    cells: np.ndarray
+    counts: np.ndarray
+
+    def variance(self, derivative: np.ndarray) -> float:
+        """Return the variance of a function of θ: the larger of the model's and the patient-clustered one."""
+        patients = len(self.influences)
+        clustered = ((self.influences @ derivative) ** 2).sum() * patients / (patients - 1)
+        return float(max(derivative @ self.inverse @ derivative, clustered))
+
+
+def fit_curve(x: np.ndarray, cell: np.ndarray, patients: np.ndarray, design: np.ndarray | None = None) -> Curve:
+    """Fit the log-logistic curve with asymptote and asymmetry to interval-censored thresholds, with its priors.
+
+    `cell` is the interval of each image: 0 = fallen at the smallest ε, len(x) = never fallen. `design` (image, shift)
+    shifts ln ε.
+    """
+    design = np.zeros((len(cell), 0)) if design is None else design
+    groups, member = np.unique(design, axis=0, return_inverse=True)
+    member = member.reshape(-1)
+    counts = np.zeros((len(groups), len(x) + 1))
+    np.add.at(counts, (member, cell), 1)
+    means = np.array([(x[0] + x[-1]) / 2, math.log(0.5), 3.0, 0.0] + [0.0] * design.shape[1])
+    precision = np.array([1 / 25, 1.0, 1 / 4, 1 / 0.49] + [1 / 4] * design.shape[1])
+
+    def objective(theta: np.ndarray) -> float:
+        prior = (precision * (theta - means) ** 2).sum() / 2
+        return float(prior - (counts * np.log(cell_shares(theta, x, groups))).sum())
+
+    theta = minimize(objective, means, jac=partial(gradient_of, objective), method="BFGS", options={"gtol": 1e-5}).x
+    shares = cell_shares(theta, x, groups)
+    derivative = gradient_of(lambda v: cell_shares(v, x, groups), theta)  # (parameter, group, cell)
+    sizes = counts.sum(1)
+    information = np.einsum("pgc,qgc,gc,g->pq", derivative, derivative, 1 / shares, sizes)
+    inverse = np.linalg.inv(information + np.diag(precision))
+    scores = (derivative / shares)[:, member, cell].T
+    _, who = np.unique(patients, return_inverse=True)
+    sums = np.zeros((who.max() + 1, len(theta)))
+    np.add.at(sums, who, scores)
+    observed = np.cumsum(counts.sum(0))[:-1] / len(cell)
+    return Curve(theta, x, inverse, sums @ inverse, information, observed, shares, counts)
+
+
+def half_point(theta: np.ndarray) -> float:
+    """Return ln ε50: F = 0.5 of all images. Infinite where the asymptote is below one half."""
+    mu, ln_s, logit_a, ln_f = theta[:4]
+    asymptote = 1 / (1 + math.exp(-logit_a))
+    if asymptote <= 0.5:
+        return math.inf
+    base = math.exp(math.log(0.5 / asymptote) / math.exp(ln_f))
+    return float(mu - math.exp(ln_s) * math.log(1 / base - 1))
+
+
+def categories(o: Outcomes, success: str, dose: str) -> np.ndarray:
+    """Return the interval of each judged image's smallest ε: 0 = below the first amplitude, last = never fallen."""
+    at = o.at(success)[o.places][:, o.judged]
+    if dose == "monotone":
+        return (~np.logical_or.accumulate(at, 0)).sum(0)
+    return len(at) - np.logical_and.accumulate(at[::-1], 0).sum(0)
+
+
+@dataclass(frozen=True)
+class Epsilon50:
+    """ε50 of one network."""
+
+    log: float
+    variance: float
+    side: str
+    curve: Curve
+    influences: np.ndarray
+    """(patient,) sums of the images' influences on ln ε50."""
+    names: np.ndarray
+    images: int
+    row: dict[str, Any]
+    """What is printed."""
+
+
+def epsilon50(o: Outcomes, plan: dict[str, Any]) -> Epsilon50:
+    """Return ε50 of one network: estimate, variance, bracket and what is printed."""
+    x, level = np.log(o.epsilons), plan["level"]
+    cell, patients = categories(o, plan["success"], plan["dose"]), o.patients[o.judged]
+    curve = fit_curve(x, cell, patients)
+    shares = curve.shares
+    side = "below" if shares[0] > 0.5 else "above" if shares[-1] < 0.5 else "inside"
+    at = int(np.clip(np.searchsorted(shares, 0.5), 1, len(x) - 1))
+    gap, p = x[at] - x[at - 1], goodness(curve, cell, patients)
+    log = half_point(curve.theta)
+    derivative = gradient_of(half_point, curve.theta) if math.isfinite(log) else np.zeros(len(curve.theta))
+    variance = curve.variance(derivative) + (0.03 * gap) ** 2 if math.isfinite(log) else gap**2
+    if p is not None and p < 0.01:
+        variance += misfit(curve, log, gap)
+    log = float(np.clip(log, x[0], x[-1]))
+    below, above = bracket(cell, patients, x, level)
+    trusted = side == "inside" and (p is None or p >= 0.01) and below <= log <= above
+    low, high = math.exp(below), math.exp(above)
+    if trusted:
+        half = t.ppf((1 + level) / 2, len(curve.influences) - 1) * math.sqrt(variance)
+        low, high = math.exp(log - half), math.exp(log + half)
+        low, high = low if low >= o.epsilons[0] else 0.0, high if high <= o.epsilons[-1] else math.inf
+    estimate = {"below": 0.0, "above": math.inf}.get(side, math.exp(log))
+    row = {
+        "n": len(cell), "patients": len(curve.influences), "smallest": o.epsilons[0], "largest": o.epsilons[-1],
+        "estimate": finite(estimate), "low": finite(low), "high": finite(high), "side": side,
+        "text": epsilon50_text(estimate, low, high, side, trusted, o.epsilons),
+        "text_255": epsilon50_text(estimate * 255, low * 255, high * 255, side, trusted, o.epsilons * 255),
+        "method": "log-logistic" if trusted else "bracket",
+        "bracket_low": finite(math.exp(below)), "bracket_high": finite(math.exp(above)),
+        "ever": 1 / (1 + math.exp(-curve.theta[2])), "fit_p": p,
+    }  # fmt: skip
+    names = np.unique(patients)
+    return Epsilon50(log, variance, side, curve, curve.influences @ derivative, names, len(cell), row)
+
+
+def finite(value: float) -> float | None:
+    """Return null for an open end: 0 below the grid, infinity beyond it."""
+    return None if value == 0 or not math.isfinite(value) else float(value)
+
+
+def bracket(cell: np.ndarray, patients: np.ndarray, x: np.ndarray, level: float) -> tuple[float, float]:
+    """Return ln of the amplitudes between which the share crosses one half with confidence; infinite where open."""
+    fallen = cell[None, :] <= np.arange(len(x))[:, None]
+    everyone = np.unique(patients)
+    events, images = (by_patient(v, patients, everyone) for v in (fallen, np.ones_like(fallen)))
+    low, high = wilson(events.sum(1) / images.sum(1), design_effect_n(events, images), level)
+    below, above = x[high < 0.5], x[low > 0.5]
+    return (below[-1] if below.size else -math.inf), (above[0] if above.size else math.inf)
+
+
+def goodness(curve: Curve, cell: np.ndarray, patients: np.ndarray) -> float | None:
+    """Return p of Pearson's X² over joined intervals, divided by the mean design effect of their counts."""
+    expected = len(cell) * curve.cells[0]
+    joined, total, group = np.zeros(len(expected), int), 0.0, 0
+    for i, value in enumerate(expected):
+        joined[i], total = group, total + value
+        if total >= 1 and expected[i + 1 :].sum() >= 1:
+            group, total = group + 1, 0.0
+    freedom = group - float(np.trace(curve.inverse @ curve.information))
+    if freedom < 0.5:
+        return None
+    e, o = np.bincount(joined, expected), np.bincount(joined, curve.counts[0])
+    one = (cell[None, :] == np.arange(len(expected))[:, None]).astype(float)
+    centred = one - one.mean(1, keepdims=True)
+    sums = by_patient(centred, patients, np.unique(patients))
+    effect = max(1.0, float((sums**2).sum() / (centred**2).sum()))
+    return float(chi2.sf(((o - e) ** 2 / e).sum() / effect, freedom))
+
+
+def misfit(curve: Curve, log: float, gap: float) -> float:
+    """Return the variance added for a curve that does not fit."""
+    if not math.isfinite(log):
+        return gap**2 / 12
+    at = int(np.clip(np.searchsorted(curve.x, log), 1, len(curve.x) - 1))
+    beside = slice(at - 1, at + 1)
+    missed = np.abs(share_fallen(curve.theta, curve.x[beside]) - curve.shares[beside]).max()
+    slope = np.diff(share_fallen(curve.theta, log + np.array([-0.05, 0.05])))[0] / 0.1
+    return float(min(gap**2 / 12, (missed / slope) ** 2)) if slope > 0 else gap**2 / 12
+
+
+def epsilon50_text(
+    estimate: float, low: float, high: float, side: str, trusted: bool, epsilons: np.ndarray
+) -> str:  # fmt: skip
+    """Return ε50 as it is printed: three significant digits, "<" and ">" outside the grid."""
+
+    def written(value: float) -> str:
+        if value < epsilons[0]:
+            return f"< {epsilons[0]:.3g}"
+        return f"> {epsilons[-1]:.3g}" if value > epsilons[-1] else f"{value:.3g}"
+
+    ends = written(low), written(high)
+    if side == "inside" and not trusted:
+        if ends[0][0] == "<":
+            return f"{ends[0]} to {ends[1]}" if ends[1][0] == ">" else f"at most {ends[1]}"
+        return f"at least {ends[0]}" if ends[1][0] == ">" else f"between {ends[0]} and {ends[1]}"
+    alone = (side == "below" and high <= epsilons[0]) or (side == "above" and low >= epsilons[-1])
+    return written(estimate) if alone else f"{written(estimate)} [{ends[0]}, {ends[1]}]"
+
+
+# ------------------------------------------------------------------------------------------------ over cohorts
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """A random-effects estimate."""
+
+    estimate: float
+    error: float
+    low: float
+    high: float
+    p: float
+    prediction: tuple[float, float] | None
+    i2: float
+
+
+def pool(
+    values: np.ndarray, variances: np.ndarray, design: np.ndarray, contrast: np.ndarray, level: float, m: int
+) -> Pooled:
+    """Return a contrast of a meta-regression: Paule–Mandel, Hartung–Knapp with factor ≥ 1."""
+    k, p = design.shape
+
+    def fitted(tau2: float) -> tuple[np.ndarray, np.ndarray, float]:
+        weights = 1 / (variances + tau2)
+        bread = np.linalg.inv(design.T * weights @ design)
+        beta = bread @ (design.T @ (weights * values))
+        return beta, bread, float((weights * (values - design @ beta) ** 2).sum())
+
+    tau2 = 0.0 if fitted(0.0)[2] <= k - p else float(brentq(lambda v: fitted(v)[2] - (k - p), 0, 1e4, xtol=1e-14))
+    beta, bread, q = fitted(tau2)
+    estimate = float(contrast @ beta)
+    error = math.sqrt(max(1.0, q / (k - p)) * float(contrast @ bread @ contrast))
+    half = t.ppf((1 + level) / 2, k - p) * error
+    prediction = None
+    if k >= 3 and k - p - 1 >= 1:
+        reach = t.ppf((1 + level) / 2, k - p - 1) * math.sqrt(m * tau2 + error**2)
+        prediction = (estimate - reach, estimate + reach)
+    weights = 1 / variances
+    hat = design @ np.linalg.inv(design.T * weights @ design) @ (design.T * weights)
+    typical = (k - p) / float((weights * (1 - np.diag(hat))).sum())
+    p_value = float(2 * t.sf(abs(estimate) / error, k - p))
+    return Pooled(estimate, error, estimate - half, estimate + half, p_value, prediction, tau2 / (tau2 + typical))
+
+
+def clustered_mean(values: np.ndarray, patients: np.ndarray, smallest: float) -> tuple[float, float, int]:
+    """Return the mean over images, its patient-clustered variance (with its floor) and the number of patients."""
+    _, who = np.unique(patients, return_inverse=True)
+    g = int(who.max()) + 1
+    sums = np.bincount(who, values - values.mean(), g)
+    variance = float((sums**2).sum() / len(values) ** 2 * g / (g - 1))
+    return float(values.mean()), max(variance, (1.5 * smallest / g) ** 2), g
+
+
+def holm(p: Iterable[float]) -> list[float]:
+    """Return Holm's adjusted p values in the given order."""
+    p = np.array(list(p))
+    order = np.argsort(p, kind="stable")
+    adjusted = np.empty(len(p))
+    adjusted[order] = np.minimum(1, np.maximum.accumulate(p[order] * (len(p) - np.arange(len(p)))))
+    return adjusted.tolist()
+
+
+# ------------------------------------------------------------------------------------------------ the five questions
+
+
+DEFAULT_PLAN: dict[str, Any] = {
+    "arm": None, "step_size": None, "success": "last", "dose": "monotone", "epsilon": 0.02,
+    "confidence_threshold": 0.95, "image_types": ["X-ray", "histology"], "level": 0.95,
+    "margins": {"amplitude": 0.02, "iterations": 0.02, "confidence": 1.25, "training_size": 1.25},
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Study:
+    """A store, and the plan in force. Cohorts have one main network each and share no images."""
+
+    runs: list[Run]
+    plan: dict[str, Any]
+    planned: bool
+    """Whether the store holds an analysis.json."""
+    step_sizes: dict[str, str]
+    """Arm → the analysed step size: the first declared one."""
+
+    def main(self, arm: str) -> list[Outcomes]:
+        """Return the main network of every cohort at the arm's analysed step size."""
+        own = [r for r in self.runs if r.header["primary"] and r.header["arm"] == arm]
+        return [outcomes(r, self.step_sizes[arm]) for r in own]
+
+
+def read_study(store: Path) -> Study:
+    """Return the store with the plan in force: analysis.json, else study.yaml's, else the defaults."""
+    study = yaml.safe_load((store / "study.yaml").read_text())
+    frozen = store / "analysis.json"
+    stated = json.loads(frozen.read_text())["plan"] if frozen.exists() else {}
+    attack, arms = study["attack"], study["attack"]["arms"]
+    step_sizes = {name: arm.get("step_sizes") or attack["step_sizes"] for name, arm in arms.items()}
+    texts = {name: s[0] if isinstance(s[0], str) else f"{s[0]:g}" for name, s in step_sizes.items()}
+    plan = DEFAULT_PLAN | stated
+    plan["arm"] = plan["arm"] or next(iter(arms))
+    if plan["step_size"] is not None:
+        texts[plan["arm"]] = plan["step_size"] if isinstance(plan["step_size"], str) else f"{plan['step_size']:g}"
+    return Study(current_runs(store, attack), plan, frozen.exists(), texts)
+
+
+def current_runs(store: Path, attack: dict[str, Any]) -> list[Run]:
+    """Return the runs that study.yaml asks for: on the present preparation, by the present rules of the arm."""
+    found = []
+    for run in read_runs(store):
+        h = run.header
+        prepared = json.loads((store / "cohorts" / h["cohort"] / "preparation.json").read_text())["identity"]
+        rules = {name: attack["arms"][h["arm"]].get(name, attack.get(name)) for name in h["attack"]}
+        content = {"cohort": prepared, "classifier": h["classifier"], "attack": rules, "rerun_of": None}
+        text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        if hashlib.sha256(text.encode()).hexdigest()[:16] == h["run_id"]:
+            found.append(run)
+    return found
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One conclusion: what is printed of it, and its rows."""
+
+    pooled: Pooled
+    printed: dict[str, Any]
+    rows: list[dict[str, Any]]
+    sentences: dict[str, list[str]]
+    """Field of the conclusion → what must stand in it, word by word."""
+
+
+def points(value: float) -> str:
+    """Return a difference of rates in percentage points, one decimal."""
+    return f"{100 * value:.1f}".replace("-", "−")
+
+
+def factor(value: float) -> str:
+    """Return a ratio with three significant digits."""
+    return "∞" if not math.isfinite(value) else f"{value:.3g}" if value < 100 else f"{value:.0f}"
+
+
+def ratio_text(effect: Pooled) -> str:
+    """Return a pooled log ratio as it is printed."""
+    return f"{factor(math.exp(effect.estimate))} [{factor(math.exp(effect.low))}, {factor(math.exp(effect.high))}]"
+
+
+def points_text(effect: Pooled) -> str:
+    """Return a pooled difference as it is printed."""
+    return f"{points(effect.estimate)} points [{points(effect.low)}, {points(effect.high)}]"
+
+
+def verdict_of(low: float, high: float, margin: float | None) -> str:
+    """Return the verdict of a claim that the effect is positive."""
+    if low > 0:
+        return "supported"
+    within = margin is not None and -margin < low and high < margin
+    return "contradicted" if high < 0 or within else "undecided"
+
+
+def answer(
+    effect: Pooled, verdict: str, rows: list[dict[str, Any]], images: int, k: int, *, ratio: bool, unit: str
+) -> Answer:
+    """Return what is printed of an effect; ratios are exponentials."""
+    scale: Callable[[float], float] = math.exp if ratio else float
+    write = factor if ratio else points
+    low, middle, high = (scale(v) for v in (effect.low, effect.estimate, effect.high))
+    interval = f"[{write(low)}, {write(high)}]"
+    prediction = effect.prediction or (None, None)
+    printed = {
+        "estimate": middle, "low": low, "high": high, "p": effect.p, "n": k, "images": images, "i2": effect.i2,
+        "prediction_low": None if prediction[0] is None else scale(prediction[0]),
+        "prediction_high": None if prediction[1] is None else scale(prediction[1]),
+        "effect": f"ratio {write(middle)} {interval}"
+        if ratio
+        else f"{write(middle)} percentage points {unit.format(interval)}",
+        "verdict": verdict,
+    }  # fmt: skip
+    return Answer(effect, printed, rows, {"headline": [interval]})
+
+
+def pooled_mean(values: list[tuple[float, float, int]], level: float) -> Pooled:
+    """Return the mean effect over cohorts."""
+    y, v = np.array([x[0] for x in values]), np.array([x[1] for x in values])
+    return pool(y, v, np.ones((len(y), 1)), np.ones(1), level, 1)
+
+
+def cohort_interval(value: tuple[float, float, int], level: float) -> tuple[float, float]:
+    """Return a cohort's own interval: t with patients − 1 degrees of freedom."""
+    half = float(t.ppf((1 + level) / 2, value[2] - 1)) * math.sqrt(value[1])
+    return value[0] - half, value[0] + half
+
+
+def shared_epsilons(main: list[Outcomes]) -> np.ndarray:
+    """Return the amplitudes that every cohort was attacked at."""
+    shared = main[0].epsilons
+    for o in main[1:]:
+        shared = shared[[bool((np.abs(o.epsilons - e) <= 1e-9 * e).any()) for e in shared]]
+    return shared
+
+
+def places(o: Outcomes, epsilons: np.ndarray) -> np.ndarray:
+    """Return where these amplitudes are in the grid."""
+    return np.array([o.places[np.abs(o.epsilons - e).argmin()] for e in epsilons])
+
+
+def amplitude(study: Study, main: list[Outcomes]) -> Answer:
+    """Question 1: least-squares slope of success over log₂ ε, image by image."""
+    plan, shared = study.plan, shared_epsilons(main)
+    x = np.log2(shared)
+    weights = (x - x.mean()) / ((x - x.mean()) ** 2).sum()
+    rows, values = [], []
+    for o in main:
+        at = o.at(plan["success"])[places(o, shared)][:, o.judged]
+        patients = o.patients[o.judged]
+        value = clustered_mean(weights @ at, patients, np.abs(weights).max())
+        low, high = cohort_interval(value, plan["level"])
+        rates, monotone = at.mean(1), np.logical_or.accumulate(at, 0).mean(1)
+        rows.append(
+            {"cohort": o.run.header["cohort"], "change_per_doubling": value[0], "low": low, "high": high,
+             "epsilon_from": shared[0], "epsilon_to": shared[-1], "amplitudes": len(shared), "rate_from": rates[0],
+             "rate_to": rates[-1], "monotone_rate_to": monotone[-1], "lost_again": monotone[-1] - rates[-1],
+             "n": at.shape[1], "patients": value[2]}
+            | {f"{name}_share": float(marked[:, o.decided.all(0)].mean()) for name, marked in o.flags.items()}
+        )  # fmt: skip
+        if rates.min() < 0.98 and rates.max() > 1 - 0.98:
+            values.append((value, at.shape[1]))
+    effect = pooled_mean([v for v, _ in values], plan["level"])
+    verdict = verdict_of(effect.low, effect.high, plan["margins"]["amplitude"])
+    images = sum(n for _, n in values)
+    return answer(effect, verdict, rows, images, len(values), ratio=False, unit="per doubling of ε {}")
+
+
+def image_type(study: Study, main: list[Outcomes]) -> Answer:
+    """Question 2: meta-regression of ln ε50 on image type."""
+    plan = study.plan
+    found = [epsilon50(o, plan) for o in main]
+    if any(e.side != "inside" for e in found):
+        raise NotImplementedError("An ε50 outside the grid: censored cohorts are not recomputed here.")
+    second = np.array([float(o.run.header["image_type"] == plan["image_types"][1]) for o in main])
+    y, v = np.array([e.log for e in found]), np.array([e.variance for e in found])
+    design, difference = np.column_stack([1 - second, second]), np.array([-1.0, 1.0])
+    effect = pool(y, v, design, difference, plan["level"], 2)
+    contrast = np.array([o.run.contrast.mean() for o in main])
+    visible = pool(y - np.log(contrast), v, design, difference, plan["level"], 2)
+    rows = [
+        {"cohort": o.run.header["cohort"], "epsilon50": e.row["text"], "epsilon50_255": e.row["text_255"],
+         "epsilon50_estimate": e.row["estimate"], "epsilon50_low": e.row["low"], "epsilon50_high": e.row["high"],
+         "never": 1 - e.row["ever"], "fit_p": e.row["fit_p"], "n": e.images, "patients": e.row["patients"],
+         "clean_contrast": float(c), "epsilon50_over_contrast": e.row["estimate"] / float(c)}
+        for o, e, c in zip(main, found, contrast, strict=True)
+    ]  # fmt: skip
+    verdict = verdict_of(effect.low, effect.high, None)
+    done = answer(effect, verdict, rows, sum(e.images for e in found), len(found), ratio=True, unit="")
+    done.sentences["remarks"] = [f"is {ratio_text(visible)}."]
+    return done
+
+
+def rise(o: Outcomes, success: str, epsilons: np.ndarray, first: int) -> tuple[tuple[float, float, int], int]:
+    """Return the rise of success from one iterate to the last, as a mean over these ε, and its images."""
+    at = places(o, epsilons)
+    kept = o.decided[at].all(0)
+    late, early = o.at(success), o.at(success, first)
+    change = (late[at][:, kept].astype(float) - early[at][:, kept]).mean(0)
+    smallest = max(float(np.abs(change).max()), 1 / len(at))
+    return clustered_mean(change, o.patients[kept], smallest), int(kept.sum())
+
+
+def iterations(study: Study, main: list[Outcomes]) -> Answer:
+    """Question 3: rise from K/2 to K at the plan's ε and over all, after a rise since the first iterate."""
+    plan, shared = study.plan, shared_epsilons(main)
+    level, margin, success = plan["level"], plan["margins"]["iterations"], plan["success"]
+    one = shared[[np.abs(shared - plan["epsilon"]).argmin()]]
+    asked = {"": (one, None), "all_epsilons_": (shared, None), "from_first_": (shared, 1)}
+    values: dict[str, list[tuple[tuple[float, float, int], int]]] = {name: [] for name in asked}
+    rows = []
+    for o in main:
+        steps = o.run.header["steps"]
+        row: dict[str, Any] = {
+            "cohort": o.run.header["cohort"],
+            "epsilon": one[0],
+            "iterations": steps,
+            "half": steps // 2,
+        }
+        for name, (epsilons, first) in asked.items():
+            value = rise(o, success, epsilons, steps // 2 if first is None else first)
+            low, high = cohort_interval(value[0], level)
+            row |= {f"{name}rise": value[0][0], f"{name}low": low, f"{name}high": high}
+            values[name].append(value)
+        at = places(o, one)[0]
+        half_fallen = [k for k in range(1, steps + 1) if o.at("any", k)[at][o.decided[at]].mean() >= 0.5]
+        row |= {"n": int(o.decided[at].sum()), "rate": float(o.at(success)[at][o.decided[at]].mean()),
+                "median_iterations": half_fallen[0] if half_fallen else None,
+                "doubling_compared": doubled([o])[0], "doubling_gained": gained_by_doubling([o])}  # fmt: skip
+        rows.append(row)
+    effects = {name: pooled_mean([v for v, _ in found], level) for name, found in values.items()}
+    rests = [(effects[name], sum(n for _, n in values[name])) for name in ("", "all_epsilons_")]
+    decisive, images = max(rests, key=lambda pair: pair[0].estimate)
+    verdict = plateau([e for e, _ in rests], effects["from_first_"], margin, gained_by_doubling(main), study.planned)
+    done = answer(
+        decisive, verdict, rows, images, len(main), ratio=False, unit="{} over the second half of the iterations"
+    )
+    other = "any" if success == "last" else "last"
+    again = pooled_mean([rise(o, other, shared, o.run.header["steps"] // 2)[0] for o in main], level)
+    done.sentences["reason"] = [f": {points_text(effect)}" for effect in effects.values()]
+    done.sentences["remarks"] = [f"the rise over all ε is {points_text(again)}."]
+    return done
+
+
+def doubled(main: list[Outcomes]) -> tuple[int, int]:
+    """Return how many images × ε were attacked again to 2K iterations, and how many more were misclassified there."""
+    found = [
+        point
+        for o in main
+        for control in [(o.run.header["controls"] or {}).get("doubling")]
+        if control and control["step_size"] == o.step_size
+        for point in control["by_epsilon"].values()
+    ]
+    return sum(p["images"] for p in found), sum(p["at_2k"] - p["at_k"] for p in found)
+
+
+def gained_by_doubling(main: list[Outcomes]) -> float | None:
+    """Return by how much 2K iterations raised success in the control samples; null where none was run."""
+    images, gained = doubled(main)
+    return gained / images if images else None
+
+
+def plateau(rests: list[Pooled], whole: Pooled, margin: float, gained: float | None, planned: bool) -> str:
+    """Return the verdict of question 3."""
+    if any(e.low > margin for e in rests) or whole.high < 0:
+        return "contradicted"
+    controlled = gained <= margin if gained is not None else not planned
+    level = all(e.high < margin for e in rests)
+    return "supported" if level and controlled and whole.low > 0 else "undecided"
+
+
+def confidence_shift(
+    plan: dict[str, Any], o: Outcomes, images: np.ndarray | None = None, trend: bool = False
+) -> tuple[tuple[float, float, int], int] | None:
+    """Return the shift of ln ε of the images above the threshold, and how many images it rests on.
+
+    `trend`: beside a smooth trend in the logit of the confidence. Null with fewer than 5 images on either side.
+    """
+    used = o.judged if images is None else o.judged & images
+    fallen = o.at(plan["success"])[o.places][:, used]
+    cell = (~np.logical_or.accumulate(fallen, 0)).sum(0)
+    above = o.confidence[used] > plan["confidence_threshold"]
+    if min(above.sum(), (~above).sum()) < 5:
+        return None
+    clipped = np.clip(o.confidence[used], 1e-7, 1 - 1e-7)
+    logit = np.log(clipped / (1 - clipped))
+    columns = [above.astype(float), (logit - logit.mean()) / logit.std()] if trend else [above.astype(float)]
+    curve = fit_curve(np.log(o.epsilons), cell, o.patients[used], np.column_stack(columns))
+    contrast = np.eye(len(curve.theta))[4]
+    return (float(curve.theta[4]), curve.variance(contrast), len(curve.influences)), len(cell)
+
+
+def confidence(study: Study, main: list[Outcomes]) -> Answer:
+    """Question 4: shift of ln ε of the images above the threshold."""
+    plan, level = study.plan, study.plan["level"]
+    rows, values = [], []
+    for o in main:
+        found = confidence_shift(plan, o)
+        if found is None:
+            raise NotImplementedError("Fewer than 5 images on one side of the threshold.")
+        value, n = found
+        low, high = (math.exp(v) for v in cohort_interval(value, level))
+        last = categories(o, plan["success"], plan["dose"]) < len(o.epsilons)
+        above = o.confidence[o.judged] > plan["confidence_threshold"]
+        rows.append(
+            {"cohort": o.run.header["cohort"], "ratio": math.exp(value[0]), "low": low, "high": high,
+             "n_above": int(above.sum()), "n_below": int((~above).sum()), "rate_above": float(last[above].mean()),
+             "rate_below": float(last[~above].mean()), "largest_epsilon": float(o.epsilons[-1]),
+             "saturated": int(o.vanished[o.judged].sum()), "n": n, "patients": value[2]}
+        )  # fmt: skip
+        values.append(found)
+    effect = pooled_mean([v for v, _ in values], level)
+    verdict = verdict_of(effect.low, effect.high, math.log(plan["margins"]["confidence"]))
+    done = answer(effect, verdict, rows, sum(n for _, n in values), len(values), ratio=True, unit="")
+
+    def pooled_again(of: list[Outcomes], **options: Any) -> str:
+        again = [confidence_shift(plan, o, **{k: v(o) for k, v in options.items()}) for o in of]
+        return ratio_text(pooled_mean([v[0] for v in again if v is not None], level))
+
+    done.sentences["remarks"] = [pooled_again(main, trend=lambda o: True)]
+    if any(o.vanished.any() for o in main):
+        done.sentences["remarks"].append(f"the ratio is {pooled_again(main, images=lambda o: ~o.vanished)}.")
+    for arm in study.step_sizes:
+        if arm != plan["arm"]:
+            done.sentences["remarks"].append(f"In attack arm {arm} (")
+            done.sentences["remarks"].append(f"the ratio is {pooled_again(study.main(arm))}.")
+    return done
+
+
+def clean_accuracy(run: Run) -> float:
+    """Return the share of images classified correctly, of those with a decision."""
+    predicted = decisions(next(iter(run.logits.values()))[:, 0])
+    return float((predicted == run.labels)[predicted >= 0].mean())
+
+
+def training_size(study: Study) -> Answer:
+    """Question 5: least squares of ln ε50 on log₂ size over networks, networks and patients crossed."""
+    plan = study.plan
+    runs = [r for r in study.runs if r.header["arm"] == plan["arm"]]
+    sizes: dict[str, dict[int, set[int]]] = {}
+    for r in runs:
+        h = r.header
+        sizes.setdefault(h["cohort"], {}).setdefault(h["train_size"], set()).add(h["seed"])
+    series = {c for c, of in sizes.items() if len(of) >= 3 and max(map(len, of.values())) >= 2}
+    used = [outcomes(r, study.step_sizes[plan["arm"]]) for r in runs if r.header["cohort"] in series]
+    found = [epsilon50(o, plan) for o in used]
+    if any(e.side != "inside" for e in found):
+        raise NotImplementedError("An ε50 outside the grid: censored networks are not recomputed here.")
+    size = np.log2([o.run.header["train_size"] for o in used])
+    names = sorted(series)
+    levels = [[float(o.run.header["cohort"] == c) for o in used] for c in names]
+    design = np.column_stack([*levels, size])
+    contrast = np.zeros(design.shape[1])
+    contrast[-1] = np.ptp(size)
+    networks = pool(np.array([e.log for e in found]), np.full(len(used), 0.01**2), design, contrast, plan["level"], 1)
+    hat = np.linalg.pinv(design)
+    weights = contrast @ hat
+    everyone = sorted({name for e in found for name in e.names})
+    influence = np.zeros((len(everyone), len(used)))
+    for k, e in enumerate(found):
+        influence[np.searchsorted(everyone, e.names), k] = e.influences
+    freedom = len(used) - design.shape[1]
+    own = influence - influence @ (design @ hat)
+    patients = ((influence @ weights) ** 2).sum() - (own**2 @ weights**2).sum() * len(used) / freedom
+    error = math.sqrt(networks.error**2 + max(0.0, float(patients)))
+    half = float(t.ppf((1 + plan["level"]) / 2, freedom)) * error
+    estimate = networks.estimate
+    low, high = estimate - half, estimate + half
+    margin = math.log(plan["margins"]["training_size"])
+    inside, outside = -margin <= low and high <= margin, low > margin or high < -margin
+    verdict = "supported" if inside else "contradicted" if outside else "undecided"
+    rows = [
+        {"cohort": o.run.header["cohort"], "train_size": o.run.header["train_size"], "seed": o.run.header["seed"],
+         "epsilon50": e.row["text"], "epsilon50_255": e.row["text_255"], "epsilon50_estimate": e.row["estimate"],
+         "amplitudes": len(o.epsilons), "n": e.images, "patients": e.row["patients"],
+         "clean_accuracy": clean_accuracy(o.run)}
+        for o, e in zip(used, found, strict=True)
+    ]  # fmt: skip
+    p = float(2 * t.sf(abs(estimate) / error, freedom))
+    effect = Pooled(estimate, error, low, high, p, None, 0.0)
+    done = answer(effect, verdict, rows, sum(e.images for e in found), len(used), ratio=True, unit="")
+    done.printed["i2"] = None
+    return done
+
+
+def conclusions(study: Study) -> list[Answer]:
+    """Return the five conclusions with Holm's correction beside them."""
+    main = study.main(study.plan["arm"])
+    found = [
+        amplitude(study, main), image_type(study, main), iterations(study, main), confidence(study, main),
+        training_size(study),
+    ]  # fmt: skip
+    limit = 1 - study.plan["level"]
+    for number, (one, p) in enumerate(zip(found, holm(a.pooled.p for a in found), strict=True), start=1):
+        rejects = one.pooled.low > 0 or one.pooled.high < 0
+        by_margin = number == 3 or (number == 5 and one.printed["verdict"] == "supported") or not rejects
+        undone = not by_margin and p > limit
+        one.printed.update({
+            "p_holm": p, "verdict_holm": "undecided" if undone else one.printed["verdict"],
+            "arm": study.plan["arm"], "step_size": study.step_sizes[study.plan["arm"]], "level": study.plan["level"],
+        })  # fmt: skip
+    return found
+
+
+# ------------------------------------------------------------------------------------------------ every number
+
+
+@dataclass(frozen=True)
+class Number:
+    """A number of the report: where it stands in the JSON, and what it is by the recomputation."""
+
+    path: tuple[str | int, ...]
+    value: Any
+    tolerance: float
+    """Relative; 0 = exactly (counts, verdicts, texts)."""
+    within: bool = False
+    """The value is part of a printed sentence."""
+
+
+EXACT = 1e-9
+FITTED = 2e-3
+"""Two optimisers do not end at the same digit."""
+
+
+def numbers(store: Path, report: dict[str, Any]) -> list[Number]:
+    """Return every number of the curves, of ε50 and of the conclusions, recomputed from the store."""
+    study = read_study(store)
+    return [
+        *rate_numbers(study, report), *performance_numbers(study, report), *epsilon50_numbers(study, report),
+        *conclusion_numbers(study, report),
+    ]  # fmt: skip
+
+
+def in_table(
+    report: dict[str, Any], table: str, keys: tuple[str, ...], rows: list[dict[str, Any]], tolerance: float
+) -> list[Number]:
+    """Return the numbers of a table whose rows are told apart by `keys`; every row of it must be recomputed."""
+    columns, printed = report["tables"][table]["columns"], report["tables"][table]["rows"]
+    at = {tuple(row[columns.index(k)] for k in keys): i for i, row in enumerate(printed)}
+    assert set(at) == {tuple(row[k] for k in keys) for row in rows}, f"{table}: not the same rows"
+    return [
+        Number(("tables", table, "rows", at[tuple(row[k] for k in keys)], columns.index(name)), value,
+               0.0 if isinstance(value, (int, str)) or value is None else tolerance)
+        for row in rows
+        for name, value in row.items()
+        if name not in keys
+    ]  # fmt: skip
+
+
+def rate_numbers(study: Study, report: dict[str, Any]) -> list[Number]:
+    """Return the success rates of every curve with their intervals."""
+    level, arm = study.plan["level"], study.plan["arm"]
+    by_arm, by_iteration, by_size = [], [], []
+    series = {r.header["cohort"] for r in study.runs if not r.header["full"]}
+    for run in study.runs:
+        h = run.header
+        about = {"cohort": h["cohort"], "arm": h["arm"], "train_size": h["train_size"], "seed": h["seed"]}
+        for step_size in sorted({s for s, _ in run.logits}):
+            o = outcomes(run, step_size)
+            for success in ("last", "any") if h["primary"] else ():
+                rates = rates_of(run, o.patients, o.at(success), o.decided, level)
+                by_arm += [about | {"step_size": step_size, "success": success, "epsilon": float(e)} | rate
+                           for e, rate in zip(o.grid, rates, strict=True)]  # fmt: skip
+            if step_size != study.step_sizes[h["arm"]]:
+                continue
+            at = int(np.abs(o.grid - study.plan["epsilon"]).argmin())
+            if h["cohort"] in series and h["arm"] == arm:
+                rate = rates_of(run, o.patients, o.at("last")[[at]], o.decided[[at]], level)[0]
+                by_size.append(about | {"epsilon": float(o.grid[at])} | rate)
+            for k, e in enumerate(o.grid) if h["primary"] else ():
+                whole = np.repeat(o.decided[[k]], h["steps"], axis=0)
+                rates = rates_of(run, o.patients, o.wrong[k, 1:], whole, level)
+                by_iteration += [
+                    about | {"epsilon": float(e), "step": j} | rate for j, rate in enumerate(rates, start=1)
+                ]
+    decisive = ("last", arm, study.step_sizes[arm])
+    main = [
+        {k: v for k, v in row.items() if k != "success"}
+        for row in by_arm
+        if (row["success"], row["arm"], row["step_size"]) == decisive
+    ]
+    point = ("cohort", "arm", "step_size", "epsilon")
+    return [
+        *in_table(report, "success_by_arm", (*point, "success"), by_arm, EXACT),
+        *in_table(report, "success_by_epsilon", point, main, EXACT),
+        *in_table(report, "success_by_iteration", ("cohort", "arm", "epsilon", "step"), by_iteration, EXACT),
+        *in_table(report, "success_by_training_size", ("cohort", "train_size", "seed"), by_size, EXACT),
+    ]
+
+
+def performance_numbers(study: Study, report: dict[str, Any]) -> list[Number]:
+    """Return what each main network still does, clean and at the last iterate of every ε, of the deciding arm."""
+    rows = []
+    for o in study.main(study.plan["arm"]):
+        run, h = o.run, o.run.header
+        states = [(0.0, run.logits[o.step_size, float(o.grid[0])][:, 0])]
+        states += [(float(e), run.logits[o.step_size, float(e)][:, -1]) for e in o.grid]
+        predicted = np.stack([decisions(logits) for _, logits in states])
+        right, decided = predicted == run.labels, predicted >= 0
+        rates = rates_of(run, run.patients, right, decided, study.plan["level"])
+        for i, ((epsilon, logits), rate) in enumerate(zip(states, rates, strict=True)):
+            known = decided[i]
+            scores = scores_of(logits[known], run.labels[known], h["class_names"].index(h["positive"]))
+            interval = {k: rate[k] for k in ("n", "patients", "low", "high", "method")}
+            rows.append(
+                {"cohort": h["cohort"], "arm": h["arm"], "step_size": o.step_size, "epsilon": epsilon,
+                 "accuracy": rate["rate"]} | interval | scores
+            )  # fmt: skip
+    return in_table(report, "performance", ("cohort", "arm", "step_size", "epsilon"), rows, EXACT)
+
+
+def scores_of(logits: np.ndarray, labels: np.ndarray, positive: int) -> dict[str, float | None]:
+    """Return AUROC, sensitivity, specificity, balanced accuracy and expected calibration error."""
+    exponential = np.exp(logits.astype(float) - logits.max(1, keepdims=True))
+    probability, right = exponential / exponential.sum(1, keepdims=True), decisions(logits) == labels
+    classes = probability.shape[1]
+    two = classes == 2
+    areas = []
+    for c in [positive] if two else range(classes):
+        own, rest = probability[labels == c, c][:, None], probability[labels != c, c][None, :]
+        areas.append(((own > rest) + (own == rest) / 2).mean())
+    recalls = [float(right[labels == c].mean()) for c in range(classes)]
+    largest = probability.max(1)
+    bins = np.clip(np.ceil(np.round(largest * 15, 9)).astype(int) - 1, 0, 14)
+    gaps = np.bincount(bins, right - largest, 15)
+    return {
+        "auroc": float(np.mean(areas)), "sensitivity": recalls[positive] if two else None,
+        "specificity": recalls[1 - positive] if two else None, "balanced_accuracy": float(np.mean(recalls)),
+        "ece": float(np.abs(gaps).sum() / len(labels)),
+    }  # fmt: skip
+
+
+def epsilon50_numbers(study: Study, report: dict[str, Any]) -> list[Number]:
+    """Return ε50 of every main network under every arm."""
+    rows = [
+        {"cohort": o.run.header["cohort"], "arm": arm, "step_size": o.step_size} | epsilon50(o, study.plan).row
+        for arm in study.step_sizes
+        for o in study.main(arm)
+    ]
+    return in_table(report, "epsilon50", ("cohort", "arm", "step_size"), rows, FITTED)
+
+
+def conclusion_numbers(study: Study, report: dict[str, Any]) -> list[Number]:
+    """Return what is printed of the five conclusions: on the cards, in the table, and cohort by cohort."""
+    found: list[Number] = []
+    table = report["tables"]["conclusions"]
+    for i, one in enumerate(conclusions(study)):
+        for name, value in one.printed.items():
+            tolerance = FITTED if isinstance(value, float) else 0.0
+            found.append(Number(("conclusions", i, name), value, tolerance))
+            found.append(Number(("tables", "conclusions", "rows", i, table["columns"].index(name)), value, tolerance))
+        for name, parts in one.sentences.items():
+            found += [Number(("conclusions", i, name), part, 0.0, within=True) for part in parts]
+        details = report["conclusions"][i]["details"]
+        keys = ("cohort", "train_size", "seed") if i == 4 else ("cohort",)
+        at = {tuple(row[k] for k in keys): j for j, row in enumerate(details)}
+        assert set(at) == {tuple(row[k] for k in keys) for row in one.rows}, f"conclusion {i + 1}: not the same rows"
+        for row in one.rows:
+            place = ("conclusions", i, "details", at[tuple(row[k] for k in keys)])
+            found += [
+                Number((*place, name), value, FITTED if isinstance(value, (float, np.floating)) else 0.0)
+                for name, value in row.items()
+                if name not in keys
+            ]
+    return found
+
+
+def look_up(report: Any, path: tuple[str | int, ...]) -> Any:
+    """Return what stands at this place of the report."""
+    for part in path:
+        report = report[part]
+    return report
+
+
+def disagreements(report: dict[str, Any], expected: Iterable[Number]) -> list[str]:
+    """Return a line for every number of the report that is not the recomputed one."""
+    found = []
+    for number in expected:
+        printed = look_up(report, number.path)
+        if not agrees(printed, number):
+            found.append(f"{'/'.join(map(str, number.path))}: printed {printed!r}, recomputed {number.value!r}")
+    return found
+
+
+def agrees(printed: Any, number: Number) -> bool:
+    """Return whether a printed number is the recomputed one."""
+    if number.within:
+        return number.value in (printed if isinstance(printed, str) else "\n".join(printed))
+    if number.tolerance == 0.0 or printed is None:
+        return bool(printed == number.value) and (printed is None) == (number.value is None)
+    return math.isclose(printed, number.value, rel_tol=number.tolerance, abs_tol=1e-12)
