@@ -159,6 +159,9 @@ class CohortSpec(Frozen):
     """How stored values become [0, 1]: full-range = value / largest storable value; percentile = 0.5th–99.5th of
     each image; voi (DICOM) = through each image's own VOI LUT or window, as a viewer shows it.
     """
+    seeds: int = Field(1, ge=1, exclude_if=lambda value: value == 1)
+    """Main networks of the cohort, trained alike but for their seeds (training.seed, the next one, …), each attacked by
+    every arm. Two or more show how much the results vary between trainings; each costs as much as the first."""
     train_sizes: tuple[int | float, ...] = ()
     """Training-size series: numbers of training images (int, scaled by --scale) or shares of the split (float ≤ 1)."""
     train_seeds: tuple[int, ...] = (0,)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from advassay.analysis_plan import AnalysisPlan
 from advassay.attack_spec import Arm, Frozen
@@ -151,8 +151,26 @@ class ComputeShape(Frozen):
     torch: str
 
 
+class Doubling(Frozen):
+    """A sample of a run's images attacked for 2K iterations instead of K (Carlini et al. 2019): has it converged?"""
+
+    model_config = ConfigDict(extra="ignore")
+
+    steps: int
+    """2K."""
+    step_size: str
+    """Name of the step size it ran with: the analysed one of the deciding arm, else the arm's first declared."""
+    arm: str
+    """Name of the arm."""
+    by_epsilon: dict[str, dict[str, int]]
+    """ε as text → {images, at_k, at_2k, gained, lost, any_k, any_2k}: attackable images; those misclassified at iterate
+    K as the run recorded them and at iterate 2K; at 2K only; at K only; at any iterate up to K, up to 2K. Restart 0."""
+
+
 class Controls(Frozen):
     """Evidence that the attack worked, beside every arm. Counts over attackable images of a small sample."""
+
+    model_config = ConfigDict(extra="ignore")
 
     images: int
     epsilon_zero_changed: int
@@ -164,6 +182,8 @@ class Controls(Frozen):
     felled by it or by a stronger one run on what was left, and the difference (at least this much was missed)."""
     stronger: str
     """Which attack the cross-check used, in words; empty where none ran."""
+    doubling: Doubling | None = Field(None, exclude_if=lambda value: value is None)
+    """The same attack with twice the iterations; null in runs from before this control existed."""
 
 
 class StatedPlan(Frozen):

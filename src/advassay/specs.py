@@ -72,13 +72,18 @@ class AttackSpec(Arm):
 
     arms: dict[Name, dict[str, Any]] = Field({"A": {}}, min_length=1)
     """Arm name → the fields of this section it changes. The first arm is the main one (the report's main curves)."""
+    series_arm: Name | None = None
+    """The arm that attacks the training-size series; null = the first."""
     series_epsilons: tuple[Amplitude, ...] | None = None
-    """Amplitudes at which the training-size series is attacked (main arm only); null = the main arm's."""
+    """Amplitudes at which it does; null = that arm's."""
     controls: bool = True
-    """Run ε = 0, random noise and the cross-check with a stronger attack beside every arm."""
+    """Run ε = 0, random noise, the cross-check with a stronger attack and twice the iterations beside every arm."""
     control_images: int = Field(16, ge=1)
     """Images of each arm's sample that the controls run on; scaled by --scale. The cross-check takes up to 120
     gradients of each, so in a small study it costs more than the attacks."""
+    doubling_images: int = Field(32, ge=1)
+    """Images of each arm's sample that are attacked for twice the iterations too, at the amplitude nearest to
+    analysis.epsilon and, where that is cheap beside the run, one and two thirds up the grid; scaled by --scale."""
 
     def arm(self, name: str) -> Arm:
         """The arm as it runs: this section with the arm's own fields in place."""
@@ -97,6 +102,8 @@ class AttackSpec(Arm):
                     f"arms.{name}.targeted: false in a study, which names no target classes, got true; "
                     "targets are given to advassay.attack and advassay.sweep"
                 )
+        if self.series_arm is not None and self.series_arm not in self.arms:
+            raise ValueError(f"series_arm: one of {list(self.arms)}, got {self.series_arm!r}")
         return self
 
 

@@ -40,7 +40,8 @@ def plan(
     Nothing is written and no image is decoded: numbers of images follow from the rules and the sources' tables,
     or, where a source is not on this machine, from the numbers the study states ("stated"). Copies of an augmentation
     count. Attack steps that amplitudes share are counted once. What controls and re-runs beside an arm need shows when
-    it has run: until then they are counted "at most" (≤). Below the table: the cost of every stage, arms apart.
+    it has run: until then they are counted "at most" (≤). "doubling" is the control that attacks a sample for twice the
+    iterations. Below the table: the cost of every stage, arms apart.
 
     Example:
 

@@ -29,7 +29,7 @@ from advassay.specs import (
 RECIPE = 1
 """Raised when the same request would give other images or another split: prepared cohorts are then made anew."""
 
-DESCRIPTIVE = {"title", "image_type", "positive", "published", "train_sizes", "train_seeds", "phantom"}
+DESCRIPTIVE = {"title", "image_type", "positive", "published", "seeds", "train_sizes", "train_seeds", "phantom"}
 """Fields of a CohortSpec that change what is said about a cohort, not what is in it."""
 
 

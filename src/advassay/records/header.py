@@ -95,7 +95,8 @@ class RunHeader(BaseModel):
     full: bool = True
     """Trained on the whole training split."""
     primary: bool = True
-    """The cohort's main network; false for members of a size series that only feed the size curve."""
+    """The cohort's main network of the first seed. False for its main networks of other seeds (`full`, another `seed`)
+    and for smaller members of a size series (not `full`)."""
     seed: int | None = None
     """Seed the network was trained with."""
     arm: str

@@ -10,18 +10,20 @@ import numpy as np
 import polars as pl
 
 from advassay.attack_spec import Arm, step_size_name
-from advassay.documents import ComputeShape, Controls
+from advassay.documents import ComputeShape, Controls, Doubling
 from advassay.identity import canonical_float
 from advassay.layout import HEADER
 from advassay.progress import Progress, Silent, doing
 from advassay.records import Run, RunHeader, RunWriter, read_header
 from advassay.study.compute import Workload, compute_shape
 from advassay.study.counting import steps_at
+from advassay.study.doubling import counted
 from advassay.study.gallery import Gallery, Points
 from advassay.study.place import Site
 from advassay.study.targets import Assignment
 from advassay.study.told import Told
 from advassay.success import fallen
+from advassay.trajectory import TrajectoryRows
 
 if TYPE_CHECKING:
     from advassay.attacks import AttackStream, Item
@@ -88,6 +90,9 @@ def attack_cohort(
         with doing(site.progress, f"controls of {_name(header)}"):
             run = Run(site.store.run(header.run_id))
             controls = _controls(classifier, cohort, assignment, shape, run, _known(shared, writer.header))
+    if controls is not None and _lacks_doubling(controls, assignment):
+        doubling = _doubling(classifier, cohort, assignment, shape, site, writer.header, _known(shared, writer.header))
+        controls = controls.model_copy(update={"doubling": doubling})
     return writer.finish(cost, controls, notes)
 
 
@@ -105,7 +110,7 @@ def is_complete(site: Site, header: RunHeader, assignment: Assignment) -> bool:
     recorded = all(
         counts.get((name, canonical_float(e)), 0) >= len(assignment.image_ids) for name, e in assignment.points
     )
-    controlled = kept.controls is not None or not assignment.controls
+    controlled = not assignment.controls or not (kept.controls is None or _lacks_doubling(kept.controls, assignment))
     return recorded and controlled and _described(kept) == _described(header)
 
 
@@ -225,6 +230,33 @@ def _controls(
     images, labels, arm = cohort.images(ids), cohort.labels(ids), assignment.arm
     felled = _felled(run, arm, ids)
     return run_controls(classifier, images, labels, ids, arm, shape=shape, seed=arm.seed, declared=felled, known=known)
+
+
+def _lacks_doubling(controls: Controls, assignment: Assignment) -> bool:
+    return assignment.doubling is not None and not assignment.doubling.is_done(controls, assignment.arm)
+
+
+def _doubling(
+    classifier: Classifier,
+    cohort: PreparedCohort,
+    assignment: Assignment,
+    shape: ComputeShape,
+    site: Site,
+    header: RunHeader,
+    known: Memory,
+) -> Doubling:
+    """Attack the sample for twice the iterations. In the run's own shape its first K iterates are the run's."""
+    from advassay.attacks.stream import stream
+
+    plan = assignment.doubling
+    assert plan is not None
+    arm = plan.arm(assignment.arm, len(assignment.image_ids))
+    points = frozenset((step_size_name(plan.step_size), epsilon) for epsilon in arm.epsilons)
+    sample = dict.fromkeys(assignment.image_ids[: plan.images], points)
+    told = Told(site.progress, f"controls of {_name(header)}, twice the iterations", _steps(sample, arm))
+    items, n = _items(cohort, sample), len(sample)
+    blocks = list(stream(classifier, items, arm, shape=shape, progress=told, expected_images=n, known=known))
+    return counted(Run(site.store.run(header.run_id)), TrajectoryRows.concatenate(blocks), arm, assignment.arm_name)
 
 
 def _felled(run: Run, arm: Arm, image_ids: Sequence[str]) -> dict[float, set[str]]:

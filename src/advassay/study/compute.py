@@ -43,6 +43,8 @@ class Workload:
         steps = images * steps_at(arm, assignment.points)
         self.rows.append(max(1, steps // max(1, arm.steps)))  # shared prefixes are one trajectory while they last
         self.steps += steps + (control_steps(arm, min(images, assignment.control_images)) if assignment.controls else 0)
+        if assignment.doubling is not None:
+            self.steps += assignment.doubling.gradient_steps(arm, images)
 
 
 def kind_of(architecture: str, image_shape: Sequence[int], precision: Precision, device: str) -> str:

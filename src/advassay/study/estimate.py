@@ -30,9 +30,13 @@ class Estimator:
         """The row with `seconds` (null where the machine is not measured) and `bytes` of what is missing."""
         if not row.missing:
             return replace(row, seconds=0.0, bytes=0)
-        return {"prepare": self._prepare, "train": self._train, "controls": self._controls}.get(
-            row.stage, self._attack
-        )(row)
+        stages = {
+            "prepare": self._prepare,
+            "train": self._train,
+            "controls": self._controls,
+            "doubling": self._doubling,
+        }
+        return stages.get(row.stage, self._attack)(row)
 
     def _prepare(self, row: PlanRow) -> PlanRow:
         size, channels = self._study.size_of(row.cohort), self._channels(row.cohort)
@@ -64,6 +68,11 @@ class Estimator:
         """The cross-check runs on the unmodified network; what it finds is a few numbers in the header."""
         speed = self._throughput(row.cohort).gradients_per_second["exact"] if self._timed else None
         return replace(row, seconds=speed and row.missing / speed, bytes=0)
+
+    def _doubling(self, row: PlanRow) -> PlanRow:
+        """An attack like the arm's own; what it finds is a few numbers in the header."""
+        precision = self._study.attack.arm(row.arm).precision
+        return replace(row, seconds=self._attack_seconds(row, precision) if self._timed else None, bytes=0)
 
     def _attack_seconds(self, row: PlanRow, precision: Precision) -> float:
         return RUN_SECONDS + row.missing / self._throughput(row.cohort).gradients_per_second[precision]

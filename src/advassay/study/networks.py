@@ -23,24 +23,39 @@ class Network:
     train_ids: tuple[str, ...]
     seed: int
     primary: bool
-    """The cohort's main network, attacked by every arm; the others feed the size series."""
+    """The cohort's main network of the first seed: the one that single curves show."""
+    main: bool
+    """Trained on the whole training split and attacked by every arm; the others feed the size series."""
 
     @property
     def what(self) -> str:
         """Which of the cohort's networks, in words."""
-        return MAIN_NETWORK if self.primary else f"{len(self.train_ids)} training images, seed {self.seed}"
+        if self.main:
+            return main_network(self.seed, primary=self.primary)
+        return f"{len(self.train_ids)} training images, seed {self.seed}"
+
+
+def main_network(seed: int, *, primary: bool) -> str:
+    """A main network in words."""
+    return MAIN_NETWORK if primary else f"{MAIN_NETWORK}, seed {seed}"
+
+
+def main_seeds(study: Study, name: str) -> range:
+    """Seeds of the cohort's main networks, the primary one's first."""
+    return range(study.training.seed, study.training.seed + study.cohorts[name].seeds)
 
 
 def networks(study: Study, name: str, cohort: PreparedCohort) -> Iterator[Network]:
-    """The cohort's main network first, then each size × seed of its series.
+    """The cohort's main networks first, the primary one before the others, then each size × seed of its series.
 
-    A member of the series with the main network's images and seed is the same network: its identity says so.
+    A member of the series with a main network's images and seed is the same network: its identity says so.
     """
     training = tuple(cohort.ids("training"))
     if not training:
         return
-    yield Network(name, training, study.training.seed, primary=True)
+    for seed in main_seeds(study, name):
+        yield Network(name, training, seed, primary=seed == study.training.seed, main=True)
     spec = study.cohorts[name]
     for size in spec.train_sizes:
         for seed in spec.train_seeds:
-            yield Network(name, tuple(cohort.training_subset(size, seed)), seed, primary=False)
+            yield Network(name, tuple(cohort.training_subset(size, seed)), seed, primary=False, main=False)

@@ -71,7 +71,7 @@ def _attack(
     cohort = open_cohort(site.store.cohort(name))
     superseded = superseded_runs(site)
     headers = []
-    arms = list(all_arms(study.attack, cohort, gallery=study.keeps_gallery(name)))
+    arms = list(all_arms(study, cohort, gallery=study.keeps_gallery(name)))
     work = Workload(*arms)
     for assignment in arms:
         header = foreign_header(study.name, cohort.preparation, metadata, sha256, assignment)

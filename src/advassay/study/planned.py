@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-STAGES = ("prepare", "train", "attack", "controls", "re-run")
+STAGES = ("prepare", "train", "attack", "controls", "doubling", "re-run")
 PASSES, STEPS = "training passes", "gradient steps"
 
 
@@ -15,8 +15,8 @@ class PlanRow:
     """One piece of work. `--json` prints these fields."""
 
     stage: str
-    """One of STAGES. Controls stand beside an attack arm; a re-run attacks again, with the margin loss, images whose
-    gradient vanished or whose probability rounded to 1.
+    """One of STAGES. Beside an attack arm stand its controls; doubling, the control that attacks a sample for twice the
+    iterations; and the re-run with the margin loss of images whose gradient vanished or whose probability rounded to 1.
     """
     cohort: str
     what: str

@@ -16,7 +16,7 @@ from advassay.study.counting import Point, gradient_steps, missing_steps
 from advassay.study.estimate import Estimator
 from advassay.study.expected import Expected, expected, tell_stated
 from advassay.study.header import recorded_images
-from advassay.study.networks import MAIN_NETWORK, networks
+from advassay.study.networks import main_network, main_seeds, networks
 from advassay.study.place import Site
 from advassay.study.planned import PASSES, STEPS, Plan, PlanRow
 from advassay.study.preparing import check_image_sizes
@@ -54,19 +54,21 @@ def _known_rows(study: Study, name: str, site: Site) -> Iterator[PlanRow]:
 
     cohort = open_cohort(site.store.cohort(name))
     passes = updates_for(study.training, len(cohort.ids("training"))) * study.training.batch_size
-    planned: dict[str, set[Point]] = {}
+    trained: set[str] = set()
+    planned: dict[tuple[str, str], set[Point]] = {}
     start = recorded_start_weights(study, site)
     for network in networks(study, name, cohort):
         identity = identity_of(study, cohort, network, site, start_weights=start)
         done = passes if (site.store.classifier(identity) / TRAINING).exists() else 0
-        if identity not in planned:
+        if identity not in trained:
             yield PlanRow("train", name, network.what, PASSES, passes, done, "prepared")
+        trained.add(identity)
         for assignment in assignments(study, network, cohort):
-            attacked = planned.setdefault(identity, set())
-            if network.primary or not assignment.points <= attacked:
+            attacked = planned.setdefault((identity, assignment.arm_name), set())
+            if network.main or not assignment.points <= attacked:
                 attacked |= assignment.points
                 yield from _known_attack(name, network.what, identity, assignment, cohort.preparation, site)
-    if not planned:
+    if not trained:
         yield from _brought_rows(study, name, cohort, site)
 
 
@@ -76,7 +78,7 @@ def _brought_rows(study: Study, name: str, cohort: PreparedCohort, site: Site) -
     headers = [run.header for run in open_records(site.store.root).runs] if site.store.records.is_dir() else []
     brought = dict.fromkeys(h.classifier for h in headers if h.cohort_identity == preparation.identity)
     for classifier in brought:
-        for assignment in all_arms(study.attack, cohort, gallery=False):
+        for assignment in all_arms(study, cohort, gallery=False):
             yield from _known_attack(name, f"network {classifier}", classifier, assignment, preparation, site)
 
 
@@ -101,11 +103,14 @@ def _unknown_rows(study: Study, name: str, counts: Expected) -> Iterator[PlanRow
     if not counts.training:
         return
     passes = updates_for(study.training, counts.training) * study.training.batch_size
-    yield PlanRow("train", name, MAIN_NETWORK, PASSES, passes, 0, counts.basis)
-    for arm in study.attack.arms:
-        attack = _unknown_attack(name, MAIN_NETWORK, arm, study.attack.arm(arm), counts)
-        yield attack
-        yield from unknown_beside(study.attack, attack, _attacked(study.attack.arm(arm), counts))
+    for seed in main_seeds(study, name):
+        network = main_network(seed, primary=seed == study.training.seed)
+        yield PlanRow("train", name, network, PASSES, passes, 0, counts.basis)
+        for arm in study.attack.arms:
+            attack = _unknown_attack(name, network, arm, study.attack.arm(arm), counts)
+            yield attack
+            images = _attacked(study.attack.arm(arm), counts)
+            yield from unknown_beside(study.attack, study.resolved_analysis(), attack, images)
     main, series = series_arm(study.attack)
     for what in _series(study, name, counts.training):
         yield PlanRow("train", name, what, PASSES, passes, 0, counts.basis)
@@ -113,12 +118,12 @@ def _unknown_rows(study: Study, name: str, counts: Expected) -> Iterator[PlanRow
 
 
 def _series(study: Study, name: str, training: int) -> Iterator[str]:
-    """The members of a size series that are not the main network itself."""
-    spec = study.cohorts[name]
+    """The members of a size series that are not main networks themselves."""
+    spec, mains = study.cohorts[name], main_seeds(study, name)
     for size in spec.train_sizes:
         for seed in spec.train_seeds:
             images = round(size * training) if isinstance(size, float) else size
-            if (images, seed) != (training, study.training.seed):
+            if images != training or seed not in mains:
                 yield f"{images} training images, seed {seed}"
 
 

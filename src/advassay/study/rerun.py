@@ -39,7 +39,7 @@ def attack_with_rerun(
     done = attack_cohort(load, cohort, header, assignment, site, touch=touch, work=work)
     again = linked_rerun(assignment.arm) if assignment.controls else None
     if again is not None and (numb := numb_ids(site, done, assignment)):
-        second = replace(assignment, arm=again, image_ids=numb, gallery_ids=frozenset(), controls=False)
+        second = replace(assignment, arm=again, image_ids=numb, gallery_ids=frozenset(), controls=False, doubling=None)
         attack_cohort(load, cohort, rerun_header(header, again), second, site)
     return done
 

@@ -10,6 +10,7 @@ from advassay.attack_spec import Arm, step_size_name
 from advassay.identity import canonical_float
 from advassay.specs import AttackSpec, Study
 from advassay.study.counting import Point
+from advassay.study.doubling import DoublingPlan, doubling_plan
 from advassay.study.networks import Network
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ class Assignment:
     controls: bool = True
     control_images: int = 16
     """Images of the sample that the controls run on."""
+    doubling: DoublingPlan | None = None
+    """What is attacked for twice the iterations too."""
 
     @property
     def points(self) -> frozenset[Point]:
@@ -41,28 +44,31 @@ GALLERY_PER_CLASS = 3
 
 
 def assignments(study: Study, network: Network, cohort: PreparedCohort) -> Iterator[Assignment]:
-    """Every arm for a cohort's main network; the main arm at the series' amplitudes for the others."""
-    if network.primary:
-        yield from all_arms(study.attack, cohort, gallery=study.keeps_gallery(cohort.preparation.cohort))
+    """Every arm for a cohort's main networks; the series' arm at its amplitudes for the others."""
+    if network.main:
+        yield from all_arms(study, cohort, gallery=network.primary and study.keeps_gallery(cohort.preparation.cohort))
         return
     name, arm = series_arm(study.attack)
-    yield Assignment(name, 0, arm, tuple(cohort.attack_sample(arm.images)), controls=False)
+    position = list(study.attack.arms).index(name)
+    yield Assignment(name, position, arm, tuple(cohort.attack_sample(arm.images)), controls=False)
 
 
 def series_arm(attack: AttackSpec) -> tuple[str, Arm]:
-    """The main arm's name, and the arm at the amplitudes of the training-size series."""
-    name = next(iter(attack.arms))
+    """The name of the arm that attacks the training-size series, and that arm at the series' amplitudes."""
+    name = attack.series_arm or next(iter(attack.arms))
     arm = attack.arm(name)
     return name, arm if attack.series_epsilons is None else arm.model_copy(update={"epsilons": attack.series_epsilons})
 
 
-def all_arms(attack: AttackSpec, cohort: PreparedCohort, *, gallery: bool) -> Iterator[Assignment]:
+def all_arms(study: Study, cohort: PreparedCohort, *, gallery: bool) -> Iterator[Assignment]:
     """Every arm in order; the first one also fills the gallery."""
+    attack, analysis = study.attack, study.resolved_analysis()
     for position, name in enumerate(attack.arms):
         arm = attack.arm(name)
         ids = cohort.attack_sample(arm.images)
         kept = gallery_ids(ids, cohort) if gallery and position == 0 else frozenset()
-        yield Assignment(name, position, arm, tuple(ids), kept, attack.controls, attack.control_images)
+        doubling = doubling_plan(attack, analysis, name)
+        yield Assignment(name, position, arm, tuple(ids), kept, attack.controls, attack.control_images, doubling)
 
 
 def gallery_ids(image_ids: Sequence[str], cohort: PreparedCohort) -> frozenset[str]:

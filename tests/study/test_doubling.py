@@ -1,0 +1,129 @@
+"""Twice the iterations on a sample of every run: recorded, priced, and done once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_study import TINY, Counting, cpu
+
+from advassay.attack_spec import Arm
+from advassay.documents import Doubling
+from advassay.layout import HEADER, Store
+from advassay.records import RunHeader, open_records, read_header
+from advassay.specs import Study
+from advassay.study import parse_study, plan, run
+from advassay.study.counting import gradient_steps
+from advassay.study.doubling import SHARE, counted, doubling_plan
+from advassay.trajectory import TrajectoryRows
+from tests.simulate import COHORTS, population, write_run
+
+GRID = "attack: {steps: 20, arms: {A: {}, C: {loss: margin, step_sizes: [0.005, epsilon/4], epsilons: [0.0005, 0.03]}}}"
+
+
+def _study(*overrides: str) -> Study:
+    text = TINY[: TINY.index("attack:")] + GRID
+    return parse_study(text, overrides=overrides)
+
+
+def _doubling(header: RunHeader) -> Doubling:
+    assert header.controls is not None
+    assert header.controls.doubling is not None
+    return header.controls.doubling
+
+
+def test_every_main_run_has_the_control_at_the_analysed_amplitude(finished: Path) -> None:
+    headers = open_records(finished).headers
+    for header in (h for h in headers if h.primary):
+        found = _doubling(header)
+        assert (found.steps, found.arm) == (2 * header.steps, header.arm)
+        assert list(found.by_epsilon) == [{"A": "0.02", "C": "0.005"}[header.arm]]
+    assert all(h.controls is None for h in headers if not h.primary)
+
+
+def test_it_counts_the_same_images_at_k_as_the_run_recorded(finished: Path) -> None:
+    for opened in open_records(finished).runs:
+        if not opened.header.primary:
+            continue
+        found = _doubling(opened.header)
+        rows = opened.rows()
+        for text, counts in found.by_epsilon.items():
+            here = rows.take((rows.epsilon == float(text)) & (rows.step_size == found.step_size))
+            right = here.logits.argmax(-1) == here.label[:, None]
+            attacked = right[:, 0]
+            assert counts["images"] == attacked.sum()
+            assert counts["at_k"] == (attacked & ~right[:, -1]).sum()
+            assert counts["any_k"] == (attacked & ~right[:, 1:].all(axis=1)).sum()
+            assert counts["at_2k"] == counts["at_k"] + counts["gained"] - counts["lost"]
+            assert counts["any_2k"] >= counts["any_k"]
+
+
+def test_gains_and_losses_are_counted_against_the_recorded_iterate(tmp_path: Path) -> None:
+    arm, cohort = Arm(epsilons=(0.05,), steps=4), COHORTS[0]
+    head = write_run(Store(tmp_path), cohort, population(cohort), "A", arm)
+    opened = open_records(tmp_path).run(head.run_id)
+    rows = opened.rows()
+    right = rows.logits.argmax(-1) == rows.label[:, None]
+    stood, fell = np.flatnonzero(right[:, 0] & right[:, -1]), np.flatnonzero(right[:, 0] & ~right[:, -1])
+    assert min(len(stood), len(fell)) >= 3
+    longer = np.concatenate([rows.logits, np.repeat(rows.logits[:, -1:], 4, axis=1)], axis=1)
+    longer[stood[:3], -1] = longer[stood[:3], -1][:, ::-1]  # two classes: the decision is turned round
+    longer[fell[0], -1] = longer[fell[0], -1][::-1]
+    found = counted(opened, _longer(rows, longer), arm.model_copy(update={"steps": 8}), "A").by_epsilon["0.05"]
+    assert (found["images"], found["at_k"]) == (len(stood) + len(fell), len(fell))
+    assert (found["gained"], found["lost"], found["at_2k"]) == (3, 1, len(fell) + 2)
+    assert found["any_2k"] == found["any_k"] + (~(~right[stood[:3], 1:]).any(axis=1)).sum()
+
+
+def _longer(rows: TrajectoryRows, logits: np.ndarray) -> TrajectoryRows:
+    from dataclasses import replace
+
+    return replace(rows, logits=logits)
+
+
+def test_without_controls_there_is_none() -> None:
+    study = _study("attack.controls=false")
+    assert doubling_plan(study.attack, study.resolved_analysis(), "A") is None
+    still = _study("attack.steps=0")
+    assert doubling_plan(still.attack, still.resolved_analysis(), "A") is None
+
+
+def test_the_deciding_arm_is_doubled_at_the_analysed_step_size_and_others_at_their_first() -> None:
+    study = _study("analysis={arm: C, step_size: epsilon/4}")
+    decided = doubling_plan(study.attack, study.resolved_analysis(), "C")
+    assert decided is not None
+    assert (decided.step_size, decided.epsilon) == ("epsilon/4", 0.03)
+    other = _study()
+    undecided = doubling_plan(other.attack, other.resolved_analysis(), "C")
+    assert undecided is not None
+    assert undecided.step_size == 0.005
+
+
+def test_further_amplitudes_are_doubled_only_where_they_cost_little_beside_the_run() -> None:
+    study = _study()
+    arm = study.attack.arm("A")
+    found = doubling_plan(study.attack, study.resolved_analysis(), "A")
+    assert found is not None
+    assert found.arm(arm, 100).epsilons == (0.02,)
+    assert found.arm(arm, 400).epsilons == (0.02, 0.08, 0.14)
+    for images in (100, 250, 400, 5000):
+        assert found.gradient_steps(arm, images) <= SHARE * images * gradient_steps(arm)
+    assert found.gradient_steps(arm, 5000) == 32 * gradient_steps(found.arm(arm, 5000))
+
+
+def test_a_run_from_before_the_control_gets_it_alone_when_it_is_continued(copied: Path, tiny: Study) -> None:
+    store = cpu(copied).store
+    header = next(h for h in open_records(copied).headers if h.cohort == "X-TB" and h.arm == "A")
+    assert header.controls is not None
+    old = header.model_copy(update={"controls": header.controls.model_copy(update={"doubling": None})})
+    (store.run(header.run_id) / HEADER).write_text(old.model_dump_json())
+    assert "doubling" not in (store.run(header.run_id) / HEADER).read_text()
+    rows = [row for row in plan(tiny, cpu(copied), timed=False).rows if row.missing]
+    assert [(row.stage, row.cohort, row.arm, row.at_most) for row in rows] == [("doubling", "X-TB", "A", False)]
+    counting = Counting()
+    run(tiny, cpu(copied, progress=counting))
+    assert counting.done == {"gradient steps": pytest.approx(rows[0].missing, abs=10)}
+    again = read_header(store.run(header.run_id))
+    assert again.controls == header.controls
+    assert (again.rows, again.points) == (header.rows, header.points)
