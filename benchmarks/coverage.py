@@ -1,12 +1,12 @@
-"""Do intervals hold the truth 95 times in 100, and are verdicts true? Simulated records with a known truth.
+"""Do intervals of rates hold the truth 95 times in 100? Simulated curves with a known truth.
 
     python -m benchmarks.coverage                  # everything: about 15 minutes on one idle core
     python -m benchmarks.coverage --quick          # the same code in a minute; its figures mean little
 
-Part 1, intervals: one cohort at a time, a curve of seven success rates. The success of a patient's images at a rate p
+One cohort at a time, a curve of seven success rates. The success of a patient's images at a rate p
 is drawn with a probability ~ Beta(p(1 − ρ)/ρ, (1 − p)(1 − ρ)/ρ), so that p is the true rate and ρ exactly the
 intraclass correlation; one uniform number a patient and one an image make the curve rise image by image, as success
-over ε does. Part 2, verdicts (coverage_studies.py): whole studies concluded upon.
+over ε does. The five verdicts have a benchmark of their own: benchmarks/verdicts.py.
 """
 
 from __future__ import annotations
@@ -159,18 +159,11 @@ def summary(found: list[Coverage]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="few simulations: to see that it works")
-    parser.add_argument("--part", choices=("intervals", "verdicts", "all"), default="all")
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
     started = time.perf_counter()
-    if asked.part != "verdicts":
-        found = [c for s in scenarios() for c in covered(s, 200 if asked.quick else 2_000, asked.seed)]
-        print(interval_table(found) + "\n\n" + summary(found), flush=True)
-        print(f"{time.perf_counter() - started:.0f} s.\n", file=sys.stderr)
-    if asked.part != "intervals":
-        from benchmarks.coverage_studies import report
-
-        print(report(8 if asked.quick else 500, asked.seed), flush=True)
+    found = [c for s in scenarios() for c in covered(s, 200 if asked.quick else 2_000, asked.seed)]
+    print(interval_table(found) + "\n\n" + summary(found), flush=True)
     print(f"{time.perf_counter() - started:.0f} s in all.", file=sys.stderr)
 
 

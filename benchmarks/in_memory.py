@@ -46,7 +46,7 @@ class HeldRecords(Records):
         self.root = Path("in memory")
         self._runs = {run.header.run_id: run for run in runs}
         self.headers, self.superseded, self.reruns = [run.header for run in runs], [], []
-        self.__dict__["_study_order"] = list(dict.fromkeys(run.header.cohort for run in given))
+        self.__dict__["_study"] = {"cohorts": dict.fromkeys(run.header.cohort for run in given)}
 
 
 def _place(header: RunHeader) -> tuple[str, int, int, int]:

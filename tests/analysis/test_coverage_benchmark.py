@@ -9,11 +9,11 @@ import pytest
 
 from advassay.analysis import conclusions
 from advassay.analysis.intervals import pooled_icc
+from advassay.attack_spec import Arm
 from advassay.records import open_records
 from benchmarks.coverage import RATES, Scenario, covered, simulated
-from benchmarks.coverage_studies import DOSES, A, C, truths
 from benchmarks.in_memory import simulated_records
-from tests.simulate import make_store
+from tests.simulate import COHORTS, make_store
 
 
 @pytest.mark.parametrize("spread", [False, True])
@@ -30,6 +30,6 @@ def test_the_usual_case_is_covered() -> None:
 
 
 def test_records_in_memory_conclude_what_the_store_would(tmp_path: Path) -> None:
-    truth = next(truths(1, seed=0))
-    store = make_store(tmp_path / "s", truth.cohorts, {"A": A, "C": C}, gallery=False, seed=5, arm_dose=DOSES)
-    assert conclusions(open_records(store)) == conclusions(simulated_records(truth.cohorts, {"A": A, "C": C}, DOSES, 5))
+    cohorts, arms = COHORTS[-2:], {"A": Arm(epsilons=(0.01, 0.05, 0.2), step_sizes=(0.01,), steps=12)}
+    store = make_store(tmp_path / "s", cohorts, arms, gallery=False, seed=5, arm_dose={"A": 0.0})
+    assert conclusions(open_records(store)) == conclusions(simulated_records(cohorts, arms, {"A": 0.0}, 5))

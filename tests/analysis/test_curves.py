@@ -25,7 +25,7 @@ from advassay.records import Records, open_records
 from tests.simulate import ARMS, COHORTS, Cohort, make_store
 
 STEEP = Cohort("steep", "X-ray", epsilon50=0.05, slope=2.0, patients=60, images_per_patient=2, lost_again=0.1)
-ARM = Arm(epsilons=(0.02, 0.05, 0.1), step_sizes=(0.005, "epsilon/4"), steps=8)
+ARM = Arm(epsilons=(0.02, 0.05, 0.1), step_sizes=(0.0125, "epsilon/4"), steps=8)
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def long(records: Records) -> pl.DataFrame:
 def brute(long: pl.DataFrame, epsilon: float, step: int, reading: str) -> tuple[int, int]:
     """(events, attackable) of the cohort `steep` under arm A, counted over the long table."""
     frame = long.filter(
-        pl.col("arm") == "A", pl.col("epsilon") == epsilon, pl.col("step") == step, pl.col("step_size") == "0.005"
+        pl.col("arm") == "A", pl.col("epsilon") == epsilon, pl.col("step") == step, pl.col("step_size") == "0.0125"
     )
     return int(frame[f"fallen_{reading}"].sum()), frame.height
 
@@ -117,7 +117,7 @@ def test_an_image_type_pools_its_cohorts(records: Records) -> None:
 
 def test_step_sizes_are_kept_apart_and_any_is_their_union(records: Records) -> None:
     apart = success_curve(records, by=("cohort", "step_size")).frame.filter(pl.col("cohort") == "steep")
-    assert apart["step_size"].unique(maintain_order=True).to_list() == ["0.005", "epsilon/4"]
+    assert apart["step_size"].unique(maintain_order=True).to_list() == ["0.0125", "epsilon/4"]
     union = success_curve(records, step_size="any").frame.filter(pl.col("cohort") == "steep")
     best = apart.group_by("epsilon", maintain_order=True).agg(pl.col("events").max())["events"]
     assert (union["events"] >= best).all()
@@ -126,7 +126,7 @@ def test_step_sizes_are_kept_apart_and_any_is_their_union(records: Records) -> N
 def test_robust_accuracy_is_over_all_images_and_starts_at_the_clean_accuracy(records: Records) -> None:
     frame = robust_accuracy_curve(records, "step", epsilon=0.05).frame.filter(pl.col("cohort") == "steep")
     run = next(r for r in records.runs if r.header.cohort == "steep")
-    rows = run.rows().take(run.index.points()["0.005", 0.05])
+    rows = run.rows().take(run.index.points()["0.0125", 0.05])
     expected = success.robust_accuracy(np.swapaxes(rows.logits, 0, 1), rows.label)
     assert frame["rate"].to_numpy() == pytest.approx(expected)
     assert frame["n"].unique().to_list() == [120]
@@ -151,7 +151,7 @@ def test_wrong_arguments_say_what_would_be_right(records: Records) -> None:
 def test_scores_under_attack_are_scikit_learns(records: Records) -> None:
     frame = performance(records).filter(pl.col("cohort") == "steep")
     run = next(r for r in records.runs if r.header.cohort == "steep")
-    rows = run.rows().take(run.index.points()["0.005", 0.1])
+    rows = run.rows().take(run.index.points()["0.0125", 0.1])
     row = frame.row(by_predicate=pl.col("epsilon") == 0.1, named=True)
     score = success.probabilities(rows.logits[:, -1])[:, 0]
     assert row["auroc"] == pytest.approx(roc_auc_score(rows.label == 0, score))
@@ -183,7 +183,6 @@ def test_epsilon50_holds_the_truth_and_is_bounded_outside_the_grid(tmp_path: Pat
     store = make_store(tmp_path / "s", (inside, easy, hard), {"A": ARM}, gallery=False)
     found = {row["cohort"]: row for row in epsilon50(open_records(store)).iter_rows(named=True)}
     assert found["inside"]["low"] < 0.05 < found["inside"]["high"]
-    assert found["inside"]["fit_low"] < 0.05 < found["inside"]["fit_high"]
     assert found["easy"]["text"] == "< 0.02"
     assert found["hard"]["text"] == "> 0.1"
     assert found["easy"]["estimate"] is None

@@ -8,7 +8,6 @@ from itertools import combinations
 import numpy as np
 import polars as pl
 import pytest
-import statsmodels.api as sm
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,10 +19,7 @@ from advassay.analysis import (
     unit_outcomes,
     visibility_curve,
 )
-from advassay.analysis.breakpoint import breakpoint
-from advassay.analysis.intervals import Counts
 from advassay.analysis.slides import _decided, _votes, turned
-from advassay.analysis.trend import fit_trend
 from advassay.attack_spec import Arm
 from advassay.errors import SpecError
 from advassay.records import Records, open_records
@@ -112,35 +108,11 @@ def test_the_plateau_is_a_row_for_each_cohort_and_reading(records: Records) -> N
     assert all((row["step"] is None) == (row["state"] != "reached") for row in found.iter_rows(named=True))
 
 
-@pytest.mark.parametrize("link", ["logit", "probit"])
-def test_the_dose_response_fit_is_statsmodels_clustered_glm(link: str) -> None:
-    rng = np.random.default_rng(3)
-    dose, images = np.array([0.02, 0.05, 0.1, 0.2]), np.full((4, 30), 5.0)
-    chance = np.clip(np.linspace(0.2, 0.8, 4)[:, None] + rng.normal(0, 0.15, 30), 0.02, 0.98)
-    events = rng.binomial(5, chance).astype(float)
-    found = fit_trend(dose, Counts(events, images), link=link)
-    y = np.concatenate([np.r_[np.ones(int(e)), np.zeros(5 - int(e))] for e in events.ravel()])
-    x = sm.add_constant(np.repeat(np.log(dose), 150))
-    family = sm.families.Binomial(sm.families.links.Probit() if link == "probit" else None)
-    patient = np.tile(np.repeat(np.arange(30), 5), 4)
-    fitted = sm.GLM(y, x, family=family).fit(cov_type="cluster", cov_kwds={"groups": patient})
-    assert [found.intercept, found.slope] == pytest.approx(fitted.params.tolist(), rel=1e-6)
-    exact = 1e-5 if link == "logit" else 0.02  # of a probit statsmodels takes the observed information, we the expected
-    assert np.sqrt(np.diag(found.covariance)) == pytest.approx(fitted.bse, rel=exact)
-
-
-def test_epsilon50_can_be_asked_for_by_class_and_by_probit(records: Records) -> None:
+def test_epsilon50_of_the_classes_together_has_the_images_of_the_cohort(records: Records) -> None:
     both = epsilon50(records, by=("cohort", "class"))
     assert len(both) == 2 + 4
     whole = epsilon50(records)
     assert both.group_by("cohort", maintain_order=True).agg(pl.col("n").sum())["n"].to_list() == whole["n"].to_list()
-    probit = epsilon50(records, link="probit")
-    row, other = whole.row(0, named=True), probit.row(0, named=True)
-    assert row["estimate"] == other["estimate"]
-    assert row["fit"] == pytest.approx(other["fit"], rel=0.05)
-    assert row["fit_text"].startswith(f"{row['fit']:.3g}")
-    with pytest.raises(SpecError, match="link"):
-        epsilon50(records, link="cloglog")  # type: ignore[arg-type]
 
 
 def test_confidence_bins_can_start_at_chance(records: Records) -> None:
@@ -148,16 +120,3 @@ def test_confidence_bins_can_start_at_chance(records: Records) -> None:
     assert (found["bin_low"][0], len(found)) == (0.25, 10)
     half = success_curve(records, "clean_confidence").frame.filter(pl.col("cohort") == "four")
     assert found["n"].sum() == half["n"].sum()
-
-
-def test_a_break_is_found_where_it_is_and_not_where_nothing_changes() -> None:
-    rng = np.random.default_rng(1)
-    confidence = rng.uniform(0.5, 1, 3000)
-    fallen = rng.random(3000) < np.where(confidence > 0.8, 0.2, 0.9)
-    found = breakpoint(confidence, fallen, np.arange(3000))
-    assert found is not None
-    assert found.at == pytest.approx(0.8, abs=0.011)
-    assert found.low <= 0.8 <= found.high
-    assert (found.below, found.above) == pytest.approx((0.9, 0.2), abs=0.05)
-    assert breakpoint(confidence, np.ones(3000, bool), np.arange(3000)) is None
-    assert breakpoint(confidence[:0], fallen[:0], np.arange(0)) is None

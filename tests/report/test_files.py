@@ -82,7 +82,7 @@ def test_figure_1_keeps_every_pixel(report: Report) -> None:
     factor = round(EXPORT_SCALE * SIDE / len(first))
     block = np.repeat(np.repeat(first, factor, axis=0), factor, axis=1)
     score = cv2.matchTemplate(picture, cv2.cvtColor(block, cv2.COLOR_GRAY2BGR), cv2.TM_SQDIFF)
-    assert score.min() < 1.0
+    assert score.min() < 1e-6 * score.max()  # matchTemplate sums in float32: about 6e-8 of the whole
 
 
 def test_figure_2_shows_only_images_that_fell(report: Report) -> None:

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from advassay.analysis.calibration import calibration_error, reliability
-    from advassay.analysis.claims import Conclusion, conclusions
     from advassay.analysis.curves import Curve, robust_accuracy_curve, success_curve
-    from advassay.analysis.dose import epsilon50, minimal_epsilon
+    from advassay.analysis.dose_response.tables import epsilon50, minimal_epsilon
     from advassay.analysis.flags import flags_summary
     from advassay.analysis.flow import confidence_flow, transitions
     from advassay.analysis.paired import Condition, paired_comparison
     from advassay.analysis.perturbation import perturbation_size, visibility_curve
     from advassay.analysis.plateau import iteration_plateau
     from advassay.analysis.power import Needed, design_effect, needed_for_difference, needed_for_width
+    from advassay.analysis.questions import Conclusion, conclusions
     from advassay.analysis.scores import performance
     from advassay.analysis.slides import unit_outcomes
     from advassay.analysis.survival import iteration_survival
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "calibration": ("calibration_error", "reliability"),
-    "claims": ("Conclusion", "conclusions"),
     "curves": ("Curve", "robust_accuracy_curve", "success_curve"),
-    "dose": ("epsilon50", "minimal_epsilon"),
+    "dose_response.tables": ("epsilon50", "minimal_epsilon"),
     "flags": ("flags_summary",),
     "flow": ("confidence_flow", "transitions"),
     "paired": ("Condition", "paired_comparison"),
     "perturbation": ("perturbation_size", "visibility_curve"),
     "plateau": ("iteration_plateau",),
     "power": ("Needed", "design_effect", "needed_for_difference", "needed_for_width"),
+    "questions": ("Conclusion", "conclusions"),
     "scores": ("performance",),
     "slides": ("unit_outcomes",),
     "survival": ("iteration_survival",),

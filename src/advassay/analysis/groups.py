@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from advassay.analysis.packed import Packed, packed, step_sizes
-from advassay.analysis.selection import runs_of
+from advassay.analysis.selection import first_step_size, runs_of
 from advassay.errors import SpecError
 from advassay.records.store import Records
 
@@ -54,7 +54,7 @@ def _packs(records: Records, arm: str | None, step_size: str | None, every: bool
     runs = runs_of(records, arm, primary=not networks)
     if every and step_size is None:
         return [packed(run, name) for run in runs for name in step_sizes(run)]
-    return [packed(run, step_size) for run in runs]
+    return [packed(run, step_size or first_step_size(records, run)) for run in runs]
 
 
 def _parts(pack: Packed, by_class: bool) -> Iterator[Part]:

@@ -15,7 +15,7 @@ import polars as pl
 from advassay.analysis.flow import about
 from advassay.analysis.intervals import Counts, counts, intervals
 from advassay.analysis.packed import NEXT, ONE_STEP_SIZE, Packed, packed, step_sizes
-from advassay.analysis.selection import runs_of
+from advassay.analysis.selection import first_step_size, runs_of
 from advassay.errors import SpecError
 from advassay.records.run import Run
 from advassay.records.store import Records
@@ -80,15 +80,15 @@ def perturbation_size(records: Records, *, arm: str | None = None, step_size: st
     epsilon_over_contrast), n (images with a value), q25, median, q75 (psnr: infinite values, unchanged images, left
     out). `step_size` None = each run's first.
     """
-    rows = [row for run in runs_of(records, arm) for row in _quantities(sizes_of(run, _known(run, step_size)))]
+    rows = [row for run in runs_of(records, arm) for row in _quantities(sizes_of(run, _known(records, run, step_size)))]
     return pl.DataFrame(rows, infer_schema_length=None)
 
 
-def _known(run: Run, step_size: str | None) -> str:
+def _known(records: Records, run: Run, step_size: str | None) -> str:
     known = step_sizes(run)
     if step_size is not None and step_size not in known:
         raise SpecError(f"step_size: one of {', '.join(known)} ({run.header.cohort}), got {step_size!r}.", NEXT)
-    return step_size or known[0]
+    return step_size or first_step_size(records, run)
 
 
 def _quantities(sizes: Sizes) -> list[dict[str, Any]]:
@@ -123,7 +123,7 @@ def visibility_curve(
     """
     if measure not in MEASURES:
         raise SpecError(f"measure: one of {', '.join(MEASURES)}, got {measure!r}.", 'For example measure="psnr".')
-    found = [_visibility(run, _known(run, step_size), measure) for run in runs_of(records, arm)]
+    found = [_visibility(run, _known(records, run, step_size), measure) for run in runs_of(records, arm)]
     known = [values[pack.attackable & np.isfinite(values)] for pack, values in found]
     if not sum(k.size for k in known):
         return pl.DataFrame()

@@ -30,8 +30,14 @@ def runs_of(records: Records, arm: str | None = None, primary: bool = True) -> l
 def packs_of(
     records: Records, arm: str | None = None, step_size: str | None = None, primary: bool = True
 ) -> list[Packed]:
-    """`runs_of` as arrays, one for each run: at `step_size`, or at the run's first where None."""
-    return [packed(run, step_size) for run in runs_of(records, arm, primary)]
+    """`runs_of` as arrays, one for each run: at `step_size`, or at the first its arm declares where None."""
+    return [packed(run, step_size or first_step_size(records, run)) for run in runs_of(records, arm, primary)]
+
+
+def first_step_size(records: Records, run: Run) -> str:
+    """The step size of the run that its arm declares first; by name where the store has no study.yaml."""
+    known = step_sizes(run)
+    return next((name for name in records.step_sizes(run.header.arm) if name in known), known[0])
 
 
 def nearest_epsilon(pack: Packed, epsilon: float | None) -> float:

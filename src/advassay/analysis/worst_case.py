@@ -10,7 +10,7 @@ import polars as pl
 from advassay import success
 from advassay.analysis.intervals import counts, intervals
 from advassay.analysis.packed import NEXT, step_sizes
-from advassay.analysis.selection import runs_of
+from advassay.analysis.selection import first_step_size, runs_of
 from advassay.errors import SpecError
 from advassay.records.run import Run
 from advassay.records.store import Records
@@ -23,19 +23,20 @@ def worst_case_success_rate(
 
     Columns: cohort, image_type, arm, step_size, epsilon, restarts (recorded, the declared run included), n, patients,
     rate with low, high and method, declared (the rate of restart 0 alone, never above rate). `arm` None = the main
-    one; `step_size` None = the run's first. Raises SpecError for an arm or step size that is not recorded.
+    one; `step_size` None = the first the arm declares. Raises SpecError for an arm or step size that is not recorded.
 
     Worst case over restarts: Madry et al. 2018 (arXiv 1706.06083), section 4; Carlini et al. 2019 (arXiv 1902.06705).
     """
-    rows = [row for run in runs_of(records, arm) for row in _rows(run, step_size, level)]
+    rows = [
+        row for run in runs_of(records, arm) for row in _rows(run, step_size or first_step_size(records, run), level)
+    ]
     return pl.DataFrame(rows, infer_schema_length=None)
 
 
-def _rows(run: Run, step_size: str | None, level: float) -> list[dict[str, Any]]:
+def _rows(run: Run, name: str, level: float) -> list[dict[str, Any]]:
     known, header, index = step_sizes(run), run.header, run.index
-    name = known[0] if step_size is None else step_size
     if name not in known:
-        raise SpecError(f"step_size: one of {', '.join(known)} ({header.cohort}), got {step_size!r}.", NEXT)
+        raise SpecError(f"step_size: one of {', '.join(known)} ({header.cohort}), got {name!r}.", NEXT)
     logits, target = run.column("logits")[:, [0, -1]], run.column("target")
     about = {"cohort": header.cohort, "image_type": header.image_type, "arm": header.arm, "step_size": name}
     of_name = index.step_size == index.step_sizes.index(name)

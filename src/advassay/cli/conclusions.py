@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 Epsilon = Annotated[
     Optional[float],  # noqa: UP045
-    typer.Option("--epsilon", metavar="E", help="Amplitude of conclusions 3 to 5; 0.02 if not given."),
+    typer.Option(
+        "--epsilon", metavar="E", help="Amplitude of question 3. Default: the study's analysis.epsilon (0.02)."
+    ),
 ]
 
 
@@ -22,32 +24,46 @@ COLUMNS = {
     "number": "1 to 5, as in the reference study",
     "title": "its short name",
     "statement": "the claim that is tested",
+    "headline": "the answer in a sentence",
     "estimand": "the quantity estimated",
     "estimate": "its value; null where it cannot be estimated",
-    "low": "lower bound",
+    "low": "lower bound of the interval; null where it is open",
     "high": "upper bound",
-    "bounds": "interval = confidence interval; undecided = what the undecided cohorts could make of it",
+    "bounds": "always interval: low and high are a confidence interval",
+    "effect": "the estimate with its interval and unit, as text",
+    "prediction_low": "where the effect in a new cohort is expected, lower end; null below three cohorts",
+    "prediction_high": "upper end",
+    "i2": "share of the variance that is between cohorts; null for one cohort",
     "test": "the test behind the verdict",
-    "p": "its p value, where there is one",
+    "p": "two-sided p of no effect, where there is one",
+    "p_holm": "the same, adjusted for the five questions (Holm)",
     "n": "units counted",
-    "unit": "what is counted: cohorts, networks, …",
+    "unit": "what is counted: cohorts or networks",
+    "images": "images behind the effect",
     "verdict": "supported, contradicted or undecided",
-    "breadth": "what a verdict rests on, as in 5 of 8 cohorts; empty where undecided",
+    "verdict_holm": "the verdict after Holm's adjustment",
+    "breadth": "what a verdict rests on, as in over 5 cohorts; empty where undecided",
     "reason": "why, with the numbers",
+    "needed": "what it would take to decide; empty where decided",
+    "remarks": "further results that do not decide",
     "level": "confidence level",
-    "margin": "margin of equivalence or plateau, where one is used",
+    "margin": "smallest effect that counts, where one is used",
+    "arm": "the attack arm that decides",
+    "step_size": "its step size",
+    "reading": "iterate reading and dose reading",
+    "prespecified": "true: planned before the first attack; false: after; null: the store holds no plan",
     "published": "what the reference study states",
-    "alternatives": "what could explain it otherwise",
-    "details": "one entry a cohort, arm or network",
+    "alternatives": "alternative explanations",
+    "details": "one entry a cohort or network",
 }
 
 
 @clean
 def conclusions(store: options.StoreArgument, epsilon: Epsilon = None, as_json: options.Json = False) -> None:
-    """Print the reference study's five conclusions tested on a store: verdict, estimate, interval, n and the reason.
+    """Print the reference study's five conclusions tested on a store: the answer, its effect, and why.
 
-    supported, contradicted or undecided, each with why; the published statement stands beside it. --json holds the
-    numbers of every cohort, arm and network too.
+    Each verdict is supported, contradicted or undecided. The published statement stands beside it. --json also holds
+    the numbers of every cohort and network.
 
     Example:
 
@@ -73,20 +89,25 @@ def _print(one: Conclusion) -> None:
 
     console = Console(highlight=False, markup=False)
     console.print(f"{one.number}. {one.title}: {one.verdict.upper()} {one.breadth}".rstrip(), style="bold")
+    console.print(Text("  " + one.headline))
     table = Table.grid(padding=(0, 1, 0, 2))
-    rows = {"claim": one.statement, "estimate": _estimate(one), "test": one.test, "why": one.reason}
-    for name, text in (*rows.items(), ("published", one.published), *(("or else", text) for text in one.alternatives)):
-        table.add_row(Text(name), Text(text))
+    p = "" if one.p is None else f"; p = {one.p:.2g}, adjusted for five questions {one.p_holm:.2g}"
+    rows = {
+        "effect": f"{one.effect} ({one.n} {one.unit}, {one.images} images{p})", "why": one.reason,
+        "to decide": one.needed, "further": " ".join(one.remarks), "published": one.published,
+        "alternatives": " ".join(one.alternatives), "judged in": _judged_in(one),
+    }  # fmt: skip
+    for name, text in rows.items():
+        if text:
+            table.add_row(Text(name), Text(text))
     console.print(table)
     console.print()
 
 
-def _estimate(one: Conclusion) -> str:
-    about = f"({one.estimand}; n = {one.n} {one.unit})"
-    if one.estimate is None:
-        return f"none {about}"
-    kind = (
-        f"{100 * one.level:.0f}% interval" if one.bounds == "interval" else "bounds if the undecided all spoke one way"
-    )
-    span = "" if one.low is None or one.high is None else f" [{one.low:.3g}, {one.high:.3g}], {kind}"
-    return f"{one.estimate:.3g}{span} {about}"
+def _judged_in(one: Conclusion) -> str:
+    planned = {
+        True: "planned before the first attack",
+        False: "planned after attacks had begun",
+        None: "not pre-specified: the store holds no analysis plan, so the defaults were used",
+    }[one.prespecified]
+    return f"arm {one.arm}, step size {one.step_size}, {one.reading}; {planned}"

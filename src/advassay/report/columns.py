@@ -43,7 +43,7 @@ def hash_start(value: str | None) -> str:
 TEXTS = """
 cohort image_type class arm division cluster scaling resize meaning where control text success bin method precision
 device run_id classifier cohort_identity label predicted median step_size question answer evidence store attack cohorts
-versions test fit_text stage part what met carried columns_checked rule
+versions test text_255 method stage part what met carried columns_checked rule
 """
 SHARES = """
 accuracy sensitivity specificity balanced_accuracy rate low high share confidence surviving rate_first rate_second

@@ -1,4 +1,4 @@
-"""Success in bins of the clean confidence: every arm at the figures' amplitude, and where verdict 4 was decided."""
+"""Success in bins of the clean confidence, every arm at the figures' amplitude."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 
 import polars as pl
 
-from advassay.analysis import Conclusion
 from advassay.analysis.bins import edges, labels, members
-from advassay.analysis.claims.drops import drop_of
 from advassay.analysis.groups import grouped
 from advassay.analysis.packed import Packed
 from advassay.analysis.points import Cell, Cells, frame_of
+from advassay.analysis.questions.confidence import suspect_images
 from advassay.records.header import RunHeader
 from advassay.records.store import Records
 from advassay.report import amplitudes
@@ -20,11 +19,8 @@ Where = dict[tuple[str, str], float]
 """(arm, cohort) → ε."""
 
 
-def by_confidence(
-    records: Records, runs: Sequence[RunHeader], epsilon: float, concluded: Sequence[Conclusion], level: float
-) -> pl.DataFrame:
-    """Figure 3c: success in bins of clean confidence, every arm at `epsilon` or the nearest one that its cohorts share;
-    then the arm and ε that decided verdict 4, where those are others.
+def by_confidence(records: Records, runs: Sequence[RunHeader], epsilon: float, level: float) -> pl.DataFrame:
+    """Figure 3c: success in bins of clean confidence, every arm at `epsilon` or the nearest one that its cohorts share.
 
     Columns as `success_curve`, and suspect_images: of n, those flagged as saturated or without a gradient.
     """
@@ -33,27 +29,8 @@ def by_confidence(
         of_arm = [header for header in runs if header.primary and header.arm == arm]
         at = amplitudes.nearest(epsilon, amplitudes.shared(of_arm))
         usual |= {(arm, header.cohort): at for header in of_arm if at is not None}
-    others = {key: at for key, at in deciding(concluded).items() if usual.get(key) != at}
-    frames = [_at(records, arm, where, level) for where in (usual, others) for arm in records.arms]
+    frames = [_at(records, arm, usual, level) for arm in records.arms]
     return pl.concat([frame for frame in frames if len(frame)], how="diagonal_relaxed")
-
-
-def deciding(concluded: Sequence[Conclusion]) -> Where:
-    """(arm, cohort) → ε that verdict 4's estimate was made from, cohorts without a vote too; empty without an estimate.
-
-    The details hold every arm's cohorts and their mean: the deciding arm is the one whose mean is the estimate.
-    """
-    found = next((c for c in concluded if c.number == 4 and c.estimate is not None), None)
-    if found is None:
-        return {}
-    told = (found.estimate, found.low, found.high)
-    means = [row for row in found.details if "votes" not in row]
-    same = [row.get("arm") for row in means if tuple(map(row.get, ("difference", "low", "high"))) == told]
-    return {
-        (row["arm"], row["cohort"]): row["epsilon"]
-        for row in found.details
-        if "votes" in row and row["arm"] in same[:1]
-    }
 
 
 def _at(records: Records, arm: str, where: Where, level: float) -> pl.DataFrame:
@@ -66,7 +43,7 @@ def _cells(where: Mapping[str, float]) -> Cells:
         if pack.header.cohort not in where:
             return []
         epsilon, classes = where[pack.header.cohort], len(pack.header.class_names)
-        at, suspect = pack.at(epsilon), drop_of(pack, epsilon).suspect
+        at, suspect = pack.at(epsilon), suspect_images(pack)
         inside = members(pack.clean_confidence, classes) & pack.attackable[at]
         named = zip(labels(classes), edges(classes), inside, strict=True)
         here = {"epsilon": float(pack.epsilons[at]), "step": pack.step(None)}

@@ -141,7 +141,10 @@ def flow_of_classes(records: Records) -> pl.DataFrame:
 
 def conclusion_rows(found: Sequence[Conclusion]) -> pl.DataFrame:
     """One row per conclusion, without its details."""
-    rows = [c.model_dump(exclude={"details"}) | {"alternatives": " ".join(c.alternatives)} for c in found]
+    rows = [
+        c.model_dump(exclude={"details"}) | {"alternatives": " ".join(c.alternatives), "remarks": " ".join(c.remarks)}
+        for c in found
+    ]
     return pl.DataFrame(rows, infer_schema_length=None)
 
 

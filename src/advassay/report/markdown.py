@@ -50,19 +50,18 @@ def _lines(findings: Findings, figures: Sequence[Figure], folder: str) -> Iterat
 
 
 def _verdict(conclusion: Conclusion) -> Iterator[str]:
-    bounds = "" if conclusion.low is None else f" [{number(conclusion.low)}, {number(conclusion.high)}]"
     p = "" if conclusion.p is None else f"; p = {number(conclusion.p, 2)}"
-    about = " (bounds, not a confidence interval)" if conclusion.bounds == "undecided" else ""
     margin = "" if conclusion.margin is None else f", margin {conclusion.margin:g}"
     yield f"### {conclusion.number}. {conclusion.statement} – **{conclusion.told}**"
     yield ""
-    yield escaped(conclusion.reason[:1].upper() + conclusion.reason[1:])
+    yield escaped(conclusion.headline)
     yield ""
-    estimate = f"{number(conclusion.estimate)}{bounds}{about}; n = {conclusion.n} {conclusion.unit}{p}"
+    effect = f"{conclusion.effect}; n = {conclusion.n} {conclusion.unit}, {conclusion.images} images{p}"
     for name, text in (
-        ("Quantity", conclusion.estimand), ("Estimate", estimate),
-        ("Test", f"{conclusion.test}; level {conclusion.level}{margin}"), ("Published", conclusion.published),
-        ("Could also be", " ".join(conclusion.alternatives)),
+        ("To decide", conclusion.needed), ("Published", conclusion.published), ("Quantity", conclusion.estimand),
+        ("Effect", effect), ("Why", conclusion.reason),
+        ("Test", f"{conclusion.test}; level {conclusion.level}{margin}"),
+        ("Further", " ".join(conclusion.remarks)), ("Alternative explanations", " ".join(conclusion.alternatives)),
     ):  # fmt: skip
         if text:
             yield f"- {name}: {escaped(text)}"

@@ -36,7 +36,7 @@ PERFORMANCE = columns(
     "cohort* epsilon n accuracy low high auroc sensitivity specificity balanced_accuracy", accuracy="robust accuracy"
 )
 EPSILON50 = columns(
-    "arm* cohort text fit_text n patients", text="ε₅₀ with 95 % interval", fit_text="logistic fit with 95 % interval"
+    "arm* cohort text text_255 method n patients", text="ε₅₀ with 95 % interval", text_255="in grey levels of 255"
 )
 CONTROLS = columns("arm* control epsilon events n where meaning", events="counted", n="of", meaning="what is counted")
 FLAGS = columns("flag* meaning* arm events n share where", events="rows", n="of")

@@ -11,7 +11,7 @@ import polars as pl
 from advassay.progress import Progress
 from advassay.records.header import RunHeader
 from advassay.records.store import Records
-from advassay.report import amplitudes, cohort_flow, cohort_tables, confidence_bins, curves, evidence
+from advassay.report import cohort_flow, cohort_tables, confidence_bins, curves, evidence
 from advassay.report.reruns import reruns
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ TABLES = {
     "cohorts": "Table 1: images of each class and role, the network's scores on the validation split",
     "success_by_epsilon": "figure 3a: success against ε at the last iteration, main arm",
     "success_by_iteration": "figure 3b and the surface: success against iterations at every ε, every arm",
-    "success_by_confidence": "figure 3c: success by clean confidence, every arm, and where verdict 4 was decided",
+    "success_by_confidence": "figure 3c: success by clean confidence, every arm",
     "success_by_training_size": "figure 3d: success of every network of a training-size series",
     "success_by_arm": "success against ε of every arm and step size, at the last iterate and at any",
     "success_by_visibility": "success against ε relative to the image's contrast, arms whose ε bounds each pixel",
@@ -88,8 +88,7 @@ def made(asked: Asked, progress: Progress) -> dict[str, pl.DataFrame]:
 def _conclusions(asked: Asked) -> pl.DataFrame:
     from advassay.analysis import conclusions
 
-    every = amplitudes.shared(asked.runs)
-    asked.concluded.extend(conclusions(asked.records, asked.epsilon if asked.epsilon in every else None, asked.level))
+    asked.concluded.extend(conclusions(asked.records))
     return curves.conclusion_rows(asked.concluded)
 
 
@@ -117,9 +116,7 @@ MAKERS: Mapping[str, Callable[[Asked], pl.DataFrame]] = {
     "perturbation_size": lambda a: curves.sizes(a.records),
     "conclusions": _conclusions,
     "conclusion_details": lambda a: curves.detail_rows(a.concluded),
-    "success_by_confidence": lambda a: confidence_bins.by_confidence(
-        a.records, a.runs, a.epsilon, a.concluded, a.level
-    ),
+    "success_by_confidence": lambda a: confidence_bins.by_confidence(a.records, a.runs, a.epsilon, a.level),
     "controls": lambda a: evidence.controls(a.runs),
     "flags": lambda a: evidence.flags(a.runs),
     "flags_by_epsilon": lambda a: evidence.flags_by_epsilon(a.records),
@@ -131,7 +128,7 @@ MAKERS: Mapping[str, Callable[[Asked], pl.DataFrame]] = {
     "left_out": lambda a: cohort_tables.left_out(a.records),
     "training": lambda a: cohort_tables.training(a.records),
 }
-"""In this order: the details, and success where a verdict was decided, follow the conclusions."""
+"""In this order: the details follow the conclusions."""
 
 SUMS: Mapping[str, Callable[[dict[str, pl.DataFrame]], pl.DataFrame]] = {
     "controls_by_arm": lambda tables: evidence.controls_by_arm(tables["controls"]),

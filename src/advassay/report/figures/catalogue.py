@@ -10,7 +10,7 @@ from advassay.report.figures.figure import Figure
 from advassay.report.figures.of_classifier import fig_accuracy, fig_confidence_flow, fig_reliability, fig_transitions
 from advassay.report.figures.of_cohorts import fig_flow
 from advassay.report.figures.of_evidence import fig_flags, fig_training
-from advassay.report.figures.of_reference import fig1, fig2, fig3a, fig3b, fig3b_rest, fig3c, fig3c_verdict, fig3d
+from advassay.report.figures.of_reference import fig1, fig2, fig3a, fig3b, fig3b_rest, fig3c, fig3d
 from advassay.report.figures.of_strength import fig_arms, fig_epsilon50, fig_readings, fig_surface, fig_survival
 from advassay.report.figures.of_visibility import fig_visibility
 from advassay.report.findings import Findings
@@ -18,7 +18,7 @@ from advassay.report.findings import Findings
 Maker = Callable[[Findings], Figure | None]
 
 RESULTS: tuple[Maker, ...] = (
-    fig1, fig2, fig3a, fig3b, fig3b_rest, fig3c, fig3c_verdict, fig3d,
+    fig1, fig2, fig3a, fig3b, fig3b_rest, fig3c, fig3d,
     fig_surface, fig_arms, fig_readings, fig_epsilon50, fig_visibility, fig_survival,
     fig_accuracy, fig_reliability, fig_confidence_flow, fig_transitions,
 )  # fmt: skip

@@ -72,21 +72,24 @@ def ticks(low: float, high: float) -> list[float]:
 def _placed(frame: pl.DataFrame) -> pl.DataFrame:
     """Where each row's interval begins and ends on the axis: at the grid's edge where a bound lies outside.
 
-    A null alone does not say which edge; the text ("< 0.02 [< 0.02, > 0.2]") does.
+    An interval without an estimate is a bracket: its bar is drawn alone.
     """
-    bounds = pl.coalesce(pl.col("text").str.extract(r"\[(.*)\]"), pl.col("text") + ", " + pl.col("text"))
     numbers = [pl.col(name).cast(pl.Float64) for name in ("estimate", "low", "high")]
     made = frame.filter(pl.col("n") > 0).with_columns(
-        *numbers, panel=pl.format("Arm {}", "arm"), lower=bounds.str.split(", ").list.first(),
-        upper=bounds.str.split(", ").list.last(), edge=pl.col("largest").max(),
+        *numbers, panel=pl.format("Arm {}", "arm"), edge=pl.col("largest").max(),
     )  # fmt: skip
     return made.with_columns(
-        _at_edge("estimate", "text").alias("at"), _at_edge("low", "lower").alias("from"),
-        _at_edge("high", "upper").alias("to"), inside=pl.col("estimate").is_not_null(),
-        open_low=pl.col("lower").str.starts_with("<"), open_high=pl.col("upper").str.starts_with(">"),
+        pl.coalesce("estimate", "low", "smallest").alias("at"),
+        _low_end().alias("from"), _high_end().alias("to"), inside=pl.col("estimate").is_not_null(),
+        open_low=pl.col("low").is_null() & (pl.col("side") != "above"),
+        open_high=pl.col("high").is_null() & (pl.col("side") != "below"),
     )  # fmt: skip
 
 
-def _at_edge(number: str, text: str) -> pl.Expr:
-    below = pl.col(text).str.starts_with("<")
-    return pl.coalesce(number, pl.when(below).then("smallest").otherwise("largest"))
+def _low_end() -> pl.Expr:
+    """An ε50 above the grid begins at its largest amplitude unless the interval reaches into it."""
+    return pl.coalesce("low", pl.when(pl.col("side") == "above").then("largest").otherwise("smallest"))
+
+
+def _high_end() -> pl.Expr:
+    return pl.coalesce("high", pl.when(pl.col("side") == "below").then("smallest").otherwise("largest"))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import polars as pl
 
 from advassay.report import captions
-from advassay.report.confidence_bins import Where, deciding
 from advassay.report.figures import told
 from advassay.report.figures.examples import example_rows
 from advassay.report.figures.figure import Figure
@@ -102,54 +101,13 @@ def fig3c(findings: Findings) -> Figure:
         "Attack success rate by the largest probability of the clean image (softmax in float64), in ten bins "
         f"[low, high) over [0.5, 1], the last one closed, at {amplitude(findings.epsilon)}, last iteration.{apart} "
         f"{told.main_arm(findings)}. Numbers above the axis: attackable images n in each bin.{_suspects(frame)} "
-        f"{captions.intervals(frame, findings.level)}.{told.margin(findings, 4)}{_decided(findings)} The other arms "
+        f"{captions.intervals(frame, findings.level)}.{told.margin(findings, 4)} The other arms "
         "are in tables/success_by_confidence.csv.",
         "Success rate with interval in ten bins of clean confidence for "
         + listed([f"{c} ({_high_confidence(frame, c)})" for c in findings.cohorts]) + ".",
         lambda width: success_by_confidence(frame, styles(findings.cohorts), width=width),
         "success_by_confidence", frame,
     )  # fmt: skip
-
-
-def fig3c_verdict(findings: Findings) -> Figure | None:
-    """Figure 3c where verdict 4 was decided; None where figure 3c itself shows it, or nothing could be decided."""
-    where = deciding(findings.conclusions)
-    if not where or _shown(findings, where):
-        return None
-    keys = [{"arm": arm, "cohort": cohort, "epsilon": epsilon} for (arm, cohort), epsilon in where.items()]
-    table = findings.tables["success_by_confidence"]
-    frame = table.join(pl.DataFrame(keys), on=["arm", "cohort", "epsilon"], how="semi", maintain_order="left")
-    return Figure(
-        "fig-3c-verdict", "3c, verdict", f"Success against clean confidence where verdict 4 was decided: {_at(where)}",
-        f"As figure 3c, at the arm and amplitude that verdict 4 used: {_at(where)}. "
-        f"{captions.attack(findings.headers(frame['arm'][0]))}. Numbers above the axis: attackable images n in each "
-        f"bin.{_suspects(frame)} {captions.intervals(frame, findings.level)}.{told.margin(findings, 4)}",
-        "Success rate with interval in ten bins of clean confidence for "
-        + listed([f"{c} ({_high_confidence(frame, c)})" for c in frame["cohort"].unique(maintain_order=True)]) + ".",
-        lambda width: success_by_confidence(frame, styles(findings.cohorts), width=width),
-        "success_by_confidence", frame,
-    )  # fmt: skip
-
-
-def _shown(findings: Findings, where: Where) -> bool:
-    """Whether figure 3c is drawn where the verdict was decided."""
-    return {(arm, e) for (arm, _), e in where.items()} == {(findings.main_arm, findings.epsilon)}
-
-
-def _at(where: Where) -> str:
-    """Arm and ε in words; with the cohorts where they have different ε."""
-    arm = next(iter(where))[0]
-    of: dict[float, list[str]] = {}
-    for (_, cohort), epsilon in where.items():
-        of.setdefault(epsilon, []).append(cohort)
-    told = [f"ε = {e:g}" + (f" ({', '.join(cohorts)})" if len(of) > 1 else "") for e, cohorts in of.items()]
-    return f"arm {arm}, {listed(told)}"
-
-
-def _decided(findings: Findings) -> str:
-    """Where the verdict looked, if not here."""
-    where = deciding(findings.conclusions)
-    return f" Verdict 4 was decided at {_at(where)}: next figure." if where and not _shown(findings, where) else ""
 
 
 def _suspects(frame: pl.DataFrame) -> str:

@@ -65,10 +65,10 @@ def fig_epsilon50(findings: Findings) -> Figure | None:
         return None
     rows = [f"{cohort} {text} (arm {arm})" for cohort, text, arm in frame.select("cohort", "text", "arm").iter_rows()]
     return Figure(
-        "fig-epsilon50", "", "ε₅₀: the amplitude at which half of the attackable images have fallen",
-        f"Squares: estimates at the last iteration, on a straight line over ln ε between grid points; bars: "
-        f"{100 * findings.level:g} % intervals, from where the Wilson band (effective n) crosses one half. Arrows: the "
-        "bound lies outside the attacked grid, written as < or >. Each arm on the grid of its own ε. "
+        "fig-epsilon50", "", "ε₅₀: the amplitude at which half of the attackable images are misclassified",
+        f"Squares: estimates of a log-logistic curve; bars: {100 * findings.level:g} % intervals. A bar without a "
+        "square: the curve does not fit, and the bar joins the amplitudes that bracket ε₅₀. Arrows: the bound lies "
+        "outside the attacked grid, written as < or >. Each arm on the grid of its own ε. "
         f"{told.every_arm(findings)}. {captions.sample(frame)}.",
         f"ε50: {'; '.join(rows)}.",
         lambda width: epsilon50_forest(frame, styles(findings.cohorts), width=width), "epsilon50", frame,

@@ -65,10 +65,11 @@ def depth(findings: Findings) -> str:
 
 
 MARGINS = {
-    1: "Conclusion 1 calls a curve flat whose slope is shown to lie within ±{margin:g} logits per doubling of ε.",
-    3: "Conclusion 3 calls a curve levelled off whose remaining rise is shown to be below {points} points.",
-    4: "Conclusion 4 calls a drop sharp from {points} points on.",
-    5: "Conclusion 5 calls a slope within ±{points} points per doubling no dependence.",
+    1: "Conclusion 1 calls success flat where its change per doubling of ε is shown to be below {points} points.",
+    3: "Conclusion 3 calls success level where its rise over the second half of the iterations is shown to be below "
+    "{points} points.",
+    4: "Conclusion 4 counts a ratio of ε50 between 1/{margin:g} and {margin:g} as none.",
+    5: "Conclusion 5 counts a ratio of ε50 between 1/{margin:g} and {margin:g} over all sizes as none.",
 }
 
 

@@ -1,0 +1,168 @@
+"""ε50 of a network: the amplitude at which half of the images first classified correctly are misclassified.
+
+Absolute: images that never fall count among all, so with an asymptote below one half ε50 lies beyond the grid. It is
+read from the log-logistic curve. Beside it stands a bracket that assumes no curve: the amplitudes of the grid between
+which the share crosses one half, rounded outward. Where the two disagree or the curve does not fit, the bracket is
+what is printed. Nothing is extrapolated beyond the grid.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy import stats
+
+from advassay.analysis.dose_response.log_logistic import LogLogistic, fit
+from advassay.analysis.dose_response.thresholds import Thresholds
+from advassay.analysis.intervals import Counts, counts, effective_n, wilson
+
+Side = Literal["inside", "below", "above", "unknown"]
+
+BETWEEN = 0.03
+"""Standard error added to ln ε50 for the shape of the curve between two amplitudes, as a share of their distance in
+ln ε. Largest bias of the fitted curve over normal, logistic, Gumbel (both ways) and Student t₃ thresholds with 0 and
+10% that never fall, on a grid of factors 2 to 2.5 (benchmarks/verdicts.py): 0.03 to 0.04 of the distance."""
+REJECTED = 0.05
+"""p value of the goodness of fit below which the curve is not printed."""
+_PARAMETERS = 4
+FEWEST = 3
+"""Images below which nothing is estimated."""
+
+
+@dataclass(frozen=True)
+class Epsilon50:
+    """ln ε50 of one network with what is known of it.
+
+    side      where the share crosses one half: inside the grid, below its smallest or above its largest dose
+    log       estimate of ln ε50, inside the grid; the nearer end of the grid where ε50 lies outside
+    variance  of `log`: sampling by patients plus the shape between two doses; NaN outside the grid
+    bracket   (low, high) indices into doses, −1 = below the smallest, number of doses = above the largest
+    fit_p     goodness of fit; None where the grid has too few doses to tell
+    """
+
+    data: Thresholds
+    curve: LogLogistic | None
+    side: Side
+    log: float
+    variance: float
+    bracket: tuple[int, int]
+    fit_p: float | None
+
+    @property
+    def freedom(self) -> int:
+        """Degrees of freedom: patients less one."""
+        return max(self.data.n_patients - 1, 1)
+
+    @property
+    def trusted(self) -> bool:
+        """Whether the curve's interval is printed: it fits, and it overlaps the bracket."""
+        if self.side != "inside" or (self.fit_p is not None and self.fit_p < REJECTED):
+            return False
+        low, high = self._edges()
+        return bool(low <= self.log <= high)
+
+    def interval(self, level: float = 0.95) -> tuple[float, float]:
+        """(low, high) of ε50 as printed: 0 below the grid, infinity beyond it."""
+        low, high = (float(np.exp(edge)) for edge in self._edges())
+        if not self.trusted:
+            return low, high
+        half = float(stats.t.ppf(0.5 + level / 2, self.freedom)) * np.sqrt(self.variance)
+        smallest, largest = self.data.doses[[0, -1]]
+        fitted = float(np.exp(self.log - half)), float(np.exp(self.log + half))
+        return (fitted[0] if fitted[0] >= smallest else 0.0), (fitted[1] if fitted[1] <= largest else float("inf"))
+
+    @property
+    def estimate(self) -> float:
+        """ε50: 0 below the grid, infinity beyond, NaN without images, inside a number (the curve's)."""
+        ends = {"below": 0.0, "above": float("inf"), "unknown": float("nan")}
+        return ends.get(self.side, float(np.exp(self.log)))
+
+    def _edges(self) -> tuple[float, float]:
+        """The bracket as ln ε, infinite where open."""
+        logs = np.r_[-np.inf, np.log(self.data.doses), np.inf]
+        return float(logs[self.bracket[0] + 1]), float(logs[self.bracket[1] + 1])
+
+
+def epsilon50_of(data: Thresholds, level: float = 0.95) -> Epsilon50:
+    """Estimate ε50 of one network from its thresholds."""
+    if data.images < FEWEST:
+        return Epsilon50(data, None, "unknown", float("nan"), float("nan"), (-1, len(data.doses)), None)
+    curve, logs = fit(data), np.log(data.doses)
+    bracket, gap = _bracket(data, level), _gap(data)
+    share = data.share
+    if share[0] > 0.5:
+        return Epsilon50(data, curve, "below", float(logs[0]), float("nan"), bracket, _goodness(data, curve))
+    if share[-1] < 0.5:
+        return Epsilon50(data, curve, "above", float(logs[-1]), float("nan"), bracket, _goodness(data, curve))
+    value, gradient = curve.log_epsilon()
+    p = _goodness(data, curve)
+    # Not finite: a fitted asymptote just below one half where the last share is just above it.
+    variance = curve.variance(gradient) + (BETWEEN * gap) ** 2 if np.isfinite(value) else gap**2
+    if p is not None and p < REJECTED:
+        variance += gap**2 / 12  # known to lie between two doses, and no more
+    return Epsilon50(data, curve, "inside", float(np.clip(value, logs[0], logs[-1])), variance, bracket, p)
+
+
+def _gap(data: Thresholds) -> float:
+    """Distance in ln ε of the two doses between which the share crosses one half."""
+    logs = np.log(data.doses)
+    if len(logs) < 2:
+        return 1.0
+    at = int(np.clip(np.searchsorted(data.share, 0.5), 1, len(logs) - 1))
+    return float(logs[at] - logs[at - 1])
+
+
+def _bracket(data: Thresholds, level: float) -> tuple[int, int]:
+    """The last dose at which less than half have fallen and the first at which more have, both with confidence."""
+    points = _by_patient(data)
+    size = effective_n(points)
+    low, high = wilson(points.rate * size, size, level)
+    below, above = np.flatnonzero(high < 0.5), np.flatnonzero(low > 0.5)
+    return int(below[-1]) if below.size else -1, int(above[0]) if above.size else len(data.doses)
+
+
+def _by_patient(data: Thresholds) -> Counts:
+    codes = np.unique(data.patients, return_inverse=True)[1]
+    fallen = data.category[None, :] <= np.arange(len(data.doses))[:, None]
+    return counts(fallen, np.ones_like(fallen), codes)
+
+
+def _goodness(data: Thresholds, curve: LogLogistic) -> float | None:
+    """p of Pearson's X² over the intervals, those with fewer than one expected image joined to their neighbour.
+
+    Divided by the mean design effect of the intervals' counts (Rao & Scott, JASA 76 (1981) 221), since images of one
+    patient are alike. None where no degree of freedom is left.
+    """
+    expected, observed = data.images * curve.probability[0], data.counts.astype(float)
+    cells = _joined(expected)
+    freedom = int(cells.max()) - _PARAMETERS
+    if freedom < 1:
+        return None
+    e, o = np.bincount(cells, expected), np.bincount(cells, observed)
+    return float(stats.chi2.sf(((o - e) ** 2 / e).sum() / _design_effect(data), freedom))
+
+
+def _joined(expected: np.ndarray) -> np.ndarray:
+    """(interval,) cell of each interval, so that every cell expects at least one image."""
+    cells, total, cell = np.zeros(len(expected), np.int64), 0.0, 0
+    for i, value in enumerate(expected):
+        cells[i] = cell
+        total += value
+        if total >= 1 and expected[i + 1 :].sum() >= 1:
+            cell, total = cell + 1, 0.0
+    return cells
+
+
+def _design_effect(data: Thresholds) -> float:
+    """Variance of the intervals' counts under resampled patients, over that of independent images; at least 1."""
+    groups = data.n_patients
+    if groups == data.images or groups < 2:
+        return 1.0
+    codes = np.unique(data.patients, return_inverse=True)[1]
+    one = np.zeros((data.images, len(data.doses) + 1))
+    one[np.arange(data.images), data.category] = 1
+    centred = one - one.mean(0)
+    sums = np.stack([np.bincount(codes, column, groups) for column in centred.T])
+    return max(1.0, float((sums**2).sum() / (centred**2).sum()))

@@ -1,0 +1,45 @@
+"""ε50 as text: in fractions of the [0, 1] range and in grey levels of 255, "<" and ">" outside the grid."""
+
+from __future__ import annotations
+
+from advassay.analysis.dose_response.epsilon50 import Epsilon50
+
+
+def epsilon50_text(found: Epsilon50, level: float = 0.95, unit: float = 1.0) -> str:
+    """ "0.0031 [0.0026, 0.0037]", "< 0.02" or "> 0.2 [0.1, > 0.2]"; `unit` 255 = grey levels of 255.
+
+    Where the curve is not trusted the amplitudes that bracket ε50 are printed alone: "between 0.002 and 0.005".
+    """
+    if found.side == "unknown":
+        return "no attackable image"
+    doses = found.data.doses * unit
+    low, high = (bound * unit for bound in found.interval(level))
+    ends = [_written(value, doses[0], doses[-1]) for value in (low, high)]
+    if found.side == "inside" and not found.trusted:
+        return _between(ends)
+    middle = _written(found.estimate * unit, doses[0], doses[-1])
+    shown_outside = (found.side == "below" and high <= doses[0]) or (found.side == "above" and low >= doses[-1])
+    return middle if shown_outside else f"{middle} [{ends[0]}, {ends[1]}]"
+
+
+def written_interval(estimate: float, low: float, high: float) -> str:
+    """ "0.043 [0.031, 0.06]".
+
+    >>> written_interval(0.043, 0.031, 0.06)
+    '0.043 [0.031, 0.06]'
+    """
+    return f"{estimate:.3g} [{low:.3g}, {high:.3g}]"
+
+
+def _between(ends: list[str]) -> str:
+    if ends[0].startswith("<") and ends[1].startswith(">"):
+        return "anywhere in the grid"
+    if ends[0].startswith("<"):
+        return f"at most {ends[1]}"
+    return f"at least {ends[0]}" if ends[1].startswith(">") else f"between {ends[0]} and {ends[1]}"
+
+
+def _written(value: float, smallest: float, largest: float) -> str:
+    if value < smallest:
+        return f"< {smallest:.3g}"
+    return f"> {largest:.3g}" if value > largest else f"{value:.3g}"

@@ -1,0 +1,77 @@
+"""The reference study's five conclusions as tested statements about a store. One file a question. See README.md."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from advassay.analysis.differences import holm
+from advassay.analysis.intervals import checked_level
+from advassay.analysis.questions.amplitude import amplitude
+from advassay.analysis.questions.conclusion import Conclusion, Verdict
+from advassay.analysis.questions.confidence import confidence
+from advassay.analysis.questions.evidence import Evidence, evidence_of
+from advassay.analysis.questions.image_type import image_type
+from advassay.analysis.questions.iterations import iterations
+from advassay.analysis.questions.training_size import training_size
+from advassay.analysis_plan import AnalysisPlan
+from advassay.errors import SpecError
+from advassay.records.store import Records
+
+__all__ = ["QUESTIONS", "Conclusion", "Verdict", "conclusions", "judge"]
+
+Question = Callable[[Evidence], Conclusion]
+
+QUESTIONS: tuple[Question, ...] = (amplitude, image_type, iterations, confidence, training_size)
+"""In the order of the reference study."""
+
+
+def conclusions(
+    records: Records, epsilon: float | None = None, level: float | None = None, *, plan: AnalysisPlan | None = None
+) -> list[Conclusion]:
+    """The five conclusions, numbers 1 to 5, under the store's analysis plan (its defaults where it has none).
+
+    plan     another plan instead; what it says is then marked as not pre-specified
+    epsilon  amplitude of question 3 in place of the plan's
+    level    confidence level in place of the plan's
+
+    Raises SpecError where the plan names an arm or step size that is not recorded, StoreError for an empty store.
+    """
+    evidence = evidence_of(records, plan)
+    if epsilon is not None and not 0 < epsilon <= 1:
+        raise SpecError(f"epsilon: above 0 and at most 1, got {epsilon:g}.", "Leave it out for the plan's amplitude.")
+    changes = {"epsilon": epsilon, "level": None if level is None else checked_level(level)}
+    return judge(evidence.at(**{name: value for name, value in changes.items() if value is not None}))
+
+
+def judge(evidence: Evidence) -> list[Conclusion]:
+    """The five conclusions of this evidence, with Holm's correction over them beside each raw verdict."""
+    found = [question(evidence) for question in QUESTIONS]
+    adjusted = holm(np.array([np.nan if one.p is None else one.p for one in found]))
+    return [_complete(one, float(p), evidence) for one, p in zip(found, adjusted, strict=True)]
+
+
+def _complete(one: Conclusion, p: float, evidence: Evidence) -> Conclusion:
+    plan = evidence.plan
+    known = p == p
+    return one.model_copy(
+        update={
+            "p_holm": p if known else None,
+            "verdict_holm": "undecided" if _rests_on_p(one) and known and p > 1 - plan.level else one.verdict,
+            "level": plan.level,
+            "arm": evidence.arm,
+            "step_size": evidence.networks[0].step_size if evidence.networks else "",
+            "reading": f"success at the {plan.success} iterate, dose {plan.dose}",
+            "prespecified": evidence.prespecified,
+        }
+    )
+
+
+def _rests_on_p(one: Conclusion) -> bool:
+    """Whether the verdict is the rejection of no effect; equivalence and levelling off rest on the margin instead."""
+    if one.number == 3 or (one.number == 5 and one.verdict == "supported"):
+        return False
+    neutral = 1.0 if one.number in (2, 4, 5) else 0.0
+    excluded = (one.low is not None and one.low > neutral) or (one.high is not None and one.high < neutral)
+    return one.verdict != "undecided" and excluded

@@ -1,0 +1,97 @@
+"""What the five questions are judged on: the plan, and the networks of the arm it names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from advassay.analysis.dose_response.thresholds import distinct_doses
+from advassay.analysis.packed import Packed, packed, step_sizes
+from advassay.analysis.selection import first_step_size, runs_of
+from advassay.analysis_plan import AnalysisPlan
+from advassay.attack_spec import step_size_name
+from advassay.errors import SpecError
+from advassay.records.store import Records
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One store under one plan.
+
+    networks      every network attacked by the plan's arm, at its step size (main ones and size series)
+    others        arm → the main networks under every other arm, for what the verdict does not rest on
+    prespecified  True: the plan was fixed before the first attack. False: after. None: the store holds no plan
+    """
+
+    plan: AnalysisPlan
+    networks: tuple[Packed, ...]
+    others: dict[str, tuple[Packed, ...]]
+    prespecified: bool | None = None
+
+    @property
+    def arm(self) -> str:
+        return self.networks[0].header.arm if self.networks else ""
+
+    @cached_property
+    def main(self) -> tuple[tuple[Packed, ...], ...]:
+        """Each cohort's main networks: the first, then those of other seeds on the same training set and grid."""
+        found: list[tuple[Packed, ...]] = []
+        for pack in self.networks:
+            if pack.header.primary and pack.header.cohort not in {packs[0].header.cohort for packs in found}:
+                found.append((pack, *(other for other in self.networks if _repeats(other, pack))))
+        return tuple(found)
+
+    @cached_property
+    def shared_doses(self) -> np.ndarray:
+        """Amplitudes that every cohort was attacked at, rising; cohorts with other grids are compared on these."""
+        grids = [distinct_doses(packs[0])[0] for packs in self.main]
+        if not grids:
+            return np.empty(0)
+        return np.array([dose for dose in grids[0] if all(np.isclose(dose, g, rtol=1e-9).any() for g in grids[1:])])
+
+    def at(self, **changes: object) -> Evidence:
+        """The same networks under a plan with other choices (not another arm or step size)."""
+        return replace(self, plan=self.plan.model_copy(update=changes))
+
+
+def _repeats(other: Packed, main: Packed) -> bool:
+    """Whether `other` is the main network trained once more: same cohort, whole training set, same grid, other seed."""
+    a, b = other.header, main.header
+    same = a.cohort == b.cohort and a.full and b.full and a.train_size == b.train_size and a.seed != b.seed
+    return same and other.epsilons.tolist() == main.epsilons.tolist()
+
+
+def evidence_of(
+    records: Records, plan: AnalysisPlan | None = None, *, arm: str | None = None, step_size: str | None = None
+) -> Evidence:
+    """The store's evidence under its own plan, or under `plan`; `arm` and `step_size` replace the plan's.
+
+    Raises SpecError where the plan names an arm or step size that is not recorded.
+    """
+    document = records.analysis
+    chosen = plan or (document.plan if document else AnalysisPlan())
+    name = arm or chosen.arm or records.main_arm
+    size = step_size or (None if arm and arm != chosen.arm else _name(chosen.step_size))
+    others = {other: _packs(records, other, None, primary=True) for other in records.arms if other != name}
+    own = chosen if arm is None and step_size is None else chosen.model_copy(update={"arm": name, "step_size": size})
+    prespecified = None if document is None else document.prespecified and plan is None
+    return Evidence(own, _packs(records, name, size, primary=False), others, prespecified)
+
+
+def _packs(records: Records, arm: str, step_size: str | None, *, primary: bool) -> tuple[Packed, ...]:
+    found = []
+    for run in runs_of(records, arm, primary=primary):
+        known = step_sizes(run)
+        if step_size is not None and step_size not in (*known, "any"):
+            raise SpecError(
+                f"analysis.step_size: one of {', '.join(known)} ({run.header.cohort}, arm {arm}), got {step_size}.",
+                "Name a recorded step size, or attack with this one first.",
+            )
+        found.append(packed(run, step_size or first_step_size(records, run)))
+    return tuple(found)
+
+
+def _name(step_size: float | str | None) -> str | None:
+    return None if step_size is None else step_size_name(step_size)

@@ -1,0 +1,232 @@
+"""Question 2: does histology need more amplitude than X-ray?
+
+The effect is the ratio of ε50 of the two image types, from a meta-regression of ln ε50 on type over independent
+cohorts. A cohort whose ε50 lies outside the grid enters as censored. Beside it the same for ε50 / clean contrast: equal
+ε is not equal visibility where image types differ in contrast.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from advassay.analysis.dose_response.epsilon50 import Epsilon50, epsilon50_of
+from advassay.analysis.dose_response.pooling import Bound
+from advassay.analysis.dose_response.thresholds import thresholds
+from advassay.analysis.dose_response.wording import epsilon50_text
+from advassay.analysis.packed import Packed
+from advassay.analysis.questions.conclusion import Conclusion, factor, finite, judged, listed, what_it_takes
+from advassay.analysis.questions.effects import Effect, Value, effect_of, joined, pooled, values_of
+from advassay.analysis.questions.evidence import Evidence
+from advassay.analysis.questions.image_kinds import kind_of
+from advassay.analysis_plan import AnalysisPlan
+
+PUBLISHED = "Histology is less sensitive to amplitude than X-ray."
+BOUND_OF: dict[str, Bound] = {"inside": "value", "below": "at most", "above": "at least"}
+"""Where ε50 lies of the grid → what its logarithm is known to be."""
+FEWEST = 2
+"""Independent cohorts of each type below which cohorts cannot stand for their type."""
+
+
+def image_type(evidence: Evidence) -> Conclusion:
+    """Supported where the second type needs more amplitude than the first, contradicted where it needs less."""
+    plan = evidence.plan
+    first, second = plan.image_types
+    values = joined(values_of(evidence.main, partial(log_epsilon50, plan=plan)), evidence.main)
+    effect = type_ratio(values, plan)
+    verdict = judged(effect)
+    visible = type_ratio(joined(values_of(evidence.main, partial(log_visible, plan=plan)), evidence.main), plan)
+    counted = {kind: sum(v.image_type == kind for v in values) for kind in (first, second)}
+    ratio, low, high = (float(np.exp(x)) for x in (effect.estimate, effect.low, effect.high))
+    return Conclusion(
+        number=2,
+        title="Image type",
+        statement=f"{second[0].upper()}{second[1:]} images need more amplitude than {first} images.",
+        headline=_headline(effect, verdict, plan, counted),
+        estimand=f"ratio of ε50, {second} / {first}",
+        estimate=finite(ratio),
+        low=finite(low),
+        high=finite(high),
+        effect=f"ratio {factor(ratio)} [{factor(low)}, {factor(high)}]" if effect.known else "no estimate",
+        prediction_low=finite(np.exp(effect.prediction[0])) if effect.prediction else None,
+        prediction_high=finite(np.exp(effect.prediction[1])) if effect.prediction else None,
+        i2=effect.i2 if effect.k > 2 else None,
+        test="meta-regression of ln ε50 on image type (random effects, Paule–Mandel, Hartung–Knapp); cohorts that "
+        "share images count once",
+        p=effect.p,
+        n=effect.k,
+        unit="independent cohorts",
+        images=effect.images,
+        verdict=verdict,
+        breadth=f"over {counted[first]} {first} and {counted[second]} {second} cohorts"
+        if verdict != "undecided"
+        else "",
+        reason=_reason(effect, counted, values),
+        needed=_needed(effect, counted) if verdict == "undecided" else "",
+        remarks=_remarks(evidence, values, visible, plan),
+        published=PUBLISHED,
+        alternatives=(
+            "Cohorts of a type share hardware, stains and tasks; the classifiers' accuracy and confidence differ too.",
+            "Equal ε is not equal visibility where image types differ in contrast: see the ratio of ε50 / contrast.",
+        ),
+        details=tuple(_row(packs[0], plan) for packs in evidence.main),
+    )
+
+
+def dose_of(pack: Packed, plan: AnalysisPlan) -> Epsilon50:
+    """ε50 of one network under the plan's readings."""
+    return epsilon50_of(thresholds(pack, plan.success, plan.dose), plan.level)
+
+
+def log_epsilon50(pack: Packed, plan: AnalysisPlan) -> Value | None:
+    """ln ε50 of one network; a bound where it lies outside the grid; None without images."""
+    found = dose_of(pack, plan)
+    if found.side == "unknown":
+        return None
+    return Value(
+        (pack.header.cohort,), kind_of(pack.header.image_type), found.log, found.variance, found.freedom,
+        found.data.images, BOUND_OF[found.side],
+    )  # fmt: skip
+
+
+def log_visible(pack: Packed, plan: AnalysisPlan) -> Value | None:
+    """ln (ε50 / mean clean contrast); None where no contrast is recorded."""
+    value, contrast = log_epsilon50(pack, plan), _contrast(pack)
+    if value is None or not contrast > 0:
+        return None
+    return Value(
+        value.cohorts, value.image_type, value.value - float(np.log(contrast)), value.variance, value.freedom,
+        value.images, value.bound,
+    )  # fmt: skip
+
+
+def _contrast(pack: Packed) -> float:
+    known = pack.contrast[np.isfinite(pack.contrast)]
+    return float(known.mean()) if known.size else float("nan")
+
+
+def type_ratio(values: list[Value], plan: AnalysisPlan) -> Effect:
+    """ln of the ratio, second type over first; unknown with fewer than two independent cohorts of either."""
+    of_type = [[v for v in values if v.image_type == kind] for kind in plan.image_types]
+    used = [*of_type[0], *of_type[1]]
+    images = sum(v.images for v in used)
+    if min(map(len, of_type)) < FEWEST:
+        return Effect(float("nan"), -np.inf, np.inf, None, len(used), images)
+    design = np.c_[np.ones(len(used)), np.r_[np.zeros(len(of_type[0])), np.ones(len(of_type[1]))]]
+    outside = [{v.bound for v in part} for part in of_type]
+    if any("value" not in bounds for bounds in outside):
+        return _one_sided(of_type, plan.level, images)
+    return effect_of(pooled(used, design), np.array([0.0, 1.0]), plan.level, images, new=2)
+
+
+def _one_sided(of_type: list[list[Value]], level: float, images: int) -> Effect:
+    """A type whose every ε50 lies beyond the same end of the grid: its bound against the other type's mean.
+
+    Only the end of the interval that a more extreme value could not cross is known.
+    """
+    k = sum(map(len, of_type))
+    unknown = Effect(float("nan"), -np.inf, np.inf, None, k, images)
+    inside = [all(v.bound == "value" for v in part) for part in of_type]
+    if sum(inside) != 1:
+        return unknown
+    beyond = of_type[inside.index(False)]
+    if len({v.bound for v in beyond}) != 1:
+        return unknown
+    known = pooled(of_type[inside.index(True)])
+    mean, low, high = known.interval(np.ones(1), level)
+    nearest = max(v.value for v in beyond) if beyond[0].bound == "at most" else min(v.value for v in beyond)
+    second_outside = not inside[1]
+    if second_outside == (beyond[0].bound == "at least"):  # the ratio is at least this
+        bound = nearest - high if second_outside else low - nearest
+        estimate = nearest - mean if second_outside else mean - nearest
+        return Effect(estimate, float(bound), np.inf, None, k, images)
+    bound = nearest - low if second_outside else high - nearest
+    estimate = nearest - mean if second_outside else mean - nearest
+    return Effect(estimate, -np.inf, float(bound), None, k, images)
+
+
+def _headline(effect: Effect, verdict: str, plan: AnalysisPlan, counted: dict[str, int]) -> str:
+    first, second = plan.image_types
+    if min(counted.values()) < FEWEST:
+        have = " and ".join(f"{n} {kind}" for kind, n in counted.items())
+        return f"Not decided: this question compares image types, and the study has {have} cohorts. It needs 2 of each."
+    if not effect.known:
+        return f"Whether {second} needs more amplitude than {first} cannot be judged: ε50 lies outside the grid."
+    ratio, low, high = (factor(float(np.exp(x))) for x in (effect.estimate, effect.low, effect.high))
+    what = {"supported": "", "contradicted": "", "undecided": "Not decided: "}[verdict]
+    open_ends = f"at least {low} times" if high == "∞" else f"at most {high} times" if low == "0" else ""
+    size = open_ends or f"{ratio} times"
+    ends = "" if open_ends else f" [{low}, {high}]"
+    return (
+        f"{what}{second[0].upper()}{second[1:]} images need {size} the amplitude of {first} images{ends} "
+        "before half are misclassified."
+    )
+
+
+def _reason(effect: Effect, counted: dict[str, int], values: list[Value]) -> str:
+    have = " and ".join(f"{n} independent {kind}" for kind, n in counted.items())
+    aside = [v.name for v in values if v.image_type not in counted]
+    other = f" Of another type, so not compared: {listed(aside)}." if aside else ""
+    outside = [v.name for v in values if v.bound != "value" and v.image_type in counted]
+    censored = f" ε50 outside the grid, entered as a bound: {listed(outside)}." if outside else ""
+    if not effect.known:
+        return (
+            f"{have} cohorts; at least {FEWEST} of each are needed, some of them with ε50 inside the "
+            f"grid.{censored}{other}"
+        )
+    where = "above" if effect.low > 0 else "below" if effect.high < 0 else "on both sides of"
+    return f"The interval of the ratio lies {where} 1 ({have} cohorts).{censored}{other}"
+
+
+def _needed(effect: Effect, counted: dict[str, int]) -> str:
+    if min(counted.values()) < FEWEST:
+        return f"At least {FEWEST} independent cohorts of each image type are needed."
+    return (
+        what_it_takes(effect, coefficients=2) if effect.known else "Amplitudes around ε50 are needed in every cohort."
+    )
+
+
+def _remarks(evidence: Evidence, values: list[Value], visible: Effect, plan: AnalysisPlan) -> tuple[str, ...]:
+    first, second = plan.image_types
+    told = []
+    if visible.known:
+        ratio, low, high = (factor(float(np.exp(x))) for x in (visible.estimate, visible.low, visible.high))
+        told.append(
+            f"At equal visibility (ε50 / clean contrast) the ratio {second} / {first} is {ratio} [{low}, {high}]."
+        )
+    pair = [[v for v in values if v.image_type == kind and v.bound == "value"] for kind in plan.image_types]
+    if min(map(len, pair)) == 1 and max(map(len, pair)) <= 2:
+        told.append(_these_alone(pair, plan))
+    return tuple(told)
+
+
+def _these_alone(pair: list[list[Value]], plan: AnalysisPlan) -> str:
+    """The ratio of too few cohorts, as a description of these."""
+    means = [float(np.mean([v.value for v in part])) for part in pair]
+    error = np.sqrt(sum(sum(v.variance for v in part) / len(part) ** 2 for part in pair))
+    middle = means[1] - means[0]
+    ratio, low, high = (factor(float(np.exp(middle + z * error))) for z in (0, -1.96, 1.96))
+    names = listed([v.name for part in pair for v in part])
+    return (
+        f"In these cohorts alone ({names}) the ratio is {ratio} [{low}, {high}] over their images; it "
+        "says nothing about other cohorts."
+    )
+
+
+def _row(pack: Packed, plan: AnalysisPlan) -> dict[str, Any]:
+    found, contrast = dose_of(pack, plan), _contrast(pack)
+    low, high = found.interval(plan.level) if found.side != "unknown" else (float("nan"),) * 2
+    inside = found.side == "inside"
+    return {
+        "cohort": pack.header.cohort, "image_type": pack.header.image_type,
+        "compared_as": kind_of(pack.header.image_type), "arm": pack.header.arm,
+        "epsilon50": epsilon50_text(found, plan.level),
+        "epsilon50_estimate": finite(found.estimate) if inside else None,
+        "epsilon50_low": finite(low) or None, "epsilon50_high": finite(high), "within_grid": inside,
+        "clean_contrast": finite(contrast),
+        "epsilon50_over_contrast": finite(found.estimate / contrast) if inside and contrast > 0 else None,
+        "never": finite(1 - found.curve.ever) if found.curve else None, "fit_p": finite(found.fit_p),
+        "n": found.data.images, "patients": found.data.n_patients,
+    }  # fmt: skip

@@ -1,0 +1,259 @@
+"""Question 3: does success rise with the number of iterations, and has it levelled off?
+
+The effect is the rise of the success rate over the second half of the iterations, from K/2 (rounded down) to K, image
+by image: at the plan's ε and as a mean over all ε. The number of iterations was chosen by the study, so a level curve
+up to K proves little; a sample attacked to 2K shows what more would have done (Carlini et al. 2019, arXiv 1902.06705).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from advassay.analysis.dose_response.thresholds import distinct_doses
+from advassay.analysis.packed import Packed
+from advassay.analysis.questions.conclusion import (
+    Conclusion,
+    Verdict,
+    finite,
+    percent_points,
+    scope,
+    what_it_takes,
+)
+from advassay.analysis.questions.effects import Effect, Value, joined, mean_by_patient, overall, values_of
+from advassay.analysis.questions.evidence import Evidence
+from advassay.analysis.questions.image_kinds import kind_of
+from advassay.success import Reading
+
+PUBLISHED = "More iterations, more success, levelling off: 6 of 8 cohorts have reached the plateau."
+
+
+@dataclass(frozen=True)
+class Doubling:
+    """The sample that was attacked to 2K iterations, over all cohorts: images × ε, misclassified at K and at 2K."""
+
+    compared: int
+    at_k: int
+    at_2k: int
+    cohorts: int
+
+    @property
+    def gained(self) -> float:
+        """Success rate at 2K less that at K."""
+        return (self.at_2k - self.at_k) / self.compared if self.compared else float("nan")
+
+
+def iterations(evidence: Evidence) -> Conclusion:
+    """Supported where success rises with iterations, its last rise is below the margin and 2K adds nothing beyond it;
+    contradicted where it is shown to rise still, or not to rise at all.
+    """
+    plan, margin = evidence.plan, evidence.plan.margins.iterations
+    epsilon = _epsilon(evidence)
+    at_one, over_all, whole = (
+        _pooled(evidence, partial(rise, success=plan.success, doses=doses, first=first))
+        for doses, first in ((np.array([epsilon]), None), (evidence.shared_doses, None), (evidence.shared_doses, 1))
+    )
+    doubling = doubling_of(evidence)
+    verdict = _verdict(at_one, over_all, whole, margin, doubling, new=evidence.prespecified is not None)
+    decisive = max((at_one, over_all), key=lambda e: e.estimate if e.known else -np.inf)
+    names = " + ".join(packs[0].header.cohort for packs in evidence.main)
+    return Conclusion(
+        number=3,
+        title="Iterations",
+        statement="The success rate rises with the number of iterations and levels off.",
+        headline=_headline(verdict, decisive, whole, margin, names, doubling),
+        estimand="rise of the success rate from half of the iterations to all of them",
+        estimate=finite(decisive.estimate),
+        low=finite(decisive.low),
+        high=finite(decisive.high),
+        effect=_points(decisive) if decisive.known else "no estimate",
+        prediction_low=finite(decisive.prediction[0]) if decisive.prediction else None,
+        prediction_high=finite(decisive.prediction[1]) if decisive.prediction else None,
+        i2=decisive.i2 if decisive.k > 1 else None,
+        test="change per image, clustered by patient; random effects over cohorts (Paule–Mandel, Hartung–Knapp); level "
+        "where the whole interval lies below the margin, at the plan's ε and over all ε",
+        p=decisive.p,
+        n=decisive.k,
+        unit="cohorts",
+        images=decisive.images,
+        verdict=verdict,
+        breadth=scope(decisive, names) if verdict != "undecided" else "",
+        reason=_reason(at_one, over_all, whole, epsilon, margin, doubling),
+        needed=what_it_takes(decisive, margin) if verdict == "undecided" and decisive.known else "",
+        remarks=_remarks(evidence, doubling),
+        margin=margin,
+        published=PUBLISHED,
+        alternatives=(
+            "A curve can be level because the attack is stuck: compare the margin loss and smaller steps.",
+            "Success at any iterate cannot fall; success at the last iterate can.",
+        ),
+        details=tuple(_row(packs[0], epsilon, evidence, plan.success) for packs in evidence.main),
+    )
+
+
+def rise(pack: Packed, success: Reading, doses: np.ndarray, first: int | None = None) -> Value | None:
+    """Rise of success from iterate `first` (None = K/2 rounded down) to K, as a mean over `doses` (dose,)."""
+    own, places = distinct_doses(pack)
+    at = places[[bool(np.isclose(dose, doses, rtol=1e-9).any()) for dose in own]]
+    if not at.size:
+        return None
+    kept = pack.attackable[at].all(axis=0)
+    start = pack.steps // 2 if first is None else first
+    if not kept.any() or pack.steps < 1 or start >= pack.steps:
+        return None
+    fallen = pack.fallen(success)[at][:, :, kept].astype(np.float64)
+    change = (fallen[:, pack.steps] - fallen[:, start]).mean(axis=0)
+    smallest = max(float(np.abs(change).max()), 1 / len(at))
+    mean, variance, groups = mean_by_patient(change, pack.patients[kept], smallest)
+    header = pack.header
+    return Value((header.cohort,), kind_of(header.image_type), mean, variance, max(groups - 1, 1), int(kept.sum()))
+
+
+def _nearest(pack: Packed, epsilon: float) -> np.ndarray:
+    return np.array([int(np.argmin(np.abs(pack.epsilons - epsilon)))])
+
+
+def _epsilon(evidence: Evidence) -> float:
+    """The amplitude nearest to the plan's that every cohort was attacked at; the plan's own where they share none."""
+    doses = evidence.shared_doses
+    wanted = evidence.plan.epsilon
+    return float(doses[np.argmin(np.abs(doses - wanted))]) if doses.size else wanted
+
+
+def _pooled(evidence: Evidence, statistic: Any) -> Effect:
+    return overall(joined(values_of(evidence.main, statistic), evidence.main), evidence.plan.level)
+
+
+def doubling_of(evidence: Evidence) -> Doubling | None:
+    """The control to 2K iterations, summed over the main networks' ε; None where no network has one."""
+    found = [points for packs in evidence.main if (points := _doubled(packs[0]))]
+    if not found:
+        return None
+    total = {key: sum(point[key] for points in found for point in points) for key in ("images", "at_k", "at_2k")}
+    return Doubling(total["images"], total["at_k"], total["at_2k"], len(found))
+
+
+def _doubled(pack: Packed) -> list[dict[str, int]]:
+    """The counts of a run's control to 2K iterations, one a ε; empty where none ran at this step size."""
+    controls = pack.header.controls
+    if controls is None or controls.doubling is None or controls.doubling.step_size != pack.step_size:
+        return []
+    return list(controls.doubling.by_epsilon.values())
+
+
+def _verdict(
+    at_one: Effect, over_all: Effect, whole: Effect, margin: float, doubling: Doubling | None, *, new: bool
+) -> Verdict:
+    rests = [e for e in (at_one, over_all) if e.known]
+    if len(rests) < 2 or not whole.known:
+        return "undecided"
+    if any(e.low > margin for e in rests) or whole.high < 0:
+        return "contradicted"
+    level = all(e.high < margin for e in rests)
+    more = doubling is not None and not doubling.gained <= margin
+    if not level or more or (doubling is None and new):
+        return "undecided"
+    return "supported" if whole.low > 0 else "undecided"
+
+
+def _points(effect: Effect) -> str:
+    low, high = percent_points(effect.low), percent_points(effect.high)
+    return f"{percent_points(effect.estimate)} percentage points over the second half of the iterations [{low}, {high}]"
+
+
+def _headline(
+    verdict: Verdict, effect: Effect, whole: Effect, margin: float, names: str, doubling: Doubling | None
+) -> str:
+    if not effect.known:
+        return "Whether success has levelled off cannot be judged from these records."
+    where, size = scope(effect, names), _points(effect)
+    if verdict == "supported":
+        return f"Success rises with the iterations and has levelled off {where}: it changes by {size}."
+    if verdict == "contradicted" and whole.known and whole.high < 0:
+        return f"Success does not rise with the iterations {where}: it falls, which is a failure of the attack."
+    if verdict == "contradicted":
+        return (
+            f"Success has not levelled off {where}: it still rises by {size}. More iterations would give more success."
+        )
+    if doubling is not None and doubling.gained > margin and effect.high < margin:
+        return (
+            f"Not decided: the curves are level up to the last iteration, but twice as many iterations raised success "
+            f"by {percent_points(doubling.gained)} points in the control sample."
+        )
+    return f"Not decided: success changes by {size} {where}."
+
+
+def _reason(
+    at_one: Effect, over_all: Effect, whole: Effect, epsilon: float, margin: float, doubling: Doubling | None
+) -> str:
+    def said(name: str, effect: Effect) -> str:
+        if not effect.known:
+            return f"{name}: no estimate"
+        low, high = percent_points(effect.low), percent_points(effect.high)
+        return f"{name}: {percent_points(effect.estimate)} points [{low}, {high}]"
+
+    parts = [
+        said(f"rise over the second half at ε = {epsilon:g}", at_one),
+        said("over all ε", over_all),
+        said("rise from the first iterate to the last", whole),
+    ]
+    text = "; ".join(parts)
+    control = (
+        "No control to twice the iterations was run."
+        if doubling is None
+        else f"Twice the iterations changed success by {percent_points(doubling.gained)} points "
+        f"({doubling.compared} images × ε of {doubling.cohorts} cohorts)."
+    )
+    return f"{text[0].upper()}{text[1:]}. The margin is {100 * margin:g} points. {control}"
+
+
+def _remarks(evidence: Evidence, doubling: Doubling | None) -> tuple[str, ...]:
+    other: Reading = "any" if evidence.plan.success == "last" else "last"
+    effect = _pooled(evidence, partial(rise, success=other, doses=evidence.shared_doses))
+    told = []
+    if effect.known:
+        low, high = percent_points(effect.low), percent_points(effect.high)
+        name = "at any iterate" if other == "any" else "at the last iterate"
+        told.append(f"Success {name}, over all ε: {percent_points(effect.estimate)} points [{low}, {high}].")
+    if doubling is None and evidence.prespecified is None:
+        told.append(
+            "Without a control to twice the iterations a level curve shows the end of the study, not of the rise."
+        )
+    return tuple(told)
+
+
+def median_iterations(pack: Packed, epsilon: float) -> int | None:
+    """First iterate by which half of the attackable images have been misclassified at some iterate; None = never."""
+    at = _nearest(pack, epsilon)[0]
+    kept = pack.attackable[at]
+    if not kept.any():
+        return None
+    reached = np.flatnonzero(pack.any[at][:, kept].mean(axis=1) >= 0.5)
+    return int(reached[0]) if reached.size else None
+
+
+def _row(pack: Packed, epsilon: float, evidence: Evidence, success: Reading) -> dict[str, Any]:
+    at = int(_nearest(pack, epsilon)[0])
+    kept = pack.attackable[at]
+    row: dict[str, Any] = {
+        "cohort": pack.header.cohort, "image_type": pack.header.image_type, "arm": pack.header.arm,
+        "epsilon": float(pack.epsilons[at]), "iterations": pack.steps, "half": pack.steps // 2,
+        "median_iterations": median_iterations(pack, epsilon), "n": int(kept.sum()),
+    }  # fmt: skip
+    every = evidence.shared_doses
+    asked = {"": (np.array([epsilon]), None), "all_epsilons_": (every, None), "from_first_": (every, 1)}
+    for name, (doses, first) in asked.items():
+        value = rise(pack, success, doses, first)
+        low, high = value.interval(evidence.plan.level) if value else (float("nan"),) * 2
+        row |= {
+            f"{name}rise": finite(value.value if value else None),
+            f"{name}low": finite(low), f"{name}high": finite(high),
+        }  # fmt: skip
+    row["rate"] = float(pack.fallen(success)[at, -1, kept].mean()) if kept.any() else None
+    points = _doubled(pack)
+    compared = sum(point["images"] for point in points)
+    gained = sum(point["at_2k"] - point["at_k"] for point in points)
+    return row | {"doubling_compared": compared, "doubling_gained": gained / compared if compared else None}
