@@ -7,7 +7,8 @@ from functools import cached_property
 
 import numpy as np
 
-from advassay.analysis.dose_response.thresholds import distinct_doses
+from advassay.analysis.dose_response.epsilon50 import Epsilon50, epsilon50_of
+from advassay.analysis.dose_response.thresholds import distinct_doses, thresholds
 from advassay.analysis.packed import Packed, packed, step_sizes
 from advassay.analysis.selection import first_step_size, runs_of
 from advassay.analysis_plan import AnalysisPlan
@@ -50,6 +51,17 @@ class Evidence:
         if not grids:
             return np.empty(0)
         return np.array([dose for dose in grids[0] if all(np.isclose(dose, g, rtol=1e-9).any() for g in grids[1:])])
+
+    @cached_property
+    def _epsilon50(self) -> dict[int, Epsilon50]:
+        return {}
+
+    def epsilon50(self, pack: Packed) -> Epsilon50:
+        """ε50 of one network under the plan's readings; estimated once."""
+        if id(pack) not in self._epsilon50:
+            data = thresholds(pack, self.plan.success, self.plan.dose)
+            self._epsilon50[id(pack)] = epsilon50_of(data, self.plan.level)
+        return self._epsilon50[id(pack)]
 
     def at(self, **changes: object) -> Evidence:
         """The same networks under a plan with other choices (not another arm or step size)."""

@@ -12,9 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from advassay.analysis.dose_response.epsilon50 import Epsilon50, epsilon50_of
 from advassay.analysis.dose_response.pooling import Bound
-from advassay.analysis.dose_response.thresholds import thresholds
 from advassay.analysis.dose_response.wording import epsilon50_text
 from advassay.analysis.packed import Packed
 from advassay.analysis.questions.conclusion import Conclusion, factor, finite, judged, listed, what_it_takes
@@ -34,10 +32,10 @@ def image_type(evidence: Evidence) -> Conclusion:
     """Supported where the second type needs more amplitude than the first, contradicted where it needs less."""
     plan = evidence.plan
     first, second = plan.image_types
-    values = joined(values_of(evidence.main, partial(log_epsilon50, plan=plan)), evidence.main)
+    values = joined(values_of(evidence.main, partial(log_epsilon50, evidence=evidence)), evidence.main)
     effect = type_ratio(values, plan)
     verdict = judged(effect)
-    visible = type_ratio(joined(values_of(evidence.main, partial(log_visible, plan=plan)), evidence.main), plan)
+    visible = type_ratio(joined(values_of(evidence.main, partial(log_visible, evidence=evidence)), evidence.main), plan)
     counted = {kind: sum(v.image_type == kind for v in values) for kind in (first, second)}
     ratio, low, high = (float(np.exp(x)) for x in (effect.estimate, effect.low, effect.high))
     return Conclusion(
@@ -71,18 +69,13 @@ def image_type(evidence: Evidence) -> Conclusion:
             "Cohorts of a type share hardware, stains and tasks; the classifiers' accuracy and confidence differ too.",
             "Equal ε is not equal visibility where image types differ in contrast: see the ratio of ε50 / contrast.",
         ),
-        details=tuple(_row(packs[0], plan) for packs in evidence.main),
+        details=tuple(_row(packs[0], evidence) for packs in evidence.main),
     )
 
 
-def dose_of(pack: Packed, plan: AnalysisPlan) -> Epsilon50:
-    """ε50 of one network under the plan's readings."""
-    return epsilon50_of(thresholds(pack, plan.success, plan.dose), plan.level)
-
-
-def log_epsilon50(pack: Packed, plan: AnalysisPlan) -> Value | None:
+def log_epsilon50(pack: Packed, evidence: Evidence) -> Value | None:
     """ln ε50 of one network; a bound where it lies outside the grid; None without images."""
-    found = dose_of(pack, plan)
+    found = evidence.epsilon50(pack)
     if found.side == "unknown":
         return None
     return Value(
@@ -91,9 +84,9 @@ def log_epsilon50(pack: Packed, plan: AnalysisPlan) -> Value | None:
     )  # fmt: skip
 
 
-def log_visible(pack: Packed, plan: AnalysisPlan) -> Value | None:
+def log_visible(pack: Packed, evidence: Evidence) -> Value | None:
     """ln (ε50 / mean clean contrast); None where no contrast is recorded."""
-    value, contrast = log_epsilon50(pack, plan), _contrast(pack)
+    value, contrast = log_epsilon50(pack, evidence), _contrast(pack)
     if value is None or not contrast > 0:
         return None
     return Value(
@@ -215,8 +208,8 @@ def _these_alone(pair: list[list[Value]], plan: AnalysisPlan) -> str:
     )
 
 
-def _row(pack: Packed, plan: AnalysisPlan) -> dict[str, Any]:
-    found, contrast = dose_of(pack, plan), _contrast(pack)
+def _row(pack: Packed, evidence: Evidence) -> dict[str, Any]:
+    found, contrast, plan = evidence.epsilon50(pack), _contrast(pack), evidence.plan
     low, high = found.interval(plan.level) if found.side != "unknown" else (float("nan"),) * 2
     inside = found.side == "inside"
     return {

@@ -1,9 +1,9 @@
 """Question 5: does the size of the training set matter?
 
 The effect is the factor by which ε50 changes over the studied range of sizes, from a least-squares line of ln ε50 of
-each network over log₂ size (one level per cohort). Two things vary: networks and patients. The variance is the two-way
-clustered one (Cameron, Gelbach & Miller, J. Bus. Econ. Stat. 29 (2011) 238); the degrees of freedom are the
-networks'. The claim is an absence, so it needs the whole interval within the margin.
+each network over log₂ size (one level per cohort). Two things vary: networks and patients. Their clusters are crossed,
+so the variances add, less what both count (after Cameron, Gelbach & Miller, J. Bus. Econ. Stat. 29 (2011) 238); the
+degrees of freedom are the networks'. The claim is an absence, so it needs the whole interval within the margin.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ from advassay.analysis.questions.conclusion import (
 )
 from advassay.analysis.questions.effects import Effect
 from advassay.analysis.questions.evidence import Evidence
-from advassay.analysis.questions.image_type import dose_of
 from advassay.analysis_plan import AnalysisPlan
 
 PUBLISHED = "No dependence of success on the size of the training set was found (H-BR)."
@@ -106,7 +105,7 @@ def series_of(evidence: Evidence) -> list[Network]:
         if len(sizes) >= FEWEST_SIZES and max(map(len, sizes.values())) >= FEWEST_SEEDS
     }
     return [
-        Network(pack, int(pack.header.train_size or 0), dose_of(pack, evidence.plan))
+        Network(pack, int(pack.header.train_size or 0), evidence.epsilon50(pack))
         for pack in known
         if pack.header.cohort in enough
     ]
@@ -130,9 +129,7 @@ def size_effect(networks: list[Network], level: float) -> tuple[Effect, float]:
     contrast[-1] = np.ptp(log_size)
     if found.freedom < 1:
         return unknown, float(contrast[-1])
-    by_patient, by_both = _patient_variances(used, design, contrast, bounds)
-    extra = max(0.0, by_patient - by_both)
-    error = float(np.sqrt(found.error(contrast) ** 2 + extra))
+    error = float(np.sqrt(found.error(contrast) ** 2 + _patient_variance(used, design, contrast, bounds)))
     adjusted = _with_error(found.interval(contrast, level), found.error(contrast), error)
     return Effect(*adjusted, _p(adjusted[0], error, found.freedom), len(used), images, freedom=found.freedom), float(
         contrast[-1]
@@ -151,24 +148,28 @@ def _p(estimate: float, error: float, freedom: float) -> float:
     return float(2 * stats.t.sf(abs(estimate) / error, freedom))
 
 
-def _patient_variances(
-    used: list[Network], design: np.ndarray, contrast: np.ndarray, bounds: list[Bound]
-) -> tuple[float, float]:
-    """Variance of the contrast clustered by patient, and by patient within network (the overlap of both clusters)."""
+def _patient_variance(used: list[Network], design: np.ndarray, contrast: np.ndarray, bounds: list[Bound]) -> float:
+    """Variance of the contrast between patients, less what the networks' residuals hold already.
+
+    Each patient moves ln ε50 of every network by an influence. What is alike in all networks leaves no trace in the
+    contrast; what follows the sizes is this variance; what is of one network alone is in the residuals too.
+    """
     weights = contrast @ np.linalg.pinv(design)
-    names: dict[str, float] = {}
-    overlap = 0.0
-    for weight, network, bound in zip(weights, used, bounds, strict=True):
+    rows: dict[str, int] = {}
+    influence = np.zeros((sum(n.dose.data.n_patients for n in used), len(used)))
+    for k, (network, bound) in enumerate(zip(used, bounds, strict=True)):
         if bound != "value" or network.dose.curve is None:
             continue
         _, gradient = network.dose.curve.log_epsilon()
-        influence = network.dose.curve.influence @ gradient * weight
         codes, inverse = np.unique(network.dose.data.patients, return_inverse=True)
-        sums = np.bincount(inverse, influence, len(codes))
-        overlap += float((sums**2).sum())
+        sums = np.bincount(inverse, network.dose.curve.influence @ gradient, len(codes))
         for name, value in zip(network.pack.patient_ids[codes], sums, strict=True):
-            names[name] = names.get(name, 0.0) + float(value)
-    return float(sum(value**2 for value in names.values())), overlap
+            influence[rows.setdefault(name, len(rows)), k] = value
+    own = influence - influence @ design @ np.linalg.pinv(design)  # of one network alone
+    freedom = len(used) - np.linalg.matrix_rank(design)
+    by_patient = float(((influence @ weights) ** 2).sum())
+    by_both = float((own**2 @ weights**2).sum()) * len(used) / max(freedom, 1)
+    return max(0.0, by_patient - by_both)
 
 
 def _headline(effect: Effect, verdict: Verdict, sizes: list[int], plan: AnalysisPlan) -> str:
