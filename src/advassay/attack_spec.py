@@ -182,6 +182,16 @@ class Arm(_Attack):
         )
 
 
+def log_grid(lowest: float, highest: float, points: int) -> tuple[float, ...]:
+    """`points` amplitudes from `lowest` to `highest` in equal steps of ln ε, each of three significant digits.
+
+    >>> log_grid(0.0005, 0.064, 8)
+    (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064)
+    """
+    ratio = highest / lowest
+    return tuple(float(f"{lowest * ratio ** (i / (points - 1)):.3g}") for i in range(points))
+
+
 def check_epsilon(epsilon: float, norm: str) -> None:
     """Raise ValueError where ε cannot be a fraction of the [0, 1] range (L∞ only; an L2 length may exceed 1)."""
     if norm == "linf" and epsilon > 1:

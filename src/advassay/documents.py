@@ -229,3 +229,47 @@ class AnalysisDocument(StatedPlan):
     def changed(self) -> list[StatedPlan]:
         """What the study stated later in place of the plan in force, oldest first."""
         return list(self.history)
+
+
+class CohortRange(Frozen):
+    """At which amplitudes the tuning images of one cohort fall to one arm."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    request: str
+    """Hash of what was asked for: cohort, network, rules, amplitudes tried. The same is not found twice."""
+    cohort_identity: str
+    classifier: str
+    """Identity of the cohort's main network, which was attacked."""
+    images: int
+    """Attackable tuning images."""
+    misclassified: dict[str, int]
+    """Amplitude tried, as text → images whose smallest successful amplitude is this one or a smaller one."""
+    lower: float | None
+    """Largest amplitude tried at which at most 2 % are misclassified; null where hardly any ever is."""
+    upper: float | None
+    """Smallest amplitude tried at which at least 98 % are misclassified, or where the share levels off below that."""
+    notes: tuple[str, ...] = ()
+
+
+class ArmRange(Frozen):
+    """The amplitudes found for one arm, and what they rest on."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    step_size: str = ""
+    """Name of the step size that was used."""
+    success: str = ""
+    """Iterate reading: last or any."""
+    cohorts: dict[str, CohortRange] = {}
+    epsilons: tuple[float, ...] = ()
+    """The grid, the same for every cohort; empty until all cohorts are done."""
+
+
+class RangeFinding(Frozen):
+    """range_finding.json: the amplitudes of arms that declare `epsilons: auto`."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    format_version: int = 1
+    arms: dict[str, ArmRange] = {}

@@ -6,12 +6,13 @@ attack_spec.py hold the parts.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from advassay.analysis_plan import AnalysisPlan, Margins
-from advassay.attack_spec import Amplitude, Arm, Frozen, Precision, StepSize, step_size_name
+from advassay.attack_spec import Amplitude, Arm, Frozen, Precision, StepSize, log_grid, step_size_name
 from advassay.cohort_spec import AugmentationSpec, CohortSpec, Published, RegionSpec
 from advassay.rule_spec import NAME, Condition, DataPath, Name, Rules, Scalar
 from advassay.slide_spec import SlideClasses, TileRules
@@ -67,11 +68,19 @@ class TrainingSpec(Frozen):
         return self
 
 
+AUTO = "auto"
+"""What an arm writes in place of its epsilons to have them found."""
+USUAL_RANGE = (0.0005, 0.064)
+"""Where undefended networks usually fall: stands in for amplitudes that are not found yet."""
+
+
 class AttackSpec(Arm):
     """The attack section of a study: what all arms share, and the arms as differences from it."""
 
     arms: dict[Name, dict[str, Any]] = Field({"A": {}}, min_length=1)
-    """Arm name → the fields of this section it changes. The first arm is the main one (the report's main curves)."""
+    """Arm name → the fields of this section it changes. The first arm is the main one (the report's main curves).
+    `epsilons: auto` in an arm finds its amplitudes on tuning images, before anything else is attacked: a grid in equal
+    steps of ln ε from where 2 % are misclassified to where 98 % are, the same for every cohort."""
     series_arm: Name | None = None
     """The arm that attacks the training-size series; null = the first."""
     series_epsilons: tuple[Amplitude, ...] | None = None
@@ -85,10 +94,25 @@ class AttackSpec(Arm):
     """Images of each arm's sample that are attacked for twice the iterations too, at the amplitude nearest to
     analysis.epsilon and, where that is cheap beside the run, one and two thirds up the grid; scaled by --scale."""
 
+    range_images: int = Field(64, ge=8)
+    """Tuning images of each cohort that `epsilons: auto` uses, at most; scaled by --scale."""
+    range_points: int = Field(8, ge=3)
+    """Amplitudes of the grid that `epsilons: auto` makes."""
+
+    @property
+    def auto_arms(self) -> tuple[str, ...]:
+        """Arms whose amplitudes are still to be found."""
+        return tuple(name for name, own in self.arms.items() if own.get("epsilons") == AUTO)
+
     def arm(self, name: str) -> Arm:
-        """The arm as it runs: this section with the arm's own fields in place."""
-        shared = self.model_dump(include=set(Arm.model_fields))
-        return Arm(**(shared | self.arms[name]))
+        """The arm as it runs: this section with the arm's own fields in place.
+
+        An arm whose amplitudes are still to be found has a stand-in of as many, good for counting work only.
+        """
+        shared, own = self.model_dump(include=set(Arm.model_fields)), self.arms[name]
+        if own.get("epsilons") == AUTO:
+            own = own | {"epsilons": log_grid(*USUAL_RANGE, self.range_points)}
+        return Arm(**(shared | own))
 
     @model_validator(mode="after")
     def _arms_hold(self) -> AttackSpec:
@@ -187,6 +211,11 @@ class Study(Frozen):
         rule = self.analysis.step_size
         first = self.attack.arm(arm).step_sizes[0]
         return self.analysis.model_copy(update={"arm": arm, "step_size": first if rule is None else rule})
+
+    def with_epsilons(self, found: Mapping[str, Sequence[float]]) -> Study:
+        """The study with `found` (arm → amplitudes) in place of what these arms declare."""
+        arms = {n: own | ({"epsilons": list(found[n])} if n in found else {}) for n, own in self.attack.arms.items()}
+        return self.model_copy(update={"attack": self.attack.model_copy(update={"arms": arms})})
 
     def keeps_gallery(self, cohort: str) -> bool:
         """Whether images of this cohort may be kept for figures: as asked, else all but those of a DICOM source."""

@@ -122,7 +122,7 @@ def test_plan_prints_documented_columns_and_writes_nothing(study: Path) -> None:
     found = json.loads(result.stdout)
     assert all(row.keys() == tables.COLUMNS.keys() for row in found["rows"])
     stages = [row["stage"] for row in found["rows"]]
-    assert stages == ["prepare", "train", "attack", "controls", "re-run", "train", "attack"]
+    assert stages == ["prepare", "train", "attack", "controls", "doubling", "re-run", "train", "attack"]
     assert found["rows"][0]["total"] == 60
     assert not store.exists()
     table = runner.invoke(app, ["plan", str(study), "--store", str(store), "--no-measure"])

@@ -112,6 +112,18 @@ def test_further_amplitudes_are_doubled_only_where_they_cost_little_beside_the_r
     assert found.gradient_steps(arm, 5000) == 32 * gradient_steps(found.arm(arm, 5000))
 
 
+def test_an_amplitude_that_the_steps_do_not_reach_is_not_doubled() -> None:
+    study = _study("attack.steps=3", "analysis.epsilon=0.2")
+    found = doubling_plan(study.attack, study.resolved_analysis(), "A")
+    assert found is not None
+    assert found.epsilon == 0.02  # 3 steps of 0.01 end at 0.03
+    assert found.arm(study.attack.arm("A"), 10**6).epsilons == (0.02,)
+    short = _study("attack.steps=1")
+    least = doubling_plan(short.attack, short.resolved_analysis(), "A")
+    assert least is not None
+    assert least.epsilon == 0.02  # none is reached: the smallest stands for all
+
+
 def test_a_run_from_before_the_control_gets_it_alone_when_it_is_continued(copied: Path, tiny: Study) -> None:
     store = cpu(copied).store
     header = next(h for h in open_records(copied).headers if h.cohort == "X-TB" and h.arm == "A")

@@ -125,3 +125,16 @@ def test_images_whose_gradient_is_rounded_away_are_attacked_again_beside_the_dec
     assert (again.rerun_of, again.attack["loss"]) == (header.run_id, "margin")
     assert header.attack["loss"] == "cross-entropy"
     assert 0 < again.images <= header.images
+
+
+def test_amplitudes_cannot_be_found_where_every_image_is_attacked(model: Path, tiles: Path, tmp_path: Path) -> None:
+    with pytest.raises(CohortError, match="auto needs tuning images in every cohort, my-tiles has none"):
+        attack_own(model, tiles, cpu(tmp_path / "mine"), overrides=["attack.arms={A: {epsilons: auto}}"])
+    assert not (tmp_path / "mine").exists()
+
+
+def test_the_arm_of_fine_steps_decides_where_it_runs(model: Path, tiles: Path, tmp_path: Path) -> None:
+    attack_own(model, tiles, cpu(tmp_path / "mine"), overrides=[*FAST, "attack.arms={A: {}, C: {loss: margin}}"])
+    attack_own(model, tiles, cpu(tmp_path / "other"), overrides=FAST)
+    plans = [open_records(tmp_path / name).analysis for name in ("mine", "other")]
+    assert [found and (found.plan.arm, found.prespecified) for found in plans] == [("C", True), ("A", True)]

@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from advassay.study import Plan, PlanRow
 
 COLUMNS = {
-    "stage": "prepare, train, attack, controls (of an arm) or re-run (of images whose gradient vanished or whose "
-    "probability rounded to 1, with the margin loss)",
+    "stage": "prepare, train, range-finding (of an arm's amplitudes, on tuning images), attack, controls (of an arm), "
+    "doubling (of its iterations, on a sample) or re-run (of images whose gradient vanished or whose probability "
+    "rounded to 1, with the margin loss)",
     "cohort": "the cohort's name in the study",
     "what": "which images, which network, attacked by which arm",
     "unit": "what is counted: images, training passes (images × updates) or gradient steps",
@@ -60,10 +61,10 @@ def print_table(plan: Plan, *, title: str) -> None:
         console.print(
             f"≤ at most, known when the arm has run: {steps:,} gradient steps of {_stages(bounded)}", highlight=False
         )
+    for note in plan.notes:
+        console.print(f"note: {note}", highlight=False, soft_wrap=True)
 
 
 def _stages(rows: Sequence[PlanRow]) -> str:
     """The stages of the rows, in words."""
-    return " and ".join(
-        {"controls": "controls", "re-run": "re-runs"}[name] for name in dict.fromkeys(r.stage for r in rows)
-    )
+    return " and ".join({"re-run": "re-runs"}.get(name, name) for name in dict.fromkeys(r.stage for r in rows))

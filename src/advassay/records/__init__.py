@@ -11,14 +11,14 @@ if TYPE_CHECKING:
     from advassay.records.gallery import Example, read_gallery, read_image, write_example, write_png
     from advassay.records.header import FORMAT_VERSION, Point, RunHeader, Spent, attack_rules, run_identity
     from advassay.records.run import RowIndex, Run, read_header
-    from advassay.records.store import Records, open_records, read_analysis
+    from advassay.records.store import Records, open_records, read_analysis, read_range_finding
     from advassay.records.writer import RunWriter, compact
 
 _HOMES = {
     "gallery": ("Example", "read_gallery", "read_image", "write_example", "write_png"),
     "header": ("FORMAT_VERSION", "Point", "RunHeader", "Spent", "attack_rules", "run_identity"),
     "run": ("RowIndex", "Run", "read_header"),
-    "store": ("Records", "open_records", "read_analysis"),
+    "store": ("Records", "open_records", "read_analysis", "read_range_finding"),
     "writer": ("RunWriter", "compact"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
@@ -40,6 +40,7 @@ __all__ = [
     "read_gallery",
     "read_header",
     "read_image",
+    "read_range_finding",
     "run_identity",
     "write_example",
     "write_png",

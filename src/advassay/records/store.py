@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from advassay import layout
 from advassay.attack_spec import parse_step_size, step_size_name
-from advassay.documents import AnalysisDocument, Preparation, TrainingDocument
+from advassay.documents import AnalysisDocument, Preparation, RangeFinding, TrainingDocument
 from advassay.errors import AdvassayWarning, FormatError, StoreError
 from advassay.records.gallery import Example, read_gallery
 from advassay.records.header import RunHeader
@@ -19,7 +19,7 @@ from advassay.records.run import Run
 if TYPE_CHECKING:
     import polars as pl
 
-Document = TypeVar("Document", AnalysisDocument, Preparation, TrainingDocument)
+Document = TypeVar("Document", AnalysisDocument, Preparation, RangeFinding, TrainingDocument)
 
 
 class Records:
@@ -118,6 +118,11 @@ class Records:
         return read_analysis(self.root)
 
     @cached_property
+    def range_finding(self) -> RangeFinding | None:
+        """On what the amplitudes of arms with `epsilons: auto` rest; None where every arm stated its own."""
+        return read_range_finding(self.root)
+
+    @cached_property
     def preparations(self) -> dict[str, Preparation]:
         """cohort → how it was prepared, where the store holds that."""
         paths = sorted((self.root / "cohorts").glob(f"*/{layout.PREPARATION}"))
@@ -156,6 +161,12 @@ def read_analysis(root: Path) -> AnalysisDocument | None:
     """
     path = layout.Store(root).analysis
     return _document(path, AnalysisDocument) if path.exists() else None
+
+
+def read_range_finding(root: Path) -> RangeFinding | None:
+    """What the store at `root` holds of range-finding; None where it has none. Raises FormatError."""
+    path = layout.Store(root).range_finding
+    return _document(path, RangeFinding) if path.exists() else None
 
 
 def open_records(path: str | Path) -> Records:

@@ -14,9 +14,11 @@ from advassay.records import RunHeader, attack_rules, open_records
 from advassay.specs import AttackSpec, Study
 from advassay.study.compute import Workload, kind_of
 from advassay.study.header import trained_header
+from advassay.study.keep import keep_study
 from advassay.study.networks import Network, networks
 from advassay.study.place import Site
 from advassay.study.preregistration import freeze_analysis_plan
+from advassay.study.range_finding import find_ranges
 from advassay.study.rerun import attack_with_rerun
 from advassay.study.targets import Assignment, assignments
 from advassay.study.training_stage import identity_of
@@ -35,8 +37,9 @@ def attack_networks(study: Study, site: Site) -> list[RunHeader]:
     from advassay.cohorts import open_cohort
 
     check_arms(study.attack)
-    freeze_analysis_plan(study, site.store)
     cohorts = [open_cohort(site.store.cohort(name)) for name in study.cohorts]
+    study = _with_amplitudes(study, cohorts, site)
+    freeze_analysis_plan(study, site.store)
     work = _work(study, cohorts, site)
     headers: list[RunHeader] = []
     for name, cohort in zip(study.cohorts, cohorts, strict=True):
@@ -46,6 +49,24 @@ def attack_networks(study: Study, site: Site) -> list[RunHeader]:
             primary = primary or identity
             headers += _attack_network(study, cohort, network, identity, identity == primary, site, work)
     return headers
+
+
+def _with_amplitudes(study: Study, cohorts: Sequence[PreparedCohort], site: Site) -> Study:
+    """The study with amplitudes found for arms that declare `epsilons: auto`; the store keeps them in study.yaml."""
+    if not study.attack.auto_arms:
+        return study
+    work = _work(study, cohorts, site)
+    found = find_ranges(study, cohorts, site, lambda cohort: _main_network(study, cohort, site), work)
+    keep_study(site.store, found)
+    return found
+
+
+def _main_network(study: Study, cohort: PreparedCohort, site: Site) -> tuple[str, LoadOnce]:
+    """Identity of a cohort's primary network, and its loader."""
+    network = next(networks(study, cohort.preparation.cohort, cohort))
+    identity = identity_of(study, cohort, network, site)
+    trained(site, identity, network)
+    return identity, LoadOnce(site.store.classifier(identity) / MODEL, site.device)
 
 
 def _work(study: Study, cohorts: Sequence[PreparedCohort], site: Site) -> dict[str, Workload]:

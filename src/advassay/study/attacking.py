@@ -20,6 +20,7 @@ from advassay.study.counting import steps_at
 from advassay.study.doubling import counted
 from advassay.study.gallery import Gallery, Points
 from advassay.study.place import Site
+from advassay.study.reach import reach_notes
 from advassay.study.targets import Assignment
 from advassay.study.told import Told
 from advassay.success import fallen
@@ -93,7 +94,7 @@ def attack_cohort(
     if controls is not None and _lacks_doubling(controls, assignment):
         doubling = _doubling(classifier, cohort, assignment, shape, site, writer.header, _known(shared, writer.header))
         controls = controls.model_copy(update={"doubling": doubling})
-    return writer.finish(cost, controls, notes)
+    return writer.finish(cost, controls, [*notes, *reach_notes(header.arm, arm)])
 
 
 def is_complete(site: Site, header: RunHeader, assignment: Assignment) -> bool:

@@ -18,6 +18,7 @@ from advassay.documents import Controls, Doubling
 from advassay.identity import canonical_float
 from advassay.specs import AttackSpec
 from advassay.study.counting import gradient_steps
+from advassay.study.reach import unreachable
 from advassay.success import attackable, fallen
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class DoublingPlan:
     step_size: float | str
     """The analysed step size: analysis.step_size on the deciding arm, else the arm's first."""
     epsilon: float
-    """The arm's amplitude nearest to analysis.epsilon: always doubled."""
+    """The arm's amplitude nearest to analysis.epsilon, of those its steps reach: always doubled."""
     images: int
     """At most this many images, the first ones of the run's sample."""
 
@@ -46,7 +47,7 @@ class DoublingPlan:
         run's gradient steps.
         """
         chosen = self._at(arm, (self.epsilon,))
-        for epsilon in _thirds(arm):
+        for epsilon in _thirds(arm, self.step_size):
             wider = self._at(arm, tuple(dict.fromkeys((*chosen.epsilons, epsilon))))
             if self._cost(wider, images) <= SHARE * images * gradient_steps(arm):
                 chosen = wider
@@ -79,17 +80,27 @@ def doubling_plan(attack: AttackSpec, analysis: AnalysisPlan, name: str) -> Doub
     None where controls are off, or the arm has no step or no amplitude above 0 to double.
     """
     arm = attack.arm(name)
-    epsilons = [epsilon for epsilon in arm.epsilons if epsilon > 0]
+    rule = analysis.step_size if name == analysis.arm else None
+    rule = arm.step_sizes[0] if rule is None else rule
+    epsilons = _reached(arm, rule)
     if not attack.controls or not epsilons or not arm.steps:
         return None
-    rule = analysis.step_size if name == analysis.arm else None
     nearest = min(epsilons, key=lambda epsilon: (abs(epsilon - analysis.epsilon), epsilon))
-    return DoublingPlan(arm.step_sizes[0] if rule is None else rule, nearest, attack.doubling_images)
+    return DoublingPlan(rule, canonical_float(nearest), attack.doubling_images)
 
 
-def _thirds(arm: Arm) -> Iterator[float]:
-    """The amplitudes above 0 that stand one and two thirds up the grid."""
-    ordered = sorted(epsilon for epsilon in arm.epsilons if epsilon > 0)
+def _reached(arm: Arm, rule: float | str) -> list[float]:
+    """The amplitudes above 0 that K steps reach, in rising order, or the smallest one where they reach none.
+
+    Beyond its reach an attack gains by going further, whether it has converged or not.
+    """
+    beyond, ordered = unreachable(arm, rule), sorted(epsilon for epsilon in arm.epsilons if epsilon > 0)
+    return [epsilon for epsilon in ordered if epsilon not in beyond] or ordered[:1]
+
+
+def _thirds(arm: Arm, rule: float | str) -> Iterator[float]:
+    """The amplitudes that stand one and two thirds up the part of the grid that K steps reach."""
+    ordered = _reached(arm, rule)
     yield from (ordered[round(third * (len(ordered) - 1) / 3)] for third in (1, 2))
 
 

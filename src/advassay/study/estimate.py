@@ -8,7 +8,7 @@ from advassay.attack_spec import Precision
 from advassay.specs import Study
 from advassay.study.counting import gradient_steps, record_bytes
 from advassay.study.place import Site
-from advassay.study.planned import PlanRow
+from advassay.study.planned import RANGE_FINDING, PlanRow
 from advassay.study.throughput import CPU_PREPARED_PER_SECOND, Throughput, measure
 
 PNG_SHARE = 0.7
@@ -34,7 +34,8 @@ class Estimator:
             "prepare": self._prepare,
             "train": self._train,
             "controls": self._controls,
-            "doubling": self._doubling,
+            "doubling": self._in_few_numbers,
+            RANGE_FINDING: self._in_few_numbers,
         }
         return stages.get(row.stage, self._attack)(row)
 
@@ -69,8 +70,8 @@ class Estimator:
         speed = self._throughput(row.cohort).gradients_per_second["exact"] if self._timed else None
         return replace(row, seconds=speed and row.missing / speed, bytes=0)
 
-    def _doubling(self, row: PlanRow) -> PlanRow:
-        """An attack like the arm's own; what it finds is a few numbers in the header."""
+    def _in_few_numbers(self, row: PlanRow) -> PlanRow:
+        """An attack like the arm's own, of which only counts are kept."""
         precision = self._study.attack.arm(row.arm).precision
         return replace(row, seconds=self._attack_seconds(row, precision) if self._timed else None, bytes=0)
 

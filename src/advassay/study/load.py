@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from advassay.errors import AdvassayWarning, SpecError
-from advassay.specs import Arm, Study
+from advassay.specs import AUTO, Arm, Study
 from advassay.study.overrides import apply_overrides, fields_at
 from advassay.study.scaling import on_phantoms, scaled
 from advassay.study.yaml_tree import Loc, YamlTree
@@ -93,6 +93,8 @@ def _arm_mistakes(data: Mapping[str, Any]) -> list[tuple[Loc, Any]]:
     shared = {key: value for key, value in attack.items() if key in Arm.model_fields}
     found = []
     for name, arm in arms.items():
+        if isinstance(arm, dict) and arm.get("epsilons") == AUTO:
+            arm = {key: value for key, value in arm.items() if key != "epsilons"}
         try:
             Arm.model_validate(shared | arm if isinstance(arm, dict) else arm)
         except ValidationError as error:

@@ -25,8 +25,9 @@ from advassay.study.load import parse_study
 from advassay.study.place import Site
 from advassay.study.preparing import prepare_cohort
 from advassay.study.preregistration import freeze_analysis_plan
+from advassay.study.range_finding import check_tuning_images
 from advassay.study.rerun import attack_with_rerun
-from advassay.study.shipped import SHIPPED_ARMS
+from advassay.study.shipped import DECIDING_ARM, SHIPPED_ARMS
 from advassay.study.targets import all_arms
 from advassay.study.yaml_tree import parse_value, yaml_text
 
@@ -56,6 +57,7 @@ def attack_own(model: Path, images: Path, site: Site, *, overrides: Sequence[str
     cohort = cohort_name(images, sha256, site.store)
     study = own_study(metadata, images, cohort, overrides, site.store)
     check_arms(study.attack)
+    check_tuning_images(study, dict.fromkeys(study.cohorts, 0))  # every image of the folder is attacked
     with locked(site.store):
         keep_study(site.store, study)
         prepare_cohort(study, cohort, replace(site, data=images.parent))
@@ -149,7 +151,10 @@ def own_study(metadata: CheckpointMetadata, images: Path, cohort: str, overrides
         earlier = parse_value(study_yaml(held))
         for part in ("sources", "cohorts"):
             declared[part] = earlier[part] | declared[part]
-    return parse_study(yaml_text(declared), name="attack --model", overrides=overrides)
+    study = parse_study(yaml_text(declared), name="attack --model", overrides=overrides)
+    if study.analysis.arm is None and DECIDING_ARM in study.attack.arms:
+        return study.model_copy(update={"analysis": study.analysis.model_copy(update={"arm": DECIDING_ARM})})
+    return study
 
 
 def _cohort(metadata: CheckpointMetadata, source: str, folder: str) -> dict[str, Any]:

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-STAGES = ("prepare", "train", "attack", "controls", "doubling", "re-run")
+RANGE_FINDING = "range-finding"
+STAGES = ("prepare", "train", RANGE_FINDING, "attack", "controls", "doubling", "re-run")
 PASSES, STEPS = "training passes", "gradient steps"
 
 
@@ -15,8 +16,9 @@ class PlanRow:
     """One piece of work. `--json` prints these fields."""
 
     stage: str
-    """One of STAGES. Beside an attack arm stand its controls; doubling, the control that attacks a sample for twice the
-    iterations; and the re-run with the margin loss of images whose gradient vanished or whose probability rounded to 1.
+    """One of STAGES. range-finding finds the amplitudes of an arm with `epsilons: auto`, on tuning images. Beside an
+    attack arm stand its controls; doubling, the control that attacks a sample for twice the iterations; and the re-run
+    with the margin loss of images whose gradient vanished or whose probability rounded to 1.
     """
     cohort: str
     what: str
@@ -71,6 +73,8 @@ class Plan:
 
     study: str
     rows: tuple[PlanRow, ...]
+    notes: tuple[str, ...] = ()
+    """What the study should know before it runs, in plain sentences."""
 
     @property
     def seconds(self) -> float | None:
@@ -120,6 +124,7 @@ class Plan:
             "seconds": self.seconds,
             "seconds_at_most": self.seconds_at_most,
             "bytes": self.bytes,
+            "notes": list(self.notes),
             "costs": [asdict(cost) for cost in self.costs()],
             "rows": [asdict(r) for r in self.rows],
         }

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from advassay.attack_spec import Arm
-from advassay.documents import Preparation
+from advassay.documents import ArmRange, Preparation
 from advassay.layout import TRAINING
 from advassay.records import open_records
-from advassay.specs import Study
+from advassay.specs import AttackSpec, Study
 from advassay.study.attack_stage import check_arms
 from advassay.study.beside import known_beside, unknown_beside
 from advassay.study.counting import Point, gradient_steps, missing_steps
 from advassay.study.estimate import Estimator
 from advassay.study.expected import Expected, expected, tell_stated
 from advassay.study.header import recorded_images
-from advassay.study.networks import main_network, main_seeds, networks
+from advassay.study.networks import MAIN_NETWORK, main_network, main_seeds, networks
 from advassay.study.place import Site
-from advassay.study.planned import PASSES, STEPS, Plan, PlanRow
+from advassay.study.planned import PASSES, RANGE_FINDING, STEPS, Plan, PlanRow
 from advassay.study.preparing import check_image_sizes
+from advassay.study.range_finding import Search, check_tuning_images, is_found, read_ranges, searches, with_found_grids
+from advassay.study.reach import reach_notes
 from advassay.study.targets import Assignment, all_arms, assignments, series_arm
 from advassay.study.training_stage import identity_of, recorded_start_weights
 
@@ -34,20 +36,50 @@ def plan(study: Study, site: Site, *, timed: bool = True) -> Plan:
     """
     check_arms(study.attack)
     check_image_sizes(study)
-    estimator = Estimator(study, site, timed)
     counts = {name: expected(study, name, site) for name in study.cohorts}
     tell_stated(counts)
-    rows = [row for name, found in counts.items() for row in _cohort_rows(study, name, found, site)]
-    return Plan(study.name, tuple(estimator.estimated(row) for row in rows))
+    check_tuning_images(study, {name: found.tuning for name, found in counts.items()})
+    wanted = searches(study)
+    if wanted:
+        study = with_found_grids(study, site.store, _main_networks(study, counts, site))
+    estimator = Estimator(study, site, timed)
+    rows = [row for name, found in counts.items() for row in _cohort_rows(study, name, found, site, wanted)]
+    return Plan(study.name, tuple(estimator.estimated(row) for row in rows), tuple(_notes(study.attack)))
 
 
-def _cohort_rows(study: Study, name: str, counts: Expected, site: Site) -> Iterator[PlanRow]:
+def _notes(attack: AttackSpec) -> Iterator[str]:
+    for name in attack.arms:
+        arm = attack.arm(name)
+        if name not in attack.auto_arms:
+            yield from reach_notes(name, arm)
+            continue
+        yield (
+            f"Arm {name}: its {len(arm.epsilons)} amplitudes are found on tuning images when the study runs; until "
+            f"then its cost is that of as many between {arm.epsilons[0]:g} and {arm.epsilons[-1]:g}."
+        )
+
+
+def _main_networks(study: Study, counts: Mapping[str, Expected], site: Site) -> dict[str, tuple[str, str]]:
+    """Prepared cohort → (its identity, its main network's)."""
+    from advassay.cohorts import open_cohort
+
+    start = recorded_start_weights(study, site)
+    found = {}
+    for name in (name for name, numbers in counts.items() if numbers.is_prepared):
+        cohort = open_cohort(site.store.cohort(name))
+        main = next(networks(study, name, cohort))
+        found[name] = (cohort.preparation.identity, identity_of(study, cohort, main, site, start_weights=start))
+    return found
+
+
+def _cohort_rows(study: Study, name: str, counts: Expected, site: Site, wanted: Sequence[Search]) -> Iterator[PlanRow]:
     have = counts.images if counts.is_prepared else 0
     yield PlanRow("prepare", name, "images", "images", counts.images, have, counts.basis)
-    yield from _known_rows(study, name, site) if counts.is_prepared else _unknown_rows(study, name, counts)
+    known = counts.is_prepared
+    yield from _known_rows(study, name, site, wanted) if known else _unknown_rows(study, name, counts, wanted)
 
 
-def _known_rows(study: Study, name: str, site: Site) -> Iterator[PlanRow]:
+def _known_rows(study: Study, name: str, site: Site, wanted: Sequence[Search]) -> Iterator[PlanRow]:
     """Of a prepared cohort: every identity is known, so the store can be asked."""
     from advassay.cohorts import open_cohort
     from advassay.training import updates_for
@@ -63,6 +95,8 @@ def _known_rows(study: Study, name: str, site: Site) -> Iterator[PlanRow]:
         if identity not in trained:
             yield PlanRow("train", name, network.what, PASSES, passes, done, "prepared")
         trained.add(identity)
+        if network.primary:
+            yield from _known_ranges(wanted, cohort, identity, site)
         for assignment in assignments(study, network, cohort):
             attacked = planned.setdefault((identity, assignment.arm_name), set())
             if network.main or not assignment.points <= attacked:
@@ -96,7 +130,23 @@ def _known_attack(
     yield from known_beside(site, preparation, classifier, assignment, attack)
 
 
-def _unknown_rows(study: Study, name: str, counts: Expected) -> Iterator[PlanRow]:
+def _known_ranges(wanted: Sequence[Search], cohort: PreparedCohort, classifier: str, site: Site) -> Iterator[PlanRow]:
+    """Range-finding on a prepared cohort, with what the store holds of it."""
+    ranges, preparation = read_ranges(site.store).arms, cohort.preparation
+    for search in wanted:
+        found = ranges.get(search.name, ArmRange()).cohorts
+        done = is_found(search, found, preparation.cohort, preparation.identity, classifier)
+        yield _range_row(search, preparation.cohort, len(search.sample(cohort)), "prepared", done=done)
+
+
+def _range_row(search: Search, cohort: str, images: int, basis: str, *, done: bool) -> PlanRow:
+    """Range-finding on a cohort's tuning images; those that the network gets wrong drop out of it."""
+    total = images * search.gradient_steps
+    what = f"{MAIN_NETWORK}, arm {search.name}, tuning images"
+    return PlanRow(RANGE_FINDING, cohort, what, STEPS, total, total * done, basis, search.name, at_most=not done)
+
+
+def _unknown_rows(study: Study, name: str, counts: Expected, wanted: Sequence[Search]) -> Iterator[PlanRow]:
     """Of a cohort that is not prepared: what follows from its numbers of images."""
     from advassay.training import updates_for
 
@@ -106,6 +156,9 @@ def _unknown_rows(study: Study, name: str, counts: Expected) -> Iterator[PlanRow
     for seed in main_seeds(study, name):
         network = main_network(seed, primary=seed == study.training.seed)
         yield PlanRow("train", name, network, PASSES, passes, 0, counts.basis)
+        if seed == study.training.seed:
+            for search in wanted:
+                yield _range_row(search, name, min(counts.tuning, search.images), counts.basis, done=False)
         for arm in study.attack.arms:
             attack = _unknown_attack(name, network, arm, study.attack.arm(arm), counts)
             yield attack

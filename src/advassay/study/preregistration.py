@@ -23,26 +23,18 @@ def freeze_analysis_plan(study: Study, store: Store) -> AnalysisDocument:
     Raises FormatError where the file does not hold the plan that was frozen.
     """
     kept = read_analysis(store.root)
-    stated = _stated(study, store)
-    if kept is None:
-        return _write(store, AnalysisDocument(**dict(stated)))
-    latest = kept.history[-1] if kept.history else kept
-    if (latest.plan, latest.arm) == (stated.plan, stated.arm):
-        return kept
-    return _write(store, kept.model_copy(update={"history": (*kept.history, stated)}))
-
-
-def _stated(study: Study, store: Store) -> StatedPlan:
     plan = _as_read_back(study.resolved_analysis())
     assert plan.arm is not None
-    arm = study.attack.arm(plan.arm).model_copy(update={"images": None})
-    return StatedPlan(
-        plan=plan,
-        sha256=plan.sha256,
-        frozen=now(),
-        attacked_before=_recorded_rows(store),
-        arm=_as_read_back(arm),
-    )
+    arm = _as_read_back(study.attack.arm(plan.arm).model_copy(update={"images": None}))
+    if kept is not None:
+        latest = kept.history[-1] if kept.history else kept
+        if (latest.plan, latest.arm) == (plan, arm):
+            return kept
+    rows = _recorded_rows(store)
+    stated = StatedPlan(plan=plan, sha256=plan.sha256, frozen=now(), attacked_before=rows, arm=arm)
+    if kept is None:
+        return _write(store, AnalysisDocument(**dict(stated)))
+    return _write(store, kept.model_copy(update={"history": (*kept.history, stated)}))
 
 
 def _as_read_back(spec: Spec) -> Spec:

@@ -12,6 +12,7 @@ from advassay.study.attack_stage import attack_networks, check_arms
 from advassay.study.keep import keep_study, locked
 from advassay.study.place import Site
 from advassay.study.preparing import check_image_sizes, prepare_cohorts
+from advassay.study.range_finding import check_tuning_images, with_kept_grids
 from advassay.study.training_stage import train_networks
 
 
@@ -31,17 +32,23 @@ def run(study: Study, site: Site) -> list[RunHeader]:
     Each stage skips what the store has, recognised by content: stopped at any point, the same call continues, and
     a study with more amplitudes, images, arms or seeds computes only what is new.
     """
-    return _in_store(study, site, prepare_cohorts, train_networks, attack_networks)
+    return _in_store(study, site, _prepare_for_attack, train_networks, attack_networks)
 
 
 attack = run  # the attack is the last stage: asking for it asks for those before it
+
+
+def _prepare_for_attack(study: Study, site: Site) -> None:
+    """Prepare, and see before hours of training that what is to be found on tuning images can be."""
+    prepared = prepare_cohorts(study, site)
+    check_tuning_images(study, {name: sum(document.counts["tuning"].values()) for name, document in prepared.items()})
 
 
 def _in_store(study: Study, site: Site, *stages: Callable[[Study, Site], Any]) -> Any:
     check_arms(study.attack)
     check_image_sizes(study)
     with locked(site.store):
-        keep_study(site.store, study)
+        keep_study(site.store, with_kept_grids(study, site.store))
         _use_threads(site)
         for stage in stages:
             result = stage(study, site)

@@ -21,12 +21,12 @@ MIN_CONTROLS = 2
 def scaled(study: Study, scale: float) -> Study:
     """The study with its numbers of images multiplied by `scale` (> 0).
 
-    Scaled: per_class, augmentation.to, phantom images, absolute train_sizes, images of the attack, of each arm and of
-    the controls. Floors, none of which exceeds the number in the file, the same for every cohort: 20 images of each
-    class (40 with copies), for which as many phantoms are made as its rules need; 16 training images, 8 attacked
-    images and doubled ones, 2 control images. A warning names the cohorts that stay larger so. Updates stay; epochs
-    shrink by themselves, and a smaller study scores its tuning part at most once an epoch. Raises SpecError where scale
-    is not above 0.
+    Scaled: per_class, augmentation.to, phantom images, absolute train_sizes, images of the attack, of each arm, of the
+    controls and of range-finding. Floors, none of which exceeds the number in the file, the same for every cohort: 20
+    images of each class (40 with copies), for which as many phantoms are made as its rules need; 16 training images, 8
+    attacked images (doubled ones and those of range-finding too), 2 control images. A warning names the cohorts that
+    stay larger so. Updates stay; epochs shrink by themselves, and a smaller study scores its tuning part at most once
+    an epoch. Raises SpecError where scale is not above 0.
     """
     if not scale > 0 or scale == float("inf"):
         raise SpecError(f"--scale: a number above 0 is needed, got {scale}.", "For example --scale 0.01.")
@@ -44,6 +44,7 @@ def scaled(study: Study, scale: float) -> Study:
             "images": _times(study.attack.images, scale, MIN_ATTACKED),
             "control_images": _times(study.attack.control_images, scale, MIN_CONTROLS),
             "doubling_images": _times(study.attack.doubling_images, scale, MIN_ATTACKED),
+            "range_images": _times(study.attack.range_images, scale, MIN_ATTACKED),
             "arms": {name: _scaled_arm(arm, scale) for name, arm in study.attack.arms.items()},
         }
     )

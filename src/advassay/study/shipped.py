@@ -21,3 +21,6 @@ SHIPPED_ARMS: dict[str, dict[str, Any]] = {
 }
 """A: the main curves. B: the formula of the reference study (Kovalev & Voynov 2019, formula 1), with a gain that moves
 pixels. C: a loss that does not saturate and steps fine enough for the small ε where undefended networks fall."""
+
+DECIDING_ARM = "C"
+"""The one whose amplitudes span the range in which success rises: analysis.arm of shipped and starter studies."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import Any
 
-from advassay.study.shipped import SHIPPED_ARMS
+from advassay.study.shipped import DECIDING_ARM, SHIPPED_ARMS
 
 _GRID = [0.02, 0.04, 0.06, 0.08, 0.10, 0.12, 0.14, 0.16, 0.18, 0.20]
 _SIZE_PX = 128
@@ -29,7 +29,7 @@ def dataset_study(name: str, *, file: str = "study.yaml") -> str:
         "cohorts": data["cohorts"],
         "training": {"architecture": "inception_v3", "epochs": 6, "batch_size": 32, "learning_rate": 0.001},
         "attack": {"steps": 20, "images": 100, "arms": SHIPPED_ARMS | {"A": SHIPPED_ARMS["A"] | {"epsilons": _GRID}}},
-        "analysis": {"arm": "C"},
+        "analysis": {"arm": DECIDING_ARM},
     }
     return f"{facts(found)}#\n{_commands(found.name, shlex.quote(file))}{as_yaml(study)}"
 

@@ -71,7 +71,7 @@ attack:
       update: projected-sign
       loss: margin
       step_sizes: [epsilon/4]
-      epsilons: [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.02]
+      epsilons: [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.02]   # auto: found on tuning images, before the attacks
 
 analysis:                    # how the five questions are judged; frozen in the store before the first attack
   arm: C                     # the arm that decides: its amplitudes span the range where success rises

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from advassay.progress import Progress
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from advassay.progress import Progress, Silent
 
 
 class Told:
@@ -22,3 +25,23 @@ class Told:
 
     def finish(self, task: str) -> None:
         self._progress.finish(self._task)
+
+
+@contextmanager
+def begun(progress: Progress, task: str, total: float, unit: str) -> Iterator[Progress]:
+    """One task made of several stages: they report to what this yields, and only their advances count."""
+    progress.start(task, total, unit)
+    try:
+        yield _Part(progress, task)
+    finally:
+        progress.finish(task)
+
+
+class _Part(Silent):
+    """Passes a stage's advances on to a task that has begun already."""
+
+    def __init__(self, progress: Progress, task: str) -> None:
+        self._progress, self._task = progress, task
+
+    def advance(self, task: str, amount: float = 1) -> None:
+        self._progress.advance(self._task, amount)

@@ -24,9 +24,10 @@ BETWEEN = 0.03
 """Standard error added to ln ε50 for the shape of the curve between two amplitudes, as a share of their distance in
 ln ε. Largest bias of the fitted curve over normal, logistic, Gumbel (both ways) and Student t₃ thresholds with 0 and
 10% that never fall, on a grid of factors 2 to 2.5 (benchmarks/verdicts.py): 0.03 to 0.04 of the distance."""
-REJECTED = 0.05
+REJECTED = 0.01
 """p value of the goodness of fit below which the curve is not printed."""
-_PARAMETERS = 4
+FEWEST_FREEDOM = 0.5
+"""Degrees of freedom below which the grid is too short to tell whether the curve fits."""
 FEWEST = 3
 """Images below which nothing is estimated."""
 
@@ -101,7 +102,7 @@ def epsilon50_of(data: Thresholds, level: float = 0.95) -> Epsilon50:
     # Not finite: a fitted asymptote just below one half where the last share is just above it.
     variance = curve.variance(gradient) + (BETWEEN * gap) ** 2 if np.isfinite(value) else gap**2
     if p is not None and p < REJECTED:
-        variance += gap**2 / 12  # known to lie between two doses, and no more
+        variance += _misfit(data, curve, value, gap)
     return Epsilon50(data, curve, "inside", float(np.clip(value, logs[0], logs[-1])), variance, bracket, p)
 
 
@@ -112,6 +113,20 @@ def _gap(data: Thresholds) -> float:
         return 1.0
     at = int(np.clip(np.searchsorted(data.share, 0.5), 1, len(logs) - 1))
     return float(logs[at] - logs[at - 1])
+
+
+def _misfit(data: Thresholds, curve: LogLogistic, value: float, gap: float) -> float:
+    """Variance of ln ε50 for a curve that does not fit: how far it misses the observed shares on either side of ε50,
+    over its slope there. At most that of a value known only to lie between the two doses.
+    """
+    most = gap**2 / 12
+    if not np.isfinite(value):
+        return most
+    at = int(np.clip(np.searchsorted(np.log(data.doses), value), 1, len(data.doses) - 1))
+    beside = slice(at - 1, at + 1)
+    missed = float(np.abs(curve.share(data.doses[beside]) - data.share[beside]).max())
+    steepness = float(np.diff(curve.share(np.exp(value + np.array([-0.05, 0.05]))))[0]) / 0.1
+    return min(most, (missed / steepness) ** 2) if steepness > 0 else most
 
 
 def _bracket(data: Thresholds, level: float) -> tuple[int, int]:
@@ -137,8 +152,8 @@ def _goodness(data: Thresholds, curve: LogLogistic) -> float | None:
     """
     expected, observed = data.images * curve.probability[0], data.counts.astype(float)
     cells = _joined(expected)
-    freedom = int(cells.max()) - _PARAMETERS
-    if freedom < 1:
+    freedom = int(cells.max()) - curve.freedom
+    if freedom < FEWEST_FREEDOM:
         return None
     e, o = np.bincount(cells, expected), np.bincount(cells, observed)
     return float(stats.chi2.sf(((o - e) ** 2 / e).sum() / _design_effect(data), freedom))

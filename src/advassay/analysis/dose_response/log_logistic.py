@@ -28,7 +28,7 @@ PRIOR_LOCATION_SD = 5.0
 PRIOR_EFFECT_SD = 2.0
 """Of a covariate's shift of ln ε: a factor of 7.4."""
 _ITERATIONS = 60
-_TOLERANCE = 1e-8
+_TOLERANCE = 1e-7
 _SMALLEST = 1e-12
 
 
@@ -47,6 +47,8 @@ class LogLogistic:
     robust_covariance: np.ndarray
     log_likelihood: float
     probability: np.ndarray
+    freedom: float
+    """Effective number of parameters: the priors' share taken off, between 0 and their number."""
     influence: np.ndarray
     """(image, parameter): what each image adds to theta; sums to about 0."""
 
@@ -116,7 +118,8 @@ def fit(data: Thresholds, covariates: np.ndarray | None = None) -> LogLogistic:
             step = step / 2
         theta, value = theta + step, tried
     p, slopes = _probabilities(theta, log_doses, x)
-    bread = np.linalg.inv(_information(p, slopes, counts) + np.diag(precision))
+    information = _information(p, slopes, counts)
+    bread = np.linalg.inv(information + np.diag(precision))
     scores = (slopes / p[:, :, None])[group, data.category]
     influence = scores @ bread
     return LogLogistic(
@@ -126,6 +129,7 @@ def fit(data: Thresholds, covariates: np.ndarray | None = None) -> LogLogistic:
         robust_covariance=_clustered(influence, data.patients),
         log_likelihood=float((counts * np.log(p)).sum()),
         probability=p,
+        freedom=float(np.trace(bread @ information)),
         influence=influence,
     )
 
@@ -170,7 +174,7 @@ def _probabilities(theta: np.ndarray, log_doses: np.ndarray, x: np.ndarray) -> t
     cumulative[:, :, 2] = ever * (1 - ever) * below
     cumulative[:, :, 3] = ever * below * asymmetry * log_logistic
     cumulative[:, :, 4:] = cumulative[:, :, :1] * x[:, None, :]
-    return _intervals(ever * below), np.diff(cumulative, axis=1, prepend=0, append=0)
+    return _intervals(ever * below), _between(cumulative, 0.0)
 
 
 def _standardised(theta: np.ndarray, log_doses: np.ndarray, x: np.ndarray) -> np.ndarray:
@@ -179,8 +183,15 @@ def _standardised(theta: np.ndarray, log_doses: np.ndarray, x: np.ndarray) -> np
 
 def _intervals(cumulative: np.ndarray) -> np.ndarray:
     """(group, dose) shares → (group, dose + 1) probabilities of the intervals between them, never 0."""
-    edge = np.zeros((len(cumulative), 1))
-    return np.maximum(np.diff(np.concatenate([edge, cumulative, edge + 1], axis=1), axis=1), _SMALLEST)
+    return np.maximum(_between(cumulative, 1.0), _SMALLEST)
+
+
+def _between(cumulative: np.ndarray, last: float) -> np.ndarray:
+    """(group, dose, …) → (group, dose + 1, …): differences of neighbours, from 0 before the first to `last`."""
+    found = np.empty((cumulative.shape[0], cumulative.shape[1] + 1, *cumulative.shape[2:]))
+    found[:, :-1], found[:, -1] = cumulative, last
+    found[:, 1:] -= cumulative
+    return found
 
 
 def _information(p: np.ndarray, slopes: np.ndarray, counts: np.ndarray) -> np.ndarray:

@@ -84,6 +84,11 @@ def distinct_doses(pack: Packed) -> tuple[np.ndarray, np.ndarray]:
     return reached[new], np.flatnonzero(new)
 
 
+def places_of(wanted: np.ndarray, doses: np.ndarray) -> np.ndarray:
+    """Indices into `doses` (dose,) of those that are among `wanted`, rising; equal to 9 digits is equal."""
+    return np.flatnonzero((np.abs(doses[:, None] - wanted[None, :]) <= 1e-9 * doses[:, None]).any(axis=1))
+
+
 def thresholds(
     pack: Packed, success: Reading = "last", dose: DoseReading = "monotone", images: np.ndarray | None = None
 ) -> Thresholds:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from advassay.analysis.dose_response.thresholds import misclassified
+from advassay.analysis.dose_response.thresholds import misclassified, places_of
 from advassay.analysis.packed import Packed
 from advassay.analysis.questions.conclusion import (
     Conclusion,
@@ -82,7 +82,7 @@ STUCK = ("at ceiling", "at floor", "no data")
 def slope(pack: Packed, doses: np.ndarray, success: Reading) -> Value | None:
     """Change of success per doubling of ε over `doses`; None with fewer than two of them or no image."""
     own, fallen, patients = misclassified(pack, success)
-    at = np.flatnonzero([np.isclose(dose, doses, rtol=1e-9).any() for dose in own])
+    at = places_of(doses, own)
     if len(at) < FEWEST_AMPLITUDES or not fallen.shape[1]:
         return None
     x = np.log2(own[at])
@@ -96,7 +96,7 @@ def slope(pack: Packed, doses: np.ndarray, success: Reading) -> Value | None:
 def _row(pack: Packed, doses: np.ndarray, success: Reading, level: float) -> dict[str, Any]:
     """One cohort: its slope as recorded and under the monotone reading, and which way it goes."""
     own, fallen, _ = misclassified(pack, success)
-    at = np.flatnonzero([np.isclose(dose, doses, rtol=1e-9).any() for dose in own])
+    at = places_of(doses, own)
     rates = fallen[at].mean(axis=1) if fallen.shape[1] and at.size else np.empty(0)
     monotone = np.maximum.accumulate(fallen[at], axis=0).mean(axis=1) if rates.size else rates
     value = slope(pack, doses, success)

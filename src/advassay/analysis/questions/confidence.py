@@ -35,10 +35,11 @@ _MOST_CONFIDENT = 1 - 1e-7
 def confidence(evidence: Evidence) -> Conclusion:
     """Supported where images above the threshold need more amplitude, contradicted where they need less or the same."""
     plan = evidence.plan
-    values = joined(values_of(evidence.main, partial(confidence_shift, plan=plan)), evidence.main)
+    shifts = {id(pack): confidence_shift(pack, plan) for packs in evidence.main for pack in packs}
+    values = joined(values_of(evidence.main, lambda pack: shifts[id(pack)]), evidence.main)
     effect = overall(values, plan.level)
     verdict = judged(effect, float(np.log(plan.margins.confidence)))
-    rows = [_row(packs[0], plan) for packs in evidence.main]
+    rows = [_row(packs[0], shifts[id(packs[0])], plan) for packs in evidence.main]
     ratio, low, high = (float(np.exp(x)) for x in (effect.estimate, effect.low, effect.high))
     names = values[0].name if values else ""
     return Conclusion(
@@ -207,10 +208,9 @@ def _other_arms(evidence: Evidence) -> tuple[str, ...]:
     return tuple(told)
 
 
-def _row(pack: Packed, plan: AnalysisPlan) -> dict[str, Any]:
+def _row(pack: Packed, value: Value | None, plan: AnalysisPlan) -> dict[str, Any]:
     header, data = pack.header, thresholds(pack, plan.success, plan.dose)
     above, _ = _covariates(pack, data, plan)
-    value = confidence_shift(pack, plan)
     low, high = value.interval(plan.level) if value else (float("nan"),) * 2
     last, doses = data.category < len(data.doses), data.doses
     return {

@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from advassay.analysis.dose_response.epsilon50 import Epsilon50, epsilon50_of
-from advassay.analysis.dose_response.thresholds import distinct_doses, thresholds
+from advassay.analysis.dose_response.thresholds import distinct_doses, places_of, thresholds
 from advassay.analysis.packed import Packed, packed, step_sizes
 from advassay.analysis.selection import first_step_size, runs_of
 from advassay.analysis_plan import AnalysisPlan
@@ -48,9 +48,10 @@ class Evidence:
     def shared_doses(self) -> np.ndarray:
         """Amplitudes that every cohort was attacked at, rising; cohorts with other grids are compared on these."""
         grids = [distinct_doses(packs[0])[0] for packs in self.main]
-        if not grids:
-            return np.empty(0)
-        return np.array([dose for dose in grids[0] if all(np.isclose(dose, g, rtol=1e-9).any() for g in grids[1:])])
+        shared = grids[0] if grids else np.empty(0)
+        for grid in grids[1:]:
+            shared = shared[places_of(grid, shared)]
+        return shared
 
     @cached_property
     def _epsilon50(self) -> dict[int, Epsilon50]:

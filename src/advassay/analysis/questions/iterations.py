@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from advassay.analysis.dose_response.thresholds import distinct_doses
+from advassay.analysis.dose_response.thresholds import distinct_doses, places_of
 from advassay.analysis.packed import Packed
 from advassay.analysis.questions.conclusion import (
     Conclusion,
@@ -97,7 +97,7 @@ def iterations(evidence: Evidence) -> Conclusion:
 def rise(pack: Packed, success: Reading, doses: np.ndarray, first: int | None = None) -> Value | None:
     """Rise of success from iterate `first` (None = K/2 rounded down) to K, as a mean over `doses` (dose,)."""
     own, places = distinct_doses(pack)
-    at = places[[bool(np.isclose(dose, doses, rtol=1e-9).any()) for dose in own]]
+    at = places[places_of(doses, own)]
     if not at.size:
         return None
     kept = pack.attackable[at].all(axis=0)

@@ -1,0 +1,362 @@
+"""Every verdict can fall either way, and none is the opposite of a known truth."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from advassay.analysis import Conclusion, conclusions
+from advassay.analysis.packed import Packed
+from advassay.analysis.questions import judge
+from advassay.analysis.questions.amplitude import amplitude
+from advassay.analysis.questions.conclusion import judged, what_it_takes
+from advassay.analysis.questions.confidence import confidence
+from advassay.analysis.questions.effects import Effect, values_of
+from advassay.analysis.questions.evidence import Evidence
+from advassay.analysis.questions.image_kinds import kind_of
+from advassay.analysis.questions.image_type import image_type, log_epsilon50
+from advassay.analysis.questions.iterations import iterations
+from advassay.analysis.questions.training_size import training_size
+from advassay.analysis_plan import AnalysisPlan
+from advassay.documents import Controls, Doubling
+from advassay.errors import SpecError
+from advassay.records import open_records
+from benchmarks.verdict_scenarios import MIDDLE, CohortTruth, Shape, network, study, thresholds_of
+from tests.simulate import COHORTS, make_store
+
+NEVER = Shape("normal", 0.1)
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(7)
+
+
+def cohorts(rng: np.random.Generator, names: str, image_type: str = "X-ray", **truth: object) -> list[Packed]:
+    """One network a name; locations differ a little from cohort to cohort unless given."""
+    made = [
+        replace(CohortTruth(name, image_type, location=MIDDLE + 0.2 * rng.standard_normal()), **truth)  # type: ignore[arg-type]
+        for name in names.split()
+    ]
+    return [network(rng, cohort) for cohort in made]
+
+
+# Question 1 -------------------------------------------------------------------------------------------------------
+
+
+def test_success_that_rises_supports_amplitude(rng: np.random.Generator) -> None:
+    found = amplitude(study(cohorts(rng, "a b c")))
+    assert found.verdict == "supported", found.reason
+    assert found.low is not None
+    assert 0 < found.low <= found.estimate  # type: ignore[operator]
+    assert found.breadth == "over 3 cohorts"
+
+
+def test_a_steep_curve_counts_although_its_images_are_separated(rng: np.random.Generator) -> None:
+    found = amplitude(study(cohorts(rng, "a b c", shape=Shape("normal"), location=MIDDLE + 0.3, images=40)))
+    steep = cohorts(rng, "d e f", images=40, location=float(np.log(0.0017)))
+    assert found.verdict == amplitude(study(steep)).verdict == "supported"
+
+
+def test_a_fall_in_every_cohort_contradicts_and_is_named_a_failure_of_the_attack(rng: np.random.Generator) -> None:
+    found = amplitude(study(cohorts(rng, "a b c d e f g h", images=14, falls=-0.08)))
+    assert found.verdict == "contradicted"
+    assert "failure of the attack" in found.headline
+    assert all(row["monotone_rate_to"] >= row["rate_to"] for row in found.details)
+
+
+def test_flat_success_contradicts_only_where_it_is_shown_to_be_flat(rng: np.random.Generator) -> None:
+    assert amplitude(study(cohorts(rng, "a b c d", images=2000, falls=0.0))).verdict == "contradicted"
+    assert amplitude(study(cohorts(rng, "a b", images=20, falls=0.0))).verdict == "undecided"
+
+
+def test_a_cohort_at_its_ceiling_neither_votes_nor_turns_the_verdict(rng: np.random.Generator) -> None:
+    packs = cohorts(rng, "a b c") + cohorts(rng, "easy", location=MIDDLE - 8)
+    found = amplitude(study(packs))
+    assert (found.verdict, found.n) == ("supported", 3)
+    assert [row["direction"] for row in found.details][-1] == "at ceiling"
+
+
+def test_cohorts_all_at_the_ceiling_leave_it_open_and_ask_for_smaller_amplitudes(rng: np.random.Generator) -> None:
+    found = amplitude(study(cohorts(rng, "a b", location=MIDDLE - 8)))
+    assert found.verdict == "undecided"
+    assert "Smaller amplitudes" in found.needed
+
+
+def test_cohorts_are_compared_at_the_amplitudes_they_share(rng: np.random.Generator) -> None:
+    packs = [
+        *cohorts(rng, "a", grid=(0.001, 0.0025, 0.005, 0.01)),
+        *cohorts(rng, "b", grid=(0.0005, 0.001, 0.0025, 0.01, 0.02)),
+    ]
+    evidence = study(packs)
+    assert evidence.shared_doses.tolist() == [0.001, 0.0025, 0.01]
+    assert {row["amplitudes"] for row in amplitude(evidence).details} == {3}
+    apart = study([*cohorts(rng, "a", grid=(0.001, 0.002)), *cohorts(rng, "b", grid=(0.003, 0.004))])
+    found = amplitude(apart)
+    assert found.verdict == "undecided"
+    assert "share 0 amplitudes" in found.reason
+
+
+# Question 2 -------------------------------------------------------------------------------------------------------
+
+
+def both(rng: np.random.Generator, ratio: float, **truth: object) -> list[Packed]:
+    low, high = MIDDLE - np.log(ratio) / 2, MIDDLE + np.log(ratio) / 2
+    x, h = (
+        [replace(CohortTruth(f"{k}{i}", kind, location=at + 0.1 * i), **truth) for i in range(4)]  # type: ignore[arg-type]
+        for k, kind, at in (("X", "X-ray", low), ("H", "histology", high))
+    )
+    return [network(rng, c) for c in x + h]
+
+
+@pytest.mark.parametrize("shape", [Shape("normal"), Shape("skewed"), NEVER], ids=["normal", "skewed", "never"])
+@pytest.mark.parametrize(("ratio", "verdict"), [(4.0, "supported"), (0.25, "contradicted")])
+def test_the_image_type_that_needs_more_amplitude_is_found(
+    rng: np.random.Generator, ratio: float, verdict: str, shape: Shape
+) -> None:
+    found = image_type(study(both(rng, ratio, shape=shape)))
+    assert found.verdict == verdict, found.reason
+    assert found.low is not None
+    assert found.high is not None
+    assert found.low <= ratio <= found.high
+
+
+def test_equal_types_are_undecided(rng: np.random.Generator) -> None:
+    assert image_type(study(both(rng, 1.0))).verdict == "undecided"
+
+
+def test_one_uninformative_cohort_does_not_turn_the_verdict_round(rng: np.random.Generator) -> None:
+    packs = both(rng, 4.0) + cohorts(rng, "X9", location=MIDDLE - 9)
+    found = image_type(study(packs))
+    assert found.verdict in ("supported", "undecided")
+    assert "X9" in found.reason
+    packs = both(rng, 0.25) + cohorts(rng, "X9", location=MIDDLE - 9)
+    assert image_type(study(packs)).verdict != "supported"
+
+
+def test_a_type_wholly_below_the_grid_gives_a_bound_not_a_number(rng: np.random.Generator) -> None:
+    packs = cohorts(rng, "X0 X1 X2", location=MIDDLE - 5) + cohorts(rng, "H0 H1 H2", "histology", location=MIDDLE)
+    found = image_type(study(packs))
+    assert found.verdict == "supported"
+    assert found.high is None
+    assert "at least" in found.headline
+
+
+def test_cohorts_that_share_images_count_once(rng: np.random.Generator) -> None:
+    base = CohortTruth("X0", location=MIDDLE)
+    logs = thresholds_of(rng, base)
+    same = [network(rng, replace(base, name=name, archive="one"), base=logs) for name in ("X0", "X1")]
+    packs = same + cohorts(rng, "X2") + cohorts(rng, "H0 H1", "histology", location=MIDDLE + 1)
+    found = image_type(study(packs))
+    assert found.n == 4
+    assert "2 independent X-ray" in found.reason
+
+
+def test_too_few_cohorts_are_described_not_judged(rng: np.random.Generator) -> None:
+    found = image_type(study(cohorts(rng, "X0") + cohorts(rng, "H0", "histology", location=MIDDLE + 2)))
+    assert found.verdict == "undecided"
+    assert "it says nothing about other cohorts" in found.remarks[-1]
+
+
+def test_image_types_are_the_plans(rng: np.random.Generator) -> None:
+    packs = cohorts(rng, "a b c", "fundus") + cohorts(rng, "d e f", "OCT", location=MIDDLE + 1.5)
+    found = image_type(study(packs, AnalysisPlan(image_types=("fundus", "OCT"))))
+    assert found.verdict == "supported"
+    assert found.statement == "OCT images need more amplitude than fundus images."
+
+
+# Question 3 -------------------------------------------------------------------------------------------------------
+
+
+def doubled(packs: list[Packed], at_2k: int) -> list[Packed]:
+    """The same runs with a control to twice the iterations: of 400 images × ε 200 fell at K."""
+    point = {"images": 400, "at_k": 200, "at_2k": at_2k, "gained": 0, "lost": 0, "any_k": 200, "any_2k": at_2k}
+    control = Doubling(steps=10, step_size="epsilon/4", arm="A", by_epsilon={"0.005": point})
+    controls = Controls(images=400, epsilon_zero_changed=0, noise={}, cross_check={}, stronger="", doubling=control)
+    return [replace(p, header=p.header.model_copy(update={"controls": controls})) for p in packs]
+
+
+def test_level_success_is_supported_and_rising_success_contradicted(rng: np.random.Generator) -> None:
+    assert iterations(study(cohorts(rng, "a b c d e f", images=200))).verdict == "supported"
+    found = iterations(study(cohorts(rng, "a b c d", images=200, late=0.8)))
+    assert found.verdict == "contradicted"
+    assert "has not levelled off" in found.headline
+
+
+def test_a_level_curve_that_rises_with_twice_the_iterations_is_not_supported(rng: np.random.Generator) -> None:
+    packs = cohorts(rng, "a b c d e f", images=200)
+    assert iterations(study(doubled(packs, 203))).verdict == "supported"
+    found = iterations(study(doubled(packs, 240)))
+    assert found.verdict == "undecided"
+    assert "twice as many iterations" in found.headline
+
+
+def test_a_planned_store_without_the_control_never_supports_a_plateau(rng: np.random.Generator) -> None:
+    evidence = study(cohorts(rng, "a b c d e f", images=200))
+    assert iterations(replace(evidence, prespecified=True)).verdict == "undecided"
+    assert any("Without a control" in text for text in iterations(evidence).remarks)
+
+
+# Question 4 -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("ratio", "verdict"), [(2.0, "supported"), (0.5, "contradicted"), (1.0, "contradicted")], ids=str
+)
+def test_the_ratio_of_confident_images_is_found(rng: np.random.Generator, ratio: float, verdict: str) -> None:
+    packs = cohorts(rng, "a b c d", images=600, confidence_shift=float(np.log(ratio)))
+    found = confidence(study(packs))
+    assert found.verdict == verdict, found.reason
+    assert found.low is not None
+    assert found.high is not None
+    assert found.low <= ratio <= found.high
+
+
+def test_cohorts_that_disagree_about_confidence_widen_the_interval(rng: np.random.Generator) -> None:
+    shifts = (0.7, -0.7, 0.6, -0.6)
+    packs = [network(rng, CohortTruth(f"X{i}", images=400, confidence_shift=s)) for i, s in enumerate(shifts)]
+    found = confidence(study(packs))
+    assert found.verdict == "undecided"
+    assert found.i2 is not None
+    assert found.i2 > 0.8
+
+
+def test_a_cohort_without_confident_images_says_so(rng: np.random.Generator) -> None:
+    packs = cohorts(rng, "a b", images=100)
+    few = replace(packs[0], clean_confidence=np.full(100, 0.6))
+    found = confidence(study([few, packs[1]]))
+    assert "a" in found.reason.split("side of the threshold: ")[1]
+    assert found.details[0]["ratio"] is None
+
+
+# Question 5 -------------------------------------------------------------------------------------------------------
+
+
+def series(
+    rng: np.random.Generator, ratio: float, seeds: int = 3, sizes: tuple[int, ...] = (100, 200, 400)
+) -> Evidence:
+    cohort = CohortTruth("H-BR", "histology", images=400)
+    base, span = thresholds_of(rng, cohort), np.log2(sizes[-1] / sizes[0])
+    return study(
+        [
+            network(
+                rng, cohort, size=size, seed=seed, primary=(size, seed) == (sizes[-1], 0), base=base,
+                shift=float(np.log(ratio) * np.log2(size / sizes[0]) / span + 0.03 * rng.standard_normal()),
+            )
+            for size in sizes
+            for seed in range(seeds)
+        ]
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("ratio", "verdict"), [(1.0, "supported"), (1.8, "contradicted"), (1 / 1.8, "contradicted")])
+def test_a_dependence_on_training_size_is_told_from_none(rng: np.random.Generator, ratio: float, verdict: str) -> None:
+    found = training_size(series(rng, ratio))
+    assert found.verdict == verdict, found.reason
+
+
+def test_an_interval_that_excludes_one_within_the_margin_is_a_small_dependence(rng: np.random.Generator) -> None:
+    found = training_size(series(rng, 1.1, seeds=6, sizes=(100, 200, 400, 800)))
+    assert found.verdict == "supported"
+    assert found.low is not None
+    assert found.low > 1
+    assert found.headline.startswith("A small dependence is shown, within the margin")
+
+
+@pytest.mark.parametrize(("seeds", "sizes"), [(1, (100, 200, 400)), (3, (100, 200))])
+def test_without_repeats_or_with_two_sizes_nothing_is_said(
+    rng: np.random.Generator, seeds: int, sizes: tuple[int, ...]
+) -> None:
+    assert training_size(series(rng, 3.0, seeds, sizes)).verdict == "undecided"
+
+
+# All five ---------------------------------------------------------------------------------------------------------
+
+
+def test_one_cohort_gets_a_verdict_about_itself(rng: np.random.Generator) -> None:
+    found = judge(study(cohorts(rng, "mine", images=300, confidence_shift=0.7)))
+    assert [c.verdict for c in found] == ["supported", "undecided", "supported", "supported", "undecided"]
+    assert found[0].breadth == "in mine"
+
+
+def test_the_variance_between_trainings_enters_where_a_cohort_has_several_networks(rng: np.random.Generator) -> None:
+    cohort = CohortTruth("a", images=2000)
+    base = thresholds_of(rng, cohort)
+    once = [network(rng, cohort, base=base)]
+    again = [
+        replace(n, header=n.header.model_copy(update={"primary": seed == 0, "full": True}))
+        for seed, shift in enumerate((0.0, 0.5, -0.4))
+        for n in [network(rng, cohort, base=base, shift=shift, seed=seed)]
+    ]
+    evidence = study(again)
+    [value] = values_of(evidence.main, partial(log_epsilon50, evidence=evidence))
+    [single] = values_of(study(once).main, partial(log_epsilon50, evidence=study(once)))
+    assert (value.seeds, single.seeds) == (3, 1)
+    assert value.variance > 10 * single.variance
+    assert value.freedom < 5
+
+
+def test_every_conclusion_has_one_form(tmp_path: Path) -> None:
+    found = conclusions(open_records(make_store(tmp_path / "s", COHORTS, gallery=False)))
+    assert [c.number for c in found] == [1, 2, 3, 4, 5]
+    for one in found:
+        assert one.headline
+        assert one.reason
+        assert one.published
+        assert one.arm == "A"
+        assert one.prespecified is None
+        assert (one.needed != "") <= (one.verdict == "undecided")
+        assert not any(dash in f"{one.headline} {one.reason} {one.effect}" for dash in ("nan", "inf"))
+
+
+def test_the_plan_names_the_arm_and_nothing_looks_at_the_attacked_images(tmp_path: Path) -> None:
+    records = open_records(make_store(tmp_path / "s", COHORTS, gallery=False))
+    chosen = conclusions(records, plan=AnalysisPlan(arm="C"))
+    assert {c.arm for c in chosen} == {"C"}
+    with pytest.raises(SpecError, match="arm: one of A, B, C"):
+        conclusions(records, plan=AnalysisPlan(arm="Z"))
+    with pytest.raises(SpecError, match=r"analysis\.step_size"):
+        conclusions(records, plan=AnalysisPlan(step_size=0.5))
+
+
+def test_holm_takes_back_only_what_rests_on_a_small_p(rng: np.random.Generator) -> None:
+    found = judge(study(cohorts(rng, "a b c d", images=200)))
+    assert all(one.p_holm is None or one.p_holm >= (one.p or 0) for one in found)
+    level = found[2]
+    assert level.verdict == level.verdict_holm  # levelling off rests on the margin, not on the rejection of none
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "margin", "verdict"),
+    [(0.1, 0.3, 0.2, "supported"), (-0.3, -0.1, 0.5, "contradicted"), (-0.1, 0.1, 0.2, "contradicted"),
+     (-0.1, 0.1, 0.05, "undecided"), (-0.1, np.inf, None, "undecided")],
+)  # fmt: skip
+def test_a_verdict_is_where_the_interval_lies(low: float, high: float, margin: float | None, verdict: str) -> None:
+    assert judged(Effect(0.0, low, high, None, 3, 10), margin) == verdict
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [(-0.1, 0.1, "supported"), (0.05, 0.15, "supported"), (0.3, 0.5, "contradicted"), (0.1, 0.4, "undecided")],
+)
+def test_an_absence_is_supported_by_its_whole_interval_alone(low: float, high: float, verdict: str) -> None:
+    assert judged(Effect(0.0, low, high, None, 3, 10), 0.2, absence_supports=True) == verdict
+
+
+def test_what_it_takes_is_met_by_as_many_images() -> None:
+    """Half-widths fall with the root of the images: the number asked for makes the interval just miss 0."""
+    effect = Effect(0.1, -0.1, 0.3, None, 1, 100)
+    assert what_it_takes(effect) == "About 400 images would decide if the effect is as estimated."
+
+
+def test_kinds_of_images_go_by_many_names() -> None:
+    assert {kind_of(name) for name in ("CXR", "Chest_X-ray", "radiography")} == {"X-ray"}
+
+
+def test_conclusion_can_be_read_back_from_json(rng: np.random.Generator) -> None:
+    for one in judge(study(cohorts(rng, "a b"))):
+        assert Conclusion.model_validate_json(one.model_dump_json()) == one

@@ -1,0 +1,43 @@
+"""Amplitudes that the steps do not reach are told in the plan and in the run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tiny_study import TINY, cpu
+
+from advassay.attack_spec import Arm
+from advassay.records import open_records
+from advassay.study import parse_study, plan
+from advassay.study.reach import reach_notes, unreachable
+
+NOTE = "Arm A, step size 0.01: 3 steps change an image by at most 0.03, so ε = 0.1 is not reached."
+
+
+def test_an_amplitude_beyond_the_steps_is_noted_in_the_plan_and_in_the_header_of_a_new_run(
+    finished: Path, tmp_path: Path
+) -> None:
+    study = parse_study(TINY)
+    assert plan(study, cpu(tmp_path), timed=False).notes == (NOTE,)
+    assert plan(study, cpu(finished), timed=False).as_data()["notes"] == [NOTE]
+    notes = {h.arm: h.notes for h in open_records(finished).headers if h.primary}
+    assert NOTE in notes["A"]
+    assert not any("not reached" in note for note in notes["C"])
+
+
+def test_only_sign_steps_of_absolute_size_from_the_clean_image_fall_short() -> None:
+    grid = {"epsilons": (0.05, 0.2, 0.3), "steps": 10}
+    assert unreachable(Arm(**grid), 0.01) == [0.2, 0.3]
+    assert unreachable(Arm(**grid, norm="l2"), 0.02) == [0.3]  # 10 · 0.02 is 0.2, reached but for rounding
+    assert unreachable(Arm(**grid), "epsilon/4") == []
+    assert unreachable(Arm(**grid, random_start=True), 0.01) == []
+    assert unreachable(Arm(**grid, update="apgd"), 0.01) == []
+    assert unreachable(Arm(**grid, update="projected-gradient"), 0.01) == []
+
+
+def test_each_step_size_has_its_own_note() -> None:
+    arm = Arm(epsilons=(0.05, 0.2), steps=4, step_sizes=(0.01, 0.1, 0.02))
+    assert [note.partition(":")[0] for note in reach_notes("B", arm)] == [
+        "Arm B, step size 0.01",
+        "Arm B, step size 0.02",
+    ]
