@@ -16,6 +16,7 @@ import pickle
 import subprocess
 import sys
 import time
+import zlib
 from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -56,6 +57,8 @@ SHAPES = (
     NORMAL, Shape("skewed"), Shape("skewed left"), Shape("heavy tails"), Shape("normal", 0.03), NEVER,
     Shape("skewed", 0.1),
 )  # fmt: skip
+MISSPECIFIED = (Shape("skewed"), Shape("heavy tails"), NEVER, Shape("skewed left", 0.1))
+"""Shapes that null scenarios are repeated with: the fitted curve is log-logistic."""
 RAGGED = ((0.0005, 0.001, 0.0025, 0.005, 0.01, 0.02), (0.001, 0.002, 0.004, 0.008), (0.0007, 0.0025, 0.009))
 
 
@@ -68,7 +71,7 @@ def amplitude_scenarios() -> Iterator[Scenario]:
         cohorts = cohorts_of({"X-ray": k}, rng, images=n, shape=shape)
         return study([network(rng, replace(c, grid=grids[i % len(grids)])) for i, c in enumerate(cohorts)])
 
-    for k, n in ((1, 12), (1, 100), (1, 4000), (2, 30), (4, 12), (8, 100), (8, 1000)):
+    for k, n in ((1, 100), (1, 4000), (4, 12), (8, 100)):
         make = partial(flat, k=k, n=n, tau=0.0, mean=0.0)
         yield Scenario(f"flat, k = {k}, n = {n}", 1, make, 0.0, frozenset({"contradicted"}), "supported", True, k)
     for k in (4, 8):
@@ -120,13 +123,12 @@ def image_type_scenarios() -> Iterator[Scenario]:
         make = partial(pair, k=k, ratio=ratio, **settings)
         return Scenario(name, 2, make, ratio, frozenset(right), opposite, ratio == 1, 2 * k)
 
-    for k in (2, 3, 4, 8):
+    for k in (2, 4):
         yield _scenario(f"equal, {k} + {k}", 1.0, k)
-    for n in (12, 30, 1000, 4000):
+    for n in (12, 4000):
         yield _scenario(f"equal, 4 + 4, n = {n}", 1.0, 4, n=n)
-    for tau in (0.0, 0.5):
-        yield _scenario(f"equal, 4 + 4, τ = {tau:g}", 1.0, 4, tau=tau)
-    for shape in SHAPES[1:]:
+    yield _scenario("equal, 4 + 4, τ = 0.5", 1.0, 4, tau=0.5)
+    for shape in MISSPECIFIED:
         yield _scenario(f"equal, 4 + 4, {shape.name}, never {shape.never:g}", 1.0, 4, shapes=(shape, shape))
     yield _scenario("equal, 4 + 4, skewed against skewed left", 1.0, 4, shapes=(SHAPES[1], SHAPES[2]))
     yield _scenario("equal, 4 + 4, never 0.1 against 0", 1.0, 4, shapes=(NEVER, NORMAL))
@@ -170,7 +172,7 @@ def iteration_scenarios() -> Iterator[Scenario]:
         make = partial(late, k=k, n=n, late=shift, shape=shape)
         return Scenario(name, 3, make, truth, frozenset(right), opposite, rise == 0.02, k)
 
-    for k, n in ((1, 100), (1, 1000), (2, 100), (4, 100), (8, 100), (8, 400)):
+    for k, n in ((1, 100), (4, 100), (8, 400)):
         yield scenario(f"rise at the margin, k = {k}, n = {n}", 0.02, k, n)
     yield scenario("rise at the margin, skewed, k = 4, n = 100", 0.02, 4, 100, Shape("skewed"))
     for k, n in ((1, 400), (4, 100), (8, 100)):
@@ -194,9 +196,9 @@ def confidence_scenarios() -> Iterator[Scenario]:
         opposite = "" if ratio == 1 else "contradicted" if ratio > 1 else "supported"
         return Scenario(name, 4, make, ratio, frozenset(right), opposite, ratio in (1.0, 1.25), k)
 
-    for k, n in ((1, 30), (1, 300), (1, 4000), (2, 100), (4, 30), (4, 100), (4, 300), (8, 100)):
+    for k, n in ((1, 300), (4, 30), (4, 300)):
         yield scenario(f"no difference, k = {k}, n = {n}", 1.0, k, n)
-    for shape in SHAPES[1:]:
+    for shape in MISSPECIFIED:
         yield scenario(f"no difference, {shape.name}, never {shape.never:g}, k = 4, n = 200", 1.0, 4, 200, shape=shape)
     for k in (4, 8):
         yield scenario(f"cohorts differ about none, k = {k}", 1.0, k, 200, spread=0.3)
@@ -233,12 +235,11 @@ def training_size_scenarios() -> Iterator[Scenario]:
         opposite = "contradicted" if ratio < 1.25 else "supported" if ratio > 1.25 else ""
         return Scenario(name, 5, make, ratio, frozenset(right), opposite, ratio in (1.0, 1.25), 12)
 
-    for n, sd in ((30, 0.05), (100, 0.05), (400, 0.05), (400, 0.2), (2000, 0.02)):
+    for n, sd in ((30, 0.05), (400, 0.05), (400, 0.2)):
         yield scenario(f"no dependence, n = {n}, network sd {sd:g}", 1.0, n, sd)
         yield scenario(f"ratio at the margin, n = {n}, network sd {sd:g}", 1.25, n, sd)
     yield scenario("no dependence, images differ in it, n = 100", 1.0, 100, 0.05, 0.5)
     yield scenario("ratio at the margin, images differ in it, n = 100", 1.25, 100, 0.05, 0.5)
-    yield scenario("no dependence, skewed, n = 400", 1.0, 400, 0.05, 0.0, Shape("skewed"))
     for n, sd in ((100, 0.05), (400, 0.05), (400, 0.2)):
         yield scenario(f"ratio 2, n = {n}, network sd {sd:g}", 2.0, n, sd)
 
@@ -261,12 +262,17 @@ def _scenario(index: int) -> Scenario:
     return _FOUND[index]
 
 
+def _generator(scenario: Scenario, seed: int, batch: int, study: int) -> np.random.Generator:
+    """Draws of one study: of its scenario's name, not of its place in the list."""
+    return np.random.default_rng([seed, zlib.crc32(_key(scenario).encode()), batch, study])
+
+
 def run_batch(index: int, batch: int, seed: int) -> list[list[Any]]:
     """[verdict, estimate, low, high] of each study of a batch."""
     scenario = _scenario(index)
     rows = []
     for i in range(BATCH):
-        rng = np.random.default_rng([seed, index, batch, i])
+        rng = _generator(scenario, seed, batch, i)
         found = QUESTIONS[scenario.question - 1](scenario.make(rng))
         rows.append([found.verdict, found.estimate, found.low, found.high])
     return rows
@@ -387,9 +393,7 @@ def old_rules(checkout: Path, indices: list[int], studies: int, seed: int) -> di
     found = {}
     for index in indices:
         scenario = _scenario(index)
-        made = [
-            scenario.make(np.random.default_rng([seed, index, i // BATCH, i % BATCH])).networks for i in range(studies)
-        ]
+        made = [scenario.make(_generator(scenario, seed, i // BATCH, i % BATCH)).networks for i in range(studies)]
         script = Path(__file__).with_name("verdicts_of_0_1.py")
         answer = subprocess.run(
             [sys.executable, str(script), str(scenario.question)], input=pickle.dumps(made), capture_output=True,

@@ -17,6 +17,7 @@ from advassay.cli.init import init
 from advassay.cli.label import label
 from advassay.cli.phantoms import phantoms
 from advassay.cli.plan import plan
+from advassay.cli.power import power
 from advassay.cli.prepare import prepare
 from advassay.cli.regions import regions
 from advassay.cli.report import report
@@ -31,6 +32,7 @@ VERBS = (
     demo,
     init,
     plan,
+    power,
     run,
     select,
     regions,

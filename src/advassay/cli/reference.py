@@ -16,7 +16,7 @@ from typing import Any
 
 import typer
 
-from advassay.cli import analyse, conclusions, datasets, doctor, flow_table, label, regions, tables, tiles
+from advassay.cli import analyse, conclusions, datasets, doctor, flow_table, label, power, regions, tables, tiles
 from advassay.cli.program import app
 
 COLUMNS: dict[str, Mapping[str, str]] = {
@@ -29,6 +29,7 @@ COLUMNS: dict[str, Mapping[str, str]] = {
     "regions": regions.COLUMNS,
     "analyse": analyse.COLUMNS,
     "conclusions": conclusions.COLUMNS,
+    "power": power.COLUMNS,
 }
 """Verb → the columns of its --json output, with their meaning."""
 

@@ -134,6 +134,22 @@ def fit(data: Thresholds, covariates: np.ndarray | None = None) -> LogLogistic:
     )
 
 
+def expected_covariance(doses: np.ndarray, scale: float, images: float) -> tuple[np.ndarray, np.ndarray, float]:
+    """For planning: (covariance of theta, gradient of ln ε50, gap in ln ε around it) of a curve whose ε50 lies in the
+    middle of the grid, for this many independent images.
+    """
+    logs = np.log(doses)
+    theta = np.array([logs[[0, -1]].mean(), np.log(scale), PRIOR_LOGIT_SHARE[0], 0.0])
+    x = np.zeros((1, 0))
+    p, slopes = _probabilities(theta, logs, x)
+    _, precision = _prior(logs, 0)
+    covariance = np.linalg.inv(_information(p, slopes, images * p) + np.diag(precision))
+    curve = LogLogistic(doses, theta, covariance, covariance, 0.0, p, 0.0, np.zeros((0, len(theta))))
+    value, gradient = curve.log_epsilon()
+    at = int(np.clip(np.searchsorted(logs, value), 1, max(len(logs) - 1, 1)))
+    return covariance, gradient, float(logs[at] - logs[at - 1]) if len(logs) > 1 else 1.0
+
+
 def _patterns(data: Thresholds, covariates: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
     """Distinct covariate rows (group, q) and each image's group."""
     if covariates is None:
