@@ -11,6 +11,7 @@ source reads it: header, then pixels with scaling voi, by processes that are sto
 from __future__ import annotations
 
 import argparse
+import gzip
 import io
 import resource
 import signal
@@ -27,6 +28,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+from pydicom.dataset import Dataset
 
 from advassay.errors import SourceError
 from advassay.sources.archive.dataset import dataset
@@ -45,12 +47,33 @@ WORDS = (b"\0", b"\xff", b"\x7f", b"\x80", b"\xff" * 4, b"\0" * 4, b"\xff\xff\xf
 
 @cache
 def dicom_seeds() -> list[bytes]:
-    """One small radiograph in each transfer syntax that can be written here."""
+    """One small radiograph in each transfer syntax that can be written here, plain and with many tags; one gzipped."""
     plan = next(file for file in plan_archive(1).files if file.fate == "kept")
     rng = np.random.default_rng(0)
     pixels = (rng.random((40, 48)) * 4095).astype(np.uint16)
     small = replace(plan, bits=12, rows=40, columns=48, image=1)
-    return [encoded(dataset(replace(small, syntax=name), pixels, 0), name) for name in SYNTAXES]
+    made = [encoded(dataset(replace(small, syntax=name), pixels, 0), name) for name in SYNTAXES]
+    made += [encoded(_with_many_tags(dataset(replace(small, syntax=name), pixels, 0)), name) for name in SYNTAXES]
+    return [*made, gzip.compress(made[0], mtime=0)]
+
+
+def _with_many_tags(ds: Dataset) -> Dataset:
+    """Padding, shutters, orientation, codes, descriptions, a character set: whatever decides about pixels and facts."""
+    ds.SpecificCharacterSet, ds.PatientID, ds.PatientSex = "ISO_IR 144", "Иванов-17", ""
+    ds.BodyPartExamined = ds.ViewPosition = ""
+    view, part = Dataset(), Dataset()
+    view.CodeValue, view.CodingSchemeDesignator = "272479007", "SCT"
+    part.CodeValue, part.CodingSchemeDesignator = "T-D3000", "SRT"
+    ds.ViewCodeSequence, ds.AnatomicRegionSequence = [view], [part]
+    ds.SeriesDescription, ds.ProtocolName = "Thorax PA", "CHEST"
+    ds.PresentationIntentType, ds.PatientOrientation = "FOR PRESENTATION", ["R", "F"]
+    ds.PixelPaddingValue, ds.PixelPaddingRangeLimit = 0, 40
+    ds.ShutterShape = ["RECTANGULAR", "CIRCULAR", "POLYGONAL"]
+    ds.ShutterLeftVerticalEdge, ds.ShutterRightVerticalEdge = 2, 47
+    ds.ShutterUpperHorizontalEdge, ds.ShutterLowerHorizontalEdge = 2, 39
+    ds.CenterOfCircularShutter, ds.RadiusOfCircularShutter = [20, 24], 30
+    ds.VerticesOfThePolygonalShutter = [2, 2, 2, 46, 39, 46, 39, 2]
+    return ds
 
 
 @cache
@@ -108,7 +131,7 @@ def dicom_cases(first: int, cases: int, folder: Path) -> Iterator[Path]:
 
 def run_dicom(first: int, cases: int) -> Counter[str]:
     """Outcome → cases. An image or a reason each; anything else raises here."""
-    rules, seen = PixelRules("voi", most_pixels=4_000_000), Counter[str]()
+    rules, seen = PixelRules("voi", most_pixels=4_000_000, turn=True), Counter[str]()
     crew = Crew(2, rules.most_pixels)
     with tempfile.TemporaryDirectory() as place:
         for start in range(first, first + cases, 512):

@@ -42,6 +42,8 @@ _HOMES = {
     "needed_for_width": "analysis",
     "needed_for_difference": "analysis",
     "conclusions": "analysis",
+    "specification_curve": "analysis",
+    "subgroup_effects": "analysis",
 }
 
 __all__ = ["__version__", *_HOMES]

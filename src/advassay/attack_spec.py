@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import difflib
 import re
+from collections.abc import Collection
+from decimal import Decimal
 from fractions import Fraction
-from typing import Annotated, Any, Literal
+from numbers import Real
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+import numpy as np
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from advassay.errors import AttackError, EpsilonError
 from advassay.identity import canonical_float
@@ -17,10 +22,46 @@ Norm = Literal["linf", "l2"]
 Precision = Literal["exact", "fast32", "fast"]
 
 
+def check_complete(kind: str, declared: Any, registered: Collection[str]) -> None:
+    """Raise NotImplementedError unless what is declared (a Literal) and what is registered are the same names.
+
+    Called where something is registered: a name declared in one place only is refused when the program is loaded,
+    and never runs as another one.
+    """
+    if odd := set(get_args(declared)) ^ set(registered):
+        raise NotImplementedError(f"{kind}: declared or written in one place only: {', '.join(sorted(odd))}")
+
+
 class Frozen(BaseModel):
     """Base of every spec: immutable, and an unknown field is an error rather than ignored."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+def plain_number(value: Any) -> Any:
+    """A scalar of NumPy, PyTorch or the standard library as Python's own number; anything else as it is.
+
+    A float32 becomes the shortest decimal that stands for it: 5/255 in float32 and 0.03 mean what they say.
+
+    >>> plain_number(np.float32(0.03)), plain_number(np.int64(4)), plain_number("5/255")
+    (0.03, 4, '5/255')
+    """
+    if isinstance(value, int | float | str) and type(value).__module__ == "builtins":
+        return value
+    if callable(getattr(value, "item", None)) and getattr(value, "shape", None) is not None and len(value.shape) == 0:
+        number = value.item()
+        single = str(value.dtype).removeprefix("torch.") == "float32"
+        return float(str(np.float32(number))) if single else number
+    if isinstance(value, Real | Decimal) and not isinstance(value, bool):
+        return float(value)
+    return value
+
+
+def plain_numbers(value: Any) -> Any:
+    """An array or tensor of one axis as a tuple of Python's numbers; anything else as `plain_number` gives it."""
+    if callable(getattr(value, "tolist", None)) and len(getattr(value, "shape", ())) == 1:
+        return tuple(plain_number(each) for each in value)
+    return plain_number(value)
 
 
 def parse_amplitude(value: Any) -> float:
@@ -31,6 +72,7 @@ def parse_amplitude(value: Any) -> float:
     >>> parse_amplitude("5/255") == 5 / 255, parse_amplitude(0.02 * 3)
     (True, 0.06)
     """
+    value = plain_number(value)
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise ValueError(f'a number or a text like "5/255" is needed, got {value!r}')
     try:
@@ -92,10 +134,15 @@ class _Attack(Frozen):
     """Number of updates K; iterates are numbered 0 (clean) to K."""
     random_start: bool = False
     """Start uniformly inside the ε-ball, keyed by (seed, image_id, restart)."""
-    restarts: int = Field(1, ge=1)
+    restarts: int = Field(1, ge=1, le=10_000)
     seed: int = 0
     targeted: bool = False
     """Towards `targets` instead of away from the label."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plain(cls, data: Any) -> Any:
+        return {name: plain_numbers(value) for name, value in data.items()} if isinstance(data, dict) else data
 
     @model_validator(mode="after")
     def _consistent(self) -> _Attack:
@@ -138,10 +185,48 @@ class PGD(_Attack):
         return self.model_dump(exclude={"epsilon", "step_size"})
 
 
+_ELSEWHERE = {
+    "epsilon": ("eps", "epsilon_max", "max_eps", "radius"),
+    "epsilons": ("eps", "epsilon", "amplitudes"),
+    "step_size": ("alpha", "eps_step", "eps_iter", "abs_stepsize", "rel_stepsize", "stepsize", "lr"),
+    "step_sizes": ("alpha", "alphas", "step_size", "eps_step", "eps_iter"),
+    "steps": ("iterations", "iters", "n_iter", "nb_iter", "num_steps", "max_iter", "nsteps"),
+    "restarts": ("n_restarts", "num_restarts", "num_random_init"),
+    "random_start": ("rand_init", "random_init", "rand_start"),
+    "norm": ("p", "ord", "order", "distance"),
+    "loss": ("loss_fn", "criterion"),
+}
+"""What other libraries of attacks call these arguments."""
+
+
+def did_you_mean(name: str, known: Collection[str]) -> str:
+    """ "Did you mean …?" for an argument that is called otherwise here, or misspelt; empty where nothing is like it.
+
+    >>> did_you_mean("eps", ["epsilon", "steps"]), did_you_mean("stepsize", ["step_size"]), did_you_mean("x", ["norm"])
+    ('Did you mean epsilon?', 'Did you mean step_size?', '')
+    """
+    meant = [ours for ours, theirs in _ELSEWHERE.items() if ours in known and name.lower() in theirs]
+    meant += difflib.get_close_matches(name, list(known), n=1, cutoff=0.7)
+    return f"Did you mean {meant[0]}?" if meant else ""
+
+
+def check_list(values: Any) -> None:
+    """Raise ValueError where a single amplitude or step stands for a list of them."""
+    single = plain_number(values)
+    if isinstance(single, int | float | str):
+        raise ValueError(f"a list is needed, got the single value {single!r}: write [{single!r}]")
+
+
 def _refusal(found: ValidationError) -> AttackError:
     """The error of our tree for arguments that pydantic has refused (in study files they are located instead)."""
     told = []
-    for error in found.errors(include_url=False):
+    errors = found.errors(include_url=False)
+    unknown = [str(error["loc"][-1]) for error in errors if error["type"] == "extra_forbidden"]
+    if unknown:
+        said = [f"{name}: PGD has no such argument. {did_you_mean(name, PGD.model_fields)}" for name in unknown]
+        problem = " ".join(text.strip() for text in said)
+        return AttackError(problem, "See help(advassay.PGD) for the arguments and what they may be.")
+    for error in errors:
         text = error["msg"].removeprefix("Value error, ")
         field = ".".join(map(str, error["loc"]))
         seen = "" if "got " in text or error["type"] == "missing" else f", got {error['input']!r}"
@@ -162,6 +247,12 @@ class Arm(_Attack):
     images: int | None = Field(None, ge=1)
     """At most this many validation images per cohort (drawn by content, classes in proportion); null = all."""
     precision: Precision = "fast"
+
+    @field_validator("epsilons", "step_sizes", mode="before")
+    @classmethod
+    def _several(cls, value: Any) -> Any:
+        check_list(value)
+        return value
 
     @model_validator(mode="after")
     def _known_units(self) -> Arm:

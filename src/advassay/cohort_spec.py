@@ -83,7 +83,7 @@ class AugmentationSpec(Frozen):
 
     class_: str = Field(alias="class")
     """The class that gets copies."""
-    to: int = Field(ge=1)
+    to: int = Field(ge=1, le=10_000_000)
     """Images the whole class has with its copies, if every side gets them; a side is brought to its own share (80/20
     of 14,000: 11,200 and 2,800). Scaled by --scale."""
     sides: Literal["training", "both", "before-split"] = "training"
@@ -147,7 +147,7 @@ class CohortSpec(Frozen):
     """Share of the training patients used for model selection only."""
     augmentation: AugmentationSpec | None = Field(None, exclude_if=lambda value: value is None)
     """Copies that bring one class to a stated size; null = none."""
-    image_size_px: int | None = Field(None, ge=8)
+    image_size_px: int | None = Field(None, ge=8, le=8192)
     """Side in pixels; the study's if not given."""
     channels: Literal[1, 3] | None = None
     """Channels kept; null = 1 where every image is grey, else 3."""

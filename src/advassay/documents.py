@@ -14,6 +14,18 @@ from advassay.analysis_plan import AnalysisPlan
 from advassay.attack_spec import Arm, Frozen
 from advassay.identity import content_hash
 
+CHECKSUM = "content_sha256"
+"""Name of the entry that says what a document's other entries were when it was written (checked_files.py)."""
+
+
+class Document(Frozen):
+    """Base of what is a file of its own: its checksum is no field."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_checksum(cls, data: Any) -> Any:
+        return {name: value for name, value in data.items() if name != CHECKSUM} if isinstance(data, dict) else data
+
 
 class LeftOut(Frozen):
     """How many rows one reason left out, with a few examples by image_id (never by path)."""
@@ -35,7 +47,7 @@ class Deidentification(Frozen):
     """Text columns of the manifest that were compared with the original ids of their images."""
 
 
-class Preparation(Frozen):
+class Preparation(Document):
     """cohorts/<cohort>/preparation.json."""
 
     format_version: int = 1
@@ -56,6 +68,8 @@ class Preparation(Frozen):
     """role → class name → augmented copies among `counts`; empty where none were made."""
     patients: dict[str, int]
     """role → distinct patients."""
+    patients_per_class: dict[str, dict[str, int]] = Field({}, exclude_if=lambda value: not value)
+    """role → class name → distinct patients; empty where no patient is known, and in stores of older versions."""
     image_size_px: int
     channels: int
     bits: int
@@ -75,6 +89,8 @@ class Preparation(Frozen):
     """Steps of the selection in order: {step, kept, left_out}."""
     left_out: tuple[LeftOut, ...]
     warnings: tuple[str, ...] = ()
+    dicom_reading: int | None = Field(None, exclude_if=lambda value: value is None)
+    """Version of the rules that read DICOM files; null for other sources, and in stores of earlier versions."""
     deidentification: Deidentification | None = Field(None, exclude_if=lambda value: value is None)
     """Null where the source's files have no tags that name a person."""
     spec: dict[str, Any]
@@ -93,7 +109,7 @@ class Scores(Frozen):
     specificity: float | None
 
 
-class TrainingDocument(Frozen):
+class TrainingDocument(Document):
     """classifiers/<id>/training.json."""
 
     format_version: int = 1

@@ -10,7 +10,8 @@
     │   ├── EpsilonError      an amplitude in the wrong unit
     │   └── ClassifierError   NaN logits, probabilities, random output, …
     ├── StoreError            a store is missing, locked or inconsistent        exit 6
-    │   └── FormatError       written in a format this version does not read
+    │   ├── FormatError       written in a format this version does not read
+    │   └── DamagedError      a file of the store is empty, cut off or altered
     └── ReportError           a figure or page cannot be made                   exit 7
 
 One bad image is never an error: it is a row with a reason. An error is for what makes the whole step
@@ -18,6 +19,8 @@ meaningless. Each message names the argument, the rule, the value seen, and what
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 
 class AdvassayError(Exception):
@@ -41,6 +44,9 @@ class SourceError(AdvassayError):
 
 class CohortError(AdvassayError):
     exit_code = 3
+    flow: tuple[Any, ...] = ()
+    """Rows of the cohort's flow chart up to where it could not be formed (flow_chart.FlowRow); empty where there are
+    none."""
 
 
 class TrainingError(AdvassayError):
@@ -71,9 +77,17 @@ class FormatError(StoreError):
     pass
 
 
+class DamagedError(StoreError):
+    pass
+
+
 class ReportError(AdvassayError):
     exit_code = 7
 
 
 class AdvassayWarning(UserWarning):
     """A choice that is allowed by name but weakens the evidence (it also enters the record)."""
+
+
+class AttackWarning(AdvassayWarning):
+    """Something about a network or an attack that is allowed but doubtful: a flag's name, cause and fix."""

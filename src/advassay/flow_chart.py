@@ -53,6 +53,15 @@ def flow_rows(
     >>> [row.kept for row in flow_rows("A", 10, steps, {"training": {"x": 5}, "validation": {"x": 3}})]
     [10, 8, 8]
     """
+    rows = charted_so_far(cohort, candidates, steps)
+    roles = {role: sum(of_role.values()) for role, of_role in counts.items()}
+    classes = _added(*counts.values())
+    kept = rows[-1].kept
+    return [*rows, FlowRow(cohort, LAST, kept, kept - sum(roles.values()), sum(roles.values()), {}, classes, roles)]
+
+
+def charted_so_far(cohort: str, candidates: int, steps: Iterable[Mapping[str, Any]]) -> list[FlowRow]:
+    """The chart up to the last step, without the split: also of a cohort that could not be formed."""
     rows = [FlowRow(cohort, FIRST, candidates, 0, candidates, {}, {}, {})]
     for step in steps:
         stage = STAGES.get(str(step["step"]).split(".")[0], str(step["step"]))
@@ -61,10 +70,7 @@ def flow_rows(
             cohort, stage, last.kept, step["left_out"], step["kept"], _reasons(step), dict(step.get("classes", {})), {}
         )
         rows[-1:] = [_joined(last, row)] if stage == last.stage else [last, row]
-    roles = {role: sum(of_role.values()) for role, of_role in counts.items()}
-    classes = _added(*counts.values())
-    kept = rows[-1].kept
-    return [*rows, FlowRow(cohort, LAST, kept, kept - sum(roles.values()), sum(roles.values()), {}, classes, roles)]
+    return rows
 
 
 def flow_of(preparation: Preparation) -> list[FlowRow]:

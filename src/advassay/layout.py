@@ -4,6 +4,7 @@ STORE/study.yaml  analysis.json  range_finding.json  compute.json  .lock
       cohorts/<cohort>/manifest.parquet  images-*.parquet  preparation.json
       classifiers/<id>/model.safetensors  training.json
       records/<run_id>/header.json  images.parquet  shards/*.parquet
+      superseded/<run_id>-<weights>/           runs of a network that was trained again to other weights
       gallery/
       report/
 STORE.sources.parquet        private, beside the store: file paths and original ids
@@ -11,7 +12,11 @@ STORE.sources.parquet        private, beside the store: file paths and original 
 
 from __future__ import annotations
 
+import errno
 import os
+import re
+import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -66,6 +71,11 @@ class Store:
         return self.records / run_id
 
     @property
+    def superseded(self) -> Path:
+        """Runs whose network was trained again to other weights; no reader looks here, `advassay prune` removes it."""
+        return self.root / "superseded"
+
+    @property
     def gallery(self) -> Path:
         return self.root / "gallery"
 
@@ -85,14 +95,86 @@ SHARDS = "shards"
 
 @contextmanager
 def writing(path: Path) -> Iterator[Path]:
-    """Write beside, then rename into place: a reader sees the old file or the new one, never half of one.
+    """Write beside, flush to the disk, then rename into place: a reader sees the old file or the new one, never half.
 
-    Yields a temporary path in the same folder (made if needed, same suffix); on an error it is removed.
+    Yields a temporary path in the same folder (made if needed, same suffix); on an error it is removed. File and
+    folder are flushed (fsync), so that a power cut leaves the old file or the new one too. Raises OSError where the
+    disk is full, whatever a library that wrote the file made of it.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.stem}.{os.getpid()}.writing{path.suffix}")
+    make_folder(path.parent)
+    unique = f"{os.getpid()}-{secrets.token_hex(4)}"  # process numbers repeat, and two machines may share a folder
+    beside = path.with_name(f".{path.stem}.{unique}.writing{path.suffix}")
     try:
         yield beside
+        flush(beside)
         os.replace(beside, path)
+        flush(path.parent)
+    except Exception as error:
+        if (number := disk_fault(error)) is not None:
+            raise OSError(number, os.strerror(number), str(path)) from error
+        raise
     finally:
         beside.unlink(missing_ok=True)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and its parents, each entry flushed to the disk."""
+    if folder.is_dir():
+        return
+    make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    flush(folder.parent)
+
+
+def flush(path: Path) -> None:
+    """Ask the operating system to bring a file, or a folder's entries, to the disk."""
+    file = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(file)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # a network drive may not know how: nothing more to ask
+            raise
+    finally:
+        os.close(file)
+
+
+DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""A full disk, a used-up quota, a file larger than the system lets it be."""
+
+
+def disk_fault(error: BaseException) -> int | None:
+    """The number of the disk fault behind an error; None where the disk is not why.
+
+    Libraries say it in their own words: safetensors "(os error 28)", Arrow "[errno 28]".
+
+    >>> disk_fault(RuntimeError("I/O error: No space left on device (os error 28)")) == errno.ENOSPC
+    True
+    """
+    if isinstance(error, OSError) and error.errno in DISK_FAULTS:
+        return error.errno
+    text = str(error)
+    said = re.search(r"(?:os error|errno) (\d+)", text)
+    if said and int(said[1]) in DISK_FAULTS:
+        return int(said[1])
+    return next((number for number in DISK_FAULTS if os.strerror(number) in text), None)
+
+
+LEFTOVER = ".*.writing*"
+"""What `writing` leaves where its process was killed."""
+LEFT_SECONDS = 3600
+"""Age from which such a file has been left behind, where no lock says so."""
+
+
+def clear_leftovers(store: Store) -> None:
+    """Remove what killed processes left of files they were writing. The caller holds the store's lock.
+
+    Reports are written without the lock: in their folder only what is older than `LEFT_SECONDS` goes.
+    """
+    beside = store.root.parent.glob(f".{store.private_sources.stem}.*.writing*")
+    for path in [*store.root.rglob(LEFTOVER), *beside]:
+        try:
+            young = time.time() - path.stat().st_mtime < LEFT_SECONDS
+            if not (young and path.is_relative_to(store.report)):
+                path.unlink()
+        except FileNotFoundError:
+            continue

@@ -56,6 +56,20 @@ def _inside(value: Any) -> str:
 
 DataPath = Annotated[str, BeforeValidator(_inside)]
 
+
+def _with_group(value: str) -> str:
+    try:
+        groups = re.compile(value).groups
+    except re.error as error:
+        raise ValueError(f"patient_pattern: a regular expression is needed, got {value!r} ({error})") from None
+    if groups < 1:
+        raise ValueError(f"patient_pattern: a group in parentheses is needed, got {value!r}")
+    return value
+
+
+PatientPattern = Annotated[str, AfterValidator(_with_group)]
+"""Regular expression whose first group is the patient."""
+
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 
 

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from advassay.attack_spec import Frozen
-from advassay.rule_spec import DataPath
+from advassay.rule_spec import DataPath, PatientPattern
 
 
 class TileRules(Frozen):
@@ -24,6 +24,8 @@ class TileRules(Frozen):
     """µm per pixel of level 0 for slides that state none; null = such a slide is left out where mpp is asked for."""
     tissue: Literal["brightfield", "fluorescence", "any"] = "brightfield"
     """What is tissue: coloured (on grey images: dark) on a bright ground, bright on a dark ground, or everything."""
+    channel: str | int | None = Field(None, exclude_if=lambda value: value is None)
+    """Channel of fluorescence files that have several: its name, or its number from 0; null = they are left out."""
     min_tissue: float = Field(0.5, ge=0, le=1)
     """Least share of a tile's area that is tissue; below it the tile is background."""
     max_pen: float = Field(0.05, ge=0, le=1)
@@ -33,6 +35,9 @@ class TileRules(Frozen):
     0 = off."""
     min_scanned: float = Field(1.0, ge=0, le=1)
     """Least share of a tile that the scanner has covered."""
+    stain_normalisation: Literal["none", "macenko"] = Field("none", exclude_if=lambda value: value == "none")
+    """macenko (doi:10.1109/ISBI.2009.5193250): the haematoxylin and eosin of each slide, estimated from twelve of its
+    tiles, become those of a reference. none: the scanner's colours."""
     tiles_per_slide: int | None = Field(None, ge=1)
     """At most this many tiles of each slide and class, drawn by content; null = all."""
     seed: int = 0
@@ -51,6 +56,9 @@ class SlideClasses(Frozen):
     """Column of the table: the file's path in the folder, its name, or its name without ending."""
     label: str = "label"
     """Column of the table with the slide's class, where it has one."""
+    mpp: str = Field("mpp", exclude_if=lambda value: value == "mpp")
+    """Column of the table with the slide's µm per pixel (of level 0), where it has one. It goes before what the file
+    says; slides.csv notes where they differ."""
     annotations: DataPath | None = None
     """Folder of region files named like the slides: .geojson, .json (QuPath's too) or .xml (ASAP)."""
     masks: DataPath | None = None
@@ -62,7 +70,7 @@ class SlideClasses(Frozen):
     """Class of tiles that no region touches, on slides that have a region file or mask; null = they are left out."""
     min_share: float = Field(0.5, gt=0, le=1)
     """Least share of a tile's area that lies in regions of its class."""
-    patient_pattern: str | None = None
+    patient_pattern: PatientPattern | None = None
     """Regular expression on the file's name whose first group is the patient, where no table says it, e.g.
     "^(TCGA-..-....)"."""
 
@@ -70,17 +78,4 @@ class SlideClasses(Frozen):
     def _one_kind_of_region(self) -> SlideClasses:
         if self.annotations is not None and self.masks is not None:
             raise ValueError(f"annotations or masks, not both, got {self.annotations!r} and {self.masks!r}")
-        if self.patient_pattern is not None:
-            _one_group(self.patient_pattern)
         return self
-
-
-def _one_group(pattern: str) -> None:
-    import re
-
-    try:
-        groups = re.compile(pattern).groups
-    except re.error as error:
-        raise ValueError(f"patient_pattern: a regular expression is needed, got {pattern!r} ({error})") from None
-    if groups < 1:
-        raise ValueError(f"patient_pattern: a group in parentheses is needed, got {pattern!r}")

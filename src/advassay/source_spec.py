@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from advassay.attack_spec import Frozen
-from advassay.rule_spec import DataPath, Name
+from advassay.rule_spec import DataPath, Name, PatientPattern
 from advassay.slide_spec import SlideClasses, TileRules
 
 
@@ -44,6 +44,8 @@ class ReportSpec(Frozen):
     """en, es, ru, or a vocabulary file (.yaml). Give this or language_column."""
     language_column: str | None = None
     """Column of the reports that names the language of each."""
+    encoding: str | None = Field(None, exclude_if=lambda value: value is None)
+    """Encoding of a CSV table of reports ("cp1251"); not given = as its byte order mark says, else UTF-8."""
 
     @model_validator(mode="after")
     def _one_language(self) -> ReportSpec:
@@ -63,32 +65,56 @@ class ReportedSource(_Source):
 
 
 class TableSource(ReportedSource):
-    """A CSV or Parquet table with a column of image paths (relative to the table's folder)."""
+    """A CSV or Parquet table with a column of image paths, relative to the table's folder or to `images`."""
 
     kind: Literal["table"]
     path: DataPath
     image: str = "image"
     """Column with the image path."""
+    images: DataPath | None = Field(None, exclude_if=lambda value: value is None)
+    """Folder of the images, relative to the data folder; null = the table's. A name without a folder is looked for in
+    its whole tree."""
+    ending: str | None = Field(None, pattern=r"^\.[A-Za-z0-9]+$", exclude_if=lambda value: value is None)
+    """Ending of the files, e.g. .png, where the column's values have none."""
+    patient_pattern: PatientPattern | None = Field(None, exclude_if=lambda value: value is None)
+    """Regular expression on the image's file name (on its whole path, where the pattern has a /) whose first group is
+    the patient, for rows that have none in the column `patient_id`, e.g. "^(person[0-9]+)_"."""
+
+
+IMAGE_KINDS = ("radiograph", "secondary capture")
 
 
 class DicomSource(ReportedSource):
     """DICOM radiographs. Headers are read first; what the fields below refuse is left out with the reason.
 
-    columns: age (years; null = unknown), sex (F | M | O), view (PA | AP | lateral | oblique | other), body_part,
-    modality, laterality, year, photometric, bits_stored, pixel_spacing_mm, voi (lut | linear | linear_exact | sigmoid |
-    none), transfer_syntax; ids, which rules and reports may use and which never travel in clear: patient_id,
-    study_instance_uid, series_instance_uid, sop_instance_uid, and accession_number where `reports.key` asks for it.
+    columns: age (years; null = unknown), sex (F | M | O), view (PA | AP | lateral | oblique | decubitus | other),
+    body_part, modality, laterality, year, photometric, bits_stored, pixel_spacing_mm, voi (lut | linear | linear_exact
+    | sigmoid | none), transfer_syntax, presentation_intent (presentation | processing), image_kind (radiograph |
+    secondary capture | drawing | bone suppressed | tomographic | quality control), derivation (original | derived),
+    orientation (standard | mirrored | upside down | rotated by 180° | lying | other), fov_flipped, fov_rotation
+    (degrees); ids, which rules and reports may use and which never travel in clear: patient_id, study_instance_uid,
+    series_instance_uid, sop_instance_uid, and accession_number where `reports.key` asks for it.
     """
 
     kind: Literal["dicom"]
     path: DataPath
     """A folder (its whole tree is read), a DICOMDIR, or a text file with one path per line, relative to its folder."""
     modalities: tuple[str, ...] = ("CR", "DX")
-    """(0008,0060) Modality accepted; an image without one is left out."""
+    """(0008,0060) Modality accepted; an image without one is left out. DR, XR and RX are read as DX."""
+    for_processing: Literal["leave-out", "keep"] = Field("leave-out", exclude_if=lambda value: value == "leave-out")
+    """Raw images, (0008,0068) Presentation Intent Type FOR PROCESSING: most of them are negatives of the same film."""
+    image_kinds: tuple[str, ...] = Field(IMAGE_KINDS, exclude_if=lambda value: value == IMAGE_KINDS)
+    """Kinds of images accepted (column image_kind); empty = any. Bone-suppressed and dual-energy images, tomographic
+    ones, drawings and quality control are left out unless named here."""
+    orientation: Literal["as-stored", "turn"] = Field("as-stored", exclude_if=lambda value: value == "as-stored")
+    """turn: an image whose (0020,0020) Patient Orientation says that it is mirrored, upside down or lying is turned so
+    that the patient's left is on its right. Images that do not say stay as they are."""
     body_parts: tuple[str, ...] = ("chest",)
-    """(0018,0015) Body Part Examined accepted, in groups (chest, pelvis, head …: dicom/tags.py); empty = any."""
+    """Body parts accepted, in groups (chest, pelvis, head …: dicom/tags.py); empty = any. From (0018,0015) Body Part
+    Examined, else (0008,2218) Anatomic Region Sequence, else the descriptions of series, protocol and study."""
     views: tuple[str, ...] = ("PA", "AP")
-    """(0018,5101) View Position accepted; empty = any."""
+    """Views accepted; empty = any. From (0018,5101) View Position, else (0054,0220) View Code Sequence, else the
+    descriptions of series and protocol."""
     unstated: Literal["keep", "leave-out"] = "keep"
     """Images that state no body part or no view: many de-identified archives lost both tags."""
     smallest_side_px: int = Field(200, ge=1)
@@ -101,14 +127,35 @@ class DicomSource(ReportedSource):
     """Almost constant: the 0.5th and the 99.5th percentile of the stored values are closer than this share of the range
     that the stored bits hold."""
     most_clipped: float = Field(0.6, gt=0, le=1)
-    """Clipped: more than this share of the pixels has the lowest or the highest stored value of the image."""
+    """Clipped: more than this share of the pixels has the lowest or the highest value of the image. Two-level: of the
+    share that this leaves to others (1 − most_clipped), less than an eighth lies between the two. These rules and
+    least_contrast look at the stored values and, with scaling: voi, at what the window leaves of them; pixels declared
+    as padding or behind a shutter do not count."""
 
 
 class FolderSource(_Source):
-    """One subfolder per class; the subfolder's name becomes the column `label`."""
+    """One subfolder per class, whose name becomes the column `label`; `folders` names further levels."""
 
     kind: Literal["folder"]
     path: DataPath
+    folders: tuple[str, ...] = Field(("label",), min_length=1, exclude_if=lambda value: value == ("label",))
+    """What the folders of each level are, outermost first: the column that their names become, "-" for a level without
+    meaning. E.g. [split, label] for train/normal/1.png, [label, patient_id], or [label, part] for normal/masks/1.png.
+    """
+    patient_pattern: PatientPattern | None = Field(None, exclude_if=lambda value: value is None)
+    """Regular expression on the image's file name (on its path below the folder, where the pattern has a /) whose first
+    group is the patient, e.g. "^(person[0-9]+)_". An image whose name does not match is its own patient."""
+
+    @field_validator("folders")
+    @classmethod
+    def _levels(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        named = [level for level in value if level != "-"]
+        own = sorted({"row", "path", "original_patient", "image_type"} & set(named))
+        if "label" not in named or len(set(named)) < len(named) or own or not all(named):
+            raise ValueError(
+                f"folders: names of columns, each once, label among them and none of ours, got {list(value)}"
+            )
+        return value
 
 
 class NpzSource(_Source):
@@ -178,7 +225,7 @@ class PhantomSource(_Source):
 
     kind: Literal["phantoms"]
     phantom: Literal["chest", "histology"]
-    images: int = Field(400, ge=1)
+    images: int = Field(400, ge=1, le=5_000_000)
     """Number of images made (patients = images / images_per_patient)."""
     images_per_patient: float = Field(2.0, ge=1.0)
     """Mean number of images of one patient (chest) or tiles of one patient (histology)."""
@@ -193,6 +240,13 @@ class PhantomSource(_Source):
     size_px: int = Field(128, ge=32, le=1024)
     """Side of the square image as made; a cohort resizes it."""
     seed: int = 0
+
+
+def names_patients(source: Source) -> bool:
+    """Whether patients of this source may be known, so that the key of their pseudonyms matters."""
+    return isinstance(source, ReportedSource | SlideSource) or (
+        isinstance(source, FolderSource) and (source.patient_pattern is not None or source.patient_id in source.folders)
+    )
 
 
 Source = Annotated[

@@ -29,6 +29,7 @@ from advassay.source_spec import (
     SlideSource,
     Source,
     TableSource,
+    names_patients,
 )
 
 
@@ -43,7 +44,7 @@ class TrainingSpec(Frozen):
     """Optimiser updates, the same for every training size. Give this or epochs."""
     epochs: float | None = Field(None, gt=0)
     """Passes over the full training split (a size series keeps the number of updates that follows from it)."""
-    batch_size: int = Field(32, ge=2)
+    batch_size: int = Field(32, ge=2, le=65_536)
     learning_rate: float = Field(1e-4, gt=0)
     """Of Adam; cosine decay with a short linear warm-up."""
     weight_decay: float = Field(0.0, ge=0)
@@ -53,7 +54,7 @@ class TrainingSpec(Frozen):
     """light: horizontal flip (histology: also vertical, quarter turns), shift to 5 %, brightness, contrast to 10 %."""
     select_on: Literal["tuning", "validation"] = "tuning"
     """Which images choose the checkpoint; `validation` reproduces optimistic practice and warns."""
-    evaluations: int = Field(5, ge=1)
+    evaluations: int = Field(5, ge=1, le=10_000)
     """How many times during training the tuning part is scored; the best checkpoint is kept."""
     patience: int | None = Field(None, ge=1)
     """Stop early after this many evaluations without improvement; null = never."""
@@ -66,6 +67,13 @@ class TrainingSpec(Frozen):
                 f"training: give updates or epochs, one of them, got updates={self.updates}, epochs={self.epochs}"
             )
         return self
+
+    def updates_for(self, training_images: int) -> int:
+        """Optimiser updates of every network of a cohort; `training_images`: images of the full training split."""
+        if self.updates is not None:
+            return self.updates
+        assert self.epochs is not None  # the spec holds one of the two
+        return max(1, round(self.epochs * training_images / self.batch_size))
 
 
 AUTO = "auto"
@@ -159,7 +167,7 @@ class Study(Frozen):
     title: str = ""
     seed: int = 0
     """Seed of selections and splits."""
-    image_size_px: int = Field(256, ge=8)
+    image_size_px: int = Field(256, ge=8, le=8192)
     """Side of every prepared image, unless a cohort says otherwise."""
     archive: DataPath | None = Field(None, exclude_if=lambda value: value is None)
     """Folder that a source's path (its reports' too) may start with, written ${archive}; relative to the data folder,
@@ -259,4 +267,5 @@ __all__ = [
     "TableSource",
     "TileRules",
     "TrainingSpec",
+    "names_patients",
 ]  # fmt: skip

@@ -7,9 +7,10 @@ is no longer its label; in a targeted attack when it is the target. Two denomina
   count neither above nor below the line (Kovalev & Voynov 2019; study protocol 4);
 - robust_accuracy: over all images, the share still classified correctly.
 
+Both leave out images that are *undecided* at the iterate: a NaN logit is no decision, neither success nor robustness.
+
 Two readings, kept apart by name: `last` judges iterate k alone (the paper's), `any` judges iterates 1 … k.
 Arrays end in (…, step, image, class) throughout; logits are float32, step 0 is the clean image.
-A NaN logit is no decision: the image counts as neither attackable nor fallen.
 """
 
 from __future__ import annotations
@@ -92,28 +93,57 @@ def fallen(logits: Logits, labels: Labels, success: Reading = "last", targets: L
     raise ValueError(f'success: "last" or "any", got {success!r}')
 
 
+def undecided(logits: Logits, success: Reading = "last") -> np.ndarray:
+    """Whether an iterate has a NaN logit (…, step, image), bool; under `any`, whether one of iterates 0 … k has.
+
+    >>> undecided(np.array([[[0.0, 1.0]], [[np.nan, 1.0]], [[0.0, 1.0]]], np.float32), "any")[:, 0]
+    array([False,  True,  True])
+    """
+    unknown = predicted(logits) < 0
+    if success == "any":
+        return np.maximum.accumulate(unknown, axis=-2)
+    if success == "last":
+        return unknown
+    raise ValueError(f'success: "last" or "any", got {success!r}')
+
+
+def counted(logits: Logits, labels: Labels, success: Reading = "last", targets: Labels | None = None) -> np.ndarray:
+    """Images in the denominator of success at each iterate (…, step, image): attackable, and fallen or decided.
+
+    Under `any` an image that has fallen stays fallen, whatever its later iterates are.
+    """
+    known = fallen(logits, labels, success, targets) | ~undecided(logits, success)
+    return known & attackable(logits, labels, targets)[..., None, :]
+
+
 def attack_success_rate(
     logits: Logits, labels: Labels, success: Reading = "last", targets: Labels | None = None
 ) -> np.ndarray:
-    """Share of attackable images fallen at each iterate (…, step), float64 in [0, 1]; NaN if none is attackable.
+    """Share of `counted` images fallen at each iterate (…, step), float64 in [0, 1]; NaN where none counts.
 
     >>> clean, after = [[2.0, 0.0], [0.0, 1.0]], [[0.0, 1.0], [0.0, 1.0]]
     >>> attack_success_rate(np.array([clean, after], np.float32), np.array([0, 0]))
     array([0., 1.])
     """
-    n = attackable(logits, labels, targets).sum(axis=-1)[..., None]
-    events = fallen(logits, labels, success, targets).sum(axis=-1)
-    return np.divide(events, n, out=np.full(events.shape, np.nan), where=n > 0)
+    events = fallen(logits, labels, success, targets)
+    return _share(events, counted(logits, labels, success, targets))
 
 
 def robust_accuracy(logits: Logits, labels: Labels, success: Reading = "last") -> np.ndarray:
-    """Share of all images still classified correctly at each iterate (…, step), float64 in [0, 1].
+    """Share of decided images still classified correctly at each iterate (…, step), float64; NaN where none is.
 
-    Step 0 is the clean accuracy. With `any`, an image must have stayed correct at every iterate up to k.
+    Step 0 is the clean accuracy. With `any`, an image must have stayed correct at every iterate up to k, and counts as
+    not correct from the first wrong one on, whatever its other iterates are.
     """
-    correct = predicted(logits) == labels
+    unknown = undecided(logits, success)
+    decision = predicted(logits)
+    wrong = (decision != labels) & (decision >= 0)
     if success == "any":
-        correct = np.minimum.accumulate(correct, axis=-2)
-    elif success != "last":
-        raise ValueError(f'success: "last" or "any", got {success!r}')
-    return correct.mean(axis=-1)
+        wrong = np.maximum.accumulate(wrong, axis=-2)
+    return _share(~wrong & ~unknown, wrong | ~unknown)
+
+
+def _share(events: np.ndarray, of: np.ndarray) -> np.ndarray:
+    """Events among the images that count, over the last axis; NaN where none counts."""
+    n = of.sum(axis=-1)
+    return np.divide((events & of).sum(axis=-1), n, out=np.full(n.shape, np.nan), where=n > 0)

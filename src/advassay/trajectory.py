@@ -58,6 +58,11 @@ class TrajectoryRows:
     def __len__(self) -> int:
         return len(self.image_id)
 
+    def __repr__(self) -> str:
+        """A summary."""
+        path = f"{self.logits.shape[1]} iterates, {self.logits.shape[2]} classes" if self.logits.ndim == 3 else "empty"
+        return f"TrajectoryRows({len(self)} rows, {path})"
+
     def take(self, rows: np.ndarray) -> TrajectoryRows:
         """The rows at integer or boolean index `rows`, in that order; final_images are kept whole."""
         columns = {f.name: getattr(self, f.name)[rows] for f in fields(self) if f.name not in ("flags", "final_images")}
@@ -114,6 +119,13 @@ class Trajectory:
     """Last iterate, float32 (image, channel, height, width) in [0, 1]."""
     restarts: TrajectoryRows | None = None
     """Every restart of survivors, whole; None where there was none. Only the worst case looks at them."""
+    notes: tuple[str, ...] = ()
+    """What is to be known about the run: suspicions ("flag: cause and fix"), rewrites taken back, the account."""
+
+    def __repr__(self) -> str:
+        """A summary."""
+        rate = self.attack_success_rate()[-1]
+        return f"Trajectory({_setting(self.attack)}, {len(self.labels)} images, success {rate:.3g}{_doubts(self)})"
 
     def attack_success_rate(self, success: _success.Reading = "last") -> np.ndarray:
         """(step,) float64; see success.attack_success_rate."""
@@ -127,7 +139,8 @@ class Trajectory:
         """Share of attackable images that the declared run or any restart felled; see Sweep.worst_case_success_rate."""
         down = _success.fallen(self.logits, self.labels, success, self.targets)[-1]
         down = down | np.isin(self.image_ids, [image for _, _, image in _felled(self.restarts, success)])
-        return float(_share(down, _success.attackable(self.logits, self.labels, self.targets)))
+        counted = _success.counted(self.logits, self.labels, success, self.targets)[-1]
+        return float(_share(down, counted | down))
 
 
 @dataclass(frozen=True)
@@ -154,6 +167,18 @@ class Sweep:
     """The linked margin-loss sweep of flagged images; never overwrites the declared attack."""
     restarts: TrajectoryRows | None = None
     """Every restart of survivors, whole; None where there was none. Only the worst case looks at them."""
+    notes: tuple[str, ...] = ()
+    """What is to be known about the run: suspicions ("flag: cause and fix"), rewrites taken back, the account."""
+
+    def __repr__(self) -> str:
+        """A summary."""
+        reading: _success.Reading = "any" if np.any(self.flags.get("retired", False)) else "last"
+        rates = np.atleast_2d(self.attack_success_rate(reading)[..., -1])
+        lines = [", ".join(f"ε {e:.4g}: {r:.3g}" for e, r in zip(self.epsilons, each, strict=True)) for each in rates]
+        if self.step_sizes is not None:
+            lines = [f"step {name}: {line}" for name, line in zip(self.step_sizes, lines, strict=True)]
+        rate = f'success ("{reading}") at {"; ".join(lines)}'
+        return f"Sweep({_setting(self.attack)}, {len(self.labels)} images, {rate}{_doubts(self)})"
 
     def attack_success_rate(self, success: _success.Reading = "last") -> np.ndarray:
         """(…, epsilon, step) float64; see success.attack_success_rate. Raises AttackError: "last" where `retired`."""
@@ -167,7 +192,7 @@ class Sweep:
 
     def worst_case_success_rate(self, success: _success.Reading = "last") -> np.ndarray:
         """(…, epsilon) float64: share of attackable images that the declared run or any restart felled at its last
-        (or at any) iterate; NaN if none is attackable. Without restarts it is attack_success_rate at the last step.
+        (or at any) iterate; NaN if none counts. Without restarts it is attack_success_rate at the last step.
 
         Worst case over restarts: Madry et al. 2018 (arXiv 1706.06083), section 4. The curves judge the declared run
         alone. Raises AttackError: "last" where `retired`.
@@ -177,7 +202,7 @@ class Sweep:
         for step_size, epsilon, image in _felled(self.restarts, success):
             at = () if self.step_sizes is None else (self.step_sizes.index(step_size),)
             down[(*at, self.epsilons.index(epsilon), self.image_ids.index(image))] = True
-        return _share(down, _success.attackable(self.logits, self.labels, self.targets))
+        return _share(down, _success.counted(self.logits, self.labels, success, self.targets)[..., -1, :] | down)
 
     def _check_reading(self, success: _success.Reading) -> None:
         if success == "last" and np.any(self.flags.get("retired", False)):
@@ -185,6 +210,17 @@ class Sweep:
                 'success: "any" is the only reading of a sweep that ended rows at their first success, got "last".',
                 'Ask for success="any", or sweep again without first_success_only.',
             )
+
+
+def _setting(attack: PGD) -> str:
+    return f"{attack.update}, {attack.loss}, {attack.norm}, {attack.steps} steps"
+
+
+def _doubts(result: Trajectory | Sweep) -> str:
+    """Flags that are set, with how many rows have each, and how many notes there are."""
+    flags = ", ".join(f"{name} {int(flag.sum())}" for name, flag in result.flags.items() if flag.any())
+    notes = f"{len(result.notes)} notes" if result.notes else ""
+    return "".join(f"; {part}" for part in (f"flags: {flags}" if flags else "", notes) if part)
 
 
 def _felled(rows: TrajectoryRows | None, success: _success.Reading) -> list[tuple[str, float, str]]:
@@ -197,7 +233,7 @@ def _felled(rows: TrajectoryRows | None, success: _success.Reading) -> list[tupl
     return [(str(s), float(e), str(i)) for s, e, i in keys]
 
 
-def _share(down: np.ndarray, attackable: np.ndarray) -> np.ndarray:
-    """Fallen among attackable images, over the last axis; NaN where none is attackable."""
-    n = attackable.sum(axis=-1)
+def _share(down: np.ndarray, counted: np.ndarray) -> np.ndarray:
+    """Fallen among the images that count, over the last axis; NaN where none does."""
+    n = counted.sum(axis=-1)
     return np.divide(down.sum(axis=-1), n, out=np.full(n.shape, np.nan), where=n > 0)

@@ -209,3 +209,28 @@ def test_the_control_at_amplitude_zero_is_no_point_of_a_curve(tmp_path: Path) ->
     RunWriter(store.run(head.run_id), head).append(replace(rows, epsilon=np.zeros(len(rows))))
     frame = success_curve(open_records(tmp_path)).frame
     assert frame["epsilon"].to_list() == [0.02, 0.05, 0.1]
+
+
+def test_images_with_nan_logits_on_their_path_leave_both_denominators(tmp_path: Path) -> None:
+    from advassay.layout import Store
+    from advassay.records import RunWriter
+    from tests.simulate import image_rows, population, run_header, trajectories
+
+    images, arm = population(STEEP), ARM.model_copy(update={"step_sizes": (0.005,)})
+    rows = trajectories(STEEP, images, arm)
+    logits = rows.logits.copy()
+    ill = np.flatnonzero((rows.epsilon == 0.05) & np.isin(rows.image_id, np.unique(rows.image_id)[:10]))
+    logits[ill, 5:] = np.nan
+    header = run_header(STEEP, "A", arm)
+    writer = RunWriter(Store(tmp_path).run(header.run_id), header)
+    writer.add_images(image_rows(STEEP, images))
+    writer.append(replace(rows, logits=logits))
+    kept = np.setdiff1d(np.flatnonzero(rows.epsilon == 0.05), ill)
+    block, labels = logits[kept].swapaxes(0, 1), rows.label[kept]
+    for curve, rate, n in (
+        (success_curve, success.attack_success_rate, int(success.attackable(block, labels).sum())),
+        (robust_accuracy_curve, success.robust_accuracy, len(kept)),
+    ):
+        frame = curve(open_records(tmp_path)).frame.filter(pl.col("epsilon") == 0.05)
+        assert frame["n"].to_list() == [n]
+        assert frame["rate"][0] == pytest.approx(rate(block, labels)[-1])

@@ -159,7 +159,7 @@ def test_cohorts_that_share_images_count_once(rng: np.random.Generator) -> None:
 def test_too_few_cohorts_are_described_not_judged(rng: np.random.Generator) -> None:
     found = image_type(study(cohorts(rng, "X0") + cohorts(rng, "H0", "histology", location=MIDDLE + 2)))
     assert found.verdict == "undecided"
-    assert "it says nothing about other cohorts" in found.remarks[-1]
+    assert "that says nothing about other cohorts" in found.remarks[-1]
 
 
 def test_image_types_are_the_plans(rng: np.random.Generator) -> None:
@@ -184,7 +184,7 @@ def test_level_success_is_supported_and_rising_success_contradicted(rng: np.rand
     assert iterations(study(cohorts(rng, "a b c d e f", images=200))).verdict == "supported"
     found = iterations(study(cohorts(rng, "a b c d", images=200, late=0.8)))
     assert found.verdict == "contradicted"
-    assert "has not levelled off" in found.headline
+    assert "No plateau is reached" in found.headline
 
 
 def test_a_level_curve_that_rises_with_twice_the_iterations_is_not_supported(rng: np.random.Generator) -> None:
@@ -280,7 +280,7 @@ def test_without_repeats_or_with_two_sizes_nothing_is_said(
 def test_one_cohort_gets_a_verdict_about_itself(rng: np.random.Generator) -> None:
     found = judge(study(cohorts(rng, "mine", images=300, confidence_shift=0.7)))
     assert [c.verdict for c in found] == ["supported", "undecided", "supported", "supported", "undecided"]
-    assert found[0].breadth == "in mine"
+    assert found[0].breadth == "in cohort mine"
 
 
 def test_the_variance_between_trainings_enters_where_a_cohort_has_several_networks(rng: np.random.Generator) -> None:
@@ -350,7 +350,10 @@ def test_an_absence_is_supported_by_its_whole_interval_alone(low: float, high: f
 def test_what_it_takes_is_met_by_as_many_images() -> None:
     """Half-widths fall with the root of the images: the number asked for makes the interval just miss 0."""
     effect = Effect(0.1, -0.1, 0.3, None, 1, 100)
-    assert what_it_takes(effect) == "About 400 images would decide if the effect is as estimated."
+    assert (
+        what_it_takes(effect)
+        == "About 400 images like these (now 100) would decide, if the true effect is as estimated."
+    )
 
 
 def test_kinds_of_images_go_by_many_names() -> None:

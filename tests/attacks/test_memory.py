@@ -50,9 +50,10 @@ def sweep(classifier, images, **options):
 
 
 @pytest.mark.parametrize("precision", ["exact", "fast32", "fast"])
-def test_a_second_call_gives_the_same_bits_with_fewer_passes(classifier, images, precision):
+def test_a_second_call_gives_the_same_bits_with_fewer_passes(classifier, images, precision, monkeypatch):
     passes = []
-    classifier.module.inner[0].register_forward_hook(lambda *_: passes.append(1))
+    called = aa.Classifier.decide
+    monkeypatch.setattr(aa.Classifier, "decide", lambda *given: (passes.append(1), called(*given))[1])
     first = sweep(classifier, images, precision=precision)
     before = len(passes)
     second = sweep(classifier, images, precision=precision)

@@ -82,7 +82,7 @@ def test_one_class_is_written_alone_and_the_missing_one_is_told(tmp_path: Path) 
 
 def test_folders_of_a_split_are_not_taken_for_classes_in_silence(tmp_path: Path) -> None:
     for part in ("train", "test"):
-        draw(tmp_path / "images" / part / "sick" / f"{part}.png")
+        draw(tmp_path / "images" / part / f"{part}.png")
     result = runner.invoke(app, ["init", str(tmp_path / "images"), "-o", str(tmp_path / "study.yaml")])
     assert "Note: these look like a split, not like classes: point init at one of them" in result.stderr
 
@@ -133,3 +133,182 @@ def test_the_commands_it_names_can_be_pasted_whatever_the_folder_is_called(tmp_p
     assert len(commands) == 3
     for command in commands:
         assert shlex.split(command)[2:5] == [str(file), "--data", str(folder)]
+
+
+def picture(path: Path, number: int, colour: tuple[int, int, int] | None = None) -> None:
+    """A textured picture: grey, or around `colour` (red, green, blue)."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    texture = np.random.default_rng(number).integers(-30, 30, (40, 40, 1))
+    pixels = 120 + texture if colour is None else np.array(colour[::-1]) + texture
+    cv2.imwrite(str(path), np.clip(pixels, 0, 255).astype(np.uint8))
+
+
+def initiated(images: Path, tmp_path: Path) -> tuple[str, str]:
+    """(study file, what was said)."""
+    file = tmp_path / "study.yaml"
+    result = runner.invoke(app, ["init", str(images), "-o", str(file)])
+    assert result.exit_code == 0, result.stderr
+    load_study(file)
+    return file.read_text(), result.stderr
+
+
+def test_metadata_beside_images_is_the_table_and_keeps_ct_and_lateral_views_out(tmp_path: Path) -> None:
+    folder = tmp_path / "covid"
+    views = ["PA", "AP", "AP Supine", "L", "Axial"]
+    lines = ["patientid,finding,view,modality,filename"]
+    for i in range(40):
+        picture(folder / "images" / f"{i}.png", i)
+        view = views[i % 5]
+        finding = "No Finding" if i % 2 else "Pneumonia"
+        lines.append(f"{i // 2},{finding},{view},{'CT' if view == 'Axial' else 'X-ray'},{i}.png")
+    (folder / "metadata.csv").write_text("\n".join(lines))
+    text, said = initiated(folder, tmp_path)
+    study = load_study(tmp_path / "study.yaml")
+    source, cohort = study.sources["images"], study.cohorts["covid"]
+    assert (source.kind, source.path, source.image, source.images) == ("table", "metadata.csv", "filename", "images")
+    assert cohort.where["view"].in_ == ("AP", "AP Supine", "PA")
+    assert cohort.where["modality"].in_ == ("X-ray",)
+    assert "AP 8, AP Supine 8, Axial 8, L 8, PA 8" in text
+    assert (cohort.positive, cohort.image_type) == ("Pneumonia", "X-ray")
+    assert f"--data {folder}" in said
+    opened = open_source("images", source, folder)
+    assert select(opened.rows, cohort, Flow(40)).height == 24
+
+
+def test_the_folder_of_images_beside_their_table_is_that_table(tmp_path: Path) -> None:
+    for i in range(4):
+        picture(tmp_path / "set" / "images" / f"{i}.png", i)
+    rows = "".join(f"{i}.png,{'ab'[i % 2]}\n" for i in range(4))
+    (tmp_path / "set" / "labels.csv").write_text("file,label\n" + rows)
+    _, said = initiated(tmp_path / "set" / "images", tmp_path)
+    source = load_study(tmp_path / "study.yaml").sources["images"]
+    assert (source.kind, source.path, source.images) == ("table", "labels.csv", "images")
+    assert f"--data {tmp_path / 'set'}" in said
+
+
+def test_masks_beside_images_do_not_enter(tmp_path: Path) -> None:
+    for name in ("COVID", "Normal"):
+        for i in range(6):
+            picture(tmp_path / "set" / name / "images" / f"{i}.png", i)
+            picture(tmp_path / "set" / name / "masks" / f"{i}.png", i)
+    _text, _ = initiated(tmp_path / "set", tmp_path)
+    study = load_study(tmp_path / "study.yaml")
+    opened = open_source("images", study.sources["images"], tmp_path)
+    chosen = select(opened.rows, study.cohorts["set"], Flow(24))
+    assert chosen.height == 12
+    assert set(chosen["part"]) == {"images"}
+    assert study.cohorts["set"].positive == "COVID"
+
+
+def test_names_without_ending_in_two_folders_are_found(tmp_path: Path) -> None:
+    lines = ["lesion_id,image_id,dx"]
+    for i in range(20):
+        picture(tmp_path / "ham" / f"part_{i % 2}" / f"ISIC_{i:05}.png", i, (200, 150, 120))
+        lines.append(f"L{i // 2},ISIC_{i:05},{('nv', 'mel')[i // 2 % 2]}")
+    (tmp_path / "ham" / "metadata.csv").write_text("\n".join(lines))
+    _text, said = initiated(tmp_path / "ham" / "metadata.csv", tmp_path)
+    source = load_study(tmp_path / "study.yaml").sources["images"]
+    assert (source.image, source.images, source.ending, source.patient_id) == ("image_id", ".", ".png", "lesion_id")
+    assert "do not exist" not in said
+    opened = open_source("images", source, tmp_path / "ham")
+    assert all(isinstance(pixels, np.ndarray) for _, pixels in opened.read(range(20)))
+
+
+@pytest.mark.parametrize(
+    ("colour", "image_type"), [(None, "X-ray"), ((200, 110, 170), "histology"), ((210, 150, 110), "photograph")]
+)
+def test_the_image_type_is_what_the_images_look_like(
+    tmp_path: Path, colour: tuple[int, int, int] | None, image_type: str
+) -> None:
+    for name in ("a", "b"):
+        for i in range(4):
+            picture(tmp_path / "set" / name / f"{i}.png", i, colour)
+    _text, _ = initiated(tmp_path / "set", tmp_path)
+    assert load_study(tmp_path / "study.yaml").cohorts["set"].image_type == image_type
+
+
+@pytest.mark.parametrize(
+    ("names", "positive"),
+    [
+        (("NORMAL", "PNEUMONIA"), "PNEUMONIA"), (("benign", "malignant"), "malignant"),
+        (("lung_n", "lung_aca"), "lung_aca"),
+        (("control", "case"), "case"), (("No Finding", "Mass"), "Mass"), (("negative", "positive"), "positive"),
+        (("a", "b"), None), (("normal", "benign"), None), (("normal", "tb", "cancer"), None),
+    ],
+)  # fmt: skip
+def test_the_positive_class_is_the_one_that_is_a_finding_or_left_out(
+    tmp_path: Path, names: tuple[str, ...], positive: str | None
+) -> None:
+    for name in names:
+        picture(tmp_path / "set" / name / "1.png", 1)
+    initiated(tmp_path / "set", tmp_path)
+    assert load_study(tmp_path / "study.yaml").cohorts["set"].positive == positive
+
+
+def test_patients_in_names_are_proposed_and_said_on_the_first_screen(tmp_path: Path) -> None:
+    for name in ("NORMAL", "PNEUMONIA"):
+        for i in range(20):
+            picture(tmp_path / "set" / name / f"person{i // 2}{name[0]}_virus_{i}.png", i)
+    _text, said = initiated(tmp_path / "set", tmp_path)
+    assert "patients are taken from the files' names" in said
+    source = load_study(tmp_path / "study.yaml").sources["images"]
+    opened = open_source("images", source, tmp_path)
+    assert opened.rows["original_patient"].n_unique() == 10
+
+
+def test_unknown_patients_and_small_classes_are_said_on_the_first_screen(tmp_path: Path) -> None:
+    for name, images in (("a", 60), ("b", 3)):
+        for i in range(images):
+            picture(tmp_path / "set" / name / f"{i}.png", i)
+    text, said = initiated(tmp_path / "set", tmp_path)
+    assert "Note: no patients are known: the split is by image, and a patient may be on both sides." in said
+    assert "few images of b 3" in said
+    assert '"b": {"label": ["b"]}   # 3 images  <- few' in text
+    assert "<- images are about 40 px: enlarged" in text
+
+
+def test_files_that_are_not_there_are_said_with_the_first_of_them(tmp_path: Path) -> None:
+    (tmp_path / "cases.csv").write_text("image,label\nnowhere/1.png,a\nnowhere/2.png,b\n")
+    text, said = initiated(tmp_path / "cases.csv", tmp_path)
+    assert f"none of the 2 image files exist; the first missing one is {tmp_path / 'nowhere' / '1.png'}" in said
+    assert "<- 2 of 2 files are not there" in text
+
+
+def test_a_value_of_several_lines_stays_a_comment(tmp_path: Path) -> None:
+    picture(tmp_path / "a.png", 1)
+    rows = "".join(f'a.png,{"xy"[i % 2]},"P\nA: {i % 2}"\n' for i in range(6))
+    (tmp_path / "cases.csv").write_text("image,label,projection\n" + rows)
+    text, _ = initiated(tmp_path / "cases.csv", tmp_path)
+    assert "P A: 0 3, P A: 1 3" in text
+
+
+def test_a_split_of_folders_is_declared_unless_it_is_unclear_which_part_scores(tmp_path: Path) -> None:
+    for parts, split in ((("train", "val", "test"), "declared"), (("train", "validation", "test"), "patient")):
+        for part in parts:
+            for name in ("normal", "tb"):
+                picture(tmp_path / split / part / name / f"{part}.png", len(part))
+        file = tmp_path / f"{split}.yaml"
+        assert runner.invoke(app, ["init", str(tmp_path / split), "-o", str(file)]).exit_code == 0
+        study = load_study(file)
+        assert study.sources["images"].folders == ("split", "label")
+        assert study.cohorts[split].split == split
+
+
+@pytest.mark.parametrize(
+    ("splits", "patients", "expected"),
+    [
+        (("train", "test"), "ABCD", "declared"),
+        (("train", "test"), "AABB", "patient"),  # A has images in both
+        (("train", "val"), "ABCD", "patient"),  # nothing to score on
+        (("", ""), "ABCD", "patient"),
+        (("train", ""), "ABCD", "patient"),
+    ],
+)
+def test_a_stated_split_is_taken_only_where_it_is_whole_and_parts_no_patient(
+    tmp_path: Path, splits: tuple[str, str], patients: str, expected: str
+) -> None:
+    picture(tmp_path / "a.png", 1)
+    rows = "".join(f"a.png,{'xy'[i // 2]},{patients[i]},{splits[i % 2]}\n" for i in range(4))
+    (tmp_path / "cases.csv").write_text("image,label,patient_id,split\n" + rows)
+    initiated(tmp_path / "cases.csv", tmp_path)
+    assert load_study(tmp_path / "study.yaml").cohorts["cases"].split == expected

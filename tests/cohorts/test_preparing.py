@@ -213,7 +213,7 @@ def test_too_few_images_say_how_many_there_are_and_what_to_do(write_source, prep
     nobody = {"finding": "well", "age": {"range": [118, 119]}}
     with pytest.raises(CohortError, match=r"none is left of 40 candidates \(in no class: 40\).*Compare the rules"):
         prepared(source, classes={"a": nobody, "b": nobody | {"finding": "ill"}})
-    with pytest.raises(CohortError, match=r"40 candidates → 2 per_class.*Use more images"):
+    with pytest.raises(CohortError, match=r"40 candidates → 2 per_class.*Loosen the rules"):
         prepared(source, per_class=1)
 
 

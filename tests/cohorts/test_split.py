@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import product
+from pathlib import Path
+
 import numpy as np
 import polars as pl
 import pytest
@@ -144,3 +147,100 @@ def test_every_class_of_two_units_is_on_both_sides_or_nearly_so(rows, share):
     taken = take(counts, share)
     units = (counts > 0).sum(axis=0)
     assert (counts[taken].sum(axis=0)[units >= 2] > 0).all()
+
+
+CASE = Path(__file__).parent / "fewpatients" / "table.csv"
+THREE = {name: {"label": name} for name in ("necrotic", "none", "viable")}
+
+
+def case_images() -> pl.DataFrame:
+    """60 images of four patients: of two classes each only two patients have images, one of them of both."""
+    table = pl.read_csv(CASE).select(image_id="image", class_name="label", patient_id="patient_id")
+    return table.with_columns(pl.col("class_name").replace_strict(list(THREE), [0, 1, 2]).alias("label"))
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_four_patients_are_split_with_every_class_on_both_sides_whatever_the_seed(seed):
+    split = assign_roles(case_images(), spec(classes=THREE), seed, flow := Flow(60))
+    for role in ("training", "validation"):
+        assert set(split.filter(pl.col("role") == role)["class_name"]) == set(THREE)
+    assert split.group_by("patient_id").agg(pl.col("role").n_unique())["role"].max() == 1
+    assert any("tuning part has no image" in warning for warning in flow.warnings)
+
+
+def incidence(images: np.ndarray) -> pl.DataFrame:
+    """`images`: (patient, class) numbers of images."""
+    rows = [
+        (f"{patient}-{label}-{i}", f"p{patient}", label, f"c{label}")
+        for patient, of in enumerate(images)
+        for label, number in enumerate(of)
+        for i in range(number)
+    ]
+    return pl.DataFrame(rows, schema=["image_id", "patient_id", "label", "class_name"], orient="row")
+
+
+def exists(images: np.ndarray, sides: int) -> bool:
+    """Whether some assignment of patients to `sides` has every class on every side, by trying all."""
+    there = images > 0
+    return any(
+        all(there[np.array(chosen) == side].any(axis=0).all() for side in range(sides))
+        for chosen in product(range(sides), repeat=len(images))
+    )
+
+
+@pytest.mark.parametrize("trial", range(40))
+def test_a_split_is_found_exactly_where_one_exists(trial):
+    rng = np.random.default_rng(trial)
+    images = (rng.random((int(rng.integers(3, 8)), 3)) < rng.choice([0.3, 0.6])) * rng.integers(1, 5, (1, 3))
+    images = images[images.sum(axis=1) > 0]
+    if len(images) < 2 or (images.sum(axis=0) == 0).any():
+        images = np.eye(3, dtype=int).repeat(2, axis=0)
+    classes = {f"c{label}": {"x": label} for label in range(3)}
+    flow = Flow(1)
+    try:
+        split = assign_roles(incidence(images), spec(classes=classes), trial, flow)
+    except CohortError:
+        assert not exists(images, 2)
+        return
+    assert exists(images, 2)
+    tuned = set(split.filter(pl.col("role") == "tuning")["class_name"])
+    assert (tuned == set(classes)) or not exists(images, 3)
+
+
+def test_rare_classes_among_many_patients_are_brought_to_every_side():
+    rng = np.random.default_rng(1)
+    for _ in range(10):
+        images = np.zeros((150, 6), int)
+        images[:, 0] = rng.integers(1, 4, 150)
+        for label in range(1, 6):
+            images[rng.choice(12, 3, replace=False), label] = 2
+        classes = {f"c{label}": {"x": label} for label in range(6)}
+        split = assign_roles(incidence(images), spec(classes=classes), 0, Flow(1))
+        for role in ("training", "validation"):
+            assert set(split.filter(pl.col("role") == role)["class_name"]) == set(classes)
+
+
+def test_a_first_draw_that_has_every_class_everywhere_is_kept():
+    images = frame([i // 3 for i in range(300)], [i // 3 % 2 for i in range(300)])
+    drawn = take(np.array([[3, 0], [0, 3]] * 50, float), 0.2)
+    split = assign_roles(images, spec(), 0, Flow(300))
+    assert (split["role"] == "validation").sum() == 3 * drawn.sum()
+
+
+def test_what_helps_a_class_of_one_patient_is_said_with_numbers():
+    images = frame([0] * 5 + list(range(1, 20)), [0] * 5 + [1] * 19)
+    with pytest.raises(CohortError, match=r"ill has fewer than 2 patients \(ill 1, well 19\)"):
+        assign_roles(images, spec(), 0, Flow(24))
+
+
+def test_where_no_patient_is_known_no_error_speaks_of_patients():
+    images = frame(list(range(20)), [0] + [1] * 19).with_columns(has_patient=pl.lit(False))
+    with pytest.raises(CohortError, match=r"ill has fewer than 2 images") as raised:
+        assign_roles(images, spec(), 0, Flow(20))
+    assert "patient" not in str(raised.value)
+
+
+def test_folders_called_training_and_testing_are_a_declared_split():
+    images = frame(list(range(8)), [0, 1] * 4, split=["Training"] * 4 + ["Testing"] * 2 + ["dev"] * 2)
+    found = roles(assign_roles(images, spec(split="declared"), 0, Flow(8)))
+    assert list(found.values()) == ["training"] * 4 + ["validation"] * 2 + ["tuning"] * 2

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from blocks import ARM, IMAGES, block, header, writer
+from blocks import ARM, IMAGES, block, header, images, writer
 
 from advassay import success
 from advassay.attack_spec import Arm
@@ -66,7 +66,7 @@ def test_a_changed_study_supersedes_its_earlier_run(tmp_path: Path) -> None:
     for arm in (ARM, longer):
         run_id = run_identity(classifier="c0", arm=arm, cohort_identity="k0")
         opened = RunWriter(tmp_path / "records" / run_id, header(arm))
-        opened.add_images(pl.DataFrame({"image_id": IMAGES, "label": 0, "patient_id": "p"}))
+        opened.add_images(images())
         opened.append(block(IMAGES))
         opened.finish()
     records = open_records(tmp_path)

@@ -90,7 +90,8 @@ def test_a_truncated_shard_counts_as_missing_and_is_computed_again(tmp_path: Pat
     opened.append(block(["image1"]))
     [victim, _] = sorted((tmp_path / "shards").glob("*.parquet"))
     victim.write_bytes(victim.read_bytes()[:-100])
-    assert open_records(tmp_path).damaged == {header().run_id: (victim.name,)}
+    with pytest.warns(AdvassayWarning, match=f"{victim.name}. 4 of 8 rows are missing, 5 of 6 images"):
+        assert open_records(tmp_path).damaged == {header().run_id: (victim.name,)}
     with pytest.warns(AdvassayWarning, match="could not be read"):
         again = RunWriter(tmp_path, header())
     [lost] = again.missing(["image0", "image1"], POINTS)

@@ -13,7 +13,9 @@ from simulate import make_store
 from statsmodels.stats.multitest import multipletests
 from written_report import SMALL, SMALL_ARMS
 
+from advassay.analysis import conclusions
 from advassay.errors import ReportError
+from advassay.records import open_records
 from advassay.report import compare, write_comparison
 from advassay.report.compare_page import figures
 from advassay.report.comparing import Comparison
@@ -72,6 +74,21 @@ def test_p_values_are_adjusted_over_cohorts_and_amplitudes_together(found: Compa
     assert rows["p_adjusted"].to_numpy() == pytest.approx(expected)
 
 
+def test_every_store_has_its_five_verdicts_and_every_cohort_its_epsilon50(
+    found: Comparison, stores: tuple[Path, Path]
+) -> None:
+    verdicts = found.tables["verdicts"]
+    for store, root in zip(("plain", "strong"), stores, strict=True):
+        own = verdicts.filter(store=store)
+        assert own["verdict"].to_list() == [one.verdict for one in conclusions(open_records(root))]
+        assert own["question"][0] == "1. Amplitude"
+    doses = found.tables["epsilon50"].sort("cohort", "store")
+    assert doses.select("cohort", "store").rows() == [
+        ("H-BR", "plain"), ("H-BR", "strong"), ("X-TB", "plain"), ("X-TB", "strong")
+    ]  # fmt: skip
+    assert doses["text"].is_not_null().all()
+
+
 def test_settings_concern_compared_cohorts_and_sources_stand_under_them() -> None:
     def study(source: str, images: int) -> str:
         cohorts = {name: {"source": source, "title": source, "balance": []} for name in ("X-TB", "H-BR")}
@@ -117,7 +134,7 @@ def test_the_page_asks_no_network_and_holds_every_difference(stores: tuple[Path,
     page = write_comparison(stores, tmp_path / "compare.html")
     text = page.read_text(encoding="utf-8")
     assert "default-src 'none'" in text
-    assert text.count('data-table="differences"') == 1
+    assert [text.count(f'data-table="{name}"') for name in ("differences", "verdicts", "epsilon50")] == [1, 1, 1]
     assert text.count('data-column="store" data-value="strong"') >= 6  # curves say whose they are
     assert "Comparison of plain and strong" in text
     assert (tmp_path / "compare_files" / "figures" / "fig-differences.pdf").stat().st_size > 1000

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from xml.sax.saxutils import escape
@@ -15,6 +14,7 @@ from PIL import Image
 from simulate import make_store
 from written_report import SMALL, SMALL_ARMS, Report
 
+from advassay.checked_files import read_document, write_document
 from advassay.errors import ReportError, StoreError
 from advassay.layout import HEADER, Store
 from advassay.records import open_records, read_image
@@ -153,8 +153,8 @@ def test_a_store_without_study_preparation_or_training_is_reported(tmp_path: Pat
     shutil.rmtree(own / "classifiers")
     (own / "study.yaml").unlink()
     for path in own.glob(f"records/*/{HEADER}"):
-        content = json.loads(path.read_text()) | {"controls": None, "train_size": None, "compute": None}
-        path.write_text(json.dumps(content))
+        content = read_document(path, "") | {"controls": None, "train_size": None, "compute": None}
+        write_document(path, content)
     text = write_report(own).read_text(encoding="utf-8")
     assert "No controls are recorded." in text
     assert "Figure 3a." in text
@@ -169,7 +169,7 @@ def test_rows_of_a_killed_session_are_counted(store: Path, tmp_path: Path) -> No
     path = Store(part).run(header.run_id) / HEADER
     nothing = {"points": [], "images": 0, "rows": 0, "flag_counts": {}, "controls": None}
     unfinished = {"cost": {**header.cost.model_dump(), "sessions_finished": 0}}
-    path.write_text(json.dumps(json.loads(path.read_text()) | nothing | unfinished))
+    write_document(path, read_document(path, "") | nothing | unfinished)
     found = gather(part)
     counted = next(run for run in found.runs if run.run_id == header.run_id)
     assert (counted.rows, counted.images, counted.points) == (header.rows, header.images, header.points)

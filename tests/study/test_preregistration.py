@@ -9,7 +9,7 @@ import pytest
 from tiny_study import TINY, cpu
 
 from advassay.analysis_plan import AnalysisPlan
-from advassay.errors import FormatError, SpecError
+from advassay.errors import DamagedError, SpecError
 from advassay.layout import Store
 from advassay.records import open_records
 from advassay.specs import Study
@@ -98,7 +98,7 @@ def test_a_plan_edited_in_the_store_is_refused(tmp_path: Path) -> None:
     store = _store(tmp_path, _stated())
     freeze_analysis_plan(_stated(), store)
     store.analysis.write_text(store.analysis.read_text().replace('"success": "last"', '"success": "any"'))
-    with pytest.raises(FormatError, match="the file was changed after the plan was frozen"):
+    with pytest.raises(DamagedError, match="not as it was written"):
         _ = open_records(tmp_path).analysis
 
 

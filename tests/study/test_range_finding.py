@@ -12,12 +12,12 @@ import pytest
 from tiny_study import TINY, Counting, cpu
 
 from advassay.attack_spec import Arm
-from advassay.cohorts import open_cohort
+from advassay.cohorts import PreparedCohort, open_cohort
 from advassay.documents import CohortRange
 from advassay.errors import AdvassayWarning, CohortError, SpecError
 from advassay.records import open_records
 from advassay.specs import Study
-from advassay.study import kept_study, parse_study, plan, run
+from advassay.study import kept_study, parse_study, plan, range_finding, run
 from advassay.study.range_finding import (
     ROUNDS,
     RUNGS,
@@ -98,6 +98,30 @@ def test_what_is_found_is_reused_and_the_plan_knows_it(ranged: Path, tmp_path: P
     assert open_records(store).analysis == open_records(ranged).analysis
 
 
+def test_a_cohort_that_was_done_before_a_kill_is_not_attacked_again(
+    ranged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = shutil.copytree(ranged, tmp_path / "store")
+    (store / "range_finding.json").unlink()
+    real, attacked, killed = range_finding._attacked, [], True
+
+    def watched(search: Search, study: Study, cohort: PreparedCohort, *rest: object) -> tuple[list[int], int]:
+        attacked.append(cohort.preparation.cohort)
+        if killed and cohort.preparation.cohort == "H-BR":
+            raise KeyboardInterrupt
+        return real(search, study, cohort, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(range_finding, "_attacked", watched)
+    with pytest.raises(KeyboardInterrupt):
+        run(_study(), cpu(store))
+    half = read_ranges(cpu(store).store).arms["C"]
+    assert (list(half.cohorts), half.epsilons) == (["X-TB"], ())
+    killed = False
+    run(_study(), cpu(store))
+    assert attacked == ["X-TB", "H-BR", "H-BR"]
+    assert read_ranges(cpu(store).store) == read_ranges(cpu(ranged).store)
+
+
 def test_other_rules_find_other_amplitudes_aloud_and_the_frozen_plan_tells_it(ranged: Path, tmp_path: Path) -> None:
     store = shutil.copytree(ranged, tmp_path / "store")
     path = store / "range_finding.json"
@@ -168,6 +192,12 @@ def test_images_that_never_fall_do_not_stretch_the_range() -> None:
     assert bracket(rising, 100) == (2, 6)
     assert bracket([0] * 14 + [2], 100) is None
     assert bracket([100] * 15, 100) == (0, 1)
+
+
+def test_few_images_widen_the_range_by_one_doubling_at_both_ends() -> None:
+    counts = [0, 0, 0, 0, 3, 10, 20, *[24] * 8]
+    assert bracket(counts, 24) == (2, 8)
+    assert bracket([*counts[:7], *[25] * 8], 25) == (3, 7)
 
 
 def test_the_grid_covers_every_cohort_that_falls_and_ends_where_the_steps_end() -> None:

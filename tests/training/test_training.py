@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from advassay.specs import TrainingSpec
 from advassay.training import load_classifier, train
 from advassay.training.batch_norm import recompute_statistics
 from advassay.training.data import ImageCache
+from advassay.training.resuming import PROGRESS
 from advassay.training.weights import file_sha256, read_tensors
 
 
@@ -130,7 +132,8 @@ def test_the_same_call_again_trains_nothing_and_damaged_weights_are_made_anew(
     assert _train(cohort, spec, folder) == stored
     assert cohort.read == []
     (folder / MODEL).write_bytes((folder / MODEL).read_bytes()[:-4])
-    assert _train(cohort, spec, folder).weights_sha256 == stored.weights_sha256
+    with pytest.warns(AdvassayWarning, match="trained again.*model.safetensors"):
+        assert _train(cohort, spec, folder).weights_sha256 == stored.weights_sha256
     with pytest.raises(TrainingError, match="holds classifier"):
         _train(cohort, spec, folder, seed=5)
 
@@ -138,8 +141,6 @@ def test_the_same_call_again_trains_nothing_and_damaged_weights_are_made_anew(
 def test_a_run_stopped_half_way_leaves_nothing_and_ctrl_c_stays_ctrl_c(
     cohort: MemoryCohort, spec: TrainingSpec, tmp_path: Path
 ) -> None:
-    import signal
-
     class Stop(CountingProgress):
         def start(self, task: str, total: float | None, unit: str) -> None:
             return
@@ -191,3 +192,75 @@ def test_a_loss_that_is_not_finite_is_an_error_that_names_the_learning_rate(
 def test_images_too_small_for_the_network_are_refused(cohort: MemoryCohort, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="needs at least 75 px, got 32"):
         _train(cohort, TrainingSpec(updates=2), tmp_path)
+
+
+@pytest.mark.parametrize("stopped_after", [1, 3, 5])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_training_that_was_stopped_goes_on_to_the_same_weights(
+    stopped_after: int, number: int, trained: Path, cohort: MemoryCohort, spec: TrainingSpec, tmp_path: Path
+) -> None:
+    class Stop(Quiet):
+        def advance(self, task: str, amount: float = 1) -> None:
+            super().advance(task, amount)
+            if self.done == stopped_after:
+                signal.raise_signal(number)
+
+    def terminated(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, terminated)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            _train(cohort, spec, tmp_path, progress=Stop())
+        assert signal.getsignal(signal.SIGTERM) is terminated
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert [path.name for path in tmp_path.iterdir()] == [PROGRESS]
+    rest = Quiet()
+    document = _train(cohort, spec, tmp_path, progress=rest)
+    assert document.weights_sha256 == file_sha256(trained / MODEL)
+    assert document.history == TrainingDocument.model_validate_json((trained / TRAINING).read_text()).history
+    assert rest.done == 6  # those done before are told at once
+    assert sorted(path.name for path in tmp_path.iterdir()) == [MODEL, TRAINING]
+
+
+def test_training_killed_between_two_checkpoints_goes_on_to_the_same_weights(
+    trained: Path, cohort: MemoryCohort, spec: TrainingSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(Quiet):
+        def advance(self, task: str, amount: float = 1) -> None:
+            super().advance(task, amount)
+            if self.done == 5:
+                raise RuntimeError("killed")
+
+    monkeypatch.setattr("advassay.training.resuming.EVERY_SECONDS", 0.0)
+    with pytest.raises(RuntimeError, match="killed"):
+        _train(cohort, spec, tmp_path, progress=Killed())
+    assert (tmp_path / PROGRESS).exists()
+    assert _train(cohort, spec, tmp_path).weights_sha256 == file_sha256(trained / MODEL)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 half", bytes(1000)])
+def test_a_damaged_checkpoint_of_a_training_is_said_and_training_starts_anew(
+    content: bytes, trained: Path, cohort: MemoryCohort, spec: TrainingSpec, tmp_path: Path
+) -> None:
+    (tmp_path / PROGRESS).write_bytes(content)
+    with pytest.warns(AdvassayWarning, match="starts from its first update"):
+        document = _train(cohort, spec, tmp_path)
+    assert document.weights_sha256 == file_sha256(trained / MODEL)
+
+
+class Quiet:
+    """Counts updates."""
+
+    def __init__(self) -> None:
+        self.done = 0.0
+
+    def start(self, task: str, total: float | None, unit: str) -> None:
+        return
+
+    def advance(self, task: str, amount: float = 1) -> None:
+        self.done += amount
+
+    def finish(self, task: str) -> None:
+        return

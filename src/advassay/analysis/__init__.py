@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from advassay.analysis.plateau import iteration_plateau
     from advassay.analysis.power import Needed, design_effect, needed_for_difference, needed_for_width
     from advassay.analysis.questions import Conclusion, conclusions
+    from advassay.analysis.questions.specification import specification_curve
     from advassay.analysis.scores import performance
     from advassay.analysis.slides import unit_outcomes
+    from advassay.analysis.subgroups import subgroup_effects
     from advassay.analysis.survival import iteration_survival
     from advassay.analysis.tables import table1
     from advassay.analysis.worst_case import worst_case_success_rate
@@ -34,8 +36,10 @@ _HOMES = {
     "plateau": ("iteration_plateau",),
     "power": ("Needed", "design_effect", "needed_for_difference", "needed_for_width"),
     "questions": ("Conclusion", "conclusions"),
+    "questions.specification": ("specification_curve",),
     "scores": ("performance",),
     "slides": ("unit_outcomes",),
+    "subgroups": ("subgroup_effects",),
     "survival": ("iteration_survival",),
     "tables": ("table1",),
     "worst_case": ("worst_case_success_rate",),
@@ -63,6 +67,8 @@ __all__ = [
     "perturbation_size",
     "reliability",
     "robust_accuracy_curve",
+    "specification_curve",
+    "subgroup_effects",
     "success_curve",
     "table1",
     "transitions",

@@ -125,11 +125,11 @@ def _accuracy_cells(over: str, epsilon: float | None, step: int | None, success:
         pack.fallen(success)  # refuses an unknown reading
         if over == "epsilon":
             return [
-                ({"epsilon": float(e), "step": k}, correct[i, k], pack.present[i]) for i, e in enumerate(pack.epsilons)
+                ({"epsilon": float(e), "step": k}, correct[i, k], pack.decided[i]) for i, e in enumerate(pack.epsilons)
             ]
         at = pack.at(nearest_epsilon(pack, epsilon))
         return [
-            ({"epsilon": float(pack.epsilons[at]), "step": j}, correct[at, j], pack.present[at]) for j in range(k + 1)
+            ({"epsilon": float(pack.epsilons[at]), "step": j}, correct[at, j], pack.decided[at]) for j in range(k + 1)
         ]
 
     return cells

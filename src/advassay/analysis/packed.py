@@ -37,7 +37,8 @@ class Packed:
     patients          (image,) int32: code of the image's patient, an index into patient_ids
     patient_ids       (patient,) object: pseudonyms
     present           (epsilon, image) bool: recorded at this ε
-    attackable        (epsilon, image) bool: counts in success
+    decided           (epsilon, image) bool: recorded at this ε, and no iterate's logits are NaN
+    attackable        (epsilon, image) bool: counts in success: decided, and first classified correctly
     last, any         (epsilon, step, image) bool: fallen at this iterate; at this or an earlier one
     decision          (epsilon, step, image) int8 (int16 beyond 127 classes): predicted class, −1 = NaN or not recorded
     correct           (epsilon, step, image) bool: classified correctly (for robust accuracy; natively wrong ones too)
@@ -56,6 +57,7 @@ class Packed:
     patients: np.ndarray
     patient_ids: np.ndarray
     present: np.ndarray
+    decided: np.ndarray
     attackable: np.ndarray
     last: np.ndarray
     any: np.ndarray
@@ -142,7 +144,7 @@ def _one(
     frame = run.images[images.tolist()]
     labels = frame["label"].to_numpy()
     e, n, steps, classes = len(points), len(images), run.header.steps + 1, logits.shape[2]
-    present, attackable = np.zeros((e, n), bool), np.zeros((e, n), bool)
+    present, decided, attackable = (np.zeros((e, n), bool) for _ in range(3))
     verdicts = {key: np.zeros((e, steps, n), bool) for key in ("last", "any", "correct")}
     decision = np.full((e, steps, n), -1, np.int8 if classes <= 127 else np.int16)
     clean, final = np.full((n, classes), np.nan, np.float32), np.full((e, n, classes), np.nan, np.float32)
@@ -152,11 +154,13 @@ def _one(
         block = np.swapaxes(logits[rows], 0, 1)
         aim = None if (target[rows] < 0).all() else target[rows]
         present[k, at] = True
-        attackable[k, at] = _success.attackable(block, labels[at], aim)
+        # Whole paths: so that a curve over iterates has one number of images.
+        decided[k, at] = ~_success.undecided(block, "any")[-1]
+        attackable[k, at] = _success.attackable(block, labels[at], aim) & decided[k, at]
         verdicts["last"][k][:, at] = _success.fallen(block, labels[at], "last", aim)
         verdicts["any"][k][:, at] = _success.fallen(block, labels[at], "any", aim)
-        decided = _success.predicted(block)
-        decision[k][:, at], verdicts["correct"][k][:, at] = decided, decided == labels[at]
+        classes_seen = _success.predicted(block)
+        decision[k][:, at], verdicts["correct"][k][:, at] = classes_seen, classes_seen == labels[at]
         clean[at], final[k, at] = block[0], block[-1]
         for key, values in flags.items():
             flagged[key][k, at] = values[rows]
@@ -171,6 +175,7 @@ def _one(
         patients=patients.astype(np.int32),
         patient_ids=patient_ids,
         present=present,
+        decided=decided,
         attackable=attackable,
         **verdicts,
         decision=decision,
@@ -196,5 +201,6 @@ def _union(packs: list[Packed]) -> Packed:
                 "Run the study to its end, or name one step size.",
             )
     joined = {key: np.logical_or.reduce([getattr(p, key) for p in packs]) for key in ("last", "any")}
-    correct = np.logical_and.reduce([p.correct for p in packs])
-    return replace(first, step_size="any", **joined, correct=correct, decision=np.full_like(first.decision, -1))
+    for key in ("correct", "decided", "attackable"):
+        joined[key] = np.logical_and.reduce([getattr(p, key) for p in packs])
+    return replace(first, step_size="any", **joined, decision=np.full_like(first.decision, -1))

@@ -54,7 +54,7 @@ def _point(run: Run, rows: np.ndarray, logits: np.ndarray, target: np.ndarray, l
     labels = run.images["label"].to_numpy()[image]
     block, aim = logits.swapaxes(0, 1), None if (target < 0).all() else target
     down = success.fallen(block, labels, targets=aim)[-1]
-    counted = np.unique(image[success.attackable(block, labels, aim)])
+    counted = np.unique(image[success.counted(block, labels, targets=aim)[-1]])
     worst = np.isin(counted, image[down])
     declared = np.isin(counted, image[down & (restart == 0)])
     patients = np.unique(run.images["patient_id"].to_numpy()[counted], return_inverse=True)[1]

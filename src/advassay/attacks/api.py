@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import functools
+import inspect
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 import torch
 
-from advassay.attack_spec import PGD, Precision, check_step_rule, parse_amplitude, parse_step_size, step_size_name
+from advassay.attack_spec import (
+    PGD,
+    Precision,
+    check_list,
+    check_step_rule,
+    did_you_mean,
+    parse_amplitude,
+    parse_step_size,
+    step_size_name,
+)
 from advassay.attacks.examine import PROBES
-from advassay.attacks.guards import check_epsilons, check_images
+from advassay.attacks.guards import Suspicion, check_classifier, check_epsilons, check_images, clipped
 from advassay.attacks.memory import recall
 from advassay.attacks.precision import REWRITES
 from advassay.attacks.probe import IMAGES
 from advassay.attacks.rerun import linked_rerun, numb_images
 from advassay.attacks.shape import compute_shape
 from advassay.attacks.stream import AttackStream, Item, no_images
-from advassay.classifier import Classifier
-from advassay.errors import AttackError, EpsilonError, InputError
+from advassay.classifier import Classifier, one_at_a_time
+from advassay.errors import AttackError, AttackWarning, EpsilonError, InputError
 from advassay.progress import Silent
 from advassay.trajectory import Sweep, Trajectory, TrajectoryRows
 
@@ -30,6 +42,28 @@ WHOLE_BATCH_IMAGES = 128
 """… and images, whatever their size: activations may need far more memory than pixels."""
 
 
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
+
+def _named(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """`function`, whose unknown arguments are an AttackError that says what is meant."""
+    known = inspect.signature(function).parameters
+
+    @functools.wraps(function)
+    def called(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        for name in kwargs:
+            if name not in known:
+                raise AttackError(
+                    f"{name}: {function.__name__} has no such argument. {did_you_mean(name, known)}".strip(),
+                    f"It has {', '.join(known)}; those of the attack itself go to advassay.PGD.",
+                )
+        return function(*args, **kwargs)
+
+    return called
+
+
+@_named
 def attack(
     classifier: Classifier,
     images: Any,
@@ -55,12 +89,28 @@ def attack(
     >>> t.logits.shape
     (6, 3, 2)
     """
+    with one_at_a_time():
+        found, suspicions = _attack(classifier, images, labels, attack, image_ids, targets, batch_size, precision)
+    _warn(found.notes, suspicions)
+    return found
+
+
+def _attack(
+    classifier: Classifier,
+    images: Any,
+    labels: Any,
+    attack: PGD,
+    image_ids: Sequence[str] | None,
+    targets: Any,
+    batch_size: int | None,
+    precision: Precision,
+) -> tuple[Trajectory, list[Suspicion]]:
     given = _Arrays(classifier, images, labels, attack, image_ids, targets)
     points = [(step_size_name(attack.step_size), attack.epsilon)]
     rows, run = given.run(points, {points[0][0]: attack.step_size}, batch_size, precision, keep=True)
     axes = _Axes(rows, points, given.image_ids, leading=())
     final = [rows.final_images[i, *points[0]] for i in given.image_ids]
-    return Trajectory(
+    found = Trajectory(
         attack=attack,
         image_ids=given.image_ids,
         labels=given.labels,
@@ -71,9 +121,12 @@ def attack(
         cost=run.cost,
         adversarial_images=np.stack(final),
         restarts=_restarts(rows),
+        notes=tuple(run.notes),
     )
+    return found, run.suspicions
 
 
+@_named
 def sweep(
     classifier: Classifier,
     images: Any,
@@ -95,6 +148,28 @@ def sweep(
     A second call on the same network and first images spares itself the examination (memory.py).
     `.rerun` is the same sweep under the margin loss, of the images whose gradient vanished or saturated.
     """
+    with one_at_a_time():
+        found, suspicions = _sweep(
+            classifier, images, labels, attack, epsilons, step_sizes, image_ids, targets, batch_size, precision,
+            first_success_only,
+        )  # fmt: skip
+    _warn(found.notes, suspicions)
+    return found
+
+
+def _sweep(
+    classifier: Classifier,
+    images: Any,
+    labels: Any,
+    attack: PGD,
+    epsilons: Sequence[float | str],
+    step_sizes: Sequence[float | str] | None,
+    image_ids: Sequence[str] | None,
+    targets: Any,
+    batch_size: int | None,
+    precision: Precision,
+    first_success_only: bool,
+) -> tuple[Sweep, list[Suspicion]]:
     given = _Arrays(classifier, images, labels, attack, image_ids, targets)
     amplitudes = _amplitudes(epsilons, attack)
     rules = _step_rules([attack.step_size] if step_sizes is None else step_sizes, attack)
@@ -103,13 +178,14 @@ def sweep(
     leading = (len(amplitudes),) if step_sizes is None else (len(rules), len(amplitudes))
     axes = _Axes(rows, points, given.image_ids, leading)
     again, numb = linked_rerun(attack), sorted(given.image_ids.index(i) for i in numb_images(rows))
-    rerun = None
+    rerun, suspicions = None, list(run.suspicions)
     if again is not None and numb and not first_success_only:
         ids = [given.image_ids[i] for i in numb]
         goals = None if given.targets is None else given.targets[numb]
         part = given.images[numb], given.labels[numb]
-        rerun = sweep(classifier, *part, again, epsilons, step_sizes, ids, goals, batch_size, precision)
-    return Sweep(
+        rerun, more = _sweep(classifier, *part, again, amplitudes, step_sizes, ids, goals, batch_size, precision, False)
+        suspicions += more
+    found = Sweep(
         attack=attack,
         epsilons=tuple(amplitudes),
         step_sizes=None if step_sizes is None else tuple(rules),
@@ -122,7 +198,16 @@ def sweep(
         cost=run.cost,
         rerun=rerun,
         restarts=_restarts(rows),
+        notes=tuple(run.notes),
     )
+    return found, suspicions
+
+
+def _warn(notes: Sequence[str], suspicions: Sequence[Suspicion]) -> None:
+    """Warn the caller of `attack` or `sweep`, of each suspicion and of NaN logits once."""
+    texts = [f"{flag}: {text}" for flag, text in suspicions] + [note for note in notes if note.startswith("nan:")]
+    for text in dict.fromkeys(texts):
+        warnings.warn(text, AttackWarning, stacklevel=4)
 
 
 class _Arrays:
@@ -131,6 +216,12 @@ class _Arrays:
     def __init__(
         self, classifier: Classifier, images: Any, labels: Any, attack: PGD, image_ids: Any, targets: Any
     ) -> None:
+        check_classifier(classifier)
+        if not isinstance(attack, PGD):
+            raise AttackError(
+                f"attack: an advassay.PGD is needed, got {type(attack).__name__}.",
+                "Say what the attack is: advassay.PGD(epsilon=0.02, step_size=0.01, steps=20).",
+            )
         self.classifier, self.attack = classifier, attack
         self.images = _numpy(images)
         self.labels = _numpy(labels)
@@ -144,6 +235,8 @@ class _Arrays:
         self.labels = self.labels.astype(np.int64)
         self.targets = None if self.targets is None else self.targets.astype(np.int64)
         n = len(self.images)
+        if isinstance(image_ids, str):
+            raise InputError(f"image_ids: a list of {n} ids is needed, got one text.", "Give one id an image.")
         self.image_ids = tuple(map(str, image_ids)) if image_ids is not None else tuple(map(str, range(n)))
         if len(self.image_ids) != n or len(set(self.image_ids)) != n:
             raise InputError(
@@ -190,7 +283,7 @@ class _Arrays:
             images_per_block=np.inf,
             every_seconds=np.inf,
             first_success_only=first_success_only,
-            known=recall(self.classifier, np.array(self.images[first], np.float32), *asked),
+            known=recall(self.classifier, clipped(self.images[first])[0], *asked),
         )
         return TrajectoryRows.concatenate(list(run)), run
 
@@ -233,8 +326,9 @@ class _Axes:
 
 def _amplitudes(epsilons: Sequence[float | str], attack: PGD) -> list[float]:
     try:
+        check_list(epsilons)
         amplitudes = [parse_amplitude(e) for e in epsilons]
-    except ValueError as problem:
+    except (TypeError, ValueError) as problem:
         raise EpsilonError(
             f"epsilons: {problem}.", "Give fractions of the [0, 1] range, such as 0.02 or 5/255."
         ) from None
@@ -248,10 +342,11 @@ def _amplitudes(epsilons: Sequence[float | str], attack: PGD) -> list[float]:
 
 def _step_rules(step_sizes: Sequence[float | str], attack: PGD) -> dict[str, float | str]:
     try:
+        check_list(step_sizes)
         rules = [parse_step_size(size) for size in step_sizes]
         for rule in rules:
             check_step_rule(rule, attack.update)
-    except ValueError as problem:
+    except (TypeError, ValueError) as problem:
         raise AttackError(f"step_sizes: {problem}.", "Give steps such as 0.01, or 100 for a raw gradient.") from None
     if not rules:
         raise AttackError("step_sizes: at least one is needed, got none.", "Leave it out to use the attack's own.")
@@ -260,5 +355,6 @@ def _step_rules(step_sizes: Sequence[float | str], attack: PGD) -> dict[str, flo
 
 def _numpy(values: Any) -> np.ndarray:
     if isinstance(values, torch.Tensor):
-        return values.detach().cpu().numpy()
+        plain = values.detach().cpu()
+        return plain.numpy() if plain.dtype != torch.bfloat16 else plain.float().numpy()  # NumPy has none
     return np.asarray(values)

@@ -18,7 +18,7 @@ from advassay.attacks.start import sign_noise
 from advassay.attacks.stream import Item, computing, stream
 from advassay.classifier import Classifier
 from advassay.documents import ComputeShape, Controls
-from advassay.success import Reading, attackable, fallen, predicted
+from advassay.success import Reading, attackable, counted, fallen, predicted
 from advassay.trajectory import TrajectoryRows
 
 STRONGER_STEPS = 20
@@ -126,7 +126,7 @@ class _Sample:
         for epsilon, logits in zip(epsilons, np.split(np.concatenate(noisy), len(epsilons)), strict=True):
             path = np.stack([self.clean, logits])
             down = fallen(path, self.labels, targets=self.targets)[-1]
-            told[f"{epsilon:.12g}"] = (int(down.sum()), int(attackable(path, self.labels, self.targets).sum()))
+            told[f"{epsilon:.12g}"] = (int(down.sum()), int(counted(path, self.labels, targets=self.targets)[-1].sum()))
         return told
 
     def cross_check(self, arm: Arm, declared: Mapping[float, set[str]], loss: Loss) -> dict[str, dict[str, int]]:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from advassay.attack_spec import Loss
-from advassay.attacks.guards import Suspicion
+from advassay.attacks.guards import NAMED, Suspicion
 from advassay.attacks.losses import attack_loss, minimum_classes
 from advassay.attacks.slopes import compare, off_kinks
 from advassay.classifier import Classifier
-from advassay.errors import AttackError, ClassifierError, InputError
+from advassay.errors import AdvassayError, AttackError, ClassifierError, InputError
 
 PROBES = 2
 """Images the network is examined with."""
@@ -20,6 +21,10 @@ UNSTABLE = 1e-3
 """Change of a logit, relative to the network's scale, that rounding cannot explain …"""
 ROUNDING = 1e-5
 """… and the absolute change, in logits, that it always can."""
+
+
+REPEATS = 2
+"""Passes of the same images beside the first: a module whose train and eval do nothing shows in them."""
 
 
 class Examined(NamedTuple):
@@ -42,18 +47,29 @@ def examine(
     images, labels = images[:PROBES], labels[:PROBES]
     targets = None if targets is None else targets[:PROBES]
     try:
-        logits, gradient = _margin_gradient(classifier, images, labels, targets)
-    except RuntimeError as problem:
-        _explain(classifier, images, problem)
+        return _examined(classifier, images, labels, targets, batch_size)
+    except (AdvassayError, torch.OutOfMemoryError):
         raise
+    except Exception as problem:  # the network is the user's and may raise anything
+        raise _explained(classifier, images, problem) from problem
+
+
+def _examined(
+    classifier: Classifier, images: Tensor, labels: Tensor, targets: Tensor | None, batch_size: int
+) -> Examined:
+    buffers = {name: buffer.clone() for name, buffer in classifier.named_buffers()}
+    logits, gradient = _margin_gradient(classifier, images, labels, targets)
+    found = _double(logits)
+    logits = logits.float()
     _check_logits(logits)
     _check_probabilities(logits)
     extremes = _extremes(classifier, images, batch_size)
-    _check_stable(classifier, images, logits, _scale(torch.cat([logits, extremes])))
-    found = _look_like_probabilities(torch.cat([logits, extremes]))
+    found += _check_stable(classifier, images, logits, _scale(torch.cat([logits, extremes])))
+    found += _look_like_probabilities(torch.cat([logits, extremes]))
+    found += _written_to(classifier, buffers)
     if gradient is not None and float(gradient.abs().max()) == 0:  # dead on these images, or cut? Noise tells.
-        noise = torch.rand(images.shape, generator=torch.Generator().manual_seed(0)).to(images.device)
-        gradient = _margin_gradient(classifier, noise, labels, targets)[1]
+        noise = torch.rand(images.shape, generator=torch.Generator("cpu").manual_seed(0), device="cpu")
+        gradient = _margin_gradient(classifier, noise.to(images.device), labels, targets)[1]
     _check_gradient(gradient)
     return Examined(found + _cut(classifier, images, labels, targets, batch_size), logits)
 
@@ -92,20 +108,60 @@ def _check_logits(logits: Tensor) -> None:
         )
 
 
-def _explain(classifier: Classifier, images: Tensor, problem: RuntimeError) -> None:
-    """Raise InputError where images and network have different channels; memory and the rest is the network's own."""
+def _explained(classifier: Classifier, images: Tensor, problem: Exception) -> AttackError:
+    """The error of our tree for a network that fails on the first images."""
     wanted, channels = classifier.channels, images.shape[1]
-    if wanted is None or channels == wanted or (channels, wanted) == (1, 3):
-        return
-    raise InputError(
-        f"images: {wanted} channels, as the network's first convolution takes, are needed, got {channels}.",
-        "Convert the images, or give Classifier(channels=…) if the network takes another number.",
-    ) from problem
+    if wanted is not None and channels != wanted and (channels, wanted) != (1, 3):
+        return InputError(
+            f"images: {wanted} channels, as the network's first convolution takes, are needed, got {channels}.",
+            "Convert the images, or give Classifier(channels=…) if the network takes another number.",
+        )
+    others = {t.dtype for t in classifier.module.parameters() if t.is_floating_point()} - {torch.float32}
+    if others:
+        named = ", ".join(sorted(str(kind).removeprefix("torch.") for kind in others))
+        return ClassifierError(
+            f"module: float32 weights are needed, got {named}, and float32 images cannot go through it.",
+            "Convert the network: module.float().",
+        )
+    said = str(problem).strip().partition("\n")[0][:200]
+    return ClassifierError(
+        f"module: it fails on the first {len(images)} images ({type(problem).__name__}: {said}).",
+        "Run the module and its backward pass on images of this shape and type, in batches of 1 and 2. An exported "
+        "program needs a dynamic batch dimension, or goes to Classifier as it is, in no other module.",
+    )
+
+
+def _double(logits: Tensor) -> list[Suspicion]:
+    """Say it where the network computes in float64."""
+    if logits.dtype != torch.float64:
+        return []
+    text = "the network gives logits in float64: they are recorded in float32. Convert it with module.float()."
+    return [Suspicion("float64", text)]
+
+
+def _written_to(classifier: Classifier, before: Mapping[str, Tensor]) -> list[Suspicion]:
+    """Suspect a network that a pass in eval mode changes: what it gives may depend on what it has seen."""
+    now = dict(classifier.named_buffers())
+    names = [name for name, buffer in before.items() if name not in now or not _same(now[name], buffer)]
+    if not names:
+        return []
+    named = ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
+    text = (
+        f"passes in eval mode change the network's buffers ({named}), so that its logits may depend on the images seen "
+        "before. They are put back after the attack. Freeze observers and running statistics."
+    )
+    return [Suspicion("stateful", text)]
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    return one.shape == other.shape and bool(((one == other) | ((one != one) & (other != other))).all())
 
 
 def _extremes(classifier: Classifier, images: Tensor, batch_size: int) -> Tensor:
     """Logits of noise, black, white and a random black-and-white image (4, class): how far outputs can go."""
-    noise = torch.rand(images[:1].shape, generator=torch.Generator().manual_seed(0)).to(images.device)
+    noise = torch.rand(images[:1].shape, generator=torch.Generator("cpu").manual_seed(0), device="cpu").to(
+        images.device
+    )
     strange = torch.cat([noise, torch.zeros_like(noise), torch.ones_like(noise), (noise > 0.5).float()])
     with torch.no_grad():
         return torch.cat([classifier(part) for part in strange.split(max(PROBES, batch_size))]).float()
@@ -117,23 +173,30 @@ def _scale(logits: Tensor) -> float:
     return float(finite.abs().max()) if len(finite) else 1.0
 
 
-def _check_stable(classifier: Classifier, images: Tensor, logits: Tensor, scale: float) -> None:
-    """The first image alone must give what it gave among others, to rounding at the network's `scale`."""
+def _check_stable(classifier: Classifier, images: Tensor, logits: Tensor, scale: float) -> list[Suspicion]:
+    """The same images must give the same again, and the first alone what it gave among others; to rounding at the
+    network's `scale`."""
     allowed = ROUNDING + UNSTABLE * scale
     with torch.no_grad():
-        alone = _change(classifier(images[:1]), logits[:1])
-        if alone <= allowed:
-            return
-        again = _change(classifier(images), logits)
+        again = max(_change(classifier(images).float(), logits) for _ in range(REPEATS))
+        alone = _change(classifier(images[:1]).float(), logits[:1])
     if again > allowed:
         raise ClassifierError(
             f"module: the same images gave logits {again:.2g} apart in eval mode: not deterministic.",
             "Remove the randomness (dropout kept on, random resizing, noise), or average it inside the module.",
         )
-    raise ClassifierError(
-        f"module: an image's logits depend on its neighbours in the batch (they differ by {alone:.2g}).",
-        "Normalise by fixed statistics: batch norm in eval mode, no statistics over the batch.",
+    if alone > allowed:
+        raise ClassifierError(
+            f"module: an image's logits depend on its neighbours in the batch (they differ by {alone:.2g}).",
+            "Normalise by fixed statistics: batch norm in eval mode, no statistics over the batch.",
+        )
+    if again <= ROUNDING * (1 + scale):
+        return []
+    text = (
+        f"the same images gave logits {again:.2g} apart in eval mode: the network is not deterministic, and verdicts "
+        "near the decision boundary are chance. Remove dropout, noise or random resizing."
     )
+    return [Suspicion("not_deterministic", text)]
 
 
 def _change(logits: Tensor, expected: Tensor) -> float:

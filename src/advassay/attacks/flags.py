@@ -3,7 +3,7 @@
 Cf. Pintor et al. 2022 ("Indicators of Attack Failure") and Carlini et al. 2019. A flag is not a verdict: it says
 where to look. All are (row,) bool; a row's path has K + 1 iterates.
 
-nan              a logit of some iterate is not a number: no decision there
+nan              a logit of some iterate is not a number: no decision there, neither success nor robustness
 nan_gradient     the loss gradient was not a number somewhere in the image at some iterate: no step was taken there
 zero_gradient    the loss gradient was exactly zero at some iterate, so that update moved nothing
 saturated        p_y of some iterate rounds to 1 in float32, or is within 4 spacings of it: softmax losses lose their
@@ -24,7 +24,7 @@ from __future__ import annotations
 import numpy as np
 
 from advassay.attacks.work import Work
-from advassay.success import attackable, fallen, margin
+from advassay.success import attackable, fallen, margin, undecided
 
 NEARLY_ONE = np.float32(1 - 2**-22)
 LATE_SHARE = 0.05
@@ -35,7 +35,8 @@ def failure_flags(work: Work) -> dict[str, np.ndarray]:
     """Every indicator of one finished image, (row,) bool each."""
     fell = _fallen(work)
     down = fell[:, -1] | work.retired
-    stands = _attackable(work) & ~down & work.ran
+    decided = ~undecided(work.logits.swapaxes(0, 1))[-1]
+    stands = _attackable(work) & ~down & decided & work.ran
     moves = (work.epsilon > 0) & (work.step > 0) & (work.logits.shape[1] > 1)
     flags = {
         "nan": np.isnan(work.logits).any(axis=(1, 2)) & work.ran & ~work.retired,

@@ -120,20 +120,20 @@ class _Fusing:
         while len(node.users) == 1:
             node = next(iter(node.users))
             layer = self._layer(node)
-            if type(layer) is nn.ReLU and not _watched(layer):
+            if type(layer) is nn.ReLU and not is_watched(layer):
                 return node
             if node.op == "call_function" and node.target in _RELUS:
                 return node
             if node.op == "call_method" and node.target in _RELU_METHODS:
                 return node
-            if not isinstance(layer, nn.Identity | nn.Dropout) or _watched(layer):
+            if not isinstance(layer, nn.Identity | nn.Dropout) or is_watched(layer):
                 return None
         return None
 
     def _pool_size(self, node: fx.Node) -> int:
         """The window of an average pool that keeps the image's size and counts zeros beyond its edge; else 0."""
         layer = self._layer(node)
-        if type(layer) is nn.AvgPool2d and not _watched(layer):
+        if type(layer) is nn.AvgPool2d and not is_watched(layer):
             given: dict[str, Any] = {name: getattr(layer, name) for name in _POOL_ARGUMENTS[1:]}
         elif node.op == "call_function" and node.target is F.avg_pool2d:
             given = dict(zip(_POOL_ARGUMENTS, node.args, strict=False)) | node.kwargs
@@ -148,7 +148,9 @@ class _Fusing:
 
 def _packs(convolution: nn.Conv2d) -> bool:
     zeros = convolution.padding_mode == "zeros" and not isinstance(convolution.padding, str)
-    return type(convolution) is nn.Conv2d and zeros and can_pack(convolution.weight.dtype) and not _watched(convolution)
+    return (
+        type(convolution) is nn.Conv2d and zeros and can_pack(convolution.weight.dtype) and not is_watched(convolution)
+    )
 
 
 def _narrows(convolution: nn.Conv2d) -> bool:
@@ -164,7 +166,7 @@ def _hooked(module: nn.Module) -> bool:
     return any(getattr(module, hooks) for hooks in _HOOKS)
 
 
-def _watched(layer: nn.Module) -> bool:
+def is_watched(layer: nn.Module) -> bool:
     """Whether something of the user's is called with the layer or in its place, and would not be without it."""
     return _hooked(layer) or "forward" in vars(layer)
 

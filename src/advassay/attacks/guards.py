@@ -11,10 +11,16 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch.nn.parameter import is_lazy
 
 from advassay.attack_spec import Norm, Update, check_epsilon
 from advassay.classifier import Classifier
 from advassay.errors import ClassifierError, EpsilonError, InputError
+
+NAMED = 5
+"""Parts of a network that a message names; the others are counted."""
+ROUNDING = 1e-6
+"""How far outside [0, 1] a pixel may lie by the rounding of a resize or a division; it is clipped."""
 
 
 class Suspicion(NamedTuple):
@@ -25,7 +31,7 @@ class Suspicion(NamedTuple):
 
 
 def check_images(images: np.ndarray, labels: np.ndarray, targets: np.ndarray | None = None) -> None:
-    """Raise InputError unless images are floats in [0, 1], four axes, and labels integers, one each."""
+    """Raise InputError unless images are floats in [0, 1] to rounding, four axes, and labels integers, one each."""
     if images.ndim != 4 or len(images) == 0:
         raise InputError(
             f"images: (image, channel, height, width) with at least one image is needed, got {images.shape}.",
@@ -36,11 +42,18 @@ def check_images(images: np.ndarray, labels: np.ndarray, targets: np.ndarray | N
             f"images: floats in [0, 1] are needed, got {images.dtype}.", "Divide 8-bit images by 255, 16-bit by 65535."
         )
     low, high = float(np.min(images)), float(np.max(images))
-    if not (low >= 0 and high <= 1):
+    if not (low >= -ROUNDING and high <= 1 + ROUNDING):
         raise InputError(f"images: values in [0, 1] are needed, got {low:.4g} to {high:.4g}.", _range_fix(low, high))
     for name, classes in (("labels", labels), ("targets", targets)):
         if classes is not None:
             _check_classes(name, classes, len(images))
+
+
+def clipped(image: np.ndarray) -> tuple[np.ndarray, int]:
+    """`image` as float32 in [0, 1], a copy, and how many of its pixel values lay outside by rounding."""
+    copy = np.array(image, np.float32)
+    outside = int(((copy < 0) | (copy > 1)).sum())
+    return (np.clip(copy, 0, 1, out=copy) if outside else copy), outside
 
 
 def _range_fix(low: float, high: float) -> str:
@@ -99,3 +112,64 @@ def check_device(classifier: Classifier, device: torch.device) -> None:
             f"classifier: all of it on one device, {device.type}, is needed, got {', '.join(sorted(kinds))}.",
             'Move the whole classifier, not only the module inside it: classifier.to("cuda").',
         )
+
+
+def check_classifier(classifier: object) -> None:
+    """Raise ClassifierError unless it is a Classifier."""
+    if not isinstance(classifier, Classifier):
+        raise ClassifierError(
+            f"classifier: an advassay.Classifier is needed, got {type(classifier).__name__}.",
+            "Wrap the module: advassay.Classifier(module, mean=…, std=…).",
+        )
+
+
+def check_weights(classifier: Classifier) -> None:
+    """Raise ClassifierError for weights that are not there yet, or that float32 images cannot go through."""
+    for name, weight in classifier.module.named_parameters():
+        if is_lazy(weight):
+            raise ClassifierError(
+                f"module: every layer needs its weights, but the lazy layer of {name} has none yet.",
+                "Run one batch through the module and load its weights, then attack it.",
+            )
+        if weight.is_inference():
+            raise ClassifierError(
+                f"module: no gradient can pass {name}, which was made inside torch.inference_mode().",
+                "Build or load the network outside inference mode.",
+            )
+        if weight.is_floating_point() and weight.dtype.itemsize < 4:
+            raise ClassifierError(
+                f"module: float32 weights are needed, got {_dtype(weight)} ({name}): its rounding would be attacked.",
+                "Convert the network: module.float(). A fast attack is made in bfloat16 by itself.",
+            )
+
+
+def _dtype(weight: torch.Tensor) -> str:
+    return str(weight.dtype).removeprefix("torch.")
+
+
+def check_normalisation(classifier: Classifier) -> list[Suspicion]:
+    """Suspect a mean or standard deviation that no images in [0, 1] can have."""
+    mean, std = float(classifier.mean.abs().max()), float(classifier.std.max())
+    if mean <= 1 and std <= 1:
+        return []
+    text = (
+        f"images in [0, 1] are normalised with a mean of up to {mean:.4g} and a standard deviation of up to {std:.4g}: "
+        "these look like numbers for grey levels from 0 to 255. Divide both by 255."
+    )
+    return [Suspicion("normalisation", text)]
+
+
+def check_modes(classifier: Classifier) -> list[Suspicion]:
+    """Name what is in train mode: it is attacked in eval mode."""
+    parts = classifier.training_parts()
+    if not parts:
+        return []
+    if parts == ["the module"]:
+        text = "the module was in train mode: it is attacked in eval mode. Call module.eval() to be sure it is meant."
+    else:
+        named = ", ".join(parts[:NAMED]) + (f" and {len(parts) - NAMED} more" if len(parts) > NAMED else "")
+        text = (
+            f"parts of the module were in train mode: {named}. They are attacked in eval mode, so dropout that was "
+            "left on by choice (Monte Carlo dropout) is off. Call module.eval() to be sure it is meant."
+        )
+    return [Suspicion("train_mode", text)]

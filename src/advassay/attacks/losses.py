@@ -16,11 +16,14 @@ Cross-entropy and probability are computed by softmax, so their gradient is roun
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from advassay.attack_spec import Loss
+from advassay.attack_spec import Loss, check_complete
 
 
 def attack_loss(logits: Tensor, labels: Tensor, loss: Loss, targets: Tensor | None = None) -> Tensor:
@@ -31,15 +34,7 @@ def attack_loss(logits: Tensor, labels: Tensor, loss: Loss, targets: Tensor | No
     >>> attack_loss(torch.tensor([[2.0, 0.5]]), torch.tensor([0]), "margin")
     tensor([-1.5000])
     """
-    logits = logits.float()
-    if loss == "cross-entropy":
-        return _cross_entropy(logits, labels) if targets is None else -_cross_entropy(logits, targets)
-    if loss == "probability":
-        wanted, sign = (labels, -1.0) if targets is None else (targets, 1.0)
-        return sign * _pick(torch.softmax(logits, dim=1), wanted)
-    if loss == "margin":
-        return -logit_margin(logits, labels) if targets is None else logit_margin(logits, targets)
-    return _dlr(logits, labels) if targets is None else _targeted_dlr(logits, labels, targets)
+    return LOSSES[loss].value(logits.float(), labels, targets)
 
 
 def logit_margin(logits: Tensor, classes: Tensor) -> Tensor:
@@ -50,23 +45,50 @@ def logit_margin(logits: Tensor, classes: Tensor) -> Tensor:
 
 def minimum_classes(loss: Loss, targeted: bool) -> int:
     """Classes the loss needs to be defined."""
-    return 2 if loss != "dlr" else 4 if targeted else 3
+    return LOSSES[loss].minimum_classes[targeted]
 
 
-def _cross_entropy(logits: Tensor, classes: Tensor) -> Tensor:
-    return functional.cross_entropy(logits, classes, reduction="none")
+def _cross_entropy(logits: Tensor, labels: Tensor, targets: Tensor | None) -> Tensor:
+    if targets is None:
+        return functional.cross_entropy(logits, labels, reduction="none")
+    return -functional.cross_entropy(logits, targets, reduction="none")
+
+
+def _probability(logits: Tensor, labels: Tensor, targets: Tensor | None) -> Tensor:
+    wanted, sign = (labels, -1.0) if targets is None else (targets, 1.0)
+    return sign * _pick(torch.softmax(logits, dim=1), wanted)
+
+
+def _margin(logits: Tensor, labels: Tensor, targets: Tensor | None) -> Tensor:
+    return -logit_margin(logits, labels) if targets is None else logit_margin(logits, targets)
 
 
 def _pick(values: Tensor, classes: Tensor) -> Tensor:
     return values.gather(1, classes[:, None])[:, 0]
 
 
-def _dlr(logits: Tensor, labels: Tensor) -> Tensor:
+def _dlr(logits: Tensor, labels: Tensor, targets: Tensor | None) -> Tensor:
     ordered = logits.sort(dim=1, descending=True).values
-    return -logit_margin(logits, labels) / (ordered[:, 0] - ordered[:, 2] + 1e-12)
-
-
-def _targeted_dlr(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
-    ordered = logits.sort(dim=1, descending=True).values
+    if targets is None:
+        return -logit_margin(logits, labels) / (ordered[:, 0] - ordered[:, 2] + 1e-12)
     spread = ordered[:, 0] - 0.5 * (ordered[:, 2] + ordered[:, 3]) + 1e-12
     return -(_pick(logits, labels) - _pick(logits, targets)) / spread
+
+
+class _Entry(NamedTuple):
+    """A loss, and what is to be known of it."""
+
+    value: Callable[[Tensor, Tensor, Tensor | None], Tensor]
+    """(logits float32 (image, class), labels, targets) → (image,)."""
+    minimum_classes: tuple[int, int]
+    """Untargeted, targeted."""
+
+
+LOSSES: dict[Loss, _Entry] = {
+    "cross-entropy": _Entry(_cross_entropy, (2, 2)),
+    "probability": _Entry(_probability, (2, 2)),
+    "margin": _Entry(_margin, (2, 2)),
+    "dlr": _Entry(_dlr, (3, 4)),
+}
+"""Every loss there is: the only place where one is registered."""
+check_complete("loss", Loss, LOSSES)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import assert_never
+
 import torch
 from torch import Tensor
 
@@ -22,7 +24,12 @@ def measure(x: Tensor, clean: Tensor, epsilon: Tensor, norm: Norm) -> Tensor:
     delta = x.double().sub_(clean).abs_().flatten(1)
     edge = epsilon.double() * ON_BOUNDARY - ROUNDING
     linf, l2 = delta.amax(dim=1), torch.linalg.vector_norm(delta, dim=1)
-    share = (delta >= edge[:, None]).sum(dim=1) / delta.shape[1] if norm == "linf" else (l2 >= edge)
+    if norm == "linf":
+        share = (delta >= edge[:, None]).sum(dim=1) / delta.shape[1]
+    elif norm == "l2":
+        share = l2 >= edge
+    else:
+        assert_never(norm)
     return torch.stack([linf, l2, share.double()], dim=1).float()
 
 
@@ -30,4 +37,6 @@ def clipped_share(gradient: Tensor, epsilon: Tensor, norm: Norm) -> Tensor:
     """`literal`: share of gradient values with |g| ≥ ε (L∞), or 1 where ‖g‖₂ ≥ ε, else 0 (L2); float32 (row,)."""
     if norm == "l2":
         return (size(gradient, norm) >= epsilon).float()
+    if norm != "linf":
+        assert_never(norm)
     return (gradient.abs().flatten(1) >= epsilon[:, None]).double().mean(dim=1).float()

@@ -16,10 +16,11 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import torch
 
+from advassay.attacks.fingerprint import fingerprint
 from advassay.attacks.guards import Suspicion
 from advassay.attacks.network import full_float32
-from advassay.attacks.rewrite import Steering
-from advassay.classifier import Classifier
+from advassay.attacks.rewrite import Steering, behaviour
+from advassay.classifier import Classifier, one_at_a_time
 
 Measured = TypeVar("Measured")
 
@@ -67,45 +68,35 @@ def recall(classifier: Classifier, images: np.ndarray, *asked: object) -> Memory
     """The memory of this very network, asked the same on the same first `images`; a new one where anything differs.
 
     `images` float32 (image, channel, height, width) in [0, 1]; `asked`: whatever else the findings depend on, of
-    types whose repr says their value. A classifier's latest `KEPT` are kept.
+    types whose repr says their value. A classifier's latest `KEPT` are kept; of a network that cannot be told from
+    another by its content, none.
     """
-    key = _key(classifier, images, asked)
-    if key is None:
-        return Memory()
-    kept = _LATEST.setdefault(classifier, {})
-    memory = kept.pop(key, None) or Memory()
-    kept[key] = memory
-    while len(kept) > KEPT:
-        del kept[next(iter(kept))]
-    return memory
+    with one_at_a_time():
+        key = _key(classifier, images, asked)
+        if key is None:
+            return Memory()
+        kept = _LATEST.setdefault(classifier, {})
+        memory = kept.pop(key, None) or Memory()
+        kept[key] = memory
+        while len(kept) > KEPT:
+            del kept[next(iter(kept))]
+        return memory
 
 
 def _key(classifier: Classifier, images: np.ndarray, asked: Sequence[object]) -> str | None:
     """Hash of everything a network's behaviour is known to follow from, and of its behaviour; None where that fails.
 
-    Parameters and buffers, every layer's class and plain attributes, forward hooks and replaced methods, and the logits
-    of the first image, which a change hidden from all that would move.
+    What it holds (fingerprint.py), and the logits and the gradient of the first image, which a change hidden from all
+    that would move.
     """
-    digest = hashlib.sha256(repr(asked).encode())
-    digest.update(np.ascontiguousarray(images).data)
     try:
-        for name, module in classifier.named_modules():
-            digest.update(f"{name}: {type(module).__module__}.{type(module).__qualname__} {_state(module)}".encode())
-        for name, tensor in (*classifier.named_parameters(), *classifier.named_buffers()):
-            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} {tensor.device}".encode())
-            digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
-        with classifier.attack_mode(), full_float32(), torch.no_grad():
+        with classifier.attack_mode(), full_float32():
+            digest = hashlib.sha256(fingerprint(classifier).encode())
             one = torch.from_numpy(images[:1]).to(classifier.mean.device)
-            digest.update(classifier(one).float().cpu().numpy().tobytes())
+            for each in behaviour(classifier, one):
+                digest.update(b"-" if each is None else each.cpu().numpy().tobytes())
     except Exception:  # the network is the user's and may raise anything: the examination says what is wrong with it
         return None
+    digest.update(repr(asked).encode())
+    digest.update(np.ascontiguousarray(images).data)
     return digest.hexdigest()
-
-
-def _state(module: torch.nn.Module) -> str:
-    """A layer's own attributes; what is no plain value is named by its place in memory."""
-    return repr(sorted((name, repr(value)) for name, value in vars(module).items() if name not in _TENSORS))
-
-
-_TENSORS = ("_parameters", "_buffers", "_modules")
-"""Hashed by content or walked; the rest of a layer's attributes are compared as they print."""

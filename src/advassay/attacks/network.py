@@ -4,32 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from advassay.attack_spec import Loss
+from advassay.attacks.float32_settings import default_kernels, ieee_float32
 from advassay.attacks.losses import attack_loss
 
 
 @contextmanager
 def full_float32() -> Iterator[None]:
     """True float32 in an order that repeats, while inside: no TF32 (its 10-bit mantissa would make CUDA's judgements
-    depend on the batch), and none of cuDNN's kernels that add in whichever order threads arrive."""
-    cudnn: Any = torch.backends.cudnn
-    chosen = cudnn.deterministic, cudnn.benchmark
-    parts: tuple[Any, ...] = (cudnn.conv, cudnn.rnn, torch.backends.cuda.matmul)
-    before = [part.fp32_precision for part in parts]
-    try:
-        for part in parts:
-            part.fp32_precision = "ieee"
-        cudnn.deterministic, cudnn.benchmark = True, False
+    depend on the batch), no bfloat16 inside a processor's float32, and none of cuDNN's kernels that add in whichever
+    order threads arrive."""
+    with default_kernels(), ieee_float32():
         yield
-    finally:
-        cudnn.deterministic, cudnn.benchmark = chosen
-        for part, precision in zip(parts, before, strict=True):
-            part.fp32_precision = precision
 
 
 class Network:

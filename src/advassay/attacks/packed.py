@@ -24,7 +24,7 @@ _mkldnn: Any = torch.ops.mkldnn
 def can_pack_on(device: str | torch.device) -> bool:
     """Whether this build of PyTorch has oneDNN's packed convolutions, and the device is a CPU."""
     mkldnn: Any = torch.backends.mkldnn
-    present = mkldnn.is_available() and mkldnn.enabled and hasattr(_mkldnn, "_convolution_pointwise")
+    present = mkldnn.is_available() and hasattr(_mkldnn, "_convolution_pointwise")
     return present and torch.device(device).type == "cpu"
 
 

@@ -10,13 +10,13 @@ steered logits of what was scored beyond that. A random audit outside the band t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import NamedTuple
 
 import numpy as np
 
-from advassay.attack_spec import PGD, Arm, Precision
+from advassay.attack_spec import PGD, Arm, Precision, check_complete
 from advassay.attacks.band import settle
 from advassay.attacks.work import Node, Row, Work, have_fallen
 from advassay.identity import draw
@@ -34,6 +34,7 @@ REWRITES: dict[Precision, tuple[str, ...]] = {
     "fast32": ("folded", "channels-last", "fused"),
     "fast": ("folded", "channels-last", "bfloat16", "fused"),
 }
+check_complete("precision", Precision, REWRITES)
 
 
 def audit_share(iterates: int) -> float:
@@ -79,6 +80,15 @@ class Judge:
         self.share, self.seed, self.start = share, seed, start
         self.largest = self.widest = 0.0
         self.compared = self.changed = self.audited = self.audit_changed = self.known_wrong = 0
+        self._of_image: dict[str, Comparisons] = {}
+
+    def comparisons(self, image_ids: Iterable[str]) -> Comparisons:
+        """What these images, which are complete, add to the account; each is told once."""
+        found = [one for image_id in image_ids if (one := self._of_image.pop(image_id, None)) is not None]
+        return Comparisons.joined([Comparisons(start=self.start), *found])
+
+    def _compared(self, work: Work) -> Comparisons:
+        return self._of_image.setdefault(work.image_id, Comparisons())
 
     def width(self, work: Work) -> float:
         """|margin| up to which a steered verdict of this image is not trusted, as far as is known."""
@@ -120,6 +130,12 @@ class Judge:
             self.changed += flipped
             self.audited += node.audited
             self.audit_changed += node.audited and flipped
+            of_image = self._compared(work)
+            of_image.largest = max(of_image.largest, abs(judged.margin - low))
+            of_image.compared += 1
+            of_image.changed += flipped
+            of_image.audited += node.audited
+            of_image.audit_changed += node.audited and flipped
         if judged.fallen:  # at step 0: a native misclassification, which has no success to find
             work.first_success[node.rows] = 2
             return []
@@ -163,8 +179,12 @@ class Judge:
     ) -> None:
         spare = work.scored_float32[rows] & ~wanted
         side = 1 if work.target >= 0 else -1
-        self.known_wrong += int((spare & ((steered * side > 0) != (judged * side > 0))).sum())
+        known_wrong = int((spare & ((steered * side > 0) != (judged * side > 0))).sum())
+        self.known_wrong += known_wrong
         self.widest = max(self.widest, work.width)
+        of_image = self._compared(work)
+        of_image.known_wrong += known_wrong
+        of_image.widest = max(of_image.widest, work.width)
         work.logits[rows] = np.where(wanted[..., None], work.logits[rows], work.steered[rows])
         work.scored_float32[rows] = wanted
 
@@ -178,8 +198,39 @@ class Judge:
 
     def account(self) -> str:
         """The account in words, for a record's notes."""
-        told = self.audited >= FEWEST_AUDITED and not self.audit_changed
-        bound = f", so at most {most_wrong(self.audited):.2%} (95%) of them are wrong" if told else ""
+        return Comparisons(**{field.name: getattr(self, field.name) for field in fields(Comparisons)}).told()
+
+
+@dataclass
+class Comparisons:
+    """How steered verdicts compared with float32 ones, of one image or of many."""
+
+    compared: int = 0
+    changed: int = 0
+    audited: int = 0
+    audit_changed: int = 0
+    known_wrong: int = 0
+    largest: float = 0.0
+    """Margin error, in logits."""
+    start: float = 0.0
+    widest: float = 0.0
+    """Half widths of bands, in logits."""
+
+    @staticmethod
+    def joined(parts: Sequence[Comparisons]) -> Comparisons:
+        """Counts summed, errors and widths the largest."""
+        measured = ("largest", "start", "widest")
+        return Comparisons(
+            **{
+                field.name: (max if field.name in measured else sum)(getattr(part, field.name) for part in parts)
+                for field in fields(Comparisons)
+            }
+        )
+
+    def told(self) -> str:
+        """In words, for a record's notes."""
+        audit = self.audited >= FEWEST_AUDITED and not self.audit_changed
+        bound = f", so at most {most_wrong(self.audited):.2%} (95%) of them are wrong" if audit else ""
         wrong = f"; {self.known_wrong} iterates recorded as steered are known to be wrong" if self.known_wrong else ""
         return (
             f"float32 judged {self.compared} steered iterates and changed {self.changed} verdicts; largest "

@@ -48,7 +48,7 @@ def iterates(
         (gradient,) = torch.autograd.grad(loss, x)
         if attack.update == "literal":
             moved = x.detach() + step * shrink(gradient, epsilon, attack.norm)
-        else:
+        else:  # updates.py knows no other rule than those that project
             moved = x.detach() + step * direction(gradient, attack.update, attack.norm)
             moved = clean + shrink(moved - clean, epsilon, attack.norm)
         x = moved.clamp(0, 1)

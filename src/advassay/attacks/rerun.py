@@ -7,11 +7,17 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from advassay.attack_spec import PGD, Arm
+from advassay.attack_spec import PGD, Arm, Loss, check_complete
 from advassay.trajectory import TrajectoryRows
 
 NUMB = ("zero_gradient", "nan_gradient", "saturated", "loss_saturated")
 """Flags of an image whose gradient may have been rounded away, or was not a number."""
+
+RERUN_LOSS: dict[Loss, Loss | None] = {
+    "cross-entropy": "margin", "probability": "margin", "margin": None, "dlr": None,
+}  # fmt: skip
+"""The loss that an attack is run again with; None where its own does not saturate."""
+check_complete("loss", Loss, RERUN_LOSS)
 
 Attack = TypeVar("Attack", PGD, Arm)
 
@@ -22,9 +28,8 @@ def linked_rerun(attack: Attack) -> Attack | None:
     >>> linked_rerun(PGD(epsilon=0.02)).loss
     'margin'
     """
-    if attack.loss in ("margin", "dlr"):
-        return None
-    return attack.model_copy(update={"loss": "margin"})
+    other = RERUN_LOSS[attack.loss]
+    return None if other is None else attack.model_copy(update={"loss": other})
 
 
 def numb_images(rows: TrajectoryRows) -> list[str]:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from advassay.attacks.fusing import fuse
+from advassay.attacks.fusing import fuse, is_watched
 from advassay.attacks.packed import can_pack_on
 from advassay.classifier import Classifier
 
@@ -130,6 +130,11 @@ def takes_channels_last(classifier: Classifier, images: Tensor) -> bool:
         return False
 
 
+def behaviour(module: nn.Module, images: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Logits (image, class) and the gradient of the first minus the others, None where there is none."""
+    return _tried(module, images, channels_last=False)
+
+
 def moved_by(module: nn.Module, before: nn.Module, images: Tensor, *, channels_last: bool) -> float:
     """Largest change of a logit between two versions of a network, relative to the largest logit."""
     now, then = (_tried(each, images, channels_last).logits for each in (module, before))
@@ -169,6 +174,7 @@ def _fold(module: nn.Module, images: Tensor) -> nn.Module | None:
         for m, seen, _ in calls
         if isinstance(m, nn.BatchNorm2d) and m.track_running_stats and type(made_by.get(id(seen))) is nn.Conv2d
     ]
+    pairs = [(c, b) for c, b in pairs if not is_watched(c) and not is_watched(b)]
     pairs = [(c, b) for c, b in pairs if times[id(c)] == times[id(b)] == 1]
     swaps: dict[nn.Module, nn.Module] = {}
     for convolution, norm in pairs:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from advassay.attack_spec import Precision
 from advassay.attacks.compiling import compile_steering, rewrite_name, worth_trying
+from advassay.attacks.guards import check_classifier, check_weights
 from advassay.attacks.network import Network, full_float32
 from advassay.attacks.packed import can_pack_on
 from advassay.attacks.precision import REWRITES
@@ -69,6 +70,8 @@ def choose_compute_shape(
     Where `steps` are enough to win back a compilation (compiling.py), the network compiled by `backend` is timed too,
     and kept if it is faster. Takes a few seconds; stops growing where memory or patience ends.
     """
+    check_classifier(classifier)
+    check_weights(classifier)
     image = torch.from_numpy(np.array(example, np.float32)).to(device)
     largest = most or LARGEST[torch.device(device).type]
     largest = largest if rows is None else min(largest, _holding(max(rows)))

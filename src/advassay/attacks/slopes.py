@@ -50,7 +50,7 @@ class Slopes(NamedTuple):
 
 def off_kinks(images: Tensor) -> Tensor:
     """The images moved into [0.01, 0.99] and off exact zeros, ties and grey levels, by seeded noise."""
-    noise = torch.rand(images.shape, generator=torch.Generator().manual_seed(1)).to(images.device)
+    noise = torch.rand(images.shape, generator=torch.Generator("cpu").manual_seed(1), device="cpu").to(images.device)
     return 0.02 + 0.95 * images + 0.01 * noise
 
 
@@ -100,17 +100,19 @@ def _differences(
 
 def _directions(x: Tensor, gradient: Tensor) -> Tensor:
     """(direction, image, channel, height, width), the largest pixel of each 1."""
-    generator = torch.Generator().manual_seed(2)
+    generator = torch.Generator("cpu").manual_seed(2)
     channels, *sides = x.shape[1:]
-    coarse = torch.rand((1, channels, *(min(4, side) for side in sides)), generator=generator) * 2 - 1
+    coarse = torch.rand((1, channels, *(min(4, side) for side in sides)), generator=generator, device="cpu") * 2 - 1
     smooth = functional.interpolate(coarse, tuple(sides), mode="bilinear", align_corners=True)
-    signs = (torch.rand((1, *x.shape[1:]), generator=generator) > 0.5).float() * 2 - 1
+    signs = (torch.rand((1, *x.shape[1:]), generator=generator, device="cpu") > 0.5).float() * 2 - 1
     each = [(smooth / smooth.abs().max()).to(x.device), signs.to(x.device)]
     return torch.stack([gradient.sign(), torch.ones_like(x), *(d.expand_as(x) for d in each)])
 
 
 def _rounding(margin: Margin, x: Tensor, at: Tensor, spacing: float) -> float:
     """What rounding does to the margin: the change by a perturbation far too small to matter, or a few spacings."""
-    tiny = 1e-6 * (torch.rand(x.shape, generator=torch.Generator().manual_seed(3)) - 0.5).to(x.device)
+    tiny = 1e-6 * (torch.rand(x.shape, generator=torch.Generator("cpu").manual_seed(3), device="cpu") - 0.5).to(
+        x.device
+    )
     moved = float((margin(x + tiny, torch.arange(len(x), device=x.device)).double() - at).abs().max())
     return max(moved, 10 * spacing * float(at.abs().max()))

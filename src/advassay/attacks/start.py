@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import assert_never
+
 import torch
 from torch import Tensor
 
@@ -14,13 +16,15 @@ def random_start(clean: Tensor, epsilon: float, norm: Norm, seed: int, image_id:
 
     The draw depends on (seed, image_id, restart) alone and is scaled by ε.
     """
-    generator = torch.Generator().manual_seed(draw(seed, image_id, restart) >> 1)
+    generator = torch.Generator("cpu").manual_seed(draw(seed, image_id, restart) >> 1)
     if norm == "linf":
-        unit = torch.rand(clean.shape, generator=generator) * 2 - 1
-    else:
-        gaussian = torch.randn(clean.shape, generator=generator)
-        radius = torch.rand((), generator=generator, dtype=torch.float64) ** (1 / clean.numel())
+        unit = torch.rand(clean.shape, generator=generator, device="cpu") * 2 - 1
+    elif norm == "l2":
+        gaussian = torch.randn(clean.shape, generator=generator, device="cpu")
+        radius = torch.rand((), generator=generator, dtype=torch.float64, device="cpu") ** (1 / clean.numel())
         unit = gaussian / gaussian.norm() * radius.float()
+    else:
+        assert_never(norm)
     return (clean + epsilon * unit.to(clean.device)).clamp(0, 1)
 
 
@@ -29,7 +33,7 @@ def sign_noise(clean: Tensor, epsilon: float, norm: Norm, seed: int, image_id: s
 
     L∞: every pixel value ± ε; L2: ± ε/√n of n values, so that the whole is ε long.
     """
-    generator = torch.Generator().manual_seed(draw(seed, image_id, "noise") >> 1)
-    signs = torch.randint(0, 2, clean.shape, generator=generator) * 2.0 - 1
-    amplitude = epsilon if norm == "linf" else epsilon / clean.numel() ** 0.5
+    generator = torch.Generator("cpu").manual_seed(draw(seed, image_id, "noise") >> 1)
+    signs = torch.randint(0, 2, clean.shape, generator=generator, device="cpu") * 2.0 - 1
+    amplitude = {"linf": epsilon, "l2": epsilon / clean.numel() ** 0.5}[norm]
     return (clean + amplitude * signs.to(clean.device)).clamp(0, 1)

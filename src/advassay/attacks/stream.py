@@ -19,14 +19,25 @@ from advassay.attacks.band import starting_width
 from advassay.attacks.compiling import backend_of, compile_steering
 from advassay.attacks.engine import Engine
 from advassay.attacks.examine import PROBES, examine, examine_loss
-from advassay.attacks.guards import Suspicion, check_device, check_epsilons, check_images, check_steps
+from advassay.attacks.guards import (
+    Suspicion,
+    check_classifier,
+    check_device,
+    check_epsilons,
+    check_images,
+    check_modes,
+    check_normalisation,
+    check_steps,
+    check_weights,
+    clipped,
+)
 from advassay.attacks.memory import Memory
 from advassay.attacks.network import Network, full_float32
-from advassay.attacks.precision import REWRITES, Judge, audit_share, iterates_climbed
+from advassay.attacks.precision import REWRITES, Comparisons, Judge, audit_share, iterates_climbed
 from advassay.attacks.probe import IMAGES, probe
 from advassay.attacks.rewrite import Steering, rewrite, takes_channels_last
 from advassay.attacks.work import Row, Work, to_rows
-from advassay.classifier import Classifier
+from advassay.classifier import Classifier, one_at_a_time
 from advassay.documents import ComputeShape
 from advassay.errors import AttackError, InputError
 from advassay.progress import Progress, Silent
@@ -62,6 +73,10 @@ JUDGED = "judged channels-last"
 """Among what held: the unmodified network took that layout too."""
 
 
+FIRST_IMAGES = max(PROBES, IMAGES)
+"""Images that the network is examined and measured on."""
+
+
 def no_images(image_id: str) -> bool:
     """Keep no adversarial image."""
     return False
@@ -70,8 +85,8 @@ def no_images(image_id: str) -> bool:
 class AttackStream:
     """Iterate for TrajectoryRows blocks; each image's points are complete inside one block.
 
-    `cost` and `notes` grow while it runs. Blocks come when a batch of images has finished or `every_seconds` have
-    passed since the last one, so that a killed run loses little.
+    `cost`, `notes` and `suspicions` grow while it runs. Blocks come when a batch of images has finished or
+    `every_seconds` have passed since the last one, so that a killed run loses little.
     """
 
     def __init__(
@@ -91,12 +106,18 @@ class AttackStream:
         expected_images: int | None = None,
         first_success_only: bool = False,
         known: Memory | None = None,
+        examined: Sequence[Item] = (),
     ) -> None:
         self.known = known or Memory()
+        self.compared: Comparisons | None = None
+        """How steering compared with float32 on the images of the latest block; None where every pass was float32."""
+        self._examined = list(examined)
         self.classifier, self.rules, self.shape, self.precision = classifier, rules, shape, precision
         self.cost = Cost(batch_size=shape.batch_size)
         self.notes: list[str] = []
-        self._suspicions: list[Suspicion] = []
+        self.suspicions: list[Suspicion] = []
+        self._clipped = 0
+        self._undecided: set[str] = set()
         self._items, self._step_rules, self._keep_images = items, step_rules, keep_images
         self._progress, self._task = progress, task
         self._expected = expected_images
@@ -109,15 +130,18 @@ class AttackStream:
     def __iter__(self) -> Iterator[TrajectoryRows]:
         total = self._expected or length_hint(self._items)
         items = iter(self._items)
-        taken = list(islice(items, max(PROBES, IMAGES)))
+        taken = list(islice(items, FIRST_IMAGES))
         if not taken:
             return
         waiting = chain(taken, items)
-        check_device(self.classifier, self._device)
-        self._device = self.classifier.mean.device  # which one of several
-        found = self._train_mode()
+        with one_at_a_time():  # another thread's attack may just have the network in eval mode
+            check_classifier(self.classifier)
+            check_weights(self.classifier)
+            check_device(self.classifier, self._device)
+            self._device = self.classifier.mean.device  # which one of several
+            found = check_modes(self.classifier) + check_normalisation(self.classifier)
         with computing(self.classifier, self.shape):
-            first = self._first(taken)
+            first = self._first(self._examined or taken)
             self._examine(first, found)
             engine = self._engine(first, total)
         self._progress.start(self._task, None, "gradient steps")
@@ -126,6 +150,10 @@ class AttackStream:
                 yield block
         finally:
             self._progress.finish(self._task)
+            if self._undecided:
+                self.notes.append(undecided_text(len(self._undecided)))
+            if self._clipped:
+                self.notes.append(f"{self._clipped} pixel values lay outside [0, 1] by rounding and were clipped")
             if engine.judge is not None:
                 self.notes.append(engine.judge.account())
 
@@ -135,7 +163,7 @@ class AttackStream:
         labels = np.array([i.label for i in items], np.int64)
         targets = np.array([i.target for i in items], np.int64) if self.rules.targeted else None
         check_images(images, labels, targets)
-        x, y = torch.from_numpy(images).float().to(self._device), torch.from_numpy(labels).to(self._device)
+        x, y = torch.from_numpy(clipped(images)[0]).to(self._device), torch.from_numpy(labels).to(self._device)
         goal = None if targets is None else torch.from_numpy(targets).to(self._device)
         digest = hashlib.sha256(repr((images.shape, labels.tolist(), goal if goal is None else goal.tolist())).encode())
         digest.update(x.cpu().contiguous().numpy().data)
@@ -152,14 +180,8 @@ class AttackStream:
         self._classes = self.known.shared.classes
         for item in self._items if isinstance(self._items, Sequence) else ():  # else each as it comes
             self._check_classes(item)
-        self._suspicions = found
+        self.suspicions = found
         self.notes += [f"{s.flag}: {s.text}" for s in found]
-
-    def _train_mode(self) -> list[Suspicion]:
-        if not self.classifier.module.training:
-            return []
-        text = "the module was in train mode: it is attacked in eval mode. Call module.eval() to be sure it is meant."
-        return [Suspicion("train_mode", text)]
 
     def _examine_network(self, first: _First) -> list[Suspicion]:
         batch_size, shared = self.shape.batch_size, self.known.shared
@@ -249,8 +271,11 @@ class AttackStream:
             return None
         if engine.judge is not None:
             self._mistrust(engine.judge)
+            self.compared = engine.judge.comparisons(work.image_id for work in done)
         for work in done:
-            work.flags.update({s.flag: np.ones(len(work.rows), bool) for s in self._suspicions})
+            if work.flags["nan"].any():
+                self._undecided.add(work.image_id)
+            work.flags.update({s.flag: np.ones(len(work.rows), bool) for s in self.suspicions})
         return to_rows(done)
 
     def _enough(self, done: list[Work], began: float) -> bool:
@@ -265,18 +290,19 @@ class AttackStream:
 
     def _mistrust(self, judge: Judge) -> None:
         """Say it where float32 changed a verdict that was thought safe."""
-        if (judge.audit_changed or judge.known_wrong) and not any(s.flag == "audit_changed" for s in self._suspicions):
+        if (judge.audit_changed or judge.known_wrong) and not any(s.flag == "audit_changed" for s in self.suspicions):
             text = (
                 "float32 changed a steered verdict outside the band, where none was thought possible: steered verdicts "
                 "of this run, those between first success and last iterate, are doubtful. Run it with "
                 'precision="fast32" or "exact".'
             )
-            self._suspicions.append(Suspicion("audit_changed", text))
+            self.suspicions.append(Suspicion("audit_changed", text))
             self.notes.append(f"audit_changed: {text}")
 
     def _work(self, item: Item) -> Work:
-        image = np.array(item.image, np.float32)  # a copy: what the caller gave is never touched
-        check_images(image[None], np.array([item.label]))
+        check_images(np.asarray(item.image)[None], np.array([item.label]))
+        image, outside = clipped(item.image)
+        self._clipped += outside
         self._check_classes(item)
         if item.image_id in self._seen:
             raise InputError(f"image_ids: each image once, got {item.image_id} twice.", "Give distinct image_ids.")
@@ -311,16 +337,25 @@ class AttackStream:
         ]
 
 
+def undecided_text(images: int) -> str:
+    """The note about images with NaN logits."""
+    return (
+        f"nan: {images} images have NaN logits at some iterate. They are neither success nor robustness there and "
+        "leave both denominators; `flags` says which. Look for a division by 0 or a logarithm of 0 inside the network."
+    )
+
+
 @contextmanager
 def computing(classifier: Classifier, shape: ComputeShape) -> Iterator[None]:
     """Attack mode, the compute shape's threads and true float32 while inside; all as they were after."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(shape.threads)
-    try:
-        with classifier.attack_mode(), full_float32():
-            yield
-    finally:
-        torch.set_num_threads(threads)
+    with one_at_a_time():
+        threads = torch.get_num_threads()
+        torch.set_num_threads(shape.threads)
+        try:
+            with classifier.attack_mode(), full_float32():
+                yield
+        finally:
+            torch.set_num_threads(threads)
 
 
 def stream(
@@ -334,6 +369,7 @@ def stream(
     expected_images: int | None = None,
     first_success_only: bool = False,
     known: Memory | None = None,
+    examined: Sequence[Item] = (),
 ) -> AttackStream:
     """Attack every item at its points with the arm's update; iterate the result for blocks of rows.
 
@@ -344,7 +380,9 @@ def stream(
     on later can hand them in. It also spares the next stream over the same network its rewriting and examination.
     `keep_images(image_id)` says whose last iterates to hand back. `first_success_only` ends a row at its first
     confirmed success (later iterates are NaN, flag `retired`): much cheaper, and enough for success="any".
-    `expected_images` (by default what `items` says of its length) sets how large a share the audit takes.
+    `examined`: images that the network is examined and measured on instead of the first items, so that a run that goes
+    on says the same of its network. `expected_images` (by default what `items` says of its length) sets how large a
+    share the audit takes.
     Raises AttackError (InputError, EpsilonError, ClassifierError) before the first step where the result would mean
     nothing.
     """
@@ -363,4 +401,5 @@ def stream(
         expected_images=expected_images,
         first_success_only=first_success_only,
         known=known,
+        examined=examined,
     )

@@ -11,6 +11,7 @@ from advassay.cli.clean import clean
 
 if TYPE_CHECKING:
     from advassay.analysis import Conclusion
+    from advassay.records import Records
 
 Epsilon = Annotated[
     Optional[float],  # noqa: UP045
@@ -72,42 +73,34 @@ def conclusions(store: options.StoreArgument, epsilon: Epsilon = None, as_json: 
     from advassay.analysis import conclusions as conclude
     from advassay.records import open_records
 
-    found = conclude(open_records(store), epsilon)
+    records = open_records(store)
+    found = conclude(records, epsilon)
     if as_json:
         import json
 
         print(json.dumps([one.model_dump(mode="json") for one in found], indent=2, ensure_ascii=False))
         return
-    for one in found:
-        _print(one)
+    _print(found, records)
 
 
-def _print(one: Conclusion) -> None:
+def _print(found: list[Conclusion], records: Records) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    from advassay.analysis.questions.conclusion_text import basis, correction, statistics_lines
+    from advassay.analysis.questions.plan_text import plan_sentences
+
     console = Console(highlight=False, markup=False)
-    console.print(f"{one.number}. {one.title}: {one.verdict.upper()} {one.breadth}".rstrip(), style="bold")
-    console.print(Text("  " + one.headline))
-    table = Table.grid(padding=(0, 1, 0, 2))
-    p = "" if one.p is None else f"; p = {one.p:.2g}, adjusted for five questions {one.p_holm:.2g}"
-    rows = {
-        "effect": f"{one.effect} ({one.n} {one.unit}, {one.images} images{p})", "why": one.reason,
-        "to decide": one.needed, "further": " ".join(one.remarks), "published": one.published,
-        "alternatives": " ".join(one.alternatives), "judged in": _judged_in(one),
-    }  # fmt: skip
-    for name, text in rows.items():
-        if text:
-            table.add_row(Text(name), Text(text))
-    console.print(table)
-    console.print()
-
-
-def _judged_in(one: Conclusion) -> str:
-    planned = {
-        True: "planned before the first attack",
-        False: "planned after attacks had begun",
-        None: "not pre-specified: the store holds no analysis plan, so the defaults were used",
-    }[one.prespecified]
-    return f"arm {one.arm}, step size {one.step_size}, {one.reading}; {planned}"
+    for one in found:
+        console.print(f"{one.number}. {one.title}: {one.verdict.upper()} {one.breadth}".rstrip(), style="bold")
+        console.print(" ".join(filter(None, (one.headline, basis(one), correction(one)))))
+        table = Table.grid(padding=(0, 1, 0, 2))
+        lines = [("To decide", one.needed), ("Reference study", one.published), *statistics_lines(one)]
+        for label, text in lines:
+            if text:
+                table.add_row(Text(label), Text(text))
+        console.print(table)
+        console.print()
+    for sentence in plan_sentences(records):
+        console.print(sentence)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
 if TYPE_CHECKING:
+    from advassay.errors import AdvassayError
     from advassay.flow_chart import FlowRow
 
 COLUMNS = {
@@ -30,6 +31,32 @@ FlowFile = Annotated[
     typer.Option("--flow", metavar="FILE", help="Also write the flow chart as CSV, one number a row."),
 ]
 REASONS_SHOWN = 20
+
+
+def show_charts(
+    charts: Mapping[str, Sequence[FlowRow]],
+    failures: Mapping[str, AdvassayError],
+    cohorts: Sequence[str],
+    flow: Path | None,
+    as_json: bool,
+) -> None:
+    """Print the chart of every cohort, in order, and write it to the file `flow`; of one that failed as far as it
+    came."""
+    so_far = {name: getattr(error, "flow", ()) for name, error in failures.items()}
+    rows = [row for name in cohorts for row in charts.get(name, so_far.get(name, ()))]
+    if flow is not None:
+        write_csv(rows, flow)
+    (print_json if as_json else print_charts)(rows)
+
+
+def end_with_errors(failures: Mapping[str, AdvassayError]) -> None:
+    """Say each cohort's error and leave with the exit code of the first; do nothing where there is none."""
+    from advassay.cli.clean import say_error
+
+    for error in failures.values():
+        say_error(error)
+    if failures:
+        raise typer.Exit(next(iter(failures.values())).exit_code)
 
 
 def print_json(rows: Sequence[FlowRow]) -> None:
@@ -81,10 +108,12 @@ def _listed(counts: dict[str, int]) -> str:
 
 def write_csv(rows: Sequence[FlowRow], path: Path) -> None:
     """The charts in long form: cohort, place, stage, part, what, images."""
+    from advassay.csv_export import defused_text
     from advassay.flow_chart import tidy
     from advassay.layout import writing
 
     with writing(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, ("cohort", "place", "stage", "part", "what", "images"))
         writer.writeheader()
-        writer.writerows(tidy(rows))
+        for row in tidy(rows):
+            writer.writerow({name: defused_text(v) if isinstance(v, str) else v for name, v in row.items()})

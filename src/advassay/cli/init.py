@@ -13,7 +13,8 @@ from advassay.cli.clean import clean, say
 Images = Annotated[
     Path,
     typer.Argument(
-        metavar="IMAGES", help="A folder with one subfolder per class, a CSV or Parquet table, or a MedMNIST .npz."
+        metavar="IMAGES",
+        help="A folder with a subfolder per class or a table of its images, a CSV or Parquet table, a MedMNIST .npz.",
     ),
 ]
 Output = Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Study file to write.")]
@@ -27,20 +28,21 @@ Name = Annotated[
 def init(images: Images, output: Output = Path("study.yaml"), name: Name = None) -> None:
     """Write a commented starter study for your images.
 
-    What could be recognised is filled in: kind of source, columns, classes with counts. What could not is marked
-    with "<-" in the file. An existing file is never overwritten.
+    What could be recognised is filled in: kind of source, columns, levels of folders, patients in file names, classes
+    with counts, the image type that a few images look like, and rules with the table's own values. What needs your eyes
+    is marked with "<-" in the file. An existing file is never overwritten.
 
     Example:
 
         advassay init images/by-class -o study.yaml
     """
     from advassay.errors import SpecError
-    from advassay.study import starter_study
+    from advassay.study.starter import starter
 
     if output.exists():
         raise SpecError(f"--output: a file that does not exist yet is needed, got {output}.", "Give another -o FILE.")
-    text = starter_study(images, name=name, file=str(output))
+    text, data = starter(images, name=name, file=str(output))
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(text, encoding="utf-8")
     say(f"Written to {output}. Read it through (lines marked <- need you), then:")
-    say(f"  advassay plan {shlex.quote(str(output))} --data {shlex.quote(str(images.resolve().parent))}")
+    say(f"  advassay plan {shlex.quote(str(output))} --data {shlex.quote(str(data))}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
@@ -15,9 +16,11 @@ from advassay.cli.progress import progress
 if TYPE_CHECKING:
     import polars as pl
 
+    from advassay.sources.reports import Labelled
+
 Reports = Annotated[
     Path,
-    typer.Argument(metavar="REPORTS", help="Table of reports (.csv, .tsv or .parquet, UTF-8).", show_default=False),
+    typer.Argument(metavar="REPORTS", help="Table of reports (.csv, .tsv or .parquet).", show_default=False),
 ]
 Text = Annotated[
     str, typer.Option("--text", metavar="COLUMNS", help="Columns that make up a report, with commas between.")
@@ -30,6 +33,10 @@ Language = Annotated[
 LanguageColumn = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option("--language-column", metavar="COLUMN", help="Column that names each report's language instead."),
+]
+Encoding = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--encoding", metavar="NAME", help="Encoding of a CSV, such as cp1251. Default: UTF-8."),
 ]
 Output = Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Table written (.parquet).")]
 LeftOut = Annotated[
@@ -65,6 +72,7 @@ def label(
     language: Language = None,
     language_column: LanguageColumn = None,
     left_out: LeftOut = None,
+    encoding: Encoding = None,
     threads: options.Threads = None,
     quiet: options.QuietOption = False,
 ) -> None:
@@ -77,7 +85,7 @@ def label(
 
         advassay label reports.csv --text findings,impression --id report_id --language en -o labels.parquet
     """
-    from advassay.errors import SpecError
+    from advassay.errors import AdvassayWarning, SpecError
     from advassay.sources.reports import label_reports
     from advassay.sources.tables import read_table
 
@@ -85,7 +93,7 @@ def label(
     if (language is None) == (language_column is None):
         raise SpecError("label: give --language or --language-column, one of them.", "See `advassay label --help`.")
     columns = [name.strip() for name in text.split(",") if name.strip()]
-    table = read_table(reports, text=frozenset([*columns, id]))
+    table = read_table(reports, text=frozenset([*columns, id]), encoding=encoding, nul=False)
     with progress(quiet) as shown:
         labelled = label_reports(
             table,
@@ -99,8 +107,10 @@ def label(
     _write(labelled.frame, output)
     if left_out is not None:
         _write(labelled.left_out, left_out)
-    for line in _summary(labelled.frame, labelled.counts()):
+    for line in _summary(labelled):
         say(line)
+    for warning in labelled.warnings:
+        warnings.warn(warning, AdvassayWarning, stacklevel=2)
 
 
 def _require_endings(output: Path, left_out: Path | None) -> None:
@@ -115,11 +125,13 @@ def _require_endings(output: Path, left_out: Path | None) -> None:
 
 def _write(frame: pl.DataFrame, path: Path) -> None:
     """Readable by its owner only: report ids are personal data. Complete or not there at all."""
+    from advassay.csv_export import defused
+
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         beside.touch(mode=0o600)
         if path.suffix.lower() == ".csv":
-            frame.write_csv(beside)
+            defused(frame).write_csv(beside)
         else:
             frame.write_parquet(beside)
         beside.replace(path)
@@ -127,12 +139,17 @@ def _write(frame: pl.DataFrame, path: Path) -> None:
         beside.unlink(missing_ok=True)
 
 
-def _summary(frame: pl.DataFrame, left_out: dict[str, int]) -> list[str]:
+def _summary(labelled: Labelled) -> list[str]:
     from advassay.sources.reports import LABELS
 
+    frame = labelled.frame
     lines = [f"{frame.height:,} reports read"]
     for name in LABELS:
         counts = dict(frame[name].value_counts().iter_rows())
         stated = ", ".join(f"{counts.get(kind, 0):,} {kind}" for kind in ("present", "absent", "uncertain"))
         lines.append(f"  {name.replace('_', ' ')}: {stated}")
-    return lines + [f"  left out: {reason}: {count:,}" for reason, count in left_out.items()]
+    for reason, count in labelled.counts().items():
+        details = labelled.left_out.filter(reason=reason)["detail"].value_counts(sort=True)
+        lines.append(f"  left out: {reason}: {count:,}")
+        lines += [f"    {detail}: {number:,}" for detail, number in details.sort("detail").iter_rows()]
+    return lines

@@ -50,7 +50,8 @@ def phantoms(
 
     An archive has 16-bit DICOM chest radiographs in eight transfer syntaxes, laterals, broken and foreign files,
     patients with several visits, ages in legal and illegal forms, a table of reports in English, Spanish and Russian,
-    and, in FOLDER/truth, what is true of each file and report. The same seed gives the same bytes.
+    and, in FOLDER/truth, what is true of each file and report. The same seed gives the same bytes. An archive too small
+    for studies/archive-example.yaml is written all the same, and how many people that study takes is said.
 
     Example:
 
@@ -66,6 +67,7 @@ def phantoms(
 
             plan = write_archive(archive, patients=patients, seed=seed, progress=shown)
             say(f"{len(plan.files)} files and {len(plan.reports)} reports in {archive}; what is true: {archive}/truth.")
+            _say_if_too_small(patients, seed)
         elif output is not None:
             from advassay.sources.phantoms.writing import write_images
             from advassay.specs import PhantomSource
@@ -73,3 +75,19 @@ def phantoms(
             source = PhantomSource(kind="phantoms", phantom=phantom.value, images=images, size_px=size_px, seed=seed)
             write_images(source, output, shown)
             say(f"{images} images and manifest.csv in {output}.")
+
+
+def _say_if_too_small(patients: int, seed: int) -> None:
+    """How many people studies/archive-example.yaml takes, where an archive of `patients` is too small for it."""
+    from advassay.cli.demo import shipped_study
+    from advassay.study import load_study
+    from advassay.study.practice_archive import MOST, check_archive
+
+    study = load_study(shipped_study("archive-example.yaml"), overrides=["archive=archive"])
+    too_small = check_archive(study, "archive", patients, seed)
+    if too_small is None:
+        return
+    enough = f"--patients {too_small.patients}" if too_small.patients else f"more than {MOST} patients"
+    say(f"Too small for studies/archive-example.yaml, which takes {enough} (with this seed):")
+    for cohort, problem in too_small.cohorts.items():
+        say(f"  {cohort}: {problem}")

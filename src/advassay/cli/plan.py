@@ -54,6 +54,8 @@ def plan(
     read = asked.read()
     with asked.site(read) as here:
         found = plan_study(read, here, timed=measure)
+    for name, warning in found.warnings:
+        say(f"{name}: {warning}")
     for name, cohort in read.cohorts.items():
         for warning in warnings_of(cohort):
             say(f"{name}: {warning}")

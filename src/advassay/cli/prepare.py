@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from advassay.cli import flow_table, options
 from advassay.cli.clean import clean, say
 from advassay.cli.staging import Asked
+
+if TYPE_CHECKING:
+    from advassay.study.preparing import Failures
 
 
 @clean
@@ -25,7 +30,8 @@ def prepare(
     """Select, split and prepare the images of every cohort.
 
     The first stage of `run`, alone. What the store already has is kept. Prints every cohort's flow chart: counts in,
-    out and why, at every step.
+    out and why, at every step. A cohort that cannot be formed does not stop the others: its chart shows how far it
+    came, its error comes last, and the exit code is 3.
 
     Example:
 
@@ -36,13 +42,14 @@ def prepare(
 
     asked = Asked(study, store, data, device, threads, scale, source, changes, key_file, quiet)
     read = asked.read()
+    failures: Failures = {}
     with asked.site(read) as here:
-        documents = prepare_study(read, here)
-    rows = [row for document in documents.values() for row in flow_of(document)]
-    if flow is not None:
-        flow_table.write_csv(rows, flow)
+        documents = prepare_study(read, here, failures)
     for name, document in documents.items():
         for warning in document.warnings:
             say(f"{name}: {warning}")
-    (flow_table.print_json if as_json else flow_table.print_charts)(rows)
-    say(f"Prepared in {here.store.root}.")
+    charts = {name: flow_of(document) for name, document in documents.items()}
+    flow_table.show_charts(charts, failures, list(read.cohorts), flow, as_json)
+    if documents:
+        say(f"{len(documents)} of {len(read.cohorts)} cohorts prepared in {here.store.root}.")
+    flow_table.end_with_errors(failures)

@@ -13,12 +13,15 @@ from advassay.cli.conclusions import conclusions
 from advassay.cli.datasets import datasets
 from advassay.cli.demo import demo
 from advassay.cli.doctor import doctor
+from advassay.cli.forget import forget
 from advassay.cli.init import init
 from advassay.cli.label import label
+from advassay.cli.merge import merge
 from advassay.cli.phantoms import phantoms
 from advassay.cli.plan import plan
 from advassay.cli.power import power
 from advassay.cli.prepare import prepare
+from advassay.cli.prune import prune
 from advassay.cli.regions import regions
 from advassay.cli.report import report
 from advassay.cli.run import run
@@ -44,6 +47,9 @@ VERBS = (
     report,
     compare,
     status,
+    merge,
+    prune,
+    forget,
     doctor,
     schema,
     label,

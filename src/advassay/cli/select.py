@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from advassay.cli import flow_table, options
 from advassay.cli.clean import clean, say
 from advassay.cli.staging import Asked
+
+if TYPE_CHECKING:
+    from advassay.study.preparing import Failures
 
 
 @clean
@@ -19,7 +24,8 @@ def select(
     """Apply the rules of every cohort without reading an image: counts in, out and why, for millions of rows.
 
     What only pixels can tell (unreadable files, equal images under two names) is not known here; `prepare` finds it.
-    Nothing is written but the file of --flow.
+    Nothing is written but the file of --flow. A cohort that cannot be formed does not stop the others: its chart shows
+    how far it came, its error comes last, and the exit code is 3.
 
     Example:
 
@@ -29,12 +35,12 @@ def select(
 
     asked = Asked(study, None, data, options.Device.cpu, source=source, changes=changes, quiet=True)
     read = asked.read()
+    failures: Failures = {}
     with asked.site(read) as here:
-        selected = select_cohorts(read, here)
-    rows = [row for one in selected.values() for row in one.chart()]
+        selected = select_cohorts(read, here, failures)
     for one in selected.values():
         for warning in one.flow.warnings:
             say(f"{one.cohort}: {warning}")
-    if flow is not None:
-        flow_table.write_csv(rows, flow)
-    (flow_table.print_json if as_json else flow_table.print_charts)(rows)
+    charts = {name: one.chart() for name, one in selected.items()}
+    flow_table.show_charts(charts, failures, list(read.cohorts), flow, as_json)
+    flow_table.end_with_errors(failures)

@@ -67,4 +67,5 @@ def print_table(plan: Plan, *, title: str) -> None:
 
 def _stages(rows: Sequence[PlanRow]) -> str:
     """The stages of the rows, in words."""
-    return " and ".join({"re-run": "re-runs"}.get(name, name) for name in dict.fromkeys(r.stage for r in rows))
+    *others, last = ({"re-run": "re-runs"}.get(name, name) for name in dict.fromkeys(row.stage for row in rows))
+    return f"{', '.join(others)} and {last}" if others else last

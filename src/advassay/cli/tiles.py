@@ -25,6 +25,13 @@ class Tissue(StrEnum):
     any = "any"
 
 
+class StainNormalisation(StrEnum):
+    """How stains are normalised."""
+
+    none = "none"
+    macenko = "macenko"
+
+
 Slides = Annotated[
     Path,
     typer.Argument(
@@ -47,6 +54,18 @@ AssumeMpp = Annotated[
 ]
 TissueOption = Annotated[
     Tissue, typer.Option("--tissue", help="Tissue is coloured (brightfield), bright (fluorescence), or everything.")
+]
+Channel = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        "--channel", metavar="NAME", help="Channel of fluorescence files with several: name, or number from 0."
+    ),
+]
+Stain = Annotated[
+    StainNormalisation, typer.Option("--stain", help="Normalise haematoxylin and eosin to a reference, or leave them.")
+]
+MppColumn = Annotated[
+    str, typer.Option("--mpp-column", metavar="COLUMN", help="Column with the slide's µm per pixel of level 0.")
 ]
 MinTissue = Annotated[
     float, typer.Option("--min-tissue", min=0, max=1, help="Least share of a tile that is tissue; less is background.")
@@ -100,6 +119,7 @@ Outside = Annotated[
 MinShare = Annotated[float, typer.Option("--min-share", min=0, max=1, help="Least share of a tile in its class.")]
 
 HINTS = {
+    "several channels": "--channel NAME takes one of them",
     "no resolution stated": "--assume-mpp UM takes them at that many µm per pixel; without --mpp none is needed",
     "background": "--tissue fluorescence for dark slides, --tissue any or a lower --min-tissue to keep more",
 }
@@ -132,6 +152,8 @@ def tiles(
     level: Level = None,
     assume_mpp: AssumeMpp = None,
     tissue: TissueOption = Tissue.brightfield,
+    channel: Channel = None,
+    stain: Stain = StainNormalisation.none,
     min_tissue: MinTissue = 0.5,
     max_pen: MaxPen = 0.05,
     min_sharpness: MinSharpness = 15.0,
@@ -142,6 +164,7 @@ def tiles(
     slide_column: SlideColumn = "slide",
     label_column: LabelColumn = "label",
     patient_column: PatientColumn = "patient_id",
+    mpp_column: MppColumn = "mpp",
     patient_pattern: PatientPattern = None,
     annotations: Annotations = None,
     masks: Masks = None,
@@ -173,11 +196,11 @@ def tiles(
         **{"size_px": size, "mpp": mpp, "level": level or 0, "assume_mpp": assume_mpp, "seed": seed},
         **{"tissue": "any" if keep_all else tissue.value, "min_tissue": 0.0 if keep_all else min_tissue},
         **{"max_pen": pen, "min_sharpness": sharp, "tiles_per_slide": per_slide},
-        **{"min_scanned": 0.0 if keep_all else 1.0},
+        **{"min_scanned": 0.0 if keep_all else 1.0, "channel": channel, "stain_normalisation": stain.value},
     }
     classes = {
         **{"table": _text(table), "annotations": _text(annotations), "masks": _text(masks), "outside": outside},
-        **{"slide": slide_column, "label": label_column, "patient_pattern": patient_pattern},
+        **{"slide": slide_column, "label": label_column, "mpp": mpp_column, "patient_pattern": patient_pattern},
         **{"regions": _regions(region or []), "min_share": min_share},
     }
     checked_rules, checked_classes = _checked(rules, classes)

@@ -125,18 +125,26 @@ def copy_id(parent: str, number: int, rule: AugmentationSpec, seed: int) -> str:
 
 
 def make_copy(pixels: np.ndarray, parent: str, number: int, rule: AugmentationSpec, seed: int) -> np.ndarray:
-    """The changed copy of `pixels`, (height, width) or (height, width, 3) unsigned 8/16-bit; same shape and dtype.
+    """The changed copy of `pixels`, (height, width) or (height, width, 3) unsigned 8/16-bit; same shape and dtype. A
+    mask goes along, and what it masks stays out of the mean.
 
     One cubic resampling for all geometry; float32 between reading and one rounding at the end. OpenCV's samples lie
     on a grid of 1/32 pixel.
     """
     rng = np.random.Generator(np.random.Philox(draw(seed, "augmentation", parent, number)))
     x, y = _sampled_at(pixels.shape[0], pixels.shape[1], rule, rng)
-    changed = cv2.remap(pixels.astype(np.float32), x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
+    stored = np.ma.getdata(pixels)
+    changed = cv2.remap(stored.astype(np.float32), x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
+    mask = None
+    if isinstance(pixels, np.ma.MaskedArray):
+        flat = np.ma.getmaskarray(pixels).astype(np.uint8)
+        mask = cv2.remap(flat, x, y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REFLECT_101).astype(bool)
+        changed = np.ma.MaskedArray(changed, mask)
     contrast, brightness = 1 + rule.intensity * rng.uniform(-1, 1, 2)
     mean = np.float32(changed.mean())
     changed = (mean + (changed - mean) * np.float32(contrast)) * np.float32(brightness)
-    return np.rint(np.clip(changed, 0, np.iinfo(pixels.dtype).max)).astype(pixels.dtype)
+    copy = np.rint(np.clip(changed, 0, np.iinfo(stored.dtype).max)).astype(stored.dtype)
+    return copy if mask is None else np.ma.MaskedArray(np.where(mask, 0, np.ma.getdata(copy)), mask)
 
 
 def _sampled_at(

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import polars as pl
 
+from advassay.cohorts.numbers_in_text import read_numbers
 from advassay.errors import CohortError
 from advassay.sources.carried import short_values
 from advassay.sources.nearest import did_you_mean
@@ -35,8 +36,9 @@ def missing(column: pl.Series) -> pl.Series:
 def matches(column: pl.Series, condition: Condition, rule: str) -> pl.Series:
     """Boolean series without nulls: True where every given part of `condition` holds and a value is there.
 
-    Raises CohortError where the rule cannot match any value of the column's type (a text about a number, a
-    range about a text): that is a slip in the study file, not an empty cohort.
+    A range about texts reads those that are plain numbers ("54 years"); the others count as missing. Raises CohortError
+    where the rule cannot match any value of the column's type (a text about a number, a range about words): that is a
+    slip in the study file, not an empty cohort.
 
     >>> matches(pl.Series("age", [19, 20, None, 35, 36]), Condition(range=(20, 35)), "age").to_list()
     [False, True, False, True, False]
@@ -49,13 +51,27 @@ def matches(column: pl.Series, condition: Condition, rule: str) -> pl.Series:
     if condition.not_in is not None:
         holds &= ~_among(column, condition.not_in, rule)
     if condition.range is not None:
-        if not column.dtype.is_numeric():
-            raise CohortError(
-                f"{rule}: a range needs a column of numbers, got {_kind(column)}{_examples(column)}.",
-                "Give the values with `in`, or correct the column.",
-            )
-        holds &= column.is_between(*condition.range).fill_null(False)
+        holds &= _numbers(column, rule).is_between(*condition.range).fill_null(False)
     return holds
+
+
+def odd_for(column: pl.Series, condition: Condition) -> pl.Series:
+    """Where a rule that needs a number finds a text that is none: such a value counts as unknown."""
+    if condition.range is None or column.dtype != pl.String:
+        return pl.Series([False]).new_from_index(0, column.len())
+    return read_numbers(column).odd
+
+
+def _numbers(column: pl.Series, rule: str) -> pl.Series:
+    """The column's numbers; of texts those that are plain numbers."""
+    if column.dtype.is_numeric():
+        return column
+    if column.dtype == pl.String and (read := read_numbers(column)).numbers.drop_nulls().len():
+        return read.numbers
+    raise CohortError(
+        f"{rule}: a range needs a column of numbers, got {_kind(column)}{_examples(column)}.",
+        "Give the values with `in`, or correct the column.",
+    )
 
 
 def all_match(frame: pl.DataFrame, rules: Rules, rule: str) -> pl.Series:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import polars as pl
 
 from advassay.cohorts.balance import DRAW_ID
 from advassay.cohorts.conditions import column_of
 from advassay.cohorts.duplicates import drop_duplicates, link_patients
 from advassay.cohorts.flow import Flow
+from advassay.cohorts.pixels import PixelRule
 from advassay.cohorts.regions.found import Found
 from advassay.cohorts.regions.lists import Lists
 from advassay.cohorts.regions.step import with_regions
+from advassay.cohorts.spool import Spool, make_png
 from advassay.progress import Progress
 from advassay.sources import Index, OpenSource, index
 from advassay.sources.indexing import together
@@ -20,11 +24,22 @@ from advassay.specs import CohortSpec
 class Decoding:
     """Decodes rows of an open source when they are first asked for, and remembers what they showed."""
 
-    def __init__(self, opened: OpenSource, spec: CohortSpec, key: bytes, lists: Lists, progress: Progress) -> None:
+    def __init__(
+        self,
+        opened: OpenSource,
+        spec: CohortSpec,
+        key: bytes,
+        lists: Lists,
+        progress: Progress,
+        spooled: tuple[Spool, PixelRule] | None = None,
+    ) -> None:
+        """spooled: where the prepared image of each decoded one is put, and how it is made (of any depth)."""
         for column in spec.carry:
             column_of(opened.rows, column, "carry")
         self.opened, self._spec, self._key = opened, spec, key
         self._lists, self._progress = lists, progress
+        self._keep = spooled[0].put if spooled else None
+        self._make = partial(make_png, rule=spooled[1]) if spooled else None
         self._parts: list[Index] = []
         self._regions: dict[int, Found] = {}
 
@@ -54,6 +69,8 @@ class Decoding:
             named=named,
             asked=spec.carry,
             progress=self._progress,
+            make=self._make,
+            keep=self._keep,
         )
         self._parts.append(part)
 

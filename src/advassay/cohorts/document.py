@@ -6,6 +6,7 @@ from typing import Any
 
 import polars as pl
 
+from advassay.cohorts.confounding import patients_per_class
 from advassay.cohorts.flow import Flow
 from advassay.cohorts.pixels import PixelRule
 from advassay.cohorts.regions.step import BOX
@@ -13,7 +14,8 @@ from advassay.cohorts.request import without_folders
 from advassay.cohorts.split import ROLES
 from advassay.documents import Deidentification, Preparation
 from advassay.identity import content_hash
-from advassay.specs import CohortSpec, Source
+from advassay.sources.dicom.reading_version import DICOM_READING
+from advassay.specs import CohortSpec, DicomSource, Source
 
 
 def make_document(
@@ -36,6 +38,7 @@ def make_document(
         counts={role: _class_counts(manifest, role, spec) for role in ROLES},
         copies=_copies(manifest, spec),
         patients={role: manifest.filter(pl.col("role") == role)["patient_id"].n_unique() for role in ROLES},
+        patients_per_class=_patients_per_class(manifest, spec),
         image_size_px=rule.size_px,
         channels=rule.channels,
         bits=rule.bits,
@@ -50,6 +53,7 @@ def make_document(
         left_out=flow.reasons(),
         warnings=tuple(flow.warnings),
         deidentification=deidentification,
+        dicom_reading=DICOM_READING if isinstance(source, DicomSource) else None,
     )
 
 
@@ -72,6 +76,11 @@ def _image_type(manifest: pl.DataFrame) -> str:
 def _class_counts(manifest: pl.DataFrame, role: str, spec: CohortSpec) -> dict[str, int]:
     counts = dict(manifest.filter(pl.col("role") == role)["class_name"].value_counts().iter_rows())
     return {name: counts.get(name, 0) for name in spec.classes}
+
+
+def _patients_per_class(manifest: pl.DataFrame, spec: CohortSpec) -> dict[str, dict[str, int]]:
+    known = manifest.filter("has_patient")
+    return patients_per_class(known, tuple(spec.classes)) if known.height else {}
 
 
 def _copies(manifest: pl.DataFrame, spec: CohortSpec) -> dict[str, dict[str, int]]:

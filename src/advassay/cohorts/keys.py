@@ -7,9 +7,9 @@ from pathlib import Path
 
 import polars as pl
 
+from advassay.cohorts.prepared import read_manifest
 from advassay.errors import CohortError
 from advassay.identity import pseudonym
-from advassay.layout import MANIFEST
 from advassay.sources.private import read_private
 
 
@@ -19,7 +19,7 @@ def check_key(name: str, folder: Path, private: Path, key: bytes) -> None:
     Pseudonyms are made again from the original ids in the private table and compared. Where that table is gone (a
     store moved to another machine) and every image has a patient, nothing can be compared and nothing is said.
     """
-    manifest = pl.read_parquet(folder / MANIFEST, columns=["image_id", "patient_id", "has_patient"])
+    manifest = read_manifest(folder).select("image_id", "patient_id", "has_patient")
     originals = read_private(private).filter(pl.col("left_out").is_null()).select("image_id", "original_patient")
     alone = manifest.filter(~pl.col("has_patient")).select("patient_id", pl.concat_str(pl.lit("image "), "image_id"))
     known = manifest.filter("has_patient").join(originals.drop_nulls(), on="image_id")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,11 @@ from advassay.cohorts.augmentation import make_copy
 from advassay.cohorts.pixels import PixelRule, encode, prepare_pixels
 from advassay.cohorts.regions.found import Box
 from advassay.cohorts.regions.step import box_of
+from advassay.cohorts.spool import Spool
 from advassay.errors import CohortError
 from advassay.identity import image_id
 from advassay.progress import Progress
 from advassay.sources import OpenSource, Unreadable
-from advassay.sources.ahead import ahead
 from advassay.specs import AugmentationSpec
 
 
@@ -45,31 +46,55 @@ class Wanted:
 
 
 def pngs(
-    opened: OpenSource, manifest: pl.DataFrame, rows: dict[str, int], recipe: Recipe, name: str, progress: Progress
+    opened: OpenSource,
+    manifest: pl.DataFrame,
+    rows: dict[str, int],
+    recipe: Recipe,
+    name: str,
+    progress: Progress,
+    spool: Spool | None = None,
 ) -> Iterator[bytes]:
-    """The PNG of each manifest row, in order. `rows`: image_id → row of the source, of a copy its parent's.
+    """The PNG of each manifest row, in order. `rows`: image_id → row of the source, of a copy its parent's; `spool`:
+    images that were made when they were indexed.
 
     A copy's parent is read again for each copy: memory holds a few images whatever their number. Raises CohortError
     where a file has changed since it was indexed.
     """
     task = f"prepare {name}, {manifest.height} images"
     progress.start(task, manifest.height, "images")
-    read = opened.read([rows[image] for image in manifest["image_id"]])
-    wanted = (Wanted.of(row) for row in manifest.iter_rows(named=True))
-    for png in ahead(lambda item: _png(item[0], item[1][1], recipe), zip(wanted, read, strict=True)):
+    ready = [_is_spooled(image, rows, recipe, spool) for image in manifest.iter_rows(named=True)]
+    fresh = manifest.filter(~pl.Series(ready, dtype=pl.Boolean))
+    wanted = [Wanted.of(row) for row in fresh.iter_rows(named=True)]
+    made = opened.map_in_reader([rows[image] for image in fresh["image_id"]], partial(_png, recipe=recipe), wanted)
+    for image, is_ready in zip(manifest["image_id"], ready, strict=True):
+        if is_ready and spool is not None:
+            png = spool.get(rows[image])
+        else:
+            _, (original, png) = next(made)
+            if original is not None:
+                raise CohortError(
+                    f"source: files that stay as they are while being prepared; image {original} changed meanwhile.",
+                    "Run the same command again.",
+                )
         progress.advance(task)
         yield png
     progress.finish(task)
 
 
-def _png(wanted: Wanted, pixels: np.ndarray | Unreadable, recipe: Recipe) -> bytes:
+def _is_spooled(image: dict[str, Any], rows: dict[str, int], recipe: Recipe, spool: Spool | None) -> bool:
+    """Whether the spool has the image as the recipe makes it: no copy, no part, and of the recipe's depth."""
+    wanted = Wanted.of(image)
+    plain = wanted.copy is None and wanted.box is None and image["bits"] == recipe.pixels.bits
+    return spool is not None and plain and rows[image["image_id"]] in spool
+
+
+def _png(pixels: np.ndarray | Unreadable, item: Wanted, recipe: Recipe) -> tuple[str | None, bytes]:
+    """The PNG of one image; or the id of one that is no longer what it was."""
+    wanted = item
     if isinstance(pixels, Unreadable) or image_id(pixels) != wanted.original:
-        raise CohortError(
-            f"source: files that stay as they are while being prepared; image {wanted.original} changed meanwhile.",
-            "Run the same command again.",
-        )
+        return wanted.original, b""
     if wanted.box is not None:
         pixels = wanted.box.cut(pixels)
     if wanted.copy is not None and recipe.augmentation is not None:
         pixels = make_copy(pixels, wanted.original, wanted.copy, recipe.augmentation, recipe.seed)
-    return encode(prepare_pixels(pixels, recipe.pixels))
+    return None, encode(prepare_pixels(pixels, recipe.pixels))

@@ -11,10 +11,13 @@ from dataclasses import dataclass
 import polars as pl
 
 from advassay.cohorts.balance import DRAW_ID, draw_down
+from advassay.cohorts.confounding import attribute_warnings, patient_warnings
 from advassay.cohorts.flow import Flow
-from advassay.cohorts.selection import select, values_that_never_occur
+from advassay.cohorts.sample_size import few_images_warning
+from advassay.cohorts.selection import odd_values, select, values_that_never_occur
 from advassay.cohorts.split import ROLES, assign_roles
-from advassay.flow_chart import FlowRow, flow_rows
+from advassay.errors import CohortError
+from advassay.flow_chart import FlowRow, charted_so_far, flow_rows
 from advassay.sources import OpenSource
 from advassay.specs import CohortSpec
 
@@ -46,7 +49,16 @@ def select_by_metadata(name: str, spec: CohortSpec, opened: OpenSource, seed: in
     draws by pixel content: as many images, but other ones. Raises CohortError where the rules leave no cohort.
     """
     flow = Flow(opened.rows.height + opened.left_out.height)
+    try:
+        return _select(name, spec, opened, seed, flow)
+    except CohortError as problem:
+        problem.flow = tuple(charted_so_far(name, flow.candidates, flow.steps))
+        raise
+
+
+def _select(name: str, spec: CohortSpec, opened: OpenSource, seed: int, flow: Flow) -> Selection:
     flow.warnings += values_that_never_occur(opened.rows, spec)
+    flow.warnings += odd_values(opened.rows, spec)
     if opened.left_out.height:
         flow.left_out("source rows", opened.left_out["reason"].to_list())
     rows = select(opened.rows, spec, flow)
@@ -54,6 +66,16 @@ def select_by_metadata(name: str, spec: CohortSpec, opened: OpenSource, seed: in
     patient = pl.col(spec.patient_id or "original_patient").cast(pl.String)
     if opened.draw_column is not None:
         rows = rows.with_columns(pl.coalesce(opened.draw_column, "path").alias(DRAW_ID))
-    rows = rows.with_columns(pl.coalesce("path", row).alias("image_id"), pl.coalesce(patient, row).alias("patient_id"))
+    rows = rows.with_columns(
+        pl.coalesce("path", row).alias("image_id"),
+        pl.coalesce(patient, row).alias("patient_id"),
+        patient.is_not_null().alias("has_patient"),
+    )
     chosen = assign_roles(draw_down(rows, spec, seed, flow), spec, seed, flow)
-    return Selection(name, chosen.select("row", "label", "class_name", "role"), flow)
+    flow.warnings += opened.remarks(chosen["row"].to_list())
+    flow.warnings += patient_warnings(chosen, spec)
+    flow.warnings += attribute_warnings(chosen, spec)
+    selected = Selection(name, chosen.select("row", "label", "class_name", "role"), flow)
+    if (few := few_images_warning(selected.counts())) is not None:
+        flow.warnings.append(few)
+    return selected

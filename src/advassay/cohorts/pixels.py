@@ -24,10 +24,13 @@ class PixelRule(NamedTuple):
 def prepare_pixels(pixels: np.ndarray, rule: PixelRule) -> np.ndarray:
     """(height, width) or (height, width, 3) unsigned 8/16-bit RGB → (size, size[, 3]) unsigned at `rule.bits`.
 
-    All arithmetic is float32 on the native depth; rounding happens once, at the end. Grey from colour is the
+    Of a masked array, what is masked is no image: it does not count in percentiles and becomes black. All arithmetic is
+    float32 on the native depth; rounding happens once, at the end. Grey from colour is the
     BT.601 luma (exactly the grey value where the three channels are equal); colour from grey repeats it.
     """
     unit = scale(pixels, rule.scaling)
+    if isinstance(pixels, np.ma.MaskedArray):
+        unit[np.ma.getmaskarray(pixels)] = 0.0
     if rule.channels == 1 and unit.ndim == 3:
         unit = cv2.cvtColor(unit, cv2.COLOR_RGB2GRAY)
     square = make_square(unit, rule.size_px, rule.resize)
@@ -45,10 +48,47 @@ def scale(pixels: np.ndarray, scaling: str) -> np.ndarray:
     >>> scale(np.array([[0, 51, 255]], np.uint8), "full-range").tolist()
     [[0.0, 0.20000000298023224, 1.0]]
     """
+    stored = np.ma.getdata(pixels)
     if scaling in ("full-range", "voi"):
-        return np.divide(pixels, np.iinfo(pixels.dtype).max, dtype=np.float32)
-    low, high = np.percentile(pixels, PERCENTILES)
-    return np.clip((pixels.astype(np.float32) - np.float32(low)) / np.float32(max(high - low, 1.0)), 0.0, 1.0)
+        return np.divide(stored, np.iinfo(stored.dtype).max, dtype=np.float32)
+    low, high = percentiles(pixels)
+    unit = stored.astype(np.float32)
+    unit -= np.float32(low)
+    unit /= np.float32(max(high - low, 1.0))
+    return np.clip(unit, 0.0, 1.0, out=unit)
+
+
+def percentiles(pixels: np.ndarray) -> tuple[float, float]:
+    """The 0.5th and the 99.5th percentile of unsigned 8/16-bit values, as np.percentile interpolates them, from how
+    often each value occurs: several times faster. What a masked array masks does not count.
+
+    >>> percentiles(np.arange(256, dtype=np.uint8)) == tuple(np.percentile(np.arange(256), PERCENTILES))
+    True
+    """
+    counted = np.cumsum(_histogram(pixels))
+    total = int(counted[-1])
+    found = []
+    for share in PERCENTILES:
+        place = share / 100 * (total - 1)
+        below = int(place)
+        part = place - below
+        low, high = (int(np.searchsorted(counted, index, "right")) for index in (below, min(below + 1, total - 1)))
+        found.append(high - (high - low) * (1 - part) if part >= 0.5 else low + (high - low) * part)
+    return found[0], found[1]
+
+
+_EXACT = 1 << 24
+"""Counts above it are no longer whole in the float32 of OpenCV's histogram."""
+
+
+def _histogram(pixels: np.ndarray) -> np.ndarray:
+    """How often each value occurs: int64 (256 or 65536,)."""
+    stored = np.ma.getdata(pixels)
+    levels = int(np.iinfo(stored.dtype).max) + 1
+    if stored.ndim == 3 or stored.size > _EXACT:
+        return np.bincount(np.ma.compressed(pixels), minlength=levels)
+    shown = (~np.ma.getmaskarray(pixels)).astype(np.uint8) if isinstance(pixels, np.ma.MaskedArray) else None
+    return cv2.calcHist([np.ascontiguousarray(stored)], [0], shown, [levels], [0, levels]).ravel().astype(np.int64)
 
 
 def used_bits(largest: int) -> int:

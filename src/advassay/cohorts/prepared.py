@@ -9,12 +9,14 @@ import numpy as np
 import polars as pl
 
 from advassay.axes import Images
+from advassay.checked_files import damaged, read_frame
 from advassay.cohorts.order import order_by_patient
 from advassay.cohorts.pixels import decode
+from advassay.cohorts.request import HEALED, document_in
 from advassay.cohorts.shards import Shards
 from advassay.documents import Preparation
 from advassay.errors import CohortError, StoreError
-from advassay.layout import MANIFEST, PREPARATION
+from advassay.layout import MANIFEST
 from advassay.sources.ahead import ahead
 
 
@@ -83,9 +85,16 @@ class PreparedCohort:
 
 
 def open_cohort(folder: Path) -> PreparedCohort:
-    """The cohort prepared in `folder`. Raises StoreError where none is (complete)."""
-    path = folder / PREPARATION
-    if not path.is_file():
+    """The cohort prepared in `folder`. Raises StoreError where none is (complete), DamagedError."""
+    preparation = document_in(folder)
+    if preparation is None:
         raise StoreError(f"cohort: a prepared one in {folder.name!r}, found none.", "Run `advassay prepare` first.")
-    preparation = Preparation.model_validate_json(path.read_text())
-    return PreparedCohort(folder, preparation, pl.read_parquet(folder / MANIFEST))
+    return PreparedCohort(folder, preparation, read_manifest(folder))
+
+
+def read_manifest(folder: Path) -> pl.DataFrame:
+    """The table of a prepared cohort's images. Raises DamagedError where it cannot be read or is not there."""
+    try:
+        return read_frame(folder / MANIFEST, HEALED)
+    except FileNotFoundError:
+        raise damaged(folder / MANIFEST, "it is not there", HEALED) from None

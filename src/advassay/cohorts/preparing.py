@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import polars as pl
 
+from advassay.checked_files import write_document, write_frame
 from advassay.cohorts.augmentation import with_copies
 from advassay.cohorts.balance import draw_down
+from advassay.cohorts.colour import choose_channels
+from advassay.cohorts.confounding import attribute_warnings, patient_warnings
 from advassay.cohorts.decoding import Decoding
 from advassay.cohorts.deidentified import check_deidentified
 from advassay.cohorts.document import described, make_document
@@ -17,20 +21,26 @@ from advassay.cohorts.keys import check_key
 from advassay.cohorts.making import Recipe, pngs
 from advassay.cohorts.order import order_by_draw
 from advassay.cohorts.pixels import PixelRule, used_bits
+from advassay.cohorts.prepared import read_manifest
 from advassay.cohorts.regions.lists import Lists, read_lists
 from advassay.cohorts.regions.step import COLUMNS
 from advassay.cohorts.request import document_in, is_current, request_hash, state_of
-from advassay.cohorts.selection import select, values_that_never_occur
-from advassay.cohorts.shards import write_shards
+from advassay.cohorts.sample_size import enlarged_warning, few_images_warning
+from advassay.cohorts.selection import odd_values, select, values_that_never_occur
+from advassay.cohorts.shards import check_shards, write_shards
 from advassay.cohorts.split import ROLES, assign_roles
+from advassay.cohorts.spool import Spool
 from advassay.documents import Preparation
-from advassay.errors import CohortError
-from advassay.layout import MANIFEST, PREPARATION, writing
+from advassay.errors import AdvassayWarning, CohortError, DamagedError
+from advassay.flow_chart import charted_so_far
+from advassay.layout import MANIFEST, PREPARATION
 from advassay.progress import Progress, Silent
 from advassay.sources import Index, OpenSource, append_private, open_source
+from advassay.sources.dicom.reading_version import DICOM_READING
 from advassay.sources.indexing import located
+from advassay.sources.path_check import require_files
 from advassay.sources.private import PRIVATE, headers_beside
-from advassay.specs import CohortSpec, ReportedSource, SlideSource, Source
+from advassay.specs import CohortSpec, DicomSource, Source, names_patients
 
 
 def prepare(
@@ -56,19 +66,69 @@ def prepare(
     """
     progress = progress or Silent()
     request, state = request_hash(spec, source, size_px, seed), state_of(spec, source, data)
-    found = document_in(folder)
+    found = _prepared(name, folder)
     if found is not None and is_current(found, request, state):
-        if isinstance(source, ReportedSource | SlideSource):  # other sources name no patients
+        if names_patients(source):
             check_key(name, folder, private, key)
+        _warn_of_earlier_reading(found, name, source)
         return _renewed(found, name, spec, folder)
     opened = open_source(
         spec.source, source, data, scaling=spec.scaling, kept_headers=headers_beside(private), progress=progress
     )
     flow = Flow(opened.rows.height + opened.left_out.height)
+    spool = _spool(opened, spec, folder)
+    try:
+        return _prepared_anew(
+            name,
+            spec,
+            source,
+            opened,
+            flow,
+            request,
+            state,
+            size_px=size_px,
+            seed=seed,
+            folder=folder,
+            data=data,
+            key=key,
+            private=private,
+            progress=progress,
+            spool=spool,
+        )
+    except CohortError as problem:
+        problem.flow = tuple(charted_so_far(name, flow.candidates, flow.steps))
+        raise
+    finally:
+        if spool is not None:
+            spool.close()
+
+
+def _prepared_anew(
+    name: str,
+    spec: CohortSpec,
+    source: Source,
+    opened: OpenSource,
+    flow: Flow,
+    request: str,
+    state: str | None,
+    *,
+    size_px: int,
+    seed: int,
+    folder: Path,
+    data: Path | None,
+    key: bytes,
+    private: Path,
+    progress: Progress,
+    spool: Spool | None,
+) -> Preparation:
+    """`prepare` without the look at what is already there; `flow` counts along."""
     flow.warnings += values_that_never_occur(opened.rows, spec)
+    flow.warnings += odd_values(opened.rows, spec)
     lists = Lists() if spec.region is None else read_lists(spec.region, data)
     candidates = _selected(opened, spec, flow)
-    decoding = Decoding(opened, spec, key, lists, progress)
+    require_files(opened, candidates["row"])
+    spooled = (spool, PixelRule(size_px, spec.channels or 1, 16, spec.scaling, spec.resize)) if spool else None
+    decoding = Decoding(opened, spec, key, lists, progress, spooled)
     if draws_by_header(opened, spec):
         candidates = drawn(candidates, spec, seed, decoding, flow)
     decoding.read(candidates)
@@ -77,8 +137,13 @@ def prepare(
     append_private(private, _left_out(name, opened, indexed, flow), cohort=name)
     _need_any(flow)
     images = _chosen_images(decoding.images(candidates, flow), spec, seed, flow)
-    rule = _pixel_rule(images, spec, size_px, flow)
-    flow.warnings += _dark(images.join(indexed.largest, on="row"), spec)
+    seen = images.join(indexed.largest, on="row", maintain_order="left")
+    rule = _pixel_rule(seen, spec, size_px, flow)
+    flow.warnings += _dark(seen, spec)
+    originals = _with_columns_of_source(images, opened)
+    flow.warnings += patient_warnings(originals, spec)
+    flow.warnings += attribute_warnings(originals, spec)
+    flow.warnings += _sizes(originals, spec, size_px)
     flow.warnings += opened.remarks(images["row"].to_list())
     made = [*(COLUMNS if spec.region else ()), *(["copy_number"] if spec.augmentation else [])]
     columns = dict.fromkeys([*indexed.manifest.columns, "label", "class_name", "role", "parent_image_id", *made])
@@ -96,10 +161,37 @@ def prepare(
     append_private(private, pl.concat([kept, _left_out(name, opened, indexed, flow)], how="diagonal"), cohort=name)
     rows = dict(images.select("image_id", "row").iter_rows())
     recipe = Recipe(rule, spec.augmentation, seed)
-    write_shards(folder, manifest, pngs(opened, manifest, rows, recipe, name, progress), list(spec.classes))
-    with writing(folder / MANIFEST) as beside:
-        manifest.write_parquet(beside)
+    write_shards(folder, manifest, pngs(opened, manifest, rows, recipe, name, progress, spool), list(spec.classes))
+    write_frame(folder / MANIFEST, manifest)
     return _write(document, folder)
+
+
+def _prepared(name: str, folder: Path) -> Preparation | None:
+    """What `folder` holds, if it is whole; None, with a warning, where a file of it is damaged."""
+    try:
+        found = document_in(folder)
+        if found is not None:
+            check_shards(folder, read_manifest(folder)["image_id"].to_list())
+        return found
+    except DamagedError as error:
+        warnings.warn(f"cohort {name} is prepared anew. {error.problem}", AdvassayWarning, stacklevel=3)
+        return None
+
+
+def _spool(opened: OpenSource, spec: CohortSpec, folder: Path) -> Spool | None:
+    """Where images are prepared while they are decoded: where nearly all that are decoded stay, and are shown whole."""
+    return Spool(folder.parent) if opened.draw_column is not None and spec.region is None else None
+
+
+def _warn_of_earlier_reading(found: Preparation, name: str, source: Source) -> None:
+    """A cohort of DICOM files that an earlier version read stays: its networks and runs go by its identity."""
+    if isinstance(source, DicomSource) and found.dicom_reading != DICOM_READING:
+        warnings.warn(
+            f"cohort {name} was prepared by an earlier version, which read DICOM files by other rules (raw images, "
+            "padding, views in descriptions): it is kept; prepare into another --store to apply the present rules",
+            AdvassayWarning,
+            stacklevel=3,
+        )
 
 
 def _selected(opened: OpenSource, spec: CohortSpec, flow: Flow) -> pl.DataFrame:
@@ -141,6 +233,14 @@ def _dark(images: pl.DataFrame, spec: CohortSpec) -> list[str]:
     ]
 
 
+def _sizes(images: pl.DataFrame, spec: CohortSpec, size_px: int) -> list[str]:
+    """Warnings where a part has few images of a class, or where images are enlarged."""
+    tally = dict(((role, name), n) for role, name, n in images.group_by("role", "class_name").len().iter_rows())
+    counts = {role: {name: tally.get((role, name), 0) for name in spec.classes} for role in ROLES}
+    enlarged = None if spec.region else enlarged_warning(images["height"].to_list(), images["width"].to_list(), size_px)
+    return [told for told in (few_images_warning(counts), enlarged) if told is not None]
+
+
 def _need_any(flow: Flow) -> None:
     if flow.kept < 1:
         left = "; ".join(f"{item.reason}: {item.count}" for item in flow.reasons())
@@ -151,11 +251,16 @@ def _need_any(flow: Flow) -> None:
 
 
 def _pixel_rule(images: pl.DataFrame, spec: CohortSpec, size_px: int, flow: Flow) -> PixelRule:
-    grey = bool((images["channels"] == 1).all())
     depths = sorted(images["bits"].unique())
     if len(depths) > 1:
         flow.warnings.append("8- and 16-bit images are mixed: all are prepared at 16 bit.")
-    return PixelRule(size_px, spec.channels or (1 if grey else 3), int(depths[-1]), spec.scaling, spec.resize)
+    return PixelRule(size_px, choose_channels(images, spec, flow), int(depths[-1]), spec.scaling, spec.resize)
+
+
+def _with_columns_of_source(images: pl.DataFrame, opened: OpenSource) -> pl.DataFrame:
+    """`images` that are no copies, with all columns of the source: private, for what is said about them."""
+    own = images.filter(pl.col("parent_image_id").is_null())
+    return own.join(opened.rows.select("row", pl.exclude("row", *images.columns)), on="row", how="left")
 
 
 def _in_order(manifest: pl.DataFrame) -> pl.DataFrame:
@@ -177,6 +282,5 @@ def _renewed(found: Preparation, name: str, spec: CohortSpec, folder: Path) -> P
 
 
 def _write(document: Preparation, folder: Path) -> Preparation:
-    with writing(folder / PREPARATION) as beside:
-        beside.write_text(document.model_dump_json(indent=2))
+    write_document(folder / PREPARATION, document)
     return document

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
+from advassay.checked_files import read_model
 from advassay.cohorts.regions.lists import lists_state
 from advassay.documents import Preparation
 from advassay.identity import content_hash, image_id
 from advassay.layout import PREPARATION
+from advassay.sources.file_names import as_text
 from advassay.sources.opening import locate, slide_places
 from advassay.sources.recipes.dataset_source import layout_of
 from advassay.specs import (
@@ -26,6 +28,8 @@ from advassay.specs import (
     TableSource,
 )
 
+HEALED = "`advassay prepare` with the same study and --store prepares the cohort anew."
+"""What to do where a file of a prepared cohort is damaged."""
 RECIPE = 1
 """Raised when the same request would give other images or another split: prepared cohorts are then made anew."""
 
@@ -96,7 +100,7 @@ def _archive_state(name: str, source: DicomSource, path: Path, data: Path | None
 
 def _folder_state(path: Path) -> str:
     files = sorted(file for file in path.rglob("*") if file.is_file())
-    return content_hash([[str(file.relative_to(path)), file.stat().st_size] for file in files])
+    return content_hash([[as_text(str(file.relative_to(path))), file.stat().st_size] for file in files])
 
 
 def _reports_state(name: str, reports: ReportSpec, data: Path | None) -> list[str | None]:
@@ -111,9 +115,11 @@ def is_current(found: Preparation, request: str, state: str | None) -> bool:
 
 
 def document_in(folder: Path) -> Preparation | None:
-    """The preparation.json of `folder`, or None where nothing is (completely) prepared."""
-    path = folder / PREPARATION
-    return Preparation.model_validate_json(path.read_text()) if path.is_file() else None
+    """The preparation.json of `folder`, or None where nothing is (completely) prepared. Raises DamagedError."""
+    try:
+        return read_model(folder / PREPARATION, Preparation, HEALED)
+    except FileNotFoundError:
+        return None
 
 
 def is_prepared(

@@ -5,14 +5,15 @@ from __future__ import annotations
 import polars as pl
 
 from advassay.cohorts.balance import MOST_SHOWN
-from advassay.cohorts.conditions import absent_values, all_match, column_of, matches, missing
+from advassay.cohorts.conditions import absent_values, all_match, column_of, matches, missing, odd_for
 from advassay.cohorts.flow import Flow
+from advassay.cohorts.numbers_in_text import describe_odd
 from advassay.errors import CohortError
 from advassay.sources.carried import short_values
 from advassay.sources.nearest import did_you_mean
 from advassay.sources.reports import FINDINGS
 from advassay.sources.tables import is_id
-from advassay.specs import CohortSpec, Scalar
+from advassay.specs import CohortSpec, Condition, Scalar
 
 
 def select(rows: pl.DataFrame, spec: CohortSpec, flow: Flow) -> pl.DataFrame:
@@ -27,6 +28,7 @@ def select(rows: pl.DataFrame, spec: CohortSpec, flow: Flow) -> pl.DataFrame:
         column = column_of(rows, name, place)
         reasons = _reasons(
             (missing(column), f"{name}: no value"),
+            (odd_for(column, condition), f"{name}: not a number"),
             (~matches(column, condition, place), f"{name}: other value than {place} accepts"),
         )
         rows = flow.keep(place, rows, reasons)
@@ -40,11 +42,8 @@ def values_that_never_occur(rows: pl.DataFrame, spec: CohortSpec) -> list[str]:
     `rows`: all candidates, before any rule. Raises CohortError like `select`, and where none of a rule's values occurs,
     so that the cohort or one of its classes would be empty: the message names them and those there are.
     """
-    rules = [(f"where.{name}", name, condition) for name, condition in spec.where.items()]
-    for label, conditions in spec.classes.items():
-        rules += [(f"classes.{label}.{name}", name, condition) for name, condition in conditions.items()]
     warnings = []
-    for place, name, condition in rules:
+    for place, name, condition in _rules_of(spec):
         column = column_of(rows, name, place)
         listed = [*(condition.in_ or ()), *(condition.not_in or ())]
         if absent := absent_values(column, listed):
@@ -52,6 +51,25 @@ def values_that_never_occur(rows: pl.DataFrame, spec: CohortSpec) -> list[str]:
                 raise _no_such_value(column, absent, place)
             warnings.append(f"{place}: no row of the source has {', '.join(map(repr, absent))}.")
     return warnings
+
+
+def odd_values(rows: pl.DataFrame, spec: CohortSpec) -> list[str]:
+    """A warning per column in which a rule looks for numbers and finds other texts. `rows`: all candidates."""
+    looked_at = {name: (place, condition) for place, name, condition in reversed(_rules_of(spec)) if condition.range}
+    return [
+        told
+        for name, (place, condition) in looked_at.items()
+        if odd_for(column := column_of(rows, name, place), condition).any()
+        and (told := describe_odd(column, rows["row"], place)) is not None
+    ]
+
+
+def _rules_of(spec: CohortSpec) -> list[tuple[str, str, Condition]]:
+    """(place in the study file, column, condition) of every rule."""
+    rules = [(f"where.{name}", name, condition) for name, condition in spec.where.items()]
+    for label, conditions in spec.classes.items():
+        rules += [(f"classes.{label}.{name}", name, condition) for name, condition in conditions.items()]
+    return rules
 
 
 def _no_such_value(column: pl.Series, absent: list[Scalar], place: str) -> CohortError:

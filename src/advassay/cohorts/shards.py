@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from advassay.checked_files import BROKEN, damaged
+from advassay.cohorts.request import HEALED
 from advassay.errors import StoreError
 from advassay.layout import writing
 
@@ -55,7 +58,8 @@ def _write_shard(
     path: Path, schema: pa.Schema, columns: pa.Table, pngs: Iterator[bytes], first: int, most_bytes: int
 ) -> int:
     size = 0
-    with pq.ParquetWriter(path, schema, compression={"image.bytes": "NONE"}, use_dictionary=_texts(schema)) as writer:
+    options = {"use_dictionary": _texts(schema), "write_page_checksum": True}
+    with pq.ParquetWriter(path, schema, compression={"image.bytes": "NONE"}, **options) as writer:
         while first < columns.num_rows and size < most_bytes:
             part = columns.slice(first, ROW_GROUP)
             images = [next(pngs) for _ in range(part.num_rows)]
@@ -89,6 +93,35 @@ def _texts(schema: pa.Schema) -> list[str]:
     return [field.name for field in schema if pa.types.is_string(field.type) and field.name != "image_id"]
 
 
+def check_shards(folder: Path, image_ids: Sequence[str]) -> None:
+    """Raise DamagedError unless the shards in `folder` hold these images in this order; pixels are not read."""
+    found = [image for place in sorted(folder.glob(PATTERN)) for image in _shard_ids(place)]
+    if found != list(image_ids):
+        raise damaged(folder / PATTERN, f"{len(image_ids)} images of the manifest are needed, in its order", HEALED)
+
+
+def _shard_ids(path: Path) -> list[str]:
+    try:
+        return pq.read_table(path, columns=["image_id"], page_checksum_verification=True, partitioning=None)[
+            "image_id"
+        ].to_pylist()
+    except BROKEN as error:
+        raise damaged(path, f"it cannot be read as Parquet ({type(error).__name__})", HEALED) from None
+
+
+def keep_images(folder: Path, image_ids: Collection[str]) -> None:
+    """Write the shards in `folder` anew without the images that are not named; a shard without any goes."""
+    for path in sorted(folder.glob(PATTERN)):
+        rows = pq.read_table(path, page_checksum_verification=True, partitioning=None)
+        kept = rows.filter(pc.is_in(rows["image_id"], value_set=pa.array(sorted(image_ids), pa.string())))
+        if not kept.num_rows:
+            path.unlink()
+        elif kept.num_rows < rows.num_rows:
+            options = {"use_dictionary": _texts(rows.schema), "write_page_checksum": True}
+            with writing(path) as beside:
+                pq.write_table(kept, beside, row_group_size=ROW_GROUP, compression={"image.bytes": "NONE"}, **options)
+
+
 class Shards:
     """PNG bytes by image_id. Opens files when first asked; keeps recently used row groups, up to `cached_bytes`."""
 
@@ -118,7 +151,7 @@ class Shards:
 
     def _file(self, shard: int) -> pq.ParquetFile:
         if shard not in self._files:
-            self._files[shard] = pq.ParquetFile(self._paths[shard], memory_map=True)
+            self._files[shard] = pq.ParquetFile(self._paths[shard], memory_map=True, page_checksum_verification=True)
         return self._files[shard]
 
     def _group(self, shard: int, group: int) -> list[bytes]:
@@ -126,7 +159,14 @@ class Shards:
         if key in self._cache:
             self._cache.move_to_end(key)
             return self._cache[key]
-        images = self._file(shard).read_row_group(group, columns=["image.bytes"])["image"].to_pylist()
+        try:
+            images = self._file(shard).read_row_group(group, columns=["image.bytes"])["image"].to_pylist()
+        except BROKEN as error:
+            raise damaged(
+                self._paths[shard],
+                f"images of it cannot be read ({type(error).__name__})",
+                "Delete the file; `advassay prepare` with the same study and --store prepares the cohort anew.",
+            ) from None
         self._cache[key] = [image["bytes"] for image in images]
         self._cached += sum(map(len, self._cache[key]))
         while self._cached > self._most and len(self._cache) > 1:

@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 
 from advassay.cohorts.flow import Flow
+from advassay.cohorts.split_search import SplitGoal
 from advassay.errors import CohortError
 from advassay.identity import draw_each
 from advassay.sources.npz_source import SPLITS
@@ -13,30 +14,98 @@ from advassay.specs import CohortSpec
 
 ROLES = ("training", "tuning", "validation")
 
-DECLARED = {role: role for role in ROLES} | SPLITS | {"valid": SPLITS["val"]}
+DECLARED = {role: role for role in ROLES} | SPLITS
+DECLARED |= {"valid": SPLITS["val"], "dev": SPLITS["val"], "testing": SPLITS["test"]}
 """Values of a declared `split` column and what they mean (MedMNIST's: val selects the model, test scores it)."""
+
+REDRAWS = 16
+"""Draws that are improved where there are too many patients to compare all splits."""
 
 
 def assign_roles(images: pl.DataFrame, spec: CohortSpec, seed: int, flow: Flow) -> pl.DataFrame:
     """Add `role` (training | tuning | validation). `images`: image_id, label, patient_id; `split` where declared.
 
     The order in which patients are dealt is keyed by (seed, smallest image_id of the patient): neither row order
-    nor the pseudonym key enters it. Raises CohortError where a class has no image on a side.
+    nor the pseudonym key enters it. Where that draw leaves a class without images on a side, other splits are searched.
+    Raises CohortError where a class has no image on a side in any split that was found.
     """
     if spec.split == "none":
         return images.with_columns(pl.lit("validation").alias("role"))
     if spec.split == "declared":
         images = _declared(images, flow)
         if not (images["role"] == "tuning").any():
-            images = _deal(images, "tuning", spec.tuning_fraction, "patient_id", seed)
+            images = _dealt(images, spec, "patient_id", seed, {"tuning": spec.tuning_fraction})
     else:
         unit = "patient_id" if spec.split == "patient" else "image_id"
         images = images.with_columns(pl.lit("training").alias("role"))
-        images = _deal(images, "validation", spec.validation_fraction, unit, seed)
-        images = _deal(images, "tuning", spec.tuning_fraction, unit, seed)
+        shares = {"validation": spec.validation_fraction, "tuning": spec.tuning_fraction}
+        images = _dealt(images, spec, unit, seed, shares)
     _check_sides(images, spec, flow)
     _warn_of_shared_patients(images, flow)
     return images
+
+
+def _dealt(images: pl.DataFrame, spec: CohortSpec, unit: str, seed: int, shares: dict[str, float]) -> pl.DataFrame:
+    """Move shares of the training images into the roles of `shares`, one after another; whole units only.
+
+    The first draw counts where every class is on every side. Otherwise the best split that is found does.
+    """
+    drawn = _deal_each(images, unit, seed, shares)
+    if _lacking(drawn, spec, shares) == (0, 0) or not _can_be_split(images, unit):
+        return drawn
+    found = _searched(images, unit, seed, shares)
+    return found if _lacking(found, spec, shares) < _lacking(drawn, spec, shares) else drawn
+
+
+def _deal_each(images: pl.DataFrame, unit: str, seed: int, shares: dict[str, float], redraw: int = 0) -> pl.DataFrame:
+    for role, share in shares.items():
+        images = _deal(images, role, share, unit, seed, redraw)
+    return images
+
+
+def _lacking(images: pl.DataFrame, spec: CohortSpec, shares: dict[str, float]) -> tuple[int, int]:
+    """Classes without images in training and validation, and in the tuning part."""
+    sides = {role: set(images.filter(pl.col("role") == role)["class_name"]) for role in ROLES}
+    lacking = {role: sum(name not in sides[role] for name in spec.classes) for role in ROLES}
+    return lacking["training"] + lacking["validation"], lacking["tuning"] if shares.get("tuning") else 0
+
+
+def _can_be_split(images: pl.DataFrame, unit: str) -> bool:
+    """Whether each class has units for two sides; where one has not, no search would help."""
+    return bool((images.group_by("label").agg(pl.col(unit).n_unique())[unit] >= 2).all())
+
+
+def _searched(images: pl.DataFrame, unit: str, seed: int, shares: dict[str, float]) -> pl.DataFrame:
+    """The best split of the training images among those that were looked at."""
+    units, counts = _units(images.filter(pl.col("role") == "training"), unit, seed)
+    roles = ["training", *shares]
+    goal = SplitGoal(counts, _whole_shares(shares), np.array([role != "tuning" for role in roles]))
+    if goal.exhausts():
+        chosen = goal.best()
+    else:
+        starts = (
+            _sides(_deal_each(images, unit, seed, shares, redraw), units, unit, roles) for redraw in range(REDRAWS)
+        )
+        chosen = min((goal.improved(start) for start in starts), key=goal.score)
+    names = units.select(unit, pl.Series("_side", [roles[side] for side in chosen], dtype=pl.String))
+    joined = images.join(names, on=unit, how="left", maintain_order="left")
+    training = pl.col("role") == "training"
+    return joined.with_columns(pl.when(training).then("_side").otherwise("role").alias("role")).drop("_side")
+
+
+def _whole_shares(shares: dict[str, float]) -> np.ndarray:
+    """Share of training first, then of each role, of all the images: each is taken of what the ones before left."""
+    left, of_role = 1.0, []
+    for share in shares.values():
+        of_role.append(left * share)
+        left -= of_role[-1]
+    return np.array([left, *of_role])
+
+
+def _sides(images: pl.DataFrame, units: pl.DataFrame, unit: str, roles: list[str]) -> np.ndarray:
+    """Index of each unit's role in `roles`, in the order of `units`."""
+    found = dict(images.filter(pl.col("role").is_in(roles)).select(unit, "role").unique().iter_rows())
+    return np.array([roles.index(found[name]) for name in units[unit]])
 
 
 def take(counts: np.ndarray, share: float) -> np.ndarray:
@@ -76,27 +145,34 @@ def _distance(have: np.ndarray, target: np.ndarray) -> float:
     return float((((have - target) / np.maximum(target, 1.0)) ** 2).sum())
 
 
-def _deal(images: pl.DataFrame, role: str, share: float, unit: str, seed: int) -> pl.DataFrame:
+def _deal(images: pl.DataFrame, role: str, share: float, unit: str, seed: int, redraw: int = 0) -> pl.DataFrame:
     """Move `share` of the training units (patients) into `role`: of each class's images and of its units alike."""
     training = images.filter(pl.col("role") == "training")
-    labels = sorted(training["label"].unique())
-    per_class = [(pl.col("label") == label).sum().alias(str(label)) for label in labels]
-    units = training.group_by(unit).agg(pl.col("image_id").min().alias("_first"), *per_class)
-    keys = draw_each(seed, "split", ids=units["_first"])
-    units = units.with_columns(pl.Series("_key", keys, dtype=pl.UInt64)).sort("_key", "_first")
-    counts = units.select(str(label) for label in labels).to_numpy().astype(float)
+    units, counts = _units(training, unit, seed, redraw)
     chosen = units.filter(pl.Series(take(np.hstack([counts, counts > 0]), share)))
     moved = pl.col(unit).is_in(chosen[unit].implode()) & (pl.col("role") == "training")
     return images.with_columns(pl.when(moved).then(pl.lit(role)).otherwise(pl.col("role")).alias("role"))
+
+
+def _units(images: pl.DataFrame, unit: str, seed: int, redraw: int = 0) -> tuple[pl.DataFrame, np.ndarray]:
+    """The units (patients) in the order of the draw, and (unit, class) numbers of images."""
+    labels = sorted(images["label"].unique())
+    per_class = [(pl.col("label") == label).sum().alias(str(label)) for label in labels]
+    units = images.group_by(unit).agg(pl.col("image_id").min().alias("_first"), *per_class)
+    purpose = ("split",) if redraw == 0 else ("split", redraw)
+    keys = draw_each(seed, *purpose, ids=units["_first"])
+    units = units.with_columns(pl.Series("_key", keys, dtype=pl.UInt64)).sort("_key", "_first")
+    return units, units.select(str(label) for label in labels).to_numpy().astype(float)
 
 
 def _declared(images: pl.DataFrame, flow: Flow) -> pl.DataFrame:
     if "split" not in images.columns:
         raise CohortError("split: declared needs a column `split` in the source.", "Use split: patient, or add it.")
     stated = images["split"].cast(pl.String).str.to_lowercase()
-    if {"validation", "test"} <= set(stated.drop_nulls()):
+    if "validation" in (there := set(stated.drop_nulls())) and (test := {"test", "testing"} & there):
         raise CohortError(
-            "split: declared column `split` holds both 'validation' and 'test': which of them scores is not clear.",
+            f"split: declared column `split` holds both 'validation' and {test.pop()!r}: which of them scores is not "
+            "clear.",
             "Name its values training | tuning | validation.",
         )
     images = images.with_columns(stated.replace_strict(DECLARED, default=None, return_dtype=pl.String).alias("role"))
@@ -112,11 +188,37 @@ def _check_sides(images: pl.DataFrame, spec: CohortSpec, flow: Flow) -> None:
             raise CohortError(
                 f"split: every class needs images on both sides; {role} has none of {empty} "
                 f"(has {have or 'none'}; {flow.in_words()}).",
-                "Use more images or patients, loosen the rules, or choose another split.",
+                _advice(images, spec, empty),
             )
     tuned = set(images.filter(pl.col("role") == "tuning")["class_name"])
     if tuned and (empty := [name for name in spec.classes if name not in tuned]):
-        flow.warnings.append(f"The tuning part has no image of {', '.join(empty)}: too few training patients.")
+        flow.warnings.append(
+            f"The tuning part has no image of {', '.join(empty)}: too few training "
+            f"{'patients' if _knows_patients(images) else 'images'}. "
+            "tuning_fraction: 0 does without that part; the last checkpoint is then taken."
+        )
+
+
+def _advice(images: pl.DataFrame, spec: CohortSpec, empty: list[str]) -> str:
+    """What would help a cohort in which the classes `empty` are on one side only."""
+    if spec.split == "declared":
+        return "Correct the source's column `split`, or use split: patient."
+    unit = "patients" if spec.split == "patient" and _knows_patients(images) else "images"
+    column = "image_id" if spec.split == "image" else "patient_id"
+    numbers = {name: images.filter(pl.col("class_name") == name)[column].n_unique() for name in spec.classes}
+    named = ", ".join(f"{name} {number}" for name, number in numbers.items())
+    if single := [name for name in empty if numbers[name] < 2]:
+        lacking = f"{' and '.join(single)} {'has' if len(single) == 1 else 'have'} fewer than 2 {unit} ({named})."
+    else:
+        lacking = f"No split of the {images[column].n_unique()} {unit} was found that has every class ({named})."
+    by_image = " With split: image a patient may be on both sides, and a warning says so." if unit == "patients" else ""
+    return (
+        f"{lacking} Loosen the rules so that more {unit} enter, leave the class out, or join it with another.{by_image}"
+    )
+
+
+def _knows_patients(images: pl.DataFrame) -> bool:
+    return "has_patient" not in images.columns or bool(images["has_patient"].any())
 
 
 def _warn_of_shared_patients(images: pl.DataFrame, flow: Flow) -> None:

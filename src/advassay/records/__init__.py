@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from advassay.records.account import Account
     from advassay.records.gallery import Example, read_gallery, read_image, write_example, write_png
     from advassay.records.header import FORMAT_VERSION, Point, RunHeader, Spent, attack_rules, run_identity
     from advassay.records.run import RowIndex, Run, read_header
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from advassay.records.writer import RunWriter, compact
 
 _HOMES = {
+    "account": ("Account",),
     "gallery": ("Example", "read_gallery", "read_image", "write_example", "write_png"),
     "header": ("FORMAT_VERSION", "Point", "RunHeader", "Spent", "attack_rules", "run_identity"),
     "run": ("RowIndex", "Run", "read_header"),
@@ -25,6 +27,7 @@ _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "FORMAT_VERSION",
+    "Account",
     "Example",
     "Point",
     "Records",

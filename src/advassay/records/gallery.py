@@ -6,18 +6,23 @@ nowhere else in the records, so `gallery: off` leaves a store without any.
 
 from __future__ import annotations
 
-import json
+import zlib
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from advassay import layout
 from advassay.attack_spec import Frozen
+from advassay.checked_files import damaged, read_document, write_document
 from advassay.errors import StoreError
 from advassay.identity import content_hash
 from advassay.records.run import check_version
 
 INDEX = "index.json"
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+HEALED = "`advassay attack` with the same study and --store keeps the images anew."
+"""What to do where the index or an image is damaged."""
 FORMAT_VERSION = "1"
 
 
@@ -62,29 +67,72 @@ def write_example(gallery: Path, example: Example, clean: np.ndarray, adversaria
     write_png(gallery / example.adversarial_file, adversarial, example.bits)
     kept = [e for e in read_gallery(gallery) if e.adversarial_file != example.adversarial_file] + [example]
     kept.sort(key=lambda e: (e.cohort, e.arm, e.image_id, e.step_size, e.epsilon))
-    text = {"format_version": FORMAT_VERSION, "examples": [e.model_dump(mode="json") for e in kept]}
-    with layout.writing(gallery / INDEX) as beside:
-        beside.write_text(json.dumps(text, indent=1) + "\n")
+    write_index(gallery, kept)
     return example
 
 
+def write_index(gallery: Path, examples: Sequence[Example]) -> None:
+    """Write the list of what is kept."""
+    content = {"format_version": FORMAT_VERSION, "examples": [e.model_dump(mode="json") for e in examples]}
+    write_document(gallery / INDEX, content, indent=1)
+
+
 def read_gallery(gallery: Path) -> list[Example]:
-    """Every example kept, by cohort, image and ε; empty where nothing was. Raises FormatError for a newer format."""
+    """Every example kept, by cohort, image and ε; empty where nothing was.
+
+    Raises FormatError for a newer format, DamagedError for an index that cannot be read.
+    """
     path = gallery / INDEX
     if not path.exists():
         return []
-    content = json.loads(path.read_text())
+    content = read_document(path, HEALED)
     check_version(content.get("format_version"), "gallery")
-    return [Example.model_validate(example) for example in content["examples"]]
+    try:
+        return [Example.model_validate(example) for example in content["examples"]]
+    except (KeyError, TypeError, ValueError):
+        raise damaged(path, "it lists no examples", HEALED) from None
+
+
+def remove_examples(gallery: Path, gone: Callable[[Example], bool]) -> list[Example]:
+    """Remove the examples that are `gone`, and images that no other one shows. Returns what was removed."""
+    examples = read_gallery(gallery)
+    removed = [example for example in examples if gone(example)]
+    kept = [example for example in examples if not gone(example)]
+    if removed:
+        write_index(gallery, kept)
+        needed = {file for example in kept for file in (example.clean_file, example.adversarial_file)}
+        for file in {file for one in removed for file in (one.clean_file, one.adversarial_file)} - needed:
+            (gallery / file).unlink(missing_ok=True)
+    return removed
+
+
+def is_whole(gallery: Path, example: Example) -> bool:
+    """Whether both images of an example are there, every chunk of them as its checksum says (PNG, 3.2 and 5.4)."""
+    return all(_whole_png(gallery / file) for file in (example.clean_file, example.adversarial_file))
+
+
+def _whole_png(path: Path) -> bool:
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return False
+    at, kind = 8, b""
+    while data[:8] == PNG_SIGNATURE and at + 12 <= len(data):
+        end = at + 8 + int.from_bytes(data[at : at + 4], "big")
+        kind = data[at + 4 : at + 8]
+        if int.from_bytes(data[end : end + 4], "big") != zlib.crc32(data[at + 4 : end]):
+            return False
+        at = end + 4
+    return kind == b"IEND"
 
 
 def read_image(gallery: Path, file: str) -> np.ndarray:
     """A kept image as stored: uint8 or uint16, (height, width) or (height, width, 3) RGB. StoreError if unreadable."""
     import cv2
 
-    pixels = cv2.imread(str(gallery / file), cv2.IMREAD_UNCHANGED)
+    pixels = cv2.imread(str(gallery / file), cv2.IMREAD_UNCHANGED) if _whole_png(gallery / file) else None
     if pixels is None:
-        raise StoreError(f"gallery: {file} cannot be read.", "Run the attack again, or delete the gallery folder.")
+        raise damaged(gallery / file, "it cannot be read as PNG", HEALED)
     return pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
 
 
@@ -97,6 +145,6 @@ def write_png(path: Path, image: np.ndarray, bits: int) -> None:
     top = 2**bits - 1
     levels = np.rint(np.clip(image, 0, 1).astype(np.float64) * top).astype(np.uint8 if bits == 8 else np.uint16)
     pixels = levels[0] if len(levels) == 1 else cv2.cvtColor(np.moveaxis(levels, 0, -1), cv2.COLOR_RGB2BGR)
+    encoded = cv2.imencode(".png", pixels)[1]
     with layout.writing(path) as beside:
-        if not cv2.imwrite(str(beside), pixels):
-            raise StoreError(f"gallery: {path.name} cannot be written.")
+        beside.write_bytes(encoded.tobytes())

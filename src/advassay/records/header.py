@@ -128,6 +128,11 @@ class RunHeader(BaseModel):
     controls: Controls | None = None
     """Evidence that the attack worked; null until the controls have run."""
     cost: Spent = Spent()
+    """What the sessions spent: the sum over the shards' accounts and `cost_apart`."""
+    cost_apart: Spent | None = Field(None, exclude_if=lambda value: value is None)
+    """The part of `cost` that no shard accounts for: controls, shards of earlier versions; null = all of it."""
+    account_note: str = Field("", exclude_if=lambda value: not value)
+    """The sentence among `notes` that sums up all shards; replaced when more is recorded."""
     notes: tuple[str, ...] = ()
     """What a reader of the numbers should know, in plain sentences."""
     versions: dict[str, str] = Field(default_factory=lambda: versions())

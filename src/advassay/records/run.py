@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import warnings
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,13 +12,18 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from advassay import layout
-from advassay.errors import FormatError, StoreError
+from advassay.checked_files import BROKEN, damaged, read_document, read_frame
+from advassay.errors import AdvassayWarning, DamagedError, FormatError, StoreError
 from advassay.records import shards
+from advassay.records.account import Account
 from advassay.records.header import FORMAT_VERSION, RunHeader
 from advassay.trajectory import TrajectoryRows
 
+HEALED = "`advassay attack` with the same study and --store computes again what is lost."
+"""What to do where a file of a run is damaged."""
 LISTINGS = 3
 """Times the shards of a run that is being written are listed, at most."""
 
@@ -73,15 +78,24 @@ class Run:
 
     @cached_property
     def images(self) -> pl.DataFrame:
-        """One row per image: image_id, label, patient_id, has_patient, parent_image_id, clean_contrast."""
+        """One row per image: image_id, label, patient_id, has_patient, parent_image_id, clean_contrast and, where the
+        study compares groups, subgroup_<name>.
+        """
         path = self.folder / layout.IMAGES
-        return pl.read_parquet(path, glob=False) if path.exists() else pl.DataFrame(schema=IMAGE_COLUMNS)
+        try:
+            frame = read_frame(path, HEALED)
+        except FileNotFoundError:
+            return pl.DataFrame(schema=IMAGE_COLUMNS)
+        if lacking := [name for name in IMAGE_COLUMNS if name not in frame.columns]:
+            raise damaged(path, f"columns {', '.join(lacking)} are missing", HEALED)
+        return frame
 
     @cached_property
     def _readable(self) -> tuple[list[tuple[Path, pa.Table]], tuple[str, ...], tuple[str, ...]]:
         """(shards with their keys, names of flags, names of damaged shards); shards by name, so that order is fixed.
 
-        Taken once. A shard that goes while it is listed was joined with others: what there is now is listed anew.
+        A shard whose labels are not those of images.parquet is damaged too. Taken once. A shard that goes while it is
+        listed was joined with others: what there is now is listed anew.
         """
         for _ in range(LISTINGS - 1):
             try:
@@ -93,16 +107,60 @@ class Run:
     def _listed(self) -> tuple[list[tuple[Path, pa.Table]], tuple[str, ...], tuple[str, ...]]:
         good: list[tuple[Path, pa.Table]] = []
         flags: set[str] = set()
-        damaged: list[str] = []
+        broken: list[str] = []
+        steps, classes = self.header.steps, len(self.header.class_names)
         for path in sorted((self.folder / layout.SHARDS).glob("[!.]*.parquet")):
             try:
-                flags.update(name for name in shards.shard_columns(path) if name.startswith(shards.FLAG))
-                good.append((path, shards.read_shard(path, list(shards.KEYS))))
+                found = shards.shard_schema(path, steps, classes)
+                keys = shards.read_shard(path, [*shards.KEYS, "label"])
+                if not self._labels_agree(keys):
+                    raise ValueError("labels are not those of images.parquet")
             except FileNotFoundError:
                 raise
-            except (pa.ArrowException, OSError):
-                damaged.append(path.name)
-        return good, tuple(sorted(name.removeprefix(shards.FLAG) for name in flags)), tuple(damaged)
+            except BROKEN:
+                broken.append(path.name)
+                continue
+            flags.update(name for name in found.names if name.startswith(shards.FLAG))
+            good.append((path, keys))
+        return good, tuple(sorted(name.removeprefix(shards.FLAG) for name in flags)), tuple(broken)
+
+    def _labels_agree(self, rows: pa.Table) -> bool:
+        """Whether the rows' labels are those of their images; an image that is not known yet agrees with any."""
+        place = _codes(rows["image_id"], self.images["image_id"].to_list())
+        known = place >= 0
+        labels = self.images["label"].to_numpy()
+        return bool((labels[place[known]] == rows["label"].to_numpy()[known]).all())
+
+    def keys(self) -> set[tuple[str, str, float, int]]:
+        """(image_id, step size's name, ε, restart) of every row."""
+        index, ids = self.index, self.images["image_id"].to_list()
+        columns = (index.image.tolist(), index.step_size.tolist(), index.epsilon.tolist(), index.restart.tolist())
+        return {(ids[i], index.step_sizes[s], e, r) for i, s, e, r in zip(*columns, strict=True)}
+
+    def unknown_images(self) -> list[str]:
+        """Images of stored rows that images.parquet does not have, sorted."""
+        stored = {image for _, keys in self._readable[0] for image in keys["image_id"].unique().to_pylist()}
+        return sorted(stored - set(self.images["image_id"]))
+
+    def accounts(self) -> dict[str, Account]:
+        """Shard name → what making its rows took, of readable shards that say so."""
+        found = {path.name: shards.account_of(pq.read_schema(path)) for path, _ in self._readable[0]}
+        return {name: account for name, account in found.items() if account is not None}
+
+    def damage(self) -> str:
+        """What of the run cannot be read, in a sentence that names shards and counts images; "" when all is well."""
+        if not self.damaged:
+            return ""
+        ids = self.images["image_id"].to_numpy()
+        kept = np.unique(self.index.image)
+        lost = np.delete(ids, kept).tolist()
+        some = f" (as {', '.join(lost[:3])})" if lost else ""
+        rows = max(0, self.header.rows - len(self.index))
+        return (
+            f"run {self.header.run_id} ({self.header.cohort}, arm {self.header.arm}): "
+            f"{len(self.damaged)} damaged shard(s) cannot be read: {', '.join(self.damaged)}. {rows} of "
+            f"{self.header.rows} rows are missing, {len(lost)} of {len(ids)} images{some} have none left. {HEALED}"
+        )
 
     @property
     def damaged(self) -> tuple[str, ...]:
@@ -123,7 +181,8 @@ class Run:
         if (image < 0).any():
             raise StoreError(
                 f"run {self.header.run_id}: every row's image must be in {layout.IMAGES}, "
-                f"{int((image < 0).sum())} rows are not."
+                f"{int((image < 0).sum())} rows are not.",
+                HEALED,
             )
         epsilon, restart = keys["epsilon"].to_numpy(), keys["restart"].to_numpy()
         order = np.lexsort((image, restart, epsilon, step_size))  # stable: the first shard's row stays first
@@ -149,24 +208,46 @@ class Run:
                 continue
             block = self._block(path, name, keys.num_rows)
             if len(block) == len(index) and kept.all() and (np.diff(target) == 1).all():
-                return block  # one shard, already in order: as `compact` leaves a small run
+                result = block  # one shard, already in order: as `compact` leaves a small run
+                break
             if result is None:
                 result = np.zeros((len(index), *block.shape[1:]), block.dtype)
             result[target[kept]] = block if kept.all() else block[kept]
-        return self._empty(name) if result is None else result
+        result = self._empty(name) if result is None else result
+        if name == "logits":
+            self._check_one_network(result)
+        return result
+
+    def _check_one_network(self, logits: np.ndarray) -> None:
+        """Warn where an image's clean logits differ between rows: they are then of more than one network."""
+        clean, image = logits[:, 0], self.index.image
+        first = np.zeros((len(self.images), *clean.shape[1:]), clean.dtype)
+        first[image[::-1]] = clean[::-1]
+        apart = ~same_logits(clean, first[image]).all(axis=-1)
+        if apart.any():
+            warnings.warn(
+                f"run {self.header.run_id} ({self.header.cohort}, arm {self.header.arm}): the clean logits of "
+                f"{np.unique(image[apart]).size} images differ between amplitudes: its rows are of more than one "
+                "network. Attack again into another --store.",
+                AdvassayWarning,
+                stacklevel=3,
+            )
 
     def _block(self, path: Path, name: str, rows: int) -> np.ndarray:
         try:
-            if name.startswith(shards.FLAG) and name not in shards.shard_columns(path):
+            if name.startswith(shards.FLAG) and name not in pq.read_schema(path).names:
                 return np.zeros(rows, bool)
-            return shards.to_numpy(shards.read_shard(path, [name])[name])
+            values = shards.to_numpy(shards.read_shard(path, [name])[name])
+            if len(values) != rows:
+                raise ValueError(f"{rows} values are needed, got {len(values)}")
+            return values
         except FileNotFoundError:
             raise StoreError(
                 f"run {self.header.run_id}: its shards were joined by the session that writes it while they were read.",
                 "Open the store again.",
             ) from None
-        except (pa.ArrowException, OSError) as error:
-            raise StoreError(
+        except BROKEN as error:
+            raise DamagedError(
                 f"run {self.header.run_id}: column {name} of shard {path.name} is damaged ({error}).",
                 f"Rename it to {path.name}.damaged and run `advassay attack` again: its rows are then computed anew.",
             ) from None
@@ -199,17 +280,22 @@ IMAGE_COLUMNS = {
     "parent_image_id": pl.String,
     "clean_contrast": pl.Float64,
 }
+SUBGROUP = "subgroup_"
+"""Beginning of the names of optional columns of images.parquet: groups that the analysis plan compares."""
+MOST_GROUPS = 20
+"""Distinct values that such a column may hold."""
 
 
 def read_header(folder: Path) -> RunHeader:
-    """header.json of a run. Raises StoreError where there is none, FormatError where it is newer or not a header."""
+    """header.json of a run.
+
+    Raises StoreError where there is none, DamagedError where it is damaged, FormatError where it is newer or no header.
+    """
     path = folder / layout.HEADER
-    if not path.is_file():
-        raise StoreError(f"{folder.name}: a run has a {layout.HEADER}, found none.")
     try:
-        content = json.loads(path.read_text())
-    except ValueError as error:
-        raise FormatError(f"{folder.name}/{layout.HEADER}: JSON is needed, got {error}.") from None
+        content = read_document(path, HEALED)
+    except FileNotFoundError:
+        raise StoreError(f"{folder.name}: a run has a {layout.HEADER}, found none.") from None
     check_version(content.get("format_version"), folder.name)
     try:
         return RunHeader.model_validate(content)
@@ -230,3 +316,13 @@ def _codes(column: pa.ChunkedArray, values: list[str]) -> np.ndarray:
     """Position of each text in `values`, int32; -1 where it is not among them."""
     found = pc.fill_null(pc.index_in(column, value_set=pa.array(values, pa.string())), -1)
     return found.to_numpy().astype(np.int32)
+
+
+def same_logits(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Where logits are one network's: equal up to what another machine, batch or precision changes in them."""
+    return np.isclose(one, other, rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True)
+
+
+TOLERANCE = 2e-2
+"""Of logits of one network, absolute and relative: several times what float32 differs by between devices, and about
+what bfloat16 differs by."""

@@ -14,7 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from advassay import layout
+from advassay.checked_files import BROKEN
 from advassay.errors import FormatError
+from advassay.records.account import Account
 from advassay.records.header import FORMAT_VERSION
 from advassay.trajectory import TrajectoryRows
 
@@ -27,6 +29,8 @@ STEPPED = {
     "l2": np.float32,
     "scored_float32": np.bool_,
 }
+ACCOUNT = "advassay_account"
+"""Name of the metadata that holds a shard's account, JSON."""
 FLAG = "flag_"
 """Prefix of a flag's column."""
 
@@ -54,13 +58,14 @@ def schema(steps: int, classes: int, flags: tuple[str, ...]) -> pa.Schema:
     return pa.schema([pa.field(name, kind, nullable=False) for name, kind in types.items()], metadata=about)
 
 
-def write_shard(folder: Path, rows: TrajectoryRows) -> Path:
-    """Write `rows` as one shard, named by its content, renamed into place when it is whole.
+def write_shard(folder: Path, rows: TrajectoryRows, account: Account | None = None) -> Path:
+    """Write `rows` as one shard, named by its content, renamed into place when it is whole and on the disk.
 
-    Not flushed to the disk: a power cut may leave it damaged, which a reader notices (footer, page checksums) and
-    the next session mends.
+    `account`: what making them took, kept in the same file, so that rows and account come and go together.
     """
     table = to_table(rows)
+    if account is not None:
+        table = table.replace_schema_metadata((table.schema.metadata or {}) | {ACCOUNT: account.model_dump_json()})
     path = folder / f"{_content_name(rows)}.parquet"
     with layout.writing(path) as beside:
         pq.write_table(table, beside, compression="zstd", use_dictionary=list(KEYS[:2]), write_page_checksum=True)
@@ -111,8 +116,16 @@ def to_numpy(column: pa.ChunkedArray) -> np.ndarray:
 
 
 def read_shard(path: Path, columns: list[str]) -> pa.Table:
-    """The asked columns of a shard. Raises pa.ArrowException or OSError where the file is damaged."""
+    """The asked columns of a shard. Raises an error of BROKEN where the file is damaged."""
     return pq.read_table(path, columns=columns, page_checksum_verification=True, partitioning=None)
+
+
+def read_rows(path: Path) -> TrajectoryRows:
+    """All rows of a shard, in its order. Raises an error of BROKEN where the file is damaged."""
+    table = pq.read_table(path, page_checksum_verification=True, partitioning=None)
+    columns: dict[str, Any] = {name: to_numpy(table[name]) for name in (*KEYS, "logits", *SCALARS, *STEPPED)}
+    flags = {name.removeprefix(FLAG): to_numpy(table[name]) for name in table.column_names if name.startswith(FLAG)}
+    return TrajectoryRows(**columns, flags=flags)
 
 
 def is_whole(path: Path) -> bool:
@@ -121,24 +134,34 @@ def is_whole(path: Path) -> bool:
         pq.read_table(path, page_checksum_verification=True, partitioning=None)
     except FileNotFoundError:
         raise
-    except (pa.ArrowException, OSError):
+    except BROKEN:
         return False
     return True
 
 
-def shard_columns(path: Path) -> list[str]:
-    """Column names of a shard from its footer.
+def shard_schema(path: Path, steps: int, classes: int) -> pa.Schema:
+    """Schema of a shard from its footer, its columns those of a run with K = `steps` and C = `classes`.
 
-    Raises FormatError for a newer format, pa.ArrowException or OSError where the file is damaged.
+    Raises FormatError for a newer format, an error of BROKEN where the file is damaged.
     """
     found = pq.read_schema(path)
-    written = (found.metadata or {}).get(b"advassay_format", b"").decode()
-    if not written.isdigit() or int(written) > int(FORMAT_VERSION):
+    written = (found.metadata or {}).get(b"advassay_format", b"").decode("latin-1")
+    if written.isdigit() and int(written) > int(FORMAT_VERSION):
         raise FormatError(
             f"shard {path.name}: format {FORMAT_VERSION} or older is needed, got {written!r}.",
             "Open it with a newer advassay.",
         )
-    return list(found.names)
+    flags = tuple(name.removeprefix(FLAG) for name in found.names if name.startswith(FLAG))
+    for field in schema(steps, classes, flags):
+        if field.name not in found.names or not found.field(field.name).type.equals(field.type):
+            raise ValueError(f"column {field.name} must be {field.type}")
+    return found
+
+
+def account_of(found: pa.Schema) -> Account | None:
+    """What making a shard's rows took, from its schema; None where it does not say."""
+    text = (found.metadata or {}).get(ACCOUNT.encode())
+    return None if text is None else Account.model_validate_json(text)
 
 
 def _content_name(rows: TrajectoryRows) -> str:

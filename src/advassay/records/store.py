@@ -6,20 +6,22 @@ import warnings
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from advassay import layout
 from advassay.attack_spec import parse_step_size, step_size_name
+from advassay.checked_files import damaged, is_as_written, read_model
 from advassay.documents import AnalysisDocument, Preparation, RangeFinding, TrainingDocument
-from advassay.errors import AdvassayWarning, FormatError, StoreError
+from advassay.errors import AdvassayWarning, StoreError
+from advassay.records.current import current_runs
 from advassay.records.gallery import Example, read_gallery
 from advassay.records.header import RunHeader
 from advassay.records.run import Run
+from advassay.specs import Study
+from advassay.yaml_limits import load_limited
 
 if TYPE_CHECKING:
     import polars as pl
-
-Document = TypeVar("Document", AnalysisDocument, Preparation, RangeFinding, TrainingDocument)
 
 
 class Records:
@@ -27,7 +29,7 @@ class Records:
 
     headers      current declared runs, by cohort, arm, train size, seed
     reruns       runs that attack flagged images of a declared run again
-    superseded   runs whose place a later run has taken (the study was changed in the same store)
+    superseded   runs that study.yaml no longer asks for, or whose place another run has taken
     """
 
     def __init__(self, root: Path, folders: Sequence[Path]) -> None:
@@ -36,7 +38,7 @@ class Records:
         runs = sorted((Run(folder) for folder in folders), key=_place)
         self._runs = {run.header.run_id: run for run in runs}
         declared = [run.header for run in runs if run.header.rerun_of is None]
-        current = _current(declared)
+        current = current_runs(declared, self._study, self.preparations, self.trainings)
         self.headers: list[RunHeader] = [header for header in declared if header.run_id in current]
         self.superseded: list[RunHeader] = [header for header in declared if header.run_id not in current]
         self.reruns: list[RunHeader] = [run.header for run in runs if run.header.rerun_of in current]
@@ -86,34 +88,54 @@ class Records:
         return (*declared, *sorted(found.difference(declared)))
 
     def _declared_step_sizes(self, arm: str) -> list[str]:
-        attack = self._study.get("attack") or {}
+        attack = self._study_as_text.get("attack") or {}
         own = (attack.get("arms") or {}).get(arm) or {}
         rules = own.get("step_sizes") or attack.get("step_sizes") or ()
         return [step_size_name(parse_step_size(rule)) for rule in rules]
 
-    @property
-    def _study_order(self) -> list[str]:
-        return list(self._study.get("cohorts") or {})
-
     @cached_property
     def _study(self) -> dict[str, Any]:
-        """study.yaml with every name and value as text: a cohort may be called 010 or no. Empty where there is none."""
+        """study.yaml as plain data; empty where the store has none. Raises DamagedError where it is no study."""
         import yaml
 
         if not self._store.study.exists():
             return {}
-        return yaml.load(self._store.study.read_text(encoding="utf-8"), yaml.BaseLoader) or {}
+        try:
+            study = load_limited(self.study_text, yaml.SafeLoader)
+        except (yaml.YAMLError, ValueError):
+            study = None
+        if not isinstance(study, dict):
+            raise damaged(self._store.study, "it is no study", STUDY_HEALED)
+        if is_as_written(self.study_text) is False:
+            if not _is_study(study):
+                raise damaged(self._store.study, "it is no whole study", STUDY_HEALED)
+            warnings.warn(EDITED, AdvassayWarning, stacklevel=5)
+        return study
+
+    @cached_property
+    def _study_as_text(self) -> dict[str, Any]:
+        """The same with every name and value as text: a cohort may be called 010 or no."""
+        import yaml
+
+        return load_limited(self.study_text, yaml.BaseLoader) or {} if self._study else {}
+
+    @property
+    def _study_order(self) -> list[str]:
+        return list(self._study_as_text.get("cohorts") or {})
 
     @property
     def study_text(self) -> str:
-        """study.yaml as resolved; empty where the store has none."""
-        return self._store.study.read_text() if self._store.study.exists() else ""
+        """study.yaml as resolved; empty where the store has none. Raises DamagedError where it is no text."""
+        try:
+            return self._store.study.read_text(encoding="utf-8") if self._store.study.exists() else ""
+        except (OSError, UnicodeDecodeError):
+            raise damaged(self._store.study, "it is no text", STUDY_HEALED) from None
 
     @cached_property
     def analysis(self) -> AnalysisDocument | None:
         """The analysis plan as frozen, with its later changes; None for a store attacked before plans were kept.
 
-        Raises FormatError where the file does not hold the plan that was frozen.
+        Raises DamagedError where the file does not hold the plan that was frozen.
         """
         return read_analysis(self.root)
 
@@ -126,13 +148,15 @@ class Records:
     def preparations(self) -> dict[str, Preparation]:
         """cohort → how it was prepared, where the store holds that."""
         paths = sorted((self.root / "cohorts").glob(f"*/{layout.PREPARATION}"))
-        return {document.cohort: document for document in (_document(path, Preparation) for path in paths)}
+        documents = [read_model(path, Preparation, PREPARATION_HEALED) for path in paths]
+        return {document.cohort: document for document in documents}
 
     @cached_property
     def trainings(self) -> list[TrainingDocument]:
         """How every recorded network was trained (and networks trained but not attacked yet), by cohort and size."""
         paths = sorted((self.root / "classifiers").glob(f"*/{layout.TRAINING}"))
-        return sorted((_document(p, TrainingDocument) for p in paths), key=lambda t: (t.cohort, t.train_size, t.seed))
+        documents = [read_model(path, TrainingDocument, TRAINING_HEALED) for path in paths]
+        return sorted(documents, key=lambda document: (document.cohort, document.train_size, document.seed))
 
     def training(self, classifier: str) -> TrainingDocument | None:
         """The document of one network; None for a foreign classifier."""
@@ -151,31 +175,48 @@ class Records:
     @property
     def damaged(self) -> dict[str, tuple[str, ...]]:
         """run_id → shards that cannot be read; their rows count as missing. Empty when all is well."""
-        return {run.header.run_id: run.damaged for run in self.runs if run.damaged}
+        return {run.header.run_id: run.damaged for run in self._counted if run.damaged}
+
+    @property
+    def _counted(self) -> list[Run]:
+        """Runs that numbers are made of: the current ones and their re-runs."""
+        return [self._runs[header.run_id] for header in (*self.headers, *self.reruns)]
+
+    def tell_damage(self) -> None:
+        """Warn of every run of which something cannot be read, with the number of images missing."""
+        for run in self._counted:
+            if told := run.damage():
+                warnings.warn(told, AdvassayWarning, stacklevel=3)
 
 
 def read_analysis(root: Path) -> AnalysisDocument | None:
     """The frozen analysis plan of the store at `root`; None where there is none.
 
-    Raises FormatError where the file does not hold the plan that was frozen.
+    Raises DamagedError where the file does not hold the plan that was frozen.
     """
     path = layout.Store(root).analysis
-    return _document(path, AnalysisDocument) if path.exists() else None
+    return read_model(path, AnalysisDocument, ANALYSIS_HEALED) if path.exists() else None
 
 
 def read_range_finding(root: Path) -> RangeFinding | None:
-    """What the store at `root` holds of range-finding; None where it has none. Raises FormatError."""
+    """What the store at `root` holds of range-finding; None where it has none. Raises DamagedError."""
     path = layout.Store(root).range_finding
-    return _document(path, RangeFinding) if path.exists() else None
+    return read_model(path, RangeFinding, RANGES_HEALED) if path.exists() else None
 
 
 def open_records(path: str | Path) -> Records:
     """Open a store, its records folder, or the folder of a single run.
 
-    Raises StoreError where `path` holds no records, FormatError where they were written in a newer format. A run
-    folder without a header (made an instant before the program was killed) is left out with a warning.
+    Raises StoreError where `path` holds no records, FormatError where they were written in a newer format, DamagedError
+    where a document cannot be read. A run folder without a header (made an instant before the program was killed) is
+    left out with a warning; so are the rows of a damaged shard, with the number of images missing.
     """
-    root = Path(path)
+    records = _opened(Path(path))
+    records.tell_damage()
+    return records
+
+
+def _opened(root: Path) -> Records:
     if (root / layout.HEADER).is_file():
         return Records(root, [root])
     folder = layout.Store(root).records if layout.Store(root).records.is_dir() else root
@@ -184,7 +225,7 @@ def open_records(path: str | Path) -> Records:
     candidates = sorted(p for p in folder.iterdir() if p.is_dir() and ((p / layout.SHARDS).exists() or _headed(p)))
     without = [p.name for p in candidates if not _headed(p)]
     if without:
-        warnings.warn(f"runs without {layout.HEADER}, left out: {', '.join(without)}", AdvassayWarning, stacklevel=2)
+        warnings.warn(f"runs without {layout.HEADER}, left out: {', '.join(without)}", AdvassayWarning, stacklevel=3)
     if folder == root and not candidates:
         if layout.Store(root).study.exists():
             return Records(root, [])  # prepared or trained, not attacked yet
@@ -202,22 +243,18 @@ def _place(run: Run) -> tuple[str, int, str, int, int, str]:
     return (header.cohort, header.arm_position, header.arm, header.train_size or 0, header.seed or 0, header.run_id)
 
 
-def _current(headers: Sequence[RunHeader]) -> set[str]:
-    """Of each cohort the runs on its latest preparation; of those in the same place of the study (arm, network's size
-    and seed) the one last worked on.
-    """
-    by_time = sorted(headers, key=lambda header: header.updated)
-    prepared = {header.cohort: header.cohort_identity for header in by_time}
-    kept = [header for header in by_time if header.cohort_identity == prepared[header.cohort]]
-    return set({_place_in_study(header): header.run_id for header in kept}.values())
-
-
-def _place_in_study(header: RunHeader) -> tuple[object, ...]:
-    return (header.cohort, header.arm, header.primary, None if header.full else header.train_size, header.seed)
-
-
-def _document(path: Path, kind: type[Document]) -> Document:
+def _is_study(content: dict[str, Any]) -> bool:
     try:
-        return kind.model_validate_json(path.read_text())
-    except ValueError as error:
-        raise FormatError(f"{path.parent.name}/{path.name}: {error}", "Was it written by a newer advassay?") from None
+        Study.model_validate(content)
+    except ValueError:
+        return False
+    return True
+
+
+EDITED = "study.yaml of the store is not as it was written: it was edited by hand, or is damaged."
+STUDY_HEALED = "`advassay attack STUDY --store` with the same study writes it anew."
+PREPARATION_HEALED = "`advassay prepare` with the same study and --store prepares the cohort anew."
+TRAINING_HEALED = "`advassay train` with the same study and --store trains the network anew."
+ANALYSIS_HEALED = "Restore it from a copy; without one, delete it: the plan is then frozen anew and not pre-specified."
+RANGES_HEALED = "Delete it: `advassay attack` with the same study and --store finds the amplitudes anew."
+"""What to do where a document is damaged."""

@@ -33,8 +33,12 @@ def step_sizes(headers: Iterable[RunHeader]) -> list[str]:
 
 
 def sample(frame: pl.DataFrame) -> str:
-    """How many images a point rests on, e.g. "n = 70–87 images of 25–40 patients at each point"."""
-    return f"n = {span(frame['n'])} images of {span(frame['patients'])} patients at each point"
+    """How many images a point rests on, e.g. "n = 70–87 images of 25–40 patients at each point".
+
+    Patients are not spoken of where each image counts as its own: none may be known.
+    """
+    patients = "" if (frame["n"] == frame["patients"]).all() else f" of {span(frame['patients'])} patients"
+    return f"n = {span(frame['n'])} images{patients} at each point"
 
 
 def intervals(frame: pl.DataFrame, level: float) -> str:

@@ -26,10 +26,17 @@ from advassay.report.write import as_csv, check_output, write_tables
 PAGE = Path("compare.html")
 SHOWN = {
     "stores": "store attack cohorts images versions",
+    "verdicts": "question* store verdict text cohorts arm",
+    "epsilon50": "cohort* store text text_255 method n patients",
     "differences": "cohort* store epsilon n patients rate_first rate_second only_first only_second difference low "
     "high p p_adjusted test",
 }
-GROUP = {"differences": "cohort"}
+GROUP = {"differences": "cohort", "verdicts": "question", "epsilon50": "cohort"}
+HEADERS = {
+    "verdicts": {"text": "effect with 95 % interval", "cohorts": "over"},
+    "epsilon50": {"text": "ε₅₀ with 95 % interval", "text_255": "in grey levels of 255"},
+}
+"""Table → words of its headers that are its alone."""
 
 
 def write_comparison(stores: Sequence[Path], output: Path | None = None, *, progress: Progress | None = None) -> Path:
@@ -75,7 +82,7 @@ def tables(found: Comparison) -> dict[str, Grid]:
 def _columns(found: Comparison, table: str) -> list[Column]:
     """Two stores are named in the headers of the differences; of more, each row names its own."""
     if table != "differences":
-        return columns(SHOWN[table])
+        return columns(SHOWN[table], **HEADERS.get(table, {}))
     first, *others = found.names
     other = others[0] if len(others) == 1 else "this store"
     made = columns(
@@ -119,7 +126,7 @@ def figures(found: Comparison) -> list[Figure]:
             "square-and-add of Wilson bounds with the patients’ effective n, not adjusted; p adjusted over cohorts "
             "and ε (Holm) in the table.",
             f"Differences in success from {found.names[0]}, by cohort and ε.",
-            lambda width: paired_differences(paired, hue, width=width), "differences",  # the numbers are table 3
+            lambda width: paired_differences(paired, hue, width=width), "differences",  # the numbers are table 5
         ))  # fmt: skip
     return made
 

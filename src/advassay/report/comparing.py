@@ -24,6 +24,8 @@ WANTED = 0.02
 
 COMPARED = {
     "stores": "what was compared: the main arm of each store",
+    "verdicts": "the five verdicts of every store, each over all of its own cohorts",
+    "epsilon50": "ε50 of the compared cohorts in every store, main arm",
     "curves": "success against ε at the last iteration, main arm, every store",
     "iterations": "success against iterations at one ε, main arm, every store",
     "differences": "success of a store minus success of the first one on the same images, at every shared ε, last "
@@ -88,6 +90,8 @@ def compare(stores: Sequence[Path | Records]) -> Comparison:
         )
     tables = {
         "stores": pl.DataFrame([_about(side) for side in sides]),
+        "verdicts": pl.DataFrame(list(_verdicts(sides))),
+        "epsilon50": _epsilon50(sides, shared),
         "curves": _curves(sides, shared),
         "iterations": _iterations(sides, shared, epsilon),
         "differences": _differences(sides, shared, grid),
@@ -133,6 +137,26 @@ def _about(side: _Side) -> dict[str, Any]:
         "images": sum(header.images for header in side.runs),
         "versions": ", ".join(f"{name} {version}" for name, version in side.runs[0].versions.items()),
     }  # fmt: skip
+
+
+def _verdicts(sides: Sequence[_Side]) -> Iterator[dict[str, Any]]:
+    """One row a question and store, stores of a question together."""
+    from advassay.analysis import conclusions
+    from advassay.analysis.questions.conclusion import count_of
+
+    for of_question in zip(*(conclusions(side.records) for side in sides), strict=True):
+        for side, one in zip(sides, of_question, strict=True):
+            yield {
+                "question": f"{one.number}. {one.title}", "store": side.name, "verdict": one.verdict,
+                "text": one.effect, "cohorts": count_of(one.n, one.unit), "arm": one.arm,
+                "estimate": one.estimate, "low": one.low, "high": one.high,
+            }  # fmt: skip
+
+
+def _epsilon50(sides: Sequence[_Side], shared: Sequence[str]) -> pl.DataFrame:
+    from advassay.analysis import epsilon50
+
+    return _of_stores({side.name: epsilon50(side.records, level=LEVEL) for side in sides}, shared)
 
 
 def _curves(sides: Sequence[_Side], shared: Sequence[str]) -> pl.DataFrame:

@@ -11,7 +11,7 @@ from advassay.records.header import RunHeader
 from advassay.records.store import Records
 
 FLAG_MEANING = {
-    "nan": "a logit of some iterate is not a number",
+    "nan": "a logit of some iterate is not a number: the image counts neither as success nor as robustness there",
     "zero_gradient": "the loss gradient was exactly zero at some iterate, so that update moved nothing",
     "saturated": "the probability of the true class is 1 in float32 or within 4 spacings of it, where softmax losses "
     "lose their gradient or part of it",
@@ -29,7 +29,11 @@ FLAG_MEANING = {
     "loss_saturated": "the loss has no gradient on any image tried",
     "gradient_cut": "the network does not change as its gradient says: part of it gives no gradient, and success is a "
     "lower bound",
-    "train_mode": "the network came in train mode and was attacked in eval mode",
+    "train_mode": "the network, or a part of it, came in train mode and was attacked in eval mode",
+    "normalisation": "mean or standard deviation are on the scale of grey levels, not of [0, 1]",
+    "stateful": "passes in eval mode change the network, so that its numbers may depend on the images seen before",
+    "not_deterministic": "the same images gave slightly different logits: verdicts near the boundary are chance",
+    "float64": "the network computes in float64; its logits are recorded in float32",
 }
 """Flag → what it says, for readers; a flag that is not here is shown by its name."""
 

@@ -42,6 +42,26 @@ def limits(findings: Findings) -> list[str]:
     return list(_limits(findings))
 
 
+def training_chance(findings: Findings) -> str:
+    """Whether the verdicts' intervals hold the chance of training, which only several networks of a cohort show."""
+    networks: dict[str, set[str]] = {cohort: set() for cohort in findings.cohorts}
+    for header in findings.runs:
+        if header.full and header.arm == findings.main_arm and header.cohort in networks:
+            networks[header.cohort].add(header.classifier)
+    several = [f"{cohort} ({len(found)})" for cohort, found in networks.items() if len(found) > 1]
+    single = [cohort for cohort, found in networks.items() if len(found) < 2]
+    if not several:
+        return (
+            "Each cohort has one trained network. The intervals of verdicts 1 to 4 hold the chance of images and "
+            "patients; how far another training would differ is not in them."
+        )
+    rest = f" {listed(single)} {'has' if len(single) == 1 else 'have'} one, where it is not." if single else ""
+    return (
+        f"Trained several times on the same images: {listed(several)}. There the intervals of verdicts 1 to 4 hold the "
+        f"chance of training too.{rest}"
+    )
+
+
 def _limits(findings: Findings) -> Iterator[str]:
     yield (
         "A success rate of one attack is a lower bound: a stronger attack may fell more images. A low rate is "
@@ -78,9 +98,8 @@ def _limits(findings: Findings) -> Iterator[str]:
         yield f"{listed(by_image)} are split by image: one patient may be on both sides, and scores may be too high."
     single = {(h.cohort, h.train_size) for h in findings.headers()}
     yield (
-        f"Each of the {len(single)} main curves rests on one trained network: differences between cohorts hold "
-        "the chance of "
-        "training too."
+        f"Each of the {len(single)} main curves rests on one trained network: differences between cohorts hold the "
+        "chance of training too."
     )
     if len(findings.cohorts) < 8:
         yield (

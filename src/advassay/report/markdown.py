@@ -5,16 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from advassay.analysis import Conclusion
-from advassay.report import limits, methods, notes, page_tables
+from advassay.analysis.questions.conclusion_text import basis, correction, statistics_lines
+from advassay.analysis.questions.plan_text import plan_sentences
+from advassay.report import compared_amplitudes, limits, methods, notes, page_tables
 from advassay.report.figures.figure import Figure
 from advassay.report.findings import Findings
 from advassay.report.grids import Grid
-from advassay.report.page import summary
+from advassay.report.page import READING_HELP, summary
 from advassay.report.references import REFERENCES
-from advassay.report.wording import number
+from advassay.report.subgroup_text import subgroup_sentences
 
-NUMBERS = ("epsilon50", "iteration_plateau", "perturbation_size", "units", "performance")
-"""Tables 3, 3b, 3c, 3d and 4 of the page."""
+NUMBERS = (
+    "epsilon50",
+    "iteration_plateau",
+    "perturbation_size",
+    "units",
+    "subgroup_differences",
+    "subgroups",
+    "performance",
+)
+"""Tables 3, 3b to 3f and 4 of the page."""
 
 
 def markdown(findings: Findings, figures: Sequence[Figure], folder: str) -> str:
@@ -24,9 +34,13 @@ def markdown(findings: Findings, figures: Sequence[Figure], folder: str) -> str:
 
 def _lines(findings: Findings, figures: Sequence[Figure], folder: str) -> Iterator[str]:
     tables = page_tables.tables(findings)
-    yield from (f"# {escaped(findings.title)}", "", summary(findings), "")
+    yield from (f"# {escaped(findings.title)}", "", escaped(summary(findings)), "")
     yield from _bullets("Read this first", limits.notices(findings))
-    yield from ("## Five conclusions, tested", "")
+    yield from ("## Five conclusions, tested", "", *(f"- {escaped(text)}" for text in READING_HELP), "")
+    told = [
+        *plan_sentences(findings.records), *compared_amplitudes.shared(findings), limits.training_chance(findings)
+    ]  # fmt: skip
+    yield from (f"{escaped(text)}\n" for text in told)
     for conclusion in findings.conclusions:
         yield from _verdict(conclusion)
     yield from _tables(
@@ -36,13 +50,14 @@ def _lines(findings: Findings, figures: Sequence[Figure], folder: str) -> Iterat
     yield from ("## Results", "")
     for figure in figures:
         yield from _figure(figure, folder)
+    yield from _bullets("Who is easier to fool?", subgroup_sentences(findings))
     yield from _tables("Numbers", [tables[key] for key in NUMBERS if key in tables])
     worked = [tables[key] for key in ("controls", "flags", "reruns", "cost") if key in tables]
     yield from _tables("Evidence that the attack worked", worked)
     yield from _bullets("Notes that runs left", notes.of_runs(findings.records, findings.runs))
     yield from ("## Methods", "")
     for paragraph in methods.methods(findings):
-        yield from (f"### {paragraph.heading}", "", *(f"{escaped(text)}\n" for text in paragraph.sentences))
+        yield from (f"### {escaped(paragraph.heading)}", "", *(f"{escaped(text)}\n" for text in paragraph.sentences))
     yield from _bullets("Limits", limits.limits(findings))
     yield from _tables("Evaluation checklist", [tables["checklist"]])
     yield from _tables("Identities", [tables["identities"]])
@@ -50,28 +65,23 @@ def _lines(findings: Findings, figures: Sequence[Figure], folder: str) -> Iterat
 
 
 def _verdict(conclusion: Conclusion) -> Iterator[str]:
-    p = "" if conclusion.p is None else f"; p = {number(conclusion.p, 2)}"
-    margin = "" if conclusion.margin is None else f", margin {conclusion.margin:g}"
-    yield f"### {conclusion.number}. {conclusion.statement} – **{conclusion.told}**"
+    yield f"### {conclusion.number}. {escaped(conclusion.statement)} – **{escaped(conclusion.told)}**"
     yield ""
-    yield escaped(conclusion.headline)
+    yield escaped(" ".join(filter(None, (conclusion.headline, basis(conclusion), correction(conclusion)))))
     yield ""
-    effect = f"{conclusion.effect}; n = {conclusion.n} {conclusion.unit}, {conclusion.images} images{p}"
-    for name, text in (
-        ("To decide", conclusion.needed), ("Published", conclusion.published), ("Quantity", conclusion.estimand),
-        ("Effect", effect), ("Why", conclusion.reason),
-        ("Test", f"{conclusion.test}; level {conclusion.level}{margin}"),
-        ("Further", " ".join(conclusion.remarks)), ("Alternative explanations", " ".join(conclusion.alternatives)),
-    ):  # fmt: skip
-        if text:
-            yield f"- {name}: {escaped(text)}"
+    lines = [
+        ("To decide", conclusion.needed),
+        ("Reference study (Kovalev and Voynov 2019)", conclusion.published),
+        *statistics_lines(conclusion),
+    ]
+    yield from (f"- {label}: {escaped(text)}" for label, text in lines if text)
     yield ""
 
 
 def _figure(figure: Figure, folder: str) -> Iterator[str]:
-    alt = figure.description.replace("[", "(").replace("]", ")")
+    alt = escaped(figure.description.replace("[", "(").replace("]", ")"))
     yield from (f"![{alt}]({folder}figures/{figure.key}.png)", "")
-    yield from (f"**Figure {figure.number}. {figure.title}.** {escaped(figure.caption)}", "")
+    yield from (f"**Figure {figure.number}. {escaped(figure.title)}.** {escaped(figure.caption)}", "")
 
 
 def _tables(heading: str, grids: Sequence[Grid]) -> Iterator[str]:
@@ -100,7 +110,7 @@ def escaped(text: str) -> str:
     >>> escaped("a | b <norm> & *c*")
     'a \\\\| b &lt;norm&gt; &amp; \\\\*c\\\\*'
     """
-    plain = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    plain = " ".join(text.splitlines()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     for sign in ("\\", "|", "*", "_", "`"):
         plain = plain.replace(sign, f"\\{sign}")
     return plain

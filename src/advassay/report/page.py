@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from advassay.report import export, limits, methods, notes, page_tables
+from advassay.analysis.questions.plan_text import plan_sentences
+from advassay.report import compared_amplitudes, export, limits, methods, notes, page_tables
 from advassay.report.drawing import Drawn
 from advassay.report.findings import Findings
 from advassay.report.references import REFERENCES
 from advassay.report.shell import downloads, rendered
+from advassay.report.subgroup_text import subgroup_sentences
 from advassay.report.wording import count
 
 
@@ -26,6 +28,11 @@ def _content(findings: Findings, drawn: Sequence[Drawn], csv: dict[str, str]) ->
         "notices": limits.notices(findings),
         "verdicts": [(conclusion, page_tables.of_conclusion(conclusion)) for conclusion in findings.conclusions],
         "verdict_counts": _counts([conclusion.verdict for conclusion in findings.conclusions], VERDICTS),
+        "reading_help": READING_HELP,
+        "plan_sentences": plan_sentences(findings.records),
+        "evidence_sentences": [*compared_amplitudes.shared(findings), limits.training_chance(findings)],
+        "amplitude_notes": compared_amplitudes.unreachable(findings),
+        "subgroup_sentences": subgroup_sentences(findings),
         "figures": by_key,
         "tables": page_tables.tables(findings),
         "downloads": downloads(csv),
@@ -57,6 +64,18 @@ def summary(findings: Findings) -> str:
 def _counted(number: int, what: str) -> str:
     return f"{count(number)} {what}{'' if number == 1 else 's'}"
 
+
+READING_HELP = (
+    "Amplitude ε: how much the attack may change an image. For L∞ attacks it is the largest change of any pixel as a "
+    "share of the full grey scale; ε = 0.02 is 5.1 grey levels of 255.",
+    "Success rate: of the images that the network classifies correctly without an attack, the share that it "
+    "misclassifies after the attack. ε50: the amplitude at which this share reaches one half.",
+    "Brackets hold a confidence interval. Over several cohorts it is about cohorts of the same kind; of one cohort it "
+    "is about that cohort alone.",
+    "Supported: the whole interval agrees with the statement. Contradicted: the whole interval disagrees with it, or "
+    "leaves no effect large enough to count. Undecided: the interval allows both; that is no evidence of absence.",
+)
+"""How a reader who does not know the program should read a verdict."""
 
 VERDICTS = ("supported", "contradicted", "undecided")
 ANSWERS = ("yes", "partly", "no", "not applicable")

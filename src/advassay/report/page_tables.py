@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import polars as pl
 
@@ -12,8 +13,9 @@ from advassay.report.evidence import KINDS
 from advassay.report.figures.figure import Figure
 from advassay.report.findings import Findings
 from advassay.report.finite import finite
-from advassay.report.grids import Column, Grid, anything, grid
+from advassay.report.grids import Column, Grid, anything, grid, shown
 from advassay.report.tables import TABLES
+from advassay.report.wording import number
 
 TITLES = {
     "units": "slides or patients decided from their images, at the figures' amplitude: by majority, by mean "
@@ -22,6 +24,8 @@ TITLES = {
     "perturbation_size": "quartiles of the realised perturbation over the attacked images, at the figures' amplitude: "
     "L∞ and L2 norm and contrast on the [0, 1] range, PSNR in dB",
     "identities": "identities of runs, networks and cohorts",
+    "subgroups": "ε50 and robust accuracy by group",
+    "subgroup_differences": "ratio of ε50 between groups",
 }
 """Printed table → its name, where two are made from one frame or a part of it is shown."""
 MOST_ROWS = 120
@@ -67,6 +71,28 @@ UNITS = columns(
     tiles="images each", rate="turned", tiles_to_flip="images that must fall", share_to_flip="share of its images",
     unturnable="not turned by all",
 )  # fmt: skip
+SPECIFICATION = [
+    replace(column, show=shown) if column.key in ("epsilon", "estimate", "low", "high", "chosen") else column
+    for column in columns(
+        "question* arm step_size success dose estimator epsilon estimate low high n verdict chosen", n="units",
+        estimate="effect", chosen="as planned",
+    )
+]  # fmt: skip
+"""Its ε is text, and its effects are ratios or differences of rates."""
+SUBGROUPS = columns(
+    "subgroup* cohort group n patients text text_255 epsilon attacked robust_accuracy robust_accuracy_low "
+    "robust_accuracy_high",
+    n="attackable images", text="ε₅₀ with interval", text_255="in grey levels of 255",
+    attacked="attacked images", robust_accuracy="robust accuracy", robust_accuracy_low="from",
+    robust_accuracy_high="to",
+)  # fmt: skip
+SUBGROUP_DIFFERENCES = [
+    replace(column, show=number) if column.key in ("estimate", "low", "high") else column
+    for column in columns(
+        "subgroup* group reference estimate low high cohorts n p p_holm", reference="against",
+        estimate="ratio of ε₅₀", n="attackable images", p_holm="p, Holm over all groups",
+    )
+]  # fmt: skip
 OF_FIGURE = {
     "epsilon50": EPSILON50,
     "reliability": columns("cohort* epsilon bin_low bin_high confidence accuracy low high n ece method"),
@@ -81,6 +107,7 @@ OF_FIGURE = {
     "success_by_visibility": columns(
         "cohort* arm visibility_low visibility_high rate low high n events patients", n="image × ε"
     ),
+    "specification_curve": SPECIFICATION,
     "flags_by_epsilon": columns("arm* flag epsilon events n share", events="images", n="of"),
 }
 """Table → its columns under a figure, where they are not those of a curve."""
@@ -102,6 +129,8 @@ def tables(findings: Findings) -> dict[str, Grid]:
         "iteration_plateau": ("iteration_plateau", PLATEAU, "cohort"),
         "perturbation_size": ("perturbation_size", SIZES, "quantity"),
         "units": ("units", UNITS, "cohort"),
+        "subgroups": ("subgroups", SUBGROUPS, "subgroup"),
+        "subgroup_differences": ("subgroups", SUBGROUP_DIFFERENCES, "subgroup"),
         "checklist": ("checklist", CHECKLIST, None),
     }
     found = findings.tables
@@ -115,10 +144,16 @@ def tables(findings: Findings) -> dict[str, Grid]:
     return {key: table for key, table in made.items() if table.rows}
 
 
+SUBGROUP_ROWS = {"subgroups": "group", "subgroup_differences": "difference"}
+"""Printed table → the rows of subgroups.csv that it shows."""
+
+
 def _part(key: str, frame: pl.DataFrame, epsilon: float) -> pl.DataFrame:
     """Of random noise only the largest ε of each arm, where it is most likely to fell an image; sizes and units at the
     figures' amplitude. The rest is in CSV.
     """
+    if key in SUBGROUP_ROWS:
+        return frame.filter(row=SUBGROUP_ROWS[key])
     if key == "units":
         return frame.filter(epsilon=epsilon)
     if key == "perturbation_size":

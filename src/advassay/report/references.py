@@ -13,6 +13,8 @@ REFERENCES = (
     "Carlini N. et al. On Evaluating Adversarial Robustness. 2019. arXiv 1902.06705.",
     "Pintor M. et al. Indicators of Attack Failure: Debugging and Improving Optimization of Adversarial Examples. "
     "NeurIPS 2022. arXiv 2106.09947.",
+    "Simonsohn U., Simmons J. P., Nelson L. D. Specification Curve Analysis. Nature Human Behaviour 4 (2020) "
+    "1208–1214.",
     "Wilson E. B. Probable Inference, the Law of Succession, and Statistical Inference. J. Am. Stat. Assoc. 22 "
     "(1927) 209–212.",
     "Davison A. C., Hinkley D. V. Bootstrap Methods and their Application. Cambridge University Press, 1997.",

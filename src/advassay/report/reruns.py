@@ -6,7 +6,7 @@ import polars as pl
 
 from advassay.records.run import Run
 from advassay.records.store import Records
-from advassay.success import attackable, fallen
+from advassay.success import counted, fallen
 
 RERUNS = {
     "cohort": pl.String, "arm": pl.String, "train_size": pl.Int64, "loss": pl.String, "epsilon": pl.Float64,
@@ -51,7 +51,7 @@ def _fell(run: Run) -> pl.DataFrame:
             "image_id": rows.image_id.tolist(),
             "epsilon": rows.epsilon,
             "fell": fallen(path, rows.label)[-1],
-            "counts": attackable(path, rows.label) & (rows.epsilon > 0) & (rows.restart == 0),
+            "counts": counted(path, rows.label)[-1] & (rows.epsilon > 0) & (rows.restart == 0),
         }
     )
     return frame.filter("counts").group_by("image_id", "epsilon").agg(pl.col("fell").any())

@@ -6,6 +6,7 @@ import base64
 from collections.abc import Mapping
 from typing import Any
 
+from advassay.analysis.questions.conclusion_text import basis, correction, statistics_lines
 from advassay.report.figures.pictures import page_uri
 from advassay.report.grids import exact
 from advassay.report.wording import count, number
@@ -24,6 +25,7 @@ def rendered(template: str, content: Mapping[str, Any]) -> str:
     )
     environment.filters |= {
         "number": number, "count": count, "exact": exact, "page_uri": page_uri, "code": _code, "data": _data,
+        "basis": basis, "correction": correction, "statistics": statistics_lines,
     }  # fmt: skip
     return environment.get_template(template).render(**content)
 

@@ -36,6 +36,8 @@ TABLES = {
     "perturbation_size": "realised size of the perturbation, similarity and contrast, every arm",
     "conclusions": "the five conclusions",
     "conclusion_details": "the numbers per cohort, arm or network that the conclusions rest on",
+    "specification_curve": "the five questions under every defensible choice of arm, step size, reading and estimator",
+    "subgroups": "ε50 and robust accuracy by group (sex, age band, site, …), and ratios of ε50 between groups",
     "controls": "ε = 0, random noise and a stronger attack beside every run",
     "controls_by_arm": "the controls, summed over the runs of each arm",
     "flags": "guards and failure indicators of every run",
@@ -92,6 +94,18 @@ def _conclusions(asked: Asked) -> pl.DataFrame:
     return curves.conclusion_rows(asked.concluded)
 
 
+def _specifications(asked: Asked) -> pl.DataFrame:
+    from advassay.analysis import specification_curve
+
+    return specification_curve(asked.records)
+
+
+def _subgroups(asked: Asked) -> pl.DataFrame:
+    from advassay.analysis import subgroup_effects
+
+    return subgroup_effects(asked.records)
+
+
 def _table1(asked: Asked) -> pl.DataFrame:
     from advassay.analysis import table1
 
@@ -116,6 +130,8 @@ MAKERS: Mapping[str, Callable[[Asked], pl.DataFrame]] = {
     "perturbation_size": lambda a: curves.sizes(a.records),
     "conclusions": _conclusions,
     "conclusion_details": lambda a: curves.detail_rows(a.concluded),
+    "specification_curve": _specifications,
+    "subgroups": _subgroups,
     "success_by_confidence": lambda a: confidence_bins.by_confidence(a.records, a.runs, a.epsilon, a.level),
     "controls": lambda a: evidence.controls(a.runs),
     "flags": lambda a: evidence.flags(a.runs),

@@ -53,7 +53,8 @@ def _by_chance(row: dict[str, Any], clean: pl.DataFrame) -> str:
     reach = chance_reach([n * row["patients"] / row["n"] for n in labels]) if row["n"] else math.nan
     if area is None or not area - reach <= 0.5:
         return ""
+    patients = "" if row["patients"] == row["n"] else f" of {count(row['patients'])} patients"
     return (
-        f"{row['cohort']} (AUROC {area:.2f} over {count(row['n'])} images of {count(row['patients'])} patients, chance "
+        f"{row['cohort']} (AUROC {area:.2f} over {count(row['n'])} images{patients}, chance "
         f"reaches {min(0.5 + reach, 1.0):.2f})"
     )

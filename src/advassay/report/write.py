@@ -9,12 +9,14 @@ from typing import Literal, get_args
 
 import polars as pl
 
+from advassay.csv_export import defused
 from advassay.errors import SpecError
 from advassay.layout import Store, writing
 from advassay.progress import Progress, Silent
 from advassay.report.drawing import draw_all
 from advassay.report.figures.catalogue import figures
 from advassay.report.findings import Findings, gather
+from advassay.report.outdated import is_written_anew
 from advassay.report.page import render
 
 Format = Literal["html", "md", "csv", "json", "pdf"]
@@ -55,7 +57,9 @@ def write_report(
         return write_tables(found.tables, output or home / "tables")
     path = output or home / f"report.{format}"
     beside = path.parent if output is None else path.with_name(f"{path.stem}_files")
-    return WRITERS[format](found, path, beside, told)
+    written = WRITERS[format](found, path, beside, told)
+    is_written_anew(written)
+    return written
 
 
 def check_output(output: Path, *, folder: bool = False) -> None:
@@ -110,8 +114,9 @@ def write_tables(tables: Mapping[str, pl.DataFrame], folder: Path) -> Path:
 
 
 def as_csv(tables: Mapping[str, pl.DataFrame]) -> dict[str, str]:
-    """Table → RFC 4180 text; floats with all their digits, an empty field where there is no value."""
-    return {name: frame.write_csv() for name, frame in tables.items()}
+    """Table → RFC 4180 text; floats with all their digits, an empty field where there is no value, no text that
+    a spreadsheet would run."""
+    return {name: defused(frame).write_csv() for name, frame in tables.items()}
 
 
 def _write(path: Path, text: str) -> None:

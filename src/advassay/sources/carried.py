@@ -20,6 +20,7 @@ MEASURES = frozenset({"age", "patient_age", "width", "height", "pixel_spacing_mm
 CATEGORIES = frozenset(
     (
         *("sex", "gender", "patient_sex", "patient_gender", "view", "view_position", "projection", "laterality"),
+        *("presentation_intent", "image_kind", "derivation", "orientation"),
         *("modality", "body_part", "body_part_examined", "organ", "tissue", "stain", "magnification", "split"),
         *("label", "class", "category", "diagnosis", "target", "finding", "findings", "subtype", "grade"),
         *("norm", "pneumosclerosis", "emphysema", "fibrosis", "pneumonia", "focal_shadows", "bronchitis"),

@@ -99,3 +99,28 @@ def one_channel_if_grey(pixels: np.ndarray) -> np.ndarray:
         if np.array_equal(red, green) and np.array_equal(green, blue):
             pixels = red
     return np.ascontiguousarray(pixels)
+
+
+NEARLY_GREY = 0.04
+"""Largest difference of a pixel's channels, as a share of the range, that is noise: 10 of 255 grey levels."""
+_COLOURED_SHARE = 0.01
+_LOOKED_AT = 512
+
+
+def is_coloured(pixels: np.ndarray) -> bool:
+    """Whether an image shows colour: channels that differ by more than noise in more than 1 % of its pixels.
+
+    uint8 or uint16, (height, width) or (height, width, 3). Grey films scanned or saved as JPEG in colour have channels
+    that differ by a few levels, or by noise that averages out over 5 × 5 pixels: they are grey. A tinted film is
+    coloured. Of a large image every n-th pixel is looked at.
+
+    >>> noisy = np.full((8, 8, 3), 100, np.uint8); noisy[::2, ::2, 0] = 116
+    >>> is_coloured(noisy), is_coloured(np.full((8, 8, 3), (90, 100, 120), np.uint8))
+    (False, True)
+    """
+    if pixels.ndim == 2:
+        return False
+    step = [max(1, -(-side // _LOOKED_AT)) for side in pixels.shape[:2]]
+    seen = cv2.blur(np.ascontiguousarray(pixels[:: step[0], :: step[1]]), (5, 5), borderType=cv2.BORDER_REPLICATE)
+    spread = seen.max(axis=2) - seen.min(axis=2)
+    return float((spread > NEARLY_GREY * np.iinfo(pixels.dtype).max).mean()) > _COLOURED_SHARE

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 
+import numpy as np
 import polars as pl
 
 from advassay.identity import image_id, pseudonym
 from advassay.progress import Progress, Silent
 from advassay.sources.carried import carried_columns, with_pseudonyms
+from advassay.sources.decode import is_coloured
 from advassay.sources.file_sources import require_column
 from advassay.sources.opened import LEFT_OUT, OpenSource, Pixels
 from advassay.sources.unreadable import Unreadable
@@ -24,7 +27,8 @@ class Index:
         image_id, row, patient_id (pseudonym; a row without patient has one of its own), has_patient, image_type,
         bits (8 | 16), channels (1 | 3), height, width (pixels), then the carried columns. No path, no original id.
     not_carried: other columns of the source and why each stays behind.
-    largest: row, largest (UInt16): the largest stored value of each image.
+    largest: row, largest (UInt16): the largest stored value of each image; coloured (Boolean): whether it shows colour,
+        not merely three channels that differ by noise.
     left_out: row, reason ("unreadable: damaged", "blank"), detail.
     private: image_id, source, path, original_patient; belongs only into the private sources.parquet.
     """
@@ -45,10 +49,11 @@ class Facts(NamedTuple):
     height: int
     width: int
     largest: int
+    coloured: bool
 
 
 _FACTS = {"image_id": pl.String, "bits": pl.UInt8, "channels": pl.UInt8, "height": pl.UInt32, "width": pl.UInt32}
-_READ = {**_FACTS, "largest": pl.UInt16}
+_READ = {**_FACTS, "largest": pl.UInt16, "coloured": pl.Boolean}
 _NOT_CARRIED = {"row", "path", "original_patient", "has_patient", "image_type", *_FACTS}  # ours, or decoded facts
 
 
@@ -61,8 +66,13 @@ def index(
     named: Collection[str] = (),
     asked: Collection[str] = (),
     progress: Progress | None = None,
+    make: Callable[[np.ndarray], bytes] | None = None,
+    keep: Callable[[int, bytes], None] | None = None,
 ) -> Index:
     """Decode `rows` of a source (all if None) once and say what each image is.
+
+    make, keep: what else is made of each image while it is at hand (picklable: see OpenSource.map_in_reader), and who
+    takes it with the row's number. Both or none.
 
     `key` makes the pseudonyms; `patient_column` clusters by another column than the source's own; `named`
     and `asked`: see carried_columns. Unreadable and
@@ -71,7 +81,7 @@ def index(
     wanted = opened.rows["row"].to_list() if rows is None else list(rows)
     clusters = _patients(opened, patient_column)
     known = opened.rows.select("row", "path", "image_type").join(clusters, on="row")
-    read, lost = _read_facts(opened, wanted, progress or Silent())
+    read, lost = _read_facts(opened, wanted, progress or Silent(), make, keep)
     facts = read.join(known, on="row", how="left", maintain_order="left")
     hidden = {name for name in (opened.patient_column, patient_column, "patient_id") if name}
     ids = [opened.rows["original_patient"], clusters["cluster"]]
@@ -81,7 +91,7 @@ def index(
         with_pseudonyms(opened.rows.select("row", *carried), key), on="row", how="left", maintain_order="left"
     )
     unkept = {name: reason for name, reason in unkept.items() if name not in _NOT_CARRIED}
-    return Index(manifest, lost, _private(facts, opened), facts.select("row", "largest"), unkept)
+    return Index(manifest, lost, _private(facts, opened), facts.select("row", "largest", "coloured"), unkept)
 
 
 def together(parts: Sequence[Index]) -> Index:
@@ -98,19 +108,37 @@ def _patients(opened: OpenSource, column: str | None) -> pl.DataFrame:
     return opened.rows.select("row", cluster=pl.col(column).cast(pl.String))
 
 
-def _read_facts(opened: OpenSource, rows: list[int], progress: Progress) -> tuple[pl.DataFrame, pl.DataFrame]:
+def _read_facts(
+    opened: OpenSource,
+    rows: list[int],
+    progress: Progress,
+    make: Callable[[np.ndarray], bytes] | None,
+    keep: Callable[[int, bytes], None] | None,
+) -> tuple[pl.DataFrame, pl.DataFrame]:
     task = f"read {opened.name}"
     progress.start(task, len(rows), "images")
     facts, lost = [], []
-    for row, seen in opened.map(rows, facts_of):
-        if isinstance(seen, Facts):
+    for row, (seen, made) in opened.map_in_reader(rows, partial(_inspect, make=make)):
+        if len(seen) == len(Facts._fields):
             facts.append((row, *seen))
+            if keep is not None:
+                keep(row, made)
         else:
             lost.append((row, *seen))
         progress.advance(task)
     progress.finish(task)
     schema = {"row": pl.UInt32, **_READ}
     return pl.DataFrame(facts, schema=schema, orient="row"), pl.DataFrame(lost, schema=LEFT_OUT, orient="row")
+
+
+def _inspect(
+    pixels: Pixels, item: None, make: Callable[[np.ndarray], bytes] | None
+) -> tuple[Facts | tuple[str, str], bytes]:
+    """Facts of an image, and what `make` makes of it."""
+    seen = facts_of(pixels)
+    if make is None or isinstance(pixels, Unreadable) or not isinstance(seen, Facts):
+        return seen, b""
+    return seen, make(pixels)
 
 
 def facts_of(pixels: Pixels) -> Facts | tuple[str, str]:
@@ -122,11 +150,14 @@ def facts_of(pixels: Pixels) -> Facts | tuple[str, str]:
     """
     if isinstance(pixels, Unreadable):
         return pixels.named, pixels.detail
-    if (pixels == pixels[0, 0]).all():
+    image = pixels.compressed() if isinstance(pixels, np.ma.MaskedArray) else pixels
+    first = image[0] if image.ndim == 1 else image[0, 0]
+    if (image == first).all():
         return "blank", f"{pixels.shape[1]} × {pixels.shape[0]} equal pixels"
     height, width = pixels.shape[:2]
     channels = 1 if pixels.ndim == 2 else 3
-    return Facts(image_id(pixels), 8 * pixels.dtype.itemsize, channels, height, width, int(pixels.max()))
+    depth, largest = 8 * pixels.dtype.itemsize, int(pixels.max())
+    return Facts(image_id(pixels), depth, channels, height, width, largest, is_coloured(pixels))
 
 
 def _own_columns(named: pl.DataFrame, key: bytes) -> pl.DataFrame:

@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from advassay.errors import SourceError
+from advassay.parquet_limits import most_decoded
 from advassay.sources.decode import one_channel_if_grey
 from advassay.sources.opened import LEFT_OUT, OpenSource, Pixels, Result
 from advassay.specs import NpzSource
@@ -37,6 +38,13 @@ class NpzArrays(OpenSource):
         for row in rows:
             part, _, index = self._locator(row).partition("/")
             yield row, work(one_channel_if_grey(self._images(part)[int(index)]))
+
+    def declared_size(self, row: int) -> tuple[int, int]:
+        """(height, width) that the array of this row's part declares; nothing is unpacked."""
+        part, _, _ = self._locator(row).partition("/")
+        with zipfile.ZipFile(self._path) as archive:
+            shape, _ = _declared(archive, f"{part}_images.npy")
+        return shape[1], shape[2]
 
     def _locator(self, row: int) -> str:
         if not 0 <= row < self.rows.height:
@@ -81,6 +89,11 @@ def _part(name: str, path: Path, part: str) -> pl.DataFrame:
     with zipfile.ZipFile(path) as archive:
         shape, dtype = _declared(archive, f"{part}_images.npy")  # believed only to refuse
         label_shape, label_dtype = _declared(archive, f"{part}_labels.npy")
+        for member, declared in (("images", (shape, dtype)), ("labels", (label_shape, label_dtype))):
+            unpacked = math.prod(declared[0]) * declared[1].itemsize
+            packed = archive.getinfo(f"{part}_{member}.npy").compress_size
+            if unpacked > most_decoded(packed):
+                raise _not_medmnist(name, f"{part}_{member} of {unpacked:,} bytes in {packed:,} packed ones")
     if not (len(shape) == 3 or (len(shape) == 4 and shape[3] == 3)) or dtype not in (np.uint8, np.uint16):
         raise _not_medmnist(name, f"{part}_images of shape {shape} and type {dtype}")
     if label_shape[:1] != shape[:1] or len(label_shape) > 2 or 0 in label_shape[1:] or label_dtype.kind not in "iub":

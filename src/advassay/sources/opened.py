@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import polars as pl
@@ -16,7 +17,9 @@ from advassay.sources.decode import read_image
 from advassay.sources.unreadable import Unreadable
 
 Result = TypeVar("Result")
+Made = tuple[Any, bytes]
 Pixels = np.ndarray | Unreadable
+"""An image, or why there is none. A masked array is an image with pixels that its file declares not to be image."""
 
 LEFT_OUT = {"row": pl.UInt32, "reason": pl.String, "detail": pl.String}
 """Schema of every `left_out` table. `detail` holds no path, no id and no pixels."""
@@ -67,6 +70,23 @@ class OpenSource(ABC):
     @abstractmethod
     def map(self, rows: Sequence[int], work: Callable[[Pixels], Result]) -> Iterator[tuple[int, Result]]:
         """Like `read`, with `work` applied to each image where it was decoded (in a thread, for files)."""
+
+    def map_in_reader(
+        self, rows: Sequence[int], work: Callable[..., Made], items: Sequence[Any] | None = None
+    ) -> Iterator[tuple[int, Made]]:
+        """Like `map`, with `work(image, item=item)` called in the process that decoded the image, where that is another
+        one: the pixels then need not travel. items: one for each row; None where there are none.
+
+        `work` and items must be picklable; `work` gives a part that JSON holds (its tuples come back as lists), and
+        bytes.
+        """
+        if items is None:
+            yield from self.map(rows, partial(work, item=None))
+            return
+        read = (pixels for _, pixels in self.read(rows))
+        yield from zip(
+            rows, ahead(lambda pair: work(pair[0], item=pair[1]), zip(read, items, strict=True)), strict=True
+        )
 
 
 def _unchanged(pixels: Pixels) -> Pixels:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,6 +44,36 @@ def open_source(
     Raises SourceError if the source as a whole cannot be used: missing file or column, not a table, no data folder.
     A single bad row or image never raises.
     """
+    try:
+        return _open(name, source, data, scaling=scaling, kept_headers=kept_headers, progress=progress)
+    except SourceError as error:
+        if not _lies_outside(source, data):
+            raise
+        raise SourceError(
+            re.sub(r"'[^']*' stands there twice", "one stands there twice", error.problem),
+            "Check the path and the columns that the study names. The file lies outside the data folder: nothing of it "
+            "is printed.",
+        ) from None
+
+
+def _lies_outside(source: Source, data: Path | None) -> bool:
+    """Whether a file that the source names lies outside the data folder, where there is one; links are followed."""
+    if data is None or isinstance(source, PhantomSource):
+        return False
+    reports = source.reports if isinstance(source, ReportedSource) else None
+    paths = [source.path, *([reports.path] if reports else [])]
+    return any(not (data / path).resolve().is_relative_to(data.resolve()) for path in paths)
+
+
+def _open(
+    name: str,
+    source: Source,
+    data: Path | None,
+    *,
+    scaling: str,
+    kept_headers: Path | None,
+    progress: Progress | None,
+) -> OpenSource:
     if isinstance(source, PhantomSource):
         from advassay.sources.phantom_source import open_phantoms
 
@@ -63,7 +94,7 @@ def open_source(
 
         opened = open_dataset(name, source, path, scaling=scaling, kept_headers=kept_headers, progress=progress)
     else:
-        opened = _open_path(name, source, path)
+        opened = _open_path(name, source, path, data)
     if isinstance(source, ReportedSource) and source.reports is not None:
         from advassay.sources.reports.joining import with_reports
 
@@ -87,7 +118,9 @@ def slide_places(name: str, source: SlideSource, data: Path | None) -> Places:
     return Places(locate(name, source.path, data), **found)
 
 
-def _open_path(name: str, source: TableSource | FolderSource | NpzSource | Hdf5Source, path: Path) -> OpenSource:
+def _open_path(
+    name: str, source: TableSource | FolderSource | NpzSource | Hdf5Source, path: Path, data: Path | None
+) -> OpenSource:
     if isinstance(source, NpzSource):
         from advassay.sources.npz_source import open_npz
 
@@ -98,7 +131,10 @@ def _open_path(name: str, source: TableSource | FolderSource | NpzSource | Hdf5S
         return open_hdf5(name, source, path)
     from advassay.sources.file_sources import open_folder, open_table
 
-    return open_table(name, source, path) if isinstance(source, TableSource) else open_folder(name, source, path)
+    if isinstance(source, FolderSource):
+        return open_folder(name, source, path)
+    images = None if source.images is None else locate(f"{name}.images", source.images, data)
+    return open_table(name, source, path, images)
 
 
 def locate(name: str, path: str, data: Path | None) -> Path:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 import warnings
+from collections.abc import Collection
 from pathlib import Path
 
 import polars as pl
 
+from advassay.checked_files import damaged, read_frame, write_frame_to
 from advassay.errors import AdvassayWarning, SourceError
 from advassay.layout import writing
 
@@ -54,12 +56,38 @@ def append_private(path: Path, rows: pl.DataFrame, *, cohort: str | None = None)
     kept = read_private(path).filter(pl.col("left_out").is_null() | pl.col("cohort").ne_missing(cohort))
     together = pl.concat([kept, _whole(rows)]).unique(maintain_order=True)
     with writing(path) as beside, open(beside, "xb", opener=closed_to_others) as file:
-        together.write_parquet(file)
+        write_frame_to(file, together)
 
 
 def read_private(path: Path) -> pl.DataFrame:
-    """The private table at `path` (schema PRIVATE); empty where there is none."""
-    return _whole(pl.read_parquet(path)) if path.exists() else pl.DataFrame(schema=PRIVATE)
+    """The private table at `path` (schema PRIVATE); empty where there is none. Raises DamagedError."""
+    fix = (
+        f"Delete it, and preparation.json of each cohort in {path.name.removesuffix('.sources.parquet')}/cohorts: "
+        "`advassay prepare` with the same study, --store and --key-file writes both anew."
+    )
+    try:
+        return _whole(read_frame(path, fix))
+    except FileNotFoundError:
+        return pl.DataFrame(schema=PRIVATE)
+    except pl.exceptions.PolarsError:
+        raise damaged(path, "its columns are not those of a table of sources", fix) from None
+
+
+def forget_private(path: Path, image_ids: Collection[str]) -> int:
+    """Remove the images' rows from the private table at `path`, and every other row of their patients.
+
+    Returns the number of rows removed.
+    """
+    if not path.exists():
+        return 0
+    rows = read_private(path)
+    named = pl.col("image_id").is_in(list(image_ids)).fill_null(False)
+    people = rows.filter(named)["original_patient"].drop_nulls().unique()
+    gone = rows.select(named | pl.col("original_patient").is_in(people.implode()).fill_null(False)).to_series()
+    if gone.any():
+        with writing(path) as beside, open(beside, "xb", opener=closed_to_others) as file:
+            write_frame_to(file, rows.filter(~gone))
+    return int(gone.sum())
 
 
 def _whole(rows: pl.DataFrame) -> pl.DataFrame:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import csv
 import gzip
 import re
 import zlib
-from io import BytesIO
 from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
 
 from advassay.errors import SourceError
+from advassay.parquet_limits import TooLarge, check_decoded_size, most_decoded
+from advassay.sources.csv_text import Refused, read_delimited
 
 _WHOLE = r"^-?(0|[1-9]\d*)$"  # "007" is an id, not the number 7
 _NUMBER = r"^-?(0|[1-9]\d{0,15})?(\.\d*)?([eE][+-]\d+)?$"  # and so are "12E3" and numbers a float cannot hold
@@ -19,33 +20,37 @@ _ID = re.compile(r"(?i:(^|_)u?id$|(study|series|instance|image|patient|frame|cla
 _TRUTH = {"true": True, "false": False}
 
 
-_BROKEN = (pl.exceptions.PolarsError, pl.exceptions.PanicException)  # a broken Parquet page can panic its reader
+_BROKEN = (pl.exceptions.PolarsError, pl.exceptions.PanicException, pa.ArrowException)  # a broken page can panic
 
 MAX_BYTES = 1 << 33
 """8 GiB, decompressed: several times the reports of a city's archive."""
 MAX_CELLS = 250_000_000
 """Rows × columns that a Parquet file may declare: it is a few bytes long whatever it declares."""
-MAX_COLUMNS = 4096
-MAX_HEADER_BYTES = 1 << 20
 
 
-def read_table(path: Path, text: frozenset[str] = frozenset()) -> pl.DataFrame:
+def read_table(
+    path: Path, text: frozenset[str] = frozenset(), encoding: str | None = None, *, nul: bool = True
+) -> pl.DataFrame:
     """Read a .csv, .tsv (either also as .gz) or .parquet file.
+
+    encoding: of a text file; None: as its byte order mark says, else UTF-8. Its separator is the comma, semicolon, tab
+    or bar that its header holds most of, or what a first line "sep=;" says. nul: whether its text may hold NUL
+    characters (a path may, and is a row with a reason then; a report is damaged).
 
     Text is trimmed and empty text is null; nested and binary Parquet columns are not read. A CSV column becomes
     numbers (or true/false) only if every value is one and nothing would be lost by it; columns named in `text` and
     ids (`id`, `*_id`, `*_uid`, DICOM's `…UID`) always stay text.
-    Raises SourceError if the file is missing, is not such a table, is not UTF-8, names a column twice or is larger than
-    the limits above.
+    Raises SourceError if the file is missing, is not such a table, is in another encoding (which is named where it can
+    be guessed), names a column twice or is larger than the limits above.
     """
     if not path.is_file():
         raise SourceError(f"path: an existing table is needed, got {path}.", "Check the path and --data.")
     try:
         if path.suffix.lower() == ".parquet":
             return _trimmed(_read_parquet(path))
-        frame = _trimmed(_read_text(path))
-    except _Refused as refused:
-        raise SourceError(f"path: {refused}, got {path}.", "Save the table again, or split it.") from None
+        frame = _trimmed(_read_text(path, encoding, nul))
+    except Refused as refused:
+        raise SourceError(f"path: {refused}, got {path}.", refused.fix) from None
     except (*_BROKEN, UnicodeDecodeError, OSError, EOFError, zlib.error, MemoryError) as error:
         raise SourceError(
             f"path: a readable CSV (UTF-8) or Parquet table is needed, got {path} ({_first_line(error)}).",
@@ -63,50 +68,34 @@ def is_id(column: str) -> bool:
     return bool(_ID.search(column.strip().replace(" ", "_")))
 
 
-class _Refused(Exception):
-    """A table that could be read, but must not be; says which rule it breaks."""
-
-
-def _read_text(path: Path) -> pl.DataFrame:
-    data = _decompressed(path) if path.suffix.lower() == ".gz" else None
-    with path.open("rb") if data is None else BytesIO(data) as file:
-        header = file.readline(MAX_HEADER_BYTES + 1)
-    if data is None and path.stat().st_size > MAX_BYTES:
-        raise _Refused(f"at most {MAX_BYTES >> 30} GiB")
-    if len(header) > MAX_HEADER_BYTES:
-        raise _Refused(f"a header line of at most {MAX_HEADER_BYTES >> 20} MiB is needed")
-    if b"\r" in header.rstrip(b"\r\n"):
-        raise _Refused("lines that end in a line feed are needed (not in a carriage return alone)")
-    names = header.decode("utf-8-sig")
-    separator = max(",;\t", key=names.count)
-    _check_names(next(csv.reader([names], delimiter=separator), []))
-    return pl.read_csv(path if data is None else data, separator=separator, infer_schema=False)
-
-
-def _check_names(names: list[str]) -> None:
-    if len(names) > MAX_COLUMNS:
-        raise _Refused(f"at most {MAX_COLUMNS} columns are needed, {len(names):,} are there")
-    given = [name.strip() for name in names if name.strip()]
-    if repeated := sorted({name for name in given if given.count(name) > 1}):
-        raise _Refused(f"each column name once is needed, {repeated[0][:60]!r} stands there twice")
+def _read_text(path: Path, encoding: str | None, nul: bool) -> pl.DataFrame:
+    if path.suffix.lower() == ".gz":
+        return read_delimited(_decompressed(path), encoding, nul=nul)
+    if path.stat().st_size > MAX_BYTES:
+        raise Refused(f"at most {MAX_BYTES >> 30} GiB")
+    return read_delimited(path, encoding, nul=nul)
 
 
 def _decompressed(path: Path) -> bytes:
+    most = min(MAX_BYTES, most_decoded(path.stat().st_size))
     with gzip.open(path) as file:
-        data = file.read(MAX_BYTES + 1)
-    if len(data) > MAX_BYTES:
-        raise _Refused(f"at most {MAX_BYTES >> 30} GiB once decompressed")
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise Refused(f"at most {most >> 20:,} MiB once decompressed")
     return data
 
 
 def _read_parquet(path: Path) -> pl.DataFrame:
-    declared = pl.scan_parquet(path)
+    declared = pl.scan_parquet(path, glob=False)
     columns, rows = declared.collect_schema(), declared.select(pl.len()).collect().item()
     if rows * len(columns) > MAX_CELLS:
-        raise _Refused(f"at most {MAX_CELLS:,} rows × columns are needed, {rows:,} × {len(columns)} are declared")
-    return declared.select(
-        name for name, kind in columns.items() if not (kind.is_nested() or kind == pl.Binary)
-    ).collect()
+        raise Refused(f"at most {MAX_CELLS:,} rows × columns are needed, {rows:,} × {len(columns)} are declared")
+    flat = [name for name, kind in columns.items() if not (kind.is_nested() or kind == pl.Binary)]
+    try:
+        check_decoded_size(path, flat)
+    except TooLarge as problem:
+        raise Refused(str(problem)) from None
+    return declared.select(flat).collect()
 
 
 def _trimmed(frame: pl.DataFrame) -> pl.DataFrame:

@@ -17,18 +17,24 @@ Reason = Literal[
     "unsupported pixels",  # float, signed, 32-bit, CMYK, several pages
     "transparent",  # an alpha channel that is not fully opaque
     "not DICOM",  # among DICOM files: no such file by its first bytes
+    "DICOMDIR",  # the directory of a medium, no image
+    "zip archive",  # files packed into one: to be unpacked first
+    "packed archive",  # the same, of another format
     "out of time",  # the decoder did not end; it was stopped
     "decoder crashed",  # the decoder's process died
     "too small",
     "wrong aspect",
     "almost constant",
     "clipped",
+    "two-level",  # nearly all pixels black or white
     "unsupported slide",  # a slide's format that OpenSlide knows, in a form it does not read
+    "several channels",  # a fluorescence slide of which no channel is named
+    "no such channel",
     "not scanned",  # a tile that reaches beyond what the scanner covered
     "blurred",  # a tile less sharp than its source's rule asks for
 ]
 
-UNUSABLE = frozenset({"too small", "wrong aspect", "almost constant", "clipped"})
+UNUSABLE = frozenset({"too small", "wrong aspect", "almost constant", "clipped", "two-level"})
 """Reasons that technical rules gave: the image could be read, a radiologist would not use it."""
 
 MAX_FILE_BYTES = 1 << 29

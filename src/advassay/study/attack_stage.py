@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from advassay.checked_files import read_model
 from advassay.documents import TrainingDocument
-from advassay.errors import SpecError, StoreError
+from advassay.errors import AdvassayWarning, SpecError, StoreError
 from advassay.layout import MODEL, TRAINING
 from advassay.records import RunHeader, attack_rules, open_records
+from advassay.records.store import TRAINING_HEALED
 from advassay.specs import AttackSpec, Study
 from advassay.study.compute import Workload, kind_of
 from advassay.study.header import trained_header
@@ -41,13 +44,14 @@ def attack_networks(study: Study, site: Site) -> list[RunHeader]:
     study = _with_amplitudes(study, cohorts, site)
     freeze_analysis_plan(study, site.store)
     work = _work(study, cohorts, site)
+    superseded = superseded_runs(site)
     headers: list[RunHeader] = []
     for name, cohort in zip(study.cohorts, cohorts, strict=True):
         primary = None
         for network in networks(study, name, cohort):
             identity = identity_of(study, cohort, network, site)
             primary = primary or identity
-            headers += _attack_network(study, cohort, network, identity, identity == primary, site, work)
+            headers += _attack_network(study, cohort, network, identity, identity == primary, site, work, superseded)
     return headers
 
 
@@ -105,10 +109,10 @@ def _attack_network(
     is_primary: bool,
     site: Site,
     work: Mapping[str, Workload],
+    superseded: set[str],
 ) -> list[RunHeader]:
     training = trained(site, identity, network)
     classifier = LoadOnce(site.store.classifier(identity) / MODEL, site.device)
-    superseded = superseded_runs(site)
     headers = []
     for assignment in assignments(study, network, cohort):
         header = trained_header(study.name, cohort.preparation, training, assignment, primary=is_primary)
@@ -119,22 +123,29 @@ def _attack_network(
 
 
 def superseded_runs(site: Site) -> set[str]:
-    """Runs in the store that no longer count as their place's current one."""
+    """Runs in the store that do not count as their place's current one; none where records are damaged: the attack
+    mends them."""
     if not site.store.records.is_dir():
         return set()
-    return {header.run_id for header in open_records(site.store.root).superseded}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", AdvassayWarning)  # what is missing is about to be computed
+        try:
+            return {header.run_id for header in open_records(site.store.root).superseded}
+        except StoreError:
+            return set()
 
 
 def trained(site: Site, identity: str, network: Network) -> TrainingDocument:
     """The network's document. Raises StoreError where it has not been trained."""
     path = site.store.classifier(identity) / TRAINING
-    if not path.exists():
+    try:
+        return read_model(path, TrainingDocument, TRAINING_HEALED)
+    except FileNotFoundError:
         raise StoreError(
             f"classifiers: a network of {network.cohort} with {len(network.train_ids)} training images is needed, "
             "found none.",
             "Run `advassay train` with the same study first.",
-        )
-    return TrainingDocument.model_validate_json(path.read_text())
+        ) from None
 
 
 class LoadOnce:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -11,20 +12,25 @@ import polars as pl
 
 from advassay.attack_spec import Arm, step_size_name
 from advassay.documents import ComputeShape, Controls, Doubling
+from advassay.errors import StoreError
 from advassay.identity import canonical_float
 from advassay.layout import HEADER
 from advassay.progress import Progress, Silent, doing
-from advassay.records import Run, RunHeader, RunWriter, read_header
+from advassay.records import Account, Run, RunHeader, RunWriter, read_header
+from advassay.records.account import spent
+from advassay.records.writer import of_other_weights
 from advassay.study.compute import Workload, compute_shape
 from advassay.study.counting import steps_at
 from advassay.study.doubling import counted
 from advassay.study.gallery import Gallery, Points
+from advassay.study.one_network import set_aside_other_network
 from advassay.study.place import Site
 from advassay.study.reach import reach_notes
+from advassay.study.subgroups import subgroup_columns, subgroup_notes
 from advassay.study.targets import Assignment
 from advassay.study.told import Told
 from advassay.success import fallen
-from advassay.trajectory import TrajectoryRows
+from advassay.trajectory import Cost, TrajectoryRows
 
 if TYPE_CHECKING:
     from advassay.attacks import AttackStream, Item
@@ -72,19 +78,13 @@ def attack_cohort(
         site=site,
         work=work or Workload(assignment),
     )
-    writer = RunWriter(site.store.run(header.run_id), header.model_copy(update={"compute": shape}))
-    writer.add_images(_images(cohort, assignment))
-    cost, notes = None, []
-    if missing := writer.missing(assignment.image_ids, assignment.points):
-        told = Told(site.progress, _task(header), _steps(missing, arm))
-        stream = _stream(classifier, cohort, missing, arm, shape, gallery, told, writer.header, shared)
-        for block in stream:
-            writer.keep_steering(stream.known.band, stream.known.held)
-            gallery.write(block)
-            writer.append(block)
-        cost, notes = stream.cost, stream.notes
+    began_anew = set_aside_other_network(site.store, header)
+    notes = (began_anew,) if began_anew else ()
+    writer = RunWriter(site.store.run(header.run_id), header.model_copy(update={"compute": shape, "notes": notes}))
+    writer.add_images(_images(cohort, assignment, writer.unknown_images()))
+    rest = _attack_missing(writer, classifier, cohort, assignment, shape, gallery, site, shared)
     if lacking := gallery.missing():  # asked for after the attack had run: the same images once more, not stored twice
-        for block in _stream(classifier, cohort, lacking, arm, shape, gallery, Silent(), writer.header, shared):
+        for block in _stream(classifier, cohort, lacking, assignment, shape, gallery, Silent(), writer.header, shared):
             gallery.write(block)
     controls = writer.header.controls
     if controls is None and assignment.controls:
@@ -94,7 +94,55 @@ def attack_cohort(
     if controls is not None and _lacks_doubling(controls, assignment):
         doubling = _doubling(classifier, cohort, assignment, shape, site, writer.header, _known(shared, writer.header))
         controls = controls.model_copy(update={"doubling": doubling})
-    return writer.finish(cost, controls, [*notes, *reach_notes(header.arm, arm)])
+    told = [*reach_notes(header.arm, arm), *subgroup_notes(cohort.manifest, assignment.subgroups)]
+    return writer.finish(rest, controls, account_note=account_note(writer.total()), notes=told)
+
+
+def _attack_missing(
+    writer: RunWriter,
+    classifier: Classifier,
+    cohort: PreparedCohort,
+    assignment: Assignment,
+    shape: ComputeShape,
+    gallery: Gallery,
+    site: Site,
+    shared: Shared | None,
+) -> Cost:
+    """Attack what the run lacks, block by block, each stored with its account. Returns what no block accounts for."""
+    missing = writer.missing(assignment.image_ids, assignment.points)
+    if not missing:
+        return Cost()
+    told = Told(site.progress, _task(writer.header), _steps(missing, assignment.arm))
+    stream = _stream(classifier, cohort, missing, assignment, shape, gallery, told, writer.header, shared)
+    before = Cost()
+    for block in stream:
+        writer.keep_steering(stream.known.band, stream.known.held)
+        gallery.write(block)
+        writer.append(block, _account(stream, before))
+        before = replace(stream.cost)
+    return Cost(**spent(stream.cost, before))  # type: ignore[arg-type]
+
+
+MEASURED = ("largest", "start", "widest")
+"""Of the comparisons with float32: the largest of all blocks counts, the other numbers are summed."""
+
+
+def _account(stream: AttackStream, before: Cost) -> Account:
+    """What the stream's latest block took and showed."""
+    compared = {} if stream.compared is None else asdict(stream.compared)
+    return Account(
+        **spent(stream.cost, before),
+        notes=tuple(stream.notes),
+        counts={name: int(value) for name, value in compared.items() if name not in MEASURED},
+        largest={name: float(value) for name, value in compared.items() if name in MEASURED},
+    )
+
+
+def account_note(total: Account) -> str:
+    """How steering compared with float32 in the whole run, in words; "" where every pass was float32."""
+    from advassay.attacks.precision import Comparisons
+
+    return Comparisons(**total.counts, **total.largest).told() if total.counts else ""  # type: ignore[arg-type]
 
 
 def is_complete(site: Site, header: RunHeader, assignment: Assignment) -> bool:
@@ -105,22 +153,35 @@ def is_complete(site: Site, header: RunHeader, assignment: Assignment) -> bool:
     folder = site.store.run(header.run_id)
     if not (folder / HEADER).exists():
         return False
-    run = Run(folder)
-    kept, index = run.header, run.index  # what the shards hold: the header's counts outlive a damaged shard
+    try:
+        run = Run(folder)
+        kept, index = run.header, run.index  # what the shards hold: the header's counts outlive a damaged shard
+        accounts = run.accounts().values()
+    except StoreError:  # a damaged header or images.parquet: the writer mends it
+        return False
+    if run.damaged or of_other_weights(kept, header):
+        return False
+    finished = kept.rows == len(index) and bool(kept.account_note) == any(account.counts for account in accounts)
     counts = {point: rows.stop - rows.start for point, rows in index.points().items()}
     recorded = all(
         counts.get((name, canonical_float(e)), 0) >= len(assignment.image_ids) for name, e in assignment.points
     )
     controlled = not assignment.controls or not (kept.controls is None or _lacks_doubling(kept.controls, assignment))
-    return recorded and controlled and _described(kept) == _described(header)
+    return finished and recorded and controlled and _described(kept) == _described(header)
 
 
 def _knows_patients(site: Site, header: RunHeader, cohort: PreparedCohort, assignment: Assignment) -> bool:
-    """Does the run know its images' patients as they are now? Another patient column or key changes the clusters."""
+    """Does the run know its images' patients and groups as they are now? Another patient column or key changes the
+    clusters.
+    """
     columns = [name for name in ("image_id", "patient_id", "has_patient") if name in cohort.manifest]
-    now = cohort.manifest.select(columns).filter(pl.col("image_id").is_in(list(assignment.image_ids)))
+    groups, _ = subgroup_columns(cohort.manifest, assignment.subgroups)
+    now = cohort.manifest.select(columns).join(groups, on="image_id")
+    now = now.filter(pl.col("image_id").is_in(list(assignment.image_ids)))
     kept = Run(site.store.run(header.run_id)).images
-    return now.join(kept.select(columns), on=columns, how="anti").is_empty()
+    if not set(now.columns) <= set(kept.columns):
+        return False
+    return now.join(kept.select(now.columns), on=now.columns, how="anti", nulls_equal=True).is_empty()
 
 
 def _described(header: RunHeader) -> tuple[object, ...]:
@@ -161,24 +222,29 @@ def _stream(
     classifier: Classifier,
     cohort: PreparedCohort,
     missing: Mapping[str, Points],
-    arm: Arm,
+    assignment: Assignment,
     shape: ComputeShape,
     gallery: Gallery,
     progress: Progress,
     header: RunHeader,
     shared: Shared | None,
 ) -> AttackStream:
-    from advassay.attacks.stream import stream
+    """The attack on the missing points. What it says of the network, and how much of it is audited, follows from the
+    whole assignment: a run that was stopped and goes on tells the same as one that was not.
+    """
+    from advassay.attacks.stream import FIRST_IMAGES, stream
 
+    first = dict.fromkeys(assignment.image_ids[:FIRST_IMAGES], assignment.points)
     return stream(
         classifier,
         _items(cohort, missing),
-        arm,
+        assignment.arm,
         shape=shape,
         keep_images=gallery.wants,
         progress=progress,
-        expected_images=len(missing),
+        expected_images=len(assignment.image_ids),
         known=_known(shared, header),
+        examined=list(_items(cohort, first)),
     )
 
 
@@ -201,12 +267,17 @@ def _steps(missing: Mapping[str, Points], arm: Arm) -> int:
     return sum(images * steps_at(arm, points) for points, images in Counter(missing.values()).items())
 
 
-def _images(cohort: PreparedCohort, assignment: Assignment) -> pl.DataFrame:
-    """The attacked images as records know them; columns with paths or original ids never get here."""
-    contrast = [clean_contrast(image) for _, image, _ in cohort.stream(list(assignment.image_ids))]
-    wanted = pl.DataFrame({"image_id": list(assignment.image_ids), "clean_contrast": contrast})
+def _images(cohort: PreparedCohort, assignment: Assignment, unknown: Sequence[str]) -> pl.DataFrame:
+    """The attacked images as records know them, and `unknown` ones that records have rows of; columns with paths or
+    original ids never get here."""
+    known = set(cohort.manifest["image_id"])
+    ids = list(dict.fromkeys((*assignment.image_ids, *(image_id for image_id in unknown if image_id in known))))
+    contrast = [clean_contrast(image) for _, image, _ in cohort.stream(ids)]
+    wanted = pl.DataFrame({"image_id": ids, "clean_contrast": contrast})
     columns = [c for c in ("image_id", "label", "patient_id", "has_patient", "parent_image_id") if c in cohort.manifest]
-    return wanted.join(cohort.manifest.select(columns), on="image_id", how="left", maintain_order="left")
+    groups, _ = subgroup_columns(cohort.manifest, assignment.subgroups)
+    told = cohort.manifest.select(columns).join(groups, on="image_id")
+    return wanted.join(told, on="image_id", how="left", maintain_order="left")
 
 
 def clean_contrast(image: np.ndarray) -> float:

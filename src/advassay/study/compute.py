@@ -6,19 +6,21 @@ format, rewrites, threads, device, torch version). So a resumed study reuses the
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from pydantic import ValidationError
 
 from advassay.attack_spec import Precision
+from advassay.checked_files import read_document, write_document
 from advassay.documents import ComputeShape
-from advassay.errors import AdvassayWarning
-from advassay.layout import writing
+from advassay.errors import AdvassayWarning, DamagedError, StoreError
+from advassay.layout import HEADER
 from advassay.progress import doing
+from advassay.records import read_header
 from advassay.study.counting import control_steps, steps_at
 from advassay.study.place import Site
 from advassay.study.targets import Assignment
@@ -67,7 +69,7 @@ def compute_shape(
 
     key = kind_of(architecture, example.shape, precision, site.device)
     path = site.store.compute
-    kept = _read(path)
+    kept = _read(path, site)
     shape = kept.get(key)
     if shape is not None and (shape.device, shape.torch) == (site.device, str(torch.__version__)):
         _use_threads(shape.threads, site)
@@ -102,13 +104,37 @@ def _use_threads(threads: int, site: Site) -> None:
     torch.set_num_threads(threads)
 
 
-def _read(path: Path) -> dict[str, ComputeShape]:
-    if not path.exists():
+def _read(path: Path, site: Site) -> dict[str, ComputeShape]:
+    """Kind → shape; of a file that is damaged what the runs' headers still say."""
+    fix = "`advassay attack` with the same study and --store writes it anew."
+    try:
+        return {key: ComputeShape.model_validate(shape) for key, shape in read_document(path, fix).items()}
+    except FileNotFoundError:
         return {}
-    return {key: ComputeShape.model_validate(shape) for key, shape in json.loads(path.read_text()).items()}
+    except (DamagedError, ValidationError):
+        found = _recorded(site)
+        warnings.warn(
+            f"{path.name} of the store could not be read; {len(found)} compute shape(s) are taken from the runs' "
+            "headers, others are chosen anew.",
+            AdvassayWarning,
+            stacklevel=3,
+        )
+        return found
+
+
+def _recorded(site: Site) -> dict[str, ComputeShape]:
+    """Kind → shape as the runs' headers say it."""
+    found = {}
+    for path in sorted(site.store.records.glob(f"*/{HEADER}")):
+        try:
+            header = read_header(path.parent)
+        except StoreError:
+            continue
+        if (shape := header.compute) is not None:
+            image = (header.channels, header.image_size_px, header.image_size_px)
+            found[kind_of(header.architecture, image, header.attack["precision"], shape.device)] = shape
+    return found
 
 
 def _write(path: Path, shapes: dict[str, ComputeShape]) -> None:
-    text = json.dumps({key: shape.model_dump(mode="json") for key, shape in shapes.items()}, indent=2)
-    with writing(path) as beside:
-        beside.write_text(text + "\n")
+    write_document(path, {key: shape.model_dump(mode="json") for key, shape in shapes.items()})

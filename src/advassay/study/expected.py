@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from advassay.checked_files import read_model
 from advassay.documents import Preparation
-from advassay.errors import AdvassayWarning, SourceError
+from advassay.errors import AdvassayWarning, CohortError, SourceError
 from advassay.layout import PREPARATION
-from advassay.specs import CohortSpec, Study
+from advassay.records.store import PREPARATION_HEALED
+from advassay.specs import Study
 from advassay.study.located import located
 from advassay.study.place import Site
+from advassay.study.plan_warnings import selection_warnings
 from advassay.study.stated import stated_images, stated_roles, with_copies
 
 
@@ -28,6 +31,8 @@ class Expected:
     """
     why: str = ""
     """stated: why the source could not be opened."""
+    warnings: tuple[str, ...] = ()
+    """What the cohort's preparation, or the source's table, says to its reader."""
 
     @property
     def images(self) -> int:
@@ -48,7 +53,7 @@ def expected(study: Study, name: str, site: Site) -> Expected:
     if (found := _prepared(study, name, site)) is not None:
         return found
     try:
-        return _expected(_by_rules(study, spec, site), "table")
+        return _by_rules(study, name, site)
     except SourceError as error:
         images = stated_images(spec)
         if images is None:
@@ -56,8 +61,8 @@ def expected(study: Study, name: str, site: Site) -> Expected:
         return _expected(with_copies(spec, stated_roles(spec, images)), "stated", why=str(error))
 
 
-def _expected(images: Mapping[str, int], basis: str, why: str = "") -> Expected:
-    return Expected(images["training"], images["tuning"], images["validation"], basis, why)
+def _expected(images: Mapping[str, int], basis: str, why: str = "", warnings: Iterable[str] = ()) -> Expected:
+    return Expected(images["training"], images["tuning"], images["validation"], basis, why, tuple(warnings))
 
 
 def tell_stated(counts: Mapping[str, Expected]) -> None:
@@ -81,14 +86,21 @@ def _prepared(study: Study, name: str, site: Site) -> Expected | None:
     source, data = located(study.sources[spec.source], site.data)
     if not is_prepared(folder, spec, source, size_px=study.size_of(name), seed=study.seed, data=data):
         return None
-    counts = Preparation.model_validate_json((folder / PREPARATION).read_text()).counts
-    return _expected({role: sum(classes.values()) for role, classes in counts.items()}, "prepared")
+    prepared = read_model(folder / PREPARATION, Preparation, PREPARATION_HEALED)
+    images = {role: sum(classes.values()) for role, classes in prepared.counts.items()}
+    return _expected(images, "prepared", warnings=prepared.warnings)
 
 
-def _by_rules(study: Study, spec: CohortSpec, site: Site) -> dict[str, int]:
-    """Role → images that the rules let in, copies included; duplicates and unreadable files are not known yet."""
+def _by_rules(study: Study, name: str, site: Site) -> Expected:
+    """Images that the rules let in, copies included; duplicates and unreadable files are not known yet."""
     from advassay.cohorts.metadata import select_by_metadata
     from advassay.sources import open_source
 
+    spec = study.cohorts[name]
     opened = open_source(spec.source, study.sources[spec.source], site.data)
-    return with_copies(spec, select_by_metadata(spec.source, spec, opened, study.seed).counts())
+    try:
+        selected = select_by_metadata(name, spec, opened, study.seed)
+    except CohortError as problem:
+        raise CohortError(f"cohorts.{name}: {problem.problem}", problem.fix) from problem
+    told = selection_warnings(spec, study.size_of(name), opened, selected)
+    return _expected(with_copies(spec, selected.counts()), "table", warnings=told)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from advassay.errors import AdvassayWarning, DamagedError
 from advassay.identity import canonical_float
 from advassay.layout import Store
 from advassay.records import Example, RunHeader, read_gallery, write_example
+from advassay.records.gallery import INDEX, is_whole
 from advassay.study.counting import Point
 from advassay.study.targets import Assignment
 from advassay.success import probabilities
@@ -39,11 +42,25 @@ class Gallery:
             return {}
         kept = {
             (e.image_id, e.step_size, canonical_float(e.epsilon))
-            for e in read_gallery(self._folder)
-            if e.run_id == self._header.run_id
+            for e in self._kept()
+            if e.run_id == self._header.run_id and is_whole(self._folder, e)
         }
         lacking = {i: frozenset(p for p in points if (i, *p) not in kept) for i, points in self._wanted.items()}
         return {image_id: points for image_id, points in lacking.items() if points}
+
+    def _kept(self) -> list[Example]:
+        """What the gallery lists; nothing, with a warning, where its list is damaged: it is then written anew."""
+        try:
+            return read_gallery(self._folder)
+        except DamagedError:
+            index = self._folder / INDEX
+            index.rename(index.with_name(f"{INDEX}.damaged"))
+            warnings.warn(
+                f"gallery/{INDEX} could not be read; its images are attacked once more and kept anew.",
+                AdvassayWarning,
+                stacklevel=3,
+            )
+            return []
 
     def write(self, block: TrajectoryRows) -> None:
         """Keep the block's final images. Called before the block is stored: a kill in between only repeats this."""

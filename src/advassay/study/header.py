@@ -8,7 +8,7 @@ from advassay.attack_spec import Arm
 from advassay.documents import Preparation, TrainingDocument
 from advassay.identity import ID_LENGTH
 from advassay.layout import HEADER, Store
-from advassay.records import RunHeader, attack_rules, read_header, run_identity
+from advassay.records import Run, RunHeader, attack_rules, run_identity
 from advassay.study.counting import Point
 from advassay.study.targets import Assignment
 
@@ -81,5 +81,5 @@ def recorded_images(
     )
     if not (store.run(run_id) / HEADER).exists():
         return dict.fromkeys(assignment.points, 0)
-    counts = {(p.step_size, p.epsilon): p.images for p in read_header(store.run(run_id)).points}
-    return {point: counts.get(point, 0) for point in assignment.points}
+    points = Run(store.run(run_id)).index.points()  # what the shards hold, whatever the header counted
+    return {point: rows.stop - rows.start for point in assignment.points for rows in [points.get(point, slice(0, 0))]}

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import fcntl
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from pydantic import BaseModel
 
-from advassay.errors import StoreError
-from advassay.layout import Store, writing
+from advassay.checked_files import damaged, is_as_written, stamped
+from advassay.errors import AdvassayWarning, DamagedError, SpecError, StoreError
+from advassay.layout import HEADER, Store, clear_leftovers, disk_fault, make_folder, writing
+from advassay.records import read_header
+from advassay.records.store import EDITED
 from advassay.specs import Study
 from advassay.study.load import load_study
 from advassay.study.located import shown
@@ -23,10 +27,19 @@ def locked(store: Store) -> Iterator[None]:
     """Hold the store for this process; made if it does not exist.
 
     The lock is the operating system's (flock): it ends with the process, however that ends, so none can be left
-    behind. Raises StoreError where another process holds it.
+    behind. What killed processes left half written is cleared. Raises StoreError where another process holds it, and
+    where the store cannot be made there.
     """
-    store.root.mkdir(parents=True, exist_ok=True)
-    with open(store.lock, "a+") as file:
+    try:
+        make_folder(store.root)
+        file = open(store.lock, "a+", errors="replace")  # noqa: SIM115 (closed below)
+    except OSError as error:
+        if disk_fault(error) is not None:
+            raise
+        raise StoreError(
+            f"--store: {store.root} cannot be made or written ({error.strerror}).", "Use another --store."
+        ) from None
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -39,6 +52,7 @@ def locked(store: Store) -> Iterator[None]:
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
+        clear_leftovers(store)
         yield
 
 
@@ -48,25 +62,48 @@ def keep_study(store: Store, study: Study) -> None:
     Of an absolute path only the last name is kept: a store is passed on, and its report shows the study.
     Raises StoreError where the store belongs to a study of another name.
     """
-    if store.study.exists() and (held := kept_study(store).name) != study.name:
+    if store.study.exists() and (held := _held_name(store)) not in (study.name, ""):
         raise StoreError(
             f"store: {store.root} holds the study {held!r}, got {study.name!r}.",
             f"Use another --store, or name the study {held!r} if it continues that one.",
         )
-    text = study_yaml(shown(study))
-    if not store.study.exists() or store.study.read_text(encoding="utf-8") != text:
+    text = stamped(study_yaml(shown(study)))
+    if not store.study.exists() or store.study.read_bytes() != text.encode():
         with writing(store.study) as beside:
             beside.write_text(text, encoding="utf-8")
 
 
+def _held_name(store: Store) -> str:
+    """Name of the study that the store belongs to; as its runs say it where study.yaml is damaged, "" where none do."""
+    try:
+        return kept_study(store).name
+    except DamagedError as error:
+        warnings.warn(f"{store.study.name} of the store could not be read and is written anew. {error.problem}",
+                      AdvassayWarning, stacklevel=4)  # fmt: skip
+    for path in sorted(store.records.glob(f"*/{HEADER}")):
+        try:
+            return read_header(path.parent).study
+        except StoreError:
+            continue
+    return ""
+
+
 def kept_study(store: Store) -> Study:
-    """The study that the store holds. Raises StoreError where there is none."""
+    """The study that the store holds. Raises StoreError where there is none, DamagedError where it cannot be read."""
     if not store.study.exists():
         raise StoreError(
             f"store: a folder with a study.yaml is needed, got {store.root}.",
             "Give the folder that `advassay run STUDY --store` wrote.",
         )
-    return load_study(store.study)
+    try:
+        study = load_study(store.study)
+    except SpecError as error:
+        raise damaged(
+            store.study, error.problem, "Run the study again with this --store: it is written anew."
+        ) from None
+    if is_as_written(store.study.read_text(encoding="utf-8")) is False:
+        warnings.warn(EDITED, AdvassayWarning, stacklevel=2)
+    return study
 
 
 def study_yaml(study: Study) -> str:

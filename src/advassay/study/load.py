@@ -15,6 +15,7 @@ from advassay.specs import AUTO, Arm, Study
 from advassay.study.overrides import apply_overrides, fields_at
 from advassay.study.scaling import on_phantoms, scaled
 from advassay.study.yaml_tree import Loc, YamlTree
+from advassay.yaml_limits import MAX_BYTES
 
 SHOWN = 10  # mistakes listed at once
 
@@ -28,9 +29,17 @@ def load_study(path: Path | str, *, overrides: Sequence[str] = (), scale: float 
     """
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(f"study: a readable YAML file is needed, got {path} ({error}).", "Check the path.") from None
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+        text = data.decode("utf-8", "replace" if len(data) > MAX_BYTES else "strict")
+    except OSError as error:
+        raise SpecError(
+            f"study: a readable YAML file is needed, got {path} ({error.strerror}).", "Check the path."
+        ) from None
+    except ValueError:
+        raise SpecError(
+            f"study: a readable YAML file is needed, got {path} (it is not UTF-8).", "Save it as UTF-8."
+        ) from None
     study = parse_study(text, name=str(path), overrides=overrides)
     study = on_phantoms(study) if phantoms else study
     return scaled(study, scale)

@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path, PurePath
 
-from advassay.specs import PhantomSource, ReportedSource, ReportSpec, SlideClasses, SlideSource, Source, Study
+from advassay.specs import (
+    PhantomSource,
+    ReportedSource,
+    ReportSpec,
+    SlideClasses,
+    SlideSource,
+    Source,
+    Study,
+    TableSource,
+)
 
 
 def located(source: Source, data: Path | None) -> tuple[Source, Path | None]:
@@ -22,11 +31,15 @@ def located(source: Source, data: Path | None) -> tuple[Source, Path | None]:
         return source, data
     if isinstance(source, ReportedSource) and source.reports and PurePath(source.reports.path).parent != folder:
         return source, data
+    if isinstance(source, TableSource) and source.images and PurePath(source.images).parent != folder:
+        return source, data
     changes: dict[str, object] = {"path": _last(source.path)}
     if isinstance(source, SlideSource):
         changes["classes"] = _classes(source.classes)
     if isinstance(source, ReportedSource) and source.reports is not None:
         changes["reports"] = source.reports.model_copy(update={"path": _last(source.reports.path)})
+    if isinstance(source, TableSource) and source.images is not None:
+        changes["images"] = _last(source.images)
     return source.model_copy(update=changes), Path(folder)
 
 
@@ -49,6 +62,8 @@ def without_folders(source: Source) -> Source:
         changes["classes"] = _classes(source.classes)
     if isinstance(source, ReportedSource) and source.reports is not None:
         changes["reports"] = _reports(source.reports)
+    if isinstance(source, TableSource) and source.images is not None:
+        changes["images"] = _last(source.images)
     return source.model_copy(update=changes)
 
 

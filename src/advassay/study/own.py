@@ -16,6 +16,7 @@ from advassay.errors import AdvassayWarning, CohortError
 from advassay.identity import ID_LENGTH
 from advassay.layout import Store
 from advassay.records import RunHeader, open_records
+from advassay.sources.private import read_private
 from advassay.specs import Study
 from advassay.study.attack_stage import LoadOnce, check_arms, superseded_runs
 from advassay.study.compute import Workload
@@ -132,7 +133,7 @@ def _is_folder(cohort: str, images: Path, store: Store) -> bool:
     """Do the cohort's images come from this folder, as far as is known?"""
     if not store.private_sources.exists():
         return True
-    paths = pl.read_parquet(store.private_sources).filter(pl.col("source") == cohort)["path"].drop_nulls()
+    paths = read_private(store.private_sources).filter(pl.col("source") == cohort)["path"].drop_nulls()
     return paths.is_empty() or bool(paths.str.starts_with(f"{images}/").any())
 
 

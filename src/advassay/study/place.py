@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from advassay.errors import SpecError, StoreError
+from advassay.errors import SpecError
 from advassay.layout import Store
 from advassay.progress import Progress, Silent
+from advassay.study.name_checks import store_at
 
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -38,7 +39,8 @@ def site(
     key_file: Path | None = None,
     progress: Progress | None = None,
 ) -> Site:
-    """A checked Site. Raises SpecError for a data folder, key file, device or number of threads that cannot be used."""
+    """A checked Site. Raises SpecError for a data folder, key file, device or number of threads that cannot be
+    used, StoreError for a place where no store can be."""
     if data is not None and not data.is_dir():
         raise SpecError(
             f"--data: a folder is needed, got {data}.", "Give the folder that the study's paths start from."
@@ -49,10 +51,7 @@ def site(
         )
     if threads is not None and threads < 1:
         raise SpecError(f"--threads: at least 1, got {threads}.")
-    path = Path(store)
-    if path.exists() and not path.is_dir():
-        raise StoreError(f"--store: a folder is needed, got the file {path}.", "Use another --store.")
-    return Site(Store(path), data, choose_device(device), threads, key_file, progress or Silent())
+    return Site(store_at(Path(store)), data, choose_device(device), threads, key_file, progress or Silent())
 
 
 def choose_device(device: Device) -> str:

@@ -75,6 +75,8 @@ class Plan:
     rows: tuple[PlanRow, ...]
     notes: tuple[str, ...] = ()
     """What the study should know before it runs, in plain sentences."""
+    warnings: tuple[tuple[str, str], ...] = ()
+    """(cohort, sentence): what a reader should know before anything runs."""
 
     @property
     def seconds(self) -> float | None:
@@ -127,6 +129,7 @@ class Plan:
             "notes": list(self.notes),
             "costs": [asdict(cost) for cost in self.costs()],
             "rows": [asdict(r) for r in self.rows],
+            "warnings": [{"cohort": cohort, "text": text} for cohort, text in self.warnings],
         }
 
 

@@ -16,8 +16,10 @@ from advassay.study.counting import Point, gradient_steps, missing_steps
 from advassay.study.estimate import Estimator
 from advassay.study.expected import Expected, expected, tell_stated
 from advassay.study.header import recorded_images
+from advassay.study.name_checks import check_names
 from advassay.study.networks import MAIN_NETWORK, main_network, main_seeds, networks
 from advassay.study.place import Site
+from advassay.study.plan_warnings import network_warnings
 from advassay.study.planned import PASSES, RANGE_FINDING, STEPS, Plan, PlanRow
 from advassay.study.preparing import check_image_sizes
 from advassay.study.range_finding import Search, check_tuning_images, is_found, read_ranges, searches, with_found_grids
@@ -32,8 +34,10 @@ if TYPE_CHECKING:
 def plan(study: Study, site: Site, *, timed: bool = True) -> Plan:
     """What the study consists of and what the store at `site` already has.
 
-    `timed`: measure this machine for a few seconds and estimate the time of what is missing.
+    `timed`: measure this machine for a few seconds and estimate the time of what is missing; the network is then also
+    tried on an image of each cohort's size.
     """
+    check_names(study, site.store)
     check_arms(study.attack)
     check_image_sizes(study)
     counts = {name: expected(study, name, site) for name in study.cohorts}
@@ -42,9 +46,25 @@ def plan(study: Study, site: Site, *, timed: bool = True) -> Plan:
     wanted = searches(study)
     if wanted:
         study = with_found_grids(study, site.store, _main_networks(study, counts, site))
+    if site.store.records.is_dir():
+        open_records(site.store.root)  # warns of what is damaged: its rows count as missing below
     estimator = Estimator(study, site, timed)
     rows = [row for name, found in counts.items() for row in _cohort_rows(study, name, found, site, wanted)]
-    return Plan(study.name, tuple(estimator.estimated(row) for row in rows), tuple(_notes(study.attack)))
+    return Plan(
+        study.name,
+        tuple(estimator.estimated(row) for row in rows),
+        notes=tuple(_notes(study.attack)),
+        warnings=tuple(_warnings(study, counts, timed)),
+    )
+
+
+def _warnings(study: Study, counts: Mapping[str, Expected], timed: bool) -> Iterator[tuple[str, str]]:
+    """(cohort, sentence) of all cohorts; the network is tried on their sizes only where the machine is measured."""
+    of_network = network_warnings(study) if timed else {}
+    for name, found in counts.items():
+        yield from ((name, text) for text in found.warnings)
+        if name in of_network:
+            yield name, of_network[name]
 
 
 def _notes(attack: AttackSpec) -> Iterator[str]:

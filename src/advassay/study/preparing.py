@@ -3,21 +3,51 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
+from typing import TypeVar
 
 from advassay.documents import Preparation
-from advassay.errors import AdvassayWarning, CohortError
-from advassay.specs import ReportedSource, SlideSource, Source, Study
+from advassay.errors import AdvassayWarning, CohortError, SourceError
+from advassay.specs import Source, Study, names_patients
 from advassay.study.located import located
 from advassay.study.place import Site
 
+Made = TypeVar("Made")
 
-def prepare_cohorts(study: Study, site: Site) -> dict[str, Preparation]:
+Failures = dict[str, CohortError | SourceError]
+"""Cohort → why it could not be formed; the text begins with the cohort's name."""
+
+
+def prepare_cohorts(study: Study, site: Site, failures: Failures | None = None) -> dict[str, Preparation]:
     """Prepare every cohort of the study; what the store already has is recognised by content and kept.
 
-    Raises CohortError where an image size is too small for the network, before any image is read.
+    failures: takes the error of each cohort that cannot be formed; without it the first is raised. Raises CohortError
+    where an image size is too small for the network, before any image is read.
     """
     check_image_sizes(study)
-    return {name: prepare_cohort(study, name, site) for name in study.cohorts}
+    return each_cohort(study, lambda name: prepare_cohort(study, name, site), failures)
+
+
+def each_cohort(study: Study, make: Callable[[str], Made], failures: Failures | None) -> dict[str, Made]:
+    """Cohort → `make(cohort)`. An error about a cohort or its source goes to `failures`, or out where there is none."""
+    made = {}
+    for name in study.cohorts:
+        try:
+            made[name] = make(name)
+        except (CohortError, SourceError) as problem:
+            if failures is None:
+                raise
+            failures[name] = of_cohort(name, problem)
+    return made
+
+
+def of_cohort(name: str, problem: CohortError | SourceError) -> CohortError | SourceError:
+    """The same error, its text beginning with the cohort's name."""
+    place = f"cohorts.{name}: "
+    named = type(problem)(f"{place}{problem.problem.removeprefix(place)}", problem.fix)
+    if isinstance(problem, CohortError) and isinstance(named, CohortError):
+        named.flow = problem.flow
+    return named
 
 
 def prepare_cohort(study: Study, name: str, site: Site) -> Preparation:
@@ -25,7 +55,7 @@ def prepare_cohort(study: Study, name: str, site: Site) -> Preparation:
     try:
         return _prepare(study, name, site)
     except CohortError as problem:
-        raise CohortError(f"cohorts.{name}: {problem.problem}", problem.fix) from problem
+        raise of_cohort(name, problem) from problem
 
 
 def _prepare(study: Study, name: str, site: Site) -> Preparation:
@@ -66,6 +96,6 @@ def _key(study: Study, source: Source, site: Site) -> bytes:
     from advassay.sources import pseudonym_key
 
     with warnings.catch_warnings():
-        if not isinstance(source, ReportedSource | SlideSource):
+        if not names_patients(source):
             warnings.simplefilter("ignore", AdvassayWarning)
         return pseudonym_key(site.key_file, study.name)

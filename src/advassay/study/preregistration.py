@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from typing import TypeVar
 
 from advassay.attack_spec import Frozen
+from advassay.checked_files import write_document
 from advassay.documents import AnalysisDocument, StatedPlan
-from advassay.layout import Store, writing
+from advassay.layout import Store
 from advassay.records import open_records, read_analysis
 from advassay.records.header import now
 from advassay.specs import Study
@@ -52,14 +52,6 @@ def _recorded_rows(store: Store) -> int:
 
 
 def _write(store: Store, document: AnalysisDocument) -> AnalysisDocument:
-    """Replace the file, and have the disk keep it before the first attack begins."""
-    with writing(store.analysis) as beside, open(beside, "w", encoding="utf-8") as file:
-        file.write(document.model_dump_json(indent=2) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    folder = os.open(store.root, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    """Replace the file; the disk keeps it before the first attack begins (layout.writing)."""
+    write_document(store.analysis, document)
     return document

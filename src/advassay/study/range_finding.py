@@ -16,10 +16,11 @@ from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from advassay.attack_spec import Arm, log_grid, step_size_name
+from advassay.checked_files import write_document
 from advassay.documents import ArmRange, CohortRange, RangeFinding
 from advassay.errors import AdvassayWarning, CohortError
 from advassay.identity import canonical_float, content_hash
-from advassay.layout import Store, writing
+from advassay.layout import Store
 from advassay.progress import Progress
 from advassay.records import attack_rules, read_range_finding
 from advassay.specs import Study
@@ -43,8 +44,9 @@ RUNGS = 15
 """Amplitudes of the ladder: one less than a power of 2, so that bisection ends after the same number of rounds."""
 ROUNDS = (RUNGS + 1).bit_length() - 1
 """Attacks that each image takes."""
-RESOLVED = 50
-"""With fewer images than this, 2 % is less than one image: the grid then begins and ends one rung further out."""
+ENOUGH = 25
+"""With fewer images than this, the first and the last to fall are too far from 2 and 98 %: expected at more than
+1 / (ENOUGH + 1) and less than its complement. The range then begins and ends one rung further out."""
 
 
 @dataclass(frozen=True)
@@ -320,7 +322,7 @@ def bracket(counts: Sequence[int], images: int) -> tuple[int, int] | None:
     """(largest rung with at most LOW of the images fallen, smallest with at least HIGH); None where LOW never fall.
 
     `counts`: images fallen at or below each rung. Where fewer than HIGH ever fall, the upper end is where the share
-    levels off; one rung further out at both ends where the images are too few to tell LOW from 0.
+    levels off; one rung further out at both ends where there are fewer than ENOUGH images.
 
     >>> bracket([0, 0, 1, 30, 60, 99, 100, 100, 100, 100, 100, 100, 100, 100, 100], 100)
     (2, 5)
@@ -332,14 +334,14 @@ def bracket(counts: Sequence[int], images: int) -> tuple[int, int] | None:
     most = min(HIGH * images, max(1.0, counts[-1] - LOW * images))
     low = max((rung for rung, count in enumerate(counts) if count <= LOW * images), default=0)
     high = next(rung for rung, count in enumerate(counts) if count >= most)
-    if images < RESOLVED:
+    if images < ENOUGH:
         low, high = max(0, low - 1), min(RUNGS - 1, high + 1)
     return low, max(high, low + 1)
 
 
 def _remarks(arm: Arm, counts: Sequence[int], images: int) -> Iterator[str]:
-    if images < RESOLVED:
-        yield f"{images} images cannot tell {LOW:.0%} from none: the range is widened by a factor of 2 at both ends."
+    if images < ENOUGH:
+        yield f"{images} images are too few to find {LOW:.0%}: the range is widened by a factor of 2 at both ends."
     if bracket(counts, images) is None:
         yield f"At most {LOW:.0%} are misclassified at any amplitude tried: this cohort does not enter the grid."
     elif counts[-1] < HIGH * images:
@@ -358,9 +360,7 @@ def _keep(store: Store, search: Search, cohorts: Mapping[str, CohortRange], epsi
     kept = read_ranges(store)
     if kept.arms.get(search.name) == arm:
         return
-    with writing(store.range_finding) as beside:
-        changed = kept.model_copy(update={"arms": {**kept.arms, search.name: arm}})
-        beside.write_text(changed.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    write_document(store.range_finding, kept.model_copy(update={"arms": {**kept.arms, search.name: arm}}))
 
 
 def _listed(epsilons: Sequence[float]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from advassay.documents import Preparation, TrainingDocument
@@ -10,15 +11,21 @@ from advassay.records import RunHeader
 from advassay.specs import Study
 from advassay.study.attack_stage import attack_networks, check_arms
 from advassay.study.keep import keep_study, locked
+from advassay.study.name_checks import check_names
 from advassay.study.place import Site
-from advassay.study.preparing import check_image_sizes, prepare_cohorts
+from advassay.study.preparing import Failures, check_image_sizes, prepare_cohorts
 from advassay.study.range_finding import check_tuning_images, with_kept_grids
 from advassay.study.training_stage import train_networks
 
 
-def prepare(study: Study, site: Site) -> dict[str, Preparation]:
-    """Prepare the study's cohorts in the store. Returns cohort → its document."""
-    return _in_store(study, site, prepare_cohorts)
+def prepare(study: Study, site: Site, failures: Failures | None = None) -> dict[str, Preparation]:
+    """Prepare the study's cohorts in the store. Returns cohort → its document.
+
+    failures: takes the error of each cohort that cannot be formed, while the others are prepared; without it the first
+    such error is raised.
+    """
+    made: dict[str, Preparation] = _in_store(study, site, partial(prepare_cohorts, failures=failures))
+    return made
 
 
 def train(study: Study, site: Site) -> list[TrainingDocument]:
@@ -45,6 +52,7 @@ def _prepare_for_attack(study: Study, site: Site) -> None:
 
 
 def _in_store(study: Study, site: Site, *stages: Callable[[Study, Site], Any]) -> Any:
+    check_names(study, site.store)
     check_arms(study.attack)
     check_image_sizes(study)
     with locked(site.store):

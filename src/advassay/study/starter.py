@@ -6,11 +6,14 @@ import json
 import re
 import shlex
 import warnings
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from advassay.errors import AdvassayWarning, SourceError, SpecError
+from advassay.sources.folder_levels import SPLITS
 from advassay.specs import Scalar
+from advassay.study.starter_words import is_negative, positive_class, suggested_rules
 
 if TYPE_CHECKING:
     from advassay.sources import SourceDescription
@@ -26,7 +29,7 @@ _TEMPLATE = """\
 name: {name}
 title: {title}
 seed: 0                      # of selections and splits
-image_size_px: 128           # side of every prepared image; InceptionV3 takes 75 px or more
+{size}
 
 sources:
   images:
@@ -34,14 +37,14 @@ sources:
 cohorts:
   {cohort}:
     source: images
-    image_type: X-ray        # <- the factor of the study: X-ray, histology, ...
+    image_type: {image_type}
     classes:                 # class name -> rules over columns; the order gives the label index
 {classes}
-    # positive: {positive}   # <- the class whose detection is sensitivity (else the first)
+    {positive}
     equal_classes: false     # true: cut every class to the size of the smallest
     split: {split}
     validation_fraction: 0.2
-    # where: {{view: [PA]}}   # rules every image satisfies
+{where}
     # carry: [scanner]       # further columns that travel with the prepared images (no patient's name or number)
     # balance: [sex]         # equal numbers of each value within each class
     # train_sizes: [0.25, 0.5, 1.0]   # retrain on nested subsets, same number of updates
@@ -83,16 +86,25 @@ figures:
 """
 
 
-SPLITS = {"train", "training", "tuning", "val", "valid", "validation", "dev", "test", "testing"}
-"""Names of folders that usually hold the parts of a split."""
+FEW_IMAGES = 50
+"""A class with fewer leaves 10 images or fewer for validation."""
+_MOST_WHERE = 8
+_SIZE = 128
+_MOST_COUNTED = 12
 
 
 def starter_study(path: Path, *, name: str | None = None, file: str = "study.yaml") -> str:
-    """The YAML of a study over `path`: a folder per class, a CSV or Parquet table, or a MedMNIST .npz.
+    """The YAML of `starter`, which says more."""
+    return starter(path, name=name, file=file)[0]
 
-    Only what is there is written. What could not be recognised is marked with `<-`; a warning says where classes are
-    missing or look like a split: such a study is not complete. Raises SourceError where `path` is none of these,
-    SpecError for a name that a study cannot have.
+
+def starter(path: Path, *, name: str | None = None, file: str = "study.yaml") -> tuple[str, Path]:
+    """The YAML of a study over `path`, and the folder to give with --data.
+
+    `path`: a folder per class, a folder with a table of its images, a CSV or Parquet table, or a MedMNIST .npz. Only
+    what is there is written. What could not be recognised is marked with `<-`; a warning says where classes are missing
+    or look like a split (such a study is not complete), where files are missing, and whether patients are known. Raises
+    SourceError where `path` is none of these, SpecError for a name that a study cannot have.
     """
     from advassay.sources import describe
 
@@ -103,47 +115,91 @@ def starter_study(path: Path, *, name: str | None = None, file: str = "study.yam
     name = name if name is not None else _slug(path.stem)
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
         raise SpecError(f"--name: letters, digits, '.', '_', '-', got {name!r}.", "For example --name chest-study.")
-    if doubt := _doubt(found):
+    for doubt in _doubts(found):
         warnings.warn(doubt, AdvassayWarning, stacklevel=2)
-    return _TEMPLATE.format(
+    text = _TEMPLATE.format(
         name=name,
         file=shlex.quote(file),
-        data=shlex.quote(str(path.parent)),
+        data=shlex.quote(str(found.path.parent)),
         title=json.dumps(f"Attacks on {path.stem}"),
+        size=_size(found),
         source=_source(found),
         cohort=_slug(path.stem),
-        classes=_classes(found, doubt),
-        positive=next((_written(str(value)) for value in found.classes), "name of a class"),
+        image_type=_image_type(found),
+        classes=_classes(found),
+        positive=_positive(found),
         split=_split(found),
+        where=_where(found),
     )
+    return text, found.path.parent
 
 
 def _slug(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-._") or "images"
 
 
+def _size(found: SourceDescription) -> str:
+    line = f"image_size_px: {_SIZE}           # side of every prepared image; InceptionV3 takes 75 px or more"
+    if found.look is not None and (short := min(found.look.width, found.look.height)) < _SIZE:
+        line += f"; <- images are about {short} px: enlarged"
+    return line
+
+
 def _source(found: SourceDescription) -> str:
     lines = [f"kind: {found.kind}", f"path: {json.dumps(found.path.name)}   # below the folder given with --data"]
+    if found.kind == "folder" and found.folders != ("label",):
+        lines.append(f"folders: {json.dumps(list(found.folders))}   # <- what the folders of each level are")
     if found.kind == "table":
-        lines.append(f"image: {json.dumps(found.image_column)}   # column with the image path")
-        patient = found.patient_column or "patient_id"
-        note = "" if found.patient_column else "   # <- no such column was found: each image counts as its own patient"
-        lines.append(f"patient_id: {json.dumps(patient)}{note}")
-        lines.append(f"# columns: {', '.join(_written(column) for column in found.columns)}")
-    if found.kind != "table":
+        lines += _table_lines(found)
+    if found.name_pattern is not None:
+        of = found.name_pattern
+        lines.append(
+            f"patient_pattern: {_single_quoted(of.pattern)}   # <- in file names: {of.patients:,} patients of "
+            f"{of.matched:,} images; {of.images - of.matched:,} images name none"
+        )
+    elif found.kind != "table" and found.patient_column is None:
         lines.append("# no patients are named here: each image counts as its own patient (a table can name them)")
     lines.append(f"# {found.images} images")
     return "".join(f"    {line}\n" for line in lines)
 
 
-def _classes(found: SourceDescription, doubt: str | None) -> str:
+def _table_lines(found: SourceDescription) -> list[str]:
+    lines = [f"image: {json.dumps(found.image_column)}   # column with the image path"]
+    if found.images_folder is not None:
+        lines.append(f"images: {json.dumps(found.images_folder)}   # folder of the images, below the folder of --data")
+    if found.ending is not None:
+        lines.append(f"ending: {json.dumps(found.ending)}   # of the files; the column leaves it out")
+    patient = found.patient_column or "patient_id"
+    note = ""
+    if found.patient_column is None and found.name_pattern is None:
+        note = "   # <- no such column was found: each image counts as its own patient"
+    lines.append(f"patient_id: {json.dumps(patient)}{note}")
+    if found.missing is not None:
+        lines.append(f"# <- {found.missing.count:,} of {found.missing.files:,} files are not there")
+    lines.append(f"# columns: {', '.join(_written(column) for column in found.columns)}")
+    return lines
+
+
+def _single_quoted(text: str) -> str:
+    """YAML that reads back as `text`, backslashes as they are."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _image_type(found: SourceDescription) -> str:
+    if found.look is None:
+        return "X-ray        # <- the factor of the study: X-ray, histology, ..."
+    return f"{found.look.image_type}        # <- the factor of the study: {found.look.why}"
+
+
+def _classes(found: SourceDescription) -> str:
     """The classes that were found, and where there are fewer than two what to add."""
     column = _written(found.label_column or "COLUMN")
     lines = [
         f"{_written(str(value))}: {{{column}: [{_written(value)}]}}   # {images} images"
+        + (f"  <- few{_for_validation(found, images)}" if images < FEW_IMAGES else "")
         for value, images in found.classes.items()
     ]
-    if doubt:
+    if doubt := _doubt_of_classes(found):
         lines.append(f"# <- {doubt}")
     if len(found.classes) < 2:
         lines.append(
@@ -152,7 +208,80 @@ def _classes(found: SourceDescription, doubt: str | None) -> str:
     return "\n".join(f"      {line}" for line in lines)
 
 
-def _doubt(found: SourceDescription) -> str | None:
+def _for_validation(found: SourceDescription, images: int) -> str:
+    return "" if found.split_column else f": about {round(0.2 * images)} for validation"
+
+
+def _positive(found: SourceDescription) -> str:
+    chosen = positive_class(found.classes)
+    if chosen is not None:
+        return f"positive: {_written(str(chosen))}   # <- the class whose detection is sensitivity"
+    first = next((_written(str(value)) for value in found.classes if not is_negative(value)), "name of a class")
+    return f"# positive: {first}   # <- the class whose detection is sensitivity (else the first)"
+
+
+def _where(found: SourceDescription) -> str:
+    """Rules that keep other views, modalities and masks out, and the values of further columns to choose from."""
+    rules = suggested_rules(found.values, found.look.image_type if found.look else None)
+    shown = [name for name in found.values if name not in rules and name != "split"][:_MOST_WHERE]
+    lines = ["where:                   # rules every image satisfies"] if rules else []
+    lines += [f"  {_written(name)}: {_listed(kept)}   # <- {_counted(found, name)}" for name, kept in rules.items()]
+    if not rules:
+        lines.append("# where:                 # rules every image satisfies, for example one of these")
+    lines += [f"#   {_written(name)}: {_listed(found.values[name])}   # {_counted(found, name)}" for name in shown]
+    if not rules and not shown:
+        lines = ["# where: {view: [PA]}   # rules every image satisfies"]
+    return "\n".join(f"    {line}" for line in lines)
+
+
+def _listed(values: Iterable[Scalar]) -> str:
+    return f"[{', '.join(_written(value) for value in values)}]"
+
+
+def _counted(found: SourceDescription, name: str) -> str:
+    counts = list(found.values[name].items())
+    more = f", and {len(counts) - _MOST_COUNTED} more" if len(counts) > _MOST_COUNTED else ""
+    shown = [(" ".join(str(value).split()), rows) for value, rows in counts[:_MOST_COUNTED]]  # a comment is one line
+    return ", ".join(f"{value} {rows:,}" for value, rows in shown) + more
+
+
+def _doubts(found: SourceDescription) -> Iterator[str]:
+    """What a reader should know before anything else, in sentences."""
+    if doubt := _doubt_of_classes(found):
+        yield doubt
+    if found.missing is not None:
+        lost = found.missing
+        told = "none" if lost.all else f"only {lost.files - lost.count:,}"
+        yield f"{told} of the {lost.files:,} image files exist; the first missing one is {lost.first}."
+    folded: dict[str, list[str]] = {}
+    for value in found.classes:
+        folded.setdefault(str(value).casefold(), []).append(str(value))
+    if alike := [" and ".join(names) for names in folded.values() if len(names) > 1]:
+        yield f"classes whose names differ in case alone: {', '.join(alike)}; list them in one class if they are one."
+    few = [f"{value} {images}" for value, images in found.classes.items() if images < FEW_IMAGES]
+    if few and len(found.classes) > 1:
+        yield f"few images of {', '.join(few)}{'' if found.split_column else ': about one in five is for validation'}."
+    if found.name_pattern is not None:
+        of = found.name_pattern
+        yield (
+            f"patients are taken from the files' names: {of.patients:,} patients of {of.matched:,} of {of.images:,} "
+            "images; check patient_pattern."
+        )
+    elif found.patient_column is None and not found.split_column:
+        yield "no patients are known: the split is by image, and a patient may be on both sides."
+    elif found.patient_column is None:
+        yield "no patients are known: whether one is on both sides of the stated split cannot be checked."
+    if found.shared_patients:
+        yield (
+            f"the column split has images of {found.shared_patients} patients in more than one part: the study draws "
+            "its own, patients whole."
+        )
+    look = found.look
+    if look is not None and 0 < look.coloured < look.seen:
+        yield f"{look.coloured} of {look.seen} images looked at are in colour, the others grey."
+
+
+def _doubt_of_classes(found: SourceDescription) -> str | None:
     """What keeps the classes from being a study's, in words; None where nothing does."""
     if found.kind == "table" and not found.classes:
         return "no column called label, class, diagnosis, finding ... with 2 to 20 values was found: write two classes."
@@ -170,9 +299,14 @@ def _written(value: Scalar) -> str:
 
 
 def _split(found: SourceDescription) -> str:
-    if found.kind == "npz":
-        return "declared          # the split the file states"
-    if found.patient_column is None:
+    parts = {str(value).casefold() for value in found.values.get("split", {})}
+    if "validation" in parts and parts & {"test", "testing"}:
+        return "patient           # <- validation and test are stated, and which one scores is not clear: drawn anew"
+    if found.shared_patients:
+        return f"patient           # <- split: declared would leave {found.shared_patients} patients on several sides"
+    if found.split_column:
+        return "declared          # the split that is stated; patient: drawn anew, patients whole"
+    if found.patient_column is None and found.name_pattern is None:
         return (
             "patient           # <- no patients known: in effect a split by image, and a patient may be on both sides"
         )

@@ -32,6 +32,8 @@ class Assignment:
     """Images of the sample that the controls run on."""
     doubling: DoublingPlan | None = None
     """What is attacked for twice the iterations too."""
+    subgroups: tuple[str, ...] = ()
+    """Columns of the cohort whose groups are compared."""
 
     @property
     def points(self) -> frozenset[Point]:
@@ -68,7 +70,9 @@ def all_arms(study: Study, cohort: PreparedCohort, *, gallery: bool) -> Iterator
         ids = cohort.attack_sample(arm.images)
         kept = gallery_ids(ids, cohort) if gallery and position == 0 else frozenset()
         doubling = doubling_plan(attack, analysis, name)
-        yield Assignment(name, position, arm, tuple(ids), kept, attack.controls, attack.control_images, doubling)
+        yield Assignment(
+            name, position, arm, tuple(ids), kept, attack.controls, attack.control_images, doubling, analysis.subgroups
+        )
 
 
 def gallery_ids(image_ids: Sequence[str], cohort: PreparedCohort) -> frozenset[str]:

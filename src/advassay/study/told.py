@@ -11,7 +11,7 @@ from advassay.progress import Progress, Silent
 class Told:
     """Passes one stage's progress on as `task` with `total` units (an estimate: it never runs past it)."""
 
-    def __init__(self, progress: Progress, task: str, total: int) -> None:
+    def __init__(self, progress: Progress, task: str, total: float) -> None:
         self._progress, self._task, self._left = progress, task, float(total)
         self._total = total
 
@@ -29,19 +29,20 @@ class Told:
 
 @contextmanager
 def begun(progress: Progress, task: str, total: float, unit: str) -> Iterator[Progress]:
-    """One task made of several stages: they report to what this yields, and only their advances count."""
-    progress.start(task, total, unit)
+    """One task made of several stages: they report to what this yields, and only their advances count, to `total`."""
+    told = Told(progress, task, total)
+    told.start(task, total, unit)
     try:
-        yield _Part(progress, task)
+        yield _Part(told)
     finally:
-        progress.finish(task)
+        told.finish(task)
 
 
 class _Part(Silent):
     """Passes a stage's advances on to a task that has begun already."""
 
-    def __init__(self, progress: Progress, task: str) -> None:
-        self._progress, self._task = progress, task
+    def __init__(self, told: Told) -> None:
+        self._told = told
 
     def advance(self, task: str, amount: float = 1) -> None:
-        self._progress.advance(self._task, amount)
+        self._told.advance(task, amount)

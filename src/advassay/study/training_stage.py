@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING
 
+from advassay.checked_files import read_model
 from advassay.documents import TrainingDocument
-from advassay.layout import TRAINING
+from advassay.errors import AdvassayWarning, StoreError
+from advassay.layout import HEADER, TRAINING
+from advassay.records import read_header
+from advassay.records.store import TRAINING_HEALED
 from advassay.specs import Study
 from advassay.study.networks import Network, networks
 from advassay.study.place import Site
@@ -34,7 +39,15 @@ def train_network(study: Study, cohort: PreparedCohort, network: Network, site: 
     from advassay.training import train, updates_for
     from advassay.training.rescoring import rescored
 
-    folder = site.store.classifier(identity_of(study, cohort, network, site))
+    identity = identity_of(study, cohort, network, site)
+    folder = site.store.classifier(identity)
+    if not (folder / TRAINING).exists() and (runs := _runs_of(site, identity)):
+        warnings.warn(
+            f"{network.cohort}, {network.what}: trained again, its files are not in the store. {len(runs)} run(s) were "
+            "recorded with it: they continue if the weights come out the same, and begin anew otherwise.",
+            AdvassayWarning,
+            stacklevel=2,
+        )
     document = train(
         cohort,
         study.training,
@@ -48,6 +61,19 @@ def train_network(study: Study, cohort: PreparedCohort, network: Network, site: 
     )
     shared = document.cohort != network.cohort and document.cohort in study.cohorts
     return document if shared else rescored(document, cohort, folder, site.device)
+
+
+def _runs_of(site: Site, classifier: str) -> list[str]:
+    """run_ids of the recorded runs on a network, as far as their headers can be read."""
+    found = []
+    for folder in sorted(site.store.records.glob(f"*/{HEADER}")):
+        try:
+            header = read_header(folder.parent)
+        except StoreError:
+            continue
+        if header.classifier == classifier:
+            found.append(header.run_id)
+    return found
 
 
 def identity_of(
@@ -78,7 +104,7 @@ def recorded_start_weights(study: Study, site: Site) -> str | None:
     if study.training.weights is None or site.data is not None:
         return None
     for path in sorted((site.store.root / "classifiers").glob(f"*/{TRAINING}")):
-        document = TrainingDocument.model_validate_json(path.read_text(encoding="utf-8"))
+        document = read_model(path, TrainingDocument, TRAINING_HEALED)
         if document.spec.get("weights") == study.training.weights and document.start_weights_sha256:
             return document.start_weights_sha256
     return ""

@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from advassay.errors import SpecError
+from advassay.yaml_limits import compose_limited, load_limited
 
 Loc = tuple[str | int, ...]
 
@@ -76,7 +77,7 @@ def parse_value(text: str) -> Any:
     [0.02, '5/255', 'off']
     """
     try:
-        return yaml.load(text, _Loader)
+        return load_limited(text, _Loader)
     except (yaml.YAMLError, ValueError) as error:
         raise SpecError(
             f"value: must be YAML, got {text!r} ({_first_line(error)}).", "Quote it for the shell."
@@ -90,9 +91,9 @@ class YamlTree:
         """`name` is the file's name as errors print it. Raises SpecError for YAML that cannot be read."""
         self.name = name
         try:
-            self.root = yaml.compose(text, _Loader)
-            self.data = yaml.load(text, _Loader)
-        except (yaml.YAMLError, ValueError, RecursionError) as error:
+            self.root = compose_limited(text, _Loader)
+            self.data = load_limited(text, _Loader)  # from nodes of its own: making data writes merges into them
+        except (yaml.YAMLError, ValueError) as error:
             raise SpecError(f"{name}{_mark(error)}: not readable as YAML: {_first_line(error)}.") from None
         self._refuse_duplicate_keys()
 

@@ -85,7 +85,9 @@ def checkpoint_metadata(path: Path) -> CheckpointMetadata:
             )
         return CheckpointMetadata.model_validate(seen)
     except (ValidationError, ValueError, AttributeError) as error:
-        raise TrainingError(f"{path}: its metadata do not describe a classifier ({error}).", _WRAP) from error
+        raise TrainingError(
+            f"{path}: its metadata do not describe a classifier ({type(error).__name__}).", _WRAP
+        ) from error
 
 
 def load_classifier(path: Path, device: str = "cpu") -> Classifier:
@@ -126,11 +128,7 @@ def _header(path: Path) -> dict[str, str]:
         with safe_open(path, framework="pt") as file:
             return file.metadata() or {}
     except SafetensorError as error:
-        with path.open("rb") as raw:
-            start = raw.read(8)
-        raise TrainingError(
-            f"{path}: not a safetensors file, or a damaged one ({error}); it begins with {start!r}.", _WRAP
-        ) from error
+        raise TrainingError(f"{path}: not a safetensors file, or a damaged one ({error}).", _WRAP) from error
 
 
 def versions() -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Protocol
 
 import numpy as np
@@ -92,18 +93,20 @@ class UpdateBatches:
     """One batch per optimiser update, every one of exactly `batch_size` images: (images, labels, update number).
 
     Passes over the images follow each other without a seam, each in an order of its own keyed by (seed, pass); a set
-    smaller than a batch is repeated within it. So every training size gets the same number of equal updates.
+    smaller than a batch is repeated within it. So every training size gets the same number of equal updates. `first`:
+    the update to begin with, where those before it are done.
     """
 
-    def __init__(self, cache: ImageCache, *, batch_size: int, updates: int, seed: int) -> None:
+    def __init__(self, cache: ImageCache, *, batch_size: int, updates: int, seed: int, first: int = 0) -> None:
         self._cache, self._updates, self._batch_size, self._seed = cache, updates, batch_size, seed
+        self._first = first
 
     def __len__(self) -> int:
-        return self._updates
+        return self._updates - self._first
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor, int]]:
-        order = _endless_order(len(self._cache), self._seed)
-        for update in range(self._updates):
+        order = islice(_endless_order(len(self._cache), self._seed), self._first * self._batch_size, None)
+        for update in range(self._first, self._updates):
             positions = np.fromiter(order, dtype=np.int64, count=self._batch_size)
             yield self._cache.images(positions), self._cache.labels[positions], update
 

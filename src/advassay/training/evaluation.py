@@ -73,6 +73,26 @@ class Evaluations(Callback):
         self.history: list[dict[str, float]] = []
         self.updates = 0
 
+    def state(self) -> dict[str, Any]:
+        """All that the evaluations still to come follow from, as plain data and tensors."""
+        best = self.best
+        return {
+            "updates": self.updates,
+            "losses": self._losses,
+            "history": self.history,
+            "best": {
+                "update": best.update, "loss": best.loss, "without_improvement": best.without_improvement,
+                "state": dict(best.state),
+            },
+        }  # fmt: skip
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` gave."""
+        self.updates, self._losses = state["updates"], list(state["losses"])
+        self.history = [dict(entry) for entry in state["history"]]
+        for name, value in state["best"].items():
+            setattr(self.best, name, value)
+
     def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         self.updates += 1
         self._losses.append(outputs["loss"].detach())
@@ -83,7 +103,7 @@ class Evaluations(Callback):
     def _evaluate(self, trainer: Any, module: Any) -> None:
         entry = {
             "update": float(self.updates),
-            "training_loss": float(torch.stack(self._losses).double().mean()),
+            "training_loss": float(torch.stack([loss.cpu() for loss in self._losses]).double().mean()),
             "learning_rate": float(trainer.optimizers[0].param_groups[0]["lr"]),
         }
         self._losses.clear()

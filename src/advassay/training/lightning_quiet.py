@@ -51,17 +51,52 @@ def quiet_lightning() -> Iterator[None]:
             logger.setLevel(level)
 
 
+class StopRequest:
+    """Whether Ctrl-C or SIGTERM has asked the training to stop after its update."""
+
+    def __init__(self) -> None:
+        self.number: int | None = None
+        """The signal that asked."""
+
+    @property
+    def requested(self) -> bool:
+        return self.number is not None
+
+    def __call__(self, number: int, frame: object) -> None:
+        """A signal's handler: the first asks, the second stops at once."""
+        if self.requested:
+            raise KeyboardInterrupt
+        self.number = number
+
+
 @contextmanager
-def interruptible() -> Iterator[None]:
-    """Lightning answers Ctrl-C with sys.exit(1) and leaves the signal ignored; undo both."""
+def interruptible() -> Iterator[StopRequest]:
+    """Ctrl-C and SIGTERM become a request to stop after the update, which ends in KeyboardInterrupt.
+
+    Lightning answers that with sys.exit(1) and leaves Ctrl-C ignored; both are undone. Where SIGTERM has the system's
+    own handling, it keeps that. Outside the main thread signals are not touched.
+    """
+    stop, stopped = StopRequest(), False
     in_main_thread = threading.current_thread() is threading.main_thread()
-    handler = signal.getsignal(signal.SIGINT)
+    caught = [signal.SIGINT] if callable(signal.getsignal(signal.SIGINT)) else []
+    caught += [signal.SIGTERM] if callable(signal.getsignal(signal.SIGTERM)) else []
+    handlers = {number: signal.getsignal(number) for number in caught}
     try:
-        yield
+        if in_main_thread:
+            for number in caught:
+                signal.signal(number, stop)
+        yield stop
     except SystemExit as error:
-        if isinstance(error.__context__, KeyboardInterrupt):
-            raise KeyboardInterrupt from None
-        raise
+        if not isinstance(error.__context__, KeyboardInterrupt):
+            raise
+        stopped = True
+    except KeyboardInterrupt:
+        stopped = True
     finally:
-        if in_main_thread and handler is not None:
-            signal.signal(signal.SIGINT, handler)
+        if in_main_thread:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+    if stopped:
+        if stop.number is not None:
+            signal.raise_signal(stop.number)  # to who handles it outside
+        raise KeyboardInterrupt

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from advassay.training.augment import augment_lightly
 from advassay.training.data import ImageCache, UpdateBatches
 from advassay.training.evaluation import Evaluations
 from advassay.training.lightning_quiet import interruptible, quiet_lightning, quiet_trainer
+from advassay.training.resuming import KeepProgress, read_progress
 from advassay.training.schedule import evaluation_updates, learning_rate_factor
 
 
@@ -49,11 +51,14 @@ def fit(
     device: torch.device,
     progress: Progress,
     task: str,
+    identity: str,
+    kept: Path,
 ) -> Fitted:
     """Train `classifier` in place by `updates` updates of Adam and keep the network best on `selection`.
 
     `selection` None keeps the last network. `tissue`: augmentation may turn images by quarters. The same arguments
-    give the same weights bit for bit on one machine with one number of threads (on the processor).
+    give the same weights bit for bit on one machine with one number of threads (on the processor). `kept`: the file
+    that the state is written to at intervals, and read from where it is of the network `identity`.
     Raises TrainingError where the loss is not finite.
     """
     if device.type == "cpu":
@@ -70,11 +75,22 @@ def fit(
         progress=progress,
         task=task,
     )
-    module = _Training(classifier, spec, weights, updates=updates, seed=seed, tissue=tissue)
-    batches = UpdateBatches(training, batch_size=spec.batch_size, updates=updates, seed=seed)
-    with _deterministic(seed, device), interruptible(), quiet_lightning():
-        trainer = quiet_trainer(updates=updates, device=device, precision=precision, callbacks=[evaluations])
-        trainer.fit(module, train_dataloaders=batches)
+    before = read_progress(kept, identity)
+    done = 0 if before is None else before.updates
+    if before is not None:
+        classifier.module.load_state_dict(before.network)
+        evaluations.restore(before.evaluations)
+        progress.advance(task, done)
+    module = _Training(
+        classifier, spec, weights, updates=updates, seed=seed, tissue=tissue,
+        done=done, optimiser=None if before is None else before.optimiser,
+    )  # fmt: skip
+    batches = UpdateBatches(training, batch_size=spec.batch_size, updates=updates, seed=seed, first=done)
+    if done < updates and not evaluations.best.exhausted:
+        with _deterministic(seed, device), interruptible() as stop, quiet_lightning():
+            callbacks = [evaluations, KeepProgress(kept, identity, evaluations, stop, before)]
+            trainer = quiet_trainer(updates=updates - done, device=device, precision=precision, callbacks=callbacks)
+            trainer.fit(module, train_dataloaders=batches)
     classifier.cpu().to(memory_format=torch.contiguous_format)
     classifier.module.load_state_dict(dict(evaluations.best.state))
     classifier.eval()
@@ -83,12 +99,22 @@ def fit(
 
 class _Training(LightningModule):
     def __init__(
-        self, classifier: Classifier, spec: TrainingSpec, weights: np.ndarray, *, updates: int, seed: int, tissue: bool
+        self,
+        classifier: Classifier,
+        spec: TrainingSpec,
+        weights: np.ndarray,
+        *,
+        updates: int,
+        seed: int,
+        tissue: bool,
+        done: int = 0,
+        optimiser: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.classifier = classifier.to(memory_format=torch.channels_last)
         self.register_buffer("class_weights", torch.from_numpy(weights).float(), persistent=False)
         self._spec, self._updates, self._seed, self._tissue = spec, updates, seed, tissue
+        self._done, self._optimiser = done, optimiser
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> tuple[Tensor, Tensor]:
         images, labels, update = batch
@@ -105,8 +131,12 @@ class _Training(LightningModule):
         optimiser = torch.optim.Adam(
             self.parameters(), lr=self._spec.learning_rate, weight_decay=self._spec.weight_decay
         )
+        if self._optimiser is not None:
+            optimiser.load_state_dict(dict(self._optimiser))
+        for group in optimiser.param_groups:  # the schedule counts from the update it goes on with
+            group["lr"] = group["initial_lr"] = self._spec.learning_rate
         schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimiser, lambda update: learning_rate_factor(update, self._updates)
+            optimiser, lambda update: learning_rate_factor(self._done + update, self._updates)
         )
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

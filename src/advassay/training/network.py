@@ -138,6 +138,11 @@ def checkpoint_bytes(architecture: str, *, channels: int, classes: int, image_si
     return 4 * sum(tensor.numel() for tensor in network.state_dict().values())
 
 
+def has_fixed_size(architecture: str) -> bool:
+    """Whether a network of this name is made for images of one size (transformers)."""
+    return bool(_configuration(architecture).fixed_input_size)
+
+
 def _on_meta(architecture: str, size: int, channels: int = 3, classes: int = 2) -> nn.Module:
     with torch.device("meta"):
         return _create(architecture, channels, classes, size).eval()

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from pydantic import ValidationError
 
+from advassay.checked_files import read_model, write_document
 from advassay.classifier import Classifier
 from advassay.documents import Scores, TrainingDocument
-from advassay.errors import AdvassayWarning, TrainingError
+from advassay.errors import AdvassayWarning, DamagedError, TrainingError
 from advassay.identity import draw
-from advassay.layout import MODEL, TRAINING, writing
+from advassay.layout import MODEL, TRAINING
 from advassay.progress import Progress, Silent
 from advassay.specs import TrainingSpec
 from advassay.training.checkpoint import CheckpointMetadata, as_classifier, versions, write_checkpoint
@@ -23,6 +23,7 @@ from advassay.training.data import ImageCache, TrainingCohort, labels_of
 from advassay.training.identity import classifier_identity, selection_ids
 from advassay.training.loop import Fitted, fit
 from advassay.training.network import MEAN, STD, build_network, minimum_image_size, silence_head
+from advassay.training.resuming import PROGRESS
 from advassay.training.scoring import predict, scores
 from advassay.training.weights import StartWeights, file_sha256, load_start_weights, start_weights_path
 
@@ -56,8 +57,8 @@ def train(
     `train_ids`: images of the training part (all, or a member of a size series); `seed`: of this network, on top of
     spec.seed; `data`: the folder start weights are relative to. The tuning part chooses the checkpoint; validation
     images are read once, at the end, to score it. Where `folder` already holds this classifier (same identity, weights
-    undamaged), its document is returned and nothing is done. A run killed before the end leaves nothing behind that
-    would be read; it starts again from the first update.
+    undamaged), its document is returned and nothing is done. The state is written there at intervals: a run that was
+    killed or stopped goes on from it, to the same weights.
 
     Raises TrainingError: unknown architecture, images too small, ids of another role, a class without training images,
     start weights that do not fit, a folder that holds another classifier, a loss that is not finite.
@@ -71,7 +72,10 @@ def train(
     _check(cohort, spec, train_ids)
     random = draw(spec.seed, "network", seed)
     classifier, start = _new_classifier(cohort, spec, data, random)
-    fitted, tuning = _fit(cohort, spec, sorted(train_ids), classifier, updates, random, device, progress or Silent())
+    kept = folder / PROGRESS
+    fitted, tuning = _fit(
+        cohort, spec, sorted(train_ids), classifier, updates, random, device, progress or Silent(), identity, kept
+    )
     metadata = _metadata(cohort, spec, identity, len(train_ids), seed, fitted, data)
     write_checkpoint(folder / MODEL, classifier.module, metadata)
     document = TrainingDocument(
@@ -102,28 +106,35 @@ def train(
         versions=metadata.versions,
         warnings=tuple(notes),
     )
-    with writing(folder / TRAINING) as beside:  # last: its presence says the classifier is complete
-        beside.write_text(document.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    write_document(folder / TRAINING, document, indent=1)  # last: its presence says the classifier is complete
+    kept.unlink(missing_ok=True)
     return document
 
 
 def _stored(folder: Path, identity: str) -> TrainingDocument | None:
-    """The document of a complete classifier in `folder`; None where there is none, or its weights are damaged."""
-    if not (folder / TRAINING).is_file():
-        return None
+    """The document of a complete classifier in `folder`; None where there is none, or, with a warning, where the
+    document or the weights are damaged."""
     try:
-        document = TrainingDocument.model_validate_json((folder / TRAINING).read_text(encoding="utf-8"))
-    except ValidationError as error:
-        raise TrainingError(
-            f"{folder / TRAINING}: not a training document ({error}).", "Move the folder away and train again."
-        ) from error
+        document = read_model(folder / TRAINING, TrainingDocument, "It is trained again.")
+    except FileNotFoundError:
+        return None
+    except DamagedError as error:
+        _tell_again(error.problem)
+        return None
     if document.classifier != identity:
         raise TrainingError(
             f"folder: {folder} holds classifier {document.classifier}, asked for {identity}.",
             "Give each classifier a folder of its own (Store.classifier(identity)).",
         )
     model = folder / MODEL
-    return document if model.is_file() and file_sha256(model) == document.weights_sha256 else None
+    if model.is_file() and file_sha256(model) == document.weights_sha256:
+        return document
+    _tell_again(f"{model}: {'not as it was written' if model.is_file() else 'not there'}.")
+    return None
+
+
+def _tell_again(problem: str) -> None:
+    warnings.warn(f"a network is trained again. {problem}", AdvassayWarning, stacklevel=4)
 
 
 def _check(cohort: TrainingCohort, spec: TrainingSpec, train_ids: Sequence[str]) -> None:
@@ -188,6 +199,8 @@ def _fit(
     random: int,
     device: str,
     progress: Progress,
+    identity: str,
+    kept: Path,
 ) -> tuple[Fitted, Scores | None]:
     """The trained classifier and its scores on the tuning part."""
     prepared = cohort.preparation
@@ -206,6 +219,8 @@ def _fit(
             device=torch.device(device),
             progress=progress,
             task=task,
+            identity=identity,
+            kept=kept,
         )
     finally:
         progress.finish(task)

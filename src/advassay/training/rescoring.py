@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from advassay.checked_files import write_document
 from advassay.documents import TrainingDocument
-from advassay.layout import MODEL, TRAINING, writing
+from advassay.layout import MODEL, TRAINING
 from advassay.training.checkpoint import checkpoint_metadata, load_classifier
 from advassay.training.data import TrainingCohort
 from advassay.training.pipeline import score
@@ -36,6 +37,5 @@ def rescored(document: TrainingDocument, cohort: TrainingCohort, folder: Path, d
             "tuning": score(classifier, cohort, tuning, device) if tuning else None,
         }
     )
-    with writing(folder / TRAINING) as beside:
-        beside.write_text(renewed.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    write_document(folder / TRAINING, renewed, indent=1)
     return renewed

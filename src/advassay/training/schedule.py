@@ -21,10 +21,7 @@ def updates_for(spec: TrainingSpec, training_images: int) -> int:
     >>> updates_for(TrainingSpec(updates=60), 496)
     60
     """
-    if spec.updates is not None:
-        return spec.updates
-    assert spec.epochs is not None  # the spec holds one of the two
-    return max(1, round(spec.epochs * training_images / spec.batch_size))
+    return spec.updates_for(training_images)
 
 
 def evaluation_updates(updates: int, evaluations: int) -> tuple[int, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import struct
+import warnings
 import zlib
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from advassay.sources.dicom import crew as crew_module
 from advassay.sources.dicom.crew import Crew
 from advassay.sources.dicom.headers import HEADER
 from advassay.sources.dicom.opening_file import open_dicom_file
-from advassay.sources.dicom.pixels import PixelRules
+from advassay.sources.dicom.pixels import PixelRules, read_pixels
 from advassay.sources.unreadable import Unreadable
 from advassay.specs import DicomSource
 
@@ -95,6 +96,14 @@ def test_every_broken_file_has_its_reason(tmp_path: Path) -> None:
     seen = outcome(tmp_path)
     assert {name: seen[name] for name in BROKEN} == {name: reason for name, (_, reason) in BROKEN.items()}
     assert (seen["good"], seen["packed"]) == ("image", "image")
+
+
+def test_a_panic_of_the_rle_plug_in_is_a_damaged_file(tmp_path: Path) -> None:
+    """Its exception is no Exception: a reader that let it pass would end (found by benchmarks.fuzz_readers)."""
+    packed = Path(__file__).parent / "cases" / "fuzz_rle_panic.dcm.gz"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert read_pixels(str(packed), PixelRules()).reason == "damaged"
 
 
 def test_links_pipes_folders_and_odd_names_are_counted(tmp_path: Path) -> None:

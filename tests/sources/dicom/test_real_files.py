@@ -37,7 +37,7 @@ OUTCOMES = {
     "not_xray/no_meta.dcm": "not DICOM",
     "not_xray/test-SR.dcm": "not an image",
     "not_xray/waveform_ecg.dcm": "not an image",
-    "other_xray/CR-ModalitySequenceLUT_teeth.dcm": "no body part stated",
+    "other_xray/CR-ModalitySequenceLUT_teeth.dcm": "other body part",
     "other_xray/RG2_J2KI.dcm": "other body part",
     "other_xray/RG2_JPLY.dcm": "other body part",
     "other_xray/RG3_J2KI.dcm": "other body part",
@@ -72,7 +72,7 @@ def test_every_real_file_has_the_outcome_its_description_calls_for(folder: Path)
     bare = "chest/NIH_DX_nofinding_M81.dcm"
     assert seen.pop(bare) == "no body part stated"
     assert {path: OUTCOMES[path] for path in seen} == seen
-    assert {bare, "other_xray/CR-ModalitySequenceLUT_teeth.dcm"} <= set(lenient.rows["path"])
+    assert bare in set(lenient.rows["path"])
     images = lenient.read(lenient.rows["row"].to_list())
     assert not any(isinstance(image, Unreadable) for _, image in images)
 

@@ -8,7 +8,7 @@ what is printed. Nothing is extrapolated beyond the grid.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -19,6 +19,7 @@ from advassay.analysis.dose_response.thresholds import Thresholds
 from advassay.analysis.intervals import Counts, counts, effective_n, wilson
 
 Side = Literal["inside", "below", "above", "unknown"]
+Estimator = Literal["curve", "bracket"]
 
 BETWEEN = 0.03
 """Standard error added to ln ε50 for the shape of the curve between two amplitudes, as a share of their distance in
@@ -104,6 +105,16 @@ def epsilon50_of(data: Thresholds, level: float = 0.95) -> Epsilon50:
     if p is not None and p < REJECTED:
         variance += _misfit(data, curve, value, gap)
     return Epsilon50(data, curve, "inside", float(np.clip(value, logs[0], logs[-1])), variance, bracket, p)
+
+
+def by_bracket(found: Epsilon50) -> Epsilon50:
+    """The same ε50 without a curve: the middle, in ln ε, of the amplitudes that bracket it, uniform between them."""
+    if found.side != "inside":
+        return replace(found, curve=None)
+    logs = np.log(found.data.doses)
+    low, high = logs[max(found.bracket[0], 0)], logs[min(found.bracket[1], len(logs) - 1)]
+    variance = max(float(high - low), _gap(found.data)) ** 2 / 12
+    return replace(found, curve=None, log=float(low + high) / 2, variance=variance)
 
 
 def _gap(data: Thresholds) -> float:

@@ -11,7 +11,7 @@ import polars as pl
 from advassay.analysis.dose_response.epsilon50 import Epsilon50, epsilon50_of
 from advassay.analysis.dose_response.pooling import Bound, pool
 from advassay.analysis.dose_response.thresholds import thresholds
-from advassay.analysis.dose_response.wording import epsilon50_text, written_interval
+from advassay.analysis.dose_response.wording import GREY_LEVELS, epsilon50_text, written_interval
 from advassay.analysis.groups import Part, grouped, names_of
 from advassay.analysis.packed import Packed
 from advassay.analysis.points import shared_key
@@ -19,8 +19,6 @@ from advassay.analysis.selection import packs_of
 from advassay.analysis_plan import DoseReading
 from advassay.records.store import Records
 from advassay.success import Reading
-
-GREY_LEVELS = 255.0
 
 
 def minimal_epsilon(

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from advassay.analysis.dose_response.epsilon50 import Epsilon50
 
+GREY_LEVELS = 255.0
+"""Steps of an 8-bit grey scale in the [0, 1] range."""
+
 
 def epsilon50_text(found: Epsilon50, level: float = 0.95, unit: float = 1.0) -> str:
     """ "0.0031 [0.0026, 0.0037]", "< 0.02" or "> 0.2 [0.1, > 0.2]"; `unit` 255 = grey levels of 255.
 
-    Where the curve is not trusted the amplitudes that bracket ε50 are printed alone: "between 0.002 and 0.005".
+    Where the curve is not trusted the amplitudes that bracket ε50 are printed alone: "between 0.002 and 0.005",
+    "at most 0.005", or "< 0.001 to > 0.1" where nothing narrows it down.
     """
     if found.side == "unknown":
         return "no attackable image"
@@ -33,7 +37,7 @@ def written_interval(estimate: float, low: float, high: float) -> str:
 
 def _between(ends: list[str]) -> str:
     if ends[0].startswith("<") and ends[1].startswith(">"):
-        return "anywhere in the grid"
+        return f"{ends[0]} to {ends[1]}"
     if ends[0].startswith("<"):
         return f"at most {ends[1]}"
     return f"at least {ends[0]}" if ends[1].startswith(">") else f"between {ends[0]} and {ends[1]}"

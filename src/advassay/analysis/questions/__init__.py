@@ -9,7 +9,8 @@ import numpy as np
 from advassay.analysis.differences import holm
 from advassay.analysis.intervals import checked_level
 from advassay.analysis.questions.amplitude import amplitude
-from advassay.analysis.questions.conclusion import Conclusion, Verdict
+from advassay.analysis.questions.conclusion import RATIOS, Conclusion, Verdict
+from advassay.analysis.questions.conclusion_text import readings
 from advassay.analysis.questions.confidence import confidence
 from advassay.analysis.questions.evidence import Evidence, evidence_of
 from advassay.analysis.questions.image_type import image_type
@@ -62,7 +63,7 @@ def _complete(one: Conclusion, p: float, evidence: Evidence) -> Conclusion:
             "level": plan.level,
             "arm": evidence.arm,
             "step_size": evidence.networks[0].step_size if evidence.networks else "",
-            "reading": f"success at the {plan.success} iterate, dose {plan.dose}",
+            "reading": readings(plan),
             "prespecified": evidence.prespecified,
         }
     )
@@ -72,6 +73,6 @@ def _rests_on_p(one: Conclusion) -> bool:
     """Whether the verdict is the rejection of no effect; equivalence and levelling off rest on the margin instead."""
     if one.number == 3 or (one.number == 5 and one.verdict == "supported"):
         return False
-    neutral = 1.0 if one.number in (2, 4, 5) else 0.0
+    neutral = 1.0 if one.number in RATIOS else 0.0
     excluded = (one.low is not None and one.low > neutral) or (one.high is not None and one.high < neutral)
     return one.verdict != "undecided" and excluded

@@ -27,6 +27,7 @@ from advassay.analysis.questions.conclusion import (
 from advassay.analysis.questions.effects import Effect, Value, joined, mean_by_patient, overall, values_of
 from advassay.analysis.questions.evidence import Evidence
 from advassay.analysis.questions.image_kinds import kind_of
+from advassay.analysis_plan import AnalysisPlan
 from advassay.success import Reading
 
 PUBLISHED = "More amplitude, more success in 7 of 8 cohorts; X-AO falls instead."
@@ -38,9 +39,8 @@ CEILING = 0.98
 def amplitude(evidence: Evidence) -> Conclusion:
     """Supported where success rises with ε, contradicted where it falls or is shown flat."""
     plan, doses = evidence.plan, evidence.shared_doses
-    rows = [_row(packs[0], doses, plan.success, plan.level) for packs in evidence.main]
-    open_ = [packs for packs, row in zip(evidence.main, rows, strict=True) if row["direction"] not in STUCK]
-    values = joined(values_of(open_, partial(slope, doses=doses, success=plan.success)), open_)
+    rows = [_row(packs[0], doses, plan) for packs in evidence.main]
+    values = slopes(evidence)
     effect = overall(values, plan.level)
     verdict = judged(effect, plan.margins.amplitude)
     return Conclusion(
@@ -70,13 +70,20 @@ def amplitude(evidence: Evidence) -> Conclusion:
         margin=plan.margins.amplitude,
         published=PUBLISHED,
         alternatives=(
-            "With a fixed coarse step a larger ε may look no stronger: compare arms whose step is a share of ε.",
+            "With a fixed coarse step a larger ε may look no stronger: compare attack arms whose step is a share of ε.",
         ),
         details=tuple(rows),
     )
 
 
 STUCK = ("at ceiling", "at floor", "no data")
+
+
+def slopes(evidence: Evidence) -> list[Value]:
+    """The change per doubling of every independent cohort that can show one: neither at its ceiling nor its floor."""
+    plan, doses = evidence.plan, evidence.shared_doses
+    free = [packs for packs in evidence.main if _row(packs[0], doses, plan)["direction"] not in STUCK]
+    return joined(values_of(free, partial(slope, doses=doses, success=plan.success)), free)
 
 
 def slope(pack: Packed, doses: np.ndarray, success: Reading) -> Value | None:
@@ -93,19 +100,20 @@ def slope(pack: Packed, doses: np.ndarray, success: Reading) -> Value | None:
     return Value((header.cohort,), kind_of(header.image_type), mean, variance, max(groups - 1, 1), fallen.shape[1])
 
 
-def _row(pack: Packed, doses: np.ndarray, success: Reading, level: float) -> dict[str, Any]:
+def _row(pack: Packed, doses: np.ndarray, plan: AnalysisPlan) -> dict[str, Any]:
     """One cohort: its slope as recorded and under the monotone reading, and which way it goes."""
-    own, fallen, _ = misclassified(pack, success)
+    own, fallen, _ = misclassified(pack, plan.success)
     at = places_of(doses, own)
     rates = fallen[at].mean(axis=1) if fallen.shape[1] and at.size else np.empty(0)
     monotone = np.maximum.accumulate(fallen[at], axis=0).mean(axis=1) if rates.size else rates
-    value = slope(pack, doses, success)
-    low, high = value.interval(level) if value else (float("nan"),) * 2
+    value = slope(pack, doses, plan.success)
+    low, high = value.interval(plan.level) if value else (float("nan"),) * 2
     kept = pack.attackable.all(axis=0)
     flags = {f"{name}_share": float(pack.flags[name][:, kept].mean()) for name in pack.flags if kept.any()}
     return {
         "cohort": pack.header.cohort, "image_type": pack.header.image_type, "arm": pack.header.arm,
-        "direction": _direction(rates, value, low, high), "change_per_doubling": finite(value.value if value else None),
+        "direction": _direction(rates, value, low, high, plan.margins.amplitude),
+        "change_per_doubling": finite(value.value if value else None),
         "low": finite(low), "high": finite(high), "epsilon_from": float(own[at][0]) if at.size else None,
         "epsilon_to": float(own[at][-1]) if at.size else None, "amplitudes": int(at.size),
         "rate_from": finite(rates[0]) if rates.size else None, "rate_to": finite(rates[-1]) if rates.size else None,
@@ -115,14 +123,16 @@ def _row(pack: Packed, doses: np.ndarray, success: Reading, level: float) -> dic
     } | flags  # fmt: skip
 
 
-def _direction(rates: np.ndarray, value: Value | None, low: float, high: float) -> str:
+def _direction(rates: np.ndarray, value: Value | None, low: float, high: float, margin: float) -> str:
     if value is None or not rates.size:
         return "no data"
     if rates.min() >= CEILING:
         return "at ceiling"
     if rates.max() <= 1 - CEILING:
         return "at floor"
-    return "rising" if low > 0 else "falling" if high < 0 else "not shown"
+    if low > 0 or high < 0:
+        return "rising" if low > 0 else "falling"
+    return "flat" if -margin < low and high < margin else "undecided"
 
 
 def _effect(effect: Effect) -> str:
@@ -134,25 +144,27 @@ def _effect(effect: Effect) -> str:
 
 def _headline(effect: Effect, verdict: str, values: list[Value], margin: float) -> str:
     if not effect.known:
-        return "Whether success rises with the amplitude cannot be judged from these records."
+        return "Whether stronger attacks succeed more often cannot be judged from these records."
     where = scope(effect, values[0].name)
-    size = f"{percent_points(abs(effect.estimate))} percentage points"
-    ends = f"[{percent_points(effect.low)}, {percent_points(effect.high)}]"
+    low, high = percent_points(effect.low), percent_points(effect.high)
+    size = f"{percent_points(effect.estimate)} percentage points [{low}, {high}]"
     if verdict == "supported":
-        return f"More amplitude, more success: each doubling of ε raises the success rate by {size} {ends} {where}."
+        return f"Stronger attacks succeed more often: each doubling of ε raises the success rate by {size} {where}."
     if verdict == "contradicted" and effect.high < 0:
+        low, high = percent_points(-effect.high), percent_points(-effect.low)
         return (
-            f"Success falls with amplitude: each doubling of ε lowers it by {size} {ends} {where}. A larger amplitude "
-            "includes every smaller one, so this is a failure of the attack and not robustness."
+            f"Stronger attacks succeed less often: each doubling of ε lowers the success rate by "
+            f"{percent_points(-effect.estimate)} percentage points [{low}, {high}] {where}. A larger ε allows "
+            "everything that a smaller one does, so this is a failure of the attack; the images are not more robust."
         )
     if verdict == "contradicted":
         return (
-            f"Success does not depend on amplitude here: it changes by less than {100 * margin:g} points "
-            f"per doubling {where}."
+            f"The strength of the attack makes no difference: each doubling of ε changes the success rate by {size} "
+            f"{where}, and less than {100 * margin:g} points count as none."
         )
     return (
-        f"Not decided: per doubling of ε the success rate changes by {percent_points(effect.estimate)} "
-        f"points {ends} {where}."
+        f"Not decided: each doubling of ε changes the success rate by {size} {where}. A rise and a fall are both "
+        "compatible with these records."
     )
 
 
@@ -166,11 +178,13 @@ def _reason(effect: Effect, rows: list[dict[str, Any]], doses: np.ndarray, margi
     if effect.known:
         where = "above" if effect.low > 0 else "below" if effect.high < 0 else "on both sides of"
         flat = -margin < effect.low and effect.high < margin
-        interval = f"The interval lies {where} 0{f' and within ±{margin:g}' if flat else ''}. "
+        span = "whole interval" if where != "on both sides of" else "interval"
+        limit = f", within ±{100 * margin:g} percentage points" if flat else ""
+        interval = f"The {span} lies {where} 0 (no change){limit}. "
     return f"{interval}{grid}Cohorts {'; '.join(said)}." if said else "No cohort was attacked."
 
 
-DIRECTIONS = ("rising", "falling", "not shown", "at ceiling", "at floor", "no data")
+DIRECTIONS = ("rising", "falling", "flat", "undecided", "at ceiling", "at floor", "no data")
 
 
 def _none_open(rows: list[dict[str, Any]]) -> str:
@@ -181,11 +195,16 @@ def _none_open(rows: list[dict[str, Any]]) -> str:
 
 
 def _falls(rows: list[dict[str, Any]]) -> tuple[str, ...]:
-    """What each fall is: images that a smaller ε misclassified and a larger one did not."""
-    return tuple(
-        f"{row['cohort']}: success falls from {row['rate_from']:.0%} to {row['rate_to']:.0%}, although "
-        f"{row['monotone_rate_to']:.0%} of the images are misclassified at this or a smaller ε. The attack fails at "
-        "large ε (too coarse a step, or a vanished gradient); the images are not more robust."
+    """What the falls are: images that a smaller ε misclassified and a larger one did not."""
+    falling = [
+        f"{row['cohort']} (from {row['rate_from']:.0%} to {row['rate_to']:.0%}, but {row['monotone_rate_to']:.0%} at "
+        "this or a smaller ε)"
         for row in rows
         if row["direction"] == "falling"
+    ]
+    if not falling:
+        return ()
+    return (
+        f"Success falls as ε grows in {listed(falling)}. There the attack fails at large ε: its step is too coarse, or "
+        "the gradient vanished. The images are not more robust.",
     )

@@ -13,6 +13,8 @@ from advassay.attack_spec import Frozen
 Verdict = Literal["supported", "contradicted", "undecided"]
 
 LEVEL = 0.95
+RATIOS = (2, 4, 5)
+"""Numbers of the conclusions whose effect is a ratio of ε50; that of the others is a difference of success rates."""
 
 
 class Conclusion(Frozen):
@@ -118,7 +120,7 @@ def judged(effect: Effect, margin: float | None = None, *, absence_supports: boo
 
 def scope(effect: Effect, cohorts: str) -> str:
     """Whom the effect is about: "over 4 cohorts", or the one cohort by its name."""
-    return f"over {effect.k} cohorts" if effect.k > 1 else f"in {cohorts}"
+    return f"over {effect.k} cohorts" if effect.k > 1 else f"in cohort {cohorts}"
 
 
 def what_it_takes(effect: Effect, threshold: float = 0.0, coefficients: int = 1) -> str:
@@ -136,14 +138,14 @@ def what_it_takes(effect: Effect, threshold: float = 0.0, coefficients: int = 1)
         return "The estimate lies so close to the limit that no realistic number of images would decide."
     if effect.k == 1:
         return (
-            f"About {_rounded(effect.images * (half / distance) ** 2)} images would decide if the effect "
-            "is as estimated."
+            f"About {_rounded(effect.images * (half / distance) ** 2)} images like these (now {effect.images}) would "
+            "decide, if the true effect is as estimated."
         )
     spread = half / float(stats.t.ppf(0.975, max(effect.freedom, 1))) * effect.k**0.5
     for k in range(effect.k + 1, 200):
         if float(stats.t.ppf(0.975, k - coefficients)) * spread / k**0.5 < distance:
-            return f"About {k} cohorts like these would decide if the effect is as estimated."
-    return "More than 200 cohorts like these would be needed: the effect, if there is one, is small."
+            return f"About {k} cohorts like these (now {effect.k}) would decide, if the true effect is as estimated."
+    return f"More than 200 cohorts like these (now {effect.k}) would be needed, if the true effect is as estimated."
 
 
 def _rounded(number: float) -> int:
@@ -174,6 +176,15 @@ def factor(value: float) -> str:
     if not isfinite(value):
         return "∞"
     return f"{value:.3g}" if value < 100 else f"{value:.0f}"
+
+
+def count_of(number: int, unit: str) -> str:
+    """A count with its unit, which is given in the plural.
+
+    >>> count_of(1, "independent cohorts"), count_of(8, "networks")
+    ('1 independent cohort', '8 networks')
+    """
+    return f"{number} {unit.removesuffix('s') if number == 1 else unit}"
 
 
 def listed(names: list[str]) -> str:

@@ -16,7 +16,16 @@ import numpy as np
 from advassay.analysis.dose_response.log_logistic import LogLogistic, fit
 from advassay.analysis.dose_response.thresholds import Thresholds, thresholds
 from advassay.analysis.packed import Packed
-from advassay.analysis.questions.conclusion import Conclusion, factor, finite, judged, listed, scope, what_it_takes
+from advassay.analysis.questions.conclusion import (
+    Conclusion,
+    count_of,
+    factor,
+    finite,
+    judged,
+    listed,
+    scope,
+    what_it_takes,
+)
 from advassay.analysis.questions.effects import Effect, Value, joined, overall, values_of
 from advassay.analysis.questions.evidence import Evidence
 from advassay.analysis.questions.image_kinds import kind_of
@@ -49,7 +58,7 @@ def confidence(evidence: Evidence) -> Conclusion:
         headline=_headline(effect, verdict, plan, names),
         estimand=f"ratio of ε50, clean confidence above {plan.confidence_threshold:g} / at most that",
         estimate=finite(ratio),
-        low=finite(low),
+        low=finite(low) or None,
         high=finite(high),
         effect=f"ratio {factor(ratio)} [{factor(low)}, {factor(high)}]" if effect.known else "no estimate",
         prediction_low=finite(np.exp(effect.prediction[0])) if effect.prediction else None,
@@ -69,7 +78,8 @@ def confidence(evidence: Evidence) -> Conclusion:
         margin=plan.margins.confidence,
         published=PUBLISHED,
         alternatives=(
-            "With a loss that saturates, the gradient of a confident image vanishes: see the arms with another loss.",
+            "With a loss that saturates, the gradient of a confident image vanishes: compare attack arms with another "
+            "loss.",
             "Confidence and the distance to the decision boundary go together; neither causes the other.",
         ),
         details=tuple(rows),
@@ -127,23 +137,30 @@ def _headline(effect: Effect, verdict: str, plan: AnalysisPlan, names: str) -> s
     size = _ratio(effect)
     if verdict == "supported":
         return (
-            f"Images that the network classifies with a confidence above {at} need {size} times the "
-            f"amplitude of the others {where}."
+            f"Images that the network classifies with a confidence above {at} need {size} times the amplitude of the "
+            f"others {where}, before half of them are misclassified."
         )
     if verdict == "contradicted" and effect.high < 0:
         return (
-            f"Images with a confidence above {at} need less amplitude than the others, not more: {size} times {where}."
+            f"Images with a confidence above {at} need less amplitude than the others, not more: {size} times as much "
+            f"{where}."
         )
     if verdict == "contradicted":
-        return f"Confidence above {at} makes no difference that counts {where}: the ratio of amplitudes is {size}."
-    return f"Not decided: images with a confidence above {at} need {size} times the amplitude of the others {where}."
+        return (
+            f"Confidence makes no difference that counts: images with a confidence above {at} need {size} times the "
+            f"amplitude of the others {where}."
+        )
+    return (
+        f"Not decided: the best estimate is that images with a confidence above {at} need {size} times the amplitude "
+        f"of the others {where}; more and less are both compatible with these records."
+    )
 
 
 def _reason(effect: Effect, rows: list[dict[str, Any]], plan: AnalysisPlan) -> str:
     few = [row["cohort"] for row in rows if row["ratio"] is None]
     aside = f" Fewer than {FEWEST} images on one side of the threshold: {listed(few)}." if few else ""
     if not effect.known:
-        return f"No interval could be made.{aside}"
+        return f"There are too few images to compare.{aside}"
     margin = float(np.log(plan.margins.confidence))
     where = "above" if effect.low > 0 else "below" if effect.high < 0 else "on both sides of"
     within = -margin < effect.low and effect.high < margin
@@ -152,7 +169,8 @@ def _reason(effect: Effect, rows: list[dict[str, Any]], plan: AnalysisPlan) -> s
         if within
         else ""
     )
-    return f"The interval of the ratio lies {where} 1{equal}.{aside}"
+    span = "whole interval" if where != "on both sides of" else "interval"
+    return f"The {span} of the ratio lies {where} 1 (no difference){equal}.{aside}"
 
 
 def _needed(effect: Effect, verdict: str, plan: AnalysisPlan) -> str:
@@ -172,24 +190,29 @@ def _sharp(evidence: Evidence) -> tuple[str, ...]:
         return ()
     at = f"{evidence.plan.confidence_threshold:g}"
     if effect.low > 0:
-        return (f"The change at {at} is sharp: beside a smooth trend a step is left, ratio {_ratio(effect)}.",)
+        return (
+            f"The change at {at} is sharp: beyond a smooth trend with confidence a step remains, ratio "
+            f"{_ratio(effect)}.",
+        )
     if effect.high < 0:
         return (
-            f"There is no sharp drop at {at}: beside a smooth trend the step goes the other way, "
+            f"There is no sharp drop at {at}: beyond a smooth trend with confidence the step goes the other way, "
             f"ratio {_ratio(effect)}.",
         )
-    return (f"A sharp change at {at} is not shown: beside a smooth trend the step is {_ratio(effect)}.",)
+    return (
+        f"A sharp change at {at} is not shown: beyond a smooth trend with confidence the step is {_ratio(effect)}.",
+    )
 
 
 def _unsaturated(evidence: Evidence) -> tuple[str, ...]:
     """The same without the images whose gradient vanished."""
     suspects = sum(int(suspect_images(packs[0]).sum()) for packs in evidence.main)
     if not suspects:
-        return ("No image is marked as saturated.",) if evidence.main else ()
+        return ("No image has a vanished gradient (saturated loss).",) if evidence.main else ()
     plan = evidence.plan
     effect = _pooled(evidence, evidence.main, lambda pack: confidence_shift(pack, plan, images=~suspect_images(pack)))
     told = _ratio(effect) if effect.known else "not estimable"
-    return (f"Without the {suspects} images marked as saturated the ratio is {told}.",)
+    return (f"Without {count_of(suspects, 'images')} whose gradient vanished (saturated loss) the ratio is {told}.",)
 
 
 def suspect_images(pack: Packed) -> np.ndarray:
@@ -204,7 +227,9 @@ def _other_arms(evidence: Evidence) -> tuple[str, ...]:
     for arm, packs in evidence.others.items():
         effect = _pooled(evidence, tuple((p,) for p in packs), partial(confidence_shift, plan=evidence.plan))
         if effect.known and packs:
-            told.append(f"In arm {arm} ({packs[0].header.attack.get('loss')} loss) the ratio is {_ratio(effect)}.")
+            told.append(
+                f"In attack arm {arm} ({packs[0].header.attack.get('loss')} loss) the ratio is {_ratio(effect)}."
+            )
     return tuple(told)
 
 

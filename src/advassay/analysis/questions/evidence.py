@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from advassay.analysis.dose_response.epsilon50 import Epsilon50, epsilon50_of
+from advassay.analysis.dose_response.epsilon50 import Epsilon50, Estimator, by_bracket, epsilon50_of
 from advassay.analysis.dose_response.thresholds import distinct_doses, places_of, thresholds
 from advassay.analysis.packed import Packed, packed, step_sizes
 from advassay.analysis.selection import first_step_size, runs_of
@@ -24,12 +24,14 @@ class Evidence:
     networks      every network attacked by the plan's arm, at its step size (main ones and size series)
     others        arm → the main networks under every other arm, for what the verdict does not rest on
     prespecified  True: the plan was fixed before the first attack. False: after. None: the store holds no plan
+    estimator     of ε50; verdicts rest on the curve, the specification curve looks at the bracket too
     """
 
     plan: AnalysisPlan
     networks: tuple[Packed, ...]
     others: dict[str, tuple[Packed, ...]]
     prespecified: bool | None = None
+    estimator: Estimator = "curve"
 
     @property
     def arm(self) -> str:
@@ -61,7 +63,8 @@ class Evidence:
         """ε50 of one network under the plan's readings; estimated once."""
         if id(pack) not in self._epsilon50:
             data = thresholds(pack, self.plan.success, self.plan.dose)
-            self._epsilon50[id(pack)] = epsilon50_of(data, self.plan.level)
+            found = epsilon50_of(data, self.plan.level)
+            self._epsilon50[id(pack)] = by_bracket(found) if self.estimator == "bracket" else found
         return self._epsilon50[id(pack)]
 
     def at(self, **changes: object) -> Evidence:

@@ -13,9 +13,17 @@ from typing import Any
 import numpy as np
 
 from advassay.analysis.dose_response.pooling import Bound
-from advassay.analysis.dose_response.wording import epsilon50_text
+from advassay.analysis.dose_response.wording import GREY_LEVELS, epsilon50_text
 from advassay.analysis.packed import Packed
-from advassay.analysis.questions.conclusion import Conclusion, factor, finite, judged, listed, what_it_takes
+from advassay.analysis.questions.conclusion import (
+    Conclusion,
+    count_of,
+    factor,
+    finite,
+    judged,
+    listed,
+    what_it_takes,
+)
 from advassay.analysis.questions.effects import Effect, Value, effect_of, joined, pooled, values_of
 from advassay.analysis.questions.evidence import Evidence
 from advassay.analysis.questions.image_kinds import kind_of
@@ -45,7 +53,7 @@ def image_type(evidence: Evidence) -> Conclusion:
         headline=_headline(effect, verdict, plan, counted),
         estimand=f"ratio of ε50, {second} / {first}",
         estimate=finite(ratio),
-        low=finite(low),
+        low=finite(low) or None,
         high=finite(high),
         effect=f"ratio {factor(ratio)} [{factor(low)}, {factor(high)}]" if effect.known else "no estimate",
         prediction_low=finite(np.exp(effect.prediction[0])) if effect.prediction else None,
@@ -67,7 +75,8 @@ def image_type(evidence: Evidence) -> Conclusion:
         published=PUBLISHED,
         alternatives=(
             "Cohorts of a type share hardware, stains and tasks; the classifiers' accuracy and confidence differ too.",
-            "Equal ε is not equal visibility where image types differ in contrast: see the ratio of ε50 / contrast.",
+            "The same ε is not equally visible in image types of different contrast: see the ratio relative to the "
+            "contrast.",
         ),
         details=tuple(_row(packs[0], evidence) for packs in evidence.main),
     )
@@ -143,41 +152,51 @@ def _one_sided(of_type: list[list[Value]], level: float, images: int) -> Effect:
 def _headline(effect: Effect, verdict: str, plan: AnalysisPlan, counted: dict[str, int]) -> str:
     first, second = plan.image_types
     if min(counted.values()) < FEWEST:
-        have = " and ".join(f"{n} {kind}" for kind, n in counted.items())
-        return f"Not decided: this question compares image types, and the study has {have} cohorts. It needs 2 of each."
+        have = " and ".join(count_of(n, f"{kind} cohorts") for kind, n in counted.items())
+        return (
+            f"{second[0].upper()}{second[1:]} cannot be compared with {first}: {FEWEST} cohorts of each type are "
+            f"needed, and the study has {have}."
+        )
     if not effect.known:
-        return f"Whether {second} needs more amplitude than {first} cannot be judged: ε50 lies outside the grid."
+        return (
+            f"Whether {second} images need more amplitude than {first} images cannot be judged: in too many cohorts "
+            "even the smallest ε misclassifies half of the images, or the largest does not."
+        )
     ratio, low, high = (factor(float(np.exp(x))) for x in (effect.estimate, effect.low, effect.high))
-    what = {"supported": "", "contradicted": "", "undecided": "Not decided: "}[verdict]
     open_ends = f"at least {low} times" if high == "∞" else f"at most {high} times" if low == "0" else ""
     size = open_ends or f"{ratio} times"
     ends = "" if open_ends else f" [{low}, {high}]"
-    return (
-        f"{what}{second[0].upper()}{second[1:]} images need {size} the amplitude of {first} images{ends} "
-        "before half are misclassified."
-    )
+    claim = f"{second} images need {size} the amplitude of {first} images{ends} before half of them are misclassified"
+    if verdict == "undecided":
+        return f"Not decided: the best estimate is that {claim}; more and less are both compatible with these records."
+    return f"{claim[0].upper()}{claim[1:]}."
 
 
 def _reason(effect: Effect, counted: dict[str, int], values: list[Value]) -> str:
-    have = " and ".join(f"{n} independent {kind}" for kind, n in counted.items())
+    have = " and ".join(count_of(n, f"independent {kind} cohorts") for kind, n in counted.items())
     aside = [v.name for v in values if v.image_type not in counted]
     other = f" Of another type, so not compared: {listed(aside)}." if aside else ""
     outside = [v.name for v in values if v.bound != "value" and v.image_type in counted]
-    censored = f" ε50 outside the grid, entered as a bound: {listed(outside)}." if outside else ""
+    censored = (
+        f" Known only to lie below the smallest or above the largest ε: ε50 of {listed(outside)}." if outside else ""
+    )
     if not effect.known:
         return (
-            f"{have} cohorts; at least {FEWEST} of each are needed, some of them with ε50 inside the "
-            f"grid.{censored}{other}"
+            f"There are {have}; at least {FEWEST} of each are needed, some of them with ε50 between the smallest and "
+            f"the largest ε.{censored}{other}"
         )
     where = "above" if effect.low > 0 else "below" if effect.high < 0 else "on both sides of"
-    return f"The interval of the ratio lies {where} 1 ({have} cohorts).{censored}{other}"
+    span = "whole interval" if where != "on both sides of" else "interval"
+    return f"The {span} of the ratio lies {where} 1 (no difference); there are {have}.{censored}{other}"
 
 
 def _needed(effect: Effect, counted: dict[str, int]) -> str:
     if min(counted.values()) < FEWEST:
         return f"At least {FEWEST} independent cohorts of each image type are needed."
     return (
-        what_it_takes(effect, coefficients=2) if effect.known else "Amplitudes around ε50 are needed in every cohort."
+        what_it_takes(effect, coefficients=2)
+        if effect.known
+        else "Every cohort needs amplitudes below and above its ε50."
     )
 
 
@@ -187,7 +206,8 @@ def _remarks(evidence: Evidence, values: list[Value], visible: Effect, plan: Ana
     if visible.known:
         ratio, low, high = (factor(float(np.exp(x))) for x in (visible.estimate, visible.low, visible.high))
         told.append(
-            f"At equal visibility (ε50 / clean contrast) the ratio {second} / {first} is {ratio} [{low}, {high}]."
+            f"Relative to the contrast of the images (equal visibility) the ratio {second} / {first} is {ratio} "
+            f"[{low}, {high}]."
         )
     pair = [[v for v in values if v.image_type == kind and v.bound == "value"] for kind in plan.image_types]
     if min(map(len, pair)) == 1 and max(map(len, pair)) <= 2:
@@ -203,8 +223,8 @@ def _these_alone(pair: list[list[Value]], plan: AnalysisPlan) -> str:
     ratio, low, high = (factor(float(np.exp(middle + z * error))) for z in (0, -1.96, 1.96))
     names = listed([v.name for part in pair for v in part])
     return (
-        f"In these cohorts alone ({names}) the ratio is {ratio} [{low}, {high}] over their images; it "
-        "says nothing about other cohorts."
+        f"Between these cohorts alone ({names}) the ratio is {ratio} [{low}, {high}]; that says nothing about other "
+        "cohorts of their types."
     )
 
 
@@ -217,6 +237,7 @@ def _row(pack: Packed, evidence: Evidence) -> dict[str, Any]:
         "compared_as": kind_of(pack.header.image_type), "arm": pack.header.arm,
         "epsilon50": epsilon50_text(found, plan.level),
         "epsilon50_estimate": finite(found.estimate) if inside else None,
+        "epsilon50_255": epsilon50_text(found, plan.level, GREY_LEVELS),
         "epsilon50_low": finite(low) or None, "epsilon50_high": finite(high), "within_grid": inside,
         "clean_contrast": finite(contrast),
         "epsilon50_over_contrast": finite(found.estimate / contrast) if inside and contrast > 0 else None,

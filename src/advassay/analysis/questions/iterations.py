@@ -18,6 +18,7 @@ from advassay.analysis.packed import Packed
 from advassay.analysis.questions.conclusion import (
     Conclusion,
     Verdict,
+    count_of,
     finite,
     percent_points,
     scope,
@@ -51,13 +52,10 @@ def iterations(evidence: Evidence) -> Conclusion:
     contradicted where it is shown to rise still, or not to rise at all.
     """
     plan, margin = evidence.plan, evidence.plan.margins.iterations
-    epsilon = _epsilon(evidence)
-    at_one, over_all, whole = (
-        _pooled(evidence, partial(rise, success=plan.success, doses=doses, first=first))
-        for doses, first in ((np.array([epsilon]), None), (evidence.shared_doses, None), (evidence.shared_doses, 1))
-    )
-    doubling = doubling_of(evidence)
-    verdict = _verdict(at_one, over_all, whole, margin, doubling, new=evidence.prespecified is not None)
+    epsilon = nearest_shared(evidence)
+    at_one, over_all = (pooled_rise(evidence, doses) for doses in (np.array([epsilon]), evidence.shared_doses))
+    whole, doubling = pooled_rise(evidence, evidence.shared_doses, first=1), doubling_of(evidence)
+    verdict = plateau_verdict(evidence, [at_one, over_all], whole, doubling)
     decisive = max((at_one, over_all), key=lambda e: e.estimate if e.known else -np.inf)
     names = " + ".join(packs[0].header.cohort for packs in evidence.main)
     return Conclusion(
@@ -82,7 +80,7 @@ def iterations(evidence: Evidence) -> Conclusion:
         verdict=verdict,
         breadth=scope(decisive, names) if verdict != "undecided" else "",
         reason=_reason(at_one, over_all, whole, epsilon, margin, doubling),
-        needed=what_it_takes(decisive, margin) if verdict == "undecided" and decisive.known else "",
+        needed=_needed(decisive, margin, doubling) if verdict == "undecided" and decisive.known else "",
         remarks=_remarks(evidence, doubling),
         margin=margin,
         published=PUBLISHED,
@@ -116,7 +114,7 @@ def _nearest(pack: Packed, epsilon: float) -> np.ndarray:
     return np.array([int(np.argmin(np.abs(pack.epsilons - epsilon)))])
 
 
-def _epsilon(evidence: Evidence) -> float:
+def nearest_shared(evidence: Evidence) -> float:
     """The amplitude nearest to the plan's that every cohort was attacked at; the plan's own where they share none."""
     doses = evidence.shared_doses
     wanted = evidence.plan.epsilon
@@ -144,11 +142,18 @@ def _doubled(pack: Packed) -> list[dict[str, int]]:
     return list(controls.doubling.by_epsilon.values())
 
 
-def _verdict(
-    at_one: Effect, over_all: Effect, whole: Effect, margin: float, doubling: Doubling | None, *, new: bool
-) -> Verdict:
-    rests = [e for e in (at_one, over_all) if e.known]
-    if len(rests) < 2 or not whole.known:
+def pooled_rise(evidence: Evidence, doses: np.ndarray, first: int | None = None) -> Effect:
+    """`rise` over `doses` (dose,), pooled over the cohorts."""
+    return _pooled(evidence, partial(rise, success=evidence.plan.success, doses=doses, first=first))
+
+
+def plateau_verdict(evidence: Evidence, rests: list[Effect], whole: Effect, doubling: Doubling | None) -> Verdict:
+    """The verdict from last rises that must all be level (`rests`), the whole rise, and the control with 2K.
+
+    A new store needs the control; one without an analysis plan may be older than it.
+    """
+    margin, new = evidence.plan.margins.iterations, evidence.prespecified is not None
+    if not whole.known or not all(e.known for e in rests):
         return "undecided"
     if any(e.low > margin for e in rests) or whole.high < 0:
         return "contradicted"
@@ -161,29 +166,45 @@ def _verdict(
 
 def _points(effect: Effect) -> str:
     low, high = percent_points(effect.low), percent_points(effect.high)
-    return f"{percent_points(effect.estimate)} percentage points over the second half of the iterations [{low}, {high}]"
+    return f"{percent_points(effect.estimate)} percentage points [{low}, {high}] over the second half of the iterations"
 
 
 def _headline(
     verdict: Verdict, effect: Effect, whole: Effect, margin: float, names: str, doubling: Doubling | None
 ) -> str:
     if not effect.known:
-        return "Whether success has levelled off cannot be judged from these records."
+        return "Whether success reaches a plateau cannot be judged from these records."
     where, size = scope(effect, names), _points(effect)
     if verdict == "supported":
-        return f"Success rises with the iterations and has levelled off {where}: it changes by {size}."
+        return f"Longer attacks succeed more often, up to a plateau: the success rate changes by {size} {where}."
     if verdict == "contradicted" and whole.known and whole.high < 0:
-        return f"Success does not rise with the iterations {where}: it falls, which is a failure of the attack."
+        return f"Longer attacks succeed less often {where}: the success rate falls, so the attack fails."
     if verdict == "contradicted":
+        return f"No plateau is reached: the success rate still rises by {size} {where}. A longer attack would do more."
+    if effect.high >= margin:
         return (
-            f"Success has not levelled off {where}: it still rises by {size}. More iterations would give more success."
+            f"Not decided: the success rate changes by {size} {where}. A plateau would be a rise below "
+            f"{100 * margin:g} points, and rises below and above that are both compatible with these records."
         )
-    if doubling is not None and doubling.gained > margin and effect.high < margin:
+    if doubling is None:
         return (
-            f"Not decided: the curves are level up to the last iteration, but twice as many iterations raised success "
-            f"by {percent_points(doubling.gained)} points in the control sample."
+            "Not decided: the curves are level up to the last iteration, but no control with twice as many iterations "
+            "was run."
         )
-    return f"Not decided: success changes by {size} {where}."
+    if not doubling.gained <= margin:
+        return (
+            f"Not decided: the curves are level up to the last iteration, but twice as many iterations raised the "
+            f"success rate by {percent_points(doubling.gained)} points in a control sample."
+        )
+    return f"Not decided: the curves are level {where}, but a rise from the first iteration to the last is not shown."
+
+
+def _needed(effect: Effect, margin: float, doubling: Doubling | None) -> str:
+    if effect.high >= margin:
+        return what_it_takes(effect, margin)
+    if doubling is None:
+        return "Run the study again with this version: the control with twice the iterations is then made."
+    return "More iterations are needed." if not doubling.gained <= margin else "More images are needed."
 
 
 def _reason(
@@ -196,18 +217,18 @@ def _reason(
         return f"{name}: {percent_points(effect.estimate)} points [{low}, {high}]"
 
     parts = [
-        said(f"rise over the second half at ε = {epsilon:g}", at_one),
-        said("over all ε", over_all),
-        said("rise from the first iterate to the last", whole),
+        said(f"rise over the second half of the iterations at ε = {epsilon:g}", at_one),
+        said("on average over all ε", over_all),
+        said("rise from the first iteration to the last", whole),
     ]
     text = "; ".join(parts)
     control = (
-        "No control to twice the iterations was run."
+        "No control with twice the iterations was run."
         if doubling is None
-        else f"Twice the iterations changed success by {percent_points(doubling.gained)} points "
-        f"({doubling.compared} images × ε of {doubling.cohorts} cohorts)."
+        else f"Twice the iterations changed the success rate by {percent_points(doubling.gained)} points in a sample "
+        f"({doubling.compared} images × ε of {count_of(doubling.cohorts, 'cohorts')})."
     )
-    return f"{text[0].upper()}{text[1:]}. The margin is {100 * margin:g} points. {control}"
+    return f"{text[0].upper()}{text[1:]}. A rise below {100 * margin:g} points counts as a plateau. {control}"
 
 
 def _remarks(evidence: Evidence, doubling: Doubling | None) -> tuple[str, ...]:
@@ -216,11 +237,15 @@ def _remarks(evidence: Evidence, doubling: Doubling | None) -> tuple[str, ...]:
     told = []
     if effect.known:
         low, high = percent_points(effect.low), percent_points(effect.high)
-        name = "at any iterate" if other == "any" else "at the last iterate"
-        told.append(f"Success {name}, over all ε: {percent_points(effect.estimate)} points [{low}, {high}].")
+        name = "at any iteration so far" if other == "any" else "at the last iteration alone"
+        told.append(
+            f"With success counted {name}, the rise over all ε is {percent_points(effect.estimate)} points "
+            f"[{low}, {high}]."
+        )
     if doubling is None and evidence.prespecified is None:
         told.append(
-            "Without a control to twice the iterations a level curve shows the end of the study, not of the rise."
+            "Without a control with twice the iterations, level curves may show where the study ended and not where "
+            "the rise did."
         )
     return tuple(told)
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from advassay.analysis.dose_response.epsilon50 import Epsilon50
 from advassay.analysis.dose_response.pooling import Bound, pool
-from advassay.analysis.dose_response.wording import epsilon50_text
+from advassay.analysis.dose_response.wording import GREY_LEVELS, epsilon50_text
 from advassay.analysis.packed import Packed
 from advassay.analysis.questions.conclusion import (
     Conclusion,
@@ -64,11 +64,11 @@ def training_size(evidence: Evidence) -> Conclusion:
     return Conclusion(
         number=5,
         title="Training size",
-        statement="ε50 does not depend on the number of training images.",
+        statement="Robustness (ε50) does not depend on the number of training images.",
         headline=_headline(effect, verdict, sizes, plan),
         estimand="ratio of ε50, largest / smallest training set",
         estimate=finite(ratio),
-        low=finite(low),
+        low=finite(low) or None,
         high=finite(high),
         effect=f"ratio {factor(ratio)} [{factor(low)}, {factor(high)}]" if effect.known else "no estimate",
         test="least squares of ln ε50 on log₂ training size over networks, clustered by network and patient; "
@@ -175,23 +175,25 @@ def _patient_variance(used: list[Network], design: np.ndarray, contrast: np.ndar
 def _headline(effect: Effect, verdict: Verdict, sizes: list[int], plan: AnalysisPlan) -> str:
     if not effect.known:
         return (
-            "Whether the number of training images matters cannot be judged: too few networks were "
-            "trained on different numbers."
+            "Whether the number of training images matters cannot be judged: too few networks were trained on "
+            "different numbers of images."
         )
     ratio, low, high = (factor(float(np.exp(x))) for x in (effect.estimate, effect.low, effect.high))
-    span = f"from {sizes[0]} to {sizes[-1]} training images"
+    size = (
+        f"with {sizes[-1]} training images instead of {sizes[0]}, networks withstand {ratio} times the amplitude "
+        f"[{low}, {high}]"
+    )
     small = plan.margins.training_size
     if verdict == "supported":
         excludes = effect.low > 0 or effect.high < 0
         what = "a small dependence is shown, within the margin" if excludes else "no dependence that counts"
-        return (
-            f"{what[0].upper()}{what[1:]}: {span} ε50 changes by a factor of {ratio} [{low}, {high}]; up "
-            f"to {small:g} counts as none."
-        )
+        return f"{what[0].upper()}{what[1:]}: {size}; between 1/{small:g} and {small:g} counts as none."
     if verdict == "contradicted":
-        way = "raises" if effect.estimate > 0 else "lowers"
-        return f"The number of training images matters: going {span} {way} ε50 by a factor of {ratio} [{low}, {high}]."
-    return f"Not decided: {span} ε50 changes by a factor of {ratio} [{low}, {high}]."
+        return f"The number of training images matters: {size}."
+    return (
+        f"Not decided: {size}. Between 1/{small:g} and {small:g} counts as no dependence, and the interval reaches "
+        "beyond."
+    )
 
 
 def _reason(effect: Effect, networks: list[Network], sizes: list[int], plan: AnalysisPlan, doublings: float) -> str:
@@ -202,8 +204,8 @@ def _reason(effect: Effect, networks: list[Network], sizes: list[int], plan: Ana
         )
     if not effect.known:
         return (
-            f"{len(networks)} networks of {len(sizes)} sizes leave no degree of freedom, or their ε50 lie "
-            "outside the grid."
+            f"{len(networks)} networks of {len(sizes)} sizes are too few, or too many of their ε50 lie below the "
+            "smallest or above the largest ε."
         )
     limit = plan.margins.training_size
     margin = float(np.log(limit))
@@ -222,7 +224,10 @@ def _needed(effect: Effect, networks: list[Network], verdict: Verdict, margin: f
     if verdict != "undecided":
         return ""
     if not networks or not effect.known:
-        return f"At least {FEWEST_SIZES} training-set sizes with 3 seeds each are needed, with ε50 inside the grid."
+        return (
+            f"At least {FEWEST_SIZES} training-set sizes with 3 seeds each are needed, with ε50 between the smallest "
+            "and the largest ε."
+        )
     return what_it_takes(effect, margin if effect.estimate >= 0 else -margin, 2).replace("cohorts", "networks")
 
 
@@ -230,7 +235,7 @@ def _outside(networks: list[Network]) -> tuple[str, ...]:
     out = [n for n in networks if n.dose.side in ("below", "above")]
     if not out:
         return ()
-    return (f"ε50 lies outside the grid, entered as a bound, in {len(out)} of {len(networks)} networks.",)
+    return (f"In {len(out)} of {len(networks)} networks ε50 lies below the smallest or above the largest ε.",)
 
 
 def _row(network: Network, plan: AnalysisPlan) -> dict[str, Any]:
@@ -239,7 +244,9 @@ def _row(network: Network, plan: AnalysisPlan) -> dict[str, Any]:
     present = pack.present.any(axis=0)
     return {
         "row": "network", "cohort": network.cohort, "train_size": network.size, "seed": pack.header.seed,
-        "epsilon50": epsilon50_text(dose, plan.level), "epsilon50_estimate": finite(dose.estimate) if inside else None,
+        "epsilon50": epsilon50_text(dose, plan.level),
+        "epsilon50_255": epsilon50_text(dose, plan.level, GREY_LEVELS),
+        "epsilon50_estimate": finite(dose.estimate) if inside else None,
         "amplitudes": len(dose.data.doses),
         "clean_accuracy": float(pack.correct[0, 0, present].mean()) if present.any() else None,
         "n": dose.data.images, "patients": dose.data.n_patients,

@@ -29,7 +29,7 @@ class Box(NamedTuple):
 
     def cut(self, pixels: np.ndarray) -> np.ndarray:
         """The part of (height, width) or (height, width, 3) pixels inside the box."""
-        return np.ascontiguousarray(pixels[self.top : self.bottom, self.left : self.right])
+        return pixels[self.top : self.bottom, self.left : self.right].copy()
 
 
 class Found(NamedTuple):

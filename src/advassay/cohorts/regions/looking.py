@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
+import numpy as np
 import polars as pl
 
 from advassay.cohorts.flow import Flow
@@ -130,5 +131,5 @@ def _pictures(
             raise CohortError(f"source: files that stay as they are, image {image} changed.", "Run the command again.")
         verdict = found[image].reason or "kept"
         caption = (f"{place}  {image}  {found[image].confidence:.2f}", verdict.removeprefix("region: "))
-        yield Pictured(pixels, found[image], caption)
+        yield Pictured(np.ma.getdata(pixels), found[image], caption)
         progress.advance(task)

@@ -120,7 +120,8 @@ def _chests(opened: OpenSource, images: pl.DataFrame, rule: RegionSpec, progress
 def _look(pixels: np.ndarray | Unreadable) -> Thorax | None:
     if isinstance(pixels, Unreadable):  # it could be read a moment ago: `preparing.py` says so when it is written
         return None
-    return find_thorax(pixels if pixels.ndim == 2 else pixels.mean(axis=2))
+    stored = np.ma.getdata(pixels)
+    return find_thorax(stored if stored.ndim == 2 else stored.mean(axis=2))
 
 
 def _spacings(opened: OpenSource, images: pl.DataFrame, rule: RegionSpec) -> list[Spacing | None]:

@@ -12,6 +12,7 @@ from advassay.report.figures.of_cohorts import fig_flow
 from advassay.report.figures.of_evidence import fig_flags, fig_training
 from advassay.report.figures.of_reference import fig1, fig2, fig3a, fig3b, fig3b_rest, fig3c, fig3d
 from advassay.report.figures.of_strength import fig_arms, fig_epsilon50, fig_readings, fig_surface, fig_survival
+from advassay.report.figures.of_verdicts import fig_specification
 from advassay.report.figures.of_visibility import fig_visibility
 from advassay.report.findings import Findings
 
@@ -23,7 +24,7 @@ RESULTS: tuple[Maker, ...] = (
     fig_accuracy, fig_reliability, fig_confidence_flow, fig_transitions,
 )  # fmt: skip
 """Those of the reference study keep its numbers; the rest count on from 4."""
-SUPPLEMENT: tuple[Maker, ...] = (fig_flow, fig_flags, fig_training)
+SUPPLEMENT: tuple[Maker, ...] = (fig_flow, fig_flags, fig_training, fig_specification)
 """Behind the results; numbered S1, S2, …"""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from advassay.report import captions
+from advassay.report import captions, compared_amplitudes
 from advassay.report.figures import told
 from advassay.report.figures.examples import example_rows
 from advassay.report.figures.figure import Figure
@@ -57,7 +57,8 @@ def fig3a(findings: Findings) -> Figure:
     return Figure(
         "fig-3a", "3a", "Success against amplitude",
         f"Attack success rate against ε after the last iteration. {told.main_arm(findings)}. "
-        f"{captions.LAST} {told.statistics(frame, findings)}.{told.margin(findings, 1)}{_coinciding(frame)}",
+        f"{captions.LAST} {told.statistics(frame, findings)}.{told.margin(findings, 1)}{_coinciding(frame)}"
+        + "".join(f" {text}" for text in compared_amplitudes.unreachable(findings, [findings.main_arm])),
         told.ends(frame, "epsilon", "ε"),
         lambda width: success_by_epsilon(frame, styles(findings.cohorts), width=width), "success_by_epsilon", frame,
     )  # fmt: skip

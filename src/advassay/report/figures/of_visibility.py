@@ -30,13 +30,15 @@ def fig_visibility(findings: Findings) -> Figure | None:
     if frame.is_empty():
         return None
     by_arm = frame.partition_by("arm", maintain_order=True, as_dict=True)
+    known = any(prepared.patients_known for prepared in findings.records.preparations.values())
+    patients = f" of {captions.span(frame['patients'])} patients" if known else ""
     attacks = ". ".join(captions.attack(findings.headers(arm)) for (arm,) in by_arm)
     return Figure(
         "fig-visibility", "", "Success at equal visibility",
         "Attack success rate against ε, the bound of the perturbation, over the image’s clean contrast (standard "
         "deviation of its pixels): image types compared at equal visibility in place of equal ε. All cohorts of an arm "
         "have the same bins; an image counts once for each of its ε that falls into a bin "
-        f"(n = {captions.span(frame['n'])} image × ε of {captions.span(frame['patients'])} patients at each point), "
+        f"(n = {captions.span(frame['n'])} image × ε{patients} at each point), "
         f"and bins with fewer than {FEWEST} are in the table alone. Arms whose ε does not bound each pixel are left "
         "out. "
         f"{attacks}. {captions.intervals(frame, findings.level)}.",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
+import pickle
 import queue
 import socket
 import subprocess
@@ -11,17 +13,20 @@ import sys
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from multiprocessing.connection import Connection
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import numpy as np
 
 from advassay.errors import SourceError
 from advassay.sources.ahead import ahead
-from advassay.sources.dicom.pixels import PixelRules
+from advassay.sources.dicom.pixels import DecodedImage, PixelRules
 from advassay.sources.dicom.worker import READY
 from advassay.sources.unreadable import Unreadable
 
+Given = TypeVar("Given")
 Result = TypeVar("Result")
+Made = tuple[Any, bytes]
+"""What work done in a worker gives: a part that JSON holds, and bytes."""
 
 START_LIMIT_S = 120.0
 HEADER_LIMIT_S = 20.0
@@ -38,6 +43,9 @@ _BYTES_PER_PIXEL = 48
 def cores() -> int:
     """Processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+CRASHED: Final = "decoder crashed"
 
 
 class Lost(Exception):
@@ -77,14 +85,40 @@ class Crew:
         self, paths: Sequence[str], rules: PixelRules, work: Callable[[np.ndarray | Unreadable], Result]
     ) -> Iterator[Result]:
         """`work` applied, in a thread of this process, to the image of each file, in order; see pixels.read_pixels."""
-        return ahead(lambda path: work(self.image(path, rules)), paths, threads=self._size, most=2 * self._size)
+        return self.ahead(lambda path: work(self.image(path, rules)), paths)
+
+    def ahead(self, ask: Callable[[Given], Result], items: Iterable[Given]) -> Iterator[Result]:
+        """`ask(item)` of each item, in order, with as many questions at a time as there are workers."""
+        return ahead(ask, items, threads=self._size, most=2 * self._size)
 
     def image(self, path: str, rules: PixelRules, limit_s: float = PIXELS_LIMIT_S) -> np.ndarray | Unreadable:
         """The image of one file."""
+        decoded = self.decoded(path, rules, limit_s)
+        return decoded if isinstance(decoded, Unreadable) else decoded.pixels
+
+    def decoded(self, path: str, rules: PixelRules, limit_s: float = PIXELS_LIMIT_S) -> DecodedImage | Unreadable:
+        """The image of one file, and what had to be decided to read it."""
         try:
             return self._ask({"pixels": path, "rules": rules._asdict()}, limit_s, _received_pixels)
         except Lost as lost:
             return lost.unreadable
+
+    def made(
+        self,
+        path: str,
+        rules: PixelRules,
+        work: Callable[[np.ndarray | Unreadable], Made],
+        limit_s: float = PIXELS_LIMIT_S,
+    ) -> tuple[Made, tuple[str, ...]]:
+        """`work` applied to the image of one file in the worker that decoded it; and notes about the image.
+
+        `work` travels pickled; what comes back is JSON and bytes, never a pickle.
+        """
+        packed = base64.b64encode(pickle.dumps(work)).decode()
+        try:
+            return self._ask({"pixels": path, "rules": rules._asdict(), "work": packed}, limit_s, _received_made)
+        except Lost as lost:
+            return work(lost.unreadable), ()
 
     def directory(self, path: str) -> list[list[str]] | Unreadable:
         """The files a DICOMDIR names; see directory.read_directory."""
@@ -102,13 +136,22 @@ class Crew:
         return [facts for path in paths for facts in self._header_batch([path])]
 
     def _ask(self, request: dict[str, Any], limit_s: float, receive: Callable[[_Worker, float], Result]) -> Result:
+        """The answer of a worker. One that dies is asked a second time: it may have been killed for another's sake."""
+        try:
+            return self._ask_once(request, limit_s, receive)
+        except Lost as lost:
+            if lost.unreadable.reason != CRASHED:
+                raise
+        return self._ask_once(request, limit_s, receive)
+
+    def _ask_once(self, request: dict[str, Any], limit_s: float, receive: Callable[[_Worker, float], Result]) -> Result:
         worker = self._idle.get() or self._started()
         try:
             worker.link.send_bytes(json.dumps(request).encode())
             answer = receive(worker, limit_s)
         except (EOFError, OSError) as error:
             self._drop(worker)
-            raise Lost(Unreadable("decoder crashed", "its process died")) from error
+            raise Lost(Unreadable(CRASHED, "its process died")) from error
         except BaseException:
             self._drop(worker)
             raise
@@ -189,13 +232,27 @@ def _received_directory(worker: _Worker, limit_s: float) -> list[list[str]] | Un
     return Unreadable(told["reason"], told["detail"]) if isinstance(told, dict) else told
 
 
-def _received_pixels(worker: _Worker, limit_s: float) -> np.ndarray | Unreadable:
+def _received_pixels(worker: _Worker, limit_s: float) -> DecodedImage | Unreadable:
     told = json.loads(worker.receive(limit_s))
     if "reason" in told:
         return Unreadable(told["reason"], told["detail"])
     pixels = np.empty(told["shape"], told["type"])
     worker.receive_into(pixels, limit_s)
-    return pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
+    pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
+    if told["masked"]:
+        packed = np.empty((pixels.size + 7) // 8, np.uint8)
+        worker.receive_into(packed, limit_s)
+        mask = np.unpackbits(packed, count=pixels.size).reshape(pixels.shape).astype(bool)
+        pixels = np.ma.MaskedArray(pixels, mask)
+    return DecodedImage(pixels, tuple(told["notes"]))
+
+
+def _received_made(worker: _Worker, limit_s: float) -> tuple[tuple[Any, bytes], tuple[str, ...]]:
+    answer = json.loads(worker.receive(limit_s))
+    made = np.empty(answer["bytes"], np.uint8)
+    if answer["bytes"]:
+        worker.receive_into(made, limit_s)
+    return (answer["told"], made.tobytes()), tuple(answer["notes"])
 
 
 def _stop_all(workers: set[_Worker]) -> None:

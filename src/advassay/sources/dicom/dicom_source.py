@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
 from advassay.errors import SourceError
 from advassay.progress import Progress, Silent
-from advassay.sources.dicom.crew import Crew
+from advassay.sources.dicom.crew import Crew, Made
 from advassay.sources.dicom.finding import find_files
 from advassay.sources.dicom.header_table import header_table
 from advassay.sources.dicom.headers import IDS
 from advassay.sources.dicom.identifying import counted
-from advassay.sources.dicom.pixels import PixelRules
+from advassay.sources.dicom.patients import patient_remarks, with_patients
+from advassay.sources.dicom.pixels import NOTES, PixelRules
 from advassay.sources.dicom.screening import screened
+from advassay.sources.dicom.tag_words import IMAGE_KINDS
 from advassay.sources.dicom.tags import BODY_PARTS, VIEWS
 from advassay.sources.file_sources import require_column
 from advassay.sources.opened import LEFT_OUT, OpenSource, Pixels, Result
+from advassay.sources.unreadable import Unreadable
 from advassay.specs import DicomSource
 
 COLUMNS = (
     *("age", "sex", "view", "body_part", "modality", "laterality", "year", "photometric", "bits_stored"),
     *("pixel_spacing_mm", "voi", "transfer_syntax"),
+    *("presentation_intent", "image_kind", "derivation", "orientation", "fov_flipped", "fov_rotation"),
 )
 """What rules may use, besides ids. Every text in them comes from a closed list (tags.py) or from the standard."""
 
@@ -42,18 +49,48 @@ class DicomFiles(OpenSource):
         folder: Path,
         crew: Crew,
         rules: PixelRules,
+        headers: pl.DataFrame,
     ) -> None:
         super().__init__(name, rows, left_out, patient_column, folder)
-        self._crew, self._rules = crew, rules
+        self._crew, self._rules, self._headers = crew, rules, headers
         self._paths: dict[int, str] = dict(zip(rows["row"], rows["path"], strict=True))
+        self._notes: dict[int, tuple[str, ...]] = {}
 
     def map(self, rows: Sequence[int], work: Callable[[Pixels], Result]) -> Iterator[tuple[int, Result]]:
-        paths = [f"{self.root}/{self._paths[row]}" for row in rows]
-        yield from zip(rows, self._crew.pixels(paths, self._rules, work), strict=True)
+        def made(row: int) -> Result:
+            image = self._crew.decoded(self._path(row), self._rules)
+            if isinstance(image, Unreadable):
+                return work(image)
+            self._notes[row] = image.notes
+            return work(image.pixels)
+
+        yield from zip(rows, self._crew.ahead(made, rows), strict=True)
+
+    def map_in_reader(
+        self, rows: Sequence[int], work: Callable[..., Made], items: Sequence[Any] | None = None
+    ) -> Iterator[tuple[int, Made]]:
+        def made(pair: tuple[int, Any]) -> Made:
+            row, item = pair
+            result, self._notes[row] = self._crew.made(self._path(row), self._rules, partial(work, item=item))
+            return result
+
+        pairs = zip(rows, [None] * len(rows) if items is None else items, strict=True)
+        yield from zip(rows, self._crew.ahead(made, pairs), strict=True)
+
+    def _path(self, row: int) -> str:
+        return f"{self.root}/{self._paths[row]}"
 
     def remarks(self, rows: Sequence[int]) -> list[str]:
-        chosen = self.rows.filter(pl.col("row").is_in(pl.Series(rows, dtype=pl.UInt32).implode()))
-        return [*_without_voi(chosen, self._rules.scaling), *_unstated(chosen), *_repeated(chosen)]
+        wanted = pl.col("row").is_in(pl.Series(rows, dtype=pl.UInt32).implode())
+        chosen = self._headers.filter(wanted)
+        return [
+            *_without_voi(chosen, self._rules.scaling),
+            *_unstated(chosen),
+            *_repeated(chosen),
+            *_of_kinds(chosen, self._rules.turn),
+            *(patient_remarks(chosen) if self.patient_column == "patient_id" else []),
+            *_noted([self._notes.get(row, ()) for row in chosen["row"]]),
+        ]
 
 
 def open_dicom(
@@ -74,20 +111,25 @@ def open_dicom(
     _check_words(name, source)
     folder, found = find_files(f"sources.{name}.path", path)
     crew = Crew(workers, source.most_pixels)
-    headers = header_table(name, folder, found, crew, kept_headers, progress or Silent())
+    headers = with_patients(header_table(name, folder, found, crew, kept_headers, progress or Silent()))
     reasons = screened(headers, source)
     stays = reasons["reason"].is_null()
     rows = _candidates(name, headers.filter(stays), source)
     lost = headers.select("row").with_columns(reasons).filter(~stays).cast(LEFT_OUT)  # type: ignore[arg-type]
-    rules = PixelRules(scaling, source.most_pixels, source.least_contrast, source.most_clipped)
-    opened = DicomFiles(name, rows, lost, source.patient_id, folder, crew, rules)
+    turn = source.orientation == "turn"
+    rules = PixelRules(scaling, source.most_pixels, source.least_contrast, source.most_clipped, turn)
+    opened = DicomFiles(name, rows, lost, source.patient_id, folder, crew, rules, headers.filter(stays))
     opened.files = headers.select("row", path=pl.col("path").replace("", None), original_patient="patient_id")
     opened.identifying = counted(headers["identifying"])
     return opened
 
 
 def _check_words(name: str, source: DicomSource) -> None:
-    for field, given, known in (("body_parts", source.body_parts, BODY_PARTS), ("views", source.views, VIEWS)):
+    for field, given, known in (
+        ("body_parts", source.body_parts, BODY_PARTS),
+        ("views", source.views, VIEWS),
+        ("image_kinds", source.image_kinds, IMAGE_KINDS),
+    ):
         if unknown := sorted(set(given) - set(known)):
             raise SourceError(f"sources.{name}.{field}: of {', '.join(known)}; got {', '.join(unknown)}.")
 
@@ -117,6 +159,40 @@ def _without_voi(rows: pl.DataFrame, scaling: str) -> list[str]:
     if scaling != "voi" or not without:
         return []
     return [f"scaling: voi: {without} of {rows.height} images have neither VOI LUT nor window: taken at full-range."]
+
+
+def _of_kinds(rows: pl.DataFrame, turn: bool) -> list[str]:
+    """What the headers say of images that are in, and a reader would not expect."""
+    total, orientation = rows.height, pl.col("orientation")
+    astray = rows.filter(orientation.is_not_null() & ~orientation.is_in(["standard", "other"])).height
+    stays = "turned by it" if turn else "kept as they are; orientation: turn, or a rule about orientation, changes that"
+    told = [
+        (rows["view_from_text"].sum(), "state no view, but a description does: it was believed"),
+        (
+            rows["view_doubted"].sum(),
+            "state a frontal View Position beside a code or description of another view: View Position was believed",
+        ),
+        (rows["part_from_text"].sum(), "state no body part, but a description does: it was believed"),
+        (rows["respelled"].sum(), "write a Modality that is no DICOM term (DR, XR, RX): read as DX"),
+        ((rows["derivation"] == "derived").sum(), "are DERIVED by Image Type; a rule about derivation leaves them out"),
+        (
+            (rows["image_kind"] == "secondary capture").sum(),
+            "are secondary captures; a rule about image_kind leaves them out",
+        ),
+        (
+            (rows["presentation_intent"] == "processing").sum(),
+            "are FOR PROCESSING: most makers store them as negatives",
+        ),
+        (astray, f"are mirrored, upside down or lying by their Patient Orientation: {stays}"),
+        (rows["fov_flipped"].sum(), "were flipped by their detector (Field of View Horizontal Flip)"),
+        (rows["sex_unread"].sum(), "state a sex in a word that is not known: unknown"),
+    ]
+    return [f"{count} of {total} images {sentence}." for count, sentence in told if count]
+
+
+def _noted(notes: Sequence[tuple[str, ...]]) -> list[str]:
+    counts = Counter(note for of_image in notes for note in of_image)
+    return [f"{count} of {len(notes)} images {NOTES[note]}." for note, count in sorted(counts.items())]
 
 
 def _unstated(rows: pl.DataFrame) -> list[str]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from advassay.errors import SourceError
+from advassay.sources.file_names import NOT_UTF8, is_text
 from advassay.sources.unreadable import MAX_FILE_BYTES, Unreadable
 
 _MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"  # Media Storage Directory Storage
@@ -25,13 +27,17 @@ class Found(NamedTuple):
 def find_files(argument: str, path: Path) -> tuple[Path, list[Found]]:
     """The folder that paths start from, and every entry in a fixed order.
 
-    Links are followed to files inside the folder, never to folders; hidden files and folders are passed over. Raises
-    SourceError where `path` is none of the three, or has no entry; `argument` is how messages call it.
+    Links are followed to files inside the folder, never to folders; hidden files and folders are passed over. Files
+    that a DICOMDIR names are found under the names they have on the disk (`_on_disk`); in a folder, those that are
+    missing are entries with the reason "missing". Raises SourceError where `path` is none of the three, or has no
+    entry; `argument` is how messages call it.
     """
     if path.is_dir():
         folder, found = path, list(_tree(path))
+        found += _missing_of_media(folder, found)
     elif path.is_file():
-        folder, names = path.parent, _directory(argument, path) if _is_dicomdir(path) else _listed(argument, path)
+        folder = path.parent
+        names = _on_disk(folder, _directory(argument, path)) if _is_dicomdir(path) else _listed(argument, path)
         found = [_checked(folder, os.path.realpath(folder), name) for name in names]
     else:
         raise SourceError(f"{argument}: a folder, a list or a DICOMDIR is needed, got {path}.", "Check it and --data.")
@@ -73,10 +79,8 @@ def _tree(folder: Path) -> Iterator[Found]:
 
 def _checked(folder: Path, root: str, name: str, parents_are_real: bool = False) -> Found:
     """`root`: the folder with every link in its own path resolved."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return Found("", "file name is not UTF-8", "no table can hold it; rename the file")
+    if not is_text(name):
+        return Found("", *NOT_UTF8)
     whole = os.path.join(folder, name)
     if parents_are_real and not os.path.islink(whole):
         return Found(name)
@@ -107,14 +111,64 @@ def _is_dicomdir(path: Path) -> bool:
         return _MEDIA_DIRECTORY.encode() in file.read(1024)
 
 
+def _missing_of_media(folder: Path, found: list[Found]) -> list[Found]:
+    """Files that the DICOMDIRs of a tree name and that are not on the disk."""
+    named = [entry.path for entry in found if _stem(os.path.basename(entry.path)) == "dicomdir" and not entry.reason]
+    missing = []
+    for place in named:
+        path = folder / place
+        try:
+            ids = _read_directory(path) if path.is_file() and _is_dicomdir(path) else []
+        except OSError:
+            continue
+        parent = os.path.dirname(place)
+        there = {entry.path for entry in found}
+        for name in _on_disk(path.parent, ids if not isinstance(ids, Unreadable) else []):
+            whole = os.path.normpath(os.path.join(parent, name))
+            if whole not in there and not whole.startswith(".."):
+                missing.append(Found(whole, "missing", "named by a DICOMDIR, not on the disk"))
+    return missing
+
+
+def _on_disk(folder: Path, names: list[str]) -> list[str]:
+    """Each name as the disk spells it: file systems and copying programs write lower case, add endings (.dcm, .gz) or
+    versions (;1). The name itself where nothing fits."""
+    if all((folder / name).is_file() for name in names):
+        return names
+    spelled: dict[str, str] = {}
+    for entry in _tree(folder):
+        spelled.setdefault(_stem(entry.path), entry.path)
+    return [name if (folder / name).is_file() else spelled.get(_stem(name), name) for name in names]
+
+
+_ENDING = re.compile(r"(\.(dcm|dicom|ima|img|gz)|;\d+|\.)$")
+
+
+def _stem(path: str) -> str:
+    """A path in lower case without its endings.
+
+    >>> _stem("PT000000/IM000000"), _stem("pt000000/im000000.DCM.gz"), _stem("IM1.;1")
+    ('pt000000/im000000', 'pt000000/im000000', 'im1')
+    """
+    plain = path.lower().replace(os.sep, "/")
+    while (shorter := _ENDING.sub("", plain)) != plain:
+        plain = shorter
+    return plain
+
+
 def _directory(argument: str, path: Path) -> list[str]:
     """(0004,1500) Referenced File ID of every IMAGE record, as paths; see directory.py."""
+    ids = _read_directory(path)
+    if isinstance(ids, Unreadable):
+        problem = f"{argument}: a DICOMDIR that reads is needed, got {path.name} ({ids.reason})."
+        raise SourceError(problem, "Give the folder instead.")
+    return ids
+
+
+def _read_directory(path: Path) -> list[str] | Unreadable:
     from advassay.sources.dicom.crew import Crew
 
     crew = Crew(1)
     ids = crew.directory(str(path))
     crew.close()
-    if isinstance(ids, Unreadable):
-        problem = f"{argument}: a DICOMDIR that reads is needed, got {path.name} ({ids.reason})."
-        raise SourceError(problem, "Give the folder instead.")
-    return [os.path.join(*parts) for parts in ids]
+    return ids if isinstance(ids, Unreadable) else [os.path.join(*parts) for parts in ids]

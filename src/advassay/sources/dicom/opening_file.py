@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 import struct
@@ -12,10 +13,12 @@ from advassay.sources.unreadable import MAX_FILE_BYTES, Unreadable
 
 _DEFLATED = b"1.2.840.10008.1.2.1.99"  # Deflated Explicit VR Little Endian
 _CHUNK = 1 << 20
+_GZIP = b"\x1f\x8b"
 
 
 def open_dicom_file(path: str | bytes, most_inflated: int = MAX_FILE_BYTES) -> BinaryIO | Unreadable:
-    """The file at `path`, open at its start, or why it is no DICOM file to be read. Never raises for a bad file.
+    """The file at `path`, open at its start, or why it is no DICOM file to be read. Never raises for a bad file. A file
+    packed by gzip (.dcm.gz) comes unpacked.
 
     With the 128-byte preamble and "DICM" of PS3.10 §7.1, or without both where it starts like a data set: a plausible
     element of group 0002 or 0008. A deflated data set must not grow beyond `most_inflated` bytes.
@@ -28,11 +31,19 @@ def open_dicom_file(path: str | bytes, most_inflated: int = MAX_FILE_BYTES) -> B
             return Unreadable("empty file", "0 bytes")
         if facts.st_size > MAX_FILE_BYTES:
             return Unreadable("too large", f"{facts.st_size:,} bytes, at most {MAX_FILE_BYTES:,}")
-        file = open(path, "rb")  # noqa: SIM115 (handed on)
+        file: BinaryIO = open(path, "rb")  # noqa: SIM115 (handed on)
     except PermissionError:
         return Unreadable("no permission", "the file may not be read")
     except (OSError, ValueError) as error:
         return Unreadable("missing", type(error).__name__)
+    if file.read(2) == _GZIP:
+        with file:
+            file.seek(0)
+            unpacked = _gunzipped(file, most_inflated)
+        if isinstance(unpacked, Unreadable):
+            return unpacked
+        file = unpacked
+    file.seek(0)
     refused = _refusal(file, most_inflated)
     if refused is not None:
         file.close()
@@ -41,10 +52,38 @@ def open_dicom_file(path: str | bytes, most_inflated: int = MAX_FILE_BYTES) -> B
     return file
 
 
+def _gunzipped(file: BinaryIO, most: int) -> BinaryIO | Unreadable:
+    """What a gzip file (RFC 1952) holds, in memory; refused beyond `most` bytes."""
+    inflate, parts, size = zlib.decompressobj(16 + zlib.MAX_WBITS), [], 0
+    while chunk := file.read(_CHUNK):
+        while chunk and not inflate.eof:
+            try:
+                parts.append(inflate.decompress(chunk, _CHUNK))
+            except zlib.error:
+                return Unreadable("damaged", "a gzip file that does not inflate")
+            size += len(parts[-1])
+            if size > most:
+                return Unreadable("too large", f"inflates to {size:,} bytes or more, at most {most:,}")
+            chunk = inflate.unconsumed_tail
+    if not inflate.eof:
+        return Unreadable("damaged", "a gzip file that is cut short")
+    return io.BytesIO(b"".join(parts))
+
+
+def _packed(start: bytes) -> Unreadable | None:
+    """An archive of files by its first bytes: counted as what it is, never unpacked."""
+    if start[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
+        return Unreadable("zip archive", "unpack it; its files are not read")
+    formats = {b"7z\xbc\xaf\x27\x1c": "7z", b"Rar!\x1a\x07": "rar", b"BZh": "bzip2", b"\xfd7zXZ\0": "xz"}
+    name = next((name for magic, name in formats.items() if start.startswith(magic)), None)
+    name = "tar" if start[257:262] == b"ustar" else name
+    return Unreadable("packed archive", f"{name}: unpack it; its files are not read") if name else None
+
+
 def _refusal(file: BinaryIO, most_inflated: int) -> Unreadable | None:
     start = file.read(1024)
     if start[128:132] != b"DICM" and not _starts_like_data_set(start):
-        return Unreadable("not DICOM", "no DICOM file by its first bytes")
+        return _packed(start) or Unreadable("not DICOM", "no DICOM file by its first bytes")
     if _DEFLATED in start and (size := _inflated_size(file, start, most_inflated)) > most_inflated:
         return Unreadable("too large", f"inflates to {size:,} bytes or more, at most {most_inflated:,}")
     return None

@@ -7,12 +7,20 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
+from advassay.sources.dicom.decoding_words import BYTES_LEFT, STREAM_BITS, decode_words
+from advassay.sources.dicom.not_image import padding_mask, padding_range, shutter_mask
 from advassay.sources.dicom.opening_file import open_dicom_file
+from advassay.sources.dicom.orientation import orientation_of, turned
 from advassay.sources.dicom.rendering import StoredRange, grey_table, stored_range
+from advassay.sources.dicom.stored_values import BITS_MASKED, VALUES_LOW, stored_values
 from advassay.sources.unreadable import Unreadable
 
+_LUT_OF_16_BITS = int(cv2.__version__.split(".")[0]) >= 5
+"""Whether OpenCV looks up 16-bit values, in half the time of NumPy."""
 EDGES = (0.005, 0.995)
 """Contrast is judged between these shares of the pixels."""
+LEAST_BETWEEN = 1 / 8
+"""Of the share that one end must leave to others (1 − most_clipped), this share must lie between the two ends."""
 MOST_STRETCH = 8.0
 """Pixels this much longer than wide are an error in (0028,0034), not a detector."""
 
@@ -24,10 +32,31 @@ class PixelRules(NamedTuple):
     most_pixels: int = 64_000_000
     least_contrast: float = 0.01
     most_clipped: float = 0.6
+    turn: bool = False
+    """Whether (0020,0020) Patient Orientation turns the image so that the patient's left is on its right."""
 
 
-def read_pixels(path: str | bytes, rules: PixelRules) -> np.ndarray | Unreadable:
-    """Grey levels of the image at `path`, dark to bright: uint8 or uint16 (height, width). Never raises for a bad file.
+class DecodedImage(NamedTuple):
+    """pixels: uint8 or uint16 (height, width), dark to bright; a masked array where some pixels are declared not to be
+    image (they are black). notes: what had to be decided to read it, from the list NOTES."""
+
+    pixels: np.ndarray
+    notes: tuple[str, ...] = ()
+
+
+SHUTTER_IGNORED = "shutter without meaning"
+NOTES = {
+    BITS_MASKED: "have bits set beyond Bits Stored that are no part of the values: masked (PS3.5 §8.1.1)",
+    VALUES_LOW: "have a High Bit that their values contradict: the values were believed",
+    STREAM_BITS: "are compressed with another number of bits than the header states: every value was kept",
+    SHUTTER_IGNORED: "declare a shutter that leaves no pixel or is incomplete: ignored",
+    BYTES_LEFT: "hold more bytes of pixel data than rows, columns and bits need: the rest was ignored",
+}
+"""What may be noted about an image → the rest of a sentence that begins with a number of images."""
+
+
+def read_pixels(path: str | bytes, rules: PixelRules) -> DecodedImage | Unreadable:
+    """Grey levels of the image at `path`. Never raises for a bad file.
 
     Non-square pixels are made square along their longer side. What `rules` call unusable is an Unreadable.
     """
@@ -39,11 +68,15 @@ def read_pixels(path: str | bytes, rules: PixelRules) -> np.ndarray | Unreadable
             return _render(file, rules)
         except MemoryError:
             return Unreadable("too large", "decoding does not fit into the memory of one reader")
-        except Exception as error:  # pydicom and its plug-ins raise whatever a broken element leads to
+        except BaseException as error:  # pydicom and its plug-ins raise whatever a broken element leads to
+            if (
+                not isinstance(error, Exception) and type(error).__name__ != "PanicException"
+            ):  # Rust's, of the RLE plug-in
+                raise
             return Unreadable("damaged", f"does not decode: {type(error).__name__}")
 
 
-def _render(file: Any, rules: PixelRules) -> np.ndarray | Unreadable:
+def _render(file: Any, rules: PixelRules) -> DecodedImage | Unreadable:
     import pydicom
 
     ds = pydicom.dcmread(file, force=True)
@@ -51,19 +84,32 @@ def _render(file: Any, rules: PixelRules) -> np.ndarray | Unreadable:
     if refused is not None:
         return refused
     stored = stored_range(int(ds.BitsStored), int(ds.get("PixelRepresentation") or 0) == 1)
-    places = _places(_decoded(ds), ds, stored)
-    if isinstance(places, Unreadable):
-        return places
-    levels = stored.high - stored.low + 1
-    counts = cv2.calcHist([places], [0], None, [levels], [0, levels]).ravel().astype(np.float64)
-    unusable = _unusable(counts, rules)
+    read = _stored(ds, stored)
+    if isinstance(read, Unreadable):
+        return read
+    values, mask, notes = read
+    if mask is not None and mask.all():
+        return Unreadable("almost constant", "every pixel is declared padding or lies behind a shutter")
+    places = values if not stored.low and values.dtype == np.uint16 else (values - stored.low).astype(np.uint16)
+    counts = _histogram(places, stored.high - stored.low + 1, mask)
+    unusable = judge_levels(counts, rules)
     if unusable is not None:
         return unusable
     try:
         table = grey_table(ds, stored, rules.scaling)
     except (ValueError, TypeError, AttributeError, IndexError) as error:
         return Unreadable("damaged", f"a LUT or window that does not apply: {type(error).__name__}")
-    return square_pixels(np.take(table, places), _aspect(ds), rules.most_pixels)
+    if rules.scaling == "voi":  # a window may throw away what the file holds
+        shown = np.bincount(table, weights=counts, minlength=int(np.iinfo(table.dtype).max) + 1)
+        if (unusable := judge_levels(shown, rules, " after the window")) is not None:
+            return unusable
+    grey = _through(table, places)
+    if mask is not None:
+        grey = np.where(mask, 0, grey).astype(grey.dtype)
+    square = _squared(grey, mask, _aspect(ds), rules.most_pixels)
+    if isinstance(square, Unreadable):
+        return square
+    return DecodedImage(turned(square, orientation_of(ds)) if rules.turn else square, notes)
 
 
 def _refused(ds: Any, rules: PixelRules) -> Unreadable | None:
@@ -80,48 +126,38 @@ def _refused(ds: Any, rules: PixelRules) -> Unreadable | None:
     return None
 
 
-def _decoded(ds: Any) -> np.ndarray:
-    """Values as stored, (height, width), by pydicom and its plug-ins. Raises for what does not decode."""
-    from pydicom.pixels import pixel_array
-
-    from advassay.sources.dicom.headers import transfer_syntax
-
-    if not ds.file_meta.get("TransferSyntaxUID"):  # no file meta: the decoder needs to be told
-        ds.file_meta.TransferSyntaxUID = transfer_syntax(ds)
-    values = pixel_array(ds, correct_unused_bits=False)  # `_places` looks at them first
-    if values.shape != (int(ds.Rows), int(ds.Columns)):
-        raise ValueError(f"decoded as {values.shape}")
-    return values
-
-
-def _places(values: np.ndarray, ds: Any, stored: StoredRange) -> np.ndarray | Unreadable:
-    """The place of each value in `stored`: uint16 (height, width), 0 = the lowest value that can be stored."""
-    if ds.file_meta.TransferSyntaxUID.is_encapsulated:
-        values = np.clip(values, stored.low, stored.high)  # lossy codecs overshoot
-    elif stored.low == 0 and not _shift(ds) and values.max() <= stored.high:
-        return values.astype(np.uint16, copy=False)
-    else:
-        wide = values.astype(np.int32) >> _shift(ds)
-        beyond = wide >> int(ds.BitsStored)
-        if not _has_overlay(ds) and (beyond.max() > 0 or beyond.min() < (-1 if stored.low < 0 else 0)):
-            return Unreadable("damaged", f"values beyond the {int(ds.BitsStored)} bits stored")
-        wide &= (1 << int(ds.BitsStored)) - 1
-        values = np.where(wide > stored.high, wide - (1 << int(ds.BitsStored)), wide)  # two's complement
-    return (values.astype(np.int32) - stored.low).astype(np.uint16)
+def _stored(ds: Any, stored: StoredRange) -> tuple[np.ndarray, np.ndarray | None, tuple[str, ...]] | Unreadable:
+    """Stored values (height, width); where they are no image, or None; notes."""
+    decoded = decode_words(ds)
+    if isinstance(decoded, Unreadable):
+        return decoded
+    words, notes = decoded
+    padding = padding_range(ds)
+    mask = None
+    if padding is not None and not (stored.low <= padding[0] and padding[1] <= stored.high):
+        mask = padding_mask(words, padding)  # before the bits beyond the stored ones are looked at
+        words = words if mask is None else np.where(mask, 0, words).astype(words.dtype)
+    read = stored_values(words, ds, stored)
+    if isinstance(read, Unreadable):
+        return read
+    notes += [read.note] if read.note else []
+    masks = [mask, padding_mask(read.values, padding)]
+    try:
+        masks.append(shutter_mask(ds))
+    except (ValueError, TypeError):
+        notes.append(SHUTTER_IGNORED)
+    given = [one for one in masks if one is not None]
+    return read.values, np.logical_or.reduce(given) if given else None, tuple(notes)
 
 
-def _shift(ds: Any) -> int:
-    """(0028,0102) High Bit above Bits Stored - 1: the value lies in the upper bits of its word (PS3.5 §8.1.1)."""
-    return max(0, int(ds.get("HighBit") or 0) + 1 - int(ds.BitsStored))
+def _histogram(places: np.ndarray, levels: int, mask: np.ndarray | None) -> np.ndarray:
+    """How many pixels of the image have each stored value: float64 (levels,)."""
+    image = None if mask is None else (~mask).astype(np.uint8)
+    return cv2.calcHist([places], [0], image, [levels], [0, levels]).ravel().astype(np.float64)
 
 
-def _has_overlay(ds: Any) -> bool:
-    """A group 60xx: in files before 2004 its bits may lie beside the value in Pixel Data (PS3.5 §8.1.2)."""
-    return any(tag >> 16 & 0xFF00 == 0x6000 for tag in ds.keys())  # noqa: SIM118 (a Dataset iterates elements)
-
-
-def _unusable(counts: np.ndarray, rules: PixelRules) -> Unreadable | None:
-    """The technical rules. A constant image passes: the index calls it blank."""
+def judge_levels(counts: np.ndarray, rules: PixelRules, when: str = "") -> Unreadable | None:
+    """The technical rules over how often each level occurs. A constant image passes: the index calls it blank."""
     levels = np.flatnonzero(counts)
     if len(levels) < 2:
         return None
@@ -129,12 +165,38 @@ def _unusable(counts: np.ndarray, rules: PixelRules) -> Unreadable | None:
     low, high = np.searchsorted(running, np.multiply(EDGES, total))
     contrast = (high - low) / (len(counts) - 1)
     if contrast < rules.least_contrast:
-        detail = f"contrast {contrast:.4f} of the stored range, at least {rules.least_contrast:g}"
+        detail = f"contrast {contrast:.4f} of the range{when}, at least {rules.least_contrast:g}"
         return Unreadable("almost constant", detail)
-    clipped = max(counts[levels[0]], counts[levels[-1]]) / total
-    if clipped > rules.most_clipped:
-        return Unreadable("clipped", f"{clipped:.0%} of the pixels at one end, at most {rules.most_clipped:.0%}")
+    ends = counts[levels[0]] / total, counts[levels[-1]] / total
+    least_between = (1 - rules.most_clipped) * LEAST_BETWEEN
+    if 1 - sum(ends) < least_between:
+        detail = f"{1 - sum(ends):.1%} of the pixels lie between the ends{when}, at least {least_between:.1%}"
+        return Unreadable("two-level", detail)
+    if max(ends) > rules.most_clipped:
+        detail = f"{max(ends):.0%} of the pixels at one end{when}, at most {rules.most_clipped:.0%}"
+        return Unreadable("clipped", detail)
     return None
+
+
+def _through(table: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """`table` of every place."""
+    if table.dtype == np.uint16 and len(table) == 1 << 16 and np.array_equal(table, np.arange(1 << 16)):
+        return places
+    if not _LUT_OF_16_BITS:
+        return np.take(table, places)
+    whole = np.zeros(1 << 16, table.dtype)
+    whole[: len(table)] = table
+    return np.asarray(cv2.LUT(places, whole))
+
+
+def _squared(grey: np.ndarray, mask: np.ndarray | None, aspect: float, most_pixels: int) -> np.ndarray | Unreadable:
+    square = square_pixels(grey, aspect, most_pixels)
+    if mask is None or isinstance(square, Unreadable):
+        return square
+    if square.shape != mask.shape:
+        size = (square.shape[1], square.shape[0])
+        mask = cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST).astype(bool)
+    return np.ma.MaskedArray(square, mask)
 
 
 def _aspect(ds: Any) -> float:

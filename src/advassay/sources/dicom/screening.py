@@ -13,7 +13,7 @@ from advassay.specs import DicomSource
 def screened(headers: pl.DataFrame, source: DicomSource) -> pl.DataFrame:
     """Columns reason and detail for each row of `headers` (schema HEADER, same order); null where a file stays in."""
     rules = list(_rules(source))
-    named = pl.coalesce(pl.when(holds).then(pl.lit(reason)) for holds, reason, _ in rules)
+    named = pl.coalesce(pl.when(holds).then(_expression(reason)) for holds, reason, _ in rules)
     told = pl.coalesce(pl.when(holds).then(detail) for holds, _, detail in rules)
     broken = pl.col("reason").is_not_null()
     return headers.select(
@@ -22,7 +22,10 @@ def screened(headers: pl.DataFrame, source: DicomSource) -> pl.DataFrame:
     )
 
 
-_NOT_READ = ("not an image", "not DICOM", "link out of the tree", "link to a folder", "file name is not UTF-8")
+_NOT_READ = (
+    *("not an image", "not DICOM", "link out of the tree", "link to a folder", "file name is not UTF-8"),
+    *("DICOMDIR", "zip archive", "packed archive"),
+)
 """Reasons that need no "unreadable: " before them."""
 
 
@@ -34,12 +37,21 @@ def _as_counted(column: str) -> pl.Expr:
     )
 
 
-def _rules(source: DicomSource) -> Iterator[tuple[pl.Expr, str, pl.Expr]]:
+def _expression(reason: str | pl.Expr) -> pl.Expr:
+    return reason if isinstance(reason, pl.Expr) else pl.lit(reason)
+
+
+def _rules(source: DicomSource) -> Iterator[tuple[pl.Expr, str | pl.Expr, pl.Expr]]:
     """(where it holds, reason, detail): what the image is, what it shows, how it was made."""
     modality, part, view = pl.col("modality"), pl.col("body_part"), pl.col("view")
     yield pl.col("localiser"), "localiser", pl.lit("(0008,0008) Image Type says LOCALIZER")
     yield modality.is_null(), "no modality", pl.lit("(0008,0060) Modality is empty")
     yield ~modality.is_in(source.modalities), "other modality", modality
+    if source.image_kinds:
+        kind = pl.col("image_kind")
+        yield ~kind.is_in(source.image_kinds), kind, pl.lit("by Image Type, descriptions or tags of its kind")
+    if source.for_processing == "leave-out":
+        yield pl.col("presentation_intent") == "processing", "for processing", pl.lit("raw image, not for presentation")
     yield pl.col("frames") > 1, "several frames", _number("frames")
     yield (pl.col("samples") > 1) | (pl.col("photometric") == "other"), "colour image", pl.lit("not MONOCHROME1 or 2")
     yield pl.col("burned_in"), "burned-in annotation", pl.lit("(0028,0301) Burned In Annotation says YES")

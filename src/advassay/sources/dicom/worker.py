@@ -6,12 +6,18 @@ Answers come as JSON, and pixels as bare bytes after it: nothing is unpickled on
 
 from __future__ import annotations
 
+import base64
 import json
 import os
+import pickle
 import sys
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
+import numpy as np
+
+from advassay.sources.dicom.pixels import DecodedImage, PixelRules, read_pixels
 from advassay.sources.unreadable import Unreadable
 
 READY = b"ready"
@@ -23,7 +29,6 @@ def main() -> None:
     _quiet(memory)
     from advassay.sources.dicom.directory import read_directory
     from advassay.sources.dicom.headers import read_header
-    from advassay.sources.dicom.pixels import PixelRules, read_pixels
 
     link.send_bytes(READY)
     while True:
@@ -36,15 +41,35 @@ def main() -> None:
         elif "directory" in request:
             link.send_bytes(json.dumps(_told(read_directory(os.fsencode(request["directory"])))).encode())
         else:
-            _send(link, read_pixels(os.fsencode(request["pixels"]), PixelRules(**request["rules"])))
+            image = read_pixels(os.fsencode(request["pixels"]), PixelRules(**request["rules"]))
+            if "work" in request:  # pickled by the process that started this one
+                _send_result(link, image, pickle.loads(base64.b64decode(request["work"])))
+            else:
+                _send(link, image)
 
 
-def _send(link: Connection, pixels: Any) -> None:
-    if isinstance(pixels, Unreadable):
-        link.send_bytes(json.dumps(_told(pixels)).encode())
+def _send(link: Connection, image: DecodedImage | Unreadable) -> None:
+    if isinstance(image, Unreadable):
+        link.send_bytes(json.dumps(_told(image)).encode())
         return
-    link.send_bytes(json.dumps({"shape": pixels.shape, "type": pixels.dtype.newbyteorder("<").str}).encode())
-    waiting = pixels.astype(pixels.dtype.newbyteorder("<"), order="C", copy=False).data.cast("B")
+    pixels, mask = np.ma.getdata(image.pixels), np.ma.getmask(image.pixels)
+    masked = mask is not np.ma.nomask
+    facts = {"shape": pixels.shape, "type": pixels.dtype.newbyteorder("<").str, "masked": masked, "notes": image.notes}
+    link.send_bytes(json.dumps(facts).encode())
+    _send_bare(link, pixels.astype(pixels.dtype.newbyteorder("<"), order="C", copy=False).data.cast("B"))
+    if masked:
+        _send_bare(link, np.packbits(mask).data)
+
+
+def _send_result(link: Connection, image: DecodedImage | Unreadable, work: Callable[[Any], tuple[Any, bytes]]) -> None:
+    """What `work` makes of the image: a part for JSON, and bytes."""
+    told, made = work(image.pixels if isinstance(image, DecodedImage) else image)
+    notes = image.notes if isinstance(image, DecodedImage) else ()
+    link.send_bytes(json.dumps({"told": told, "bytes": len(made), "notes": notes}).encode())
+    _send_bare(link, memoryview(made))
+
+
+def _send_bare(link: Connection, waiting: memoryview) -> None:
     while waiting:
         waiting = waiting[os.write(link.fileno(), waiting) :]
 

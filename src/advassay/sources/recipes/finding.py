@@ -9,6 +9,7 @@ from fnmatch import translate
 from pathlib import Path
 
 from advassay.errors import SourceError
+from advassay.sources.file_names import is_text
 
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".dcm", ".dicom")
 
@@ -29,7 +30,7 @@ def files_in(folder: Path, argument: str) -> list[str]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         below = os.path.relpath(parent, folder)
         found += [name if below == "." else f"{below}/{name}" for name in sorted(names) if not name.startswith(".")]
-    return [path for path in found if _is_text(path)]
+    return [path for path in found if is_text(path)]  # a name that no table can hold is no file of a published set
 
 
 def matching(paths: Sequence[str], pattern: str) -> list[str]:
@@ -44,12 +45,3 @@ def matching(paths: Sequence[str], pattern: str) -> list[str]:
 
 def is_image(path: str) -> bool:
     return path.lower().endswith(IMAGE_ENDINGS)
-
-
-def _is_text(path: str) -> bool:
-    """A name that no table can hold is no file of a published set."""
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

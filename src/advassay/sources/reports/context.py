@@ -2,21 +2,26 @@
 
 The scopes follow NegEx (Chapman et al. 2001, doi:10.1006/jbin.2001.1029) and ConText (Harkema et al. 2009,
 doi:10.1016/j.jbi.2009.05.002): a cue governs the words after (or before) it up to the sentence's end, a breaking word
-or `reach` words; where several cues govern a mention, the nearest one counts.
+or `reach` words; where several cues govern a mention, the nearest one counts. Beyond them: a statement of its own after
+a comma or "and" is out of scope, what ends its part of a sentence looks back ("pneumonia: no"), a negated exclusion is
+a doubt whatever else is said, and a statement that rules out beats a doubt before the finding.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from advassay.sources.reports.phrases import Automaton
+from advassay.sources.reports.sentences import Sentence
 from advassay.sources.reports.vocabulary import Context
-from advassay.sources.reports.words import Normaliser, Sentence
+from advassay.sources.reports.words import Normaliser
 
 
 class Decision(StrEnum):
-    """Result per finding and report. `elsewhere` is internal: such mentions do not count."""
+    """Result per finding and report. `not_stated` of a cue: not on this image; such mentions do not count."""
 
     present = "present"
     absent = "absent"
@@ -27,11 +32,15 @@ class Decision(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Cue:
     """A phrase of the vocabulary's context. makes: the decision for what it governs; not_stated = not on this image;
-    None = governs nothing. forward: governs what follows. breaks: ends the scopes of others."""
+    None = governs nothing. forward: governs what follows. turns: looks back where nothing follows. near: governs up to
+    a comma or "and" only. settles: whatever other cues say. breaks: ends the scopes of others."""
 
     entry: str
     makes: Decision | None = None
     forward: bool = True
+    turns: bool = False
+    near: bool = False
+    settles: bool = False
     breaks: bool = False
 
 
@@ -44,68 +53,192 @@ class Found:
     last: int
 
 
+Span = tuple[int, int]
+"""First and last word of a mention."""
+
+
 class Scopes:
     """Finds the cues of a sentence and says which of them governs a mention."""
 
     def __init__(self, context: Context, normaliser: Normaliser, gap: int) -> None:
+        def forms(words: Sequence[str]) -> frozenset[str]:
+            return frozenset(form for word in words for form in (normaliser.fold(word), *normaliser.forms(word)))
+
         self._reach = context.reach
-        self._ungoverned = frozenset(normaliser.fold(word) for word in context.ungoverned)
-        self._automaton: Automaton[Cue] = Automaton(normaliser, gap)
+        self._coordinators, self._alternators = forms(context.coordinators), forms(context.alternators)
+        self._ungoverned, self._details = forms(context.ungoverned), forms(context.details)
+        self._presence = forms(context.presence)
+        self._genitive = context.genitive
+        self._automaton: Automaton[Cue] = Automaton(normaliser, gap, exact=True, sets=context.sets)
         for cue in _cues(context):
             self._automaton.add(cue.entry, cue)
 
+    def knows(self, raw: str, stem: str) -> bool:
+        """Whether a word is one of the cues'."""
+        return (
+            self._automaton.knows(raw, stem)
+            or raw in self._ungoverned
+            or raw in self._details
+            or raw in self._coordinators
+            or raw in self._alternators
+        )
+
     def cues(self, sentence: Sentence) -> list[Found]:
         """The cues of a sentence, from left to right; of overlapping ones the longest that begins first."""
-        found = sorted(self._automaton.find(sentence), key=lambda hit: (hit[0], -hit[1]))
+        hits = [hit for hit in self._automaton.find(sentence) if self._is_one(sentence, *hit)]
         kept: list[Found] = []
-        for first, last, cue in found:
+        for first, last, cue in sorted(hits, key=lambda hit: (hit[0], -hit[1])):
             if not kept or first > kept[-1].last or (first, last) == (kept[-1].first, kept[-1].last):
                 kept.append(Found(cue, first, last))
-        return [found for found in kept if not _only_looks_back(found, kept, sentence)]
+        return [_as_it_looks(found, sentence) for found in kept]
 
-    def governing(self, sentence: Sentence, cues: list[Found], first: int, last: int) -> Found | None:
-        """The nearest cue whose scope holds the mention from word `first` to word `last`."""
-        breaks = [found.first for found in cues if found.cue.breaks]
+    def _is_one(self, sentence: Sentence, first: int, last: int, cue: Cue) -> bool:
+        """Whether the words of a cue belong together; a list may stand between: "no mass or fluid to suggest"."""
+        joints = {self._joint(sentence, place) for place in range(first + 1, last + 1)} - {None}
+        listed = "or" in joints and "and" not in joints
+        return not joints or (listed and (cue.makes is Decision.absent or cue.settles))
+
+    def crosses(self, sentence: Sentence, first: int, last: int) -> bool:
+        """Whether a comma or an "and" stands between two words."""
+        return any(self._joint(sentence, place) in ("and", ",") for place in range(first + 1, last + 1))
+
+    def governing(
+        self, sentence: Sentence, cues: Sequence[Found], mention: Span, mentions: Sequence[Span]
+    ) -> Found | None:
+        """The cue that decides about a mention: one that settles it, else what rules it out afterwards, else the
+        nearest of those whose scope holds it. cues and mentions: all of the sentence, from left to right."""
+        low, high = mention[0] - self._reach - _LONGEST, mention[1] + self._reach + _LONGEST
+        cues = cues[bisect_left(cues, low, key=_first_of) : bisect_right(cues, high, key=_first_of)]
+        mentions = mentions[bisect_left(mentions, (low,)) : bisect_right(mentions, (high,))]
         holding = [
-            (distance, found)
+            (not found.cue.settles, found.cue.forward or found.cue.makes is not Decision.absent, distance, found)
             for found in cues
             if found.cue.makes is not None
-            and (distance := self._distance(found, first, last, breaks)) is not None
-            and not self._cut_by_comma(sentence, found, first, last)
+            and (distance := self._distance(sentence, cues, found, mention, mentions)) is not None
         ]
-        return min(holding, key=lambda pair: (pair[0], _ORDER[pair[1].cue.makes]))[1] if holding else None
+        return min(holding, key=lambda one: (*one[:3], _ORDER[one[3].cue.makes]))[3] if holding else None
 
-    def _distance(self, found: Found, first: int, last: int, breaks: list[int]) -> int | None:
+    def alternative(self, sentence: Sentence, mention: Span, same: frozenset[str]) -> int | None:
+        """The word "or" that makes a mention one of two possibilities. same: words beside it that make none."""
+        first, last = mention
+        for place in (first - 1, first - 2, last + 1):
+            if not 0 < place < len(sentence.raw) - 1 or sentence.raw[place] not in self._alternators:
+                continue
+            if sentence.segments[place] != sentence.segments[first]:
+                continue
+            beside = sentence.raw[place - 1], sentence.raw[place + 1]
+            other = sentence.raw[place + 1 : place + 4] if place > last else sentence.raw[max(place - 3, 0) : place]
+            if not any(word in self._details or word in self._coordinators or word.isdigit() for word in beside):
+                return None if same.intersection(other) else place
+        return None
+
+    def _distance(
+        self, sentence: Sentence, cues: Sequence[Found], found: Found, mention: Span, mentions: Sequence[Span]
+    ) -> int | None:
         """Words between cue and mention; None if the mention is on the cue's other side, too far or cut off."""
+        first, last = mention
         if found.cue.forward:
-            distance, low, high = first - found.last - 1, found.last, last
-            applies = found.first < last
+            distance = max(first - found.last - 1, 0)
+            holds = found.first < last and distance < self._reach and self._reaches(sentence, cues, found, mention)
         else:
-            distance, low, high = found.first - last - 1, first, found.first
-            applies = found.last > first
-        if not applies or distance >= self._reach or any(low < place < high for place in breaks):
-            return None
-        return max(distance, 0)
+            distance = max(found.first - last - 1, 0)
+            reach = self._reach // 2 if found.cue.turns else self._reach  # a stray word at the end governs less
+            holds = (
+                found.last > first and distance < reach and self._looks_back(sentence, cues, found, mention, mentions)
+            )
+        return distance if holds else None
 
-    def _cut_by_comma(self, sentence: Sentence, found: Found, first: int, last: int) -> bool:
-        """A cue that looks back stops at a comma; one that looks ahead, at a comma before an ungoverned form."""
-        if not found.cue.forward:
-            return sentence.segments[found.first] != sentence.segments[last]
-        if sentence.segments[found.last] == sentence.segments[first]:
+    def _reaches(self, sentence: Sentence, cues: Sequence[Found], found: Found, mention: Span) -> bool:
+        """Whether a cue that looks ahead governs a mention."""
+        first, last = mention
+        if any(found.last < other.first < last for other in cues if other.cue.breaks):
             return False
-        return not self._ungoverned.isdisjoint(sentence.raw[first : last + 1])
+        answered = sentence.colons[found.first] and last + 1 < len(sentence.raw) and sentence.colons[last + 1]
+        if answered and sentence.segments[found.first] == sentence.segments[last + 1]:
+            return False  # "effusion: no emphysema: mild": the name of the next field
+        # "probably, pneumonia": the comma belongs to the cue
+        parenthetic = found.cue.makes is Decision.uncertain and self._joint(sentence, found.last + 1) == ","
+        for place in range(found.last + 1 + parenthetic, first + 1):
+            joint = self._joint(sentence, place)
+            if joint is None:
+                continue
+            if found.cue.near and joint != "or":
+                return False
+            if joint != "or" and self._states(sentence, place, mention):
+                return False
+        return True
+
+    def _states(self, sentence: Sentence, start: int, mention: Span) -> bool:
+        """Whether the item of a list from word `start` on is a statement of its own."""
+        end = start + 1
+        while end < len(sentence.raw) and self._joint(sentence, end) is None:
+            end += 1
+        end = max(end, mention[1] + 1 if start <= mention[0] < end else end)
+        words = {*sentence.raw[start:end], *(lead for leads in sentence.leads[start:end] for lead in leads)}
+        if not self._ungoverned.isdisjoint(words):
+            return True
+        listed = range(start, min(start + 2 * self._reach, len(sentence.raw)))
+        if any(self._joint(sentence, place) == "or" for place in listed):
+            return False
+        if not self._details.isdisjoint(words) or sentence.raw[start - 1] in self._presence:
+            return True
+        seen = (place for place in range(start, end) if sentence.raw[place] in self._presence)
+        return any(place == start or sentence.leads[place] for place in seen)
+
+    def _looks_back(
+        self, sentence: Sentence, cues: Sequence[Found], found: Found, mention: Span, mentions: Sequence[Span]
+    ) -> bool:
+        """Whether a cue that looks back governs a mention: in its part of the sentence, or alone in the next one."""
+        first, last = mention
+        between = [other for other in cues if other.cue.breaks and last < other.first < found.first]
+        ends = found.last + 1 == len(sentence.raw) or sentence.segments[found.last + 1] != sentence.segments[found.last]
+        elliptic = (found.cue.settles or ends) and all(other.last + 1 == found.first for other in between)
+        if between and not elliptic:  # "emphysema with an effusion that was not seen" but "unlikely but not excluded"
+            return False
+        begins = found.first
+        while begins and sentence.segments[begins - 1] == sentence.segments[found.first]:
+            begins -= 1
+        if begins <= last:  # the same part
+            return not any(
+                self._joint(sentence, place) == "and" and sentence.raw[place - 1] in self._presence
+                for place in range(last + 2, found.first)
+            )
+        own = range(begins, found.first)
+        alone = all(any(other.first <= place <= other.last for other in cues) for place in own)
+        if alone and not any(last < other[0] < found.first for other in mentions):
+            return True  # "pneumonia, no", "unlikely, but not excluded"
+        if found.cue.makes is not Decision.absent:
+            return False
+        if self._genitive:
+            return self._ungoverned.isdisjoint(sentence.raw[first : found.first])
+        return any(self._joint(sentence, place) == "or" for place in own) and not self._states(sentence, first, mention)
+
+    def _joint(self, sentence: Sentence, place: int) -> str | None:
+        """What joins a word to those before it: "or", "and", "," or nothing."""
+        leads, raw = sentence.leads[place], sentence.raw
+        around = (*leads, raw[place], raw[place - 1]) if place else leads
+        if not self._alternators.isdisjoint(around):
+            return "or"
+        if place and sentence.segments[place] != sentence.segments[place - 1]:
+            return ","
+        return None if self._coordinators.isdisjoint(around) else "and"
 
 
-def _only_looks_back(found: Found, others: list[Found], sentence: Sentence) -> bool:
-    """Whether a cue that can look both ways ends its part of the sentence: "no foci are seen, emphysema"."""
+def _as_it_looks(found: Found, sentence: Sentence) -> Found:
+    """A cue that ends its part of the sentence looks back: "emphysema: no", "no foci are seen, emphysema"."""
     after = found.last + 1
     ends = after == len(sentence.stems) or sentence.segments[after] != sentence.segments[found.last]
-    return (
-        ends
-        and found.cue.forward
-        and any(not other.cue.forward and (other.first, other.last) == (found.first, found.last) for other in others)
-    )
+    if not (ends and found.cue.turns and found.first):
+        return found
+    return replace(found, cue=replace(found.cue, forward=False))
 
+
+def _first_of(found: Found) -> int:
+    return found.first
+
+
+_LONGEST = 60
+"""More words than any cue has, with what its gaps skip."""
 
 _ORDER = {Decision.absent: 0, Decision.uncertain: 1, Decision.not_stated: 2, None: 3}
 """Which of two equally near cues counts."""
@@ -113,14 +246,20 @@ _ORDER = {Decision.absent: 0, Decision.uncertain: 1, Decision.not_stated: 2, Non
 
 def _cues(context: Context) -> list[Cue]:
     kinds = (
-        (context.negation, Decision.absent),
-        (context.uncertainty, Decision.uncertain),
-        (context.elsewhere, Decision.not_stated),
+        (context.negation, Decision.absent, False),
+        (context.uncertainty, Decision.uncertain, False),
+        (context.undecided, Decision.uncertain, True),
+        (context.elsewhere, Decision.not_stated, False),
     )
     governing = [
-        Cue(entry, makes, forward)
-        for cues, makes in kinds
-        for forward, entries in ((True, cues.before), (False, cues.after))
+        Cue(entry, makes, forward, turns and makes is not Decision.not_stated, near, settles)
+        for cues, makes, settles in kinds
+        for forward, turns, near, entries in (
+            (True, True, False, cues.before),
+            (True, False, False, cues.before_only),
+            (True, True, True, cues.before_near),
+            (False, False, False, cues.after),
+        )
         for entry in entries
     ]
     return [

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import NamedTuple
 
-from advassay.sources.reports.context import Decision, Scopes
+from advassay.sources.reports.context import Decision, Found, Scopes, Span
+from advassay.sources.reports.markup import plain
 from advassay.sources.reports.phrases import Automaton, WholeSentence
+from advassay.sources.reports.sections import Sections
+from advassay.sources.reports.sentences import Sentence, Splitter
 from advassay.sources.reports.vocabulary import FINDINGS, Finding, Vocabulary
-from advassay.sources.reports.words import Normaliser, Sentence
+from advassay.sources.reports.words import Normaliser
+
+_WORD = re.compile(r"[^\W\d_]+")
 
 LABELS = ("norm", *FINDINGS)
 """Columns that a report gives."""
@@ -62,22 +70,37 @@ class ReportReader:
             fold_accents=vocabulary.fold_accents,
             replace=vocabulary.replace,
             ignore=vocabulary.ignore,
+            contractions=vocabulary.contractions,
+            stemmed_text=vocabulary.stemmed_text,
         )
+        self._splitter = Splitter(
+            self._words,
+            abbreviations=vocabulary.abbreviations,
+            answers=vocabulary.answers,
+            continues=vocabulary.continues,
+        )
+        self._sections = Sections(vocabulary.headings)
+        self._lead_ins: Automaton[None] = Automaton(self._words, vocabulary.gap, exact=True)
+        for phrase in vocabulary.headings.lead_ins:
+            self._lead_ins.add(phrase, None)
         self._scopes = Scopes(vocabulary.context, self._words, vocabulary.gap)
+        self._privatives = frozenset(self._words.fold(word) for word in vocabulary.privatives)
         self._keywords: Automaton[_Entry] = Automaton(self._words, vocabulary.gap)
         for name, finding in vocabulary.findings.items():
             for phrase, says in _phrases(finding):
                 self._keywords.add(phrase, _Entry(name, phrase, says))
+        self._same_shadow = {
+            name: frozenset(self._words.fold(word) for word in finding.same_shadow)
+            for name, finding in vocabulary.findings.items()
+        }
         norm = vocabulary.norm
         self._norm_phrases = norm.phrases + norm.beside
         self._sufficient = len(norm.phrases)
-        self._norm = WholeSentence(self._words, self._norm_phrases, norm.sets)
+        self._norm = WholeSentence(self._words, self._norm_phrases, norm.sets, norm.inflections)
 
     def read(self, texts: Sequence[str | None]) -> Reading:
         """Labels of one report. texts: its fields in order (findings, impression, …); None where one is empty."""
-        sentences = [
-            (field, sentence) for field, text in enumerate(texts) if text for sentence in self._words.sentences(text)
-        ]
+        sentences = [(field, one) for field, text in enumerate(texts) if text for one in self._sentences(text)]
         stated: dict[str, Evidence] = {}
         for field, sentence in sentences:
             for evidence in self._mentions(field, sentence):
@@ -90,25 +113,75 @@ class ReportReader:
         said = tuple(stated[label].decision if label in stated else Decision.not_stated.value for label in LABELS)
         return Reading(said, tuple(stated[label] for label in LABELS if label in stated))
 
+    def known_words(self, text: str) -> int:
+        """How many words of a text the vocabulary knows, names of findings and function words alike."""
+        return sum(self._knows(match[0]) for match in _WORD.finditer(plain(text)))
+
+    def _knows(self, word: str) -> bool:
+        raw, stem = self._words.known(word)
+        return not stem or self._keywords.knows(raw, stem) or self._scopes.knows(raw, stem) or self._norm.knows(stem)
+
+    def _sentences(self, text: str) -> list[Sentence]:
+        """The sentences of a text that speak of this examination."""
+        text = plain(text)
+        kept = []
+        for part in self._sections.parts(text):
+            for number, sentence in enumerate(self._splitter.sentences(text, part.start, part.end)):
+                aside = number == 0 if part.aside_until is None else sentence.starts[0] < part.aside_until
+                if not aside and not any(first == 0 for first, _, _ in self._lead_ins.find(sentence)):
+                    kept.append(sentence)
+        return kept
+
     def _mentions(self, field: int, sentence: Sentence) -> list[Evidence]:
         hits = list(self._keywords.find(sentence))
         if not hits:
             return []
         cues = self._scopes.cues(sentence)
-        found = []
-        for first, last, entry in _longest(hits):
-            governing = self._scopes.governing(sentence, cues, first, last)
-            decision = _decide(entry.says, governing.cue.makes if governing else None)
-            if decision is None:
-                continue
-            place = (sentence.starts[first], sentence.ends[last])
-            cue: tuple[str | None, int | None, int | None] = (None, None, None)
-            if governing:
-                cue = (governing.cue.entry, sentence.starts[governing.first], sentence.ends[governing.last])
-            if decision is Decision.present and sentence.question is not None:
-                decision, cue = Decision.uncertain, ("?", sentence.question, sentence.question + 1)
-            found.append(Evidence(entry.finding, decision.value, entry.phrase, cue[0], field, *place, *cue[1:]))
-        return found
+        hits = [hit for hit in hits if hit[2].says is not None or self._excludes(sentence, cues, hit[0], hit[1])]
+        hits = _longest(hits)
+        mentions = [(first, last) for first, last, _ in hits]
+        found = (self._evidence(field, sentence, cues, mentions, *hit) for hit in hits)
+        return [evidence for evidence in found if evidence is not None]
+
+    def _excludes(self, sentence: Sentence, cues: Sequence[Found], first: int, last: int) -> bool:
+        """Whether a phrase means what it says: not "non-calcified nodule", nor "calcified aorta and nodule"."""
+        if first and sentence.raw[first - 1] in self._privatives:
+            return False
+        inside = any(
+            first < found.first <= last and (found.cue.makes is Decision.absent or found.cue.breaks) for found in cues
+        )
+        return not inside and not self._scopes.crosses(sentence, first, last)
+
+    def _evidence(
+        self,
+        field: int,
+        sentence: Sentence,
+        cues: Sequence[Found],
+        mentions: Sequence[Span],
+        first: int,
+        last: int,
+        entry: _Entry,
+    ) -> Evidence | None:
+        governing = self._scopes.governing(sentence, cues, (first, last), mentions)
+        decision = _decide(entry.says, governing.cue.makes if governing else None)
+        if decision is None:
+            return None
+        cue: tuple[str | None, int | None, int | None] = (None, None, None)
+        if governing:
+            cue = (governing.cue.entry, sentence.starts[governing.first], sentence.ends[governing.last])
+        if decision is Decision.present:
+            doubt = self._doubt(sentence, entry.finding, first, last)
+            if doubt is not None:
+                decision, cue = Decision.uncertain, doubt
+        place = (sentence.starts[first], sentence.ends[last])
+        return Evidence(entry.finding, decision.value, entry.phrase, cue[0], field, *place, *cue[1:])
+
+    def _doubt(self, sentence: Sentence, finding: str, first: int, last: int) -> tuple[str, int, int] | None:
+        """What makes a doubt of a statement without a cue: a question mark, or an alternative beside the finding."""
+        if sentence.question is not None:
+            return "?", sentence.question, sentence.question + 1
+        place = self._scopes.alternative(sentence, (first, last), self._same_shadow[finding])
+        return None if place is None else (sentence.raw[place], sentence.starts[place], sentence.ends[place])
 
     def _read_norm(self, sentences: list[tuple[int, Sentence]], stated: dict[str, Evidence]) -> Evidence | None:
         """Present: nothing but norm phrases. Absent or uncertain: a finding is."""
@@ -146,16 +219,21 @@ def _phrases(finding: Finding) -> list[tuple[str, Decision | None]]:
     ]
 
 
+_LONGEST = 60
+"""More words than any phrase has, with what its gaps skip."""
+
+
 def _longest(hits: list[tuple[int, int, _Entry]]) -> list[tuple[int, int, _Entry]]:
-    """Mentions not inside a longer one of the same finding; of equal ones that of the later kind in `Finding`."""
+    """Of hits from left to right: mentions that are not inside a longer one of the same finding; of equal ones, that of
+    the later kind in `Finding`."""
     kept = []
     for place, (first, last, entry) in enumerate(hits):
+        near = bisect_left(hits, first - _LONGEST, key=itemgetter(0)), bisect_right(hits, first, key=itemgetter(0))
         covered = any(
             other.finding == entry.finding
-            and start <= first
             and last <= end
             and (end - start > last - first or (number > place and (start, end) == (first, last)))
-            for number, (start, end, other) in enumerate(hits)
+            for number, (start, end, other) in enumerate(hits[slice(*near)], near[0])
         )
         if not covered and entry.says is not None:
             kept.append((first, last, entry))

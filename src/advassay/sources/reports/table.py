@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import multiprocessing
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import polars as pl
 
 from advassay.errors import SourceError
 from advassay.progress import Progress, Silent
+from advassay.sources.reports.languages import DAMAGED, LanguageGuess, language_code
 from advassay.sources.reports.reading import LABELS, Evidence, Reading, ReportReader
 from advassay.sources.reports.vocabulary import load_vocabulary
 
@@ -46,6 +48,8 @@ class Labelled:
     frame: pl.DataFrame
     left_out: pl.DataFrame
     distinct_texts: int
+    warnings: tuple[str, ...] = ()
+    """What makes the labels doubtful: texts of another language than stated, damaged letters. Holds no id or text."""
 
     def counts(self) -> dict[str, int]:
         """Reasons for which rows were left out, with how many rows, the commonest first."""
@@ -72,13 +76,15 @@ def label_reports(
     text: columns that make up a report, in order. id: column with the report's id. language: a shipped language or a
     vocabulary file for all reports; language_column: a column that names it per report; one of the two.
     processes: worker processes (the script that calls must then be importable, as for `multiprocessing`).
-    Left out, with the reason: rows without id or text, in a language without vocabulary, and repeated ids (all of
+    Languages go by any usual name ("EN", "en-US", "eng", "English"). "NA", "NULL", "." and the like are no text and no
+    id. Left out, with the reason: rows without id or text, in a language without vocabulary, and repeated ids (all of
     them where their texts differ, else all but the first). Raises SourceError for a missing column, an unknown
     language, or if no report is left.
     """
     _require_columns(table, text, id, language, language_column)
+    language = language_code(str(language)) if language else None
     reports = _as_reports(table, text, id, language, language_column)
-    left_out = _left_out(reports, None if language_column else str(language))
+    left_out = _left_out(reports, language)
     kept = reports.join(left_out, on="row", how="anti", maintain_order="left")
     if kept.is_empty():
         reasons = dict(left_out["reason"].value_counts(sort=True).iter_rows())
@@ -93,7 +99,7 @@ def label_reports(
         labels, on="number", maintain_order="left"
     )
     frame = joined.select(pl.col("id").alias(id), "language", *LABELS, "evidence")
-    return Labelled(frame, left_out, texts.height)
+    return Labelled(frame, left_out, texts.height, tuple(_warnings(texts, fields)))
 
 
 def _require_columns(
@@ -116,16 +122,19 @@ def _require_columns(
 
 
 def _as_reports(
-    table: pl.DataFrame, text: Sequence[str], id: str, language: object, language_column: str | None
+    table: pl.DataFrame, text: Sequence[str], id: str, language: str | None, language_column: str | None
 ) -> pl.DataFrame:
     def words(name: str) -> pl.Expr:
         column = pl.col(name).cast(pl.String).str.strip_chars()
-        return pl.when(column != "").then(column)
+        return pl.when(~column.str.to_lowercase().is_in(sorted(_EMPTY))).then(column)
+
+    def codes(name: str) -> pl.Expr:
+        return words(name).map_elements(language_code, return_dtype=pl.String)
 
     return table.select(
         pl.int_range(pl.len(), dtype=pl.UInt32).alias("row"),
         words(id).alias("id"),
-        (words(language_column) if language_column else pl.lit(str(language))).alias("language"),
+        (codes(language_column) if language_column else pl.lit(language)).alias("language"),
         *(words(name).alias(f"text_{place}") for place, name in enumerate(text)),
     )
 
@@ -144,17 +153,24 @@ def _left_out(reports: pl.DataFrame, language: str | None) -> pl.DataFrame:
         .when(repeats > 1).then(pl.lit("id with different texts"))
         .when(pl.int_range(pl.len()).over("id") > 0).then(pl.lit("id repeated"))
     )  # fmt: skip
+    unknown = pl.col("language").str.extract(r"^([\w-]{1,20})$")  # longer ones may be text of a report
+    other = pl.format("the language column names {}, which is not shipped", unknown)
     return (
-        reports.select("row", reason=reason)
+        reports.select("row", "language", reason=reason)
         .filter(pl.col("reason").is_not_null())
-        .with_columns(detail=pl.col("reason").replace_strict(_DETAILS))
+        .select("row", "reason", detail=pl.col("reason").replace_strict(_DETAILS, default=other))
+        .with_columns(pl.col("detail").fill_null("the language column is empty, or holds no name of a language"))
     )
 
+
+_EMPTY = frozenset(
+    ("", "na", "n/a", "n.a.", "nan", "null", "none", "nil", "<na>", "#n/a", "n/d", "s/d", "н/д", "?", "/")
+).union(sign * times for sign in "._-–—" for times in (1, 2, 3))
+"""What tables hold where there is nothing, in small letters."""
 
 _DETAILS = {
     "no report id": "the id column is empty",
     "no report text": "every text column is empty",
-    "no vocabulary for the language": "the language column is empty or names a language that is not shipped",
     "id with different texts": "several rows with this id disagree",
     "id repeated": "an earlier row has this id and the same text",
 }
@@ -164,6 +180,33 @@ def _readable(language: str) -> bool:
     from advassay.sources.reports.vocabulary import languages
 
     return language in languages()
+
+
+def _warnings(texts: pl.DataFrame, fields: list[str]) -> Iterator[str]:
+    """What makes the labels of these texts doubtful, a sentence each."""
+    letters = pl.any_horizontal(pl.col(name).str.contains(DAMAGED) for name in fields)
+    if damaged := texts.select(letters.fill_null(False).sum()).item():
+        yield (
+            f"{damaged:,} of {texts.height:,} different reports hold damaged letters: the table was written in one "
+            "encoding and read in another. Export it again as UTF-8."
+        )
+    for (language,), stated in texts.group_by("language", maintain_order=True):
+        sample = stated.sample(min(_SAMPLE, stated.height), seed=0)
+        guess = LanguageGuess(language)
+        read_as = Counter(guess.of(said) for _, said in _rows(sample, fields))
+        other = sample.height - read_as[language]
+        if other * _MANY >= sample.height and other:
+            found = ", ".join(f"{name or 'no known word'}: {count}" for name, count in read_as.most_common())
+            yield (
+                f"{other:,} of {sample.height:,} reports looked at, read as {language}, hold more words of another "
+                f"language or none that is known ({found}). Check the language and the encoding."
+            )
+
+
+_SAMPLE = 400
+"""Different texts of a language that are looked at."""
+_MANY = 5
+"""One report in so many of another language is worth a warning."""
 
 
 def _rows(texts: pl.DataFrame, fields: list[str]) -> Iterator[Text]:

@@ -8,7 +8,11 @@ Phrases are written in ordinary words of any form; the language's stemmer takes 
     mild?                   a word that may be missing
     =ruled                  this form only, not its other forms
     aorta .. tortuous       up to `gap` other words between, in the same sentence (... up to 2 × gap)
-    {x}, {x}+, {x}?, {x}*   norm phrases only: one of the words of set x, one or more, at most one, any number
+    {x}, {x}*               cues: one of the words of set x, up to three of them
+    {x}, {x}+, {x}?, {x}*   norm phrases: one of the words of set x, one or more, at most one, any number
+
+The words of findings stand for all forms of themselves. The words of cues (context) stand for this form only:
+"resolved" is not "resolving"; norm phrases accept no more than the endings in `inflections`.
 """
 
 from __future__ import annotations
@@ -22,6 +26,7 @@ from pydantic import Field, ValidationError, field_validator
 
 from advassay.attack_spec import Frozen
 from advassay.errors import SourceError
+from advassay.yaml_limits import load_limited
 
 FINDINGS = (
     "pneumosclerosis",
@@ -43,6 +48,10 @@ class Cues(Frozen):
 
     before: Phrases = ()
     """Govern what follows them: "no evidence of"."""
+    before_only: Phrases = ()
+    """The same, but where nothing follows them they do not look back: "resolution of"."""
+    before_near: Phrases = ()
+    """Govern what follows them up to a comma or an "and": "is not"."""
     after: Phrases = ()
     """Govern what stands before them: "was not seen"."""
 
@@ -50,18 +59,47 @@ class Cues(Frozen):
 class Context(Frozen):
     """Cues and their scope, after NegEx (Chapman et al. 2001) and ConText (Harkema et al. 2009)."""
 
+    sets: dict[str, Phrases] = {}
+    """Words that cues name as {name}."""
     negation: Cues = Cues()
     uncertainty: Cues = Cues()
+    undecided: Cues = Cues()
+    """A negated exclusion ("cannot be ruled out"): uncertain, whatever else is said of the finding."""
     elsewhere: Cues = Cues()
     """The finding is not on this image: history, family, a question put to the radiologist. It counts as not stated."""
     pseudo: Phrases = ()
-    """Contain a cue but are none ("no change in")."""
+    """Contain a cue but are none: negated change ("no improvement in"), other times ("not seen on the prior exam")."""
     breaks: Phrases = ()
     """End every scope ("but")."""
     reach: int = Field(12, ge=1)
     """Words between a cue and a finding at most."""
+    coordinators: Phrases = ()
+    """ "and"."""
+    alternators: Phrases = ()
+    """ "or": make an enumeration of what a negation stands before, and a doubt of what stands beside a finding."""
     ungoverned: Phrases = ()
-    """Word forms that a negation on the other side of a comma cannot govern (Russian: nominatives)."""
+    """Words that make a statement of its own of what follows a comma or "and" ("no effusion, mild emphysema"; in
+    Russian also nominatives), so that a negation before it does not govern it."""
+    details: Phrases = ()
+    """Words of place, side, number and size: the same, unless an enumeration with "or" follows."""
+    presence: Phrases = ()
+    """Verbs of seeing: what follows "is seen and", or stands between a comma and "is seen", is its own statement."""
+    genitive: bool = False
+    """A denied noun has a form of its own (Russian), so that a negation after several of them governs them all, but
+    for forms in `ungoverned`."""
+
+
+class Headings(Frozen):
+    """Headings that divide a report, in the words that stand before a colon or alone on a line."""
+
+    aside: Phrases = ()
+    """What follows is not a finding of this examination: history, indication, comparison, technique."""
+    findings: Phrases = ()
+    conclusion: Phrases = ()
+    organs: Phrases = ()
+    """Part of what they head: "Aorta: tortuous"."""
+    lead_ins: Phrases = ()
+    """Set the sentence aside that they begin, without a colon."""
 
 
 class Finding(Frozen):
@@ -72,8 +110,11 @@ class Finding(Frozen):
     """Keywords that say no more than "perhaps"."""
     absent: Phrases = ()
     """Phrases that deny the finding by themselves."""
+    same_shadow: Phrases = ()
+    """Words for another name of the same shadow: beside them "or" makes no doubt ("scarring or atelectasis")."""
     not_this: Phrases = ()
-    """Longer phrases that contain a keyword and mean something else ("subcutaneous emphysema")."""
+    """Longer phrases that contain a keyword and mean something else ("subcutaneous emphysema"). Their words skipped by
+    `..` hold no "and", comma, preposition that breaks, or negation: "non-calcified nodule" is a nodule."""
 
 
 class Norm(Frozen):
@@ -83,6 +124,8 @@ class Norm(Frozen):
     phrases: Phrases = Field(min_length=1)
     beside: Phrases = ()
     """Say nothing abnormal, but do not make a norm by themselves ("two views of the chest")."""
+    inflections: Phrases = ()
+    """Endings by which a word may differ from the vocabulary's; none = every form of the same stem."""
 
 
 class Vocabulary(Frozen):
@@ -95,6 +138,19 @@ class Vocabulary(Frozen):
     replace: dict[str, str] = {}
     """Single characters that stand for others."""
     ignore: Phrases = ()
+    contractions: dict[str, str] = {}
+    """Endings of words with an apostrophe, and what such a word is read as: n't → not."""
+    stemmed_text: bool = False
+    """Texts may hold stems instead of words."""
+    abbreviations: Phrases = ()
+    """Words whose full stop ends no sentence before a small letter."""
+    answers: Phrases = ()
+    """Words that answer a question mark before them: "Pneumonia? No."."""
+    continues: Phrases = ()
+    """Words that end no line of their own: what follows a line break after them goes on."""
+    privatives: Phrases = ()
+    """Words that turn the word after them into its opposite: "non" calcified."""
+    headings: Headings = Headings()
     gap: int = Field(4, ge=0)
     """Words that `..` may skip."""
     context: Context = Context()
@@ -152,8 +208,16 @@ def _shipped() -> Traversable:
 def _parse(name: str, text: str) -> Vocabulary:
     try:
         # BaseLoader makes every scalar text: "no" and "on" are words here, not false and true
-        return Vocabulary.model_validate(yaml.load(text, Loader=yaml.BaseLoader))
-    except (yaml.YAMLError, ValidationError) as error:
+        return Vocabulary.model_validate(load_limited(text, yaml.BaseLoader))
+    except ValidationError as error:
+        broken = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()[:3])
         raise SourceError(
-            f"language: {name} is no vocabulary: {error}", "See the shipped ones for the form."
-        ) from error
+            f"language: {name} is no vocabulary: {broken}.", "See the shipped ones for the form."
+        ) from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" (line {mark.line + 1})" if mark else ""
+        raise SourceError(
+            f"language: {name} is no vocabulary: it is not readable as YAML{where}.",
+            "See the shipped ones for the form.",
+        ) from None

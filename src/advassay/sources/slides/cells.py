@@ -16,6 +16,7 @@ from advassay.sources.slides.labels import Labels, TileClass
 from advassay.sources.slides.overview import Overview, overview
 from advassay.sources.slides.slide import Slide
 from advassay.sources.slides.slide_table import SlideRow
+from advassay.sources.slides.stain import Stains, fit_slide
 from advassay.sources.slides.tissue import ink_mask, share_of_boxes, tissue_mask, wrong_ground
 
 CELL = {
@@ -27,12 +28,14 @@ CELL = {
 
 @dataclass(frozen=True)
 class Cells:
-    """grid, the cells' table (schema CELL), the overview they were judged by, and notes about the region file."""
+    """grid, the cells' table (schema CELL), the overview they were judged by, notes about the region file, and the
+    slide's stains where they are to be normalised."""
 
     grid: Grid
     frame: pl.DataFrame
     overview: Overview
     notes: dict[str, int] = field(default_factory=dict)
+    stains: Stains | None = None
 
 
 def lay_cells(slide: Slide, file: SlideFile, row: SlideRow, labels: Labels, rules: TileRules) -> Cells | NoGrid:
@@ -57,7 +60,14 @@ def lay_cells(slide: Slide, file: SlideFile, row: SlideRow, labels: Labels, rule
     labelled = labels.classify(slide, file, row.label, boxes[open_cells])
     if isinstance(labelled, NoGrid):
         return labelled
-    return Cells(grid, _frame(grid, tissue, reasons, open_cells, labelled.tiles), seen, labelled.notes)
+    frame = _frame(grid, tissue, reasons, open_cells, labelled.tiles)
+    candidates = frame.filter(pl.col("reason").is_null())
+    if rules.stain_normalisation == "none" or candidates.is_empty():
+        return Cells(grid, frame, seen, labelled.notes)
+    stains = fit_slide(slide, grid, candidates)
+    if stains is None:
+        return NoGrid("no two stains found", "stain normalisation needs a colour slide of two stains")
+    return Cells(grid, frame, seen, labelled.notes, stains)
 
 
 def _frame(

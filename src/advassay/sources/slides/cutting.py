@@ -19,6 +19,7 @@ from advassay.sources.slides.cells import Cells, drawn_order
 from advassay.sources.slides.grid import read_tile
 from advassay.sources.slides.quality import is_blank, rejected, sharpness
 from advassay.sources.slides.slide import Region, Slide
+from advassay.sources.slides.stain import as_asked
 from advassay.sources.unreadable import Unreadable
 
 REASONS = (
@@ -92,14 +93,16 @@ def _read_ahead(
     slide: Slide, cells: Cells, rules: TileRules, order: list[int], images: Path, names: dict[int, str]
 ) -> Iterator[Cut]:
     def work(cell: int) -> Cut:
-        there = _there(images / names[cell])
+        # A tile that is there is judged by its own pixels, which normalised ones are not.
+        there = _there(images / names[cell]) if cells.stains is None else None
         region = read_tile(slide, cells.grid, cell) if there is None else Region(there, 1.0)
-        bad = rejected(region, rules)
+        bad = rejected(region, rules, slide.white)
         if region is None or bad is not None:
             return Cut(cell, bad.reason if bad else "damaged", 0.0, b"")
         if is_blank(region.pixels):
             return Cut(cell, "blank", 0.0, b"")
-        return Cut(cell, None, sharpness(region.pixels), _png(region.pixels) if there is None else b"")
+        png = _png(as_asked(region.pixels, cells.stains)) if there is None else b""
+        return Cut(cell, None, sharpness(region.pixels, slide.white), png)
 
     yield from ahead(work, order, threads=_THREADS, most=4 * _THREADS)
 

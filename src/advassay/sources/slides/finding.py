@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from advassay.errors import SourceError
+from advassay.sources.file_names import NOT_UTF8, is_text
 
 SCANNED = (".svs", ".ndpi", ".vms", ".vmu", ".scn", ".mrxs", ".svslide", ".bif", ".czi", ".dcm")
-IMAGES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+IMAGES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".qptiff", ".btf")
 ENDINGS = SCANNED + IMAGES
 """Endings of files that may be slides; what a file is, its content says."""
 _BLOCKS, _BLOCK_BYTES = 16, 1 << 16
@@ -55,7 +56,9 @@ def find_slides(folder: Path, argument: str) -> Found:
     series: set[tuple[str, str]] = set()
     for name, beside in _files(folder, argument):
         ending = PurePath(name).suffix.lower()
-        if ending not in ENDINGS:
+        if not is_text(name):
+            others[NOT_UTF8[0]] += 1
+        elif ending not in ENDINGS:
             others[ending or "no ending"] += 1
         elif _is_part(folder, name, ending, beside, series):
             others["part of another slide"] += 1

@@ -18,6 +18,8 @@ from advassay.sources.slides.opened_folder import Known
 
 RECIPE = 1
 """Raised when the same settings would give other tiles."""
+FLUORESCENCE_RECIPE = 2
+"""The same for slides whose tissue is fluorescent."""
 SETTINGS = "settings.json"
 _PLACES = {"table", "annotations", "masks"}
 
@@ -28,7 +30,7 @@ def check_settings(output: Path, rules: TileRules, classes: SlideClasses, key: b
     Raises SpecError where they differ, or where `output` holds other things.
     """
     asked: dict[str, Any] = {
-        "recipe": RECIPE,
+        "recipe": FLUORESCENCE_RECIPE if rules.tissue == "fluorescence" else RECIPE,
         "tiles": rules.model_dump(mode="json"),
         "classes": classes.model_dump(mode="json", exclude=_PLACES),
         "key": pseudonym(key, "settings")[:5],
@@ -56,7 +58,7 @@ def _differing(found: Any, asked: dict[str, Any]) -> list[str]:
     for part, wanted in asked.items():
         there = found.get(part) if isinstance(found, dict) else None
         if isinstance(wanted, dict) and isinstance(there, dict):
-            names += [name for name in wanted if wanted[name] != there.get(name)]
+            names += [name for name in there | wanted if wanted.get(name) != there.get(name)]
         elif wanted != there:
             names.append("--key-file" if part == "key" else part)
     return names
@@ -71,7 +73,8 @@ def request_of(known: Known, labels: Labels) -> str:
         small = facts.st_size <= 1 << 26
         state = hashlib.sha256(regions.read_bytes()).hexdigest() if small else [facts.st_size, facts.st_mtime_ns]
     row = known.row
-    return content_hash([known.fingerprint, row.label, row.patient, row.patient_from, state])
+    asked = [known.fingerprint, row.label, row.patient, row.patient_from, state]
+    return content_hash(asked if row.mpp is None else [*asked, row.mpp])
 
 
 class Finished:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from advassay.sources.decode import read_image
-from advassay.sources.slides.slide import Region, Slide
+from advassay.sources.slides.slide import Region, Slide, used_white
 from advassay.sources.unreadable import Unreadable
 
 
@@ -21,6 +21,7 @@ class ImageSlide(Slide):
         self.downsamples = (1.0,)
         self.mpp = None
         self.bounds = (0, 0, width, height)
+        self.white = used_white(pixels)
         self._pixels = pixels
 
     def region(self, x: int, y: int, level: int, width: int, height: int) -> Region | None:

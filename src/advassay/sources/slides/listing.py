@@ -6,6 +6,7 @@ from pathlib import Path
 
 import polars as pl
 
+from advassay.csv_export import defused
 from advassay.layout import writing
 from advassay.sources.slides.cutting import REASONS
 
@@ -36,9 +37,9 @@ def write_tables(
     )
     with writing(output.parent / f"{output.name}.sources.csv") as beside:
         beside.touch(mode=0o600)  # before the first byte
-        private.write_csv(beside)
+        defused(private).write_csv(beside)
     for name, frame in (("slides.csv", slides), ("manifest.csv", manifest)):
         with writing(output / name) as beside:
-            frame.write_csv(beside)
+            defused(frame).write_csv(beside)
     with writing(output / "manifest.parquet") as beside:
         manifest.write_parquet(beside)

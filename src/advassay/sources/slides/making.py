@@ -22,6 +22,7 @@ from advassay.sources.slides.grid import NoGrid
 from advassay.sources.slides.listing import MANIFEST, SLIDES, write_tables
 from advassay.sources.slides.opened_folder import Known, Places, SlideFolder
 from advassay.sources.slides.slide import Slide, open_slide
+from advassay.sources.slides.slide_table import state_mpp
 from advassay.sources.slides.thumbnail import draw_thumbnail
 from advassay.sources.unreadable import Unreadable
 
@@ -103,7 +104,7 @@ class _Maker:
             tick(1)
             return found[0], found[1].cast(MANIFEST)  # type: ignore[arg-type]
         finished.begin()
-        slide = open_slide(self.known.file.path, self.known.file.folder)
+        slide = open_slide(self.known.file.path, self.known.file.folder, self.rules.channel)
         if isinstance(slide, Unreadable):
             tick(1)
             return self._left_out(NoGrid(slide.reason, slide.detail)), pl.DataFrame(schema=MANIFEST)
@@ -113,6 +114,7 @@ class _Maker:
         return row, tiles
 
     def _cut(self, slide: Slide, tick: Callable[[float], None]) -> tuple[dict[str, Any], pl.DataFrame]:
+        conflict = state_mpp(slide, self.known.row)
         cells = lay_cells(slide, self.known.file, self.known.row, self.opened.labels, self.rules)
         if isinstance(cells, NoGrid):
             tick(1)
@@ -129,7 +131,7 @@ class _Maker:
         )
         told.rest()
         self._thumbnail(cells, judged)
-        return self._own() | {"status": "read"} | self._facts(slide) | _counts(cells, judged), self._tiles(
+        return self._own() | {"status": "read"} | self._facts(slide) | _counts(cells, judged, conflict), self._tiles(
             cells, judged
         )
 
@@ -143,7 +145,7 @@ class _Maker:
 
     def _facts(self, slide: Slide) -> dict[str, Any]:
         native = slide.mpp or self.rules.assume_mpp
-        source = "file" if slide.mpp else "assumed" if native else None
+        source = slide.mpp_from if slide.mpp else "assumed" if native else None
         width, height = slide.sizes[0]
         size = {"format": slide.format, "width": width, "height": height, "levels": len(slide.sizes)}
         return size | {"mpp": native, "mpp_from": source}
@@ -180,9 +182,11 @@ class _Told:
         self._tick(max(0.0, 1 - self._told))
 
 
-def _counts(cells: Cells, judged: pl.DataFrame) -> dict[str, Any]:
+def _counts(cells: Cells, judged: pl.DataFrame, conflict: str | None) -> dict[str, Any]:
     reasons = dict(judged["reason"].drop_nulls().value_counts().iter_rows())
-    notes = "; ".join(f"{note}: {count}" for note, count in sorted(cells.notes.items()))
+    notes = "; ".join([f"{note}: {count}" for note, count in sorted(cells.notes.items())] + [conflict or ""]).strip(
+        "; "
+    )
     kept = judged.height - sum(reasons.values())
     counted = {reason.replace(" ", "_"): reasons.get(reason, 0) for reason in REASONS}
     grid = {"level": cells.grid.level, "tile_mpp": cells.grid.mpp, "damaged_share": cells.overview.damaged}

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from advassay.identity import content_hash
 from advassay.slide_spec import SlideClasses
+from advassay.sources.file_names import as_text
 from advassay.sources.slides.finding import SlideFile, find_slides, fingerprint
 from advassay.sources.slides.grid import NoGrid
 from advassay.sources.slides.labels import Labels
@@ -82,7 +83,7 @@ def slides_state(places: Places) -> str:
 
 def _listed(folder: Path, content: bool) -> list[list[str | int]]:
     files = sorted(file for file in folder.rglob("*") if file.is_file())
-    return [[str(file.relative_to(folder)), _hash(file) if content else file.stat().st_size] for file in files]
+    return [[as_text(str(file.relative_to(folder))), _hash(file) if content else file.stat().st_size] for file in files]
 
 
 def _hash(path: Path) -> str:

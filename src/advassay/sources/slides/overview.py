@@ -53,7 +53,7 @@ def _fill(part: np.ndarray, slide: Slide, level: int, left: int, top: int, scale
     high = max(1, round(rows * scale[1] / times))
     region = slide.region(x, y, level, wide, high)
     if region is not None:
-        part[:] = cv2.resize(as_rgb8(region.pixels), (columns, rows), interpolation=cv2.INTER_AREA)
+        part[:] = cv2.resize(as_rgb8(region.pixels, slide.white), (columns, rows), interpolation=cv2.INTER_AREA)
         return 0
     if max(rows, columns) <= _SMALLEST_PX:
         return rows * columns
@@ -65,11 +65,15 @@ def _fill(part: np.ndarray, slide: Slide, level: int, left: int, top: int, scale
     )
 
 
-def as_rgb8(pixels: np.ndarray) -> np.ndarray:
-    """Grey or RGB, 8 or 16 bits → uint8 (height, width, 3), over the whole range of the stored type.
+def as_rgb8(pixels: np.ndarray, white: int | None = None) -> np.ndarray:
+    """Grey or RGB, 8 or 16 bits → uint8 (height, width, 3). `white`: the 16-bit value that becomes 255.
 
     >>> as_rgb8(np.full((1, 1), 65535, np.uint16)).tolist()
     [[[255, 255, 255]]]
     """
-    eight = (pixels >> 8).astype(np.uint8) if pixels.dtype == np.uint16 else pixels
+    eight = pixels
+    if pixels.dtype == np.uint16 and (white is None or white >= 65535):
+        eight = (pixels >> 8).astype(np.uint8)
+    elif pixels.dtype == np.uint16 and white is not None:
+        eight = (np.minimum(pixels, white).astype(np.uint32) * 255 // white).astype(np.uint8)
     return np.ascontiguousarray(np.stack([eight] * 3, axis=2) if eight.ndim == 2 else eight)

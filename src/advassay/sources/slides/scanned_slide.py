@@ -9,13 +9,11 @@ from pathlib import Path
 import numpy as np
 import openslide
 
-from advassay.sources.slides.slide import Region, Slide
+from advassay.sources.slides.slide import UNEQUAL_MPP, Region, Slide
 from advassay.sources.unreadable import Unreadable
 
 COARSEST_TIFF_MPP = 40.0
 """A plain TIFF whose resolution tag says more µm per pixel (635 dpi or less) describes printing, not a microscope."""
-UNEQUAL_MPP = 0.02
-"""Largest relative difference of the resolutions along x and y."""
 
 
 class ScannedSlide(Slide):
@@ -53,6 +51,11 @@ class ScannedSlide(Slide):
 
     def close(self) -> None:
         self._opened.close()
+
+
+def is_scanners_own(path: Path) -> bool:
+    """Whether OpenSlide knows the file as one scanner's format, not as a TIFF like any other."""
+    return openslide.OpenSlide.detect_format(path) not in (None, "generic-tiff")
 
 
 def open_scanned(path: Path) -> ScannedSlide | Unreadable | None:

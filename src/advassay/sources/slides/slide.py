@@ -15,6 +15,12 @@ import numpy as np
 
 from advassay.sources.unreadable import Unreadable
 
+TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+"""First bytes of TIFF and BigTIFF files, in both byte orders."""
+
+UNEQUAL_MPP = 0.02
+"""Largest relative difference of two statements of a resolution that count as one."""
+
 
 class Region(NamedTuple):
     """Pixels of a region, and which share of it the scanner covered (the rest is white)."""
@@ -32,7 +38,11 @@ class Slide(ABC):
     sizes: tuple[tuple[int, int], ...]
     downsamples: tuple[float, ...]
     mpp: float | None
+    mpp_from: str = "file"
+    """Who says so: file, or the slides' table."""
     bounds: tuple[int, int, int, int]
+    white: int | None = None
+    """Of 16-bit slides the value that counts as full brightness in an overview; None = the largest of the type."""
 
     @abstractmethod
     def region(self, x: int, y: int, level: int, width: int, height: int) -> Region | None:
@@ -52,19 +62,36 @@ class Slide(ABC):
         self.close()
 
 
-def open_slide(path: Path, folder: Path) -> Slide | Unreadable:
-    """Open a slide (OpenSlide's formats, DICOM among them) or an image (PNG, JPEG, TIFF) in `folder`.
+def used_white(pixels: np.ndarray) -> int | None:
+    """Largest value that the bits in use of 16-bit pixels hold; None for 8 bits.
 
-    By content, not by name. A file that cannot be opened is an `Unreadable`, never an exception.
+    >>> used_white(np.array([[0, 3000]], np.uint16)), used_white(np.zeros((1, 1), np.uint8))
+    (4095, None)
+    """
+    if pixels.dtype != np.uint16 or not pixels.size:
+        return None
+    return max(255, 2 ** int(pixels.max()).bit_length() - 1)
+
+
+def open_slide(path: Path, folder: Path, channel: str | int | None = None) -> Slide | Unreadable:
+    """Open a slide (OpenSlide's formats, DICOM among them, OME-TIFF, QPTIFF) or an image (PNG, JPEG, TIFF) in `folder`.
+
+    By content, not by name. `channel`: of a fluorescence file with several. A file that cannot be opened is an
+    `Unreadable`, never an exception.
     """
     from advassay.sources.slides.image_slide import open_image
-    from advassay.sources.slides.scanned_slide import open_scanned
+    from advassay.sources.slides.scanned_slide import is_scanners_own, open_scanned
+    from advassay.sources.slides.tiff_slide import open_tiff
 
     real = regular_file(path, folder)
     if isinstance(real, Unreadable):
         return real
-    scanned = open_scanned(real)
-    return open_image(real, folder.resolve()) if scanned is None else scanned
+    with real.open("rb") as file:
+        is_tiff = file.read(4) in TIFF_SIGNATURES
+    own = is_scanners_own(real)
+    tiff = open_tiff(real, channel, plain=False) if is_tiff and not own else None
+    found = tiff or open_scanned(real) or (open_tiff(real, channel, plain=True) if is_tiff and not own else None)
+    return found or open_image(real, folder.resolve())
 
 
 def regular_file(path: Path, folder: Path) -> Path | Unreadable:

@@ -21,6 +21,8 @@ from advassay.sources.slides.grid import Grid, NoGrid, read_tile
 from advassay.sources.slides.opened_folder import Known, Places, SlideFolder
 from advassay.sources.slides.quality import rejected
 from advassay.sources.slides.slide import Slide, open_slide
+from advassay.sources.slides.slide_table import state_mpp
+from advassay.sources.slides.stain import Stains, as_asked
 from advassay.sources.unreadable import Unreadable
 from advassay.specs import SlideSource
 
@@ -47,24 +49,24 @@ class SlideTiles(OpenSource):
             if not 0 <= row < self.rows.height:
                 raise KeyError(row)
         for place, group in groupby(rows, key=lambda row: self._laid.slide_of[row]):
-            file, grid = self._laid.slides[place]
+            file, grid, stains = self._laid.slides[place]
             wanted = list(group)
-            slide = open_slide(file.path, file.folder)
+            slide = open_slide(file.path, file.folder, self._rules.channel)
             if isinstance(slide, Unreadable):
                 yield from ((row, work(slide)) for row in wanted)
                 continue
             with slide:
-                yield from self._of_slide(slide, grid, wanted, work)
+                yield from self._of_slide(slide, grid, stains, wanted, work)
 
     def _of_slide(
-        self, slide: Slide, grid: Grid, rows: list[int], work: Callable[[Pixels], Result]
+        self, slide: Slide, grid: Grid, stains: Stains | None, rows: list[int], work: Callable[[Pixels], Result]
     ) -> Iterator[tuple[int, Result]]:
         def one(row: int) -> Result:
             region = read_tile(slide, grid, self._laid.cell_of[row])
-            bad = rejected(region, self._rules)
+            bad = rejected(region, self._rules, slide.white)
             if region is None or bad is not None:
                 return work(bad or Unreadable("damaged"))
-            return work(one_channel_if_grey(region.pixels))
+            return work(one_channel_if_grey(as_asked(region.pixels, stains)))
 
         yield from zip(rows, ahead(one, rows, threads=_THREADS, most=2 * _THREADS), strict=True)
 
@@ -73,14 +75,14 @@ class _Laid:
     """Of each candidate row: which slide, and which cell of its grid."""
 
     def __init__(self) -> None:
-        self.slides: list[tuple[SlideFile, Grid]] = []
+        self.slides: list[tuple[SlideFile, Grid, Stains | None]] = []
         self.slide_of: list[int] = []
         self.cell_of: list[int] = []
 
-    def add(self, file: SlideFile, grid: Grid, cells: list[int]) -> None:
+    def add(self, file: SlideFile, grid: Grid, stains: Stains | None, cells: list[int]) -> None:
         self.slide_of += [len(self.slides)] * len(cells)
         self.cell_of += cells
-        self.slides.append((file, grid))
+        self.slides.append((file, grid, stains))
 
 
 def open_slides(name: str, source: SlideSource, places: Places) -> SlideTiles:
@@ -96,8 +98,8 @@ def open_slides(name: str, source: SlideSource, places: Places) -> SlideTiles:
         if isinstance(found, NoGrid):
             lost.append((None, f"slide: {found.reason}", found.detail))
             continue
-        grid, frame = found
-        laid.add(known.file, grid, frame["cell"].to_list())
+        grid, stains, frame = found
+        laid.add(known.file, grid, stains, frame["cell"].to_list())
         frames.append(_columns(frame, known, grid, opened))
     if not frames:
         reasons = ", ".join(sorted({reason for _, reason, _ in lost}))
@@ -114,20 +116,25 @@ def open_slides(name: str, source: SlideSource, places: Places) -> SlideTiles:
     return SlideTiles(name, source, places, rows, pl.DataFrame(lost, schema=LEFT_OUT, orient="row"), laid)
 
 
-def _of(known: Known, opened: SlideFolder, source: SlideSource) -> tuple[Grid, pl.DataFrame] | NoGrid:
+def _of(known: Known, opened: SlideFolder, source: SlideSource) -> tuple[Grid, Stains | None, pl.DataFrame] | NoGrid:
     if known.problem is not None:
         return known.problem
-    slide = open_slide(known.file.path, known.file.folder)
+    slide = open_slide(known.file.path, known.file.folder, source.tiles.channel)
     if isinstance(slide, Unreadable):
         return NoGrid(slide.reason, slide.detail)
     with slide:
+        state_mpp(slide, known.row)
         cells = lay_cells(slide, known.file, known.row, opened.labels, source.tiles)
     if isinstance(cells, NoGrid):
         return cells
     frame = cells.frame.filter(pl.col("reason").is_null())
     if source.tiles.tiles_per_slide is not None:
         frame = _drawn(frame, known.fingerprint or "", source.tiles.tiles_per_slide, source.tiles.seed)
-    return (cells.grid, frame) if frame.height else NoGrid("no candidate tile", f"of {cells.frame.height} cells")
+    return (
+        (cells.grid, cells.stains, frame)
+        if frame.height
+        else NoGrid("no candidate tile", f"of {cells.frame.height} cells")
+    )
 
 
 def _drawn(frame: pl.DataFrame, fingerprint: str, most: int, seed: int) -> pl.DataFrame:

@@ -14,6 +14,7 @@ import polars as pl
 from advassay.slide_spec import SlideClasses
 from advassay.sources.file_sources import require_column
 from advassay.sources.slides.finding import SlideFile
+from advassay.sources.slides.slide import UNEQUAL_MPP, Slide
 from advassay.sources.tables import read_table
 
 OWN = frozenset({"row", "path", "original_patient", "image_type", "slide_id", "patient_id", "label", "label_share"}) | {
@@ -21,6 +22,8 @@ OWN = frozenset({"row", "path", "original_patient", "image_type", "slide_id", "p
 }
 """Names of our columns; a table's own columns of these names are not carried."""
 
+
+LARGEST_MPP = 1e4
 
 PatientFrom = Literal["table", "name", "slide"]
 
@@ -34,6 +37,18 @@ class SlideRow:
     patient_from: PatientFrom = "slide"
     carried: dict[str, Any] = field(default_factory=dict)
     problem: str | None = None
+    mpp: float | None = None
+    """µm per pixel of level 0, where the table says it."""
+
+
+def state_mpp(slide: Slide, row: SlideRow) -> str | None:
+    """Give a slide the µm per pixel that its table row says; a note where the file says another number."""
+    if row.mpp is None:
+        return None
+    stated, slide.mpp, slide.mpp_from = slide.mpp, row.mpp, "table"
+    if stated is None or abs(stated - row.mpp) <= UNEQUAL_MPP * row.mpp:
+        return None
+    return f"the table says {row.mpp:g} µm per pixel, the file {stated:g}"
 
 
 class SlideTable:
@@ -42,7 +57,7 @@ class SlideTable:
     def __init__(self, classes: SlideClasses, path: Path | None, slides: Sequence[SlideFile], patient: str) -> None:
         """`patient`: the table's patient column. Raises SourceError for a table or a column that is not there."""
         self._pattern = re.compile(classes.patient_pattern) if classes.patient_pattern else None
-        self._slide, self._label, self._patient = classes.slide, classes.label, patient
+        self._slide, self._label, self._patient, self._mpp = classes.slide, classes.label, patient, classes.mpp
         self._rows: dict[str, list[dict[str, Any]]] = {}
         self._names = Counter(name for slide in slides for name in _short_names(slide))
         self.columns: dict[str, pl.DataType] = {}
@@ -56,7 +71,9 @@ class SlideTable:
             require_column(table.columns, self._patient, "patient_id")
         if self._label != "label":
             require_column(table.columns, self._label, "classes.label")
-        known = {self._slide, self._label, self._patient} | OWN
+        if self._mpp != "mpp":
+            require_column(table.columns, self._mpp, "classes.mpp")
+        known = {self._slide, self._label, self._patient, self._mpp} | OWN
         self.columns = {name: dtype for name, dtype in table.schema.items() if name not in known}
         for row in table.iter_rows(named=True):
             if row[self._slide] is not None:
@@ -75,9 +92,12 @@ class SlideTable:
         if patient is not None:
             named, source = str(patient), "table"
         label = row.get(self._label)
-        return SlideRow(
-            None if label is None else str(label), named, source, {name: row[name] for name in self.columns}
-        )
+        carried = {name: row[name] for name in self.columns}
+        mpp = _positive(row.get(self._mpp))
+        if mpp is None and row.get(self._mpp) is not None:
+            problem = f"{self._mpp} {str(row[self._mpp])[:20]!r} is no number of µm per pixel"
+            return SlideRow(None, named, source, problem=problem)
+        return SlideRow(None if label is None else str(label), named, source, carried, mpp=mpp)
 
     def _find(self, slide: SlideFile) -> list[dict[str, Any]]:
         short = [name for name in _short_names(slide) if self._names[name] == 1]
@@ -86,6 +106,15 @@ class SlideTable:
     def _from_name(self, slide: SlideFile) -> tuple[str | None, PatientFrom]:
         match = self._pattern.search(PurePath(slide.name).name) if self._pattern else None
         return (match.group(1), "name") if match and match.group(1) else (None, "slide")
+
+
+def _positive(value: Any) -> float | None:
+    """A number of µm per pixel; None for what is none, or is no microscope's."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if 0 < number < LARGEST_MPP else None
 
 
 def _short_names(slide: SlideFile) -> tuple[str, ...]:

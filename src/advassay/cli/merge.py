@@ -1,0 +1,44 @@
+"""`advassay merge`: join stores of one study."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from advassay.cli import options
+from advassay.cli.clean import clean, say
+
+Others = Annotated[
+    list[Path],
+    typer.Argument(metavar="OTHER...", help="Stores of the same study; they are left as they are.", show_default=False),
+]
+
+
+@clean
+def merge(store: options.StoreArgument, others: Others) -> None:
+    """Bring into STORE what other stores of the same study have and it lacks: cohorts, networks, runs, gallery.
+
+    Everything is known by its content, so nothing is doubled. A cohort that was prepared otherwise and a network with
+    other weights are refused before anything is written. Stopped at any point, the same command continues.
+
+    Example:
+
+        advassay merge runs/demo runs/demo-of-another-machine
+    """
+    from advassay.study.keep import kept_study
+    from advassay.study.merge import merge as merge_stores
+    from advassay.study.name_checks import store_at
+
+    place = store_at(store)
+    kept_study(place)
+    for other in others:
+        source = store_at(other)
+        kept_study(source)
+        done = merge_stores(place, source)
+        say(
+            f"From {other}: {len(done.cohorts)} cohorts, {done.networks} networks, {done.runs} new runs, {done.rows} "
+            f"rows, {done.examples} gallery entries."
+        )
+    say(f"Next: advassay report {store}")

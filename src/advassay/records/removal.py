@@ -1,0 +1,47 @@
+"""Take images out of a run: rows, entry in images.parquet, and files of which nobody can say what they hold."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from advassay.checked_files import write_frame
+from advassay.layout import IMAGES, SHARDS
+from advassay.records.run import Run
+from advassay.records.shards import account_of, read_rows, write_shard
+from advassay.records.writer import recount
+
+
+def remove_images(folder: Path, image_ids: Collection[str], note: str) -> int:
+    """Remove the images from the run in `folder` and add `note` to its header. Returns the number of rows removed.
+
+    Shards are written anew without them; damaged shards and files that were set aside are deleted. Interrupted, the
+    same call goes on. Raises StoreError where the run cannot be read.
+    """
+    run = Run(folder)
+    known = run.images
+    gone = known["image_id"].is_in(list(image_ids))
+    if not gone.any():
+        return 0
+    before = len(run.index)
+    for path, keys in run._readable[0]:
+        keep = ~np.isin(np.array(keys["image_id"].to_pylist(), dtype=object), list(image_ids))
+        if not keep.all():
+            _rewrite(path, keep)
+    for path in [*folder.rglob("*.damaged"), *(folder / SHARDS / name for name in run.damaged)]:
+        path.unlink()
+    write_frame(folder / IMAGES, known.filter(~gone))
+    return before - recount(folder, note).rows
+
+
+def _rewrite(path: Path, keep: np.ndarray) -> None:
+    """A shard without some of its rows: a new one with its account, then the old one goes."""
+    if keep.any():
+        account = account_of(pq.read_schema(path))
+        if account is not None:
+            account = account.model_copy(update={"replaces": (*account.replaces, path.name)})
+        write_shard(path.parent, read_rows(path).take(keep), account)
+    path.unlink()

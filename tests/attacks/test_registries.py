@@ -1,0 +1,28 @@
+"""A loss, update, norm or precision that is declared in one place only is refused when the program is loaded."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Literal, get_args
+
+import pytest
+
+from advassay import attack_spec
+from advassay.attacks import losses, precision, rerun, updates
+
+
+@pytest.mark.parametrize(
+    ("kind", "module"),
+    [("Loss", losses), ("Loss", rerun), ("Update", updates), ("Norm", updates), ("Precision", precision)],
+)
+def test_a_name_that_is_only_declared_stops_the_import_and_is_named(kind, module, monkeypatch):
+    declared = Literal[(*get_args(getattr(attack_spec, kind)), "momentous")]
+    monkeypatch.setattr(attack_spec, kind, declared)
+    spec = importlib.util.spec_from_file_location("afresh", module.__file__)
+    with pytest.raises(NotImplementedError, match=f"{kind.lower()}: .*momentous"):
+        spec.loader.exec_module(importlib.util.module_from_spec(spec))
+
+
+def test_a_name_that_is_only_written_is_named_too():
+    with pytest.raises(NotImplementedError, match=r"colour: .*blue"):
+        attack_spec.check_complete("colour", Literal["red"], {"red": 1, "blue": 2})
