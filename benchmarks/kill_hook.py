@@ -10,36 +10,35 @@ import errno
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
-FOLDER, KILL_AT, FULL_AT, COUNT, LARGEST, MAIN = (
-    f"ADVASSAY_TEST_{name}" for name in ("FOLDER", "KILL_AT", "FULL_AT", "COUNT", "LARGEST_FILE", "MAIN")
+FOLDER, KILL_AT, FULL_AT, LARGEST = (
+    f"ADVASSAY_TEST_{name}" for name in ("FOLDER", "KILL_AT", "FULL_AT", "LARGEST_FILE")
 )
 EVENTS = {"open": 0, "os.rename": 0, "os.remove": 0, "os.mkdir": 0}
 """Audited event → place of its path among the arguments."""
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
 
-def environment(
-    place: Path, folder: Path, *, kill_at: int = 0, full_at: int = 0, count: Path | None = None, largest: int = 0
-) -> dict[str, str]:
+def environment(place: Path, folder: Path, *, kill_at: int = 0, full_at: int = 0, largest: int = 0) -> dict[str, str]:
     """Environment of a process that this file acts in; `place`: a folder for sitecustomize.py.
 
     `kill_at`: its process group is killed before that operation below `folder`; `full_at`: from that operation on
-    nothing can be written there; `count`: a file that the number of operations is written to when it ends; `largest`:
-    bytes that a file may have.
+    nothing can be written there; `largest`: bytes that a file may have.
     """
     place.mkdir(parents=True, exist_ok=True)
     (place / "sitecustomize.py").write_text(Path(__file__).read_text())
-    given = {FOLDER: folder, KILL_AT: kill_at, FULL_AT: full_at, COUNT: count or "", LARGEST: largest}
+    given = {FOLDER: folder, KILL_AT: kill_at, FULL_AT: full_at, LARGEST: largest}
     path = os.pathsep.join([str(place), *filter(None, [os.environ.get("PYTHONPATH", "")])])
     return os.environ | {"PYTHONPATH": path} | {name: str(value) for name, value in given.items()}
 
 
-def _install() -> None:
+def install() -> Callable[[], int]:
+    """Act in this process, as the environment says. Returns what gives the number of operations so far."""
     folder = os.environ[FOLDER]
     kill_at, full_at, largest = (int(os.environ.get(name) or 0) for name in (KILL_AT, FULL_AT, LARGEST))
-    count, done = os.environ.get(COUNT), 0
+    done = 0
     if largest:
         import resource
 
@@ -60,12 +59,8 @@ def _install() -> None:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), os.fspath(path))
 
     sys.addaudithook(hook)
-    if count and MAIN not in os.environ:  # processes that this one starts count for themselves
-        os.environ[MAIN] = str(os.getpid())
-        import atexit
-
-        atexit.register(lambda: os.write(os.open(count, os.O_WRONLY | os.O_CREAT), str(done).encode()))
+    return lambda: done
 
 
-if os.environ.get(FOLDER):
-    _install()
+if os.environ.get(FOLDER) and __name__ == "sitecustomize":
+    install()

@@ -25,15 +25,18 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
+from advassay.cli.program import main as main_of_the_program
 from advassay.records import open_records
-from benchmarks.kill_hook import environment
+from benchmarks.kill_hook import environment, install
 
 CHAIN = 8
 """Kills that one store goes through before it is left alone and compared."""
@@ -76,6 +79,14 @@ APART = ("created", "updated", "versions", "cost", "cost_apart", "seconds")
 """Fields that say how long something took, and when."""
 
 
+IMPORTED = (
+    *("torch", "timm", "lightning", "cv2", "scipy.stats", "statsmodels.api", "altair", "vl_convert"),
+    *("advassay.study.running", "advassay.training", "advassay.attacks", "advassay.attacks.stream", "advassay.cohorts"),
+    *("advassay.analysis", "advassay.report", "advassay.report.write", "advassay.training.loop"),
+)
+"""What a run needs, imported once before it is forked; nothing of it is used here, so that no thread is started."""
+
+
 @dataclass
 class Subject:
     """One study, and what its store is when nothing disturbs it."""
@@ -100,6 +111,57 @@ class Tally:
     tracebacks: list[str] = field(default_factory=list)
 
 
+class Forked:
+    """`advassay` in a process forked from this one, in a session of its own: it need not import everything again."""
+
+    def __init__(self, arguments: list[str], env: dict[str, str], folder: Path) -> None:
+        self._told, self._count = folder / "said.txt", folder / "operations.txt"
+        self.returncode: int | None = None
+        self.pid = os.fork()
+        if not self.pid:
+            self._run(arguments, env)
+
+    def _run(self, arguments: list[str], env: dict[str, str]) -> None:
+        code, counted = 1, None
+        try:
+            os.setsid()
+            told = os.open(self._told, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            os.dup2(told, 1)
+            os.dup2(told, 2)
+            os.environ.update(env)
+            sys.argv = ["advassay", *arguments[3:]]
+            counted = install() if env else None
+            main_of_the_program()
+        except SystemExit as ended:
+            code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            if counted is not None:
+                self._count.write_text(str(counted()))
+            sys.stderr.flush()
+            os._exit(code)
+
+    def poll(self) -> int | None:
+        """The exit code, negative for a signal; None while it runs."""
+        if self.returncode is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            self.returncode = os.waitstatus_to_exitcode(status) if pid else None
+        return self.returncode
+
+    def wait(self) -> int:
+        """The exit code, once it has ended."""
+        while (code := self.poll()) is None:
+            time.sleep(0.01)
+        return code
+
+    def said(self) -> str:
+        return self._told.read_text(errors="replace")
+
+    def operations(self) -> int:
+        return int(self._count.read_text())
+
+
 def command(subject: Subject, store: Path, verb: str = "run") -> list[str]:
     """The command that runs a subject's study in a store."""
     options = ["--store", str(store), "--data", str(subject.data), "--device", "cpu", "--threads", "1", "-q"]
@@ -113,12 +175,11 @@ def undisturbed(name: str, text: str, folder: Path) -> Subject:
     subject = Subject(name, study, folder, folder / f"{name}-whole")
     operations, seconds = 0, 0.0
     for verb in ("attack", "run"):  # the second adds the report
-        count, began = folder / f"{name}-{verb}.count", time.monotonic()
-        hooked = environment(folder / "hook", subject.whole, count=count)
-        done = subprocess.run(command(subject, subject.whole, verb), env=hooked, capture_output=True, text=True)
-        if done.returncode:
-            raise SystemExit(f"{name}: the undisturbed run failed: {done.stderr}")
-        operations, seconds = operations + int(count.read_text()), seconds + time.monotonic() - began
+        began = time.monotonic()
+        done = Forked(command(subject, subject.whole, verb), environment(folder / "hook", subject.whole), folder)
+        if done.wait():
+            raise SystemExit(f"{name}: the undisturbed run failed: {done.said()}")
+        operations, seconds = operations + done.operations(), seconds + time.monotonic() - began
         subject.operations[verb], subject.seconds[verb] = operations, seconds
     return subject
 
@@ -157,10 +218,7 @@ def disturb(subject: Subject, store: Path, verb: str, how: str, number: int, rng
     """Run the command and disturb it once. Returns whether it had not ended before."""
     kill_at = 1 + number * 7919 % subject.operations[verb] if how == "operation" else 0
     hooked = environment(store.parent / "hook", store, kill_at=kill_at)
-    process = subprocess.Popen(
-        command(subject, store, verb), env=hooked, start_new_session=True, stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    process = Forked(command(subject, store, verb), hooked, store.parent)
     if how != "operation":
         wait_until(process, time.monotonic() + rng.uniform(0.2, 1.0) * subject.seconds[verb], children=how == "worker")
     alive = process.poll() is None
@@ -168,19 +226,20 @@ def disturb(subject: Subject, store: Path, verb: str, how: str, number: int, rng
         alive = kill_a_child(process.pid)
     elif alive and how != "operation":
         asked = {"group": signal.SIGKILL, "SIGTERM": signal.SIGTERM, "SIGINT": signal.SIGINT}[how]
-        os.killpg(process.pid, asked) if how == "group" else process.send_signal(asked)
-    said = process.communicate()[1]
+        (os.killpg if how == "group" else os.kill)(process.pid, asked)
+    process.wait()
+    said = process.said()
     hit = process.returncode == -signal.SIGKILL if how in ("operation", "group") else alive
     if "Traceback" in said:
         tally.tracebacks.append(f"{subject.name}, {how}: {said.splitlines()[-1]}")
-    if how in ("SIGTERM", "SIGINT") and hit and process.returncode and "To go on: advassay" not in said:
+    if how in ("SIGTERM", "SIGINT") and hit and (process.returncode or 0) > 0 and "To go on: advassay" not in said:
         tally.tracebacks.append(f"{subject.name}, {how}: exit {process.returncode} without what to type next: {said}")
     if hit:
         tally.kills[f"{how}; {stage(subject, store)}"] += 1
     return hit
 
 
-def wait_until(process: subprocess.Popen[str], when: float, *, children: bool) -> None:
+def wait_until(process: Forked, when: float, *, children: bool) -> None:
     """Wait for a time; with `children`, for the first child process before it."""
     while process.poll() is None and time.monotonic() < when:
         if children and child_of(process.pid):
@@ -210,12 +269,15 @@ def kill_a_child(pid: int) -> bool:
 
 def leave_alone(subject: Subject, store: Path, verb: str, tally: Tally) -> None:
     """Let the command run to its end, and compare the store."""
-    done = subprocess.run(command(subject, store, verb), capture_output=True, text=True)
-    if done.returncode or "Traceback" in done.stderr:
-        tally.tracebacks.append(f"{subject.name}, {store.name}: exit {done.returncode}: {done.stderr[-500:]}")
+    done = Forked(command(subject, store, verb), {}, store.parent)
+    if done.wait() or "Traceback" in done.said():
+        tally.tracebacks.append(f"{subject.name}, {store.name}: exit {done.returncode}: {done.said()[-500:]}")
         return
     tally.stores += 1
-    tally.differences += [f"{subject.name}, {store.name}: {text}" for text in differences(subject.whole, store, verb)]
+    compared = [sys.executable, "-m", "benchmarks.kills", "--compare", str(subject.whole), str(store), verb]
+    found = subprocess.run(compared, capture_output=True, text=True)  # apart: this process stays fit to be forked
+    told = found.stdout.splitlines() or ([found.stderr[-500:]] if found.returncode else [])
+    tally.differences += [f"{subject.name}, {store.name}: {text}" for text in told]
 
 
 def differences(whole: Path, store: Path, verb: str = "run") -> list[str]:
@@ -299,7 +361,15 @@ def main() -> None:
     options.add_argument("--kills", type=int, default=100)
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--keep", type=Path, help="folder for the stores (default: a temporary one)")
+    options.add_argument("--compare", nargs=3, metavar=("WHOLE", "STORE", "VERB"), help="print where two stores differ")
     asked = options.parse_args()
+    if asked.compare:
+        whole, other, verb = asked.compare
+        for text in differences(Path(whole), Path(other), verb):
+            print(text)
+        return
+    for name in IMPORTED:
+        import_module(name)
     folder = asked.keep or Path(tempfile.mkdtemp(prefix="kills-"))
     folder.mkdir(parents=True, exist_ok=True)
     rng, tally, began = random.Random(asked.seed), Tally(), time.monotonic()
@@ -318,7 +388,7 @@ def main() -> None:
     subjects = [undisturbed("phantoms", PHANTOMS, folder), undisturbed("dicom", DICOM, folder)]
     for subject in subjects:
         print(f"{subject.name}: file operations {subject.operations}, seconds {subject.seconds}", flush=True)
-    number = 0
+    number = asked.seed * 101 * CHAIN  # other operations and stages for another seed
     while sum(tally.kills.values()) < asked.kills and not (tally.differences or tally.tracebacks):
         subject = subjects[1 if number // CHAIN % 4 == 3 else 0]  # every fourth store is the DICOM one
         ways = ("operation", "group", "operation", "SIGTERM", "operation", "group", "operation", "SIGINT")

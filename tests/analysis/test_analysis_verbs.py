@@ -54,3 +54,12 @@ def test_conclusions_print_all_five_verdicts(store: Path) -> None:
     shown = CliRunner().invoke(app, ["conclusions", str(store)]).stdout
     for one in found:
         assert f"{one.number}. {one.title}: {one.verdict.upper()} {one.breadth}".rstrip() in shown
+
+
+def test_conclusions_say_what_they_rest_on_and_by_which_plan(store: Path) -> None:
+    shown = " ".join(CliRunner().invoke(app, ["conclusions", str(store)]).stdout.split())
+    for one in conclusions(open_records(store)):
+        assert one.headline in shown
+        assert f"{one.number}. {one.title}: {one.verdict.upper()}" in shown
+    assert "Based on 2 cohorts with" in shown
+    assert "The verdicts are not pre-specified: this store holds no analysis plan" in shown

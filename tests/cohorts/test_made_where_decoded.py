@@ -18,10 +18,13 @@ from dicom_files import file_bytes, picture, radiograph, write
 
 from advassay.cohorts import open_cohort, prepare
 from advassay.cohorts.pixels import PERCENTILES, PixelRule, encode, percentiles, prepare_pixels
+from advassay.cohorts.preparing import _write as write_document
 from advassay.cohorts.regions.found import Box
+from advassay.cohorts.request import document_in
 from advassay.cohorts.spool import Spool
 from advassay.sources.dicom.crew import Crew
 from advassay.sources.dicom.dicom_source import open_dicom
+from advassay.sources.dicom.reading_version import DICOM_READING
 from advassay.specs import CohortSpec, DicomSource
 
 
@@ -113,10 +116,11 @@ def test_a_spool_gives_back_what_was_put_and_leaves_no_file(tmp_path: Path) -> N
 def test_a_cohort_that_earlier_rules_read_is_kept_and_said(tmp_path: Path) -> None:
     archive(tmp_path / "dicom")
     prepared(tmp_path)
-    document = tmp_path / "store" / "c" / "preparation.json"
-    text = document.read_text()
-    assert '"dicom_reading": 2' in text
-    document.write_text(text.replace('"dicom_reading": 2,', ""))
+    folder = tmp_path / "store" / "c"
+    document = document_in(folder)
+    assert document is not None
+    assert document.dicom_reading == DICOM_READING
+    write_document(document.model_copy(update={"dicom_reading": None}), folder)  # as earlier versions wrote it
     with pytest.warns(UserWarning, match="prepared by an earlier version"):
         prepared(tmp_path)
-    assert '"dicom_reading"' not in document.read_text()
+    assert '"dicom_reading"' not in (folder / "preparation.json").read_text()

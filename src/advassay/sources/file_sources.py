@@ -106,6 +106,8 @@ def names_below(folder: Path) -> dict[str, list[str]]:
     for parent, folders, files in os.walk(folder):
         folders[:] = sorted(inner for inner in folders if not inner.startswith("."))
         for file in sorted(file for file in files if not file.startswith(".") and file.lower().endswith(SUFFIXES)):
+            if not is_text(file):
+                continue
             found.setdefault(file, []).append(os.path.relpath(os.path.join(parent, file), folder))
     return found
 

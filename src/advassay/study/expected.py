@@ -15,6 +15,7 @@ from advassay.specs import Study
 from advassay.study.located import located
 from advassay.study.place import Site
 from advassay.study.plan_warnings import selection_warnings
+from advassay.study.preparing import of_cohort
 from advassay.study.stated import stated_images, stated_roles, with_copies
 
 
@@ -101,6 +102,6 @@ def _by_rules(study: Study, name: str, site: Site) -> Expected:
     try:
         selected = select_by_metadata(name, spec, opened, study.seed)
     except CohortError as problem:
-        raise CohortError(f"cohorts.{name}: {problem.problem}", problem.fix) from problem
+        raise of_cohort(name, problem) from problem
     told = selection_warnings(spec, study.size_of(name), opened, selected)
     return _expected(with_copies(spec, selected.counts()), "table", warnings=told)
