@@ -213,6 +213,8 @@ def did_you_mean(name: str, known: Collection[str]) -> str:
 def check_list(values: Any) -> None:
     """Raise ValueError where a single amplitude or step stands for a list of them."""
     single = plain_number(values)
+    if isinstance(single, str) and not any(letter.isdigit() for letter in single):
+        raise ValueError(f"a list of numbers is needed, got {single!r}")
     if isinstance(single, int | float | str):
         raise ValueError(f"a list is needed, got the single value {single!r}: write [{single!r}]")
 

@@ -377,6 +377,7 @@ def test_attacks_and_training_keep_freed_memory(monkeypatch, images):
         loop.fit(
             None, None, None, None,
             updates=1, seed=0, tissue=False, device=torch.device("cpu"), progress=None, task="",
+            identity="", kept=None,
         )  # fmt: skip
 
 

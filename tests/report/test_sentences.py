@@ -16,7 +16,9 @@ from written_report import SMALL, SMALL_ARMS
 
 from advassay.analysis import intervals
 from advassay.analysis.intervals import BOOTSTRAP, FEWEST_EITHER, FEWEST_PATIENTS, WILSON_EFFECTIVE, Counts
+from advassay.checked_files import write_document
 from advassay.cohorts import preparing
+from advassay.documents import CHECKSUM
 from advassay.layout import HEADER, PREPARATION, TRAINING, Store
 from advassay.report import gather, write_report
 from advassay.report.figures.of_evidence import fig_training
@@ -40,8 +42,9 @@ def _edit(store: Store, name: str, change: Callable[[dict[str, Any]], Any]) -> N
     assert paths
     for path in paths:
         document = json.loads(path.read_text(encoding="utf-8"))
+        document.pop(CHECKSUM, None)
         change(document)
-        path.write_text(json.dumps(document), encoding="utf-8")
+        write_document(path, document)
 
 
 def _methods(store: Store) -> str:
@@ -69,6 +72,7 @@ def test_without_a_tuning_part_no_best_evaluation_is_claimed(one: Store) -> None
 
 def test_a_checkpoint_chosen_on_validation_images_is_said_to_be(one: Store) -> None:
     _edit(one, TRAINING, lambda document: document["spec"].update(select_on="validation"))
+    one.study.write_text(one.study.read_text().replace("select_on: tuning", "select_on: validation"))
     assert "evaluations on the validation images, those it is scored on, is kept" in _methods(one)
     assert "are on the validation images" in _training_caption(one)
 

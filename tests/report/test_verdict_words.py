@@ -7,6 +7,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+import yaml
 from simulate import ARMS, image_rows, make_store, population, write_run
 from written_report import SMALL, SMALL_ARMS, Report
 
@@ -58,6 +59,9 @@ def test_what_several_trainings_add_to_the_intervals_is_said(tmp_path: Path) -> 
     assert "how far another training would differ is not in them" in training_chance(gather(root))
     images = population(once)
     write_run(Store(root), once, images, "A", SMALL_ARMS["A"], primary=False, seed=1)
+    study = yaml.safe_load((root / "study.yaml").read_text())
+    study["cohorts"][once.name]["seeds"] = 2
+    (root / "study.yaml").write_text(yaml.safe_dump(study, sort_keys=False))
     said = training_chance(gather(root))
     assert said.startswith("Trained several times on the same images: H-BR (2).")
     assert said.endswith("X-TB has one, where it is not.")
@@ -79,6 +83,7 @@ def test_cohorts_on_different_grids_are_said_to_be_compared_where_they_meet(tmp_
     other = {"A": SMALL_ARMS["A"].model_copy(update={"epsilons": (0.02, 0.05, 0.2)})}
     second = replace(SMALL[0], name="X-2")
     make_store(root, (second,), other, gallery=False)
+    (root / "study.yaml").unlink()  # it names the second cohort alone
     [said] = shared(gather(root))
     assert "X-TB 0.02 to 0.2" in said
     assert "the amplitudes that all share: ε = 0.02 and 0.2." in said

@@ -208,7 +208,7 @@ def test_an_archive_that_is_missing_or_leaves_the_data_folder_is_said(text, says
         ("attack.steps=-1", "--set attack.steps=-1: attack.steps: ", "Correct --set attack.steps=…;"),
         (
             "attack.epsilons=0.1",
-            "attack.epsilons: a list such as [1, 2] is needed, got 0.1",
+            "attack.epsilons: a list is needed, got the single value 0.1: write [0.1]",
             "Correct --set attack.eps",
         ),
         ("attack.epsilons=[5]", 'Did you mean "5/255"?', "Correct --set attack.epsilons=…;"),

@@ -12,8 +12,9 @@ import pytest
 from tiny_study import TINY, Counting, cpu
 
 from advassay.attack_spec import Arm
+from advassay.checked_files import write_document
 from advassay.cohorts import PreparedCohort, open_cohort
-from advassay.documents import CohortRange
+from advassay.documents import CHECKSUM, CohortRange
 from advassay.errors import AdvassayWarning, CohortError, SpecError
 from advassay.records import open_records
 from advassay.specs import Study
@@ -128,7 +129,8 @@ def test_other_rules_find_other_amplitudes_aloud_and_the_frozen_plan_tells_it(ra
     kept = json.loads(path.read_text())
     kept["arms"]["C"]["epsilons"] = [0.1, 0.2]
     kept["arms"]["C"]["cohorts"]["X-TB"]["request"] = "of another network"
-    path.write_text(json.dumps(kept))
+    del kept[CHECKSUM]
+    write_document(path, kept)
     with pytest.warns(AdvassayWarning, match=r"arm C: its amplitudes were found anew.*instead of 0\.1, 0\.2"):
         run(_study(), cpu(store))
     assert read_ranges(cpu(store).store) == read_ranges(cpu(ranged).store)

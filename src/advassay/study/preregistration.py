@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TypeVar
 
 from advassay.attack_spec import Frozen
 from advassay.checked_files import write_document
 from advassay.documents import AnalysisDocument, StatedPlan
+from advassay.errors import AdvassayWarning
 from advassay.layout import Store
 from advassay.records import open_records, read_analysis
 from advassay.records.header import now
@@ -46,7 +48,9 @@ def _recorded_rows(store: Store) -> int:
     """Rows of every run in the store, as its shards hold them: a killed session leaves no counts in the header."""
     if not store.records.is_dir():
         return 0
-    records = open_records(store.root)
+    with warnings.catch_warnings():  # what a reader should know of the runs is said when they are read for it
+        warnings.simplefilter("ignore", AdvassayWarning)
+        records = open_records(store.root)
     headers = (*records.headers, *records.superseded, *records.reruns)
     return sum(len(records.run(header.run_id).index) for header in headers)
 
