@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ class Run:
     """(image, K + 1, class) of every grid point."""
     flags: dict[str, dict[tuple[str, float], np.ndarray]]
     """Flag → grid point → (image,) bool; a flag that a shard lacks is false there."""
+    names: frozenset[str]
 
     def epsilons(self, step_size: str) -> list[float]:
         """Amplitudes attacked with this step size, in increasing order."""
@@ -76,7 +77,7 @@ def read_run(folder: Path) -> Run:
         for i, p, known in zip(images["image_id"], images["patient_id"], images["has_patient"], strict=True)
     ]
     contrast = np.array(images["clean_contrast"], float)
-    return Run(header, np.array(images["label"]), np.array(patients), contrast, points, flags)
+    return Run(header, np.array(images["label"]), np.array(patients), contrast, points, flags, frozenset(place))
 
 
 def decisions(logits: np.ndarray) -> np.ndarray:
@@ -303,9 +304,9 @@ def half_point(theta: np.ndarray) -> float:
     return float(mu - math.exp(ln_s) * math.log(1 / base - 1))
 
 
-def categories(o: Outcomes, success: str, dose: str) -> np.ndarray:
+def categories(o: Outcomes, success: str, dose: str, images: np.ndarray | None = None) -> np.ndarray:
     """Return the interval of each judged image's smallest ε: 0 = below the first amplitude, last = never fallen."""
-    at = o.at(success)[o.places][:, o.judged]
+    at = o.at(success)[o.places][:, o.judged if images is None else images]
     if dose == "monotone":
         return (~np.logical_or.accumulate(at, 0)).sum(0)
     return len(at) - np.logical_and.accumulate(at[::-1], 0).sum(0)
@@ -318,6 +319,8 @@ class Epsilon50:
     log: float
     variance: float
     side: str
+    bounded: float
+    """ln ε50, the nearer end of the grid where it lies outside."""
     curve: Curve
     influences: np.ndarray
     """(patient,) sums of the images' influences on ln ε50."""
@@ -360,7 +363,8 @@ def epsilon50(o: Outcomes, plan: dict[str, Any]) -> Epsilon50:
         "ever": 1 / (1 + math.exp(-curve.theta[2])), "fit_p": p,
     }  # fmt: skip
     names = np.unique(patients)
-    return Epsilon50(log, variance, side, curve, curve.influences @ derivative, names, len(cell), row)
+    bounded = {"below": x[0], "above": x[-1]}.get(side, log)
+    return Epsilon50(log, variance, side, bounded, curve, curve.influences @ derivative, names, len(cell), row)
 
 
 def finite(value: float) -> float | None:
@@ -441,34 +445,117 @@ class Pooled:
     p: float
     prediction: tuple[float, float] | None
     i2: float
+    freedom: float
+
+
+@dataclass(frozen=True)
+class Value:
+    """A number of one cohort, or of cohorts joined."""
+
+    value: float
+    variance: float
+    freedom: float
+    images: int
+    image_type: str
+    names: frozenset[str]
+    """The images it is about."""
+    bound: int = 0
+    """1: known only to be at least `value`, −1: at most."""
+
+    def interval(self, level: float) -> tuple[float, float]:
+        """Return the cohort's own interval."""
+        half = float(t.ppf((1 + level) / 2, self.freedom)) * math.sqrt(self.variance)
+        return self.value - half, self.value + half
 
 
 def pool(
-    values: np.ndarray, variances: np.ndarray, design: np.ndarray, contrast: np.ndarray, level: float, m: int
-) -> Pooled:
-    """Return a contrast of a meta-regression: Paule–Mandel, Hartung–Knapp with factor ≥ 1."""
+    values: np.ndarray, variances: np.ndarray, bounds: np.ndarray, design: np.ndarray, contrast: np.ndarray,
+    level: float, m: int,
+) -> Pooled:  # fmt: skip
+    """Return a contrast of a meta-regression: Paule–Mandel, Hartung–Knapp with factor ≥ 1, censored values by EM."""
     k, p = design.shape
+    y, v, spread, open_ = values.astype(float), variances.astype(float), np.zeros(k), bounds != 0
+    v[open_] = v[~open_].mean()
 
-    def fitted(tau2: float) -> tuple[np.ndarray, np.ndarray, float]:
-        weights = 1 / (variances + tau2)
-        bread = np.linalg.inv(design.T * weights @ design)
-        beta = bread @ (design.T @ (weights * values))
-        return beta, bread, float((weights * (values - design @ beta) ** 2).sum())
+    def fitted(tau2: float, of: np.ndarray) -> tuple[np.ndarray, float]:
+        x, weights = design[of], 1 / (v[of] + tau2)
+        beta = np.linalg.solve(x.T * weights @ x, x.T @ (weights * y[of]))
+        return beta, float((weights * ((y[of] - x @ beta) ** 2 + spread[of])).sum())
 
-    tau2 = 0.0 if fitted(0.0)[2] <= k - p else float(brentq(lambda v: fitted(v)[2] - (k - p), 0, 1e4, xtol=1e-14))
-    beta, bread, q = fitted(tau2)
+    def tau2_of(of: np.ndarray) -> float:
+        freedom = int(of.sum()) - p
+        if fitted(0.0, of)[1] <= freedom:
+            return 0.0
+        return float(brentq(lambda tau2: fitted(tau2, of)[1] - freedom, 0, 1e4, xtol=1e-14))
+
+    every = np.ones(k, bool)
+    tau2 = tau2_of(~open_)
+    beta, q = fitted(tau2, ~open_)
+    for _ in range(100):
+        sd, mean = np.sqrt(v + tau2)[open_], (design @ beta)[open_]
+        a = bounds[open_] * (values[open_] - mean) / sd
+        hazard = np.exp(norm.logpdf(a) - norm.logsf(a))
+        y[open_], spread[open_] = mean + bounds[open_] * sd * hazard, sd**2 * (1 + a * hazard - hazard**2)
+        tau2 = tau2_of(every)
+        before, (beta, q) = beta, fitted(tau2, every)
+        if np.abs(beta - before).max() < 1e-7:
+            break
+    weights = 1 / (v + tau2)
+    known = np.clip(1 - spread * weights, 0, 1)
+    freedom = float(known.sum()) - p
+    bread = np.linalg.inv(design.T * (weights * known) @ design)
     estimate = float(contrast @ beta)
     error = math.sqrt(max(1.0, q / (k - p)) * float(contrast @ bread @ contrast))
-    half = t.ppf((1 + level) / 2, k - p) * error
+    half = float(t.ppf((1 + level) / 2, freedom)) * error
     prediction = None
-    if k >= 3 and k - p - 1 >= 1:
-        reach = t.ppf((1 + level) / 2, k - p - 1) * math.sqrt(m * tau2 + error**2)
+    if k >= 3 and freedom - 1 >= 1:
+        reach = float(t.ppf((1 + level) / 2, freedom - 1)) * math.sqrt(m * tau2 + error**2)
         prediction = (estimate - reach, estimate + reach)
-    weights = 1 / variances
-    hat = design @ np.linalg.inv(design.T * weights @ design) @ (design.T * weights)
-    typical = (k - p) / float((weights * (1 - np.diag(hat))).sum())
-    p_value = float(2 * t.sf(abs(estimate) / error, k - p))
-    return Pooled(estimate, error, estimate - half, estimate + half, p_value, prediction, tau2 / (tau2 + typical))
+    within = 1 / v
+    hat = design @ np.linalg.inv(design.T * within @ design) @ (design.T * within)
+    typical = (k - p) / float((within * (1 - np.diag(hat))).sum())
+    p_value = float(2 * t.sf(abs(estimate) / error, freedom))
+    return Pooled(
+        estimate, error, estimate - half, estimate + half, p_value, prediction, tau2 / (tau2 + typical), freedom
+    )
+
+
+def over_seeds(networks: list[list[Value]]) -> list[Value]:
+    """Return one value a cohort: the mean over its main networks, with the variance between trainings."""
+    repeated = [np.array([v.value for v in values]) for values in networks if len(values) > 1]
+    freedom = sum(len(values) - 1 for values in repeated)
+    between = sum(float(((values - values.mean()) ** 2).sum()) for values in repeated) / freedom if freedom else 0.0
+    found = []
+    for values in networks:
+        if len(values) == 1:
+            found += values
+            continue
+        if any(v.bound for v in values):
+            raise NotImplementedError("Networks of several seeds with ε50 outside the grid.")
+        sampling, training = float(np.mean([v.variance for v in values])), between / len(values)
+        known = min(v.freedom for v in values)
+        joint = (sampling + training) ** 2 / (sampling**2 / known + training**2 / freedom)
+        mean = float(np.mean([v.value for v in values]))
+        found.append(replace(values[0], value=mean, variance=sampling + training, freedom=max(joint, 1.0)))
+    return found
+
+
+def joined(values: list[Value]) -> list[Value]:
+    """Return the values, with cohorts of one type that share images as one: mean value, mean error."""
+    groups: list[list[Value]] = []
+    for value in values:
+        touching = [g for g in groups if any(v.image_type == value.image_type and v.names & value.names for v in g)]
+        groups = [g for g in groups if g not in touching] + [[*(v for g in touching for v in g), value]]
+    found = []
+    for g in groups:
+        if len(g) > 1 and any(v.bound for v in g):
+            raise NotImplementedError("Cohorts that share images with ε50 outside the grid.")
+        mean, error = float(np.mean([v.value for v in g])), float(np.mean([math.sqrt(v.variance) for v in g]))
+        found.append(g[0] if len(g) == 1 else replace(
+            g[0], value=mean, variance=error**2, freedom=min(v.freedom for v in g), images=sum(v.images for v in g),
+            names=frozenset().union(*(v.names for v in g)),
+        ))  # fmt: skip
+    return found
 
 
 def clustered_mean(values: np.ndarray, patients: np.ndarray, smallest: float) -> tuple[float, float, int]:
@@ -501,7 +588,7 @@ DEFAULT_PLAN: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Study:
-    """A store, and the plan in force. Cohorts have one main network each and share no images."""
+    """A store, and the plan in force."""
 
     runs: list[Run]
     plan: dict[str, Any]
@@ -514,6 +601,13 @@ class Study:
         """Return the main network of every cohort at the arm's analysed step size."""
         own = [r for r in self.runs if r.header["primary"] and r.header["arm"] == arm]
         return [outcomes(r, self.step_sizes[arm]) for r in own]
+
+    def networks(self, arm: str) -> Networks:
+        """Return the main networks of every cohort, the primary one first."""
+        full = [outcomes(r, self.step_sizes[arm]) for r in self.runs if r.header["full"] and r.header["arm"] == arm]
+        by_seed = sorted(full, key=lambda o: (not o.run.header["primary"], o.run.header["seed"]))
+        cohorts = dict.fromkeys(o.run.header["cohort"] for o in full)
+        return [[o for o in by_seed if o.run.header["cohort"] == name] for name in cohorts]
 
 
 def read_study(store: Path) -> Study:
@@ -605,22 +699,31 @@ def answer(
     return Answer(effect, printed, rows, {"headline": [interval]})
 
 
-def pooled_mean(values: list[tuple[float, float, int]], level: float) -> Pooled:
+Networks = list[list[Outcomes]]
+"""Of each cohort its main networks, the primary one first."""
+
+
+def values_over(main: Networks, statistic: Callable[[Outcomes], Value | None]) -> list[Value]:
+    """Return one value an independent cohort."""
+    found = [[v for o in networks if (v := statistic(o)) is not None] for networks in main]
+    return joined(over_seeds([values for values in found if values]))
+
+
+def pooled_mean(values: list[Value], level: float) -> Pooled:
     """Return the mean effect over cohorts."""
-    y, v = np.array([x[0] for x in values]), np.array([x[1] for x in values])
-    return pool(y, v, np.ones((len(y), 1)), np.ones(1), level, 1)
+    y, v, b = (np.array([getattr(x, name) for x in values]) for name in ("value", "variance", "bound"))
+    return pool(y, v, b, np.ones((len(y), 1)), np.ones(1), level, 1)
 
 
-def cohort_interval(value: tuple[float, float, int], level: float) -> tuple[float, float]:
-    """Return a cohort's own interval: t with patients − 1 degrees of freedom."""
-    half = float(t.ppf((1 + level) / 2, value[2] - 1)) * math.sqrt(value[1])
-    return value[0] - half, value[0] + half
+def value_of(o: Outcomes, found: tuple[float, float, int], images: int, bound: int = 0) -> Value:
+    """Return a number of one network; `found` is its value, variance and number of patients."""
+    return Value(*found[:2], max(found[2] - 1, 1), images, o.run.header["image_type"], o.run.names, bound)
 
 
-def shared_epsilons(main: list[Outcomes]) -> np.ndarray:
+def shared_epsilons(main: Networks) -> np.ndarray:
     """Return the amplitudes that every cohort was attacked at."""
-    shared = main[0].epsilons
-    for o in main[1:]:
+    shared = main[0][0].epsilons
+    for o, *_ in main[1:]:
         shared = shared[[bool((np.abs(o.epsilons - e) <= 1e-9 * e).any()) for e in shared]]
     return shared
 
@@ -630,77 +733,93 @@ def places(o: Outcomes, epsilons: np.ndarray) -> np.ndarray:
     return np.array([o.places[np.abs(o.epsilons - e).argmin()] for e in epsilons])
 
 
-def amplitude(study: Study, main: list[Outcomes]) -> Answer:
-    """Question 1: least-squares slope of success over log₂ ε, image by image."""
-    plan, shared = study.plan, shared_epsilons(main)
+def slope(study: Study, shared: np.ndarray, o: Outcomes) -> tuple[Value, np.ndarray]:
+    """Return the change per doubling of ε, and (ε, image) what it is of."""
     x = np.log2(shared)
     weights = (x - x.mean()) / ((x - x.mean()) ** 2).sum()
-    rows, values = [], []
-    for o in main:
-        at = o.at(plan["success"])[places(o, shared)][:, o.judged]
-        patients = o.patients[o.judged]
-        value = clustered_mean(weights @ at, patients, np.abs(weights).max())
-        low, high = cohort_interval(value, plan["level"])
+    at = o.at(study.plan["success"])[places(o, shared)][:, o.judged]
+    found = clustered_mean(weights @ at, o.patients[o.judged], np.abs(weights).max())
+    return value_of(o, found, at.shape[1]), at
+
+
+def amplitude(study: Study, main: Networks) -> Answer:
+    """Question 1: least-squares slope of success over log₂ ε, image by image."""
+    plan, shared = study.plan, shared_epsilons(main)
+    rows, free = [], []
+    for networks in main:
+        o = networks[0]
+        value, at = slope(study, shared, o)
+        low, high = value.interval(plan["level"])
         rates, monotone = at.mean(1), np.logical_or.accumulate(at, 0).mean(1)
         rows.append(
-            {"cohort": o.run.header["cohort"], "change_per_doubling": value[0], "low": low, "high": high,
+            {"cohort": o.run.header["cohort"], "change_per_doubling": value.value, "low": low, "high": high,
              "epsilon_from": shared[0], "epsilon_to": shared[-1], "amplitudes": len(shared), "rate_from": rates[0],
              "rate_to": rates[-1], "monotone_rate_to": monotone[-1], "lost_again": monotone[-1] - rates[-1],
-             "n": at.shape[1], "patients": value[2]}
+             "n": at.shape[1], "patients": int(value.freedom) + 1}
             | {f"{name}_share": float(marked[:, o.decided.all(0)].mean()) for name, marked in o.flags.items()}
         )  # fmt: skip
         if rates.min() < 0.98 and rates.max() > 1 - 0.98:
-            values.append((value, at.shape[1]))
-    effect = pooled_mean([v for v, _ in values], plan["level"])
+            free.append(networks)
+    values = values_over(free, lambda o: slope(study, shared, o)[0])
+    effect = pooled_mean(values, plan["level"])
     verdict = verdict_of(effect.low, effect.high, plan["margins"]["amplitude"])
-    images = sum(n for _, n in values)
+    images = sum(v.images for v in values)
     return answer(effect, verdict, rows, images, len(values), ratio=False, unit="per doubling of ε {}")
 
 
-def image_type(study: Study, main: list[Outcomes]) -> Answer:
+def image_type(study: Study, main: Networks) -> Answer:
     """Question 2: meta-regression of ln ε50 on image type."""
     plan = study.plan
-    found = [epsilon50(o, plan) for o in main]
-    if any(e.side != "inside" for e in found):
-        raise NotImplementedError("An ε50 outside the grid: censored cohorts are not recomputed here.")
-    second = np.array([float(o.run.header["image_type"] == plan["image_types"][1]) for o in main])
-    y, v = np.array([e.log for e in found]), np.array([e.variance for e in found])
-    design, difference = np.column_stack([1 - second, second]), np.array([-1.0, 1.0])
-    effect = pool(y, v, design, difference, plan["level"], 2)
-    contrast = np.array([o.run.contrast.mean() for o in main])
-    visible = pool(y - np.log(contrast), v, design, difference, plan["level"], 2)
-    rows = [
-        {"cohort": o.run.header["cohort"], "epsilon50": e.row["text"], "epsilon50_255": e.row["text_255"],
-         "epsilon50_estimate": e.row["estimate"], "epsilon50_low": e.row["low"], "epsilon50_high": e.row["high"],
-         "never": 1 - e.row["ever"], "fit_p": e.row["fit_p"], "n": e.images, "patients": e.row["patients"],
-         "clean_contrast": float(c), "epsilon50_over_contrast": e.row["estimate"] / float(c)}
-        for o, e, c in zip(main, found, contrast, strict=True)
-    ]  # fmt: skip
+
+    def ratio(scale: Callable[[Outcomes], float]) -> tuple[Pooled, list[Value]]:
+        values = values_over(main, lambda o: log_epsilon50(study, o, scale(o)))
+        y, v, b = (np.array([getattr(x, name) for x in values]) for name in ("value", "variance", "bound"))
+        second = np.array([float(x.image_type == plan["image_types"][1]) for x in values])
+        design = np.column_stack([1 - second, second])
+        return pool(y, v, b, design, np.array([-1.0, 1.0]), plan["level"], 2), values
+
+    (effect, values), (visible, _) = ratio(lambda o: 1.0), ratio(lambda o: float(o.run.contrast.mean()))
+    rows = []
+    for o, *_ in main:
+        e, contrast = epsilon50(o, plan), float(o.run.contrast.mean())
+        rows.append(
+            {"cohort": o.run.header["cohort"], "epsilon50": e.row["text"], "epsilon50_255": e.row["text_255"],
+             "epsilon50_estimate": e.row["estimate"], "epsilon50_low": e.row["low"], "epsilon50_high": e.row["high"],
+             "never": 1 - e.row["ever"], "fit_p": e.row["fit_p"], "n": e.images, "patients": e.row["patients"],
+             "clean_contrast": contrast,
+             "epsilon50_over_contrast": None if e.row["estimate"] is None else e.row["estimate"] / contrast}
+        )  # fmt: skip
     verdict = verdict_of(effect.low, effect.high, None)
-    done = answer(effect, verdict, rows, sum(e.images for e in found), len(found), ratio=True, unit="")
+    done = answer(effect, verdict, rows, sum(v.images for v in values), len(values), ratio=True, unit="")
     done.sentences["remarks"] = [f"is {ratio_text(visible)}."]
     return done
 
 
-def rise(o: Outcomes, success: str, epsilons: np.ndarray, first: int) -> tuple[tuple[float, float, int], int]:
-    """Return the rise of success from one iterate to the last, as a mean over these ε, and its images."""
+def log_epsilon50(study: Study, o: Outcomes, scale: float) -> Value:
+    """Return ln (ε50 / scale) of one network; a bound where it lies outside the grid."""
+    e = epsilon50(o, study.plan)
+    bound = {"inside": 0, "below": -1, "above": 1}[e.side]
+    return value_of(o, (e.bounded - math.log(scale), e.variance, e.row["patients"]), e.images, bound)
+
+
+def rise(o: Outcomes, success: str, epsilons: np.ndarray, first: int | None = None) -> Value:
+    """Return the rise of success from one iterate (null: half of them) to the last, as a mean over these ε."""
     at = places(o, epsilons)
     kept = o.decided[at].all(0)
-    late, early = o.at(success), o.at(success, first)
+    late, early = o.at(success), o.at(success, o.run.header["steps"] // 2 if first is None else first)
     change = (late[at][:, kept].astype(float) - early[at][:, kept]).mean(0)
     smallest = max(float(np.abs(change).max()), 1 / len(at))
-    return clustered_mean(change, o.patients[kept], smallest), int(kept.sum())
+    return value_of(o, clustered_mean(change, o.patients[kept], smallest), int(kept.sum()))
 
 
-def iterations(study: Study, main: list[Outcomes]) -> Answer:
+def iterations(study: Study, main: Networks) -> Answer:
     """Question 3: rise from K/2 to K at the plan's ε and over all, after a rise since the first iterate."""
     plan, shared = study.plan, shared_epsilons(main)
     level, margin, success = plan["level"], plan["margins"]["iterations"], plan["success"]
     one = shared[[np.abs(shared - plan["epsilon"]).argmin()]]
     asked = {"": (one, None), "all_epsilons_": (shared, None), "from_first_": (shared, 1)}
-    values: dict[str, list[tuple[tuple[float, float, int], int]]] = {name: [] for name in asked}
     rows = []
-    for o in main:
+    for o, *_ in main:
         steps = o.run.header["steps"]
         row: dict[str, Any] = {
             "cohort": o.run.header["cohort"],
@@ -709,25 +828,30 @@ def iterations(study: Study, main: list[Outcomes]) -> Answer:
             "half": steps // 2,
         }
         for name, (epsilons, first) in asked.items():
-            value = rise(o, success, epsilons, steps // 2 if first is None else first)
-            low, high = cohort_interval(value[0], level)
-            row |= {f"{name}rise": value[0][0], f"{name}low": low, f"{name}high": high}
-            values[name].append(value)
+            value = rise(o, success, epsilons, first)
+            low, high = value.interval(level)
+            row |= {f"{name}rise": value.value, f"{name}low": low, f"{name}high": high}
         at = places(o, one)[0]
         half_fallen = [k for k in range(1, steps + 1) if o.at("any", k)[at][o.decided[at]].mean() >= 0.5]
         row |= {"n": int(o.decided[at].sum()), "rate": float(o.at(success)[at][o.decided[at]].mean()),
                 "median_iterations": half_fallen[0] if half_fallen else None,
                 "doubling_compared": doubled([o])[0], "doubling_gained": gained_by_doubling([o])}  # fmt: skip
         rows.append(row)
-    effects = {name: pooled_mean([v for v, _ in found], level) for name, found in values.items()}
-    rests = [(effects[name], sum(n for _, n in values[name])) for name in ("", "all_epsilons_")]
-    decisive, images = max(rests, key=lambda pair: pair[0].estimate)
-    verdict = plateau([e for e, _ in rests], effects["from_first_"], margin, gained_by_doubling(main), study.planned)
-    done = answer(
-        decisive, verdict, rows, images, len(main), ratio=False, unit="{} over the second half of the iterations"
+    values = {
+        name: values_over(main, partial(rise, success=success, epsilons=epsilons, first=first))
+        for name, (epsilons, first) in asked.items()
+    }
+    effects = {name: pooled_mean(found, level) for name, found in values.items()}
+    rests = [(effects[name], values[name]) for name in ("", "all_epsilons_")]
+    decisive, used = max(rests, key=lambda pair: pair[0].estimate)
+    first_networks = [networks[0] for networks in main]
+    verdict = plateau(
+        [e for e, _ in rests], effects["from_first_"], margin, gained_by_doubling(first_networks), study.planned
     )
+    n, unit = sum(v.images for v in used), "{} over the second half of the iterations"
+    done = answer(decisive, verdict, rows, n, len(used), ratio=False, unit=unit)
     other = "any" if success == "last" else "last"
-    again = pooled_mean([rise(o, other, shared, o.run.header["steps"] // 2)[0] for o in main], level)
+    again = pooled_mean(values_over(main, partial(rise, success=other, epsilons=shared)), level)
     done.sentences["reason"] = [f": {points_text(effect)}" for effect in effects.values()]
     done.sentences["remarks"] = [f"the rise over all ε is {points_text(again)}."]
     return done
@@ -762,14 +886,13 @@ def plateau(rests: list[Pooled], whole: Pooled, margin: float, gained: float | N
 
 def confidence_shift(
     plan: dict[str, Any], o: Outcomes, images: np.ndarray | None = None, trend: bool = False
-) -> tuple[tuple[float, float, int], int] | None:
-    """Return the shift of ln ε of the images above the threshold, and how many images it rests on.
+) -> Value | None:
+    """Return the shift of ln ε of the images above the threshold.
 
     `trend`: beside a smooth trend in the logit of the confidence. Null with fewer than 5 images on either side.
     """
     used = o.judged if images is None else o.judged & images
-    fallen = o.at(plan["success"])[o.places][:, used]
-    cell = (~np.logical_or.accumulate(fallen, 0)).sum(0)
+    cell = categories(o, plan["success"], plan["dose"], used)
     above = o.confidence[used] > plan["confidence_threshold"]
     if min(above.sum(), (~above).sum()) < 5:
         return None
@@ -778,43 +901,42 @@ def confidence_shift(
     columns = [above.astype(float), (logit - logit.mean()) / logit.std()] if trend else [above.astype(float)]
     curve = fit_curve(np.log(o.epsilons), cell, o.patients[used], np.column_stack(columns))
     contrast = np.eye(len(curve.theta))[4]
-    return (float(curve.theta[4]), curve.variance(contrast), len(curve.influences)), len(cell)
+    return value_of(o, (float(curve.theta[4]), curve.variance(contrast), len(curve.influences)), len(cell))
 
 
-def confidence(study: Study, main: list[Outcomes]) -> Answer:
+def confidence(study: Study, main: Networks) -> Answer:
     """Question 4: shift of ln ε of the images above the threshold."""
     plan, level = study.plan, study.plan["level"]
-    rows, values = [], []
-    for o in main:
-        found = confidence_shift(plan, o)
-        if found is None:
+    rows = []
+    for o, *_ in main:
+        value = confidence_shift(plan, o)
+        if value is None:
             raise NotImplementedError("Fewer than 5 images on one side of the threshold.")
-        value, n = found
-        low, high = (math.exp(v) for v in cohort_interval(value, level))
+        low, high = (math.exp(v) for v in value.interval(level))
         last = categories(o, plan["success"], plan["dose"]) < len(o.epsilons)
         above = o.confidence[o.judged] > plan["confidence_threshold"]
         rows.append(
-            {"cohort": o.run.header["cohort"], "ratio": math.exp(value[0]), "low": low, "high": high,
+            {"cohort": o.run.header["cohort"], "ratio": math.exp(value.value), "low": low, "high": high,
              "n_above": int(above.sum()), "n_below": int((~above).sum()), "rate_above": float(last[above].mean()),
              "rate_below": float(last[~above].mean()), "largest_epsilon": float(o.epsilons[-1]),
-             "saturated": int(o.vanished[o.judged].sum()), "n": n, "patients": value[2]}
+             "saturated": int(o.vanished[o.judged].sum()), "n": value.images, "patients": int(value.freedom) + 1}
         )  # fmt: skip
-        values.append(found)
-    effect = pooled_mean([v for v, _ in values], level)
+    values = values_over(main, partial(confidence_shift, plan))
+    effect = pooled_mean(values, level)
     verdict = verdict_of(effect.low, effect.high, math.log(plan["margins"]["confidence"]))
-    done = answer(effect, verdict, rows, sum(n for _, n in values), len(values), ratio=True, unit="")
+    done = answer(effect, verdict, rows, sum(v.images for v in values), len(values), ratio=True, unit="")
 
-    def pooled_again(of: list[Outcomes], **options: Any) -> str:
-        again = [confidence_shift(plan, o, **{k: v(o) for k, v in options.items()}) for o in of]
-        return ratio_text(pooled_mean([v[0] for v in again if v is not None], level))
+    def pooled_again(of: Networks, statistic: Callable[[Outcomes], Value | None]) -> str:
+        return ratio_text(pooled_mean(values_over(of, statistic), level))
 
-    done.sentences["remarks"] = [pooled_again(main, trend=lambda o: True)]
-    if any(o.vanished.any() for o in main):
-        done.sentences["remarks"].append(f"the ratio is {pooled_again(main, images=lambda o: ~o.vanished)}.")
+    shift = partial(confidence_shift, plan)
+    done.sentences["remarks"] = [pooled_again(main, partial(shift, trend=True))]
+    if any(networks[0].vanished.any() for networks in main):
+        done.sentences["remarks"].append(f"the ratio is {pooled_again(main, lambda o: shift(o, images=~o.vanished))}.")
     for arm in study.step_sizes:
         if arm != plan["arm"]:
             done.sentences["remarks"].append(f"In attack arm {arm} (")
-            done.sentences["remarks"].append(f"the ratio is {pooled_again(study.main(arm))}.")
+            done.sentences["remarks"].append(f"the ratio is {pooled_again([[o] for o in study.main(arm)], shift)}.")
     return done
 
 
@@ -835,26 +957,27 @@ def training_size(study: Study) -> Answer:
     series = {c for c, of in sizes.items() if len(of) >= 3 and max(map(len, of.values())) >= 2}
     used = [outcomes(r, study.step_sizes[plan["arm"]]) for r in runs if r.header["cohort"] in series]
     found = [epsilon50(o, plan) for o in used]
-    if any(e.side != "inside" for e in found):
-        raise NotImplementedError("An ε50 outside the grid: censored networks are not recomputed here.")
+    bounds = np.array([{"inside": 0, "below": -1, "above": 1}[e.side] for e in found])
     size = np.log2([o.run.header["train_size"] for o in used])
     names = sorted(series)
     levels = [[float(o.run.header["cohort"] == c) for o in used] for c in names]
     design = np.column_stack([*levels, size])
     contrast = np.zeros(design.shape[1])
     contrast[-1] = np.ptp(size)
-    networks = pool(np.array([e.log for e in found]), np.full(len(used), 0.01**2), design, contrast, plan["level"], 1)
+    logs = np.array([e.bounded for e in found])
+    networks = pool(logs, np.full(len(used), 0.01**2), bounds, design, contrast, plan["level"], 1)
     hat = np.linalg.pinv(design)
     weights = contrast @ hat
     everyone = sorted({name for e in found for name in e.names})
     influence = np.zeros((len(everyone), len(used)))
     for k, e in enumerate(found):
-        influence[np.searchsorted(everyone, e.names), k] = e.influences
+        if e.side == "inside":
+            influence[np.searchsorted(everyone, e.names), k] = e.influences
     freedom = len(used) - design.shape[1]
     own = influence - influence @ (design @ hat)
     patients = ((influence @ weights) ** 2).sum() - (own**2 @ weights**2).sum() * len(used) / freedom
     error = math.sqrt(networks.error**2 + max(0.0, float(patients)))
-    half = float(t.ppf((1 + plan["level"]) / 2, freedom)) * error
+    half = float(t.ppf((1 + plan["level"]) / 2, networks.freedom)) * error
     estimate = networks.estimate
     low, high = estimate - half, estimate + half
     margin = math.log(plan["margins"]["training_size"])
@@ -867,8 +990,8 @@ def training_size(study: Study) -> Answer:
          "clean_accuracy": clean_accuracy(o.run)}
         for o, e in zip(used, found, strict=True)
     ]  # fmt: skip
-    p = float(2 * t.sf(abs(estimate) / error, freedom))
-    effect = Pooled(estimate, error, low, high, p, None, 0.0)
+    p = float(2 * t.sf(abs(estimate) / error, networks.freedom))
+    effect = Pooled(estimate, error, low, high, p, None, 0.0, networks.freedom)
     done = answer(effect, verdict, rows, sum(e.images for e in found), len(used), ratio=True, unit="")
     done.printed["i2"] = None
     return done
@@ -876,7 +999,7 @@ def training_size(study: Study) -> Answer:
 
 def conclusions(study: Study) -> list[Answer]:
     """Return the five conclusions with Holm's correction beside them."""
-    main = study.main(study.plan["arm"])
+    main = study.networks(study.plan["arm"])
     found = [
         amplitude(study, main), image_type(study, main), iterations(study, main), confidence(study, main),
         training_size(study),
