@@ -1107,11 +1107,7 @@ def rate_numbers(study: Study, report: dict[str, Any]) -> list[Number]:
         *in_table(report, "success_by_arm", (*point, "success"), by_arm, EXACT),
         *in_table(report, "success_by_epsilon", point, main, EXACT),
         *in_table(report, "success_by_iteration", ("cohort", "arm", "epsilon", "step"), by_iteration, EXACT),
-        *(
-            in_table(report, "success_by_training_size", ("cohort", "train_size", "seed"), by_size, EXACT)
-            if series
-            else ()
-        ),
+        *(in_table(report, "success_by_training_size", network, by_size, EXACT) if series else ()),
     ]
 
 
