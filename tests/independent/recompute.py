@@ -595,12 +595,16 @@ class Study:
     planned: bool
     """Whether the store holds an analysis.json."""
     step_sizes: dict[str, str]
-    """Arm → the analysed step size: the first declared one."""
+    """Arm → the step size that verdicts rest on: the plan's, else the first declared one."""
+    declared: dict[str, str]
+    """Arm → the step size of its curves: the first declared one."""
+    epsilon: float
+    """Amplitude of figures over something else."""
 
-    def main(self, arm: str) -> list[Outcomes]:
-        """Return the main network of every cohort at the arm's analysed step size."""
+    def main(self, arm: str, step_size: str) -> list[Outcomes]:
+        """Return the main network of every cohort at one step size of an arm."""
         own = [r for r in self.runs if r.header["primary"] and r.header["arm"] == arm]
-        return [outcomes(r, self.step_sizes[arm]) for r in own]
+        return [outcomes(r, step_size) for r in own]
 
     def networks(self, arm: str) -> Networks:
         """Return the main networks of every cohort, the primary one first."""
@@ -618,11 +622,12 @@ def read_study(store: Path) -> Study:
     attack, arms = study["attack"], study["attack"]["arms"]
     step_sizes = {name: arm.get("step_sizes") or attack["step_sizes"] for name, arm in arms.items()}
     texts = {name: s[0] if isinstance(s[0], str) else f"{s[0]:g}" for name, s in step_sizes.items()}
+    declared = dict(texts)
     plan = DEFAULT_PLAN | stated
     plan["arm"] = plan["arm"] or next(iter(arms))
     if plan["step_size"] is not None:
         texts[plan["arm"]] = plan["step_size"] if isinstance(plan["step_size"], str) else f"{plan['step_size']:g}"
-    return Study(current_runs(store, attack), plan, frozen.exists(), texts)
+    return Study(current_runs(store, attack), plan, frozen.exists(), texts, declared, study["figures"]["epsilon"])
 
 
 def current_runs(store: Path, attack: dict[str, Any]) -> list[Run]:
@@ -935,8 +940,9 @@ def confidence(study: Study, main: Networks) -> Answer:
         done.sentences["remarks"].append(f"the ratio is {pooled_again(main, lambda o: shift(o, images=~o.vanished))}.")
     for arm in study.step_sizes:
         if arm != plan["arm"]:
+            others = [[o] for o in study.main(arm, study.declared[arm])]
             done.sentences["remarks"].append(f"In attack arm {arm} (")
-            done.sentences["remarks"].append(f"the ratio is {pooled_again([[o] for o in study.main(arm)], shift)}.")
+            done.sentences["remarks"].append(f"the ratio is {pooled_again(others, shift)}.")
     return done
 
 
@@ -946,7 +952,7 @@ def clean_accuracy(run: Run) -> float:
     return float((predicted == run.labels)[predicted >= 0].mean())
 
 
-def training_size(study: Study) -> Answer:
+def training_size(study: Study) -> Answer | None:
     """Question 5: least squares of ln ε50 on log₂ size over networks, networks and patients crossed."""
     plan = study.plan
     runs = [r for r in study.runs if r.header["arm"] == plan["arm"]]
@@ -955,6 +961,8 @@ def training_size(study: Study) -> Answer:
         h = r.header
         sizes.setdefault(h["cohort"], {}).setdefault(h["train_size"], set()).add(h["seed"])
     series = {c for c, of in sizes.items() if len(of) >= 3 and max(map(len, of.values())) >= 2}
+    if not series:
+        return None
     used = [outcomes(r, study.step_sizes[plan["arm"]]) for r in runs if r.header["cohort"] in series]
     found = [epsilon50(o, plan) for o in used]
     bounds = np.array([{"inside": 0, "below": -1, "above": 1}[e.side] for e in found])
@@ -1000,10 +1008,11 @@ def training_size(study: Study) -> Answer:
 def conclusions(study: Study) -> list[Answer]:
     """Return the five conclusions with Holm's correction beside them."""
     main = study.networks(study.plan["arm"])
-    found = [
+    asked = [
         amplitude(study, main), image_type(study, main), iterations(study, main), confidence(study, main),
         training_size(study),
     ]  # fmt: skip
+    found = [one for one in asked if one is not None]
     limit = 1 - study.plan["level"]
     for number, (one, p) in enumerate(zip(found, holm(a.pooled.p for a in found), strict=True), start=1):
         rejects = one.pooled.low > 0 or one.pooled.high < 0
@@ -1063,7 +1072,7 @@ def in_table(
 
 def rate_numbers(study: Study, report: dict[str, Any]) -> list[Number]:
     """Return the success rates of every curve with their intervals."""
-    level, arm = study.plan["level"], study.plan["arm"]
+    level, arm = report["level"], next(iter(study.declared))
     by_arm, by_iteration, by_size = [], [], []
     series = {r.header["cohort"] for r in study.runs if not r.header["full"]}
     for run in study.runs:
@@ -1075,9 +1084,9 @@ def rate_numbers(study: Study, report: dict[str, Any]) -> list[Number]:
                 rates = rates_of(run, o.patients, o.at(success), o.decided, level)
                 by_arm += [about | {"step_size": step_size, "success": success, "epsilon": float(e)} | rate
                            for e, rate in zip(o.grid, rates, strict=True)]  # fmt: skip
-            if step_size != study.step_sizes[h["arm"]]:
+            if step_size != study.declared[h["arm"]]:
                 continue
-            at = int(np.abs(o.grid - study.plan["epsilon"]).argmin())
+            at = int(np.abs(o.grid - study.epsilon).argmin())
             if h["cohort"] in series and h["arm"] == arm:
                 rate = rates_of(run, o.patients, o.at("last")[[at]], o.decided[[at]], level)[0]
                 by_size.append(about | {"epsilon": float(o.grid[at])} | rate)
@@ -1087,31 +1096,31 @@ def rate_numbers(study: Study, report: dict[str, Any]) -> list[Number]:
                 by_iteration += [
                     about | {"epsilon": float(e), "step": j} | rate for j, rate in enumerate(rates, start=1)
                 ]
-    decisive = ("last", arm, study.step_sizes[arm])
+    decisive = ("last", arm, study.declared[arm])
     main = [
         {k: v for k, v in row.items() if k != "success"}
         for row in by_arm
         if (row["success"], row["arm"], row["step_size"]) == decisive
     ]
-    point = ("cohort", "arm", "step_size", "epsilon")
+    point, network = ("cohort", "arm", "step_size", "epsilon"), ("cohort", "train_size", "seed")
     return [
         *in_table(report, "success_by_arm", (*point, "success"), by_arm, EXACT),
         *in_table(report, "success_by_epsilon", point, main, EXACT),
         *in_table(report, "success_by_iteration", ("cohort", "arm", "epsilon", "step"), by_iteration, EXACT),
-        *in_table(report, "success_by_training_size", ("cohort", "train_size", "seed"), by_size, EXACT),
+        *(in_table(report, "success_by_training_size", network, by_size, EXACT) if series else ()),
     ]
 
 
 def performance_numbers(study: Study, report: dict[str, Any]) -> list[Number]:
     """Return what each main network still does, clean and at the last iterate of every ε, of the deciding arm."""
     rows = []
-    for o in study.main(study.plan["arm"]):
+    for o in study.main(next(iter(study.declared)), next(iter(study.declared.values()))):
         run, h = o.run, o.run.header
         states = [(0.0, run.logits[o.step_size, float(o.grid[0])][:, 0])]
         states += [(float(e), run.logits[o.step_size, float(e)][:, -1]) for e in o.grid]
         predicted = np.stack([decisions(logits) for _, logits in states])
         right, decided = predicted == run.labels, predicted >= 0
-        rates = rates_of(run, run.patients, right, decided, study.plan["level"])
+        rates = rates_of(run, run.patients, right, decided, report["level"])
         for i, ((epsilon, logits), rate) in enumerate(zip(states, rates, strict=True)):
             known = decided[i]
             scores = scores_of(logits[known], run.labels[known], h["class_names"].index(h["positive"]))
@@ -1146,10 +1155,11 @@ def scores_of(logits: np.ndarray, labels: np.ndarray, positive: int) -> dict[str
 
 def epsilon50_numbers(study: Study, report: dict[str, Any]) -> list[Number]:
     """Return ε50 of every main network under every arm."""
+    usual = DEFAULT_PLAN | {"level": report["level"]}  # the table is of the usual readings, whatever the plan's
     rows = [
-        {"cohort": o.run.header["cohort"], "arm": arm, "step_size": o.step_size} | epsilon50(o, study.plan).row
-        for arm in study.step_sizes
-        for o in study.main(arm)
+        {"cohort": o.run.header["cohort"], "arm": arm, "step_size": o.step_size} | epsilon50(o, usual).row
+        for arm in study.declared
+        for o in study.main(arm, study.declared[arm])
     ]
     return in_table(report, "epsilon50", ("cohort", "arm", "step_size"), rows, FITTED)
 
