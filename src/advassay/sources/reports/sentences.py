@@ -18,10 +18,12 @@ from advassay.sources.reports.words import DASHES, Normaliser
 _BULLETS = "\u00b7*\u2022\u2023\u2043\u2219\u25a0-\u25ff\u2713\u2714\u27a2\uf0a7\uf0b7"
 _TOKEN = re.compile(
     r"(?P<item>(?<!\S)(?:\(?\d{1,2}\)|\d{1,2}\.(?!\d))(?=\s))"  # the number of a list's item: "2)", "(2)", "2."
-    # a word, with soft hyphens, stress marks and what follows an apostrophe; the answers "(-)" and "(+)"
-    rf"|(?P<word>[\w\u0300-\u036f\u00ad]+(?:['\u2019\u02bc][^\W\d_]+)?|\((?:[{DASHES}]|\+)\))"
+    # a word, with soft hyphens, stress marks and what follows an apostrophe; the answers "(-)", "(+)", " -,"
+    rf"|(?P<word>[\w\u0300-\u036f\u00ad]+(?:['\u2019\u02bc][^\W\d_]+)?|\((?:[{DASHES}]|\+)\)"
+    rf"|(?<=\s)[{DASHES}+](?=[,;.]|\Z))"
     rf"|(?P<pause>,|(?<=\s)[{DASHES}]{{1,2}}(?=\s))"
     r"|(?P<asked>(?<![^\s(])\?(?=\s*\w))"  # a question mark that stands before what it asks: "? nodule"
+    r"|(?P<leader>\.{3,}|\u2026)"  # "emphysema.....absent", or an ellipsis
     rf"|(?P<end>\.(?!\d)|[;!?{_BULLETS}]|\n[^\S\n]*\n)"
     r"|(?P<line>\n)|(?P<colon>[:=])"
 )
@@ -55,7 +57,7 @@ class Splitter:
     """Cuts the text of one language into sentences.
 
     abbreviations: words whose full stop ends no sentence before a small letter. answers: words that, alone behind a
-    question mark, make an answer field of it. continues: words that end no line of their own.
+    question mark or dot leaders, make an answer field of them. continues: words that end no line of their own.
     """
 
     def __init__(
@@ -79,9 +81,9 @@ class Splitter:
             kind = match.lastgroup
             if kind == "word":
                 draft.add(*self._normaliser.known(match[0]), match.start(), match.end())
-            elif match[0] == "?" and self._is_answered(text, match.end(), end):
+            elif (match[0] == "?" or kind == "leader") and self._is_answered(text, match.end(), end):
                 draft.mark(":")
-            elif kind == "end" or kind == "item":
+            elif kind in ("end", "item", "leader"):
                 if not (match[0] == "." and self._is_abbreviated(draft, text[match.end() : min(match.end() + 9, end)])):
                     yield from draft.finish(match.start() if match[0] == "?" else None)
             elif kind == "line":

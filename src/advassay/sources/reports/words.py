@@ -12,7 +12,9 @@ from collections.abc import Mapping
 DASHES = "-\u2010-\u2015\u2212"
 """Signs that people type for a dash or a minus, as a range of a regular expression."""
 MINUS = "(-)"
-"""A minus in brackets, the answer no, as a word."""
+"""A minus in brackets, the answer no, as a word; also one that ends a part of a sentence: "nodules -"."""
+PLUS = "(+)"
+"""A plus in brackets, the answer yes, as a word."""
 
 
 class Normaliser:
@@ -62,7 +64,10 @@ class Normaliser:
         for ending, meant in self._contractions.items():
             if word.endswith(ending):
                 return meant
-        return MINUS if word.startswith("(") else word.removesuffix("'s")
+        sign = word.strip("()")
+        if len(sign) == 1 and not sign.isalnum() and sign != "_":
+            return PLUS if sign == "+" else MINUS
+        return word.removesuffix("'s")
 
     def stem(self, word: str) -> str:
         """The stem that `word` and its other forms share; empty for a word that is ignored."""
