@@ -95,6 +95,8 @@ class Scopes:
     def _is_one(self, sentence: Sentence, first: int, last: int, cue: Cue) -> bool:
         """Whether the words of a cue belong together; a list may stand between: "no mass or fluid to suggest"."""
         joints = {self._joint(sentence, place) for place in range(first + 1, last + 1)} - {None}
+        if cue.makes is None and not self._alternators.isdisjoint(cue.entry.split()):
+            return True  # "neither improvement nor worsening": the joint is a word of the cue
         listed = "or" in joints and "and" not in joints
         return not joints or (listed and (cue.makes is Decision.absent or cue.settles))
 
@@ -118,13 +120,16 @@ class Scopes:
         ]
         return min(holding, key=lambda one: (*one[:3], _ORDER[one[3].cue.makes]))[3] if holding else None
 
-    def alternative(self, sentence: Sentence, mention: Span, same: frozenset[str]) -> int | None:
-        """The word "or" that makes a mention one of two possibilities. same: words beside it that make none."""
+    def alternative(self, sentence: Sentence, cues: Sequence[Found], mention: Span, same: frozenset[str]) -> int | None:
+        """The word "or" that makes a mention one of two possibilities. cues: all of the sentence; an "or" inside one
+        that governs nothing makes none. same: words beside it that make none."""
         first, last = mention
         for place in (first - 1, first - 2, last + 1):
             if not 0 < place < len(sentence.raw) - 1 or sentence.raw[place] not in self._alternators:
                 continue
             if sentence.segments[place] != sentence.segments[first]:
+                continue
+            if any(one.cue.makes is None and one.first <= place < one.last for one in cues):
                 continue
             beside = sentence.raw[place - 1], sentence.raw[place + 1]
             other = sentence.raw[place + 1 : place + 4] if place > last else sentence.raw[max(place - 3, 0) : place]
@@ -209,9 +214,21 @@ class Scopes:
             return True  # "pneumonia, no", "unlikely, but not excluded"
         if found.cue.makes is not Decision.absent:
             return False
+        if ends and self._answers_list(sentence, cues, found, mentions):
+            return True
         if self._genitive:
             return self._ungoverned.isdisjoint(sentence.raw[first : found.first])
         return any(self._joint(sentence, place) == "or" for place in own) and not self._states(sentence, first, mention)
+
+    def _answers_list(self, sentence: Sentence, cues: Sequence[Found], found: Found, mentions: Sequence[Span]) -> bool:
+        """Whether a cue answers a bare list from the sentence's start on: "pneumonia, emphysema, nodules: none"."""
+        if not sentence.colons[found.first] or any(sentence.colons[: found.first]):
+            return False
+        if any(other.first < found.first for other in cues):
+            return False
+        named = {place for first, last in mentions for place in range(first, last + 1)}
+        own = self._ungoverned | self._details | self._presence
+        return all(place in named or sentence.raw[place] not in own for place in range(found.first))
 
     def _joint(self, sentence: Sentence, place: int) -> str | None:
         """What joins a word to those before it: "or", "and", "," or nothing."""

@@ -170,17 +170,19 @@ class ReportReader:
         if governing:
             cue = (governing.cue.entry, sentence.starts[governing.first], sentence.ends[governing.last])
         if decision is Decision.present:
-            doubt = self._doubt(sentence, entry.finding, first, last)
+            doubt = self._doubt(sentence, cues, entry.finding, first, last)
             if doubt is not None:
                 decision, cue = Decision.uncertain, doubt
         place = (sentence.starts[first], sentence.ends[last])
         return Evidence(entry.finding, decision.value, entry.phrase, cue[0], field, *place, *cue[1:])
 
-    def _doubt(self, sentence: Sentence, finding: str, first: int, last: int) -> tuple[str, int, int] | None:
+    def _doubt(
+        self, sentence: Sentence, cues: Sequence[Found], finding: str, first: int, last: int
+    ) -> tuple[str, int, int] | None:
         """What makes a doubt of a statement without a cue: a question mark, or an alternative beside the finding."""
         if sentence.question is not None:
             return "?", sentence.question, sentence.question + 1
-        place = self._scopes.alternative(sentence, (first, last), self._same_shadow[finding])
+        place = self._scopes.alternative(sentence, cues, (first, last), self._same_shadow[finding])
         return None if place is None else (sentence.raw[place], sentence.starts[place], sentence.ends[place])
 
     def _read_norm(self, sentences: list[tuple[int, Sentence]], stated: dict[str, Evidence]) -> Evidence | None:

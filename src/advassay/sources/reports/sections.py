@@ -45,7 +45,8 @@ class Sections:
         self._kinds = {_folded(entry): kind for kind in Kind for entry in getattr(headings, kind.value)}
         names = "|".join(_pattern(entry) for entry in sorted(self._kinds, key=len, reverse=True))
         self._pattern = re.compile(
-            rf"(?<!\w)({names or '(?!)'})(?:[^\S\n]*\([^()\n]{{0,40}}\))?[^\S\n]*(?::|[-.\u2013\u2014]?[^\S\n]*(?=\n))",
+            rf"(?<!\w)({names or '(?!)'})(?:[^\S\n]*\([^()\n]{{0,40}}\))?"
+            r"[^\S\n]*(?::|[-.\u2013\u2014]?[^\S\n]*(?=\n)|[^\S\n][-\u2013\u2014](?=[^\S\n]))",
             re.IGNORECASE,
         )
 
@@ -86,7 +87,7 @@ class Sections:
 
 
 def _begins(text: str, match: re.Match[str]) -> bool:
-    """Whether a name stands where a heading does: at a sentence's start or with a capital; without ":" on its line."""
+    """Whether a name stands where a heading does: at a sentence's start or with a capital; a line's without ":"."""
     before = text[max(match.start() - 80, 0) : match.start()].rstrip(" \t")
     if not match[0].endswith(":"):
         return not before or before.endswith("\n")

@@ -17,13 +17,14 @@ from advassay.sources.reports.words import DASHES, Normaliser
 
 _BULLETS = "\u00b7*\u2022\u2023\u2043\u2219\u25a0-\u25ff\u2713\u2714\u27a2\uf0a7\uf0b7"
 _TOKEN = re.compile(
-    r"(?P<item>(?<!\S)(?:\(?\d{1,2}\)|\d{1,2}\.(?!\d))(?=\s))"  # the number of a list's item: "2)", "(2)", "2."
-    # a word, with soft hyphens, stress marks and what follows an apostrophe; the answers "(-)", "(+)", " -,"
-    rf"|(?P<word>[\w\u0300-\u036f\u00ad]+(?:['\u2019\u02bc][^\W\d_]+)?|\((?:[{DASHES}]|\+)\)"
+    # the number of a list's item: "2)", "(2)", "2.", "#2", "ii)"
+    r"(?P<item>(?<!\S)(?:\(?\d{1,2}\)|\d{1,2}\.(?!\d)|#\d{1,2}|[ivx]{1,4}\))(?=\s))"
+    # a word, with soft hyphens, stress marks and what follows an apostrophe; the answers "(-)", "(+)", " -,", "n/a"
+    rf"|(?P<word>[nN]/[aA](?!\w)|[\w\u0300-\u036f\u00ad]+(?:['\u2019\u02bc][^\W\d_]+)?|\((?:[{DASHES}]|\+)\)"
     rf"|(?<=\s)[{DASHES}+](?=[,;.]|\Z))"
     rf"|(?P<pause>,|(?<=\s)[{DASHES}]{{1,2}}(?=\s))"
     r"|(?P<asked>(?<![^\s(])\?(?=\s*\w))"  # a question mark that stands before what it asks: "? nodule"
-    r"|(?P<leader>\.{3,}|\u2026)"  # "emphysema.....absent", or an ellipsis
+    r"|(?P<leader>\.{3,}|\u2026|[-=]+>|\u2192|\|\|)"  # "emphysema.....absent", or what ends a sentence
     rf"|(?P<end>\.(?!\d)|[;!?{_BULLETS}]|\n[^\S\n]*\n)"
     r"|(?P<line>\n)|(?P<colon>[:=])"
 )
