@@ -221,14 +221,13 @@ class Scopes:
         return any(self._joint(sentence, place) == "or" for place in own) and not self._states(sentence, first, mention)
 
     def _answers_list(self, sentence: Sentence, cues: Sequence[Found], found: Found, mentions: Sequence[Span]) -> bool:
-        """Whether a cue answers a bare list from the sentence's start on: "pneumonia, emphysema, nodules: none"."""
+        """Whether a cue answers a list of nothing but findings: "pneumonia, emphysema, nodules: none"."""
         if not sentence.colons[found.first] or any(sentence.colons[: found.first]):
             return False
         if any(other.first < found.first for other in cues):
             return False
         named = {place for first, last in mentions for place in range(first, last + 1)}
-        own = self._ungoverned | self._details | self._presence
-        return all(place in named or sentence.raw[place] not in own for place in range(found.first))
+        return named.issuperset(range(found.first))
 
     def _joint(self, sentence: Sentence, place: int) -> str | None:
         """What joins a word to those before it: "or", "and", "," or nothing."""

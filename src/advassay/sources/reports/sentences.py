@@ -84,6 +84,8 @@ class Splitter:
                 draft.add(*self._normaliser.known(match[0]), match.start(), match.end())
             elif (match[0] == "?" or kind == "leader") and self._is_answered(text, match.end(), end):
                 draft.mark(":")
+            elif kind == "item" and _in_brackets(text[max(match.start() - 40, start) : match.start()]):
+                continue  # "(grade iv)"
             elif kind in ("end", "item", "leader"):
                 if not (match[0] == "." and self._is_abbreviated(draft, text[match.end() : min(match.end() + 9, end)])):
                     yield from draft.finish(match.start() if match[0] == "?" else None)
@@ -120,6 +122,11 @@ class Splitter:
             return not _is_wrap(text, place, word)
         # a text without capitals: its lines are sentences, but for those that may have been full
         return _look(text).small and len(_line(text, place)) < _WRAPPED and word not in self._continues
+
+
+def _in_brackets(before: str) -> bool:
+    """Whether a bracket is open at the end of `before`."""
+    return before.rfind("(") > before.rfind(")")
 
 
 class _Look(NamedTuple):
