@@ -27,8 +27,8 @@ PRIOR_LOCATION_SD = 5.0
 """Around the middle of the grid, in ln ε."""
 PRIOR_EFFECT_SD = 2.0
 """Of a covariate's shift of ln ε: a factor of 7.4."""
-_ITERATIONS = 60
-_TOLERANCE = 1e-7
+_ITERATIONS = 300
+_TOLERANCE = 1e-11
 _SMALLEST = 1e-12
 
 
