@@ -209,12 +209,15 @@ def test_training_that_was_stopped_goes_on_to_the_same_weights(
         raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGTERM, terminated)
+    # Where the tests run in the background, the shell has the interrupt ignored.
+    interrupted = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with pytest.raises(KeyboardInterrupt):
             _train(cohort, spec, tmp_path, progress=Stop())
         assert signal.getsignal(signal.SIGTERM) is terminated
     finally:
         signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGINT, interrupted)
     assert [path.name for path in tmp_path.iterdir()] == [PROGRESS]
     rest = Quiet()
     document = _train(cohort, spec, tmp_path, progress=rest)
