@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -31,6 +31,8 @@ STEPPED = {
 }
 ACCOUNT = "advassay_account"
 """Name of the metadata that holds a shard's account, JSON."""
+TAIL = 8
+"""Bytes at the end of a Parquet file: the footer's length (4, little-endian) and the magic PAR1."""
 FLAG = "flag_"
 """Prefix of a flag's column."""
 
@@ -61,14 +63,20 @@ def schema(steps: int, classes: int, flags: tuple[str, ...]) -> pa.Schema:
 def write_shard(folder: Path, rows: TrajectoryRows, account: Account | None = None) -> Path:
     """Write `rows` as one shard, named by its content, renamed into place when it is whole and on the disk.
 
+    The second part of the name is the checksum of the Parquet footer, the one part of the file whose bytes Parquet does
+    not protect itself: a flipped bit there can turn a column into another one.
+
     `account`: what making them took, kept in the same file, so that rows and account come and go together.
     """
     table = to_table(rows)
     if account is not None:
         table = table.replace_schema_metadata((table.schema.metadata or {}) | {ACCOUNT: account.model_dump_json()})
-    path = folder / f"{_content_name(rows)}.parquet"
+    written = pa.BufferOutputStream()
+    pq.write_table(table, written, compression="zstd", use_dictionary=list(KEYS[:2]), write_page_checksum=True)
+    content = written.getvalue()
+    path = folder / f"{_content_name(rows)}-{_footer_checksum(pa.BufferReader(content), content.size)}.parquet"
     with layout.writing(path) as beside:
-        pq.write_table(table, beside, compression="zstd", use_dictionary=list(KEYS[:2]), write_page_checksum=True)
+        beside.write_bytes(content)
     return path
 
 
@@ -115,6 +123,26 @@ def to_numpy(column: pa.ChunkedArray) -> np.ndarray:
     return array.to_numpy(zero_copy_only=False).reshape(sizes)
 
 
+def _footer_checksum(file: BinaryIO | pa.NativeFile, size: int) -> str:
+    """First 8 hexadecimal digits of the SHA-256 of a Parquet file's footer, its length and magic included."""
+    file.seek(max(0, size - TAIL))
+    tail = file.read(TAIL)
+    start = size - TAIL - int.from_bytes(tail[:4], "little")
+    if len(tail) < TAIL or start < 0:
+        raise ValueError("it has no Parquet footer")
+    file.seek(start)
+    return hashlib.sha256(file.read(size - start)).hexdigest()[:8]
+
+
+def check_footer(path: Path) -> None:
+    """Raise ValueError where the footer's checksum is not the one in the file's name; names of 0.1 have none."""
+    _, _, written = path.stem.partition("-")
+    if written:
+        with path.open("rb") as file:
+            if _footer_checksum(file, path.stat().st_size) != written:
+                raise ValueError("its Parquet footer is not as it was written")
+
+
 def read_shard(path: Path, columns: list[str]) -> pa.Table:
     """The asked columns of a shard. Raises an error of BROKEN where the file is damaged."""
     return pq.read_table(path, columns=columns, page_checksum_verification=True, partitioning=None)
@@ -122,6 +150,7 @@ def read_shard(path: Path, columns: list[str]) -> pa.Table:
 
 def read_rows(path: Path) -> TrajectoryRows:
     """All rows of a shard, in its order. Raises an error of BROKEN where the file is damaged."""
+    check_footer(path)
     table = pq.read_table(path, page_checksum_verification=True, partitioning=None)
     columns: dict[str, Any] = {name: to_numpy(table[name]) for name in (*KEYS, "logits", *SCALARS, *STEPPED)}
     flags = {name.removeprefix(FLAG): to_numpy(table[name]) for name in table.column_names if name.startswith(FLAG)}
@@ -129,8 +158,9 @@ def read_rows(path: Path) -> TrajectoryRows:
 
 
 def is_whole(path: Path) -> bool:
-    """Whether every page of every column can be read and has its checksum. Memory: the shard."""
+    """Whether the footer and every page of every column can be read and has its checksum. Memory: the shard."""
     try:
+        check_footer(path)
         pq.read_table(path, page_checksum_verification=True, partitioning=None)
     except FileNotFoundError:
         raise
@@ -144,6 +174,7 @@ def shard_schema(path: Path, steps: int, classes: int) -> pa.Schema:
 
     Raises FormatError for a newer format, an error of BROKEN where the file is damaged.
     """
+    check_footer(path)
     found = pq.read_schema(path)
     written = (found.metadata or {}).get(b"advassay_format", b"").decode("latin-1")
     if written.isdigit() and int(written) > int(FORMAT_VERSION):
