@@ -39,7 +39,8 @@ TABLES = {
     "conclusions": "the five conclusions",
     "conclusion_details": "the numbers per cohort, arm or network that the conclusions rest on",
     "specification_curve": "the five questions under every defensible choice of arm, step size, reading and estimator",
-    "subgroups": "ε50 and robust accuracy by group (sex, age band, site, …), and ratios of ε50 between groups",
+    "subgroups": "ε50 (by success and dose) and robust accuracy (at the last iterate) by group (sex, age band, site, "
+    "…), and ratios of ε50 between groups",
     "controls": "ε = 0, random noise and a stronger attack beside every run",
     "controls_by_arm": "the controls, summed over the runs of each arm",
     "flags": "guards and failure indicators of every run",
