@@ -351,7 +351,7 @@ def test_what_it_takes_is_met_by_as_many_images() -> None:
     """Half-widths fall with the root of the images: the number asked for makes the interval just miss 0."""
     effect = Effect(0.1, -0.1, 0.3, None, 1, 100)
     assert (
-        what_it_takes(effect)
+        what_it_takes(1, effect, 0.95)
         == "About 400 images like these (now 100) would decide, if the true effect is as estimated."
     )
 

@@ -55,17 +55,18 @@ def one_sided(kind: Kind, low: float, high: float) -> str:
     return ""
 
 
-def interval_text(kind: Kind, estimate: float, low: float, high: float) -> str:
-    """ "3.9 [2.9, 5.3]", "at least 1.3", or "not determined (interval wider than 1000-fold)".
+def interval_text(kind: Kind, estimate: float, low: float, high: float, unit: str = "") -> str:
+    """ "3.9 [2.9, 5.3]", "at least 1.3", or "not determined (interval wider than 1000-fold)"; `unit` follows a number.
 
-    >>> interval_text("ratio", 3.9, 2.9, 5.3), interval_text("points", 0.05, 0.01, 0.09)
-    ('3.9 [2.9, 5.3]', '5.0 [1.0, 9.0]')
+    >>> interval_text("ratio", 3.9, 2.9, 5.3, " times"), interval_text("points", 0.05, 0.01, 0.09)
+    ('3.9 times [2.9, 5.3]', '5.0 [1.0, 9.0]')
     >>> interval_text("ratio", 1.74, 2.76e-05, 109012.0)
     'not determined (interval wider than 1000-fold)'
     """
     if not is_too_wide(kind, low, high):
-        return f"{written(kind, estimate)} [{written(kind, low)}, {written(kind, high)}]"
-    return one_sided(kind, low, high) or f"{NOT_DETERMINED} ({TOO_WIDE[kind]})"
+        return f"{written(kind, estimate)}{unit} [{written(kind, low)}, {written(kind, high)}]"
+    end = one_sided(kind, low, high)
+    return f"{end}{unit}" if end else f"{NOT_DETERMINED} ({TOO_WIDE[kind]})"
 
 
 def written(kind: Kind, value: float) -> str:

@@ -18,9 +18,8 @@ from advassay.analysis.interval_text import (
     NOT_DETERMINED,
     TOO_WIDE,
     factor,
+    interval_text,
     is_too_wide,
-    one_sided,
-    percent_points,
 )
 from advassay.analysis.packed import Packed
 from advassay.analysis.questions.conclusion import (
@@ -61,7 +60,7 @@ def amplitude(evidence: Evidence) -> Conclusion:
         unit="cohorts",
         rests_on=scope(effect, values[0].name) if values else "",
         needed=what_it_takes(1, effect, plan.level) if effect.known else _none_open(rows, doses),
-        suffix=" percentage points per doubling of ε",
+        effect_unit=f"{POINTS} per doubling of ε",
         title="Amplitude",
         statement="The success rate rises with the amplitude ε.",
         headline=_headline(effect, verdict, values, plan.margins.amplitude),
@@ -138,18 +137,21 @@ def _direction(rates: np.ndarray, value: Value | None, low: float, high: float, 
     return "flat" if -margin < low and high < margin else "undecided"
 
 
+POINTS = " percentage points"
+
+
 def _headline(effect: Effect, verdict: str, values: list[Value], margin: float) -> str:
     if not effect.known:
         return "Whether stronger attacks succeed more often cannot be judged from these records."
     where = scope(effect, values[0].name)
     if verdict == "contradicted" and effect.high < 0:
-        size = _points(-effect.estimate, -effect.high, -effect.low)
+        size = interval_text("points", -effect.estimate, -effect.high, -effect.low, POINTS)
         return (
             f"Stronger attacks succeed less often: each doubling of ε lowers the success rate by {size} {where}. A "
             "larger ε allows everything that a smaller one does, so this is a failure of the attack; the images are "
             "not more robust."
         )
-    size = _points(effect.estimate, effect.low, effect.high)
+    size = interval_text("points", effect.estimate, effect.low, effect.high, POINTS)
     if verdict == "supported":
         return f"Stronger attacks succeed more often: each doubling of ε raises the success rate by {size} {where}."
     if verdict == "contradicted":
@@ -166,13 +168,6 @@ def _headline(effect: Effect, verdict: str, values: list[Value], margin: float) 
         f"Not decided: each doubling of ε changes the success rate by {size} {where}. A rise and a fall are both "
         "compatible with these records."
     )
-
-
-def _points(estimate: float, low: float, high: float) -> str:
-    """ "5.0 percentage points [1.0, 9.0]"; one end alone where the other says nothing."""
-    if end := one_sided("points", low, high):
-        return f"{end} percentage points"
-    return f"{percent_points(estimate)} percentage points [{percent_points(low)}, {percent_points(high)}]"
 
 
 def _reason(effect: Effect, rows: list[dict[str, Any]], doses: np.ndarray, margin: float) -> str:

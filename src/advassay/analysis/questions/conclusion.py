@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from scipy import stats
 
-from advassay.analysis.interval_text import Kind, interval_text, is_too_wide, one_sided
+from advassay.analysis.interval_text import Kind, interval_text, is_too_wide
 from advassay.analysis.questions.effects import Effect
 from advassay.attack_spec import Frozen
 
@@ -99,14 +99,14 @@ def finite(value: float | None) -> float | None:
 
 def conclude(
     number: int, effect: Effect, verdict: Verdict, *, unit: str, rests_on: str, needed: str, n: int | None = None,
-    spread_from: int | None = 2, suffix: str = "", **said: Any,
+    spread_from: int | None = 2, effect_unit: str = "", **said: Any,
 ) -> Conclusion:  # fmt: skip
     """A conclusion from its effect: numbers in the effect's own unit, and what is said of it.
 
     n            units that decide, None = the effect's
     rests_on     what a verdict rests on, kept where there is one; `needed` is kept where there is none
     spread_from  units from which on the spread between cohorts is told; None = never
-    suffix       what follows the printed effect, e.g. its unit
+    effect_unit  follows the printed estimate
     said         the other fields of `Conclusion`
     """
     kind = kind_of_effect(number)
@@ -118,7 +118,7 @@ def conclude(
         estimate=finite(estimate),
         low=_closed(number, low),
         high=_closed(number, high),
-        effect=f"{named}{interval_text(kind, estimate, low, high)}{suffix}" if effect.known else "no estimate",
+        effect=f"{named}{interval_text(kind, estimate, low, high, effect_unit)}" if effect.known else "no estimate",
         prediction_low=_closed(number, *_units(number, prediction[:1])),
         prediction_high=_closed(number, *_units(number, prediction[1:])),
         i2=effect.i2 if spread_from is not None and effect.k >= spread_from else None,
@@ -238,18 +238,6 @@ def _rounded(number: float) -> int:
     """
     step = 10 ** max(int(log(max(number, 1), 10)) - 1, 0)
     return ceil(number / step) * step
-
-
-def times_text(estimate: float, low: float, high: float) -> str:
-    """How many times the amplitude: "3.9 times [2.9, 5.3]", "at least 1.3 times", "not determined (…)".
-
-    >>> times_text(3.9, 2.9, 5.3), times_text(4.0, 1.3, inf)
-    ('3.9 times [2.9, 5.3]', 'at least 1.3 times')
-    """
-    if end := one_sided("ratio", low, high):
-        return f"{end} times"
-    text = interval_text("ratio", estimate, low, high)
-    return text if is_too_wide("ratio", low, high) else text.replace(" [", " times [", 1)
 
 
 def count_of(number: int, unit: str) -> str:

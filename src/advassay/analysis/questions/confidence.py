@@ -26,7 +26,6 @@ from advassay.analysis.questions.conclusion import (
     judged,
     listed,
     scope,
-    times_text,
     what_it_takes,
 )
 from advassay.analysis.questions.effects import Effect, Value, joined, overall, values_of
@@ -129,7 +128,7 @@ def _headline(effect: Effect, verdict: str, plan: AnalysisPlan, names: str) -> s
         )
     where = scope(effect, names)
     estimate, low, high = in_unit(4, effect)
-    times, end = times_text(estimate, low, high), one_sided("ratio", low, high)
+    times, end = interval_text("ratio", estimate, low, high, " times"), one_sided("ratio", low, high)
     if verdict == "supported":
         return (
             f"Images that the network classifies with a confidence above {at} need {times} the amplitude of the "

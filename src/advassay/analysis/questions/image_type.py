@@ -26,7 +26,6 @@ from advassay.analysis.questions.conclusion import (
     in_unit,
     judged,
     listed,
-    times_text,
     what_it_takes,
 )
 from advassay.analysis.questions.effects import Effect, Value, effect_of, joined, pooled, values_of
@@ -163,7 +162,7 @@ def _headline(effect: Effect, verdict: str, plan: AnalysisPlan, counted: dict[st
             f"Not decided: how many times the amplitude of {first} images {second} images need is {NOT_DETERMINED} "
             f"({TOO_WIDE['ratio']})."
         )
-    times = times_text(estimate, low, high)
+    times = interval_text("ratio", estimate, low, high, " times")
     claim = f"{second} images need {times} the amplitude of {first} images before half of them are misclassified"
     if verdict == "undecided":
         known = "all that is shown" if end else "the best estimate"

@@ -19,7 +19,6 @@ from advassay.analysis.interval_text import (
     TOO_WIDE,
     interval_text,
     is_too_wide,
-    one_sided,
     percent_points,
 )
 from advassay.analysis.packed import Packed
@@ -75,7 +74,7 @@ def iterations(evidence: Evidence) -> Conclusion:
         unit="cohorts",
         rests_on=scope(decisive, names),
         needed=_needed(decisive, plan, [at_one, over_all], whole, doubling, controlled=controlled),
-        suffix=" percentage points over the second half of the iterations",
+        effect_unit=f" percentage points {HALF}",
         title="Iterations",
         statement="The success rate rises with the number of iterations and levels off.",
         headline=_headline(
@@ -187,12 +186,8 @@ def plateau_verdict(evidence: Evidence, rests: list[Effect], whole: Effect, doub
     return "supported" if whole.low > 0 else "undecided"
 
 
-def _points(effect: Effect) -> str:
-    """ "0.4 percentage points [−0.2, 1.0]"."""
-    if end := one_sided("points", effect.low, effect.high):
-        return f"{end} percentage points"
-    low, high = percent_points(effect.low), percent_points(effect.high)
-    return f"{percent_points(effect.estimate)} percentage points [{low}, {high}]"
+def _points(effect: Effect, unit: str = " points") -> str:
+    return interval_text("points", effect.estimate, effect.low, effect.high, unit)
 
 
 HALF = "over the second half of the iterations"
@@ -210,14 +205,14 @@ def _headline(
             "Whether success reaches a plateau cannot be judged: the cohorts were not attacked at the same amplitudes, "
             "or with too few iterations."
         )
-    where, size = scope(effect, names), _points(effect)
+    where, size = scope(effect, names), _points(effect, " percentage points")
     if verdict == "supported":
         return (
             f"Longer attacks succeed more often, up to a plateau: {HALF} the success rate changes by {size} {where}, "
             f"and a rise below {100 * margin:g} points counts as none."
         )
     if verdict == "contradicted" and whole.high < 0:
-        lost = _points(replace(whole, estimate=-whole.estimate, low=-whole.high, high=-whole.low))
+        lost = _points(replace(whole, estimate=-whole.estimate, low=-whole.high, high=-whole.low), " percentage points")
         return (
             f"Longer attacks succeed less often: from the first iteration to the last the success rate falls by {lost} "
             f"{where}, so the attack fails."
@@ -278,7 +273,7 @@ def _reason(
     def said(name: str, effect: Effect) -> str:
         if not effect.known:
             return f"{name}: no estimate"
-        return f"{name}: {interval_text('points', effect.estimate, effect.low, effect.high)} points"
+        return f"{name}: {_points(effect)}"
 
     parts = [
         said(f"rise over the second half of the iterations at ε = {epsilon:g}", at_one),
@@ -308,8 +303,7 @@ def _remarks(evidence: Evidence, doubling: Doubling | None) -> tuple[str, ...]:
     told = []
     if effect.known:
         name = "at any iteration so far" if other == "any" else "at the last iteration alone"
-        size = interval_text("points", effect.estimate, effect.low, effect.high)
-        told.append(f"With success counted {name}, the rise {HALF}, on average over all ε, is {size} points.")
+        told.append(f"With success counted {name}, the rise {HALF}, on average over all ε, is {_points(effect)}.")
     if doubling is None and evidence.prespecified is None:
         told.append(
             "Without a control with twice the iterations, level curves may show where the study ended and not where "

@@ -16,7 +16,7 @@ import numpy as np
 from advassay.analysis.dose_response.epsilon50 import Epsilon50
 from advassay.analysis.dose_response.pooling import Bound, pool
 from advassay.analysis.dose_response.wording import GREY_LEVELS, epsilon50_text
-from advassay.analysis.interval_text import is_too_wide, one_sided
+from advassay.analysis.interval_text import interval_text, is_too_wide, one_sided
 from advassay.analysis.packed import Packed
 from advassay.analysis.questions.conclusion import (
     Conclusion,
@@ -26,7 +26,6 @@ from advassay.analysis.questions.conclusion import (
     in_unit,
     judged,
     listed,
-    times_text,
     what_it_takes,
 )
 from advassay.analysis.questions.effects import Effect
@@ -177,7 +176,7 @@ def _headline(effect: Effect, verdict: Verdict, sizes: list[int], plan: Analysis
             "different numbers of images."
         )
     estimate, low, high = in_unit(5, effect)
-    times, end = times_text(estimate, low, high), one_sided("ratio", low, high)
+    times, end = interval_text("ratio", estimate, low, high, " times"), one_sided("ratio", low, high)
     size = f"with {sizes[-1]} training images instead of {sizes[0]}, networks withstand {times} the amplitude"
     limit = plan.margins.training_size
     margin = float(np.log(limit))
