@@ -853,7 +853,7 @@ def iterations(study: Study, main: Networks) -> Answer:
         [e for e, _ in rests], effects["from_first_"], margin, gained_by_doubling(first_networks), study.planned
     )
     decisive, used = deciding(rests, verdict, margin)
-    n, unit = sum(v.images for v in used), "{} over the second half of the iterations"
+    n, unit = sum(v.images for v in used), "over the second half of the iterations {}"
     done = answer(decisive, verdict, rows, n, len(used), ratio=False, unit=unit)
     other = "any" if success == "last" else "last"
     again = pooled_mean(values_over(main, partial(rise, success=other, epsilons=shared)), level)
@@ -1083,6 +1083,7 @@ def in_table(
 def rate_numbers(study: Study, report: dict[str, Any]) -> list[Number]:
     """Return the success rates of every curve with their intervals."""
     level, arm, reading = study.plan["level"], study.plan["arm"], study.plan["success"]
+    stated = {"success": reading, "level": level}
     by_arm, by_iteration, by_size = [], [], []
     series = {r.header["cohort"] for r in study.runs if not r.header["full"]}
     for run in study.runs:
@@ -1092,27 +1093,23 @@ def rate_numbers(study: Study, report: dict[str, Any]) -> list[Number]:
             o = outcomes(run, step_size)
             for success in ("last", "any") if h["primary"] else ():
                 rates = rates_of(run, o.patients, o.at(success), o.decided, level)
-                by_arm += [about | {"step_size": step_size, "success": success, "epsilon": float(e)} | rate
+                by_arm += [about | {"step_size": step_size, "success": success, "level": level, "epsilon": float(e)} | rate
                            for e, rate in zip(o.grid, rates, strict=True)]  # fmt: skip
             if step_size != study.step_sizes[h["arm"]]:
                 continue
             at = int(np.abs(o.grid - study.epsilon).argmin())
             if h["cohort"] in series and h["arm"] == arm:
                 rate = rates_of(run, o.patients, o.at(reading)[[at]], o.decided[[at]], level)[0]
-                by_size.append(about | {"epsilon": float(o.grid[at])} | rate)
+                by_size.append(about | stated | {"epsilon": float(o.grid[at])} | rate)
             for k, e in enumerate(o.grid) if h["primary"] else ():
                 whole = np.repeat(o.decided[[k]], h["steps"], axis=0)
                 so_far = np.logical_or.accumulate(o.wrong[k, 1:], axis=0) if reading == "any" else o.wrong[k, 1:]
                 rates = rates_of(run, o.patients, so_far, whole, level)
                 by_iteration += [
-                    about | {"epsilon": float(e), "step": j} | rate for j, rate in enumerate(rates, start=1)
+                    about | stated | {"epsilon": float(e), "step": j} | rate for j, rate in enumerate(rates, start=1)
                 ]
     decisive = (reading, arm, study.step_sizes[arm])
-    main = [
-        {k: v for k, v in row.items() if k != "success"}
-        for row in by_arm
-        if (row["success"], row["arm"], row["step_size"]) == decisive
-    ]
+    main = [row for row in by_arm if (row["success"], row["arm"], row["step_size"]) == decisive]
     point, network = ("cohort", "arm", "step_size", "epsilon"), ("cohort", "train_size", "seed")
     return [
         *in_table(report, "success_by_arm", (*point, "success"), by_arm, EXACT),
@@ -1138,7 +1135,7 @@ def performance_numbers(study: Study, report: dict[str, Any]) -> list[Number]:
             interval = {k: rate[k] for k in ("n", "patients", "low", "high", "method")}
             rows.append(
                 {"cohort": h["cohort"], "arm": h["arm"], "step_size": o.step_size, "epsilon": epsilon,
-                 "accuracy": rate["rate"]} | interval | scores
+                 "level": study.plan["level"], "accuracy": rate["rate"]} | interval | scores
             )  # fmt: skip
     return in_table(report, "performance", ("cohort", "arm", "step_size", "epsilon"), rows, EXACT)
 
@@ -1166,8 +1163,9 @@ def scores_of(logits: np.ndarray, labels: np.ndarray, positive: int) -> dict[str
 
 def epsilon50_numbers(study: Study, report: dict[str, Any]) -> list[Number]:
     """Return ε50 of every main network under every arm."""
+    stated = {name: study.plan[name] for name in ("success", "dose", "level")}
     rows = [
-        {"cohort": o.run.header["cohort"], "arm": arm, "step_size": o.step_size} | epsilon50(o, study.plan).row
+        {"cohort": o.run.header["cohort"], "arm": arm, "step_size": o.step_size} | stated | epsilon50(o, study.plan).row
         for arm in study.declared
         for o in study.main(arm, study.step_sizes[arm])
     ]
