@@ -1093,7 +1093,8 @@ def rate_numbers(study: Study, report: dict[str, Any]) -> list[Number]:
             o = outcomes(run, step_size)
             for success in ("last", "any") if h["primary"] else ():
                 rates = rates_of(run, o.patients, o.at(success), o.decided, level)
-                by_arm += [about | {"step_size": step_size, "success": success, "level": level, "epsilon": float(e)} | rate
+                of_size = about | {"step_size": step_size, "success": success, "level": level}
+                by_arm += [of_size | {"epsilon": float(e)} | rate
                            for e, rate in zip(o.grid, rates, strict=True)]  # fmt: skip
             if step_size != study.step_sizes[h["arm"]]:
                 continue

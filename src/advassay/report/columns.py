@@ -39,6 +39,11 @@ def seconds(value: float) -> str:
     return f"{value:,.0f}".replace(",", "\u202f")
 
 
+def level(value: float) -> str:
+    """A confidence level in percent."""
+    return f"{100 * value:g} %"
+
+
 def hash_start(value: str | None) -> str:
     return value[:16] + "…" if value else "–"
 
@@ -60,7 +65,7 @@ SHOWN: Mapping[str, Show] = (
     | dict.fromkeys(SHARES.split(), share)
     | dict.fromkeys(NUMBERS.split(), number)
     | {"median": shown, "quantity": quantity, "flag": spaced}
-    | {"difference": points, "epsilon": amplitude, "seconds": seconds, "weights_sha256": hash_start}
+    | {"difference": points, "epsilon": amplitude, "level": level, "seconds": seconds, "weights_sha256": hash_start}
 )
 """Column → how its values are written; counts where it is not named."""
 
