@@ -109,7 +109,7 @@ def test_captions_name_arm_step_size_reading_and_level(found: Findings) -> None:
     assert "90 % intervals" in caption
     assert "In conclusion 3" in fig3b(found).caption
     assert "at ε = 0.04" in fig3b(found).caption.split("In conclusion 3")[1]
-    assert not [figure.key for figure in figures(found) if "95 %" in figure.caption + figure.description]
+    assert not [figure.key for figure in figures(found) if "95 % interval" in figure.caption + figure.description]
 
 
 def test_figure_3d_shows_the_arm_that_attacked_the_series_and_says_that_it_is_not_the_plans(found: Findings) -> None:

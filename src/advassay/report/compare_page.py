@@ -127,7 +127,8 @@ def figures(found: Comparison) -> list[Figure]:
             "fig-differences", "3", f"Paired differences from {found.names[0]}",
             f"Success of {listed(list(found.names[1:]))} minus success of {found.names[0]} on the same images, "
             f"{captions.WHEN[found.plan.success]}, at every ε that both recorded, "
-            f"in percentage points; above zero {above} fells more. n = {captions.span(paired['n'])} images attackable in both; {100 * found.level:g} % intervals by "
+            f"in percentage points; above zero {above} fells more. n = "
+            f"{captions.span(paired['n'])} images attackable in both; {100 * found.level:g} % intervals by "
             "square-and-add of Wilson bounds with the patients’ effective n, not adjusted; p adjusted over cohorts "
             "and ε (Holm) in the table.",
             f"Differences in success from {found.names[0]}, by cohort and ε.",
