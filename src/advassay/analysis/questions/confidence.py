@@ -128,22 +128,18 @@ def _headline(effect: Effect, verdict: str, plan: AnalysisPlan, names: str) -> s
         )
     where = scope(effect, names)
     estimate, low, high = in_unit(4, effect)
-    times, end = interval_text("ratio", estimate, low, high, " times"), one_sided("ratio", low, high)
+    times = interval_text("ratio", estimate, low, high, " times the amplitude of the others")
+    end = one_sided("ratio", low, high)
     if verdict == "supported":
         return (
-            f"Images that the network classifies with a confidence above {at} need {times} the amplitude of the "
-            f"others {where}, before half of them are misclassified."
+            f"Images that the network classifies with a confidence above {at} need {times} "
+            f"{where}, before half of them are misclassified."
         )
     if verdict == "contradicted" and effect.high < 0:
-        return (
-            f"Images with a confidence above {at} need less amplitude than the others, not more: {times} as much "
-            f"{where}."
-        )
+        size = interval_text("ratio", estimate, low, high, " times as much")
+        return f"Images with a confidence above {at} need less amplitude than the others, not more: {size} {where}."
     if verdict == "contradicted":
-        return (
-            f"Confidence makes no difference that counts: images with a confidence above {at} need {times} the "
-            f"amplitude of the others {where}."
-        )
+        return f"Confidence makes no difference that counts: images with a confidence above {at} need {times} {where}."
     if is_too_wide("ratio", low, high) and not end:
         return (
             f"Not decided: how many times the amplitude of the others images with a confidence above {at} need {where} "
@@ -151,7 +147,7 @@ def _headline(effect: Effect, verdict: str, plan: AnalysisPlan, names: str) -> s
         )
     known = "all that is shown" if end else "the best estimate"
     return (
-        f"Not decided: {known} is that images with a confidence above {at} need {times} the amplitude of the others "
+        f"Not decided: {known} is that images with a confidence above {at} need {times} "
         f"{where}; more and less are both compatible with these records."
     )
 

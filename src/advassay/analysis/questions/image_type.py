@@ -148,7 +148,7 @@ def _headline(effect: Effect, verdict: str, plan: AnalysisPlan, counted: dict[st
         have = " and ".join(count_of(n, f"independent {kind} cohorts") for kind, n in counted.items())
         return (
             f"{second[0].upper()}{second[1:]} cannot be compared with {first}: {FEWEST} independent cohorts of each "
-            f"type are needed, and there are {have}."
+            f"type are needed, and the records hold {have}."
         )
     if not effect.known:
         return (
@@ -162,14 +162,15 @@ def _headline(effect: Effect, verdict: str, plan: AnalysisPlan, counted: dict[st
             f"Not decided: how many times the amplitude of {first} images {second} images need is {NOT_DETERMINED} "
             f"({TOO_WIDE['ratio']})."
         )
-    times = interval_text("ratio", estimate, low, high, " times")
-    claim = f"{second} images need {times} the amplitude of {first} images before half of them are misclassified"
+    times = interval_text("ratio", estimate, low, high, f" times the amplitude of {first} images")
+    claim = f"{second} images need {times} before half of them are misclassified"
     if verdict == "undecided":
         known = "all that is shown" if end else "the best estimate"
         return f"Not decided: {known} is that {claim}; more and less are both compatible with these records."
     if verdict == "contradicted":
         less = f"{second[0].upper()}{second[1:]} images need less amplitude than {first} images, not more"
-        return f"{less}: {times} as much before half of them are misclassified."
+        size = interval_text("ratio", estimate, low, high, " times as much")
+        return f"{less}: {size} before half of them are misclassified."
     return f"{claim[0].upper()}{claim[1:]}."
 
 

@@ -193,6 +193,12 @@ def _points(effect: Effect, unit: str = " points") -> str:
 HALF = "over the second half of the iterations"
 
 
+def _fall(effect: Effect) -> str:
+    """A negative effect as the size of a fall."""
+    turned = replace(effect, estimate=-effect.estimate, low=-effect.high, high=-effect.low)
+    return _points(turned, " percentage points")
+
+
 def _headline(
     verdict: Verdict, effect: Effect, rests: list[Effect], whole: Effect, margin: float, names: str,
     doubling: Doubling | None, *, controlled: bool,
@@ -206,20 +212,24 @@ def _headline(
             "or with too few iterations."
         )
     where, size = scope(effect, names), _points(effect, " percentage points")
+    if verdict == "supported" and effect.high < 0:
+        return (
+            f"Longer attacks succeed more often, but not to the end: {HALF} the success rate falls by {_fall(effect)} "
+            f"{where}. Success that is reached and lost again is a failure of the attack."
+        )
     if verdict == "supported":
         return (
             f"Longer attacks succeed more often, up to a plateau: {HALF} the success rate changes by {size} {where}, "
             f"and a rise below {100 * margin:g} points counts as none."
         )
     if verdict == "contradicted" and whole.high < 0:
-        lost = _points(replace(whole, estimate=-whole.estimate, low=-whole.high, high=-whole.low), " percentage points")
         return (
-            f"Longer attacks succeed less often: from the first iteration to the last the success rate falls by {lost} "
-            f"{where}, so the attack fails."
+            f"Longer attacks succeed less often: from the first iteration to the last the success rate falls by "
+            f"{_fall(whole)} {where}, so the attack fails."
         )
     if verdict == "contradicted":
         return (
-            f"No plateau is reached: {HALF} the success rate still rises by {size} {where}. A longer attack would do "
+            f"No plateau is reached: {HALF} the success rate still rises by {size} {where}. A longer attack may do "
             "more."
         )
     if is_too_wide("points", effect.low, effect.high):

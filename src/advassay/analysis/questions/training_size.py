@@ -22,6 +22,7 @@ from advassay.analysis.questions.conclusion import (
     Conclusion,
     Verdict,
     conclude,
+    count_of,
     finite,
     in_unit,
     judged,
@@ -176,8 +177,9 @@ def _headline(effect: Effect, verdict: Verdict, sizes: list[int], plan: Analysis
             "different numbers of images."
         )
     estimate, low, high = in_unit(5, effect)
-    times, end = interval_text("ratio", estimate, low, high, " times"), one_sided("ratio", low, high)
-    size = f"with {sizes[-1]} training images instead of {sizes[0]}, networks withstand {times} the amplitude"
+    times = interval_text("ratio", estimate, low, high, " times the amplitude")
+    end = one_sided("ratio", low, high)
+    size = f"with {sizes[-1]} training images instead of {sizes[0]}, networks withstand {times}"
     limit = plan.margins.training_size
     margin = float(np.log(limit))
     none = f"between 1/{limit:g} and {limit:g} times counts as no dependence"
@@ -217,7 +219,7 @@ def _reason(effect: Effect, networks: list[Network], sizes: list[int], plan: Ana
     return (
         f"The interval over the whole range ({doublings:.1f} doublings) lies {where} 1/{limit:g} to "
         f"{limit:g}{excludes} "
-        f"({len(networks)} networks, {effect.freedom:.0f} degrees of freedom)."
+        f"({len(networks)} networks, {count_of(round(effect.freedom), 'degrees')} of freedom)."
     )
 
 
