@@ -184,12 +184,12 @@ def _reason(effect: Effect, counted: dict[str, int], values: list[Value]) -> str
     )
     if not effect.known:
         return (
-            f"There are {have}; at least {FEWEST} of each are needed, some of them with ε50 between the smallest and "
+            f"The records hold {have}; at least {FEWEST} of each are needed, some of them with ε50 between the smallest and "
             f"the largest ε.{censored}{other}"
         )
     where = "above" if effect.low > 0 else "below" if effect.high < 0 else "on both sides of"
     span = "whole interval" if where != "on both sides of" else "interval"
-    return f"The {span} of the ratio lies {where} 1 (no difference); there are {have}.{censored}{other}"
+    return f"The {span} of the ratio lies {where} 1 (no difference); the records hold {have}.{censored}{other}"
 
 
 def _needed(effect: Effect, counted: dict[str, int], plan: AnalysisPlan) -> str:
