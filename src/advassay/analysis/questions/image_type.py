@@ -184,8 +184,8 @@ def _reason(effect: Effect, counted: dict[str, int], values: list[Value]) -> str
     )
     if not effect.known:
         return (
-            f"The records hold {have}; at least {FEWEST} of each are needed, some of them with ε50 between the smallest and "
-            f"the largest ε.{censored}{other}"
+            f"The records hold {have}; at least {FEWEST} of each are needed, some of them with ε50 between the "
+            f"smallest and the largest ε.{censored}{other}"
         )
     where = "above" if effect.low > 0 else "below" if effect.high < 0 else "on both sides of"
     span = "whole interval" if where != "on both sides of" else "interval"
