@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from written_report import Report
 
 from advassay.attack_spec import Arm
 from advassay.layout import Store
-from advassay.report import gather, write_report
+from advassay.report import compare, gather, write_report
 from advassay.report.figures.catalogue import figures
 from advassay.report.figures.of_reference import fig1, fig2, fig3a, fig3b, fig3d
 from advassay.report.findings import Findings
@@ -142,3 +143,18 @@ def test_the_json_says_the_plan(store: Path, tmp_path: Path) -> None:
     write_report(store, path, "json")
     plan = json.loads(path.read_text())["plan"]
     assert {name: plan[name] for name in PLAN} == PLAN | {"step_size": "0.025"}
+
+
+def test_a_comparison_shows_each_store_in_its_plans_arm_by_the_first_ones_readings(store: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(store, other)
+    (other / "analysis.json").unlink()
+    made = compare([store, store])
+    assert made.level == 0.9
+    assert made.tables["curves"].select("arm", "step_size").unique().rows() == [("A", "0.025")]
+    planned = gather(store).tables["success_by_epsilon"].sort("cohort", "epsilon")["rate"].to_list()
+    first = made.tables["curves"].filter(store=made.names[0]).sort("cohort", "epsilon")["rate"].to_list()
+    assert first == planned
+    mixed = compare([store, other])
+    assert set(mixed.tables["curves"].filter(store="other")["arm"]) == {"C"}
+    assert any("other: its analysis plan has other readings or another level" in text for text in mixed.warnings)
