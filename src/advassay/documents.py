@@ -215,6 +215,9 @@ class StatedPlan(Frozen):
     """Rows that the store's records held at that time."""
     arm: Arm
     """The deciding arm with its grid, as declared at that time (its number of images left out)."""
+    series_epsilons: tuple[float, ...] | None = None
+    """Amplitudes at which the deciding arm attacks the training-size series, rising; empty: it attacks none; null: a
+    plan from before this was kept. A series that another arm attacks decides nothing."""
 
     @model_validator(mode="before")
     @classmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -351,7 +352,7 @@ def test_what_it_takes_is_met_by_as_many_images() -> None:
     """Half-widths fall with the root of the images: the number asked for makes the interval just miss 0."""
     effect = Effect(0.1, -0.1, 0.3, None, 1, 100)
     assert (
-        what_it_takes(effect)
+        what_it_takes(1, effect, 0.95)
         == "About 400 images like these (now 100) would decide, if the true effect is as estimated."
     )
 
@@ -363,3 +364,22 @@ def test_kinds_of_images_go_by_many_names() -> None:
 def test_conclusion_can_be_read_back_from_json(rng: np.random.Generator) -> None:
     for one in judge(study(cohorts(rng, "a b"))):
         assert Conclusion.model_validate_json(one.model_dump_json()) == one
+
+
+def test_too_few_cohorts_are_described_at_the_level_of_the_plan(rng: np.random.Generator) -> None:
+    packs = cohorts(rng, "X0") + cohorts(rng, "H0", "histology", location=MIDDLE + 2)
+
+    def width(level: float) -> float:
+        [said] = [r for r in image_type(study(packs, AnalysisPlan(level=level))).remarks if "these cohorts alone" in r]
+        low, high = re.search(r"\[([\d.]+), ([\d.]+)\]", said).groups()  # type: ignore[union-attr]
+        return float(np.log(float(high) / float(low)))
+
+    assert width(0.8) / width(0.95) == pytest.approx(1.2816 / 1.96, rel=0.02)
+
+
+def test_what_it_takes_follows_the_level() -> None:
+    wide, narrow = (what_it_takes(1, Effect(0.1, 0.1 - h, 0.1 + h, None, 4, 100, freedom=3), level)
+                    for h, level in ((0.3182, 0.95), (0.2353, 0.9)))  # fmt: skip
+    assert (wide, narrow) == tuple(
+        f"About {k} cohorts like these (now 4) would decide, if the true effect is as estimated." for k in (18, 13)
+    )

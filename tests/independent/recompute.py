@@ -848,18 +848,28 @@ def iterations(study: Study, main: Networks) -> Answer:
     }
     effects = {name: pooled_mean(found, level) for name, found in values.items()}
     rests = [(effects[name], values[name]) for name in ("", "all_epsilons_")]
-    decisive, used = max(rests, key=lambda pair: pair[0].estimate)
     first_networks = [networks[0] for networks in main]
     verdict = plateau(
         [e for e, _ in rests], effects["from_first_"], margin, gained_by_doubling(first_networks), study.planned
     )
-    n, unit = sum(v.images for v in used), "{} over the second half of the iterations"
+    decisive, used = deciding(rests, verdict, margin)
+    n, unit = sum(v.images for v in used), "over the second half of the iterations {}"
     done = answer(decisive, verdict, rows, n, len(used), ratio=False, unit=unit)
     other = "any" if success == "last" else "last"
     again = pooled_mean(values_over(main, partial(rise, success=other, epsilons=shared)), level)
     done.sentences["reason"] = [f": {points_text(effect)}" for effect in effects.values()]
-    done.sentences["remarks"] = [f"the rise over all ε is {points_text(again)}."]
+    done.sentences["remarks"] = [f"on average over all ε, is {points_text(again)}."]
     return done
+
+
+def deciding(
+    rests: list[tuple[Pooled, list[Value]]], verdict: str, margin: float
+) -> tuple[Pooled, list[Value]]:  # fmt: skip
+    """Return the rise that the verdict rests on, the largest of several."""
+    above = [pair for pair in rests if pair[0].low > margin]
+    reaching = [pair for pair in rests if pair[0].high >= margin]
+    among = above if verdict == "contradicted" else reaching if verdict == "undecided" else []
+    return max(among or rests, key=lambda pair: pair[0].estimate)
 
 
 def doubled(main: list[Outcomes]) -> tuple[int, int]:
@@ -1072,7 +1082,8 @@ def in_table(
 
 def rate_numbers(study: Study, report: dict[str, Any]) -> list[Number]:
     """Return the success rates of every curve with their intervals."""
-    level, arm = report["level"], next(iter(study.declared))
+    level, arm, reading = study.plan["level"], study.plan["arm"], study.plan["success"]
+    stated = {"success": reading, "level": level}
     by_arm, by_iteration, by_size = [], [], []
     series = {r.header["cohort"] for r in study.runs if not r.header["full"]}
     for run in study.runs:
@@ -1082,26 +1093,24 @@ def rate_numbers(study: Study, report: dict[str, Any]) -> list[Number]:
             o = outcomes(run, step_size)
             for success in ("last", "any") if h["primary"] else ():
                 rates = rates_of(run, o.patients, o.at(success), o.decided, level)
-                by_arm += [about | {"step_size": step_size, "success": success, "epsilon": float(e)} | rate
+                of_size = about | {"step_size": step_size, "success": success, "level": level}
+                by_arm += [of_size | {"epsilon": float(e)} | rate
                            for e, rate in zip(o.grid, rates, strict=True)]  # fmt: skip
-            if step_size != study.declared[h["arm"]]:
+            if step_size != study.step_sizes[h["arm"]]:
                 continue
             at = int(np.abs(o.grid - study.epsilon).argmin())
             if h["cohort"] in series and h["arm"] == arm:
-                rate = rates_of(run, o.patients, o.at("last")[[at]], o.decided[[at]], level)[0]
-                by_size.append(about | {"epsilon": float(o.grid[at])} | rate)
+                rate = rates_of(run, o.patients, o.at(reading)[[at]], o.decided[[at]], level)[0]
+                by_size.append(about | stated | {"epsilon": float(o.grid[at])} | rate)
             for k, e in enumerate(o.grid) if h["primary"] else ():
                 whole = np.repeat(o.decided[[k]], h["steps"], axis=0)
-                rates = rates_of(run, o.patients, o.wrong[k, 1:], whole, level)
+                so_far = np.logical_or.accumulate(o.wrong[k, 1:], axis=0) if reading == "any" else o.wrong[k, 1:]
+                rates = rates_of(run, o.patients, so_far, whole, level)
                 by_iteration += [
-                    about | {"epsilon": float(e), "step": j} | rate for j, rate in enumerate(rates, start=1)
+                    about | stated | {"epsilon": float(e), "step": j} | rate for j, rate in enumerate(rates, start=1)
                 ]
-    decisive = ("last", arm, study.declared[arm])
-    main = [
-        {k: v for k, v in row.items() if k != "success"}
-        for row in by_arm
-        if (row["success"], row["arm"], row["step_size"]) == decisive
-    ]
+    decisive = (reading, arm, study.step_sizes[arm])
+    main = [row for row in by_arm if (row["success"], row["arm"], row["step_size"]) == decisive]
     point, network = ("cohort", "arm", "step_size", "epsilon"), ("cohort", "train_size", "seed")
     return [
         *in_table(report, "success_by_arm", (*point, "success"), by_arm, EXACT),
@@ -1114,20 +1123,20 @@ def rate_numbers(study: Study, report: dict[str, Any]) -> list[Number]:
 def performance_numbers(study: Study, report: dict[str, Any]) -> list[Number]:
     """Return what each main network still does, clean and at the last iterate of every ε, of the deciding arm."""
     rows = []
-    for o in study.main(next(iter(study.declared)), next(iter(study.declared.values()))):
+    for o in study.main(study.plan["arm"], study.step_sizes[study.plan["arm"]]):
         run, h = o.run, o.run.header
         states = [(0.0, run.logits[o.step_size, float(o.grid[0])][:, 0])]
         states += [(float(e), run.logits[o.step_size, float(e)][:, -1]) for e in o.grid]
         predicted = np.stack([decisions(logits) for _, logits in states])
         right, decided = predicted == run.labels, predicted >= 0
-        rates = rates_of(run, run.patients, right, decided, report["level"])
+        rates = rates_of(run, run.patients, right, decided, study.plan["level"])
         for i, ((epsilon, logits), rate) in enumerate(zip(states, rates, strict=True)):
             known = decided[i]
             scores = scores_of(logits[known], run.labels[known], h["class_names"].index(h["positive"]))
             interval = {k: rate[k] for k in ("n", "patients", "low", "high", "method")}
             rows.append(
                 {"cohort": h["cohort"], "arm": h["arm"], "step_size": o.step_size, "epsilon": epsilon,
-                 "accuracy": rate["rate"]} | interval | scores
+                 "level": study.plan["level"], "accuracy": rate["rate"]} | interval | scores
             )  # fmt: skip
     return in_table(report, "performance", ("cohort", "arm", "step_size", "epsilon"), rows, EXACT)
 
@@ -1155,11 +1164,11 @@ def scores_of(logits: np.ndarray, labels: np.ndarray, positive: int) -> dict[str
 
 def epsilon50_numbers(study: Study, report: dict[str, Any]) -> list[Number]:
     """Return ε50 of every main network under every arm."""
-    usual = DEFAULT_PLAN | {"level": report["level"]}  # the table is of the usual readings, whatever the plan's
+    stated = {name: study.plan[name] for name in ("success", "dose", "level")}
     rows = [
-        {"cohort": o.run.header["cohort"], "arm": arm, "step_size": o.step_size} | epsilon50(o, usual).row
+        {"cohort": o.run.header["cohort"], "arm": arm, "step_size": o.step_size} | stated | epsilon50(o, study.plan).row
         for arm in study.declared
-        for o in study.main(arm, study.declared[arm])
+        for o in study.main(arm, study.step_sizes[arm])
     ]
     return in_table(report, "epsilon50", ("cohort", "arm", "step_size"), rows, FITTED)
 

@@ -52,10 +52,10 @@ PLANNED = (
 )
 """Cohorts that share images, and one whose ε50 lies beyond the grid."""
 PLAN: dict[str, Any] = {
-    "step_size": 0.025, "success": "any", "dose": "as recorded", "epsilon": 0.08, "confidence_threshold": 0.9,
-    "level": 0.9,
+    "arm": "A", "step_size": 0.025, "success": "any", "dose": "as recorded", "epsilon": 0.08,
+    "confidence_threshold": 0.9, "level": 0.9,
 }  # fmt: skip
-"""Every choice other than the default."""
+"""Every choice other than the default; the arm is the second one declared."""
 DOUBLED = ("images", "at_k", "at_2k", "gained", "lost", "any_k", "any_2k")
 
 
@@ -68,14 +68,14 @@ def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 def planned_store(path: Path) -> Path:
     """A store with a frozen plan, the control to 2K, cohorts that share images and a main network trained twice."""
-    make_store(path, PLANNED, {"A": ARMS["A"]}, gallery=False, seed=3)
+    make_store(path, PLANNED, {"C": ARMS["C"], "A": ARMS["A"]}, gallery=False, seed=3)
     study = yaml.safe_load((path / "study.yaml").read_text())
     study["analysis"] |= PLAN
     study["cohorts"]["X-C"]["seeds"] = 2
     (path / "study.yaml").write_text(yaml.safe_dump(study, sort_keys=False))
     images, files = population(PLANNED[2], 3), layout.Store(path)
     write_training(files, PLANNED[2], images, seed=1)
-    write_run(files, PLANNED[2], images, "A", ARMS["A"], primary=False, seed=1, extra=0.3)
+    write_run(files, PLANNED[2], images, "A", ARMS["A"], position=1, primary=False, seed=1, extra=0.3)
     freeze_analysis_plan(load_study(path / "study.yaml"), files)
     for run in sorted((path / "records").iterdir()):
         header = json.loads((run / "header.json").read_text())

@@ -9,6 +9,7 @@ import pytest
 from tiny_study import TINY, cpu
 
 from advassay.analysis_plan import AnalysisPlan
+from advassay.checked_files import write_document
 from advassay.errors import DamagedError, SpecError
 from advassay.layout import Store
 from advassay.records import open_records
@@ -71,6 +72,24 @@ def test_a_wider_grid_of_the_deciding_arm_is_a_change_of_the_plan(tmp_path: Path
     assert [change.arm.epsilons for change in found.changed] == [(0.02, 0.1, 0.15)]
     again = freeze_analysis_plan(_stated("attack.arms.A.epsilons=[0.02, 0.1, 0.15]", "attack.arms.A.images=4"), store)
     assert len(again.changed) == 1
+
+
+def test_other_amplitudes_of_the_training_size_series_are_a_change_of_the_plan(tmp_path: Path) -> None:
+    store = _store(tmp_path, _stated())
+    assert freeze_analysis_plan(_stated(), store).series_epsilons == (0.02,)
+    found = freeze_analysis_plan(_stated("attack.series_epsilons=[0.1]"), store)
+    assert [change.series_epsilons for change in found.changed] == [(0.1,)]
+    elsewhere = freeze_analysis_plan(_stated("attack.series_arm=C"), store)
+    assert elsewhere.changed[-1].series_epsilons == ()
+
+
+def test_a_plan_frozen_before_the_series_was_kept_stays_as_it_is(tmp_path: Path) -> None:
+    store = _store(tmp_path, _stated())
+    frozen = freeze_analysis_plan(_stated(), store)
+    write_document(store.analysis, frozen.model_copy(update={"series_epsilons": None}))
+    text = store.analysis.read_text()
+    assert freeze_analysis_plan(_stated(), store).changed == []
+    assert store.analysis.read_text() == text
 
 
 def test_an_unchanged_plan_is_written_once_even_with_amplitudes_in_grey_levels(tmp_path: Path) -> None:

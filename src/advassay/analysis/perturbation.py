@@ -19,6 +19,7 @@ from advassay.analysis.selection import first_step_size, runs_of
 from advassay.errors import SpecError
 from advassay.records.run import Run
 from advassay.records.store import Records
+from advassay.success import Reading
 
 Measure = Literal["contrast", "psnr", "ssim"]
 MEASURES = ("contrast", "psnr", "ssim")
@@ -112,10 +113,11 @@ def _quantities(sizes: Sizes) -> list[dict[str, Any]]:
 
 def visibility_curve(
     records: Records, measure: Measure = "contrast", *, arm: str | None = None, step_size: str | None = None,
-    bins: int = 10, level: float = 0.95, seed: int = 0,
+    bins: int = 10, success: Reading = "last", level: float = 0.95, seed: int = 0,
 ) -> pl.DataFrame:  # fmt: skip
-    """Success at the last iterate over how visible the perturbation is, all cohorts in the same bins.
+    """Success over how visible the perturbation is (at the last iterate), all cohorts in the same bins.
 
+    success   "last": at the last iterate · "any": at some iterate
     measure   "contrast": ε / clean contrast, bins equal on a log scale · "psnr": dB · "ssim", both equal bins
     Columns: cohort, image_type, arm, step_size, measure, bin_low, bin_high, rate, low, high, n (image × ε), events,
     patients, method. Every attackable image counts once for each of its ε that falls into a bin; bins without any
@@ -132,7 +134,7 @@ def visibility_curve(
     rows = [
         about(pack) | {"measure": measure} | row
         for pack, values in found
-        for row in _binned(pack, values, edges, shown, level, seed)
+        for row in _binned(pack, values, edges, shown, success, level, seed)
     ]
     return pl.DataFrame(rows, infer_schema_length=None)
 
@@ -147,14 +149,14 @@ def _visibility(run: Run, step_size: str, measure: Measure) -> tuple[Packed, np.
 
 
 def _binned(
-    pack: Packed, value: np.ndarray, edges: np.ndarray, shown: np.ndarray, level: float, seed: int
+    pack: Packed, value: np.ndarray, edges: np.ndarray, shown: np.ndarray, success: Reading, level: float, seed: int
 ) -> list[dict[str, Any]]:
     bins = len(edges) - 1
     at = np.clip(np.searchsorted(edges, np.nan_to_num(value, posinf=np.inf), side="right") - 1, 0, bins - 1)
     counted = pack.attackable & np.isfinite(value)
     parts = [
         counts(
-            (at[i] == np.arange(bins)[:, None]) & pack.last[i, -1],
+            (at[i] == np.arange(bins)[:, None]) & pack.fallen(success)[i, -1],
             (at[i] == np.arange(bins)[:, None]) & counted[i], pack.patients, len(pack.patient_ids),
         )
         for i in range(len(pack.epsilons))

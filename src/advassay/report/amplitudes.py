@@ -7,16 +7,16 @@ from collections.abc import Iterable
 from advassay.records.header import RunHeader
 
 
-def shared(headers: Iterable[RunHeader]) -> list[float]:
-    """Amplitudes above 0 that every run holds at its first step size (the curves'), rising; empty without any."""
-    grids = [_grid(header) for header in headers]
+def shared(headers: Iterable[RunHeader], step_size: str | None = None) -> list[float]:
+    """Amplitudes above 0 that every run holds at `step_size` (None = its first), rising; empty without any."""
+    grids = [_grid(header, step_size) for header in headers]
     grids = [grid for grid in grids if grid]
     return sorted(set.intersection(*grids)) if grids else []
 
 
-def _grid(header: RunHeader) -> set[float]:
+def _grid(header: RunHeader, step_size: str | None) -> set[float]:
     points = [point for point in header.points if point.epsilon > 0]
-    return {point.epsilon for point in points if point.step_size == points[0].step_size}
+    return {point.epsilon for point in points if point.step_size == (step_size or points[0].step_size)}
 
 
 def nearest(wanted: float, available: list[float]) -> float | None:

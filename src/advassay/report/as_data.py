@@ -15,7 +15,8 @@ from advassay.report.tables import TABLES
 
 
 def as_json(findings: Findings) -> str:
-    """Keys: format_version, title, summary, notices, epsilon, level, conclusions, tables (name → {about, columns,
+    """Keys: format_version, title, summary, notices, epsilon, level, plan (what
+    figures and tables follow), conclusions, tables (name → {about, columns,
     rows}), notes, methods, limits, references. A value that is not there is null; NaN and Infinity do not occur.
     """
     return json.dumps(_data(findings), ensure_ascii=False, indent=1, allow_nan=False) + "\n"
@@ -29,6 +30,8 @@ def _data(findings: Findings) -> dict[str, Any]:
         "notices": limits.notices(findings),
         "epsilon": findings.epsilon,
         "level": findings.level,
+        "plan": _plain(findings.plan.model_dump(mode="json"))
+        | {"arm": findings.main_arm, "step_size": findings.step_size(findings.main_arm)},
         "conclusions": [_plain(conclusion.model_dump(mode="json")) for conclusion in findings.conclusions],
         "tables": {
             name: {"about": TABLES[name], "columns": frame.columns, "rows": _plain(list(frame.iter_rows()))}

@@ -8,13 +8,34 @@ import polars as pl
 
 from advassay.records.header import RunHeader
 from advassay.report.wording import count, listed
+from advassay.success import Reading
 
-LAST = "Success is judged at the last iterate; images misclassified without an attack are left out of both counts."
+WHEN: dict[Reading, str] = {"last": "after the last iteration", "any": "at any iteration up to the last"}
+"""Reading → when an image counts as misclassified."""
+JUDGED: dict[Reading, str] = {
+    "last": "Success is judged at the last iterate (reading: last)",
+    "any": "An image counts from the first iterate that misclassifies it (reading: any)",
+}
+OVER_ITERATIONS: dict[Reading, str] = {
+    "last": "each iterate judged by itself (reading: last)",
+    "any": "an image counting from the first iterate that misclassifies it (reading: any)",
+}
 
 
-def attack(headers: Iterable[RunHeader]) -> str:
-    """The arm in words, e.g. "Arm A: projected-sign, cross-entropy loss, L∞, step 0.01, 20 iterations"."""
+def reading(success: Reading) -> str:
+    """How success is read, and which images count."""
+    return f"{JUDGED[success]}; images misclassified without an attack are left out of both counts."
+
+
+def attack(headers: Iterable[RunHeader], step_size: str | None = None) -> str:
+    """The arm in words, e.g. "Arm A: projected-sign, cross-entropy loss, L∞, step 0.01, 20 iterations".
+
+    `step_size`: the one that is shown, where it is one of several; None = all are.
+    """
     runs = list(headers)
+    sizes = step_sizes(runs[:1])
+    shown = None if step_size is None else step_size.replace("epsilon", "ε")
+    step = listed(sizes) if shown is None or sizes == [shown] else f"{shown} (of {listed(sizes)})"
     rules = runs[0].attack
     norm = {"linf": "L∞", "l2": "L2"}.get(str(rules.get("norm")), str(rules.get("norm")))
     start = ", random start" if rules.get("random_start") else ""
@@ -22,7 +43,7 @@ def attack(headers: Iterable[RunHeader]) -> str:
     steps = sorted({run.steps for run in runs})
     return (
         f"Arm {runs[0].arm}: {rules.get('update')}, {rules.get('loss')} loss, {norm}, "
-        f"step {listed(step_sizes(runs[:1]))}, {listed([str(k) for k in steps])} iterations{start}{aim}"
+        f"step {step}, {listed([str(k) for k in steps])} iterations{start}{aim}"
     )
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
+from advassay.analysis.interval_text import NOT_DETERMINED, Kind, is_too_wide, one_sided
 from advassay.report.grids import Column, Show, share, shown, whole
 from advassay.report.wording import number, points
 
@@ -36,6 +39,11 @@ def seconds(value: float) -> str:
     return f"{value:,.0f}".replace(",", "\u202f")
 
 
+def level(value: float) -> str:
+    """A confidence level in percent."""
+    return f"{100 * value:g} %"
+
+
 def hash_start(value: str | None) -> str:
     return value[:16] + "…" if value else "–"
 
@@ -57,13 +65,16 @@ SHOWN: Mapping[str, Show] = (
     | dict.fromkeys(SHARES.split(), share)
     | dict.fromkeys(NUMBERS.split(), number)
     | {"median": shown, "quantity": quantity, "flag": spaced}
-    | {"difference": points, "epsilon": amplitude, "seconds": seconds, "weights_sha256": hash_start}
+    | {"difference": points, "epsilon": amplitude, "level": level, "seconds": seconds, "weights_sha256": hash_start}
 )
 """Column → how its values are written; counts where it is not named."""
 
+LEVEL = "95 %"
+"""The level as headers are written; `at_level` puts another in its place."""
+
 HEADERS = {
     "image_type": "image type", "total": "in all", "auroc": "AUROC", "published_images": "published: images",
-    "published_score": "score", "epsilon": "ε", "low": "95 % from", "high": "to",
+    "published_score": "score", "epsilon": "ε", "low": f"{LEVEL} from", "high": "to",
     "balanced_accuracy": "balanced accuracy",
     "events": "fallen", "train_size": "training images", "gradient_evaluations": "gradients",
     "forward_passes": "forward passes", "rescored": "judged again in float32", "changed": "verdicts changed by it",
@@ -92,3 +103,29 @@ def columns(keys: str, **words: str) -> list[Column]:
     names = [(key.rstrip("*"), key.endswith("*")) for key in keys.split()]
     headers = HEADERS | words
     return [Column(key, headers.get(key, key.replace("_", " ")), SHOWN.get(key, whole), once) for key, once in names]
+
+
+def at_level(shown: Sequence[Column], level: float) -> list[Column]:
+    """The columns with the confidence level of their intervals in the headers."""
+    return [replace(column, header=column.header.replace(LEVEL, f"{100 * level:g} %")) for column in shown]
+
+
+def of_effects(
+    shown: Sequence[Column], kind: Callable[[Mapping[str, Any]], Kind], estimate: str = "estimate", low: str = "low",
+    high: str = "high",
+) -> list[Column]:  # fmt: skip
+    """The columns with an effect and its interval called not determined where the interval is too wide to print.
+
+    `kind` says of a row what its effect is.
+    """
+
+    def cell(column: Column) -> Callable[[Mapping[str, Any]], str]:
+        def text(row: Mapping[str, Any]) -> str:
+            ends = row[low], row[high]
+            wide = None not in ends and is_too_wide(kind(row), *ends) and not one_sided(kind(row), *ends)
+            return NOT_DETERMINED if wide else column.show(row[column.key])
+
+        return text
+
+    keys = (estimate, low, high)
+    return [replace(column, of_row=cell(column)) if column.key in keys else column for column in shown]

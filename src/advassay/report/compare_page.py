@@ -8,10 +8,11 @@ from pathlib import Path
 
 import polars as pl
 
+from advassay.analysis.questions.conclusion_text import readings
 from advassay.layout import writing
 from advassay.progress import Progress, Silent
 from advassay.report import captions, export
-from advassay.report.columns import columns
+from advassay.report.columns import LEVEL, at_level, columns
 from advassay.report.comparing import COMPARED, Comparison, compare
 from advassay.report.differences import statements
 from advassay.report.drawing import draw_all
@@ -26,15 +27,15 @@ from advassay.report.write import as_csv, check_output, write_tables
 PAGE = Path("compare.html")
 SHOWN = {
     "stores": "store attack cohorts images versions",
-    "verdicts": "question* store verdict text cohorts arm",
+    "verdicts": "question* store verdict text level cohorts arm",
     "epsilon50": "cohort* store text text_255 method n patients",
     "differences": "cohort* store epsilon n patients rate_first rate_second only_first only_second difference low "
     "high p p_adjusted test",
 }
 GROUP = {"differences": "cohort", "verdicts": "question", "epsilon50": "cohort"}
 HEADERS = {
-    "verdicts": {"text": "effect with 95 % interval", "cohorts": "over"},
-    "epsilon50": {"text": "ε₅₀ with 95 % interval", "text_255": "in grey levels of 255"},
+    "verdicts": {"text": "effect with interval", "cohorts": "over"},
+    "epsilon50": {"text": f"ε₅₀ with {LEVEL} interval", "text_255": "in grey levels of 255"},
 }
 """Table → words of its headers that are its alone."""
 
@@ -59,6 +60,8 @@ def write_comparison(stores: Sequence[Path], output: Path | None = None, *, prog
             "comparison": found, "drawn": drawn, "statements": statements(found), "tables": tables(found),
             "javascript": export.javascript(),
             "downloads": downloads(as_csv(found.tables)),
+            "read": f"{readings(found.plan)}; {100 * found.level:g}% intervals",
+            "when": captions.WHEN[found.plan.success],
             "title": f"Comparison of {listed(list(found.names))}",
         },
     )  # fmt: skip
@@ -82,14 +85,14 @@ def tables(found: Comparison) -> dict[str, Grid]:
 def _columns(found: Comparison, table: str) -> list[Column]:
     """Two stores are named in the headers of the differences; of more, each row names its own."""
     if table != "differences":
-        return columns(SHOWN[table], **HEADERS.get(table, {}))
+        return at_level(columns(SHOWN[table], **HEADERS.get(table, {})), found.level)
     first, *others = found.names
     other = others[0] if len(others) == 1 else "this store"
     made = columns(
         SHOWN[table], rate_first=first, rate_second=other, only_first=f"fell only in {first}",
         only_second=f"only in {other}", difference="difference, points",
     )  # fmt: skip
-    signed = [replace(c, show=points) if c.key in ("low", "high") else c for c in made]
+    signed = [replace(c, show=points) if c.key in ("low", "high") else c for c in at_level(made, found.level)]
     return [c for c in signed if c.key != "store" or len(others) > 1]
 
 
@@ -103,14 +106,16 @@ def figures(found: Comparison) -> list[Figure]:
     arms = _arms(found.tables["stores"])
     made = [
         Figure(
-            "fig-curves", "1", "Success against amplitude", "Attack success rate against ε after the last iteration, "
-            f"one curve a store. {arms} {captions.sample(curves)}; {captions.intervals(curves, found.level)}.",
+            "fig-curves", "1", "Success against amplitude", "Attack success rate against ε "
+            f"{captions.WHEN[found.plan.success]}, one curve a store. {arms} "
+            f"{captions.sample(curves)}; {captions.intervals(curves, found.level)}.",
             f"Success over ε of {listed(list(found.names))}, one panel per cohort.",
             lambda width: stores_over_epsilon(curves, hue, width=width), "curves", curves,
         ),
         Figure(
             "fig-iterations", "2", f"Success against iterations at {amplitude(found.epsilon)}",
-            f"Attack success rate at each iterate, one curve a store. {arms} {captions.sample(steps)}; "
+            f"Attack success rate over iterations, {captions.OVER_ITERATIONS[found.plan.success]}; "
+            f"one curve a store. {arms} {captions.sample(steps)}; "
             f"{captions.intervals(steps, found.level)}.",
             f"Success over iterations of {listed(list(found.names))}, one panel per cohort.",
             lambda width: stores_over_iterations(steps, hue, width=width), "iterations", steps,
@@ -120,8 +125,9 @@ def figures(found: Comparison) -> list[Figure]:
         above = found.names[1] if len(found.names) == 2 else "the store of the mark"
         made.append(Figure(
             "fig-differences", "3", f"Paired differences from {found.names[0]}",
-            f"Success of {listed(list(found.names[1:]))} minus success of {found.names[0]} on the same images, last "
-            f"iteration, at every ε that both recorded, in percentage points; above zero {above} fells more. n = "
+            f"Success of {listed(list(found.names[1:]))} minus success of {found.names[0]} on the same images, "
+            f"{captions.WHEN[found.plan.success]}, at every ε that both recorded, "
+            f"in percentage points; above zero {above} fells more. n = "
             f"{captions.span(paired['n'])} images attackable in both; {100 * found.level:g} % intervals by "
             "square-and-add of Wilson bounds with the patients’ effective n, not adjusted; p adjusted over cohorts "
             "and ε (Holm) in the table.",

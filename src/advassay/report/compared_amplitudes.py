@@ -10,7 +10,11 @@ from advassay.report.wording import listed
 
 def shared(findings: Findings) -> list[str]:
     """A sentence where cohorts of the main arm were attacked at different ε; none where all have the same."""
-    grids = {h.cohort: tuple(p.epsilon for p in h.points if p.epsilon > 0) for h in findings.headers()}
+    size = findings.step_size(findings.main_arm)
+    grids = {
+        h.cohort: tuple(p.epsilon for p in h.points if p.epsilon > 0 and p.step_size == size)
+        for h in findings.headers()
+    }
     if len({frozenset(grid) for grid in grids.values()}) < 2:
         return []
     common = sorted(set.intersection(*map(set, grids.values())))

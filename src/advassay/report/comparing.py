@@ -9,6 +9,9 @@ from typing import Any
 
 import polars as pl
 
+from advassay.analysis.plan_in_force import PlanInForce, plan_in_force
+from advassay.analysis.questions.conclusion_text import readings
+from advassay.analysis_plan import AnalysisPlan
 from advassay.errors import ReportError
 from advassay.records.header import RunHeader
 from advassay.records.store import Records, open_records
@@ -18,18 +21,17 @@ from advassay.report.recorded import recorded
 from advassay.report.settings import Made, differing
 from advassay.report.wording import listed
 
-LEVEL = 0.95
 WANTED = 0.02
 """The amplitude of curves over iterations: the shared one nearest to it."""
 
 COMPARED = {
-    "stores": "what was compared: the main arm of each store",
+    "stores": "what was compared: the arm of each store's analysis plan",
     "verdicts": "the five verdicts of every store, each over all of its own cohorts",
-    "epsilon50": "ε50 of the compared cohorts in every store, main arm",
-    "curves": "success against ε at the last iteration, main arm, every store",
-    "iterations": "success against iterations at one ε, main arm, every store",
-    "differences": "success of a store minus success of the first one on the same images, at every shared ε, last "
-    "iteration",
+    "epsilon50": "ε50 of the compared cohorts in every store, the arm of its plan",
+    "curves": "success against ε, the arm of each store's plan",
+    "iterations": "success against iterations at one ε, the arm of each store's plan",
+    "differences": "success of a store minus success of the first one on the same images, at every shared ε, "
+    "after all iterations",
     "settings": "what differs, for the compared cohorts, between the resolved study files and between what made the "
     "records",
 }
@@ -50,7 +52,17 @@ class Comparison:
     """Amplitude of the curves over iterations."""
     tables: dict[str, pl.DataFrame]
     warnings: list[str]
-    level: float = LEVEL
+    in_force: PlanInForce
+    """The first store's analysis plan: its iterate and dose readings and its level are those of every store here."""
+
+    @property
+    def plan(self) -> AnalysisPlan:
+        return self.in_force.plan
+
+    @property
+    def level(self) -> float:
+        """Confidence level of every interval but those of the verdicts."""
+        return self.plan.level
 
 
 @dataclass(frozen=True)
@@ -58,7 +70,13 @@ class _Side:
     name: str
     records: Records
     runs: list[RunHeader]
-    """Main networks' runs of the main arm."""
+    """Main networks' runs of the arm that its plan names."""
+    in_force: PlanInForce
+
+    @property
+    def arm(self) -> dict[str, Any]:
+        """Arm and step size of this store's plan."""
+        return {"arm": self.in_force.arm, "step_size": self.in_force.step_size()}
 
     @property
     def cohorts(self) -> dict[str, RunHeader]:
@@ -66,7 +84,10 @@ class _Side:
 
 
 def compare(stores: Sequence[Path | Records]) -> Comparison:
-    """Compare the main arms of two or more stores over the cohorts and ε that all of them recorded.
+    """Compare two or more stores over the cohorts and ε that all of them recorded.
+
+    Each store is shown in the arm and step size of its own analysis plan, all by the readings and the level of the
+    first store's plan; the verdicts are each store's own.
 
     Raises ReportError for fewer than two stores, for stores without a common cohort, or without a common ε;
     StoreError where a folder holds no store.
@@ -81,7 +102,8 @@ def compare(stores: Sequence[Path | Records]) -> Comparison:
             f"stores: a cohort that all of them attacked is needed, found none in {_of_each(sides)}.",
             "Compare stores of the same cohorts; a report of each stands alone: `advassay report STORE`.",
         )
-    grid = amplitudes.shared(side.cohorts[name] for side in sides for name in shared)
+    grids = [amplitudes.shared((s.cohorts[name] for name in shared), s.in_force.step_size()) for s in sides]
+    grid = [epsilon for epsilon in grids[0] if all(epsilon in other for other in grids[1:])]
     epsilon = amplitudes.nearest(WANTED, grid)
     if epsilon is None:
         raise ReportError(
@@ -103,6 +125,7 @@ def compare(stores: Sequence[Path | Records]) -> Comparison:
         epsilon=epsilon,
         tables={name: finite(frame) for name, frame in tables.items() if len(frame)},
         warnings=list(_warnings(sides, shared)),
+        in_force=first.in_force,
     )
 
 
@@ -110,7 +133,7 @@ def _sides(stores: Sequence[Records]) -> list[_Side]:
     """With names that differ: the folder's, numbered where two are alike."""
     folders = [records.root.resolve().name for records in stores]
     names = [name if folders.count(name) == 1 else f"{name} ({i + 1})" for i, name in enumerate(folders)]
-    sides = [_Side(name, r, _main_runs(r)) for name, r in zip(names, stores, strict=True)]
+    sides = [_side(name, r) for name, r in zip(names, stores, strict=True)]
     for side in sides:
         if not side.runs:
             raise ReportError(
@@ -120,11 +143,16 @@ def _sides(stores: Sequence[Records]) -> list[_Side]:
     return sides
 
 
-def _main_runs(records: Records) -> list[RunHeader]:
-    order = {name: place for place, name in enumerate(records.cohorts)}
-    arms = records.arms
-    found = [h for h in recorded(records) if h.primary and h.arm == arms[0]] if arms else []
-    return sorted(found, key=lambda header: order[header.cohort])
+def _side(name: str, records: Records) -> _Side:
+    if not records.arms:
+        raise ReportError(
+            f"store: at least one recorded attack is needed, {records.root} holds none.",
+            "Run `advassay run STUDY --store STORE`, or `advassay attack`, first.",
+        )
+    order = {cohort: place for place, cohort in enumerate(records.cohorts)}
+    in_force = plan_in_force(records)
+    found = [h for h in recorded(records) if h.primary and h.arm == in_force.arm]
+    return _Side(name, records, sorted(found, key=lambda header: order[header.cohort]), in_force)
 
 
 def _of_each(sides: Sequence[_Side]) -> str:
@@ -133,10 +161,19 @@ def _of_each(sides: Sequence[_Side]) -> str:
 
 def _about(side: _Side) -> dict[str, Any]:
     return {
-        "store": side.name, "attack": captions.attack(side.runs), "cohorts": ", ".join(side.cohorts),
+        "store": side.name, "attack": captions.attack(side.runs, _step_size(side)), "cohorts": ", ".join(side.cohorts),
         "images": sum(header.images for header in side.runs),
         "versions": ", ".join(f"{name} {version}" for name, version in side.runs[0].versions.items()),
     }  # fmt: skip
+
+
+def _step_size(side: _Side) -> str:
+    return side.in_force.step_size() or next(iter(side.records.step_sizes(side.in_force.arm)), "")
+
+
+def _read(sides: Sequence[_Side]) -> dict[str, Any]:
+    """Iterate reading and level of every curve: the first store's."""
+    return {"success": sides[0].in_force.plan.success, "level": sides[0].in_force.plan.level}
 
 
 def _verdicts(sides: Sequence[_Side]) -> Iterator[dict[str, Any]]:
@@ -148,7 +185,7 @@ def _verdicts(sides: Sequence[_Side]) -> Iterator[dict[str, Any]]:
         for side, one in zip(sides, of_question, strict=True):
             yield {
                 "question": f"{one.number}. {one.title}", "store": side.name, "verdict": one.verdict,
-                "text": one.effect, "cohorts": count_of(one.n, one.unit), "arm": one.arm,
+                "text": one.effect, "level": one.level, "cohorts": count_of(one.n, one.unit), "arm": one.arm,
                 "estimate": one.estimate, "low": one.low, "high": one.high,
             }  # fmt: skip
 
@@ -156,19 +193,20 @@ def _verdicts(sides: Sequence[_Side]) -> Iterator[dict[str, Any]]:
 def _epsilon50(sides: Sequence[_Side], shared: Sequence[str]) -> pl.DataFrame:
     from advassay.analysis import epsilon50
 
-    return _of_stores({side.name: epsilon50(side.records, level=LEVEL) for side in sides}, shared)
+    dose = sides[0].in_force.plan.dose
+    return _of_stores({s.name: epsilon50(s.records, dose=dose, **s.arm, **_read(sides)) for s in sides}, shared)
 
 
 def _curves(sides: Sequence[_Side], shared: Sequence[str]) -> pl.DataFrame:
     from advassay.analysis import success_curve
 
-    return _of_stores({side.name: success_curve(side.records, level=LEVEL).frame for side in sides}, shared)
+    return _of_stores({s.name: success_curve(s.records, **s.arm, **_read(sides)).frame for s in sides}, shared)
 
 
 def _iterations(sides: Sequence[_Side], shared: Sequence[str], epsilon: float) -> pl.DataFrame:
     from advassay.analysis import success_curve
 
-    frames = {s.name: success_curve(s.records, "step", epsilon=epsilon, level=LEVEL).frame for s in sides}
+    frames = {s.name: success_curve(s.records, "step", epsilon=epsilon, **s.arm, **_read(sides)).frame for s in sides}
     return _of_stores(frames, shared)
 
 
@@ -189,8 +227,10 @@ def _differences(sides: Sequence[_Side], shared: Sequence[str], grid: Sequence[f
     first, frames = sides[0], []
     for side in sides[1:]:
         for epsilon in grid:
-            at = Condition(epsilon=epsilon)
-            found = paired_comparison(first.records, at, at, other=side.records, level=LEVEL)
+            success = first.in_force.plan.success
+            before, after = (Condition(epsilon=epsilon, success=success, **one.arm) for one in (first, side))
+            level = first.in_force.plan.level
+            found = paired_comparison(first.records, before, after, other=side.records, level=level)
             about = (pl.lit(side.name).alias("store"), pl.lit(first.name).alias("against"))
             frames.append(found.select(*about, pl.all()).with_columns(epsilon=pl.lit(epsilon)))
     order = pl.DataFrame({"cohort": list(shared)})
@@ -203,6 +243,13 @@ def _differences(sides: Sequence[_Side], shared: Sequence[str], grid: Sequence[f
 def _warnings(sides: Sequence[_Side], shared: Sequence[str]) -> Iterator[str]:
     first = sides[0]
     for side in sides[1:]:
+        own, usual = side.in_force.plan, first.in_force.plan
+        if (own.success, own.dose, own.level) != (usual.success, usual.dose, usual.level):
+            yield (
+                f"{side.name}: its analysis plan has other readings or another level ({readings(own)}; "
+                f"{100 * own.level:g}% intervals). Its verdicts keep them; its curves and ε50 here are read as "
+                f"those of {first.name} ({readings(usual)}; {100 * usual.level:g}% intervals)."
+            )
         other = [c for c in shared if side.cohorts[c].cohort_identity != first.cohorts[c].cohort_identity]
         nets = [c for c in shared if side.cohorts[c].classifier != first.cohorts[c].classifier]
         lacking = [c for c in first.cohorts if c not in side.cohorts] + [

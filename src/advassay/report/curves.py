@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import polars as pl
 
@@ -20,45 +21,74 @@ from advassay.analysis import (
     unit_outcomes,
     visibility_curve,
 )
+from advassay.analysis.plan_in_force import PlanInForce
 from advassay.records.header import RunHeader
 from advassay.records.store import Records
 from advassay.report import amplitudes
+from advassay.report.size_series import series_arm
 from advassay.success import Reading
 
 READINGS: tuple[Reading, ...] = ("last", "any")
 
 
-def by_epsilon(records: Records, level: float) -> pl.DataFrame:
-    """Figure 3a: success against ε, last iterate, main arm."""
-    return success_curve(records, level=level).frame
+def by_epsilon(records: Records, plan: PlanInForce) -> pl.DataFrame:
+    """Figure 3a: success against ε, main arm, after all iterations."""
+    return success_curve(records, arm=plan.arm, step_size=plan.step_size(), **_choices(plan)).frame
 
 
-def by_iteration(records: Records, runs: Sequence[RunHeader], level: float) -> pl.DataFrame:
+def by_iteration(records: Records, runs: Sequence[RunHeader], plan: PlanInForce) -> pl.DataFrame:
     """Figure 3b and the surface: success against iterations 1 … K at every ε that all cohorts of an arm share."""
     frames = [
-        success_curve(records, "step", arm=arm, epsilon=e, level=level).frame
-        for arm in records.arms
-        for e in amplitudes.shared(_of_arm(runs, arm))
+        success_curve(records, "step", arm=arm, step_size=size, epsilon=e, **_choices(plan)).frame
+        for arm, size in _arms(records, plan)
+        for e in amplitudes.shared(_of_arm(runs, arm), size)
     ]
     return pl.concat(frames, how="diagonal_relaxed")
 
 
-def survival(records: Records, runs: Sequence[RunHeader], epsilon: float, level: float) -> pl.DataFrame:
+def survival(records: Records, runs: Sequence[RunHeader], epsilon: float, plan: PlanInForce) -> pl.DataFrame:
     """Survival over iterations of every arm, at `epsilon` or the nearest recorded one."""
-    near = {arm: amplitudes.nearest(epsilon, amplitudes.shared(_of_arm(runs, arm))) for arm in records.arms}
-    frames = [iteration_survival(records, arm=arm, epsilon=e, level=level) for arm, e in near.items() if e is not None]
+    frames = [
+        iteration_survival(records, arm=arm, step_size=size, epsilon=e, level=plan.plan.level)
+        for arm, size, e in _near(records, runs, epsilon, plan)
+    ]
     return pl.concat(frames, how="diagonal_relaxed")
+
+
+def _choices(plan: PlanInForce) -> dict[str, Any]:
+    """Reading and level of a curve."""
+    return {"success": plan.plan.success, "level": plan.plan.level}
+
+
+def _arms(records: Records, plan: PlanInForce) -> list[tuple[str, str | None]]:
+    """Every arm with the step size at which it is shown."""
+    return [(arm, plan.step_size(arm)) for arm in records.arms]
+
+
+def _near(
+    records: Records, runs: Sequence[RunHeader], epsilon: float, plan: PlanInForce
+) -> list[tuple[str, str | None, float]]:
+    """Every arm with its step size and the amplitude nearest to `epsilon` that its cohorts share."""
+    near = [
+        (arm, size, amplitudes.nearest(epsilon, amplitudes.shared(_of_arm(runs, arm), size)))
+        for arm, size in _arms(records, plan)
+    ]
+    return [(arm, size, at) for arm, size, at in near if at is not None]
 
 
 def _of_arm(runs: Sequence[RunHeader], arm: str) -> list[RunHeader]:
     return [header for header in runs if header.primary and header.arm == arm]
 
 
-def by_training_size(records: Records, epsilon: float | None, level: float) -> pl.DataFrame:
+def by_training_size(
+    records: Records, runs: Sequence[RunHeader], epsilon: float | None, plan: PlanInForce
+) -> pl.DataFrame:
     """Figure 3d: one row per network of the cohorts that have more than one size; empty without a series."""
     if epsilon is None:
         return pl.DataFrame()
-    frame = success_curve(records, "train_size", epsilon=epsilon, level=level).frame
+    arm = series_arm(runs, plan.arm)
+    size = plan.step_size(arm)
+    frame = success_curve(records, "train_size", arm=arm, step_size=size, epsilon=epsilon, **_choices(plan)).frame
     return frame.filter(pl.col("train_size").n_unique().over("cohort") > 1)
 
 
@@ -73,34 +103,45 @@ def by_arm(records: Records, level: float) -> pl.DataFrame:
     return pl.concat(frames, how="diagonal_relaxed")
 
 
-def half_fallen(records: Records, level: float) -> pl.DataFrame:
+def half_fallen(records: Records, plan: PlanInForce) -> pl.DataFrame:
     """ε50 of every arm."""
-    frames = [epsilon50(records, arm=arm, level=level) for arm in records.arms]
+    frames = [
+        epsilon50(records, arm=arm, step_size=size, dose=plan.plan.dose, **_choices(plan))
+        for arm, size in _arms(records, plan)
+    ]
     return pl.concat(frames, how="diagonal_relaxed")
 
 
-def plateaus(records: Records, runs: Sequence[RunHeader], epsilon: float) -> pl.DataFrame:
+def plateaus(records: Records, runs: Sequence[RunHeader], epsilon: float, plan: PlanInForce) -> pl.DataFrame:
     """Where the rise over iterations ends, every arm, at `epsilon` or the nearest recorded one."""
-    near = {arm: amplitudes.nearest(epsilon, amplitudes.shared(_of_arm(runs, arm))) for arm in records.arms}
-    frames = [iteration_plateau(records, arm=arm, epsilon=e) for arm, e in near.items() if e is not None]
+    rules = {"margin": plan.plan.margins.iterations, "level": plan.plan.level}
+    frames = [
+        iteration_plateau(records, arm=arm, step_size=size, epsilon=e, **rules)
+        for arm, size, e in _near(records, runs, epsilon, plan)
+    ]
     return pl.concat(frames, how="diagonal_relaxed")
 
 
-def sizes(records: Records) -> pl.DataFrame:
+def sizes(records: Records, plan: PlanInForce) -> pl.DataFrame:
     """Realised size of the perturbation, every arm."""
-    return pl.concat([perturbation_size(records, arm=arm) for arm in records.arms], how="diagonal_relaxed")
+    frames = [perturbation_size(records, arm=arm, step_size=size) for arm, size in _arms(records, plan)]
+    return pl.concat(frames, how="diagonal_relaxed")
 
 
 TILED = 4
 """Images per unit (a patient's of one class) from which a cohort is judged by units as well."""
 
 
-def by_visibility(records: Records, runs: Sequence[RunHeader], level: float) -> pl.DataFrame:
-    """Success against ε over clean contrast, last iterate, every arm whose ε bounds each pixel; all cohorts of
-    an arm in the same bins, of which `visibility` is the middle.
+def by_visibility(records: Records, runs: Sequence[RunHeader], plan: PlanInForce) -> pl.DataFrame:
+    """Success against ε over clean contrast, every arm whose ε bounds each pixel; all cohorts of an arm in the same
+    bins, of which `visibility` is the middle.
     """
-    bounded = [arm for arm in records.arms if all(_bounds_pixels(header) for header in _of_arm(runs, arm))]
-    frames = [visibility_curve(records, arm=arm, level=level) for arm in bounded]
+    bounded = [
+        (arm, size)
+        for arm, size in _arms(records, plan)
+        if all(_bounds_pixels(header) for header in _of_arm(runs, arm))
+    ]
+    frames = [visibility_curve(records, arm=arm, step_size=size, **_choices(plan)) for arm, size in bounded]
     found = pl.concat([frame for frame in frames if len(frame)] or [pl.DataFrame()], how="diagonal_relaxed")
     if found.is_empty():
         return found
@@ -114,29 +155,33 @@ def _bounds_pixels(header: RunHeader) -> bool:
     return header.attack.get("norm") == "linf" and header.attack.get("update") != "literal"
 
 
-def by_unit(records: Records, level: float) -> pl.DataFrame:
+def by_unit(records: Records, plan: PlanInForce) -> pl.DataFrame:
     """Slides or patients decided from their images, main arm; only cohorts with several images a unit."""
-    return unit_outcomes(records, level=level, fewest_tiles=TILED)
+    return unit_outcomes(
+        records, arm=plan.arm, step_size=plan.step_size(), level=plan.plan.level, fewest_tiles=TILED
+    )  # fmt: skip
 
 
-def scores(records: Records, level: float) -> pl.DataFrame:
-    """Clinical scores, clean and at every ε, main arm."""
-    return performance(records, level=level)
+def scores(records: Records, plan: PlanInForce) -> pl.DataFrame:
+    """Clinical scores, clean and at the last iterate of every ε, main arm."""
+    return performance(records, arm=plan.arm, step_size=plan.step_size(), level=plan.plan.level)
 
 
-def calibration(records: Records, epsilon: float, level: float) -> pl.DataFrame:
-    """Reliability, clean and at `epsilon`, main arm."""
-    return reliability(records, epsilon=epsilon, level=level)
+def calibration(records: Records, epsilon: float, plan: PlanInForce) -> pl.DataFrame:
+    """Reliability, clean and at the last iterate of `epsilon`, main arm."""
+    return reliability(
+        records, arm=plan.arm, step_size=plan.step_size(), epsilon=epsilon, level=plan.plan.level
+    )  # fmt: skip
 
 
-def flow_of_confidence(records: Records, epsilon: float) -> pl.DataFrame:
-    """Confidence before and after the attack at `epsilon`, main arm."""
-    return confidence_flow(records, epsilon=epsilon)
+def flow_of_confidence(records: Records, epsilon: float, plan: PlanInForce) -> pl.DataFrame:
+    """Confidence before and after the attack at the last iterate of `epsilon`, main arm."""
+    return confidence_flow(records, arm=plan.arm, step_size=plan.step_size(), epsilon=epsilon)
 
 
-def flow_of_classes(records: Records) -> pl.DataFrame:
-    """Class transitions, clean and at every ε, main arm."""
-    return transitions(records)
+def flow_of_classes(records: Records, plan: PlanInForce) -> pl.DataFrame:
+    """Class transitions, clean and at the last iterate of every ε, main arm."""
+    return transitions(records, arm=plan.arm, step_size=plan.step_size())
 
 
 def conclusion_rows(found: Sequence[Conclusion]) -> pl.DataFrame:

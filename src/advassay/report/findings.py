@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from advassay.analysis.plan_in_force import PlanInForce, plan_in_force
+from advassay.analysis_plan import AnalysisPlan
 from advassay.errors import ReportError
 from advassay.progress import Progress, Silent
 from advassay.records.gallery import Example
@@ -23,12 +25,11 @@ from advassay.report.checklist import checklist
 from advassay.report.finite import finite
 from advassay.report.missing import missing
 from advassay.report.recorded import recorded
+from advassay.report.size_series import has_size_series, series_arm
 from advassay.specs import FigureSpec, Study
 
 if TYPE_CHECKING:
     from advassay.analysis import Conclusion
-
-LEVEL = 0.95
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,17 @@ class Findings:
     missing: list[str]
     warnings: list[str]
     """What can change a number or a conclusion."""
-    level: float = LEVEL
+    in_force: PlanInForce
+    """The analysis plan that verdicts, figures and tables follow."""
+
+    @property
+    def plan(self) -> AnalysisPlan:
+        return self.in_force.plan
+
+    @property
+    def level(self) -> float:
+        """Confidence level of every interval."""
+        return self.plan.level
 
     @property
     def title(self) -> str:
@@ -60,7 +71,17 @@ class Findings:
 
     @property
     def main_arm(self) -> str:
-        return self.records.main_arm
+        """The arm of the main figures and tables: the one that decides the verdicts."""
+        return self.in_force.arm
+
+    @property
+    def series_arm(self) -> str:
+        """The arm of figure 3d: the main one, or the one that attacked the size series where that did not."""
+        return series_arm(self.runs, self.main_arm)
+
+    def step_size(self, arm: str) -> str:
+        """Name of the step size at which the curves of an arm are drawn."""
+        return self.in_force.step_size(arm) or next(iter(self.records.step_sizes(arm)), "")
 
     def of_main_arm(self, table: str) -> pl.DataFrame:
         """The rows of a table that are about the main arm."""
@@ -97,20 +118,24 @@ def gather(store: Path | Records, figures: FigureSpec | None = None, *, progress
         )
     study, warnings = _study(records)
     wanted = (figures or (study.figures if study else FigureSpec())).epsilon
-    main = [header for header in runs if header.arm == records.main_arm]
-    epsilon = amplitudes.nearest(wanted, amplitudes.shared(h for h in main if h.primary))
+    in_force = plan_in_force(records)
+    main = [header for header in runs if header.arm == in_force.arm]
+    step_size = in_force.step_size()
+    epsilon = amplitudes.nearest(wanted, amplitudes.shared((h for h in main if h.primary), step_size))
     if epsilon is None:
         raise ReportError(
-            f"figures.epsilon: the main arm {records.main_arm} needs an ε that every cohort shares, found none.",
+            f"figures.epsilon: the arm {in_force.arm}, which decides, needs an ε that every cohort shares, found none.",
             "Run the study to its end: `advassay run STUDY --store STORE`.",
         )
     if epsilon != wanted:
         warnings.append(
             f"Figures are drawn at ε = {epsilon:g}, the recorded one nearest to figures.epsilon = {wanted:g}."
         )
-    sizes = {header.cohort for header in main if not header.primary}
-    series = amplitudes.nearest(epsilon, amplitudes.shared(main)) if sizes else None
-    asked = tables.Asked(records, runs, epsilon, series, LEVEL)
+    of_series = series_arm(runs, in_force.arm)
+    networks = (header for header in runs if header.arm == of_series)
+    has_series = has_size_series(runs, of_series)
+    series = amplitudes.nearest(epsilon, amplitudes.shared(networks, in_force.step_size(of_series)))
+    asked = tables.Asked(records, runs, epsilon, series if has_series else None, in_force)
     made = tables.made(asked, progress or Silent())
     found = Findings(
         records=records,
@@ -118,12 +143,13 @@ def gather(store: Path | Records, figures: FigureSpec | None = None, *, progress
         study=study,
         cohorts=_image_types(records, runs),
         epsilon=epsilon,
-        series_epsilon=series,
+        series_epsilon=asked.series,
         tables={name: finite(frame) for name, frame in made.items() if len(frame)},
         conclusions=asked.concluded,
         examples=records.gallery(),
         missing=missing(records, runs, study),
         warnings=warnings + notes.warnings(records),
+        in_force=in_force,
     )
     return replace(found, tables=found.tables | {"checklist": checklist(found)})
 

@@ -6,7 +6,7 @@ Every cell keeps the value it was written from, so that a test can hold the page
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,8 @@ class Column:
     show: Show = str
     shared: bool = False
     """Printed once for all rows of a group (see `grid`)."""
+    of_row: Callable[[Mapping[str, Any]], str] | None = None
+    """How the cell is written where that depends on the whole row."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ def grid(name: str, title: str, frame: pl.DataFrame, columns: Sequence[Column], 
         span = _run(keys, index) if group else 1
         rows.append(
             tuple(
-                _cell(column, record[column.key], frame.schema[column.key], span if column.shared else 1)
+                _cell(column, record, frame.schema[column.key], span if column.shared else 1)
                 for column in present
                 if begins or not column.shared
             )
@@ -102,12 +104,18 @@ def grid(name: str, title: str, frame: pl.DataFrame, columns: Sequence[Column], 
 
 def anything(name: str, title: str, frame: pl.DataFrame) -> Grid:
     """A table with every column that holds something, under its own name."""
-    columns = [Column(key, key.replace("_", " "), shown) for key in frame.columns]
-    return grid(name, title, frame, columns)
+    return grid(name, title, frame, every_column(frame))
 
 
-def _cell(column: Column, value: Any, kind: pl.DataType, span: int) -> Cell:
-    return Cell(column.key, column.show(value), exact(value), kind.is_numeric(), span)
+def every_column(frame: pl.DataFrame) -> list[Column]:
+    """All columns of a frame under their own names."""
+    return [Column(key, key.replace("_", " "), shown) for key in frame.columns]
+
+
+def _cell(column: Column, record: Mapping[str, Any], kind: pl.DataType, span: int) -> Cell:
+    value = record[column.key]
+    text = column.of_row(record) if column.of_row else column.show(value)
+    return Cell(column.key, text, exact(value), kind.is_numeric(), span)
 
 
 def exact(value: Any) -> str:

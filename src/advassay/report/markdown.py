@@ -10,6 +10,7 @@ from advassay.analysis.questions.plan_text import plan_sentences
 from advassay.report import compared_amplitudes, limits, methods, notes, page_tables
 from advassay.report.figures.figure import Figure
 from advassay.report.findings import Findings
+from advassay.report.followed_plan import followed_plan
 from advassay.report.grids import Grid
 from advassay.report.page import READING_HELP, summary
 from advassay.report.references import REFERENCES
@@ -47,7 +48,7 @@ def _lines(findings: Findings, figures: Sequence[Figure], folder: str) -> Iterat
         "Cohorts", [tables[key] for key in ("cohorts", "selection", "deidentification", "left_out") if key in tables]
     )
     yield from _bullets("Notes that preparation left", notes.of_preparation(findings.records))
-    yield from ("## Results", "")
+    yield from ("## Results", "", escaped(followed_plan(findings)), "")
     for figure in figures:
         yield from _figure(figure, folder)
     yield from _bullets("Who is easier to fool?", subgroup_sentences(findings))

@@ -9,6 +9,7 @@ from advassay.analysis.questions.plan_text import plan_sentences
 from advassay.report import compared_amplitudes, export, limits, methods, notes, page_tables
 from advassay.report.drawing import Drawn
 from advassay.report.findings import Findings
+from advassay.report.followed_plan import every_arm, followed_plan, main_arm
 from advassay.report.references import REFERENCES
 from advassay.report.shell import downloads, rendered
 from advassay.report.subgroup_text import subgroup_sentences
@@ -31,6 +32,9 @@ def _content(findings: Findings, drawn: Sequence[Drawn], csv: dict[str, str]) ->
         "reading_help": READING_HELP,
         "plan_sentences": plan_sentences(findings.records),
         "evidence_sentences": [*compared_amplitudes.shared(findings), limits.training_chance(findings)],
+        "followed_plan": followed_plan(findings),
+        "of_main_arm": main_arm(findings),
+        "of_every_arm": every_arm(findings),
         "amplitude_notes": compared_amplitudes.unreachable(findings),
         "subgroup_sentences": subgroup_sentences(findings),
         "figures": by_key,

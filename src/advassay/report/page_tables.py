@@ -8,12 +8,13 @@ from dataclasses import replace
 import polars as pl
 
 from advassay.analysis import Conclusion
-from advassay.report.columns import columns
+from advassay.analysis.questions.conclusion import kind_of_effect
+from advassay.report.columns import LEVEL, at_level, columns, of_effects
 from advassay.report.evidence import KINDS
 from advassay.report.figures.figure import Figure
 from advassay.report.findings import Findings
 from advassay.report.finite import finite
-from advassay.report.grids import Column, Grid, anything, grid, shown
+from advassay.report.grids import Column, Grid, anything, every_column, grid, shown
 from advassay.report.tables import TABLES
 from advassay.report.wording import number
 
@@ -40,7 +41,7 @@ PERFORMANCE = columns(
     "cohort* epsilon n accuracy low high auroc sensitivity specificity balanced_accuracy", accuracy="robust accuracy"
 )
 EPSILON50 = columns(
-    "arm* cohort text text_255 method n patients", text="ε₅₀ with 95 % interval", text_255="in grey levels of 255"
+    "arm* cohort text text_255 method n patients", text=f"ε₅₀ with {LEVEL} interval", text_255="in grey levels of 255"
 )
 CONTROLS = columns("arm* control epsilon events n where meaning", events="counted", n="of", meaning="what is counted")
 FLAGS = columns("flag* meaning* arm events n share where", events="rows", n="of")
@@ -71,13 +72,13 @@ UNITS = columns(
     tiles="images each", rate="turned", tiles_to_flip="images that must fall", share_to_flip="share of its images",
     unturnable="not turned by all",
 )  # fmt: skip
-SPECIFICATION = [
+SPECIFICATION = of_effects([
     replace(column, show=shown) if column.key in ("epsilon", "estimate", "low", "high", "chosen") else column
     for column in columns(
         "question* arm step_size success dose estimator epsilon estimate low high n verdict chosen", n="units",
         estimate="effect", chosen="as planned",
     )
-]  # fmt: skip
+], lambda row: kind_of_effect(row["question"]))  # fmt: skip
 """Its ε is text, and its effects are ratios or differences of rates."""
 SUBGROUPS = columns(
     "subgroup* cohort group n patients text text_255 epsilon attacked robust_accuracy robust_accuracy_low "
@@ -86,13 +87,13 @@ SUBGROUPS = columns(
     attacked="attacked images", robust_accuracy="robust accuracy", robust_accuracy_low="from",
     robust_accuracy_high="to",
 )  # fmt: skip
-SUBGROUP_DIFFERENCES = [
+SUBGROUP_DIFFERENCES = of_effects([
     replace(column, show=number) if column.key in ("estimate", "low", "high") else column
     for column in columns(
         "subgroup* group reference estimate low high cohorts n p p_holm", reference="against",
         estimate="ratio of ε₅₀", n="attackable images", p_holm="p, Holm over all groups",
     )
-]  # fmt: skip
+], lambda row: "ratio")  # fmt: skip
 OF_FIGURE = {
     "epsilon50": EPSILON50,
     "reliability": columns("cohort* epsilon bin_low bin_high confidence accuracy low high n ece method"),
@@ -135,7 +136,13 @@ def tables(findings: Findings) -> dict[str, Grid]:
     }
     found = findings.tables
     made = {
-        key: grid(name, TITLES.get(key, TABLES[name]), _part(key, found[name], findings.epsilon), shown, group)
+        key: grid(
+            name,
+            TITLES.get(key, TABLES[name]),
+            _part(key, found[name], findings.epsilon),
+            at_level(shown, findings.level),
+            group,
+        )
         for key, (name, shown, group) in wanted.items()
         if name in found
     }
@@ -170,7 +177,9 @@ def of_figure(figure: Figure) -> Grid | None:
         return None
     shown = OF_FIGURE.get(figure.table, CURVE)
     group = shown[0].key if shown[0].shared else None
-    return grid(figure.table, f"Numbers of figure {figure.number}", figure.numbers, shown, group)
+    return grid(
+        figure.table, f"Numbers of figure {figure.number}", figure.numbers, at_level(shown, figure.level), group
+    )
 
 
 PRINTED = ("performance", "training", "epsilon50")
@@ -181,4 +190,7 @@ def of_conclusion(conclusion: Conclusion) -> Grid | None:
     if not conclusion.details:
         return None
     frame = pl.DataFrame(list(conclusion.details), infer_schema_length=None)
-    return anything("conclusion_details", f"Numbers behind conclusion {conclusion.number}", finite(frame))
+    every = every_column(finite(frame))
+    if "ratio" in frame.columns:
+        every = of_effects(every, lambda row: "ratio", estimate="ratio")
+    return grid("conclusion_details", f"Numbers behind conclusion {conclusion.number}", finite(frame), every)

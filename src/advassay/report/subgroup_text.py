@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import polars as pl
 
+from advassay.analysis.interval_text import interval_text
 from advassay.report.findings import Findings
 from advassay.report.wording import listed, number
 
@@ -29,13 +33,18 @@ def _sentence(name: str, frame: pl.DataFrame, level: float) -> str:
         return f"{words}: no difference is shown once all groups are allowed for (Holm); ratios of ε50: {pairs}."
     told = [
         f"“{row['group']}” is {'easier' if row['estimate'] < 1 else 'harder'} to fool than “{row['reference']}” "
-        f"(ratio of ε50 {number(row['estimate'])} [{number(row['low'])}, {number(row['high'])}], "
+        f"(ratio of ε50 {_interval(row)}, "
         f"p = {number(row['p_holm'], 2)} after correction for all groups)"
         for row in shown.iter_rows(named=True)
     ]
     return f"{words}: {listed(told)}."
 
 
-def _ratio(row: dict[str, object]) -> str:
-    ends = f"[{number(row['low'])}, {number(row['high'])}]"  # type: ignore[arg-type]
-    return f"“{row['group']}” / “{row['reference']}” {number(row['estimate'])} {ends}"  # type: ignore[arg-type]
+def _ratio(row: dict[str, Any]) -> str:
+    return f"“{row['group']}” / “{row['reference']}” {_interval(row)}"
+
+
+def _interval(row: dict[str, Any]) -> str:
+    """The ratio with its interval; an end that is open is null in the table."""
+    low, high = (open_end if row[key] is None else row[key] for key, open_end in (("low", 0.0), ("high", math.inf)))
+    return interval_text("ratio", row["estimate"], low, high)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from advassay.analysis.plan_in_force import PlanInForce
+from advassay.analysis_plan import AnalysisPlan
 from advassay.progress import Progress
 from advassay.records.header import RunHeader
 from advassay.records.store import Records
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
 TABLES = {
     "cohorts": "Table 1: images of each class and role, the network's scores on the validation split",
-    "success_by_epsilon": "figure 3a: success against ε at the last iteration, main arm",
+    "success_by_epsilon": "figure 3a: success against ε, main arm (the one that decides the verdicts)",
     "success_by_iteration": "figure 3b and the surface: success against iterations at every ε, every arm",
     "success_by_confidence": "figure 3c: success by clean confidence, every arm",
     "success_by_training_size": "figure 3d: success of every network of a training-size series",
@@ -37,7 +39,8 @@ TABLES = {
     "conclusions": "the five conclusions",
     "conclusion_details": "the numbers per cohort, arm or network that the conclusions rest on",
     "specification_curve": "the five questions under every defensible choice of arm, step size, reading and estimator",
-    "subgroups": "ε50 and robust accuracy by group (sex, age band, site, …), and ratios of ε50 between groups",
+    "subgroups": "ε50 (by success and dose) and robust accuracy (at the last iterate) by group (sex, age band, site, "
+    "…), and ratios of ε50 between groups",
     "controls": "ε = 0, random noise and a stronger attack beside every run",
     "controls_by_arm": "the controls, summed over the runs of each arm",
     "flags": "guards and failure indicators of every run",
@@ -54,6 +57,17 @@ TABLES = {
 }
 """Table → what it holds. A table without rows is neither written nor shown."""
 
+CHOICES: Mapping[str, tuple[str, ...]] = (
+    dict.fromkeys(
+        ("success_by_epsilon", "success_by_iteration", "success_by_confidence", "success_by_training_size",
+         "success_by_arm", "success_by_visibility"), ("success", "level"),
+    )
+    | dict.fromkeys(("units", "performance", "reliability", "iteration_survival", "iteration_plateau"), ("level",))
+    | {"epsilon50": ("success", "dose", "level"), "subgroups": ("success", "dose", "level")}
+    | {"specification_curve": ("level",)}
+)  # fmt: skip
+"""Table → the choices of the plan in force that it says in columns of its own, beside arm and step size."""
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -65,9 +79,13 @@ class Asked:
     """Amplitude of figures 2 and 3b–3d."""
     series: float | None
     """Amplitude of figure 3d."""
-    level: float
+    in_force: PlanInForce
     concluded: list[Conclusion] = field(default_factory=list)
     """Filled by `conclusions`, whose details are a table of their own."""
+
+    @property
+    def plan(self) -> AnalysisPlan:
+        return self.in_force.plan
 
 
 def made(asked: Asked, progress: Progress) -> dict[str, pl.DataFrame]:
@@ -84,7 +102,14 @@ def made(asked: Asked, progress: Progress) -> dict[str, pl.DataFrame]:
     for name, total in SUMS.items():
         tables[name] = total(tables)
     progress.finish(task)
-    return {name: tables[name] for name in TABLES if name in tables}
+    return {name: _with_choices(name, tables[name], asked.plan) for name in TABLES if name in tables}
+
+
+def _with_choices(name: str, frame: pl.DataFrame, plan: AnalysisPlan) -> pl.DataFrame:
+    """`frame` with the readings and the level behind its numbers as columns, where it does not have them."""
+    known = {"success": plan.success, "dose": plan.dose, "level": plan.level}
+    missing = {key: known[key] for key in CHOICES.get(name, ()) if key not in frame.columns}
+    return frame.with_columns(**{key: pl.lit(value) for key, value in missing.items()}) if len(frame) else frame
 
 
 def _conclusions(asked: Asked) -> pl.DataFrame:
@@ -114,25 +139,25 @@ def _table1(asked: Asked) -> pl.DataFrame:
 
 MAKERS: Mapping[str, Callable[[Asked], pl.DataFrame]] = {
     "cohorts": _table1,
-    "success_by_epsilon": lambda a: curves.by_epsilon(a.records, a.level),
-    "success_by_iteration": lambda a: curves.by_iteration(a.records, a.runs, a.level),
-    "success_by_training_size": lambda a: curves.by_training_size(a.records, a.series, a.level),
-    "success_by_arm": lambda a: curves.by_arm(a.records, a.level),
-    "success_by_visibility": lambda a: curves.by_visibility(a.records, a.runs, a.level),
-    "units": lambda a: curves.by_unit(a.records, a.level),
-    "performance": lambda a: curves.scores(a.records, a.level),
-    "reliability": lambda a: curves.calibration(a.records, a.epsilon, a.level),
-    "confidence_flow": lambda a: curves.flow_of_confidence(a.records, a.epsilon),
-    "transitions": lambda a: curves.flow_of_classes(a.records),
-    "epsilon50": lambda a: curves.half_fallen(a.records, a.level),
-    "iteration_survival": lambda a: curves.survival(a.records, a.runs, a.epsilon, a.level),
-    "iteration_plateau": lambda a: curves.plateaus(a.records, a.runs, a.epsilon),
-    "perturbation_size": lambda a: curves.sizes(a.records),
+    "success_by_epsilon": lambda a: curves.by_epsilon(a.records, a.in_force),
+    "success_by_iteration": lambda a: curves.by_iteration(a.records, a.runs, a.in_force),
+    "success_by_training_size": lambda a: curves.by_training_size(a.records, a.runs, a.series, a.in_force),
+    "success_by_arm": lambda a: curves.by_arm(a.records, a.plan.level),
+    "success_by_visibility": lambda a: curves.by_visibility(a.records, a.runs, a.in_force),
+    "units": lambda a: curves.by_unit(a.records, a.in_force),
+    "performance": lambda a: curves.scores(a.records, a.in_force),
+    "reliability": lambda a: curves.calibration(a.records, a.epsilon, a.in_force),
+    "confidence_flow": lambda a: curves.flow_of_confidence(a.records, a.epsilon, a.in_force),
+    "transitions": lambda a: curves.flow_of_classes(a.records, a.in_force),
+    "epsilon50": lambda a: curves.half_fallen(a.records, a.in_force),
+    "iteration_survival": lambda a: curves.survival(a.records, a.runs, a.epsilon, a.in_force),
+    "iteration_plateau": lambda a: curves.plateaus(a.records, a.runs, a.epsilon, a.in_force),
+    "perturbation_size": lambda a: curves.sizes(a.records, a.in_force),
     "conclusions": _conclusions,
     "conclusion_details": lambda a: curves.detail_rows(a.concluded),
     "specification_curve": _specifications,
     "subgroups": _subgroups,
-    "success_by_confidence": lambda a: confidence_bins.by_confidence(a.records, a.runs, a.epsilon, a.level),
+    "success_by_confidence": lambda a: confidence_bins.by_confidence(a.records, a.runs, a.epsilon, a.in_force),
     "controls": lambda a: evidence.controls(a.runs),
     "flags": lambda a: evidence.flags(a.runs),
     "flags_by_epsilon": lambda a: evidence.flags_by_epsilon(a.records),

@@ -13,6 +13,7 @@ from advassay.layout import Store
 from advassay.records import open_records, read_analysis
 from advassay.records.header import now
 from advassay.specs import Study
+from advassay.study.targets import series_arm
 
 Spec = TypeVar("Spec", bound=Frozen)
 
@@ -28,15 +29,27 @@ def freeze_analysis_plan(study: Study, store: Store) -> AnalysisDocument:
     plan = _as_read_back(study.resolved_analysis())
     assert plan.arm is not None
     arm = _as_read_back(study.attack.arm(plan.arm).model_copy(update={"images": None}))
+    series = series_epsilons(study, plan.arm)
     if kept is not None:
         latest = kept.history[-1] if kept.history else kept
-        if (latest.plan, latest.arm) == (plan, arm):
+        same_series = latest.series_epsilons in (None, series)  # None: frozen before the series was kept
+        if (latest.plan, latest.arm) == (plan, arm) and same_series:
             return kept
     rows = _recorded_rows(store)
-    stated = StatedPlan(plan=plan, sha256=plan.sha256, frozen=now(), attacked_before=rows, arm=arm)
+    stated = StatedPlan(
+        plan=plan, sha256=plan.sha256, frozen=now(), attacked_before=rows, arm=arm, series_epsilons=series
+    )
     if kept is None:
         return _write(store, AnalysisDocument(**dict(stated)))
     return _write(store, kept.model_copy(update={"history": (*kept.history, stated)}))
+
+
+def series_epsilons(study: Study, arm: str) -> tuple[float, ...]:
+    """Amplitudes at which `arm` attacks networks of other training sizes, rising; empty where it attacks none."""
+    name, declared = series_arm(study.attack)
+    if name != arm or not any(cohort.train_sizes for cohort in study.cohorts.values()):
+        return ()
+    return tuple(sorted(_as_read_back(declared.model_copy(update={"images": None})).epsilons))
 
 
 def _as_read_back(spec: Spec) -> Spec:

@@ -66,3 +66,19 @@ def test_every_later_change_is_told_against_the_one_before_it(store: Path) -> No
     )
     assert "epsilons of the arm 0.02, 0.4 instead of 0.02, 0.04" in third
     assert "success" not in third
+
+
+def test_amplitudes_of_the_training_size_series_are_part_of_the_plan(store: Path) -> None:
+    first = stated(PLAN).model_copy(update={"series_epsilons": (0.02, 0.1)})
+    later = stated(PLAN, rows=50).model_copy(update={"series_epsilons": (0.02, 0.2)})
+    fixed, changed = sentences(store, first, later)
+    assert "training-size series at ε = 0.02, 0.1." in fixed
+    assert "stated ε of the training-size series 0.02, 0.2 instead of 0.02, 0.1. The verdicts keep" in changed
+
+
+def test_a_plan_from_before_the_series_was_kept_says_nothing_of_it(store: Path) -> None:
+    other = PLAN.model_copy(update={"success": "any"})
+    later = stated(other, rows=50).model_copy(update={"series_epsilons": (0.02,)})
+    fixed, changed = sentences(store, stated(PLAN), later)
+    assert "series" not in fixed
+    assert "series" not in changed

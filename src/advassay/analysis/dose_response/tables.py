@@ -11,8 +11,9 @@ import polars as pl
 from advassay.analysis.dose_response.epsilon50 import Epsilon50, epsilon50_of
 from advassay.analysis.dose_response.pooling import Bound, pool
 from advassay.analysis.dose_response.thresholds import thresholds
-from advassay.analysis.dose_response.wording import GREY_LEVELS, epsilon50_text, written_interval
+from advassay.analysis.dose_response.wording import GREY_LEVELS, epsilon50_text
 from advassay.analysis.groups import Part, grouped, names_of
+from advassay.analysis.interval_text import interval_text
 from advassay.analysis.packed import Packed
 from advassay.analysis.points import shared_key
 from advassay.analysis.selection import packs_of
@@ -101,7 +102,7 @@ def _pooled(found: list[Epsilon50], level: float) -> dict[str, Any]:
     pooled = pool(np.array([one.log for one in known]), np.array([one.variance for one in known]), None, bounds)
     estimate, low, high = (float(np.exp(x)) for x in pooled.interval(np.ones(1), level))
     estimable = np.isfinite(high)
-    text = [written_interval(estimate * unit, low * unit, high * unit) for unit in (1.0, GREY_LEVELS)]
+    text = [interval_text("epsilon", estimate * unit, low * unit, high * unit) for unit in (1.0, GREY_LEVELS)]
     return {
         "estimate": estimate if estimable else None, "low": low if estimable else None,
         "high": high if estimable else None, "text": text[0] if estimable else "too few cohorts inside the grid",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from advassay.analysis.dose_response.epsilon50 import Epsilon50
+from advassay.analysis.interval_text import interval_text, is_too_wide
 
 GREY_LEVELS = 255.0
 """Steps of an 8-bit grey scale in the [0, 1] range."""
@@ -21,18 +22,11 @@ def epsilon50_text(found: Epsilon50, level: float = 0.95, unit: float = 1.0) -> 
     ends = [_written(value, doses[0], doses[-1]) for value in (low, high)]
     if found.side == "inside" and not found.trusted:
         return _between(ends)
+    if doses[0] <= low and high <= doses[-1] and is_too_wide("epsilon", low, high):
+        return interval_text("epsilon", found.estimate * unit, low, high)
     middle = _written(found.estimate * unit, doses[0], doses[-1])
     shown_outside = (found.side == "below" and high <= doses[0]) or (found.side == "above" and low >= doses[-1])
     return middle if shown_outside else f"{middle} [{ends[0]}, {ends[1]}]"
-
-
-def written_interval(estimate: float, low: float, high: float) -> str:
-    """ "0.043 [0.031, 0.06]".
-
-    >>> written_interval(0.043, 0.031, 0.06)
-    '0.043 [0.031, 0.06]'
-    """
-    return f"{estimate:.3g} [{low:.3g}, {high:.3g}]"
 
 
 def _between(ends: list[str]) -> str:

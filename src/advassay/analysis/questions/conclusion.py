@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from math import ceil, inf, isfinite, log
+from collections.abc import Sequence
+from math import ceil, exp, inf, isfinite, log
 from typing import Any, Literal
 
 from scipy import stats
 
+from advassay.analysis.interval_text import Kind, interval_text, is_too_wide
 from advassay.analysis.questions.effects import Effect
 from advassay.attack_spec import Frozen
 
@@ -95,6 +97,76 @@ def finite(value: float | None) -> float | None:
     return None if value is None or value != value or value in (inf, -inf) else float(value)
 
 
+def conclude(
+    number: int, effect: Effect, verdict: Verdict, *, unit: str, rests_on: str, needed: str, n: int | None = None,
+    spread_from: int | None = 2, effect_unit: str = "", **said: Any,
+) -> Conclusion:  # fmt: skip
+    """A conclusion from its effect: numbers in the effect's own unit, and what is said of it.
+
+    n            units that decide, None = the effect's
+    rests_on     what a verdict rests on, kept where there is one; `needed` is kept where there is none
+    spread_from  units from which on the spread between cohorts is told; None = never
+    effect_unit  follows the printed estimate
+    said         the other fields of `Conclusion`
+    """
+    kind = kind_of_effect(number)
+    estimate, low, high = in_unit(number, effect)
+    prediction = effect.prediction or (None, None)
+    named = "ratio " if kind == "ratio" else ""
+    return Conclusion(
+        number=number,
+        estimate=finite(estimate),
+        low=_closed(number, low),
+        high=_closed(number, high),
+        effect=f"{named}{interval_text(kind, estimate, low, high, effect_unit)}" if effect.known else "no estimate",
+        prediction_low=_closed(number, *_units(number, prediction[:1])),
+        prediction_high=_closed(number, *_units(number, prediction[1:])),
+        i2=effect.i2 if spread_from is not None and effect.k >= spread_from else None,
+        p=effect.p,
+        n=effect.k if n is None else n,
+        unit=unit,
+        images=effect.images,
+        verdict=verdict,
+        breadth=rests_on if verdict != "undecided" else "",
+        needed=needed if verdict == "undecided" else "",
+        **said,
+    )
+
+
+def kind_of_effect(number: int) -> Kind:
+    """How the effect of a question is written."""
+    return "ratio" if number in RATIOS else "points"
+
+
+def in_unit(number: int, effect: Effect) -> tuple[float, float, float]:
+    """(estimate, low, high) in the unit that is printed: ratios are estimated as logarithms."""
+    estimate, low, high = _units(number, (effect.estimate, effect.low, effect.high))
+    return estimate, low, high
+
+
+def _units(number: int, values: Sequence[float | None]) -> list[float]:
+    known = [float("nan") if value is None else float(value) for value in values]
+    return [as_ratio(value) for value in known] if number in RATIOS else known
+
+
+_LARGEST_LOG = 700.0
+"""Above it a double has no exponential."""
+
+
+def as_ratio(log_value: float) -> float:
+    """exp of a log ratio; infinite where that is no number any more.
+
+    >>> as_ratio(0.0), as_ratio(float("-inf")), as_ratio(1e6)
+    (1.0, 0.0, inf)
+    """
+    return inf if log_value > _LARGEST_LOG else exp(log_value)
+
+
+def _closed(number: int, value: float) -> float | None:
+    """An end of an interval; None where it is open, which for a ratio is 0 too."""
+    return None if number in RATIOS and value == 0 else finite(value)
+
+
 def judged(effect: Effect, margin: float | None = None, *, absence_supports: bool = False) -> Verdict:
     """The verdict of an effect whose positive sign is the claim.
 
@@ -123,8 +195,14 @@ def scope(effect: Effect, cohorts: str) -> str:
     return f"over {effect.k} cohorts" if effect.k > 1 else f"in cohort {cohorts}"
 
 
-def what_it_takes(effect: Effect, threshold: float = 0.0, coefficients: int = 1) -> str:
-    """How many more cohorts, or images in a single cohort, would bring the interval clear of `threshold`.
+MOST_UNITS = 200
+"""Cohorts or networks beyond which no more are looked for."""
+
+
+def what_it_takes(
+    number: int, effect: Effect, level: float, threshold: float = 0.0, coefficients: int = 1, unit: str = "cohorts"
+) -> str:
+    """How many more units, or images in a single cohort, would bring the interval of a question clear of `threshold`.
 
     If the estimate and the spread stay as they are: half-width t(k − p) · s / √k with s² = k · error².
     """
@@ -132,8 +210,10 @@ def what_it_takes(effect: Effect, threshold: float = 0.0, coefficients: int = 1)
     half = (effect.high - effect.low) / 2
     if not isfinite(half):
         if effect.k < coefficients + 1:
-            return f"At least {coefficients + 1} independent cohorts are needed."
-        return ""
+            return f"At least {coefficients + 1} independent {unit} are needed."
+        return f"More {unit} are needed; how many cannot be told from an interval that is open."
+    if is_too_wide(kind_of_effect(number), *in_unit(number, effect)[1:]):
+        return f"More {'images' if effect.k == 1 else unit} are needed; the interval is too wide to tell how many."
     if not isfinite(distance) or distance < half / 10:
         return "The estimate lies so close to the limit that no realistic number of images would decide."
     if effect.k == 1:
@@ -141,11 +221,13 @@ def what_it_takes(effect: Effect, threshold: float = 0.0, coefficients: int = 1)
             f"About {_rounded(effect.images * (half / distance) ** 2)} images like these (now {effect.images}) would "
             "decide, if the true effect is as estimated."
         )
-    spread = half / float(stats.t.ppf(0.975, max(effect.freedom, 1))) * effect.k**0.5
-    for k in range(effect.k + 1, 200):
-        if float(stats.t.ppf(0.975, k - coefficients)) * spread / k**0.5 < distance:
-            return f"About {k} cohorts like these (now {effect.k}) would decide, if the true effect is as estimated."
-    return f"More than 200 cohorts like these (now {effect.k}) would be needed, if the true effect is as estimated."
+    upper = 0.5 + level / 2
+    spread = half / float(stats.t.ppf(upper, max(effect.freedom, 1))) * effect.k**0.5
+    for k in range(effect.k + 1, MOST_UNITS):
+        if float(stats.t.ppf(upper, k - coefficients)) * spread / k**0.5 < distance:
+            return f"About {k} {unit} like these (now {effect.k}) would decide, if the true effect is as estimated."
+    more = f"More than {MOST_UNITS} {unit} like these (now {effect.k}) would be needed"
+    return f"{more}, if the true effect is as estimated."
 
 
 def _rounded(number: float) -> int:
@@ -156,26 +238,6 @@ def _rounded(number: float) -> int:
     """
     step = 10 ** max(int(log(max(number, 1), 10)) - 1, 0)
     return ceil(number / step) * step
-
-
-def percent_points(value: float) -> str:
-    """A difference of two rates in percentage points.
-
-    >>> percent_points(0.123), percent_points(-0.004)
-    ('12.3', '−0.4')
-    """
-    return f"{100 * value:.1f}".replace("-", "−") if isfinite(value) else ("∞" if value > 0 else "−∞")
-
-
-def factor(value: float) -> str:
-    """A ratio with three significant digits.
-
-    >>> factor(3.9123), factor(0.51), factor(float("inf"))
-    ('3.91', '0.51', '∞')
-    """
-    if not isfinite(value):
-        return "∞"
-    return f"{value:.3g}" if value < 100 else f"{value:.0f}"
 
 
 def count_of(number: int, unit: str) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from advassay.analysis.questions.conclusion import RATIOS, Conclusion, count_of, factor, percent_points
+from advassay.analysis.interval_text import is_too_wide, written
+from advassay.analysis.questions.conclusion import RATIOS, Conclusion, count_of, kind_of_effect
 from advassay.analysis_plan import AnalysisPlan
 
 PLANNED = {
@@ -11,8 +12,6 @@ PLANNED = {
     None: "not pre-specified: the store holds no analysis plan, and the defaults were used",
 }
 
-TELLS_NOTHING = 100
-"""A predicted ratio whose ends are farther apart than this factor is not printed."""
 SUCCESS = {"last": "success at the last iteration", "any": "success at any iteration"}
 DOSE = {
     "monotone": "an image counts from the smallest ε that misclassifies it",
@@ -29,15 +28,16 @@ def basis(one: Conclusion) -> str:
     """What the effect rests on and what a new cohort would show, e.g. "Based on 8 cohorts with 762 images."."""
     if not one.images:
         return ""
-    text = f"Based on {count_of(one.n, one.unit)} with {count_of(one.images, 'images')}."
-    if one.prediction_low is None or one.prediction_high is None:
+    each = " (each counted once for every network)" if one.number == 5 and one.n > 1 else ""
+    text = f"Based on {count_of(one.n, one.unit)} with {count_of(one.images, 'images')}{each}."
+    low, high, kind = one.prediction_low, one.prediction_high, kind_of_effect(one.number)
+    if low is None or high is None:
         return text
-    if one.number in RATIOS and one.prediction_high > TELLS_NOTHING * one.prediction_low:
+    if is_too_wide(kind, low, high):
         return f"{text} These are too few to say what a new cohort would show."
     where = "Between two new cohorts" if one.number == 2 else "In a new cohort of the same kind"
-    write = factor if one.number in RATIOS else percent_points
-    what = "a ratio between" if one.number in RATIOS else "a change in percentage points between"
-    return f"{text} {where} {what} {write(one.prediction_low)} and {write(one.prediction_high)} is expected."
+    what = "a ratio between" if kind == "ratio" else "a change in percentage points between"
+    return f"{text} {where} {what} {written(kind, low)} and {written(kind, high)} is expected."
 
 
 def correction(one: Conclusion) -> str:
@@ -89,8 +89,15 @@ def _p(value: float) -> str:
 
 
 def _margin(one: Conclusion) -> str:
-    if one.margin is None:
-        return ""
-    if one.number in RATIOS:
-        return f"a ratio between 1/{one.margin:g} and {one.margin:g} counts as none"
-    return f"less than {100 * one.margin:g} percentage points count as none"
+    return "" if one.margin is None else what_counts(one.number, one.margin)
+
+
+def what_counts(number: int, margin: float) -> str:
+    """The smallest effect that counts in a question, in words."""
+    if number == 3:
+        rise = f"a rise below {100 * margin:g} percentage points over the second half of the iterations"
+        return f"{rise} counts as a plateau"
+    if number in RATIOS:
+        what = "dependence" if number == 5 else "difference, unless it excludes 1"
+        return f"an interval of the ratio wholly within 1/{margin:g} to {margin:g} counts as no {what}"
+    return f"an interval wholly within ±{100 * margin:g} percentage points counts as no change, unless it excludes 0"

@@ -15,12 +15,14 @@ import numpy as np
 
 from advassay.analysis.dose_response.log_logistic import LogLogistic, fit
 from advassay.analysis.dose_response.thresholds import Thresholds, thresholds
+from advassay.analysis.interval_text import interval_text, is_too_wide, one_sided
 from advassay.analysis.packed import Packed
 from advassay.analysis.questions.conclusion import (
     Conclusion,
+    conclude,
     count_of,
-    factor,
     finite,
+    in_unit,
     judged,
     listed,
     scope,
@@ -49,31 +51,21 @@ def confidence(evidence: Evidence) -> Conclusion:
     effect = overall(values, plan.level)
     verdict = judged(effect, float(np.log(plan.margins.confidence)))
     rows = [_row(packs[0], shifts[id(packs[0])], plan) for packs in evidence.main]
-    ratio, low, high = (float(np.exp(x)) for x in (effect.estimate, effect.low, effect.high))
     names = values[0].name if values else ""
-    return Conclusion(
-        number=4,
+    return conclude(
+        4,
+        effect,
+        verdict,
+        unit="cohorts",
+        rests_on=scope(effect, names),
+        needed=_needed(effect, plan),
         title="Confidence",
         statement=f"Images with a clean confidence above {plan.confidence_threshold:g} need more amplitude.",
         headline=_headline(effect, verdict, plan, names),
         estimand=f"ratio of ε50, clean confidence above {plan.confidence_threshold:g} / at most that",
-        estimate=finite(ratio),
-        low=finite(low) or None,
-        high=finite(high),
-        effect=f"ratio {factor(ratio)} [{factor(low)}, {factor(high)}]" if effect.known else "no estimate",
-        prediction_low=finite(np.exp(effect.prediction[0])) if effect.prediction else None,
-        prediction_high=finite(np.exp(effect.prediction[1])) if effect.prediction else None,
-        i2=effect.i2 if effect.k > 1 else None,
         test="shift of ln ε in the log-logistic model over all ε, clustered by patient; random effects over cohorts "
         "(Paule–Mandel, Hartung–Knapp)",
-        p=effect.p,
-        n=effect.k,
-        unit="cohorts",
-        images=effect.images,
-        verdict=verdict,
-        breadth=scope(effect, names) if verdict != "undecided" else "",
         reason=_reason(effect, rows, plan),
-        needed=_needed(effect, verdict, plan),
         remarks=(*_sharp(evidence), *_unsaturated(evidence), *_other_arms(evidence)),
         margin=plan.margins.confidence,
         published=PUBLISHED,
@@ -125,34 +117,38 @@ def _pooled(evidence: Evidence, packs: tuple[tuple[Packed, ...], ...], statistic
 
 
 def _ratio(effect: Effect) -> str:
-    middle, low, high = (factor(float(np.exp(x))) for x in (effect.estimate, effect.low, effect.high))
-    return f"{middle} [{low}, {high}]"
+    return interval_text("ratio", *in_unit(4, effect))
 
 
 def _headline(effect: Effect, verdict: str, plan: AnalysisPlan, names: str) -> str:
     at = f"{plan.confidence_threshold:g}"
     if not effect.known:
-        return f"Whether confident images resist more cannot be judged: too few images lie on either side of {at}."
+        return (
+            f"Whether confident images resist more cannot be judged: too few images lie above {at}, or too few below."
+        )
     where = scope(effect, names)
-    size = _ratio(effect)
+    estimate, low, high = in_unit(4, effect)
+    times = interval_text("ratio", estimate, low, high, " times the amplitude of the others")
+    end = one_sided("ratio", low, high)
     if verdict == "supported":
         return (
-            f"Images that the network classifies with a confidence above {at} need {size} times the amplitude of the "
-            f"others {where}, before half of them are misclassified."
+            f"Images that the network classifies with a confidence above {at} need {times} "
+            f"{where}, before half of them are misclassified."
         )
     if verdict == "contradicted" and effect.high < 0:
-        return (
-            f"Images with a confidence above {at} need less amplitude than the others, not more: {size} times as much "
-            f"{where}."
-        )
+        size = interval_text("ratio", estimate, low, high, " times as much")
+        return f"Images with a confidence above {at} need less amplitude than the others, not more: {size} {where}."
     if verdict == "contradicted":
+        return f"Confidence makes no difference that counts: images with a confidence above {at} need {times} {where}."
+    if is_too_wide("ratio", low, high) and not end:
         return (
-            f"Confidence makes no difference that counts: images with a confidence above {at} need {size} times the "
-            f"amplitude of the others {where}."
+            f"Not decided: how many times the amplitude of the others images with a confidence above {at} need {where} "
+            f"is {times}."
         )
+    known = "all that is shown" if end else "the best estimate"
     return (
-        f"Not decided: the best estimate is that images with a confidence above {at} need {size} times the amplitude "
-        f"of the others {where}; more and less are both compatible with these records."
+        f"Not decided: {known} is that images with a confidence above {at} need {times} "
+        f"{where}; more and less are both compatible with these records."
     )
 
 
@@ -164,23 +160,18 @@ def _reason(effect: Effect, rows: list[dict[str, Any]], plan: AnalysisPlan) -> s
     margin = float(np.log(plan.margins.confidence))
     where = "above" if effect.low > 0 else "below" if effect.high < 0 else "on both sides of"
     within = -margin < effect.low and effect.high < margin
-    equal = (
-        f" and within 1/{plan.margins.confidence:g} to {plan.margins.confidence:g}, which counts as none"
-        if within
-        else ""
-    )
+    limit = plan.margins.confidence
+    small = "which counts as none" if where == "on both sides of" else "so the difference is shown, but small"
+    equal = f" and within 1/{limit:g} to {limit:g}, {small}" if within else ""
     span = "whole interval" if where != "on both sides of" else "interval"
     return f"The {span} of the ratio lies {where} 1 (no difference){equal}.{aside}"
 
 
-def _needed(effect: Effect, verdict: str, plan: AnalysisPlan) -> str:
-    if verdict != "undecided":
-        return ""
+def _needed(effect: Effect, plan: AnalysisPlan) -> str:
     if not effect.known:
-        return (
-            f"At least {FEWEST} correctly classified images on either side of {plan.confidence_threshold:g} are needed."
-        )
-    return what_it_takes(effect)
+        at = f"{plan.confidence_threshold:g}"
+        return f"A cohort with at least {FEWEST} correctly classified images above {at} and as many below is needed."
+    return what_it_takes(4, effect, plan.level)
 
 
 def _sharp(evidence: Evidence) -> tuple[str, ...]:

@@ -10,9 +10,9 @@ import numpy as np
 from advassay.analysis.dose_response.epsilon50 import Epsilon50, Estimator, by_bracket, epsilon50_of
 from advassay.analysis.dose_response.thresholds import distinct_doses, places_of, thresholds
 from advassay.analysis.packed import Packed, packed, step_sizes
+from advassay.analysis.plan_in_force import plan_in_force
 from advassay.analysis.selection import first_step_size, runs_of
 from advassay.analysis_plan import AnalysisPlan
-from advassay.attack_spec import step_size_name
 from advassay.errors import SpecError
 from advassay.records.store import Records
 
@@ -86,14 +86,17 @@ def evidence_of(
 
     Raises SpecError where the plan names an arm or step size that is not recorded.
     """
-    document = records.analysis
-    chosen = plan or (document.plan if document else AnalysisPlan())
-    name = arm or chosen.arm or records.main_arm
-    size = step_size or (None if arm and arm != chosen.arm else _name(chosen.step_size))
+    force = plan_in_force(records, plan)
+    name = arm or force.arm
+    size = step_size or force.step_size(name)
     others = {other: _packs(records, other, None, primary=True) for other in records.arms if other != name}
-    own = chosen if arm is None and step_size is None else chosen.model_copy(update={"arm": name, "step_size": size})
-    prespecified = None if document is None else document.prespecified and plan is None
-    return Evidence(own, _packs(records, name, size, primary=False), others, prespecified)
+    own = force.plan if arm is None and step_size is None else _elsewhere(force.plan, name, size)
+    return Evidence(own, _packs(records, name, size, primary=False), others, force.prespecified)
+
+
+def _elsewhere(plan: AnalysisPlan, arm: str, step_size: str | None) -> AnalysisPlan:
+    """The plan with another arm and step size."""
+    return plan.model_copy(update={"arm": arm, "step_size": step_size})
 
 
 def _packs(records: Records, arm: str, step_size: str | None, *, primary: bool) -> tuple[Packed, ...]:
@@ -107,7 +110,3 @@ def _packs(records: Records, arm: str, step_size: str | None, *, primary: bool) 
             )
         found.append(packed(run, step_size or first_step_size(records, run)))
     return tuple(found)
-
-
-def _name(step_size: float | str | None) -> str | None:
-    return None if step_size is None else step_size_name(step_size)

@@ -11,15 +11,19 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
 from advassay.analysis.dose_response.pooling import Bound
 from advassay.analysis.dose_response.wording import GREY_LEVELS, epsilon50_text
+from advassay.analysis.interval_text import NOT_DETERMINED, TOO_WIDE, interval_text, is_too_wide, one_sided
 from advassay.analysis.packed import Packed
 from advassay.analysis.questions.conclusion import (
     Conclusion,
+    as_ratio,
+    conclude,
     count_of,
-    factor,
     finite,
+    in_unit,
     judged,
     listed,
     what_it_takes,
@@ -45,33 +49,22 @@ def image_type(evidence: Evidence) -> Conclusion:
     verdict = judged(effect)
     visible = type_ratio(joined(values_of(evidence.main, partial(log_visible, evidence=evidence)), evidence.main), plan)
     counted = {kind: sum(v.image_type == kind for v in values) for kind in (first, second)}
-    ratio, low, high = (float(np.exp(x)) for x in (effect.estimate, effect.low, effect.high))
-    return Conclusion(
-        number=2,
+    return conclude(
+        2,
+        effect,
+        verdict,
+        unit="independent cohorts",
+        rests_on=f"over {counted[first]} {first} and {counted[second]} {second} cohorts",
+        needed=_needed(effect, counted, plan),
+        spread_from=3,
         title="Image type",
         statement=f"{second[0].upper()}{second[1:]} images need more amplitude than {first} images.",
         headline=_headline(effect, verdict, plan, counted),
         estimand=f"ratio of ε50, {second} / {first}",
-        estimate=finite(ratio),
-        low=finite(low) or None,
-        high=finite(high),
-        effect=f"ratio {factor(ratio)} [{factor(low)}, {factor(high)}]" if effect.known else "no estimate",
-        prediction_low=finite(np.exp(effect.prediction[0])) if effect.prediction else None,
-        prediction_high=finite(np.exp(effect.prediction[1])) if effect.prediction else None,
-        i2=effect.i2 if effect.k > 2 else None,
         test="meta-regression of ln ε50 on image type (random effects, Paule–Mandel, Hartung–Knapp); cohorts that "
         "share images count once",
-        p=effect.p,
-        n=effect.k,
-        unit="independent cohorts",
-        images=effect.images,
-        verdict=verdict,
-        breadth=f"over {counted[first]} {first} and {counted[second]} {second} cohorts"
-        if verdict != "undecided"
-        else "",
         reason=_reason(effect, counted, values),
-        needed=_needed(effect, counted) if verdict == "undecided" else "",
-        remarks=_remarks(evidence, values, visible, plan),
+        remarks=_remarks(values, visible, plan),
         published=PUBLISHED,
         alternatives=(
             "Cohorts of a type share hardware, stains and tasks; the classifiers' accuracy and confidence differ too.",
@@ -152,23 +145,32 @@ def _one_sided(of_type: list[list[Value]], level: float, images: int) -> Effect:
 def _headline(effect: Effect, verdict: str, plan: AnalysisPlan, counted: dict[str, int]) -> str:
     first, second = plan.image_types
     if min(counted.values()) < FEWEST:
-        have = " and ".join(count_of(n, f"{kind} cohorts") for kind, n in counted.items())
+        have = " and ".join(count_of(n, f"independent {kind} cohorts") for kind, n in counted.items())
         return (
-            f"{second[0].upper()}{second[1:]} cannot be compared with {first}: {FEWEST} cohorts of each type are "
-            f"needed, and the study has {have}."
+            f"{second[0].upper()}{second[1:]} cannot be compared with {first}: {FEWEST} independent cohorts of each "
+            f"type are needed, and the records hold {have}."
         )
     if not effect.known:
         return (
             f"Whether {second} images need more amplitude than {first} images cannot be judged: in too many cohorts "
             "even the smallest ε misclassifies half of the images, or the largest does not."
         )
-    ratio, low, high = (factor(float(np.exp(x))) for x in (effect.estimate, effect.low, effect.high))
-    open_ends = f"at least {low} times" if high == "∞" else f"at most {high} times" if low == "0" else ""
-    size = open_ends or f"{ratio} times"
-    ends = "" if open_ends else f" [{low}, {high}]"
-    claim = f"{second} images need {size} the amplitude of {first} images{ends} before half of them are misclassified"
+    estimate, low, high = in_unit(2, effect)
+    end = one_sided("ratio", low, high)
+    if is_too_wide("ratio", low, high) and not end:
+        return (
+            f"Not decided: how many times the amplitude of {first} images {second} images need is {NOT_DETERMINED} "
+            f"({TOO_WIDE['ratio']})."
+        )
+    times = interval_text("ratio", estimate, low, high, f" times the amplitude of {first} images")
+    claim = f"{second} images need {times} before half of them are misclassified"
     if verdict == "undecided":
-        return f"Not decided: the best estimate is that {claim}; more and less are both compatible with these records."
+        known = "all that is shown" if end else "the best estimate"
+        return f"Not decided: {known} is that {claim}; more and less are both compatible with these records."
+    if verdict == "contradicted":
+        less = f"{second[0].upper()}{second[1:]} images need less amplitude than {first} images, not more"
+        size = interval_text("ratio", estimate, low, high, " times as much")
+        return f"{less}: {size} before half of them are misclassified."
     return f"{claim[0].upper()}{claim[1:]}."
 
 
@@ -182,49 +184,47 @@ def _reason(effect: Effect, counted: dict[str, int], values: list[Value]) -> str
     )
     if not effect.known:
         return (
-            f"There are {have}; at least {FEWEST} of each are needed, some of them with ε50 between the smallest and "
-            f"the largest ε.{censored}{other}"
+            f"The records hold {have}; at least {FEWEST} of each are needed, some of them with ε50 between the "
+            f"smallest and the largest ε.{censored}{other}"
         )
     where = "above" if effect.low > 0 else "below" if effect.high < 0 else "on both sides of"
     span = "whole interval" if where != "on both sides of" else "interval"
-    return f"The {span} of the ratio lies {where} 1 (no difference); there are {have}.{censored}{other}"
+    return f"The {span} of the ratio lies {where} 1 (no difference); the records hold {have}.{censored}{other}"
 
 
-def _needed(effect: Effect, counted: dict[str, int]) -> str:
+def _needed(effect: Effect, counted: dict[str, int], plan: AnalysisPlan) -> str:
     if min(counted.values()) < FEWEST:
         return f"At least {FEWEST} independent cohorts of each image type are needed."
-    return (
-        what_it_takes(effect, coefficients=2)
-        if effect.known
-        else "Every cohort needs amplitudes below and above its ε50."
-    )
+    if not effect.known:
+        return "Every cohort needs amplitudes below and above its ε50."
+    return what_it_takes(2, effect, plan.level, coefficients=2)
 
 
-def _remarks(evidence: Evidence, values: list[Value], visible: Effect, plan: AnalysisPlan) -> tuple[str, ...]:
+def _remarks(values: list[Value], visible: Effect, plan: AnalysisPlan) -> tuple[str, ...]:
     first, second = plan.image_types
     told = []
     if visible.known:
-        ratio, low, high = (factor(float(np.exp(x))) for x in (visible.estimate, visible.low, visible.high))
         told.append(
-            f"Relative to the contrast of the images (equal visibility) the ratio {second} / {first} is {ratio} "
-            f"[{low}, {high}]."
+            f"Relative to the contrast of the images (equal visibility) the ratio {second} / {first} is "
+            f"{interval_text('ratio', *in_unit(2, visible))}."
         )
-    pair = [[v for v in values if v.image_type == kind and v.bound == "value"] for kind in plan.image_types]
-    if min(map(len, pair)) == 1 and max(map(len, pair)) <= 2:
+    pair = [[v for v in values if v.image_type == kind] for kind in plan.image_types]
+    inside = all(v.bound == "value" for part in pair for v in part)
+    if inside and min(map(len, pair)) == 1 and max(map(len, pair)) <= 2:
         told.append(_these_alone(pair, plan))
     return tuple(told)
 
 
 def _these_alone(pair: list[list[Value]], plan: AnalysisPlan) -> str:
-    """The ratio of too few cohorts, as a description of these."""
+    """The ratio of too few cohorts, as a description of these, with an interval over their images."""
     means = [float(np.mean([v.value for v in part])) for part in pair]
     error = np.sqrt(sum(sum(v.variance for v in part) / len(part) ** 2 for part in pair))
-    middle = means[1] - means[0]
-    ratio, low, high = (factor(float(np.exp(middle + z * error))) for z in (0, -1.96, 1.96))
+    middle, half = means[1] - means[0], float(stats.norm.ppf(0.5 + plan.level / 2) * error)
+    ratio = interval_text("ratio", *(as_ratio(x) for x in (middle, middle - half, middle + half)))
     names = listed([v.name for part in pair for v in part])
     return (
-        f"Between these cohorts alone ({names}) the ratio is {ratio} [{low}, {high}]; that says nothing about other "
-        "cohorts of their types."
+        f"Between these cohorts alone ({names}) the ratio is {ratio}; that says nothing about other cohorts of their "
+        "types."
     )
 
 

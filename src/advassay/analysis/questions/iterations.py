@@ -7,26 +7,34 @@ up to K proves little; a sample attacked to 2K shows what more would have done (
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from advassay.analysis.dose_response.thresholds import distinct_doses, places_of
+from advassay.analysis.interval_text import (
+    NOT_DETERMINED,
+    TOO_WIDE,
+    interval_text,
+    is_too_wide,
+    percent_points,
+)
 from advassay.analysis.packed import Packed
 from advassay.analysis.questions.conclusion import (
     Conclusion,
     Verdict,
+    conclude,
     count_of,
     finite,
-    percent_points,
     scope,
     what_it_takes,
 )
 from advassay.analysis.questions.effects import Effect, Value, joined, mean_by_patient, overall, values_of
 from advassay.analysis.questions.evidence import Evidence
 from advassay.analysis.questions.image_kinds import kind_of
+from advassay.analysis_plan import AnalysisPlan
 from advassay.success import Reading
 
 PUBLISHED = "More iterations, more success, levelling off: 6 of 8 cohorts have reached the plateau."
@@ -56,31 +64,26 @@ def iterations(evidence: Evidence) -> Conclusion:
     at_one, over_all = (pooled_rise(evidence, doses) for doses in (np.array([epsilon]), evidence.shared_doses))
     whole, doubling = pooled_rise(evidence, evidence.shared_doses, first=1), doubling_of(evidence)
     verdict = plateau_verdict(evidence, [at_one, over_all], whole, doubling)
-    decisive = max((at_one, over_all), key=lambda e: e.estimate if e.known else -np.inf)
-    names = " + ".join(packs[0].header.cohort for packs in evidence.main)
-    return Conclusion(
-        number=3,
+    decisive = decisive_rise([at_one, over_all], verdict, margin)
+    names = " + ".join(packs[0].header.cohort for packs in evidence.main if _counts(packs[0], evidence.shared_doses))
+    controlled = doubling is not None or evidence.prespecified is None
+    return conclude(
+        3,
+        decisive,
+        verdict,
+        unit="cohorts",
+        rests_on=scope(decisive, names),
+        needed=_needed(decisive, plan, [at_one, over_all], whole, doubling, controlled=controlled),
+        effect_unit=f" percentage points {HALF}",
         title="Iterations",
         statement="The success rate rises with the number of iterations and levels off.",
-        headline=_headline(verdict, decisive, whole, margin, names, doubling),
+        headline=_headline(
+            verdict, decisive, [at_one, over_all], whole, margin, names, doubling, controlled=controlled
+        ),
         estimand="rise of the success rate from half of the iterations to all of them",
-        estimate=finite(decisive.estimate),
-        low=finite(decisive.low),
-        high=finite(decisive.high),
-        effect=_points(decisive) if decisive.known else "no estimate",
-        prediction_low=finite(decisive.prediction[0]) if decisive.prediction else None,
-        prediction_high=finite(decisive.prediction[1]) if decisive.prediction else None,
-        i2=decisive.i2 if decisive.k > 1 else None,
         test="change per image, clustered by patient; random effects over cohorts (Paule–Mandel, Hartung–Knapp); level "
         "where the whole interval lies below the margin, at the plan's ε and over all ε",
-        p=decisive.p,
-        n=decisive.k,
-        unit="cohorts",
-        images=decisive.images,
-        verdict=verdict,
-        breadth=scope(decisive, names) if verdict != "undecided" else "",
         reason=_reason(at_one, over_all, whole, epsilon, margin, doubling),
-        needed=_needed(decisive, margin, doubling) if verdict == "undecided" and decisive.known else "",
         remarks=_remarks(evidence, doubling),
         margin=margin,
         published=PUBLISHED,
@@ -90,6 +93,25 @@ def iterations(evidence: Evidence) -> Conclusion:
         ),
         details=tuple(_row(packs[0], epsilon, evidence, plan.success) for packs in evidence.main),
     )
+
+
+def _counts(pack: Packed, doses: np.ndarray) -> bool:
+    """Whether the run has an image that counts at the shared amplitudes (or, where there are none, at any)."""
+    own, places = distinct_doses(pack)
+    at = places[places_of(doses, own)] if doses.size else places
+    return bool(pack.attackable[at].all(axis=0).any())
+
+
+def decisive_rise(rests: list[Effect], verdict: Verdict, margin: float) -> Effect:
+    """Of the last rises that must all be level, the one that the verdict rests on; the largest of several.
+
+    A plateau is refuted by a rise shown to be above the margin, left open by one whose interval reaches it, and shown
+    by all of them.
+    """
+    refuting = [e for e in rests if e.known and e.low > margin]
+    reaching = [e for e in rests if e.known and not e.high < margin]
+    among = (refuting if verdict == "contradicted" else reaching if verdict == "undecided" else []) or rests
+    return max(among, key=lambda e: e.estimate if e.known else -np.inf)
 
 
 def rise(pack: Packed, success: Reading, doses: np.ndarray, first: int | None = None) -> Value | None:
@@ -164,34 +186,72 @@ def plateau_verdict(evidence: Evidence, rests: list[Effect], whole: Effect, doub
     return "supported" if whole.low > 0 else "undecided"
 
 
-def _points(effect: Effect) -> str:
-    low, high = percent_points(effect.low), percent_points(effect.high)
-    return f"{percent_points(effect.estimate)} percentage points [{low}, {high}] over the second half of the iterations"
+def _points(effect: Effect, unit: str = " points") -> str:
+    return interval_text("points", effect.estimate, effect.low, effect.high, unit)
+
+
+HALF = "over the second half of the iterations"
+
+
+def _fall(effect: Effect) -> str:
+    """A negative effect as the size of a fall."""
+    turned = replace(effect, estimate=-effect.estimate, low=-effect.high, high=-effect.low)
+    return _points(turned, " percentage points")
 
 
 def _headline(
-    verdict: Verdict, effect: Effect, whole: Effect, margin: float, names: str, doubling: Doubling | None
-) -> str:
+    verdict: Verdict, effect: Effect, rests: list[Effect], whole: Effect, margin: float, names: str,
+    doubling: Doubling | None, *, controlled: bool,
+) -> str:  # fmt: skip
+    """`controlled`: the control with 2K ran, or the store is from before it existed."""
     if not effect.known:
         return "Whether success reaches a plateau cannot be judged from these records."
-    where, size = scope(effect, names), _points(effect)
+    if not whole.known or not all(e.known for e in rests):
+        return (
+            "Whether success reaches a plateau cannot be judged: the cohorts were not attacked at the same amplitudes, "
+            "or with too few iterations."
+        )
+    where, size = scope(effect, names), _points(effect, " percentage points")
+    if verdict == "supported" and effect.high < 0:
+        return (
+            f"Longer attacks succeed more often, but not to the end: {HALF} the success rate falls by {_fall(effect)} "
+            f"{where}. Success that is reached and lost again is a failure of the attack."
+        )
     if verdict == "supported":
-        return f"Longer attacks succeed more often, up to a plateau: the success rate changes by {size} {where}."
-    if verdict == "contradicted" and whole.known and whole.high < 0:
-        return f"Longer attacks succeed less often {where}: the success rate falls, so the attack fails."
+        return (
+            f"Longer attacks succeed more often, up to a plateau: {HALF} the success rate changes by {size} {where}, "
+            f"and a rise below {100 * margin:g} points counts as none."
+        )
+    if verdict == "contradicted" and whole.high < 0:
+        return (
+            f"Longer attacks succeed less often: from the first iteration to the last the success rate falls by "
+            f"{_fall(whole)} {where}, so the attack fails."
+        )
     if verdict == "contradicted":
-        return f"No plateau is reached: the success rate still rises by {size} {where}. A longer attack would do more."
+        return (
+            f"No plateau is reached: {HALF} the success rate still rises by {size} {where}. A longer attack may do "
+            "more."
+        )
+    if is_too_wide("points", effect.low, effect.high):
+        return (
+            f"Not decided: how far the success rate changes {HALF} {where} is {NOT_DETERMINED} ({TOO_WIDE['points']})."
+        )
     if effect.high >= margin:
         return (
-            f"Not decided: the success rate changes by {size} {where}. A plateau would be a rise below "
+            f"Not decided: {HALF} the success rate changes by {size} {where}. A plateau would be a rise below "
             f"{100 * margin:g} points, and rises below and above that are both compatible with these records."
         )
-    if doubling is None:
+    if not controlled:
         return (
             "Not decided: the curves are level up to the last iteration, but no control with twice as many iterations "
             "was run."
         )
-    if not doubling.gained <= margin:
+    if doubling is not None and not doubling.compared:
+        return (
+            "Not decided: the curves are level up to the last iteration, but the control with twice as many iterations "
+            "had no image to compare."
+        )
+    if doubling is not None and doubling.gained > margin:
         return (
             f"Not decided: the curves are level up to the last iteration, but twice as many iterations raised the "
             f"success rate by {percent_points(doubling.gained)} points in a control sample."
@@ -199,12 +259,22 @@ def _headline(
     return f"Not decided: the curves are level {where}, but a rise from the first iteration to the last is not shown."
 
 
-def _needed(effect: Effect, margin: float, doubling: Doubling | None) -> str:
+def _needed(
+    effect: Effect, plan: AnalysisPlan, rests: list[Effect], whole: Effect, doubling: Doubling | None, *,
+    controlled: bool,
+) -> str:  # fmt: skip
+    margin = plan.margins.iterations
+    if not whole.known or not all(e.known for e in rests):
+        return "Cohorts attacked at the same amplitudes, with at least 3 iterations, are needed."
     if effect.high >= margin:
-        return what_it_takes(effect, margin)
-    if doubling is None:
+        return what_it_takes(3, effect, plan.level, margin)
+    if not controlled:
         return "Run the study again with this version: the control with twice the iterations is then made."
-    return "More iterations are needed." if not doubling.gained <= margin else "More images are needed."
+    if doubling is not None and not doubling.compared:
+        return "The control with twice the iterations needs images that are classified correctly without an attack."
+    if doubling is not None and doubling.gained > margin:
+        return "More iterations are needed."
+    return "More images are needed to show a rise from the first iteration to the last, if there is one."
 
 
 def _reason(
@@ -213,8 +283,7 @@ def _reason(
     def said(name: str, effect: Effect) -> str:
         if not effect.known:
             return f"{name}: no estimate"
-        low, high = percent_points(effect.low), percent_points(effect.high)
-        return f"{name}: {percent_points(effect.estimate)} points [{low}, {high}]"
+        return f"{name}: {_points(effect)}"
 
     parts = [
         said(f"rise over the second half of the iterations at ε = {epsilon:g}", at_one),
@@ -222,13 +291,20 @@ def _reason(
         said("rise from the first iteration to the last", whole),
     ]
     text = "; ".join(parts)
-    control = (
-        "No control with twice the iterations was run."
-        if doubling is None
-        else f"Twice the iterations changed the success rate by {percent_points(doubling.gained)} points in a sample "
+    return (
+        f"{text[0].upper()}{text[1:]}. A rise below {100 * margin:g} points counts as a plateau. {_control(doubling)}"
+    )
+
+
+def _control(doubling: Doubling | None) -> str:
+    if doubling is None:
+        return "No control with twice the iterations was run."
+    if not doubling.compared:
+        return "The control with twice the iterations had no image to compare."
+    return (
+        f"Twice the iterations changed the success rate by {percent_points(doubling.gained)} points in a sample "
         f"({doubling.compared} images × ε of {count_of(doubling.cohorts, 'cohorts')})."
     )
-    return f"{text[0].upper()}{text[1:]}. A rise below {100 * margin:g} points counts as a plateau. {control}"
 
 
 def _remarks(evidence: Evidence, doubling: Doubling | None) -> tuple[str, ...]:
@@ -236,12 +312,8 @@ def _remarks(evidence: Evidence, doubling: Doubling | None) -> tuple[str, ...]:
     effect = _pooled(evidence, partial(rise, success=other, doses=evidence.shared_doses))
     told = []
     if effect.known:
-        low, high = percent_points(effect.low), percent_points(effect.high)
         name = "at any iteration so far" if other == "any" else "at the last iteration alone"
-        told.append(
-            f"With success counted {name}, the rise over all ε is {percent_points(effect.estimate)} points "
-            f"[{low}, {high}]."
-        )
+        told.append(f"With success counted {name}, the rise {HALF}, on average over all ε, is {_points(effect)}.")
     if doubling is None and evidence.prespecified is None:
         told.append(
             "Without a control with twice the iterations, level curves may show where the study ended and not where "

@@ -30,7 +30,18 @@ def _fixed(document: AnalysisDocument) -> str:
     )
     return (
         f"The analysis plan was fixed on {_day(document.frozen)}, {when} (hash {document.sha256}): "
-        f"{_choices(document.plan)}."
+        f"{_choices(document.plan)}{_series(document)}."
+    )
+
+
+def _series(stated: StatedPlan) -> str:
+    """The amplitudes of question 5's networks, where the plan says them."""
+    if stated.series_epsilons is None:
+        return ""
+    return (
+        f"; training-size series at ε = {_value(stated.series_epsilons)}"
+        if stated.series_epsilons
+        else ("; no training-size series")
     )
 
 
@@ -49,7 +60,8 @@ def _choices(plan: AnalysisPlan) -> str:
 def _changes(document: AnalysisDocument) -> list[str]:
     told, before = [], StatedPlan.model_validate(document.model_dump(include=set(StatedPlan.model_fields)))
     for stated in document.history:
-        changed = _different(_flat(before), _flat(stated))
+        known = stated if before.series_epsilons is not None else stated.model_copy(update={"series_epsilons": None})
+        changed = _different(_flat(before), _flat(known))
         told.append(
             f"Changed later: on {_day(stated.frozen)}, with {stated.attacked_before} rows recorded, the study stated "
             f"{'; '.join(changed)}. The verdicts keep the first plan."
@@ -59,11 +71,12 @@ def _changes(document: AnalysisDocument) -> list[str]:
 
 
 def _flat(stated: StatedPlan) -> dict[str, Any]:
-    """Every choice of a plan and of its arm by name."""
+    """Every choice of a plan, of its arm and of the training-size series by name."""
     plan = stated.plan.model_dump(mode="json")
     margins = {f"margin of {name}": value for name, value in plan.pop("margins").items()}
     arm = {f"{name} of the arm": value for name, value in stated.arm.model_dump(mode="json").items()}
-    return plan | margins | arm
+    series = {} if stated.series_epsilons is None else {"ε of the training-size series": stated.series_epsilons}
+    return plan | margins | arm | series
 
 
 def _different(before: dict[str, Any], after: dict[str, Any]) -> list[str]:

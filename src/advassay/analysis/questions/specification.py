@@ -24,13 +24,19 @@ from advassay.analysis.dose_response.pooling import Bound
 from advassay.analysis.dose_response.thresholds import thresholds
 from advassay.analysis.packed import Packed, step_sizes
 from advassay.analysis.questions.amplitude import slopes
-from advassay.analysis.questions.conclusion import RATIOS, Verdict, finite, judged
+from advassay.analysis.questions.conclusion import RATIOS, Verdict, finite, in_unit, judged
 from advassay.analysis.questions.confidence import FEWEST, confidence_shift
 from advassay.analysis.questions.effects import Effect, Value, joined, overall, values_of
 from advassay.analysis.questions.evidence import Evidence, evidence_of
 from advassay.analysis.questions.image_kinds import kind_of
 from advassay.analysis.questions.image_type import log_epsilon50, type_ratio
-from advassay.analysis.questions.iterations import doubling_of, nearest_shared, plateau_verdict, pooled_rise
+from advassay.analysis.questions.iterations import (
+    decisive_rise,
+    doubling_of,
+    nearest_shared,
+    plateau_verdict,
+    pooled_rise,
+)
 from advassay.analysis.questions.training_size import series_of, size_effect
 from advassay.analysis.selection import runs_of
 from advassay.analysis_plan import AnalysisPlan, DoseReading
@@ -99,8 +105,8 @@ def _row(
     evidence: Evidence, question: int, effect: Effect, verdict: Verdict, *, chosen: bool, dose: str = "",
     estimator: str = "", epsilon: str = "",
 ) -> dict[str, Any]:  # fmt: skip
-    ends = [effect.estimate, effect.low, effect.high] if effect.known else [float("nan")] * 3
-    numbers = [finite(end) if question not in RATIOS else finite(float(np.exp(end))) or None for end in ends]
+    ends = in_unit(question, effect) if effect.known else (float("nan"),) * 3
+    numbers = [finite(end) if question not in RATIOS else finite(end) or None for end in ends]
     return {
         "question": question, "arm": evidence.arm, "step_size": evidence.networks[0].step_size,
         "success": evidence.plan.success, "dose": dose, "estimator": estimator, "epsilon": epsilon,
@@ -130,8 +136,8 @@ def _iterations(evidence: Evidence) -> Iterator[tuple[str, Effect, Verdict]]:
         yield name, effect, plateau_verdict(evidence, [effect], whole, doubling)
     epsilon = nearest_shared(evidence)
     both = [rises.get(f"{epsilon:g}", over_all), over_all]
-    decisive = max(both, key=lambda e: e.estimate if e.known else -np.inf)
-    yield f"{epsilon:g} and all", decisive, plateau_verdict(evidence, both, whole, doubling)
+    verdict = plateau_verdict(evidence, both, whole, doubling)
+    yield f"{epsilon:g} and all", decisive_rise(both, verdict, evidence.plan.margins.iterations), verdict
 
 
 def _image_type(evidence: Evidence) -> Answer:

@@ -16,12 +16,15 @@ import numpy as np
 from advassay.analysis.dose_response.epsilon50 import Epsilon50
 from advassay.analysis.dose_response.pooling import Bound, pool
 from advassay.analysis.dose_response.wording import GREY_LEVELS, epsilon50_text
+from advassay.analysis.interval_text import interval_text, is_too_wide, one_sided
 from advassay.analysis.packed import Packed
 from advassay.analysis.questions.conclusion import (
     Conclusion,
     Verdict,
-    factor,
+    conclude,
+    count_of,
     finite,
+    in_unit,
     judged,
     listed,
     what_it_takes,
@@ -57,31 +60,25 @@ def training_size(evidence: Evidence) -> Conclusion:
     plan = evidence.plan
     networks = series_of(evidence)
     effect, doublings = size_effect(networks, plan.level)
-    margin = float(np.log(plan.margins.training_size))
-    verdict = judged(effect, margin, absence_supports=True)
-    ratio, low, high = (float(np.exp(x)) for x in (effect.estimate, effect.low, effect.high))
+    verdict = judged(effect, float(np.log(plan.margins.training_size)), absence_supports=True)
     sizes = sorted({n.size for n in networks})
     cohorts = list(dict.fromkeys(n.cohort for n in networks))
-    return Conclusion(
-        number=5,
+    return conclude(
+        5,
+        effect,
+        verdict,
+        unit="networks",
+        n=len(networks),
+        rests_on=f"over {len(networks)} networks of {listed(cohorts)}",
+        needed=_needed(effect, networks, plan),
+        spread_from=None,
         title="Training size",
         statement="Robustness (ε50) does not depend on the number of training images.",
         headline=_headline(effect, verdict, sizes, plan),
         estimand="ratio of ε50, largest / smallest training set",
-        estimate=finite(ratio),
-        low=finite(low) or None,
-        high=finite(high),
-        effect=f"ratio {factor(ratio)} [{factor(low)}, {factor(high)}]" if effect.known else "no estimate",
         test="least squares of ln ε50 on log₂ training size over networks, clustered by network and patient; "
         "equivalent where the whole interval lies within the margin",
-        p=effect.p,
-        n=len(networks),
-        unit="networks",
-        images=effect.images,
-        verdict=verdict,
-        breadth=f"over {len(networks)} networks of {listed(cohorts)}" if verdict != "undecided" else "",
         reason=_reason(effect, networks, sizes, plan, doublings),
-        needed=_needed(effect, networks, verdict, margin),
         remarks=_outside(networks),
         margin=plan.margins.training_size,
         published=PUBLISHED,
@@ -179,22 +176,27 @@ def _headline(effect: Effect, verdict: Verdict, sizes: list[int], plan: Analysis
             "Whether the number of training images matters cannot be judged: too few networks were trained on "
             "different numbers of images."
         )
-    ratio, low, high = (factor(float(np.exp(x))) for x in (effect.estimate, effect.low, effect.high))
-    size = (
-        f"with {sizes[-1]} training images instead of {sizes[0]}, networks withstand {ratio} times the amplitude "
-        f"[{low}, {high}]"
-    )
-    small = plan.margins.training_size
+    estimate, low, high = in_unit(5, effect)
+    times = interval_text("ratio", estimate, low, high, " times the amplitude")
+    end = one_sided("ratio", low, high)
+    size = f"with {sizes[-1]} training images instead of {sizes[0]}, networks withstand {times}"
+    limit = plan.margins.training_size
+    margin = float(np.log(limit))
+    none = f"between 1/{limit:g} and {limit:g} times counts as no dependence"
+    shown = effect.low > 0 or effect.high < 0
     if verdict == "supported":
-        excludes = effect.low > 0 or effect.high < 0
-        what = "a small dependence is shown, within the margin" if excludes else "no dependence that counts"
-        return f"{what[0].upper()}{what[1:]}: {size}; between 1/{small:g} and {small:g} counts as none."
+        what = "A small dependence is shown, within the margin" if shown else "No dependence that counts"
+        return f"{what}: {size}; {none}."
     if verdict == "contradicted":
         return f"The number of training images matters: {size}."
-    return (
-        f"Not decided: {size}. Between 1/{small:g} and {small:g} counts as no dependence, and the interval reaches "
-        "beyond."
-    )
+    if is_too_wide("ratio", low, high) and not end:
+        return (
+            f"Not decided: how many times the amplitude networks withstand with {sizes[-1]} training images instead "
+            f"of {sizes[0]} is {times}."
+        )
+    if shown and (effect.low > 0) == (effect.high > margin):
+        return f"Not decided: {size}. A dependence is shown, but it may be too small to count: {none}."
+    return f"Not decided: {size}; {none}, and the interval reaches beyond."
 
 
 def _reason(effect: Effect, networks: list[Network], sizes: list[int], plan: AnalysisPlan, doublings: float) -> str:
@@ -217,19 +219,19 @@ def _reason(effect: Effect, networks: list[Network], sizes: list[int], plan: Ana
     return (
         f"The interval over the whole range ({doublings:.1f} doublings) lies {where} 1/{limit:g} to "
         f"{limit:g}{excludes} "
-        f"({len(networks)} networks, {effect.freedom:.0f} degrees of freedom)."
+        f"({len(networks)} networks, {count_of(round(effect.freedom), 'degrees')} of freedom)."
     )
 
 
-def _needed(effect: Effect, networks: list[Network], verdict: Verdict, margin: float) -> str:
-    if verdict != "undecided":
-        return ""
+def _needed(effect: Effect, networks: list[Network], plan: AnalysisPlan) -> str:
     if not networks or not effect.known:
         return (
             f"At least {FEWEST_SIZES} training-set sizes with 3 seeds each are needed, with ε50 between the smallest "
             "and the largest ε."
         )
-    return what_it_takes(effect, margin if effect.estimate >= 0 else -margin, 2).replace("cohorts", "networks")
+    margin = float(np.log(plan.margins.training_size))
+    nearest = margin if effect.estimate >= 0 else -margin
+    return what_it_takes(5, effect, plan.level, nearest, coefficients=2, unit="networks")
 
 
 def _outside(networks: list[Network]) -> tuple[str, ...]:

@@ -129,7 +129,7 @@ def tooltips(x: Horizontal, series: str = "cohort") -> list[alt.Tooltip]:
         alt.Tooltip(f"{series}:N"),
         at,
         alt.Tooltip("rate:Q", title="rate", format=".1%"),
-        alt.Tooltip("low:Q", title="95 % interval from", format=".1%"),
+        alt.Tooltip("low:Q", title="interval from", format=".1%"),
         alt.Tooltip("high:Q", title="to", format=".1%"),
         alt.Tooltip("events:Q", title="images"),
         alt.Tooltip("n:Q", title="of"),

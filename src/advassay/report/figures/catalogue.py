@@ -37,4 +37,4 @@ def figures(findings: Findings) -> Iterator[Figure]:
 def _numbered(findings: Findings, makers: tuple[Maker, ...], prefix: str, first: int) -> Iterator[Figure]:
     places = count(first)
     for figure in filter(None, (make(findings) for make in makers)):
-        yield figure if figure.number else replace(figure, number=f"{prefix}{next(places)}")
+        yield replace(figure, number=figure.number or f"{prefix}{next(places)}", level=findings.level)

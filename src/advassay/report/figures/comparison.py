@@ -75,7 +75,7 @@ def paired_differences(frame: pl.DataFrame, hues: Mapping[str, str], *, width: i
     told = [
         "store:N", alt.Tooltip("epsilon:Q", title="ε", format="~g"),
         alt.Tooltip("difference:Q", title="difference", format="+.1%"),
-        alt.Tooltip("low:Q", title="95 % interval from", format="+.1%"),
+        alt.Tooltip("low:Q", title="interval from", format="+.1%"),
         alt.Tooltip("high:Q", title="to", format="+.1%"), alt.Tooltip("n:Q", title="images"),
         alt.Tooltip("p_adjusted:Q", title="p, Holm over cohorts and ε", format=".2g"),
     ]  # fmt: skip

@@ -34,5 +34,7 @@ class Figure:
     """Name of the table (CSV) it is drawn from; empty for images."""
     numbers: pl.DataFrame | None = None
     """The rows that are drawn."""
+    level: float = 0.95
+    """Confidence level of its intervals."""
     rows: tuple[Row, ...] = ()
     """Pictures of an image figure, laid out anew on the page."""

@@ -27,7 +27,8 @@ def fig_flags(findings: Findings) -> Figure | None:
         "fig-flags", "", "Guards and failure indicators over ε",
         "Share of attacked images that carry each flag, pooled over cohorts, in percent; a flag that no image of any "
         "arm carries is left out (meanings: table of flags). A low success rate beside many flags is a failed attack, "
-        f"not robustness. {told.every_arm(findings)}. n = {captions.span(frame['n'])} images at each ε; "
+        f"not robustness. {told.every_arm(findings, every_step_size=True)}. "
+        f"n = {captions.span(frame['n'])} images at each ε; "
         "counts, no intervals.",
         f"Share of flagged images by arm and ε; most often: {'; '.join(said)}.",
         lambda width: flag_shares(frame, width=width), "flags_by_epsilon", frame,

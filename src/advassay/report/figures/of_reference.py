@@ -26,7 +26,7 @@ def fig1(findings: Findings) -> Figure | None:
     return Figure(
         "fig-1", "1", "Example images and their adversarial versions over ε",
         f"One image per cohort, original and after the last iteration, with what was added below it. "
-        f"{told.main_arm(findings)}. Under each image: the predicted class with its probability, bold where "
+        f"{told.pictured(findings)}. Under each image: the predicted class with its probability, bold where "
         "it is no longer the true one. Differences are magnified by the stated factor around mid-grey. Images are "
         f"enlarged by whole factors (nearest neighbour) and {told.depth(findings)}."
         f"{told.scaling(findings)} Of the kept images that were classified correctly, the one that fell at the "
@@ -41,9 +41,10 @@ def fig2(findings: Findings) -> Figure | None:
     if not rows:
         return None
     return Figure(
-        "fig-2", "2", f"Successful attacks at {amplitude(findings.epsilon)}",
-        f"Original, adversarial and what was added, of images that fell at {amplitude(findings.epsilon)}, last "
-        f"iteration. {told.main_arm(findings)}. Under each image: class and the network's confidence in it; under the "
+        "fig-2", "2", f"Successful attacks at {amplitude(told.picture_epsilon(findings))}",
+        f"Original, adversarial and what was added, of images misclassified after the last iteration at "
+        f"{amplitude(told.picture_epsilon(findings))}. {told.pictured(findings)}. "
+        f"Under each image: class and the network's confidence in it; under the "
         f"difference: its magnification around mid-grey.{told.scaling(findings)} Kept images only (a few per class, "
         "drawn before any result was known); each class transition is shown once before one is repeated.",
         "Original, adversarial image and magnified difference, by cohort: "
@@ -56,8 +57,9 @@ def fig3a(findings: Findings) -> Figure:
     frame = findings.tables["success_by_epsilon"]
     return Figure(
         "fig-3a", "3a", "Success against amplitude",
-        f"Attack success rate against ε after the last iteration. {told.main_arm(findings)}. "
-        f"{captions.LAST} {told.statistics(frame, findings)}.{told.margin(findings, 1)}{_coinciding(frame)}"
+        f"Attack success rate against ε {told.when(findings)}. {told.main_arm(findings)}. "
+        f"{captions.reading(findings.plan.success)} {told.statistics(frame, findings)}."
+        f"{told.margin(findings, 1)}{_coinciding(frame)}"
         + "".join(f" {text}" for text in compared_amplitudes.unreachable(findings, [findings.main_arm])),
         told.ends(frame, "epsilon", "ε"),
         lambda width: success_by_epsilon(frame, styles(findings.cohorts), width=width), "success_by_epsilon", frame,
@@ -69,7 +71,7 @@ def fig3b(findings: Findings) -> Figure:
     return Figure(
         "fig-3b", "3b", f"Success against iterations at {amplitude(findings.epsilon)}",
         f"Attack success rate after 1 to {max(frame['step'].to_list())} iterations at {amplitude(findings.epsilon)}, "
-        f"each iterate judged by itself (reading: last). {told.main_arm(findings)}. "
+        f"{captions.OVER_ITERATIONS[findings.plan.success]}. {told.main_arm(findings)}. "
         f"{told.statistics(frame, findings)}.{told.margin(findings, 3)}",
         told.ends(frame, "step", "iteration"),
         lambda width: success_by_iteration(frame, styles(findings.cohorts), width=width), "success_by_iteration", frame,
@@ -100,7 +102,8 @@ def fig3c(findings: Findings) -> Figure:
     return Figure(
         "fig-3c", "3c", f"Success against clean confidence at {amplitude(findings.epsilon)}",
         "Attack success rate by the largest probability of the clean image (softmax in float64), in ten bins "
-        f"[low, high) over [0.5, 1], the last one closed, at {amplitude(findings.epsilon)}, last iteration.{apart} "
+        f"[low, high) over [0.5, 1], the last one closed, at {amplitude(findings.epsilon)}, "
+        f"{told.when(findings)}.{apart} "
         f"{told.main_arm(findings)}. Numbers above the axis: attackable images n in each bin.{_suspects(frame)} "
         f"{captions.intervals(frame, findings.level)}.{told.margin(findings, 4)} The other arms "
         "are in tables/success_by_confidence.csv.",
@@ -128,14 +131,24 @@ def fig3d(findings: Findings) -> Figure | None:
     return Figure(
         "fig-3d", "3d", f"Success against training-set size at {amplitude(findings.series_epsilon)}",
         "Attack success rate of networks trained on nested subsets, the same validation images and number of "
-        f"updates for every size, at {amplitude(findings.series_epsilon)}, last iteration. One point is one network "
+        f"updates for every size, at {amplitude(findings.series_epsilon)}, {told.when(findings)}. "
+        f"One point is one network "
         f"({len(frame)} networks, {seeds} seed{'s' if seeds > 1 else ''}); the dashed line joins the means over seeds. "
-        f"{told.main_arm(findings)}. {told.statistics(frame, findings)}; they hold the images' spread, not that "
+        f"{_series_arm(findings)}. {told.statistics(frame, findings)}; they hold the images' spread, not that "
         f"between networks.{told.margin(findings, 5)}",
         told.ends(frame, "train_size", "training images"),
         lambda width: success_by_training_size(frame, styles(findings.cohorts), width=width),
         "success_by_training_size", frame,
     )  # fmt: skip
+
+
+def _series_arm(findings: Findings) -> str:
+    """The attack of figure 3d in words, and whether conclusion 5 rests on another one."""
+    arm = findings.series_arm
+    said = captions.attack([h for h in findings.runs if h.arm == arm], findings.step_size(arm))
+    if arm == findings.main_arm:
+        return said
+    return f"{said}; conclusion 5 is judged in arm {findings.main_arm}, which attacked no networks of other sizes"
 
 
 def _coinciding(frame: pl.DataFrame) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
+from advassay.analysis.questions.conclusion_text import readings
 from advassay.report import captions
 from advassay.report.figures import told
 from advassay.report.figures.epsilon50_forest import epsilon50_forest
@@ -21,7 +22,7 @@ def fig_surface(findings: Findings) -> Figure:
     return Figure(
         "fig-surface", "", "Success over amplitude and iterations",
         "Attack success rate as colour, over iterations (across) and ε (upwards, in brackets in grey levels of 255); "
-        "each iterate is judged by itself (reading: last), the number at the right is the last one's. "
+        f"{captions.OVER_ITERATIONS[findings.plan.success]}; the number at the right is the last iterate's. "
         f"{told.every_arm(findings)}. {told.statistics(frame, findings)}, told by each cell's tooltip and in the "
         "table.",
         "Heat maps of success over ε and iterations, one per cohort and arm. At the largest ε, "
@@ -32,13 +33,14 @@ def fig_surface(findings: Findings) -> Figure:
 
 
 def fig_arms(findings: Findings) -> Figure | None:
-    frame = findings.tables["success_by_arm"].filter(success="last")
+    frame = findings.tables["success_by_arm"].filter(success=findings.plan.success)
     if frame.select("arm", "step_size").n_unique() < 2:
         return None
     return Figure(
         "fig-arms", "", "Success by attack arm and step size",
-        f"Attack success rate against ε (logarithmic where arms differ in scale), last iteration. "
-        f"{told.every_arm(findings)}. {told.statistics(frame, findings)}. Arms may have attacked different numbers of "
+        f"Attack success rate against ε (logarithmic where arms differ in scale), "
+        f"{told.when(findings)}. {told.every_arm(findings, every_step_size=True)}. "
+        f"{told.statistics(frame, findings)}. Arms may have attacked different numbers of "
         "images.",
         "Success against ε for the arms " + listed(findings.records.arms) + ", one panel per cohort.",
         lambda width: success_by_arm(frame, told.hues(findings), width=width), "success_by_arm", frame,
@@ -68,11 +70,17 @@ def fig_epsilon50(findings: Findings) -> Figure | None:
         "fig-epsilon50", "", "ε₅₀: the amplitude at which half of the attackable images are misclassified",
         f"Squares: estimates of a log-logistic curve; bars: {100 * findings.level:g} % intervals. A bar without a "
         "square: the curve does not fit, and the bar joins the amplitudes that bracket ε₅₀. Arrows: the bound lies "
-        "outside the attacked grid, written as < or >. Each arm on the grid of its own ε. "
+        f"outside the attacked grid, written as < or >. Each arm on the grid of its own ε. {_dose(findings)} "
         f"{told.every_arm(findings)}. {captions.sample(frame)}.",
         f"ε50: {'; '.join(rows)}.",
         lambda width: epsilon50_forest(frame, styles(findings.cohorts), width=width), "epsilon50", frame,
     )  # fmt: skip
+
+
+def _dose(findings: Findings) -> str:
+    """Both readings behind ε50."""
+    text = readings(findings.plan)
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def fig_survival(findings: Findings) -> Figure | None:

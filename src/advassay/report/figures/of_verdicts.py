@@ -30,7 +30,7 @@ def fig_specification(findings: Findings) -> Figure | None:
         "Colour and shape show the verdict, a ring the choice of the analysis plan. An open or very wide "
         "interval ends at the edge. A verdict that changes from left to right depends on choices: "
         f"{_counts(frame)}.{aside} n = {captions.span(frame['n'])} cohorts or networks behind an effect. "
-        f"{told.every_arm(findings)}.",
+        f"{told.every_arm(findings, every_step_size=True)}.",
         f"Specification curve of the five questions: {_counts(frame)}.",
         lambda width: specification_panels(frame, titles, width=width), "specification_curve", frame,
     )  # fmt: skip

@@ -32,7 +32,7 @@ def fig_visibility(findings: Findings) -> Figure | None:
     by_arm = frame.partition_by("arm", maintain_order=True, as_dict=True)
     known = any(prepared.patients_known for prepared in findings.records.preparations.values())
     patients = f" of {captions.span(frame['patients'])} patients" if known else ""
-    attacks = ". ".join(captions.attack(findings.headers(arm)) for (arm,) in by_arm)
+    attacks = ". ".join(captions.attack(findings.headers(str(arm)), findings.step_size(str(arm))) for (arm,) in by_arm)
     return Figure(
         "fig-visibility", "", "Success at equal visibility",
         "Attack success rate against ε, the bound of the perturbation, over the image’s clean contrast (standard "
@@ -41,7 +41,7 @@ def fig_visibility(findings: Findings) -> Figure | None:
         f"(n = {captions.span(frame['n'])} image × ε{patients} at each point), "
         f"and bins with fewer than {FEWEST} are in the table alone. Arms whose ε does not bound each pixel are left "
         "out. "
-        f"{attacks}. {captions.intervals(frame, findings.level)}.",
+        f"{attacks}. {captions.JUDGED[findings.plan.success]}; {captions.intervals(frame, findings.level)}.",
         "Success against ε over contrast, one panel per arm. "
         + " ".join(told.ends(part, "visibility", "ε over contrast", f"Arm {arm}") for (arm,), part in by_arm.items()),
         lambda width: success_by_visibility(frame, styles(findings.cohorts), width=width),

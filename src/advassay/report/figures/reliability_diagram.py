@@ -27,7 +27,7 @@ def reliability_diagram(frame: pl.DataFrame, styles: Mapping[str, Style], *, wid
     base = alt.Chart().encode(x=x, color=hue)
     told = [
         alt.Tooltip("state:N"), alt.Tooltip("confidence:Q", title="mean confidence", format=".1%"),
-        alt.Tooltip("accuracy:Q", format=".1%"), alt.Tooltip("low:Q", title="95 % interval from", format=".1%"),
+        alt.Tooltip("accuracy:Q", format=".1%"), alt.Tooltip("low:Q", title="interval from", format=".1%"),
         alt.Tooltip("high:Q", title="to", format=".1%"), alt.Tooltip("n:Q", title="images"),
     ]  # fmt: skip
     shape = alt.Shape(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from advassay.analysis.questions.conclusion import RATIOS
+from advassay.analysis.interval_text import interval_text
+from advassay.analysis.questions.conclusion import RATIOS, kind_of_effect
 from advassay.report.theme import INK, MUTED
 
 if TYPE_CHECKING:
@@ -72,9 +74,7 @@ def _effects(placed: pl.DataFrame, number: int, across: alt.X, size: int, room: 
     base = alt.Chart(alt.Data(values=placed.to_dicts()))
     neutral = 1.0 if number in RATIOS else 0.0
     told = [
-        alt.Tooltip("choices:N", title="choice"), alt.Tooltip("estimate:Q", format=".3g"),
-        alt.Tooltip("low:Q", title="95 % interval from", format=".3g"), alt.Tooltip("high:Q", title="to", format=".3g"),
-        "verdict:N",
+        alt.Tooltip("choices:N", title="choice"), alt.Tooltip("effect:N", title="effect with interval"), "verdict:N",
     ]  # fmt: skip
     at = alt.Y("at:Q", scale=scale, axis=axis)
     none = alt.Chart(alt.Data(values=[{"none": neutral}])).mark_rule(color=MUTED, strokeDash=[4, 3])
@@ -117,7 +117,9 @@ def _placed(frame: pl.DataFrame, number: int) -> pl.DataFrame:
     unit = 1.0 if number in RATIOS else 100.0
     scaled = frame.sort("estimate").with_columns(pl.col("estimate", "low", "high") * unit).with_row_index("rank")
     low, high = _domain(scaled)
+    written = [_effect(number, row) for row in frame.sort("estimate").iter_rows(named=True)]
     return scaled.with_columns(
+        pl.Series("effect", written, dtype=pl.String),
         pl.col("estimate").clip(low, high).alias("at"),
         pl.col("low").fill_null(low).clip(low, high).alias("from"),
         pl.col("high").fill_null(high).clip(low, high).alias("to"),
@@ -125,6 +127,13 @@ def _placed(frame: pl.DataFrame, number: int) -> pl.DataFrame:
         .map_elements(lambda row: ", ".join(_named(row)), return_dtype=pl.String)
         .alias("choices"),
     )
+
+
+def _effect(number: int, row: dict[str, Any]) -> str:
+    kind = kind_of_effect(number)
+    ends = ("low", 0.0 if kind == "ratio" else -math.inf), ("high", math.inf)
+    low, high = (open_end if row[key] is None else row[key] for key, open_end in ends)
+    return interval_text(kind, row["estimate"], low, high)
 
 
 def _domain(placed: pl.DataFrame) -> tuple[float, float]:

@@ -6,40 +6,78 @@ from collections.abc import Callable
 
 import polars as pl
 
+from advassay.analysis import Conclusion
+from advassay.analysis.questions.conclusion_text import what_counts
 from advassay.layout import Store
 from advassay.records.gallery import Example
-from advassay.report import captions
+from advassay.report import amplitudes, captions
 from advassay.report.figures.plates import Row
 from advassay.report.findings import Findings
 from advassay.report.theme import styles
-from advassay.report.wording import listed, percent
+from advassay.report.wording import amplitude, listed, percent
 
 
-def step_sizes(findings: Findings) -> dict[str, str]:
-    """Cohort → the step size of the main curves (the first recorded one, as analysis takes it)."""
-    return {row["cohort"]: row["step_size"] for row in findings.tables["success_by_epsilon"].iter_rows(named=True)}
+def step_sizes(findings: Findings, arm: str | None = None) -> dict[str, str]:
+    """Cohort → the step size at which an arm (None = the main one) is shown."""
+    frame = findings.tables["epsilon50"].filter(arm=arm or findings.main_arm)
+    return {row["cohort"]: row["step_size"] for row in frame.iter_rows(named=True)}
+
+
+def pictured_arm(findings: Findings) -> str:
+    """The arm of the image figures: the main one, or the first of which images were kept where it has none."""
+    kept = {example.arm for example in findings.examples}
+    arms = [findings.main_arm, *findings.records.arms]
+    return next((arm for arm in arms if arm in kept), findings.main_arm)
 
 
 def examples(findings: Findings) -> list[Example]:
-    """Kept images of the runs that the image figures are about: the main arm of every main network."""
-    runs = {header.run_id for header in findings.headers()}
+    """Kept images of the runs that the image figures are about: the main networks under `pictured_arm`."""
+    runs = {header.run_id for header in findings.headers(pictured_arm(findings))}
     return [example for example in findings.examples if example.run_id in runs]
 
 
+def picture_epsilon(findings: Findings) -> float:
+    """Amplitude of figure 2: the figures' own, or the one nearest to it in the grid of another arm."""
+    arm = pictured_arm(findings)
+    grid = amplitudes.shared(findings.headers(arm), findings.step_size(arm))
+    return amplitudes.nearest(findings.epsilon, grid) or findings.epsilon
+
+
 def image_rows(findings: Findings, make: Callable[..., list[Row]]) -> list[Row]:
-    """Rows of an image figure, made by `make` from the kept images of the main arm."""
+    """Rows of an image figure, made by `make` from the kept images."""
     gallery, drawn = Store(findings.records.root).gallery, styles(findings.cohorts)
-    return make(gallery, examples(findings), step_sizes(findings), drawn, findings.epsilon)
+    steps = step_sizes(findings, pictured_arm(findings))
+    return make(gallery, examples(findings), steps, drawn, picture_epsilon(findings))
+
+
+def pictured(findings: Findings) -> str:
+    """The attack of the image figures in words, and whether it is another one than that of the verdicts."""
+    arm = pictured_arm(findings)
+    if arm == findings.main_arm:
+        return main_arm(findings)
+    return (
+        f"{captions.attack(findings.headers(arm), findings.step_size(arm))}; the verdicts rest on arm "
+        f"{findings.main_arm}, of which no images were kept"
+    )
 
 
 def main_arm(findings: Findings) -> str:
     """The attack of the main curves in words."""
-    return captions.attack(findings.headers())
+    return captions.attack(findings.headers(), findings.step_size(findings.main_arm))
 
 
-def every_arm(findings: Findings) -> str:
-    """Every arm's attack in words."""
-    return ". ".join(captions.attack(findings.headers(arm)) for arm in findings.records.arms if findings.headers(arm))
+def when(findings: Findings) -> str:
+    """When an image counts as misclassified, by the reading of the plan."""
+    return captions.WHEN[findings.plan.success]
+
+
+def every_arm(findings: Findings, *, every_step_size: bool = False) -> str:
+    """Every arm's attack in words, at the step size that is shown or with all of them."""
+    return ". ".join(
+        captions.attack(findings.headers(arm), None if every_step_size else findings.step_size(arm))
+        for arm in findings.records.arms
+        if findings.headers(arm)
+    )
 
 
 def statistics(frame: pl.DataFrame, findings: Findings) -> str:
@@ -64,19 +102,18 @@ def depth(findings: Findings) -> str:
     return f"shown over their full range of values{deep}"
 
 
-MARGINS = {
-    1: "Conclusion 1 calls success flat where its change per doubling of ε is shown to be below {points} points.",
-    3: "Conclusion 3 calls success level where its rise over the second half of the iterations is shown to be below "
-    "{points} points.",
-    4: "Conclusion 4 counts a ratio of ε50 between 1/{margin:g} and {margin:g} as none.",
-    5: "Conclusion 5 counts a ratio of ε50 between 1/{margin:g} and {margin:g} over all sizes as none.",
-}
-
-
 def margin(findings: Findings, number: int) -> str:
     """The margin of the conclusion that a figure is about, in words."""
-    of = next((c.margin for c in findings.conclusions if c.number == number), None)
-    return "" if of is None else " " + MARGINS[number].format(margin=of, points=f"{100 * of:g}")
+    of = next((c for c in findings.conclusions if c.number == number), None)
+    if of is None or of.margin is None:
+        return ""
+    return f" In conclusion {number} {what_counts(number, of.margin)}{_judged_at(of)}."
+
+
+def _judged_at(conclusion: Conclusion) -> str:
+    """At which amplitude question 3 is judged."""
+    epsilons = sorted({row["epsilon"] for row in conclusion.details if conclusion.number == 3})
+    return f", at {listed([amplitude(e) for e in epsilons])} and on average over all ε" if epsilons else ""
 
 
 def hues(findings: Findings) -> dict[str, str]:

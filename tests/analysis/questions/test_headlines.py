@@ -1,0 +1,155 @@
+"""What every headline says, over a grid of results: the verdict, its sign, and an interval that tells nothing."""
+
+from __future__ import annotations
+
+import re
+from importlib import import_module
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pytest
+
+from advassay.analysis.interval_text import NOT_DETERMINED
+from advassay.analysis.questions.conclusion import conclude, judged
+from advassay.analysis.questions.effects import Effect, Value
+from advassay.analysis_plan import AnalysisPlan
+
+# The package exports a function of the same name as some of these modules.
+amplitude, image_type, iterations, confidence, training_size = (
+    import_module(f"advassay.analysis.questions.{name}")
+    for name in ("amplitude", "image_type", "iterations", "confidence", "training_size")
+)
+PLAN, OPEN = AnalysisPlan(), float("inf")
+RATIO = float(np.log(1.25))
+COUNTED = {"X-ray": 3, "histology": 2}
+SIZES = [40, 80, 160]
+ENDS = (-OPEN, -10.0, -2.0, -0.5, -0.15, -0.05, 0.05, 0.15, 0.5, 2.0, 10.0, OPEN)
+INTERVALS = [(low, high) for low, high in product(ENDS, ENDS) if low < high and (low, high) != (-OPEN, OPEN)]
+"""In ln of a ratio."""
+
+
+def effect(low: float, high: float, k: int = 4) -> Effect:
+    middle = (max(low, -11.0) + min(high, 11.0)) / 2
+    return Effect(middle, low, high, None, k, 400, freedom=k - 1.0)
+
+
+def of_ratio(number: int, one: Effect) -> tuple[str, str]:
+    """(verdict, headline)."""
+    if number == 2:
+        verdict = judged(one)
+        return verdict, image_type._headline(one, verdict, PLAN, COUNTED)
+    if number == 4:
+        verdict = judged(one, RATIO)
+        return verdict, confidence._headline(one, verdict, PLAN, "X-TB")
+    verdict = judged(one, RATIO, absence_supports=True)
+    return verdict, training_size._headline(one, verdict, SIZES, PLAN)
+
+
+def of_points(one: Effect) -> tuple[str, str]:
+    verdict = judged(one, PLAN.margins.amplitude)
+    value = Value(("X-TB",), "X-ray", 0.0, 0.1, 3.0, 100)
+    return verdict, amplitude._headline(one, verdict, [value], PLAN.margins.amplitude)
+
+
+@pytest.mark.parametrize("number", [2, 4, 5])
+def test_a_headline_about_a_ratio_says_its_verdict_and_no_number_that_tells_nothing(number: int) -> None:
+    seen = set()
+    for low, high in INTERVALS:
+        verdict, said = of_ratio(number, effect(low, high))
+        seen.add(verdict)
+        assert said.startswith("Not decided") == (verdict == "undecided"), said
+        assert not re.search(r"e[-+]\d|inf|nan|∞|\[0, ", said), said
+        wide = high - low > np.log(1000)
+        if wide and low < 0 < high and np.isfinite([low, high]).all():
+            assert NOT_DETERMINED in said
+        else:
+            assert NOT_DETERMINED not in said
+        one_sided = wide and NOT_DETERMINED not in said
+        assert ("at least" in said or "at most" in said) == one_sided, said
+    assert seen == {"supported", "contradicted", "undecided"}
+
+
+@pytest.mark.parametrize("number", [2, 4])
+def test_less_is_said_where_less_is_shown_and_only_there(number: int) -> None:
+    for low, high in INTERVALS:
+        verdict, said = of_ratio(number, effect(low, high))
+        assert ("need less amplitude than" in said) == (high < 0), said
+        assert ("need" in said and "more and less are both compatible" not in said) or verdict == "undecided"
+        assert ("makes no difference" in said) == (verdict == "contradicted" and high > 0), said
+
+
+def test_a_dependence_within_the_margin_is_not_called_none() -> None:
+    verdict, said = of_ratio(5, effect(0.05, 0.15))
+    assert (verdict, said.startswith("A small dependence is shown, within the margin")) == ("supported", True)
+    verdict, said = of_ratio(5, effect(-0.15, 0.15))
+    assert (verdict, said.startswith("No dependence that counts")) == ("supported", True)
+    verdict, said = of_ratio(5, effect(0.05, 0.5))
+    assert (verdict, "A dependence is shown, but it may be too small to count" in said) == ("undecided", True)
+
+
+def test_a_headline_about_amplitude_says_which_way_success_goes() -> None:
+    for low, high in [(low / 4, high / 4) for low, high in INTERVALS if np.isfinite([low, high]).all()]:
+        verdict, said = of_points(effect(low, high))
+        assert ("succeed more often" in said) == (verdict == "supported") == (low > 0), said
+        assert ("succeed less often" in said) == ("failure of the attack" in said) == (high < 0), said
+        assert ("makes no difference" in said) == (verdict == "contradicted" and high > 0), said
+        assert (NOT_DETERMINED in said) == (high - low >= 2 and low < 0 < high), said
+        assert "−−" not in said
+
+
+@pytest.mark.parametrize("reading", ["last", "any"])
+def test_the_estimand_of_conclusion_1_names_the_reading(reading: str) -> None:
+    assert {"last": "the last iterate", "any": "any iterate"}[reading] == amplitude.ITERATE[reading]
+
+
+LEVEL, RISING, OPEN_RISE = (-0.002, 0.01), (0.05, 0.15), (-0.02, 0.06)
+UP, NONE, DOWN = (0.3, 0.5), (-0.01, 0.03), (-0.5, -0.3)
+
+
+def plateau(rests: list[tuple[float, float]], whole: tuple[float, float], control: Any, *, new: bool = True) -> str:
+    evidence: Any = type("", (), {"plan": PLAN, "prespecified": True if new else None})
+    ends, margin = [effect(*ends) for ends in rests], PLAN.margins.iterations
+    verdict = iterations.plateau_verdict(evidence, ends, effect(*whole), control)
+    decisive = iterations.decisive_rise(ends, verdict, margin)
+    said = iterations._headline(
+        verdict, decisive, ends, effect(*whole), margin, "X-TB", control, controlled=control is not None or not new
+    )
+    return f"{verdict}: {said}"
+
+
+def control(at_2k: int, images: int = 100) -> Any:
+    return iterations.Doubling(images, 50 if images else 0, at_2k, 4)
+
+
+@pytest.mark.parametrize(
+    ("rests", "whole", "doubling", "new", "said"),
+    [
+        ([LEVEL, LEVEL], UP, control(50), True, "supported: Longer attacks succeed more often, up to a plateau"),
+        ([LEVEL, LEVEL], UP, None, False, "supported: Longer attacks succeed more often, up to a plateau"),
+        ([LEVEL, LEVEL], UP, None, True, "undecided: .*no control with twice as many iterations was run"),
+        ([LEVEL, LEVEL], UP, control(0, 0), True, "undecided: .*had no image to compare"),
+        ([LEVEL, LEVEL], UP, control(60), True, "undecided: .*raised the success rate by 10.0 points"),
+        ([LEVEL, LEVEL], NONE, control(50), True, "undecided: .*a rise from the first iteration to the last is not"),
+        ([LEVEL, LEVEL], NONE, None, False, "undecided: .*a rise from the first iteration to the last is not shown"),
+        ([RISING, LEVEL], UP, control(50), True, "contradicted: No plateau is reached.*still rises by 10.0"),
+        ([(-0.1, 0.4), RISING], UP, control(50), True, r"contradicted: No plateau.* rises by 10.0 .*\[5.0, 15.0\]"),
+        ([DOWN, DOWN], DOWN, control(50), True, "contradicted: Longer attacks succeed less often.* falls by 40.0"),
+        ([DOWN, DOWN], UP, control(50), True, "supported: .*but not to the end.* falls by 40.0.*failure of the attack"),
+        ([OPEN_RISE, LEVEL], UP, control(50), True, "undecided: .*rises below and above that are both compatible"),
+    ],
+)
+def test_a_headline_about_iterations_gives_the_reason_of_its_verdict(
+    rests: list[tuple[float, float]], whole: tuple[float, float], doubling: Any, new: bool, said: str
+) -> None:
+    assert re.match(said, plateau(rests, whole, doubling, new=new)), plateau(rests, whole, doubling, new=new)
+
+
+def test_the_effect_of_a_conclusion_is_written_as_its_headline_has_it() -> None:
+    words = dict.fromkeys(("title", "statement", "estimand", "test", "reason", "published"), "")
+    made = conclude(
+        2, effect(-10.0, 10.0), "undecided", unit="cohorts", rests_on="over 4 cohorts", needed="More.", **words
+    )  # fmt: skip
+    assert made.effect == "ratio not determined (interval wider than 1000-fold)"
+    assert (made.low, made.high) == (pytest.approx(np.exp(-10)), pytest.approx(np.exp(10)))
+    assert (made.breadth, made.needed) == ("", "More.")
