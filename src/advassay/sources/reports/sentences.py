@@ -17,8 +17,8 @@ from advassay.sources.reports.words import DASHES, Normaliser
 
 _BULLETS = "\u00b7*\u2022\u2023\u2043\u2219\u25a0-\u25ff\u2713\u2714\u27a2\uf0a7\uf0b7"
 _TOKEN = re.compile(
-    # the number of a list's item: "2)", "(2)", "2.", "#2", "ii)"
-    r"(?P<item>(?<!\S)(?:\(?\d{1,2}\)|\d{1,2}\.(?!\d)|#\d{1,2}|[ivx]{1,4}\))(?=\s))"
+    # the number of a list's item: "2)", "(2)", "2.", "#2", "ii)", "b)"
+    r"(?P<item>(?<!\S)(?:\(?\d{1,2}\)|\d{1,2}\.(?!\d)|#\d{1,2}|[ivx]{1,4}\)|\(?[a-hA-H\u0430-\u0436\u0410-\u0416]\))(?=\s))"
     # a word, with soft hyphens, stress marks and what follows an apostrophe; the answers "(-)", "(+)", " -,", "n/a"
     rf"|(?P<word>[nN]/[aA](?!\w)|(?<![\w.,])\d+[.,]\d+(?!\w)|0\s+[.,]\s+\d+|[\w\u0300-\u036f\u00ad]+(?:['\u2019\u02bc][^\W\d_]+)?|\((?:[{DASHES}]|\+)\)"
     rf"|(?<=\s)[{DASHES}+](?=[,;.]|\Z))"

@@ -99,19 +99,26 @@ class Times:
         begin, end = self._statement(sentence, times, time)
         inside = [one for one in cues if begin <= one.first and one.last < end and self._denies(sentence, one)]
         if not inside:
+            if any(begin <= one.first < end and self._is_past_denial(sentence, one) for one in cues):
+                return _without_dates(cues, time)  # "was not seen two years ago"
+            if self._tail(sentence, cues, end) is Decision.absent and end < len(sentence.raw):
+                gone = Cue(time.entry, Decision.absent)  # "a nodule before, now absent"
+                both = (Found(replace(gone, forward=forward), time.first, time.last) for forward in (True, False))
+                return sorted([*cues, *both], key=_first_of)
             history = self._history(sentence, cues, mentions, time, end) if time.kind == _DATED else None
             return sorted([*cues, history], key=_first_of) if history else cues
-        if begin < time.first and time.last + 1 < end:
+        beside = any(one.first == time.last + 1 or one.last == time.first - 1 for one in inside)
+        if begin < time.first and time.last + 1 < end and not (beside and time.kind == _EARLIER):
             return cues  # neither at the beginning nor at the end: "the nodule of 2012 is not seen"
         if time.kind == _EXAM and self._within and time.first != begin:
             if self._within.isdisjoint(sentence.leads[time.first]):
                 return cues  # "for comparison with the prior exam"
-        if self._belongs_elsewhere(sentence, inside, time):
+        if self._belongs_elsewhere(sentence, inside, time, end):
             return cues
         tail = self._tail(sentence, cues, end)
         if tail is Decision.absent:
             return cues  # "not seen before, not seen now"
-        kept = [one for one in cues if one not in inside]
+        kept = [one for one in _without_dates(cues, time) if one not in inside]
         for one in inside:
             if tail is not None:
                 kept.append(replace(one, cue=replace(one.cue, makes=tail)))
@@ -139,9 +146,14 @@ class Times:
         denies = found.cue.makes is Decision.absent and not self._denials.isdisjoint(words)
         return denies and self._ended.isdisjoint(words)
 
-    def _belongs_elsewhere(self, sentence: Sentence, inside: Sequence[Found], time: _Time) -> bool:
+    def _is_past_denial(self, sentence: Sentence, found: Found) -> bool:
+        """Whether a cue that governs nothing denies: "was not seen on the prior exam"."""
+        words = sentence.raw[found.first : found.last + 1]
+        return found.cue.makes is None and not found.cue.breaks and not self._denials.isdisjoint(words)
+
+    def _belongs_elsewhere(self, sentence: Sentence, inside: Sequence[Found], time: _Time, end: int) -> bool:
         """Whether a time belongs to the word beside it: "as before", "previously described"."""
-        if time.last + 1 < len(sentence.raw) and sentence.raw[time.last + 1] in self._described:
+        if time.last + 1 < end and sentence.raw[time.last + 1] in self._described:
             return True
         if not time.first:
             return False
@@ -184,6 +196,12 @@ class Times:
         if made:
             return Decision.absent if Decision.absent in made else Decision.uncertain
         return Decision.present if len(words) > 0 else None
+
+
+def _without_dates(cues: Sequence[Found], time: _Time) -> list[Found]:
+    """`cues` without those that make history of what a time stands beside."""
+    words = range(time.first, time.last + 1)
+    return [one for one in cues if one.cue.makes is not Decision.not_stated or one.last not in words]
 
 
 def _first_of(found: Found) -> int:

@@ -62,14 +62,14 @@ class Times(Frozen):
     """When something was so: "not seen in March, present now"."""
 
     earlier: Phrases = ()
-    """Name an earlier time, where a statement begins or ends with them: "on the prior exam"."""
+    """Adverbs of an earlier time, where a statement begins or ends with them, or beside what denies: "previously"."""
     exams: Phrases = ()
-    """The same, of an earlier examination."""
+    """Name an earlier time where a statement begins or ends with them: "on the prior exam", "two years ago"."""
     within: Phrases = ()
     """Ignored words one of which stands before `exams`, if these do not begin a statement: "en" estudio previo; none =
     no such word is needed."""
     dated: Phrases = ()
-    """The same as `earlier`; a finding with nothing but such a date is history: "pneumonia in 2017"."""
+    """The same as `exams`; a finding with nothing but such a date is history: "pneumonia in 2017"."""
     now: Phrases = ()
     """Name the time of this examination."""
     turns: Phrases = ()
