@@ -33,8 +33,8 @@ class Decision(StrEnum):
 class Cue:
     """A phrase of the vocabulary's context. makes: the decision for what it governs; not_stated = not on this image;
     None = governs nothing. forward: governs what follows. turns: looks back where nothing follows. near: governs up to
-    a comma or "and" only. settles: whatever other cues say. breaks: ends the scopes of others. closes: is one only where
-    nothing follows it in its part of the sentence."""
+    a comma or "and" only. settles: whatever other cues say. breaks: ends the scopes of others. closes: is one only
+    where nothing follows it in its part of the sentence."""
 
     entry: str
     makes: Decision | None = None
@@ -210,7 +210,7 @@ class Scopes:
         if between and not elliptic:  # "emphysema with an effusion that was not seen" but "unlikely but not excluded"
             return False
         begins = found.first
-        while begins and sentence.segments[begins - 1] == sentence.segments[found.first]:
+        while begins > last and sentence.segments[begins - 1] == sentence.segments[found.first]:
             begins -= 1
         if begins <= last:  # the same part
             return not any(

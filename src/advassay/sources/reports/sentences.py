@@ -72,7 +72,8 @@ class Splitter:
     """Cuts the text of one language into sentences.
 
     abbreviations: words whose full stop ends no sentence before a small letter. answers: words that, with no
-    others behind a question mark or dot leaders, make an answer field of them. continues: words that end no line of their own.
+    others behind a question mark or dot leaders, make an answer field of them. continues: words that end no line of
+    their own.
     """
 
     def __init__(

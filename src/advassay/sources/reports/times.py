@@ -21,10 +21,16 @@ _EARLIER, _EXAM, _DATED, _NOW, _TURN = "earlier", "exam", "dated", "now", "turn"
 _PAST = (_EARLIER, _EXAM, _DATED)
 _FAR = 4
 """Words between a finding and its date at most."""
+_LONGEST = 60
+"""More words than any cue has, with what its gaps skip."""
+_AROUND = 25
+"""Words before and after a date in which one may say that the finding is there still."""
+_TAIL = 12
+"""Words of a statement that says no more than "now it is there" at most."""
 
 
 class _Time(NamedTuple):
-    """Words that name a time, or stand between two statements; statement: first word and end (exclusive) of theirs."""
+    """Words that name a time, or stand between two statements: first and last word, entry of the vocabulary, kind."""
 
     first: int
     last: int
@@ -64,21 +70,31 @@ class Times:
         A finding with nothing but a date is history. cues, mentions: all of the sentence, from left to right.
         """
         times = self._times(sentence)
+        if all(one.kind not in _PAST for one in times):
+            return cues
+        telling = _Telling(sentence, cues, [one.first for one in cues], mentions, times, _begins(sentence, times))
+        edits: dict[int, list[Found]] = {}  # place of a cue in `cues` → what it is read as
+        statements: dict[Span, tuple[list[int], bool]] = {}
+        added: list[Found] = []
         for time in times:
             if time.kind in _PAST:
-                cues = self._as_told(sentence, cues, mentions, times, time)
-        return cues
+                self._tell(telling, time, edits, added, statements)
+        kept = (changed for place, one in enumerate(cues) for changed in edits.get(place, (one,)))
+        return sorted([*kept, *added], key=_first_of)
 
     def goes_on(self, sentence: Sentence, following: Sentence, find: Callable[[Sentence], list[Found]]) -> bool:
         """Whether the next sentence says no more than that now it is there: "No nodule in March. It is seen now.".
 
         find: finds the cues of a sentence.
         """
-        if not any(one.kind in _PAST for one in self._times(sentence)):
+        if len(following.raw) > _TAIL or not any(one.kind in _PAST for one in self._times(sentence)):
             return False
-        if not any(one.kind == _NOW for one in self._times(following)):
+        times = self._times(following)
+        if not any(one.kind == _NOW for one in times):
             return False
-        return self._tail(following, find(following), 0) in (Decision.present, Decision.uncertain)
+        cues = find(following)
+        telling = _Telling(following, cues, [one.first for one in cues], (), times, [])
+        return self._tail(telling, 0) in (Decision.present, Decision.uncertain)
 
     def _times(self, sentence: Sentence) -> list[_Time]:
         """The times of a sentence, from left to right; of overlapping ones the longest that begins first."""
@@ -93,53 +109,58 @@ class Times:
                 kept.append(one)
         return kept
 
-    def _as_told(
-        self, sentence: Sentence, cues: list[Found], mentions: Sequence[Span], times: Sequence[_Time], time: _Time
-    ) -> list[Found]:
-        begin, end = self._statement(sentence, times, time)
-        inside = [one for one in cues if begin <= one.first and one.last < end and self._denies(sentence, one)]
-        if not inside:
-            if any(begin <= one.first < end and self._is_past_denial(sentence, one) for one in cues):
-                return _without_dates(cues, time)  # "was not seen two years ago"
-            if self._tail(sentence, cues, end) is Decision.absent and end < len(sentence.raw):
-                gone = Cue(time.entry, Decision.absent)  # "a nodule before, now absent"
-                both = (Found(replace(gone, forward=forward), time.first, time.last) for forward in (True, False))
-                return sorted([*cues, *both], key=_first_of)
-            history = self._history(sentence, cues, mentions, time, end) if time.kind == _DATED else None
-            return sorted([*cues, history], key=_first_of) if history else cues
-        beside = any(one.first == time.last + 1 or one.last == time.first - 1 for one in inside)
-        if begin < time.first and time.last + 1 < end and not (beside and time.kind == _EARLIER):
-            return cues  # neither at the beginning nor at the end: "the nodule of 2012 is not seen"
-        if time.kind == _EXAM and self._within and time.first != begin:
-            if self._within.isdisjoint(sentence.leads[time.first]):
-                return cues  # "for comparison with the prior exam"
-        if self._belongs_elsewhere(sentence, inside, time, end):
-            return cues
-        tail = self._tail(sentence, cues, end)
-        if tail is Decision.absent:
-            return cues  # "not seen before, not seen now"
-        kept = [one for one in _without_dates(cues, time) if one not in inside]
-        for one in inside:
-            if tail is not None:
-                kept.append(replace(one, cue=replace(one.cue, makes=tail)))
-            elif one.cue.forward or one.cue.turns:
-                kept.append(replace(one, cue=replace(one.cue, makes=Decision.not_stated)))
-        if end < len(sentence.raw):
-            kept.append(Found(Cue(time.entry, breaks=True), end - 1, end - 1))
-        return sorted(kept, key=_first_of)
+    def _tell(
+        self,
+        telling: _Telling,
+        time: _Time,
+        edits: dict[int, list[Found]],
+        added: list[Found],
+        statements: dict[Span, tuple[list[int], bool]],
+    ) -> None:
+        """Notes how the cues of the statement that a time stands in are to be read.
 
-    def _statement(self, sentence: Sentence, times: Sequence[_Time], time: _Time) -> Span:
-        """First word and end (exclusive) of the statement that a time stands in: a part of the sentence, or what
-        stands between a "now" or "but" and the next one."""
-        begins = sorted(
-            {one.first for one in times if one.kind in (_NOW, _TURN)}
-            | {place for place in range(len(sentence.raw)) if not place or ends_part(sentence, place - 1)}
-        )
-        own = bisect_right(begins, time.first) - 1
-        after = bisect_left(begins, time.last + 1)
-        if begins[own] == time.first and after < len(begins) and begins[after] == time.last + 1 and not own:
-            after += 1  # "previously, no nodule"
-        return begins[own], begins[after] if after < len(begins) else len(sentence.raw)
+        statements: of those met before, the places of the cues that deny in them, and whether one denies the past.
+        """
+        sentence, cues = telling.sentence, telling.cues
+        begin, end = telling.statement(time)
+        if (begin, end) not in statements:
+            own = [place for place in telling.cues_in(begin, end) if cues[place].last < end]
+            denying = [place for place in own if self._denies(sentence, cues[place])]
+            statements[begin, end] = denying, any(self._is_past_denial(sentence, cues[place]) for place in own)
+        inside, past = statements[begin, end]
+        dates = [
+            place
+            for place in telling.cues_in(time.first, time.last + 1)
+            if cues[place].cue.makes is Decision.not_stated and cues[place].last <= time.last
+        ]
+        if not inside:
+            if past:
+                edits.update((place, []) for place in dates)  # "was not seen two years ago"
+            elif end < len(sentence.raw) and self._tail(telling, end) is Decision.absent:
+                gone = Cue(time.entry, Decision.absent)  # "a nodule before, now absent"
+                added.extend(Found(replace(gone, forward=forward), time.first, time.last) for forward in (True, False))
+            elif time.kind == _DATED:
+                added.extend(self._history(telling, time, end))
+            return
+        near = telling.cues_in(max(begin, time.first - _LONGEST), min(time.last + 2, end))
+        denials = [cues[place] for place in near if place in edits or self._denies(sentence, cues[place])]
+        if self._is_in_the_middle(denials, time, begin, end) or self._belongs_elsewhere(telling, denials, time):
+            return
+        tail = self._tail(telling, end)
+        if tail is Decision.absent:
+            return  # "not seen before, not seen now"
+        edits.update((place, []) for place in dates)
+        if inside[0] in edits:
+            return  # told by another time of the same statement
+        for place in inside:
+            one = cues[place]
+            if tail is not None:
+                edits[place] = [replace(one, cue=replace(one.cue, makes=tail))]
+            else:
+                told = replace(one, cue=replace(one.cue, makes=Decision.not_stated))
+                edits[place] = [told] if one.cue.forward or one.cue.turns else []
+        if end < len(sentence.raw):
+            added.append(Found(Cue(time.entry, breaks=True), end - 1, end - 1))
 
     def _denies(self, sentence: Sentence, found: Found) -> bool:
         words = sentence.raw[found.first : found.last + 1]
@@ -151,8 +172,18 @@ class Times:
         words = sentence.raw[found.first : found.last + 1]
         return found.cue.makes is None and not found.cue.breaks and not self._denials.isdisjoint(words)
 
-    def _belongs_elsewhere(self, sentence: Sentence, inside: Sequence[Found], time: _Time, end: int) -> bool:
+    def _is_in_the_middle(self, denials: Sequence[Found], time: _Time, begin: int, end: int) -> bool:
+        """Whether a time stands neither at the beginning nor at the end, nor as an adverb beside what denies: "the
+        nodule of 2012 is not seen"."""
+        beside = any(one.first == time.last + 1 or one.last == time.first - 1 for one in denials)
+        return begin < time.first and time.last + 1 < end and not (beside and time.kind == _EARLIER)
+
+    def _belongs_elsewhere(self, telling: _Telling, denials: Sequence[Found], time: _Time) -> bool:
         """Whether a time belongs to the word beside it: "as before", "previously described"."""
+        sentence, (begin, end) = telling.sentence, telling.statement(time)
+        needs = self._within if time.kind == _EXAM and time.first != begin else None
+        if needs and needs.isdisjoint(sentence.leads[time.first]):
+            return True  # "for comparison with the prior exam"
         if time.last + 1 < end and sentence.raw[time.last + 1] in self._described:
             return True
         if not time.first:
@@ -160,48 +191,85 @@ class Times:
         word, leads = sentence.raw[time.first - 1], sentence.leads[time.first - 1]
         if word in self._compared:
             return True
-        denied = any(one.first <= time.first - 1 <= one.last for one in inside)
+        denied = any(one.first <= time.first - 1 <= one.last for one in denials)
         return word in self._described and not leads and not denied  # "the nodule seen before", but "was seen before"
 
-    def _history(
-        self, sentence: Sentence, cues: Sequence[Found], mentions: Sequence[Span], time: _Time, end: int
-    ) -> Found | None:
+    def _history(self, telling: _Telling, time: _Time, end: int) -> list[Found]:
         """The cue that a date is for the finding beside it: "pneumonia of the right lung in 2017"."""
-        if not self._lasting.isdisjoint(sentence.raw) or self._tail(sentence, cues, end) is not None:
-            return None
+        sentence = telling.sentence
+        around = sentence.raw[max(time.first - _AROUND, 0) : time.last + 1 + _AROUND]
+        if not self._lasting.isdisjoint(around) or self._tail(telling, end) is not None:
+            return []
         cue = Cue("{year}", Decision.not_stated, near=True)
+        next_one = bisect_left(telling.mentions, (time.last + 1,))
         begins_part = not time.first or ends_part(sentence, time.first - 1)
-        if begins_part and any(time.last < first <= time.last + 2 for first, _ in mentions):
-            return Found(cue, time.first, time.last)
-        last = max((last for _, last in mentions if last < time.first), default=None)
+        if begins_part and any(first <= time.last + 2 for first, _ in telling.mentions[next_one : next_one + 1]):
+            return [Found(cue, time.first, time.last)]
+        last = max((last for _, last in telling.mentions[:next_one][-2:] if last < time.first), default=None)
         if last is None or time.first - last > _FAR or sentence.segments[last] != sentence.segments[time.first]:
-            return None
+            return []
         if not self._presence.isdisjoint(sentence.raw[last + 1 : time.first]):
-            return None
-        return Found(replace(cue, forward=False), time.first, time.last)
+            return []
+        return [Found(replace(cue, forward=False), time.first, time.last)]
 
-    def _tail(self, sentence: Sentence, cues: Sequence[Found], start: int) -> Decision | None:
+    def _tail(self, telling: _Telling, start: int) -> Decision | None:
         """What a sentence says from word `start` on, if it is no more than that the finding is, may be or is not
         there now; None if it is more, or nothing."""
-        own = {}
-        for one in cues:
-            if one.first >= start and one.cue.makes in (Decision.absent, Decision.uncertain):
-                own.update({place: one.cue.makes for place in range(one.first, one.last + 1)})
-        named = self._times(sentence)
-        now = {place for one in named if one.kind in (_NOW, _TURN) for place in range(one.first, one.last + 1)}
-        words = range(start, len(sentence.raw))
-        if not all(place in own or place in now or sentence.raw[place] in self._affirms for place in words):
+        words = range(start, len(telling.sentence.raw))
+        if not 0 < len(words) <= _TAIL:
             return None
-        made = {own[place] for place in words if place in own}
+        own = {}
+        for place in telling.cues_in(start, len(telling.sentence.raw)):
+            one = telling.cues[place]
+            if one.cue.makes in (Decision.absent, Decision.uncertain):
+                own.update({word: one.cue.makes for word in range(one.first, one.last + 1)})
+        late = bisect_left(telling.times, start, key=lambda one: one.first)
+        now = {
+            place
+            for one in telling.times[late:]
+            if one.kind in (_NOW, _TURN)
+            for place in range(one.first, one.last + 1)
+        }
+        raw = telling.sentence.raw
+        if not all(word in own or word in now or raw[word] in self._affirms for word in words):
+            return None
+        made = {own[word] for word in words if word in own}
         if made:
             return Decision.absent if Decision.absent in made else Decision.uncertain
-        return Decision.present if len(words) > 0 else None
+        return Decision.present
 
 
-def _without_dates(cues: Sequence[Found], time: _Time) -> list[Found]:
-    """`cues` without those that make history of what a time stands beside."""
-    words = range(time.first, time.last + 1)
-    return [one for one in cues if one.cue.makes is not Decision.not_stated or one.last not in words]
+class _Telling(NamedTuple):
+    """A sentence with what was found in it; firsts: of the cues; begins: the first word of each statement."""
+
+    sentence: Sentence
+    cues: Sequence[Found]
+    firsts: Sequence[int]
+    mentions: Sequence[Span]
+    times: Sequence[_Time]
+    begins: Sequence[int]
+
+    def cues_in(self, begin: int, end: int) -> range:
+        """Places of the cues whose first word is one of raw[begin:end]."""
+        return range(bisect_left(self.firsts, begin), bisect_left(self.firsts, end))
+
+    def statement(self, time: _Time) -> Span:
+        """First word and end (exclusive) of the statement that a time stands in."""
+        own, after = bisect_right(self.begins, time.first) - 1, bisect_left(self.begins, time.last + 1)
+        begin, end = self.begins[own], self._begin(after)
+        if not own and (begin, end) == (time.first, time.last + 1):
+            end = self._begin(after + 1)  # "previously, no nodule"
+        return begin, end
+
+    def _begin(self, number: int) -> int:
+        return self.begins[number] if number < len(self.begins) else len(self.sentence.raw)
+
+
+def _begins(sentence: Sentence, times: Sequence[_Time]) -> list[int]:
+    """Where each statement begins: each part of the sentence, and each "now" or "but"."""
+    begins = {one.first for one in times if one.kind in (_NOW, _TURN)}
+    begins.update(place for place in range(len(sentence.raw)) if not place or ends_part(sentence, place - 1))
+    return sorted(begins)
 
 
 def _first_of(found: Found) -> int:

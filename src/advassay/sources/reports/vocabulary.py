@@ -116,7 +116,8 @@ class Context(Frozen):
     details: Phrases = ()
     """Words of place, side, number and size: the same, unless an enumeration with "or" follows."""
     qualities: Phrases = ()
-    """Adjectives of findings: an "or" behind one, before the finding, makes no doubt ("acute or chronic bronchitis")."""
+    """Adjectives of findings: an "or" behind one, before the finding, makes no doubt ("acute or chronic bronchitis").
+    """
     presence: Phrases = ()
     """Verbs of seeing: what follows "is seen and", or stands between a comma and "is seen", is its own statement."""
     genitive: bool = False
