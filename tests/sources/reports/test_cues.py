@@ -46,9 +46,11 @@ def normaliser(vocabulary: Vocabulary) -> Normaliser:
 def cues(vocabulary: Vocabulary) -> Iterator[str]:
     context = vocabulary.context
     for kind in (context.negation, context.uncertainty, context.undecided, context.elsewhere):
-        for phrases in (kind.before, kind.before_only, kind.before_near, kind.after):
+        for phrases in (kind.before, kind.before_only, kind.before_near, kind.after, kind.closing):
             yield from phrases
     yield from (*context.pseudo, *context.breaks)
+    times = context.times
+    yield from (*times.earlier, *times.exams, *times.dated, *times.now, *times.turns)
 
 
 def words(vocabulary: Vocabulary) -> Iterator[str]:
@@ -102,5 +104,15 @@ def test_no_word_of_a_cue_is_ignored(language: str) -> None:
 @pytest.mark.parametrize("language", ["en", "es", "ru"])
 def test_a_set_holds_single_words(language: str) -> None:
     context = load_vocabulary(language).context
-    sets = (*context.sets.values(), context.ungoverned, context.details, context.presence, context.alternators)
+    times = context.times
+    dated = (times.compared, times.described, times.denials, times.ended, times.affirms, times.lasting)
+    sets = (
+        *context.sets.values(),
+        *dated,
+        context.qualities,
+        context.ungoverned,
+        context.details,
+        context.presence,
+        context.alternators,
+    )
     assert [word for members in sets for word in members if " " in word] == []

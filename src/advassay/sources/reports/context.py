@@ -33,7 +33,8 @@ class Decision(StrEnum):
 class Cue:
     """A phrase of the vocabulary's context. makes: the decision for what it governs; not_stated = not on this image;
     None = governs nothing. forward: governs what follows. turns: looks back where nothing follows. near: governs up to
-    a comma or "and" only. settles: whatever other cues say. breaks: ends the scopes of others."""
+    a comma or "and" only. settles: whatever other cues say. breaks: ends the scopes of others. closes: is one only
+    where nothing follows it in its part of the sentence."""
 
     entry: str
     makes: Decision | None = None
@@ -42,6 +43,7 @@ class Cue:
     near: bool = False
     settles: bool = False
     breaks: bool = False
+    closes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,7 @@ class Scopes:
         self._reach = context.reach
         self._coordinators, self._alternators = forms(context.coordinators), forms(context.alternators)
         self._ungoverned, self._details = forms(context.ungoverned), forms(context.details)
+        self._qualities = forms(context.qualities)
         self._presence = forms(context.presence)
         self._genitive = context.genitive
         self._automaton: Automaton[Cue] = Automaton(normaliser, gap, exact=True, sets=context.sets)
@@ -85,7 +88,11 @@ class Scopes:
 
     def cues(self, sentence: Sentence) -> list[Found]:
         """The cues of a sentence, from left to right; of overlapping ones the longest that begins first."""
-        hits = [hit for hit in self._automaton.find(sentence) if self._is_one(sentence, *hit)]
+        hits = [
+            hit
+            for hit in self._automaton.find(sentence)
+            if self._is_one(sentence, *hit) and not (hit[2].closes and not ends_part(sentence, hit[1]))
+        ]
         kept: list[Found] = []
         for first, last, cue in sorted(hits, key=lambda hit: (hit[0], -hit[1])):
             if not kept or first > kept[-1].last or (first, last) == (kept[-1].first, kept[-1].last):
@@ -131,6 +138,8 @@ class Scopes:
                 continue
             if any(one.cue.makes is None and one.first <= place < one.last for one in cues):
                 continue
+            if place < first and sentence.raw[place - 1] in self._qualities:
+                continue  # "residual or recurrent pneumonia"
             beside = sentence.raw[place - 1], sentence.raw[place + 1]
             other = sentence.raw[place + 1 : place + 4] if place > last else sentence.raw[max(place - 3, 0) : place]
             if not any(word in self._details or word in self._coordinators or word.isdigit() for word in beside):
@@ -196,12 +205,12 @@ class Scopes:
         """Whether a cue that looks back governs a mention: in its part of the sentence, or alone in the next one."""
         first, last = mention
         between = [other for other in cues if other.cue.breaks and last < other.first < found.first]
-        ends = found.last + 1 == len(sentence.raw) or sentence.segments[found.last + 1] != sentence.segments[found.last]
+        ends = ends_part(sentence, found.last)
         elliptic = (found.cue.settles or ends) and all(other.last + 1 == found.first for other in between)
         if between and not elliptic:  # "emphysema with an effusion that was not seen" but "unlikely but not excluded"
             return False
         begins = found.first
-        while begins and sentence.segments[begins - 1] == sentence.segments[found.first]:
+        while begins > last and sentence.segments[begins - 1] == sentence.segments[found.first]:
             begins -= 1
         if begins <= last:  # the same part
             return not any(
@@ -242,11 +251,14 @@ class Scopes:
 
 def _as_it_looks(found: Found, sentence: Sentence) -> Found:
     """A cue that ends its part of the sentence looks back: "emphysema: no", "no foci are seen, emphysema"."""
-    after = found.last + 1
-    ends = after == len(sentence.stems) or sentence.segments[after] != sentence.segments[found.last]
-    if not (ends and found.cue.turns and found.first):
+    if not (ends_part(sentence, found.last) and found.cue.turns and found.first):
         return found
     return replace(found, cue=replace(found.cue, forward=False))
+
+
+def ends_part(sentence: Sentence, place: int) -> bool:
+    """Whether a word is the last of its part of the sentence."""
+    return place + 1 == len(sentence.raw) or sentence.segments[place + 1] != sentence.segments[place]
 
 
 def _first_of(found: Found) -> int:
@@ -256,7 +268,7 @@ def _first_of(found: Found) -> int:
 _LONGEST = 60
 """More words than any cue has, with what its gaps skip."""
 
-_ORDER = {Decision.absent: 0, Decision.uncertain: 1, Decision.not_stated: 2, None: 3}
+_ORDER = {Decision.present: 0, Decision.absent: 1, Decision.uncertain: 2, Decision.not_stated: 3, None: 4}
 """Which of two equally near cues counts."""
 
 
@@ -278,8 +290,14 @@ def _cues(context: Context) -> list[Cue]:
         )
         for entry in entries
     ]
+    closing = [
+        Cue(entry, makes, False, settles=settles, closes=True)
+        for cues, makes, settles in kinds
+        for entry in cues.closing
+    ]
     return [
         *governing,
+        *closing,
         *(Cue(entry) for entry in context.pseudo),
         *(Cue(entry, breaks=True) for entry in context.breaks),
     ]

@@ -14,10 +14,13 @@ from typing import Generic, TypeVar
 
 from advassay.errors import SourceError
 from advassay.sources.reports.sentences import Sentence
-from advassay.sources.reports.words import Normaliser
+from advassay.sources.reports.words import Normaliser, is_number
 
 Tag = TypeVar("Tag")
 _MOST_REPEATED = 3
+_YEAR = "{year}"
+_IS_YEAR = re.compile(r"(?:19|20)\d\d[^\W\d_]{0,2}")
+"""A year, also with the Russian abbreviation behind it."""
 
 
 def alternatives(phrase: str) -> Iterator[tuple[str, ...]]:
@@ -93,7 +96,7 @@ class Automaton(Generic[Tag]):
         if set(word) == {"."}:
             return [node.after_gap.setdefault((len(word) - 1) * self._gap, _Node())]
         if word.startswith("{"):
-            if word[1:-1] not in self._sets:
+            if word[1:-1] not in self._sets and word != _YEAR:
                 raise SourceError(
                     f"vocabulary: a set out of {sorted(self._sets)} is needed, got {word!r} in {phrase!r}.",
                     "Define the set under context.sets.",
@@ -134,7 +137,8 @@ class Automaton(Generic[Tag]):
             own_keys = (own, f"={raw}") if raw in self._exact else (own,)
             begins = (f"{prefix}*" for prefix in self._prefixes if raw.startswith(prefix))
             members = dict.fromkeys(name for key in own_keys for name in self._members.get(key, ()))
-            known = (*own_keys, *members, *begins)
+            years = (_YEAR,) if _IS_YEAR.fullmatch(raw) else ()
+            known = (*own_keys, *members, *years, *begins)
             if len(self._keys) < Normaliser._MOST:
                 self._keys[raw] = known
         return known
@@ -209,7 +213,7 @@ class WholeSentence:
             if len(self._known) >= self._MOST:
                 self._known.clear()
             # numbers (dates, numbers of a list) say nothing of the chest
-            found = self._any.fullmatch("".join(f"{stem} " for stem in stems if not stem.isdigit()))
+            found = self._any.fullmatch("".join(f"{stem} " for stem in stems if not is_number(stem)))
             self._known[stems] = int(found.lastgroup[1:]) if found and found.lastgroup else None
         return self._known[stems]
 
@@ -217,7 +221,7 @@ class WholeSentence:
         """Whether a word is a form that the phrases hold, but for its ending."""
         known = self._accepted.get(raw)
         if known is None:
-            bare = not self._endings or raw.isdigit() or raw in self._forms
+            bare = not self._endings or is_number(raw) or raw in self._forms
             known = bare or not self._bases.isdisjoint(self._bases_of(raw))
             if len(self._accepted) < self._MOST:
                 self._accepted[raw] = known

@@ -13,8 +13,9 @@ from advassay.sources.reports.markup import plain
 from advassay.sources.reports.phrases import Automaton, WholeSentence
 from advassay.sources.reports.sections import Sections
 from advassay.sources.reports.sentences import Sentence, Splitter
+from advassay.sources.reports.times import Times
 from advassay.sources.reports.vocabulary import FINDINGS, Finding, Vocabulary
-from advassay.sources.reports.words import Normaliser
+from advassay.sources.reports.words import Normaliser, is_number
 
 _WORD = re.compile(r"[^\W\d_]+")
 
@@ -84,6 +85,7 @@ class ReportReader:
         for phrase in vocabulary.headings.lead_ins:
             self._lead_ins.add(phrase, None)
         self._scopes = Scopes(vocabulary.context, self._words, vocabulary.gap)
+        self._times = Times(vocabulary.context, self._words, vocabulary.gap)
         self._privatives = frozenset(self._words.fold(word) for word in vocabulary.privatives)
         self._keywords: Automaton[_Entry] = Automaton(self._words, vocabulary.gap)
         for name, finding in vocabulary.findings.items():
@@ -102,8 +104,11 @@ class ReportReader:
         """Labels of one report. texts: its fields in order (findings, impression, …); None where one is empty."""
         sentences = [(field, one) for field, text in enumerate(texts) if text for one in self._sentences(text)]
         stated: dict[str, Evidence] = {}
-        for field, sentence in sentences:
-            for evidence in self._mentions(field, sentence):
+        for place, (field, sentence) in enumerate(sentences):
+            following = sentences[place + 1][1] if sentences[place + 1 : place + 2] else None
+            if following is not None and sentences[place + 1][0] != field:
+                following = None
+            for evidence in self._mentions(field, sentence, following):
                 earlier = stated.get(evidence.label)
                 if earlier is None or _STRENGTH[evidence.decision] > _STRENGTH[earlier.decision]:
                     stated[evidence.label] = evidence
@@ -132,14 +137,17 @@ class ReportReader:
                     kept.append(sentence)
         return kept
 
-    def _mentions(self, field: int, sentence: Sentence) -> list[Evidence]:
+    def _mentions(self, field: int, sentence: Sentence, following: Sentence | None) -> list[Evidence]:
         hits = list(self._keywords.find(sentence))
         if not hits:
             return []
+        if following is not None and self._times.goes_on(sentence, following, self._scopes.cues):
+            sentence = sentence.joined(following)
         cues = self._scopes.cues(sentence)
         hits = [hit for hit in hits if hit[2].says is not None or self._excludes(sentence, cues, hit[0], hit[1])]
         hits = _longest(hits)
         mentions = [(first, last) for first, last, _ in hits]
+        cues = self._times.told(sentence, cues, mentions)
         found = (self._evidence(field, sentence, cues, mentions, *hit) for hit in hits)
         return [evidence for evidence in found if evidence is not None]
 
@@ -197,7 +205,7 @@ class ReportReader:
     def _strict_norm(self, sentences: list[tuple[int, Sentence]]) -> Evidence | None:
         evidence = None
         for field, sentence in sentences:
-            if all(stem.isdigit() for stem in sentence.stems):  # the number of a list's item
+            if all(map(is_number, sentence.stems)):  # the number of a list's item
                 continue
             number = self._norm.match(sentence)
             if number is None or sentence.question is not None:

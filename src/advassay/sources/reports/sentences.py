@@ -17,10 +17,10 @@ from advassay.sources.reports.words import DASHES, Normaliser
 
 _BULLETS = "\u00b7*\u2022\u2023\u2043\u2219\u25a0-\u25ff\u2713\u2714\u27a2\uf0a7\uf0b7"
 _TOKEN = re.compile(
-    # the number of a list's item: "2)", "(2)", "2.", "#2", "ii)"
-    r"(?P<item>(?<!\S)(?:\(?\d{1,2}\)|\d{1,2}\.(?!\d)|#\d{1,2}|[ivx]{1,4}\))(?=\s))"
+    # the number of a list's item: "2)", "(2)", "2.", "#2", "ii)", "b)"
+    r"(?P<item>(?<!\S)(?:\(?\d{1,2}\)|\d{1,2}\.(?!\d)|#\d{1,2}|[ivx]{1,4}\)|\(?[a-hA-H\u0430-\u0436\u0410-\u0416]\))(?=\s))"
     # a word, with soft hyphens, stress marks and what follows an apostrophe; the answers "(-)", "(+)", " -,", "n/a"
-    rf"|(?P<word>[nN]/[aA](?!\w)|[\w\u0300-\u036f\u00ad]+(?:['\u2019\u02bc][^\W\d_]+)?|\((?:[{DASHES}]|\+)\)"
+    rf"|(?P<word>[nN]/[aA](?!\w)|(?<![\w.,])\d+[.,]\d+(?!\w)|0\s+[.,]\s+\d+|[\w\u0300-\u036f\u00ad]+(?:['\u2019\u02bc][^\W\d_]+)?|\((?:[{DASHES}]|\+)\)"
     rf"|(?<=\s)[{DASHES}+](?=[,;.]|\Z))"
     rf"|(?P<pause>,|(?<=\s)[{DASHES}]{{1,2}}(?=\s))"
     r"|(?P<asked>(?<![^\s(])\?(?=\s*\w))"  # a question mark that stands before what it asks: "? nodule"
@@ -29,7 +29,7 @@ _TOKEN = re.compile(
     r"|(?P<line>\n)|(?P<colon>[:=])"
 )
 _LINE_START = re.compile(rf"\s*(?P<item>[{DASHES}+>{_BULLETS}]|\(?(?:\d{{1,2}}|[^\W\d_])[.)]\s)?\s*(?P<word>\w*)")
-_ANSWER = re.compile(r"[^\S\n]*([^\W\d_]+)[^\S\n]*(?=[.,;\n]|$)")
+_ANSWER = re.compile(r"[^\S\n]*([^\W\d_]+(?:[^\S\n]+[^\W\d_]+){0,3})[^\S\n]*(?=[.,;\n]|$)")
 _WRAPPED = 60
 """Lines at least so long may be wrapped at a fixed width."""
 
@@ -53,12 +53,27 @@ class Sentence:
     colons: list[bool] = field(default_factory=list)
     question: int | None = None
 
+    def joined(self, other: Sentence) -> Sentence:
+        """This sentence and the next one as one, with a pause between."""
+        later = self.segments[-1] + 1
+        return Sentence(
+            self.raw + other.raw,
+            self.stems + other.stems,
+            self.starts + other.starts,
+            self.ends + other.ends,
+            self.segments + [later + number for number in other.segments],
+            self.leads + other.leads,
+            self.colons + other.colons,
+            self.question if self.question is not None else other.question,
+        )
+
 
 class Splitter:
     """Cuts the text of one language into sentences.
 
-    abbreviations: words whose full stop ends no sentence before a small letter. answers: words that, alone behind a
-    question mark or dot leaders, make an answer field of them. continues: words that end no line of their own.
+    abbreviations: words whose full stop ends no sentence before a small letter. answers: words that, with no
+    others behind a question mark or dot leaders, make an answer field of them. continues: words that end no line of
+    their own.
     """
 
     def __init__(
@@ -100,13 +115,15 @@ class Splitter:
         yield from draft.finish()
 
     def _is_abbreviated(self, draft: _Draft, after: str) -> bool:
+        if after[:1] == ",":  # "in 2016 (approx.), resolved"
+            return True
         if after[:1].isalpha() and len(draft.sentence.raw) == 1:  # "No.Pneumonia": a stop in place of a space
             return draft.last in self._answers
         return draft.last in self._abbreviations and after.lstrip(" ")[:1].islower()
 
     def _is_answered(self, text: str, place: int, end: int) -> bool:
         answer = _ANSWER.match(text, place, end)
-        return answer is not None and self._normaliser.fold(answer[1]) in self._answers
+        return answer is not None and all(self._normaliser.fold(word) in self._answers for word in answer[1].split())
 
     def _ends_line(self, draft: _Draft, text: str, place: int, end: int) -> bool:
         """Whether the line break at `place` ends a sentence."""

@@ -8,7 +8,7 @@ Phrases are written in ordinary words of any form; the language's stemmer takes 
     mild?                   a word that may be missing
     =ruled                  this form only, not its other forms
     aorta .. tortuous       up to `gap` other words between, in the same sentence (... up to 2 × gap)
-    {x}, {x}*               cues: one of the words of set x, up to three of them
+    {x}, {x}*               cues: one of the words of set x, up to three of them; {year}: a year, 1900 to 2099
     {x}, {x}+, {x}?, {x}*   norm phrases: one of the words of set x, one or more, at most one, any number
 
 The words of findings stand for all forms of themselves. The words of cues (context) stand for this form only:
@@ -54,6 +54,38 @@ class Cues(Frozen):
     """Govern what follows them up to a comma or an "and": "is not"."""
     after: Phrases = ()
     """Govern what stands before them: "was not seen"."""
+    closing: Phrases = ()
+    """The same, where nothing follows them in their part of the sentence: "but possible"."""
+
+
+class Times(Frozen):
+    """When something was so: "not seen in March, present now"."""
+
+    earlier: Phrases = ()
+    """Adverbs of an earlier time, where a statement begins or ends with them, or beside what denies: "previously"."""
+    exams: Phrases = ()
+    """Name an earlier time where a statement begins or ends with them: "on the prior exam", "two years ago"."""
+    within: Phrases = ()
+    """Ignored words one of which stands before `exams`, if these do not begin a statement: "en" estudio previo; none =
+    no such word is needed."""
+    dated: Phrases = ()
+    """The same as `exams`; a finding with nothing but such a date is history: "pneumonia in 2017"."""
+    now: Phrases = ()
+    """Name the time of this examination."""
+    turns: Phrases = ()
+    """Words between a statement about an earlier time and one about now: "but"."""
+    compared: Phrases = ()
+    """Words before an earlier time that compare with it: "as before"."""
+    described: Phrases = ()
+    """Words that an earlier time belongs to when it stands beside them: "previously described"."""
+    denials: Phrases = ()
+    """Words that deny the sight of a finding, not its existence: "no", but not "resolved"."""
+    ended: Phrases = ()
+    """Words by which a denial says that the finding was there: "no longer"."""
+    affirms: Phrases = ()
+    """Words that a statement may hold which says no more than "now it is there", besides those of `presence`."""
+    lasting: Phrases = ()
+    """Words of a sentence that say of a finding with a date that it is there still: "stable"."""
 
 
 class Context(Frozen):
@@ -71,6 +103,7 @@ class Context(Frozen):
     """Contain a cue but are none: negated change ("no improvement in"), other times ("not seen on the prior exam")."""
     breaks: Phrases = ()
     """End every scope ("but")."""
+    times: Times = Times()
     reach: int = Field(12, ge=1)
     """Words between a cue and a finding at most."""
     coordinators: Phrases = ()
@@ -82,6 +115,9 @@ class Context(Frozen):
     Russian also nominatives), so that a negation before it does not govern it."""
     details: Phrases = ()
     """Words of place, side, number and size: the same, unless an enumeration with "or" follows."""
+    qualities: Phrases = ()
+    """Adjectives of findings: an "or" behind one, before the finding, makes no doubt ("acute or chronic bronchitis").
+    """
     presence: Phrases = ()
     """Verbs of seeing: what follows "is seen and", or stands between a comma and "is seen", is its own statement."""
     genitive: bool = False

@@ -17,6 +17,15 @@ PLUS = "(+)"
 """A plus in brackets, the answer yes, as a word."""
 
 
+def is_number(word: str) -> bool:
+    """Whether a word is a number, a decimal one included.
+
+    >>> is_number("12"), is_number("0.5"), is_number("t4")
+    (True, True, False)
+    """
+    return word.isdigit() or word.replace(".", "", 1).replace(",", "", 1).isdigit()
+
+
 class Normaliser:
     """Folds and stems the words of one language; remembers every word it has seen (at most `_MOST` of them).
 
