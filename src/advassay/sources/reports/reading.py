@@ -13,7 +13,7 @@ from advassay.sources.reports.markup import plain
 from advassay.sources.reports.phrases import Automaton, WholeSentence
 from advassay.sources.reports.sections import Sections
 from advassay.sources.reports.sentences import Sentence, Splitter
-from advassay.sources.reports.times import Times
+from advassay.sources.reports.temporality import Times
 from advassay.sources.reports.vocabulary import FINDINGS, Finding, Vocabulary
 from advassay.sources.reports.words import Normaliser, is_number
 
