@@ -11,6 +11,7 @@ import typer
 
 from advassay.cli import options
 from advassay.cli.clean import clean
+from advassay.cli.staging import say_without_runs
 from advassay.errors import SpecError
 from advassay.layout import writing
 
@@ -98,10 +99,12 @@ def analyse(
     if output is not None and output.is_dir():
         raise SpecError(f"output: a file name is needed, {output} is a folder.", f"Name it: {output / 'curve.csv'}")
     make: Callable[..., Curve] = robust_accuracy_curve if robust else success_curve
+    records = open_records(store)
     curve = make(
-        open_records(store), over.value, [name.value for name in by], arm=arm, epsilon=epsilon, step=step,
+        records, over.value, [name.value for name in by], arm=arm, epsilon=epsilon, step=step,
         step_size=step_size, success=success.value,
     )  # fmt: skip
+    say_without_runs(records)
     if output is not None:
         with writing(output) as beside:
             defused(curve.frame).write_csv(beside)

@@ -105,9 +105,9 @@ def ladder(study: Study, arm: Arm) -> tuple[float, ...]:
 def check_tuning_images(study: Study, tuning: Mapping[str, int]) -> None:
     """Raise CohortError where an arm's amplitudes are to be found and a cohort has no tuning images to do it on.
 
-    `tuning`: cohort → number of its tuning images.
+    `tuning`: cohort → number of its tuning images, of the cohorts that could be formed.
     """
-    lacking = [name for name in study.cohorts if not tuning[name]]
+    lacking = [name for name, images in tuning.items() if not images]
     if study.attack.auto_arms and lacking:
         raise CohortError(
             f"attack.arms.{study.attack.auto_arms[0]}.epsilons: auto needs tuning images in every cohort, "
