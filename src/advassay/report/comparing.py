@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 
+from advassay.analysis.known_patients import with_known_patients
 from advassay.errors import ReportError
 from advassay.records.header import RunHeader
 from advassay.records.store import Records, open_records
@@ -101,7 +102,11 @@ def compare(stores: Sequence[Path | Records]) -> Comparison:
         names=tuple(side.name for side in sides),
         cohorts={name: first.cohorts[name].image_type or "images" for name in shared},
         epsilon=epsilon,
-        tables={name: finite(frame) for name, frame in tables.items() if len(frame)},
+        tables={
+            name: with_known_patients(finite(frame), first.records.preparations)
+            for name, frame in tables.items()
+            if len(frame)
+        },
         warnings=list(_warnings(sides, shared)),
     )
 

@@ -171,11 +171,25 @@ SUCCESS = (
 
 
 def _statistics(findings: Findings) -> Iterator[str]:
+    used = findings.tables["success_by_arm"]["method"].unique().sort().to_list()
+    if not findings.patients_known:
+        yield (
+            f"{100 * findings.level:g} % intervals by {listed(used)}, each image taken as independent of the others. "
+            "Each table says which was used."
+        )
+    else:
+        yield _clustered(findings.level, used)
+    for conclusion in findings.conclusions:
+        margin = f"; margin {conclusion.margin:g}" if conclusion.margin is not None else ""
+        yield f"Conclusion {conclusion.number}: {conclusion.test}; level {conclusion.level:g}{margin}."
+
+
+def _clustered(level: float, used: list[str]) -> str:
+    """How intervals count patients."""
     from advassay.analysis.intervals import FEWEST_EITHER, FEWEST_PATIENTS, REPLICATES
 
-    used = findings.tables["success_by_arm"]["method"].unique().sort().to_list()
-    yield (
-        f"{100 * findings.level:g} % intervals by {listed(used)}: the Wilson interval where images are independent; "
+    return (
+        f"{100 * level:g} % intervals by {listed(used)}: the Wilson interval where images are independent; "
         f"where patients repeat, a bootstrap over patients ({count(REPLICATES)} replicates, seeded), or, with fewer "
         f"than {FEWEST_PATIENTS} patients, fewer than {FEWEST_EITHER} with an image that fell or fewer than "
         f"{FEWEST_EITHER} with one that did not, Wilson with n divided by the design effect. The bootstrap gives the "
@@ -184,9 +198,6 @@ def _statistics(findings: Findings) -> Iterator[str]:
         "degrees of freedom, (Σm)² / Σm² for patients of m images each, else with patients − 1. Each table says which "
         "was used."
     )
-    for conclusion in findings.conclusions:
-        margin = f"; margin {conclusion.margin:g}" if conclusion.margin is not None else ""
-        yield f"Conclusion {conclusion.number}: {conclusion.test}; level {conclusion.level:g}{margin}."
 
 
 def _software(headers: list[RunHeader], networks: list[TrainingDocument]) -> Iterator[str]:
