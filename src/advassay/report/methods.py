@@ -73,14 +73,14 @@ def _cohort(p: Preparation) -> str:
         f"{count(p.without_patient)} rows have none, each is its own" if p.without_patient else "every row has one"
     )
     patients = (
-        f"patients are told by the column {p.cluster}, {without}"
+        f"(patients are told by the column {p.cluster}, {without})"
         if p.patients_known
-        else "no row carries a patient, so images are treated as independent"
+        else "and treated as independent images"
     )
     return (
         f"{p.cohort}: {p.title}; classes {listed(list(p.class_names))}, {p.positive} counted as positive; "
         f"{sizes} images, "
-        f"{division(p)} ({patients}); {p.image_size_px} × {p.image_size_px} px, {p.channels} "
+        f"{division(p)} {patients}; {p.image_size_px} × {p.image_size_px} px, {p.channels} "
         f"channel{'s' if p.channels > 1 else ''}, {p.bits} bit, made square by {p.resize}, scaled to [0, 1] by "
         f"{p.scaling}; "
         f"content {p.identity}."

@@ -56,7 +56,7 @@ def amplitude(evidence: Evidence) -> Conclusion:
         prediction_low=finite(effect.prediction[0]) if effect.prediction else None,
         prediction_high=finite(effect.prediction[1]) if effect.prediction else None,
         i2=effect.i2 if effect.k > 1 else None,
-        test="least-squares slope over log₂ ε per image, clustered by patient; random effects over cohorts "
+        test="least-squares slope over log₂ ε per image, clustered by patient where known; random effects over cohorts "
         "(Paule–Mandel, Hartung–Knapp)",
         p=effect.p,
         n=effect.k,

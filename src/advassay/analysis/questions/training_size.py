@@ -72,8 +72,8 @@ def training_size(evidence: Evidence) -> Conclusion:
         low=finite(low) or None,
         high=finite(high),
         effect=f"ratio {factor(ratio)} [{factor(low)}, {factor(high)}]" if effect.known else "no estimate",
-        test="least squares of ln ε50 on log₂ training size over networks, clustered by network and patient; "
-        "equivalent where the whole interval lies within the margin",
+        test="least squares of ln ε50 on log₂ training size over networks, clustered by network and, where known, "
+        "patient; equivalent where the whole interval lies within the margin",
         p=effect.p,
         n=len(networks),
         unit="networks",
