@@ -64,8 +64,8 @@ def confidence(evidence: Evidence) -> Conclusion:
         prediction_low=finite(np.exp(effect.prediction[0])) if effect.prediction else None,
         prediction_high=finite(np.exp(effect.prediction[1])) if effect.prediction else None,
         i2=effect.i2 if effect.k > 1 else None,
-        test="shift of ln ε in the log-logistic model over all ε, clustered by patient where known; random effects over "
-        "cohorts (Paule–Mandel, Hartung–Knapp)",
+        test="shift of ln ε in the log-logistic model over all ε, clustered by patient where known; random effects "
+        "over cohorts (Paule–Mandel, Hartung–Knapp)",
         p=effect.p,
         n=effect.k,
         unit="cohorts",

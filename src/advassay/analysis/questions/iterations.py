@@ -71,8 +71,8 @@ def iterations(evidence: Evidence) -> Conclusion:
         prediction_low=finite(decisive.prediction[0]) if decisive.prediction else None,
         prediction_high=finite(decisive.prediction[1]) if decisive.prediction else None,
         i2=decisive.i2 if decisive.k > 1 else None,
-        test="change per image, clustered by patient where known; random effects over cohorts (Paule–Mandel, Hartung–Knapp); "
-        "level where the whole interval lies below the margin, at the plan's ε and over all ε",
+        test="change per image, clustered by patient where known; random effects over cohorts (Paule–Mandel, "
+        "Hartung–Knapp); level where the whole interval lies below the margin, at the plan's ε and over all ε",
         p=decisive.p,
         n=decisive.k,
         unit="cohorts",
