@@ -143,6 +143,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--small", action="store_true")
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--count", type=int, help="radiographs of each syntax, above 10; else as many as are usual")
     parser.add_argument("--syntaxes", nargs="+", default=SYNTAXES, choices=SYNTAXES)
     parser.add_argument("--scalings", nargs="+", choices=SCALINGS, help="else all of explicit, percentile of others")
     parser.add_argument("--way", nargs=5, help=argparse.SUPPRESS)
@@ -162,7 +163,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         for syntax in asked.syntaxes:
             folder, few = Path(place, syntax), Path(place, "few")
-            write_files(folder, syntax, 14 if asked.small else COUNTS[syntax], rows, columns)
+            write_files(folder, syntax, 14 if asked.small else asked.count or COUNTS[syntax], rows, columns)
             few.mkdir()
             for path in sorted(folder.iterdir())[:FEW]:
                 shutil.copy(path, few)
