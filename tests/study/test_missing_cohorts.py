@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from advassay.cli.program import app
 from advassay.errors import CohortError
 from advassay.records import open_records
-from advassay.study import kept_study, parse_study, run
+from advassay.study import kept_study, parse_study, plan, run
 
 LACKING = TINY.replace("classes: {tuberculosis:", "where: {tuberculosis: nowhere}\n    classes: {tuberculosis:")
 """The chest cohort's rule names a value that occurs in no image."""
@@ -120,3 +120,25 @@ def test_amplitudes_are_found_over_the_cohorts_that_are_there(begun: Path) -> No
     assert found.cohort == "H-BR"
     assert len({point.epsilon for point in found.points}) > 1
     assert list(kept_study(cpu(begun).store).cohorts) == ["X-TB", "H-BR"]
+
+
+def test_plan_and_status_show_the_others_and_end_with_the_error(begun: Path, tmp_path: Path) -> None:
+    text = LACKING
+    for old, new in RANGES.items():
+        text = text.replace(old, new)
+    study = file_of(text, tmp_path)
+    run(parse_study(text), cpu(begun), {})
+    planned = ["plan", str(study), "--store", str(begun), "--device", "cpu", "--no-measure", "--json"]
+    for asked in (planned, ["status", str(begun), "--json"]):
+        done = CliRunner().invoke(app, asked)
+        assert done.exit_code == 3
+        assert "Error: cohorts.X-TB: " in done.stderr
+        rows = json.loads(done.stdout)["rows"]
+        assert {row["cohort"] for row in rows} == {"H-BR"}
+        assert all(row["have"] == row["total"] for row in rows if not row["at_most"])
+
+
+def test_a_plan_of_no_cohort_is_empty(tmp_path: Path) -> None:
+    failures: dict = {}
+    assert not plan(parse_study(NONE), cpu(tmp_path / "store"), timed=False, failures=failures).rows
+    assert list(failures) == ["X-TB", "H-BR"]

@@ -124,17 +124,19 @@ def with_kept_grids(study: Study, store: Store) -> Study:
     return study.with_epsilons({n: kept[n].epsilons for n in study.attack.auto_arms if n in kept and kept[n].epsilons})
 
 
-def with_found_grids(study: Study, store: Store, classifiers: Mapping[str, tuple[str, str]]) -> Study:
+def with_found_grids(
+    study: Study, store: Store, cohorts: Sequence[str], classifiers: Mapping[str, tuple[str, str]]
+) -> Study:
     """The study with the amplitudes that the store holds for these very cohorts and networks.
 
-    `classifiers`: cohort → (its identity, its main network's), of the cohorts that are prepared. An arm stays `auto`
-    where anything is still to be found.
+    `cohorts`: those that can be formed; `classifiers`: cohort → (its identity, its main network's), of the
+    cohorts that are prepared. An arm stays `auto` where anything is still to be found.
     """
     kept, grids = read_ranges(store), {}
     for search in searches(study):
         found = kept.arms.get(search.name, ArmRange()).cohorts
-        if all(name in classifiers and is_found(search, found, name, *classifiers[name]) for name in study.cohorts):
-            grids[search.name] = grid(search, {name: found[name] for name in study.cohorts})
+        if all(name in classifiers and is_found(search, found, name, *classifiers[name]) for name in cohorts):
+            grids[search.name] = grid(search, {name: found[name] for name in cohorts})
     return study.with_epsilons(grids)
 
 
