@@ -1,13 +1,14 @@
 """DICOM files → scaled, resized, encoded rows of a shard: our `prepare` beside a plain pydicom + OpenCV script.
 
-    python -m benchmarks.preparing           # 120 radiographs of 1300 × 1600 a syntax; about 5 minutes on 2 cores
+    python -m benchmarks.preparing           # 40 to 240 radiographs of 1300 × 1600 a syntax; about 8 minutes on 2 cores
     python -m benchmarks.preparing --small   # to see that it works
 
 Both begin with a folder and end with a Parquet shard of 16-bit PNGs and their columns. The plain script is a loop in
 one process: dcmread, pixel_array, the scaling (np.percentile, or pydicom's apply_voi_lut, or division by the largest
 value), MONOCHROME1 turned around, cv2.resize by area, cv2.imencode. Ours also screens headers, names every image by its
 content, looks for duplicates, splits by patients and reads each file in a process that may die. Processor time is that
-of the process and its children, in turn, medians; wall time beside it is with one worker and with two.
+of the process and its children, wall time beside it with one worker on one processor and with two on two; in turn,
+medians, less what the same program costs on ten files.
 """
 
 from __future__ import annotations
@@ -38,7 +39,11 @@ from advassay.sources.archive.plan import PlannedFile, plan_archive
 
 SIDE = 224
 SCALINGS = ("percentile", "voi", "full-range")
-SYNTAXES = ("explicit", "rle", "jpeg-ls", "jpeg2000")
+COUNTS = {"explicit": 240, "rle": 120, "jpeg-ls": 60, "jpeg2000": 40}
+"""Radiographs of each syntax: slower decoders get fewer."""
+SYNTAXES = tuple(COUNTS)
+FEW = 10
+"""Radiographs of the run that is taken off, so that starts and imports do not count: each class needs some per side."""
 
 
 def write_files(folder: Path, syntax: str, count: int, rows: int, columns: int) -> None:
@@ -103,37 +108,31 @@ class Cost(NamedTuple):
     wall: float
 
 
-def measured(way: str, folder: Path, scaling: str, workers: int = 1) -> Cost:
-    """What one way costs in a process of its own, less what the same process costs on one file."""
-    costs = []
-    for files in (None, 1):
-        with tempfile.TemporaryDirectory() as place:
-            given = folder
-            if files:
-                given = Path(place, "few")
-                given.mkdir()
-                for path in sorted(folder.iterdir())[: 2 * 5]:  # each class needs images on both sides
-                    shutil.copy(path, given)
-            Path(place, "out").mkdir()
-            before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-            part = ["--way", way, str(given), str(Path(place, "out")), scaling, str(workers)]
-            subprocess.run([sys.executable, "-W", "ignore", "-m", "benchmarks.preparing", *part], check=True)
-            after = resource.getrusage(resource.RUSAGE_CHILDREN)
-            cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-            costs.append(Cost(cpu, time.perf_counter() - start))
-    whole, few = costs
-    return Cost(whole.cpu - few.cpu, whole.wall - few.wall)
+def measured(way: str, folder: Path, scaling: str, workers: int) -> Cost:
+    """What one way costs over `folder` in a process of its own, its start and imports included."""
+    with tempfile.TemporaryDirectory() as out:
+        before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+        part = ["--way", way, str(folder), out, scaling, str(workers)]
+        subprocess.run([sys.executable, "-W", "ignore", "-m", "benchmarks.preparing", *part], check=True)
+        wall = time.perf_counter() - start
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return Cost(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, wall)
 
 
-def row(folder: Path, name: str, scaling: str, runs: int) -> str:
-    """Rates of both ways over the files beyond the first ten; runs in turn."""
-    count = len(list(folder.iterdir())) - 10
+def row(folder: Path, few: Path, name: str, scaling: str, runs: int) -> str:
+    """Rates of all ways over the files that `folder` has beyond `few`, from medians of runs in turn."""
+    count = len(list(folder.iterdir())) - len(list(few.iterdir()))
     ways = {"plain": ("plain", 1), "one": ("ours", 1), "two": ("ours", 2)}
-    taken: dict[str, list[Cost]] = {way: [] for way in ways}
+    taken: dict[tuple[str, Path], list[Cost]] = {(way, place): [] for way in ways for place in (folder, few)}
     for _ in range(runs):
-        for way, (kind, workers) in ways.items():
-            taken[way].append(measured(kind, folder, scaling, workers))
-    rate = {way: Cost(*(count / median(clock) for clock in zip(*costs, strict=True))) for way, costs in taken.items()}
+        for way, place in taken:
+            kind, workers = ways[way]
+            taken[way, place].append(measured(kind, place, scaling, workers))
+    clocks = {key: [median(clock) for clock in zip(*costs, strict=True)] for key, costs in taken.items()}
+    rate = {
+        way: Cost(*(count / (a - b) for a, b in zip(clocks[way, folder], clocks[way, few], strict=True)))
+        for way in ways
+    }
     cells = (rate["plain"].cpu, rate["one"].cpu, rate["one"].cpu / rate["plain"].cpu, rate["plain"].wall)
     cells += (rate["one"].wall, rate["two"].wall, rate["two"].wall / rate["one"].wall)
     shown = [f"{value:,.1f}" if place not in (2, 6) else f"{value:.2f}" for place, value in enumerate(cells)]
@@ -143,6 +142,10 @@ def row(folder: Path, name: str, scaling: str, runs: int) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--small", action="store_true")
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--count", type=int, help="radiographs of each syntax, above 10; else as many as are usual")
+    parser.add_argument("--syntaxes", nargs="+", default=SYNTAXES, choices=SYNTAXES)
+    parser.add_argument("--scalings", nargs="+", choices=SCALINGS, help="else all of explicit, percentile of others")
     parser.add_argument("--way", nargs=5, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.way:
@@ -152,18 +155,22 @@ def main() -> None:
         else:
             ours(Path(folder), Path(out), scaling, int(workers))
         return
-    count, rows, columns, runs = (14, 400, 300, 1) if asked.small else (120, 1600, 1300, 3)
+    rows, columns, runs = (400, 300, 1) if asked.small else (1600, 1300, asked.runs)
     print(f"{platform.machine()}, Python {platform.python_version()}, load {os.getloadavg()[0]:.1f}")
     print("\n| | plain, per CPU s | ours, per CPU s | ours / plain (CPU) | plain, per s | ours, per s |", end="")
     print(" ours on two cores, per s | two / one |")
     print(f"|---|{'---|' * 7}")
     with tempfile.TemporaryDirectory() as place:
-        for syntax in SYNTAXES:
-            folder = Path(place, syntax)
-            write_files(folder, syntax, count if syntax != "jpeg2000" else min(count, 40), rows, columns)
-            for scaling in SCALINGS if syntax == "explicit" else SCALINGS[:1]:
-                print(row(folder, f"{columns} × {rows}, {syntax}", scaling, runs), flush=True)
+        for syntax in asked.syntaxes:
+            folder, few = Path(place, syntax), Path(place, "few")
+            write_files(folder, syntax, 14 if asked.small else asked.count or COUNTS[syntax], rows, columns)
+            few.mkdir()
+            for path in sorted(folder.iterdir())[:FEW]:
+                shutil.copy(path, few)
+            for scaling in asked.scalings or (SCALINGS if syntax == "explicit" else SCALINGS[:1]):
+                print(row(folder, few, f"{columns} × {rows}, {syntax}", scaling, runs), flush=True)
             shutil.rmtree(folder)
+            shutil.rmtree(few)
 
 
 if __name__ == "__main__":

@@ -110,6 +110,10 @@ class AugmentationSpec(Frozen):
         return self
 
 
+DESCRIPTIVE = {"title", "image_type", "positive", "published", "seeds", "train_sizes", "train_seeds", "phantom"}
+"""Fields of a CohortSpec that change what is said about a cohort, not what is in it."""
+
+
 class CohortSpec(Frozen):
     """A study group = classification task: who is in, how images are prepared, how they are split."""
 

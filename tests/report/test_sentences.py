@@ -81,7 +81,7 @@ def test_a_checkpoint_chosen_on_validation_images_is_said_to_be(one: Store) -> N
     ("changes", "words"),
     [
         ({}, "images, split by patient ("),
-        ({"patients_known": False}, "images, split by image (patients not known) ("),
+        ({"patients_known": False}, "images, split by image (patients not known) and treated as independent"),
         ({"split": "declared"}, "images, split as the source declares ("),
         ({"split": "none"}, "images, not split ("),
     ],

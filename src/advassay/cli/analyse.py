@@ -11,6 +11,7 @@ import typer
 
 from advassay.cli import options
 from advassay.cli.clean import clean
+from advassay.cli.staging import say_without_runs
 from advassay.errors import SpecError
 from advassay.layout import writing
 
@@ -92,24 +93,28 @@ def analyse(
         advassay analyse runs/demo --over epsilon --by cohort --step 20 --success last --json
     """
     from advassay.analysis import robust_accuracy_curve, success_curve
+    from advassay.analysis.known_patients import with_known_patients
     from advassay.csv_export import defused
     from advassay.records import open_records
 
     if output is not None and output.is_dir():
         raise SpecError(f"output: a file name is needed, {output} is a folder.", f"Name it: {output / 'curve.csv'}")
     make: Callable[..., Curve] = robust_accuracy_curve if robust else success_curve
+    records = open_records(store)
     curve = make(
-        open_records(store), over.value, [name.value for name in by], arm=arm, epsilon=epsilon, step=step,
+        records, over.value, [name.value for name in by], arm=arm, epsilon=epsilon, step=step,
         step_size=step_size, success=success.value,
     )  # fmt: skip
+    frame = with_known_patients(curve.frame, records.preparations)
+    say_without_runs(records)
     if output is not None:
         with writing(output) as beside:
-            defused(curve.frame).write_csv(beside)
+            defused(frame).write_csv(beside)
         print(output)
     elif as_json:
-        _print_json(curve.frame, quantity=curve.quantity, over=curve.over, success=curve.success, level=curve.level)
+        _print_json(frame, quantity=curve.quantity, over=curve.over, success=curve.success, level=curve.level)
     else:
-        _print_table(curve.frame, curve.quantity, curve.over)
+        _print_table(frame, curve.quantity, curve.over)
 
 
 COLUMNS = {
@@ -126,7 +131,7 @@ COLUMNS = {
     "high": "upper bound",
     "n": "images counted",
     "events": "of those, fallen (--robust-accuracy: still right)",
-    "patients": "patients they come from",
+    "patients": "patients they come from; null where none is known, and then not printed",
     "method": "how the interval was made",
 }
 """Of each of `rows`; beside them stand quantity, over, success, level."""
@@ -148,6 +153,7 @@ def _print_table(frame: pl.DataFrame, quantity: str, over: str) -> None:
 
     table = Table(title=quantity.replace("_", " "), title_justify="left", box=None, pad_edge=False)
     left_out = set(HIDDEN) - set(NETWORK) if over == "train_size" else set(HIDDEN)
+    left_out |= {"patients"} if "patients" in frame.columns and not frame["patients"].count() else set()
     shown = [name for name in frame.columns if name not in left_out]
     for name in shown:
         table.add_column(name, justify="right" if frame.schema[name].is_numeric() else "left")

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
 from advassay.cli import options
 from advassay.cli.clean import clean, say
+from advassay.cli.flow_table import end_with_errors
 from advassay.cli.progress import progress
-from advassay.cli.staging import Asked
+from advassay.cli.staging import Asked, say_left_out
+
+if TYPE_CHECKING:
+    from advassay.study.preparing import Failures
 
 StudyOrNothing = Annotated[
     Optional[Path],  # noqa: UP045 (typer reads Optional)
@@ -57,6 +61,7 @@ def attack(
     With STUDY: the stages up to the attack, without the report. With --model and --images: every image of the
     folder is attacked by the three arms of the shipped studies; subfolders bear the names of the checkpoint's
     classes, and --set changes the attack (--set attack.images=40). Then: `advassay report STORE`.
+    A cohort of the study that cannot be formed does not stop the others: its error comes last, and the exit code is 3.
 
     Example:
 
@@ -80,9 +85,13 @@ def _attack_study(asked: Asked) -> None:
     from advassay.study import attack as attack_study
 
     read = asked.read()
+    failures: Failures = {}
     with asked.site(read) as here:
-        headers = attack_study(read, here)
-    say(f"{len(headers)} runs in {here.store.records}. Next: advassay report {here.store.root}")
+        headers = attack_study(read, here, failures)
+    say_left_out(failures, read, here)
+    if headers:
+        say(f"{len(headers)} runs in {here.store.records}. Next: advassay report {here.store.root}")
+    end_with_errors(failures)
 
 
 def _attack_own(

@@ -8,6 +8,7 @@ import typer
 
 from advassay.cli import options
 from advassay.cli.clean import clean
+from advassay.cli.staging import say_without_runs
 
 if TYPE_CHECKING:
     from advassay.analysis import Conclusion
@@ -63,8 +64,8 @@ COLUMNS = {
 def conclusions(store: options.StoreArgument, epsilon: Epsilon = None, as_json: options.Json = False) -> None:
     """Print the reference study's five conclusions tested on a store: the answer, its effect, and why.
 
-    Each verdict is supported, contradicted or undecided. The published statement stands beside it. --json also holds
-    the numbers of every cohort and network.
+    Each verdict is supported, contradicted or undecided. The published statement stands beside it. Cohorts of the
+    study that nothing is recorded of are named. --json also holds the numbers of every cohort and network.
 
     Example:
 
@@ -75,6 +76,7 @@ def conclusions(store: options.StoreArgument, epsilon: Epsilon = None, as_json: 
 
     records = open_records(store)
     found = conclude(records, epsilon)
+    say_without_runs(records)
     if as_json:
         import json
 

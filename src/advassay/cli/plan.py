@@ -9,6 +9,7 @@ import typer
 
 from advassay.cli import options
 from advassay.cli.clean import clean, say
+from advassay.cli.flow_table import end_with_errors
 from advassay.cli.progress import duration, size
 from advassay.cli.staging import Asked
 from advassay.cli.tables import print_json, print_table
@@ -16,6 +17,7 @@ from advassay.cli.tables import print_json, print_table
 if TYPE_CHECKING:
     from advassay.study import Plan
     from advassay.study.planned import Cost
+    from advassay.study.preparing import Failures
 
 Measure = Annotated[
     bool, typer.Option("--measure/--no-measure", help="Measure this machine for a few seconds to estimate time.")
@@ -41,7 +43,8 @@ def plan(
     or, where a source is not on this machine, from the numbers the study states ("stated"). Copies of an augmentation
     count. Attack steps that amplitudes share are counted once. What controls and re-runs beside an arm need shows when
     it has run: until then they are counted "at most" (≤). "doubling" is the control that attacks a sample for twice the
-    iterations. Below the table: the cost of every stage, arms apart.
+    iterations. Below the table: the cost of every stage, arms apart. A cohort that cannot be formed is not
+    in the plan: its error comes last, and the exit code is 3.
 
     Example:
 
@@ -52,8 +55,9 @@ def plan(
 
     asked = Asked(study, store, data, device, threads, scale, source, changes, None, quiet=True)
     read = asked.read()
+    failures: Failures = {}
     with asked.site(read) as here:
-        found = plan_study(read, here, timed=measure)
+        found = plan_study(read, here, timed=measure, failures=failures)
     for name, warning in found.warnings:
         say(f"{name}: {warning}")
     for name, cohort in read.cohorts.items():
@@ -61,12 +65,14 @@ def plan(
             say(f"{name}: {warning}")
     if as_json:
         print_json(found)
+        end_with_errors(failures)
         return
     print_table(found, title=f"{read.name} into {here.store.root}")
     for cost in found.costs():
         print(_line(cost))
     print(f"estimate: {_whole_time(found)}; {size(found.bytes)} of disk ({_free(here.store.root)} free)")
     print("not in it: choosing batch sizes (seconds for each kind of image) and the report (up to some minutes)")
+    end_with_errors(failures)
 
 
 def _line(cost: Cost) -> str:

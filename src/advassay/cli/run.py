@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from advassay.cli import options
 from advassay.cli.clean import clean, say
-from advassay.cli.staging import Asked
+from advassay.cli.flow_table import end_with_errors
+from advassay.cli.staging import Asked, say_left_out
+
+if TYPE_CHECKING:
+    from advassay.study.preparing import Failures
 
 
 @clean
@@ -24,6 +30,8 @@ def run(
 
     Stopped at any point (Ctrl-C, power cut), the same command continues. A study with more amplitudes, images,
     arms or seeds computes only what is new. At the end it prints where the report is.
+    A cohort that cannot be formed does not stop the others: the report says that it is missing, its error comes last,
+    and the exit code is 3. The same command takes it up once it can be formed.
     Before the first attack the study's analysis plan (`analysis:`) is frozen in the store; later changes are shown.
 
     Example:
@@ -34,13 +42,22 @@ def run(
 
 
 def run_and_report(asked: Asked) -> None:
-    """Run a study, write its report, and say where that is: on stderr for people, its path on stdout for scripts."""
+    """Run a study, write its report, and say where that is: on stderr for people, its path on stdout for scripts.
+
+    Ends with one error for each cohort that could not be formed; without a report where none could.
+    """
     from advassay.report import write_report
     from advassay.study import run as run_study
 
     read = asked.read()
+    failures: Failures = {}
     with asked.site(read) as here:
-        run_study(read, here)
-        page = write_report(here.store.root, None, progress=here.progress)
-    say("Done. The report:")
-    print(page)
+        run_study(read, here, failures)
+        page = (
+            write_report(here.store.root, None, progress=here.progress) if len(failures) < len(read.cohorts) else None
+        )
+    if page is not None:
+        say_left_out(failures, read, here)
+        say("Done. The report:")
+        print(page)
+    end_with_errors(failures)

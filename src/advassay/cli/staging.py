@@ -12,8 +12,10 @@ from advassay.cli.options import Device, Replacement
 from advassay.cli.progress import progress
 
 if TYPE_CHECKING:
+    from advassay.records import Records
     from advassay.specs import Study
     from advassay.study import Site
+    from advassay.study.preparing import Failures
 
 
 @dataclass(frozen=True)
@@ -60,3 +62,24 @@ class Asked:
                 key_file=self.key_file,
                 progress=shown,
             )
+
+
+def say_left_out(failures: Failures, study: Study, here: Site) -> None:
+    """Say which cohorts a stage went on without; nothing where all could be formed."""
+    from advassay.cli.clean import say
+    from advassay.layout import PREPARATION
+
+    if not failures:
+        return
+    share = f"{len(failures)} of {len(study.cohorts)} cohorts"
+    say(f"Left out, since they cannot be formed: {', '.join(failures)} ({share}).")
+    if held := [name for name in failures if (here.store.cohort(name) / PREPARATION).exists()]:
+        say(f"The store still holds {', '.join(held)} as prepared before; what was recorded of that is kept and shown.")
+
+
+def say_without_runs(records: Records) -> None:
+    """Say which cohorts of the store's study no result can rest on; nothing where all are recorded."""
+    from advassay.cli.clean import say
+
+    if absent := records.cohorts_without_runs:
+        say(f"Not in these results, since nothing is recorded of them: {', '.join(absent)}.")

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from advassay.cli import options
 from advassay.cli.clean import clean
+from advassay.cli.flow_table import end_with_errors
 from advassay.cli.tables import print_json, print_table
+
+if TYPE_CHECKING:
+    from advassay.study.preparing import Failures
 
 
 @clean
@@ -15,7 +21,8 @@ def status(
 ) -> None:
     """Print what the store holds of its study and what is missing, controls and re-runs too. Nothing is written.
 
-    ≤ marks an upper bound: how much of it is needed shows when its arm has run.
+    ≤ marks an upper bound: how much of it is needed shows when its arm has run. A cohort that cannot be formed
+    is not in the table: its error comes last, and the exit code is 3.
 
     Example:
 
@@ -25,8 +32,10 @@ def status(
 
     here = site(store, data=data, device="cpu")
     study = kept_study(here.store)
-    found = plan(study, here, timed=False)
+    failures: Failures = {}
+    found = plan(study, here, timed=False, failures=failures)
     if as_json:
         print_json(found)
-        return
-    print_table(found, title=f"{study.name} in {store}")
+    else:
+        print_table(found, title=f"{study.name} in {store}")
+    end_with_errors(failures)

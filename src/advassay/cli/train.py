@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from advassay.cli import options
 from advassay.cli.clean import clean, say
-from advassay.cli.staging import Asked
+from advassay.cli.flow_table import end_with_errors
+from advassay.cli.staging import Asked, say_left_out
 from advassay.layout import MODEL
+
+if TYPE_CHECKING:
+    from advassay.study.preparing import Failures
 
 
 @clean
@@ -25,6 +31,7 @@ def train(
 
     Cohorts that are not prepared yet are prepared first; networks that the store has are kept. Each network is
     STORE/classifiers/<id>/model.safetensors, a file that `advassay attack --model` takes.
+    A cohort that cannot be formed does not stop the others: its error comes last, and the exit code is 3.
 
     Example:
 
@@ -34,11 +41,14 @@ def train(
 
     asked = Asked(study, store, data, device, threads, scale, source, changes, key_file, quiet)
     read = asked.read()
+    failures: Failures = {}
     with asked.site(read) as here:
-        documents = train_study(read, here)
+        documents = train_study(read, here, failures)
     for document in documents:
         score = document.validation
         say(
             f"{document.cohort}: {document.train_size} training images, accuracy {score.accuracy:.2f} on "
             f"{score.images} validation images: {here.store.classifier(document.classifier) / MODEL}"
         )
+    say_left_out(failures, read, here)
+    end_with_errors(failures)

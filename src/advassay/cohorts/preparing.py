@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
@@ -76,25 +77,10 @@ def prepare(
         spec.source, source, data, scaling=spec.scaling, kept_headers=headers_beside(private), progress=progress
     )
     flow = Flow(opened.rows.height + opened.left_out.height)
+    asked = _PrepareRequest(name, spec, source, size_px, seed, folder, data, key, private, progress, request, state)
     spool = _spool(opened, spec, folder)
     try:
-        return _prepared_anew(
-            name,
-            spec,
-            source,
-            opened,
-            flow,
-            request,
-            state,
-            size_px=size_px,
-            seed=seed,
-            folder=folder,
-            data=data,
-            key=key,
-            private=private,
-            progress=progress,
-            spool=spool,
-        )
+        return _prepared_anew(asked, opened, flow, spool)
     except CohortError as problem:
         problem.flow = tuple(charted_so_far(name, flow.candidates, flow.steps))
         raise
@@ -103,40 +89,42 @@ def prepare(
             spool.close()
 
 
-def _prepared_anew(
-    name: str,
-    spec: CohortSpec,
-    source: Source,
-    opened: OpenSource,
-    flow: Flow,
-    request: str,
-    state: str | None,
-    *,
-    size_px: int,
-    seed: int,
-    folder: Path,
-    data: Path | None,
-    key: bytes,
-    private: Path,
-    progress: Progress,
-    spool: Spool | None,
-) -> Preparation:
+@dataclass(frozen=True)
+class _PrepareRequest:
+    """What `prepare` was called with, and what that hashes to."""
+
+    name: str
+    spec: CohortSpec
+    source: Source
+    size_px: int
+    seed: int
+    folder: Path
+    data: Path | None
+    key: bytes
+    private: Path
+    progress: Progress
+    request: str
+    state: str | None
+
+
+def _prepared_anew(asked: _PrepareRequest, opened: OpenSource, flow: Flow, spool: Spool | None) -> Preparation:
     """`prepare` without the look at what is already there; `flow` counts along."""
+    name, spec, size_px, folder = asked.name, asked.spec, asked.size_px, asked.folder
     flow.warnings += values_that_never_occur(opened.rows, spec)
     flow.warnings += odd_values(opened.rows, spec)
-    lists = Lists() if spec.region is None else read_lists(spec.region, data)
+    lists = Lists() if spec.region is None else read_lists(spec.region, asked.data)
     candidates = _selected(opened, spec, flow)
     require_files(opened, candidates["row"])
     spooled = (spool, PixelRule(size_px, spec.channels or 1, 16, spec.scaling, spec.resize)) if spool else None
-    decoding = Decoding(opened, spec, key, lists, progress, spooled)
+    decoding = Decoding(opened, spec, asked.key, lists, asked.progress, spooled)
     if draws_by_header(opened, spec):
-        candidates = drawn(candidates, spec, seed, decoding, flow)
+        candidates = drawn(candidates, spec, asked.seed, decoding, flow)
     decoding.read(candidates)
     indexed = decoding.index
     flow.left_out("decoding", indexed.left_out["reason"].to_list())
-    append_private(private, _left_out(name, opened, indexed, flow), cohort=name)
+    append_private(asked.private, _left_out(name, opened, indexed, flow), cohort=name)
     _need_any(flow)
-    images = _chosen_images(decoding.images(candidates, flow), spec, seed, flow)
+    images = _chosen_images(decoding.images(candidates, flow), spec, asked.seed, flow)
     seen = images.join(indexed.largest, on="row", maintain_order="left")
     rule = _pixel_rule(seen, spec, size_px, flow)
     flow.warnings += _dark(seen, spec)
@@ -155,13 +143,16 @@ def _prepared_anew(
         flow.warnings.append(f"carry: asked for, but not carried: {', '.join(refused)}.")
     manifest = _in_order(manifest.drop("row"))
     deidentified = check_deidentified(manifest, images, opened)
-    document = make_document(name, spec, source, manifest, rule, flow, request, state, deidentified)
+    document = make_document(name, spec, asked.source, manifest, rule, flow, asked.request, asked.state, deidentified)
     (folder / PREPARATION).unlink(missing_ok=True)
     kept = indexed.private.filter(pl.col("image_id").is_in(images["image_id"].to_list()))
-    append_private(private, pl.concat([kept, _left_out(name, opened, indexed, flow)], how="diagonal"), cohort=name)
+    append_private(
+        asked.private, pl.concat([kept, _left_out(name, opened, indexed, flow)], how="diagonal"), cohort=name
+    )
     rows = dict(images.select("image_id", "row").iter_rows())
-    recipe = Recipe(rule, spec.augmentation, seed)
-    write_shards(folder, manifest, pngs(opened, manifest, rows, recipe, name, progress, spool), list(spec.classes))
+    recipe = Recipe(rule, spec.augmentation, asked.seed)
+    images_made = pngs(opened, manifest, rows, recipe, name, asked.progress, spool)
+    write_shards(folder, manifest, images_made, list(spec.classes))
     write_frame(folder / MANIFEST, manifest)
     return _write(document, folder)
 

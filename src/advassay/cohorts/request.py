@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from advassay.checked_files import read_model
+from advassay.cohort_spec import DESCRIPTIVE
 from advassay.cohorts.regions.lists import lists_state
 from advassay.documents import Preparation
 from advassay.identity import content_hash, image_id
@@ -32,9 +33,6 @@ HEALED = "`advassay prepare` with the same study and --store prepares the cohort
 """What to do where a file of a prepared cohort is damaged."""
 RECIPE = 1
 """Raised when the same request would give other images or another split: prepared cohorts are then made anew."""
-
-DESCRIPTIVE = {"title", "image_type", "positive", "published", "seeds", "train_sizes", "train_seeds", "phantom"}
-"""Fields of a CohortSpec that change what is said about a cohort, not what is in it."""
 
 
 def request_hash(spec: CohortSpec, source: Source, size_px: int, seed: int) -> str:

@@ -65,6 +65,12 @@ class Records:
         return declared + [name for name in found if name not in declared]
 
     @property
+    def cohorts_without_runs(self) -> list[str]:
+        """Cohorts of the study that nothing is recorded of (they could not be formed, or are still to be attacked), in
+        the study's order; empty where the store has no study."""
+        return [name for name in self._study_order if name not in self.cohorts]
+
+    @property
     def arms(self) -> list[str]:
         """Arm names, the main one first."""
         position = {header.arm: header.arm_position for header in self.headers}

@@ -58,8 +58,10 @@ def sample(frame: pl.DataFrame) -> str:
 
     Patients are not spoken of where each image counts as its own: none may be known.
     """
-    patients = "" if (frame["n"] == frame["patients"]).all() else f" of {span(frame['patients'])} patients"
-    return f"n = {span(frame['n'])} images{patients} at each point"
+    known = frame.filter(pl.col("patients").is_not_null())
+    patients = "" if (known["n"] == known["patients"]).all() else f" of {span(known['patients'])} patients"
+    where = " where patients are known" if patients and len(known) < len(frame) else ""
+    return f"n = {span(frame['n'])} images{patients}{where} at each point"
 
 
 def intervals(frame: pl.DataFrame, level: float) -> str:

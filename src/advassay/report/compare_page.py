@@ -122,6 +122,7 @@ def figures(found: Comparison) -> list[Figure]:
         ),
     ]  # fmt: skip
     if paired is not None:
+        effective = " with the patients’ effective n" if paired["patients"].count() else ""
         above = found.names[1] if len(found.names) == 2 else "the store of the mark"
         made.append(Figure(
             "fig-differences", "3", f"Paired differences from {found.names[0]}",
@@ -129,8 +130,8 @@ def figures(found: Comparison) -> list[Figure]:
             f"{captions.WHEN[found.plan.success]}, at every ε that both recorded, "
             f"in percentage points; above zero {above} fells more. n = "
             f"{captions.span(paired['n'])} images attackable in both; {100 * found.level:g} % intervals by "
-            "square-and-add of Wilson bounds with the patients’ effective n, not adjusted; p adjusted over cohorts "
-            "and ε (Holm) in the table.",
+            f"square-and-add of Wilson bounds{effective}, not adjusted; p adjusted over cohorts and ε (Holm) in the "
+            "table.",
             f"Differences in success from {found.names[0]}, by cohort and ε.",
             lambda width: paired_differences(paired, hue, width=width), "differences",  # the numbers are table 5
         ))  # fmt: skip

@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 
+from advassay.analysis.known_patients import with_known_patients
 from advassay.analysis.plan_in_force import PlanInForce, plan_in_force
 from advassay.analysis.questions.conclusion_text import readings
 from advassay.analysis_plan import AnalysisPlan
@@ -123,7 +124,11 @@ def compare(stores: Sequence[Path | Records]) -> Comparison:
         names=tuple(side.name for side in sides),
         cohorts={name: first.cohorts[name].image_type or "images" for name in shared},
         epsilon=epsilon,
-        tables={name: finite(frame) for name, frame in tables.items() if len(frame)},
+        tables={
+            name: with_known_patients(finite(frame), first.records.preparations)
+            for name, frame in tables.items()
+            if len(frame)
+        },
         warnings=list(_warnings(sides, shared)),
         in_force=first.in_force,
     )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from advassay.analysis.known_patients import with_known_patients
 from advassay.analysis.plan_in_force import PlanInForce, plan_in_force
 from advassay.analysis_plan import AnalysisPlan
 from advassay.errors import ReportError
@@ -97,6 +98,12 @@ class Findings:
         """Whether every attacked network was brought along (`advassay attack --model`): there is no study to run."""
         return all(header.train_size is None for header in self.runs)
 
+    @property
+    def patients_known(self) -> bool:
+        """Whether the patients of any cohort are known; of cohorts without a preparation it cannot be told."""
+        found = self.records.preparations
+        return any(name not in found or found[name].patients_known for name in self.cohorts)
+
     def headers(self, arm: str | None = None) -> list[RunHeader]:
         """Main networks' runs of one arm (None = the main one), in the study's order of cohorts."""
         place = {cohort: i for i, cohort in enumerate(self.cohorts)}
@@ -144,14 +151,26 @@ def gather(store: Path | Records, figures: FigureSpec | None = None, *, progress
         cohorts=_image_types(records, runs),
         epsilon=epsilon,
         series_epsilon=asked.series,
-        tables={name: finite(frame) for name, frame in made.items() if len(frame)},
-        conclusions=asked.concluded,
+        tables={
+            name: with_known_patients(finite(frame), records.preparations) for name, frame in made.items() if len(frame)
+        },
+        conclusions=[_with_known_patients(one, records) for one in asked.concluded],
         examples=records.gallery(),
         missing=missing(records, runs, study),
         warnings=warnings + notes.warnings(records),
         in_force=in_force,
     )
     return replace(found, tables=found.tables | {"checklist": checklist(found)})
+
+
+def _with_known_patients(conclusion: Conclusion, records: Records) -> Conclusion:
+    """The conclusion with no count of patients where none is known."""
+    unknown = {name for name, prepared in records.preparations.items() if not prepared.patients_known}
+    details = tuple(
+        detail | {"patients": None} if "patients" in detail and detail.get("cohort") in unknown else detail
+        for detail in conclusion.details
+    )
+    return conclusion.model_copy(update={"details": details})
 
 
 def _study(records: Records) -> tuple[Study | None, list[str]]:

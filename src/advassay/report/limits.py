@@ -50,10 +50,11 @@ def training_chance(findings: Findings) -> str:
             networks[header.cohort].add(header.classifier)
     several = [f"{cohort} ({len(found)})" for cohort, found in networks.items() if len(found) > 1]
     single = [cohort for cohort, found in networks.items() if len(found) < 2]
+    sampled = "images and patients" if findings.patients_known else "images"
     if not several:
         return (
-            "Each cohort has one trained network. The intervals of verdicts 1 to 4 hold the chance of images and "
-            "patients; how far another training would differ is not in them."
+            f"Each cohort has one trained network. The intervals of verdicts 1 to 4 hold the chance of {sampled}; how "
+            "far another training would differ is not in them."
         )
     rest = f" {listed(single)} {'has' if len(single) == 1 else 'have'} one, where it is not." if single else ""
     return (

@@ -73,14 +73,14 @@ def _cohort(p: Preparation) -> str:
         f"{count(p.without_patient)} rows have none, each is its own" if p.without_patient else "every row has one"
     )
     patients = (
-        f"patients are told by the column {p.cluster}, {without}"
+        f"(patients are told by the column {p.cluster}, {without})"
         if p.patients_known
-        else "no row carries a patient, so images are treated as independent"
+        else "and treated as independent images"
     )
     return (
         f"{p.cohort}: {p.title}; classes {listed(list(p.class_names))}, {p.positive} counted as positive; "
         f"{sizes} images, "
-        f"{division(p)} ({patients}); {p.image_size_px} × {p.image_size_px} px, {p.channels} "
+        f"{division(p)} {patients}; {p.image_size_px} × {p.image_size_px} px, {p.channels} "
         f"channel{'s' if p.channels > 1 else ''}, {p.bits} bit, made square by {p.resize}, scaled to [0, 1] by "
         f"{p.scaling}; "
         f"content {p.identity}."
@@ -171,11 +171,25 @@ SUCCESS = (
 
 
 def _statistics(findings: Findings) -> Iterator[str]:
+    used = findings.tables["success_by_arm"]["method"].unique().sort().to_list()
+    if not findings.patients_known:
+        yield (
+            f"{100 * findings.level:g} % intervals by {listed(used)}, each image taken as independent of the others. "
+            "Each table says which was used."
+        )
+    else:
+        yield _clustered(findings.level, used)
+    for conclusion in findings.conclusions:
+        margin = f"; margin {conclusion.margin:g}" if conclusion.margin is not None else ""
+        yield f"Conclusion {conclusion.number}: {conclusion.test}; level {conclusion.level:g}{margin}."
+
+
+def _clustered(level: float, used: list[str]) -> str:
+    """How intervals count patients."""
     from advassay.analysis.intervals import FEWEST_EITHER, FEWEST_PATIENTS, REPLICATES
 
-    used = findings.tables["success_by_arm"]["method"].unique().sort().to_list()
-    yield (
-        f"{100 * findings.level:g} % intervals by {listed(used)}: the Wilson interval where images are independent; "
+    return (
+        f"{100 * level:g} % intervals by {listed(used)}: the Wilson interval where images are independent; "
         f"where patients repeat, a bootstrap over patients ({count(REPLICATES)} replicates, seeded), or, with fewer "
         f"than {FEWEST_PATIENTS} patients, fewer than {FEWEST_EITHER} with an image that fell or fewer than "
         f"{FEWEST_EITHER} with one that did not, Wilson with n divided by the design effect. The bootstrap gives the "
@@ -184,9 +198,6 @@ def _statistics(findings: Findings) -> Iterator[str]:
         "degrees of freedom, (Σm)² / Σm² for patients of m images each, else with patients − 1. Each table says which "
         "was used."
     )
-    for conclusion in findings.conclusions:
-        margin = f"; margin {conclusion.margin:g}" if conclusion.margin is not None else ""
-        yield f"Conclusion {conclusion.number}: {conclusion.test}; level {conclusion.level:g}{margin}."
 
 
 def _software(headers: list[RunHeader], networks: list[TrainingDocument]) -> Iterator[str]:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from pydantic import ValidationError
+
+from advassay.cohort_spec import DESCRIPTIVE
+from advassay.documents import Preparation
 from advassay.records.header import RunHeader
 from advassay.records.store import Records
-from advassay.specs import Study
+from advassay.specs import CohortSpec, Study
 
 
 def missing(records: Records, runs: Sequence[RunHeader], study: Study | None) -> list[str]:
@@ -37,11 +41,28 @@ def _of_cohort(records: Records, runs: Sequence[RunHeader], study: Study, name: 
         )
         yield f"Cohort {name}: {state}; it is in no figure and no conclusion."
         return
+    if name in records.preparations and _has_other_rules(records.preparations[name], study.cohorts[name]):
+        yield f"Cohort {name}: the study states other rules than it was prepared by; the earlier ones are shown."
     lacking = [arm for arm in study.attack.arms if arm not in attacked]
     if lacking:
         yield f"Cohort {name}: not attacked by arm {', '.join(lacking)}."
     yield from _amplitudes(runs, study, name)
     yield from _series(runs, study, name)
+
+
+def _has_other_rules(preparation: Preparation, asked: CohortSpec) -> bool:
+    """Whether the cohort was prepared by other rules than the study states now, as where the new ones form none."""
+    try:
+        made = CohortSpec.model_validate(preparation.spec)
+    except ValidationError:
+        return False  # written by another version of the program: it cannot be told
+    both = [
+        (one if one.region is None else one.model_copy(update={"region": one.region.without_folders()})).model_dump(
+            mode="json", by_alias=True, exclude=DESCRIPTIVE
+        )
+        for one in (made, asked)
+    ]
+    return both[0] != both[1]
 
 
 def _amplitudes(runs: Sequence[RunHeader], study: Study, name: str) -> Iterator[str]:

@@ -30,6 +30,7 @@ def _content(findings: Findings, drawn: Sequence[Drawn], csv: dict[str, str]) ->
         "verdicts": [(conclusion, page_tables.of_conclusion(conclusion)) for conclusion in findings.conclusions],
         "verdict_counts": _counts([conclusion.verdict for conclusion in findings.conclusions], VERDICTS),
         "reading_help": READING_HELP,
+        "patients_known": findings.patients_known,
         "plan_sentences": plan_sentences(findings.records),
         "evidence_sentences": [*compared_amplitudes.shared(findings), limits.training_chance(findings)],
         "followed_plan": followed_plan(findings),

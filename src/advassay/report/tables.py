@@ -48,7 +48,7 @@ TABLES = {
     "flags_by_epsilon": "flagged images of the main networks at every ε, summed over the cohorts of each arm",
     "reruns": "flagged images attacked again under the margin loss: fallen under each, and only then",
     "runs": "every run: attack, cost, identities",
-    "selection": "how each cohort was formed and which column said who is a patient",
+    "selection": "how each cohort was formed and, where known, which column says who is a patient",
     "deidentification": "DICOM tags that name a person: met in the source's files, and carried along (none may be)",
     "flow": "flow charts: images entering, left out (why) and kept at every stage of the selection",
     "left_out": "rows left out, by reason",

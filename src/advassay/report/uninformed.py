@@ -29,7 +29,8 @@ def uninformed(transitions: pl.DataFrame, performance: pl.DataFrame) -> list[str
     """One sentence for each way in which networks know nothing, naming the cohorts and what was seen.
 
     Frames of findings, one arm: `transitions` (cohort, epsilon, label, predicted, n), `performance` (cohort, epsilon,
-    n, patients, auroc). A cohort that answers one class is not named again for its AUROC.
+    n, patients (null where none is known: each image counts as its own), auroc). A cohort that answers one class is not
+    named again for its AUROC.
     """
     clean = transitions.filter(pl.col("epsilon") == 0)
     constant = dict(_constant(clean))
@@ -48,12 +49,12 @@ def _constant(clean: pl.DataFrame) -> Iterator[tuple[str, str]]:
 
 def _by_chance(row: dict[str, Any], clean: pl.DataFrame) -> str:
     """What is said of a cohort whose AUROC is within the reach of chance, or below it; empty where it is above."""
-    area = row["auroc"]
+    area, clusters = row["auroc"], row["n"] if row["patients"] is None else row["patients"]
     labels = clean.filter(cohort=row["cohort"]).group_by("label").agg(pl.col("n").sum())["n"].to_list()
-    reach = chance_reach([n * row["patients"] / row["n"] for n in labels]) if row["n"] else math.nan
+    reach = chance_reach([n * clusters / row["n"] for n in labels]) if row["n"] else math.nan
     if area is None or not area - reach <= 0.5:
         return ""
-    patients = "" if row["patients"] == row["n"] else f" of {count(row['patients'])} patients"
+    patients = "" if clusters == row["n"] else f" of {count(clusters)} patients"
     return (
         f"{row['cohort']} (AUROC {area:.2f} over {count(row['n'])} images{patients}, chance "
         f"reaches {min(0.5 + reach, 1.0):.2f})"

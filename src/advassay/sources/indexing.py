@@ -152,7 +152,7 @@ def facts_of(pixels: Pixels) -> Facts | tuple[str, str]:
         return pixels.named, pixels.detail
     image = pixels.compressed() if isinstance(pixels, np.ma.MaskedArray) else pixels
     first = image[0] if image.ndim == 1 else image[0, 0]
-    if (image == first).all():
+    if (image[:1] == first).all() and (image == first).all():  # its first row alone shows that most are not constant
         return "blank", f"{pixels.shape[1]} × {pixels.shape[0]} equal pixels"
     height, width = pixels.shape[:2]
     channels = 1 if pixels.ndim == 2 else 3

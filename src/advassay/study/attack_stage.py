@@ -32,21 +32,23 @@ if TYPE_CHECKING:
     from advassay.cohorts import PreparedCohort
 
 
-def attack_networks(study: Study, site: Site) -> list[RunHeader]:
-    """Attack every network by every arm that concerns it. Networks must be trained.
+def attack_networks(study: Study, site: Site, names: Sequence[str]) -> list[RunHeader]:
+    """Attack every network of the cohorts `names` by every arm that concerns it. Networks must be trained.
+
+    The analysis plan that is frozen is the whole study's.
 
     Raises SpecError for two arms that would be one run, StoreError for a network that is missing.
     """
     from advassay.cohorts import open_cohort
 
     check_arms(study.attack)
-    cohorts = [open_cohort(site.store.cohort(name)) for name in study.cohorts]
+    cohorts = [open_cohort(site.store.cohort(name)) for name in names]
     study = _with_amplitudes(study, cohorts, site)
     freeze_analysis_plan(study, site.store)
     work = _work(study, cohorts, site)
     superseded = superseded_runs(site)
     headers: list[RunHeader] = []
-    for name, cohort in zip(study.cohorts, cohorts, strict=True):
+    for name, cohort in zip(names, cohorts, strict=True):
         primary = None
         for network in networks(study, name, cohort):
             identity = identity_of(study, cohort, network, site)
@@ -76,8 +78,8 @@ def _main_network(study: Study, cohort: PreparedCohort, site: Site) -> tuple[str
 def _work(study: Study, cohorts: Sequence[PreparedCohort], site: Site) -> dict[str, Workload]:
     """Kind of network, image and precision → all that is to be done with it."""
     work: dict[str, Workload] = defaultdict(Workload)
-    for name, cohort in zip(study.cohorts, cohorts, strict=True):
-        for network in networks(study, name, cohort):
+    for cohort in cohorts:
+        for network in networks(study, cohort.preparation.cohort, cohort):
             for assignment in assignments(study, network, cohort):
                 work[_kind(cohort, study.training.architecture, assignment, site)].add(assignment)
     return work

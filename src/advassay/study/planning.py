@@ -21,7 +21,7 @@ from advassay.study.networks import MAIN_NETWORK, main_network, main_seeds, netw
 from advassay.study.place import Site
 from advassay.study.plan_warnings import network_warnings
 from advassay.study.planned import PASSES, RANGE_FINDING, STEPS, Plan, PlanRow
-from advassay.study.preparing import check_image_sizes
+from advassay.study.preparing import Failures, check_image_sizes, each_cohort
 from advassay.study.range_finding import Search, check_tuning_images, is_found, read_ranges, searches, with_found_grids
 from advassay.study.reach import reach_notes
 from advassay.study.targets import Assignment, all_arms, assignments, series_arm
@@ -31,21 +31,22 @@ if TYPE_CHECKING:
     from advassay.cohorts import PreparedCohort
 
 
-def plan(study: Study, site: Site, *, timed: bool = True) -> Plan:
+def plan(study: Study, site: Site, *, timed: bool = True, failures: Failures | None = None) -> Plan:
     """What the study consists of and what the store at `site` already has.
 
     `timed`: measure this machine for a few seconds and estimate the time of what is missing; the network is then also
-    tried on an image of each cohort's size.
+    tried on an image of each cohort's size. failures: takes the error of each cohort that cannot be formed, and the
+    plan is that of the others; without it the first such error is raised.
     """
     check_names(study, site.store)
     check_arms(study.attack)
     check_image_sizes(study)
-    counts = {name: expected(study, name, site) for name in study.cohorts}
+    counts = each_cohort(study, lambda name: expected(study, name, site), failures)
     tell_stated(counts)
     check_tuning_images(study, {name: found.tuning for name, found in counts.items()})
     wanted = searches(study)
-    if wanted:
-        study = with_found_grids(study, site.store, _main_networks(study, counts, site))
+    if wanted and counts:
+        study = with_found_grids(study, site.store, list(counts), _main_networks(study, counts, site))
     if site.store.records.is_dir():
         open_records(site.store.root)  # warns of what is damaged: its rows count as missing below
     estimator = Estimator(study, site, timed)

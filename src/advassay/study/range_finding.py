@@ -105,9 +105,9 @@ def ladder(study: Study, arm: Arm) -> tuple[float, ...]:
 def check_tuning_images(study: Study, tuning: Mapping[str, int]) -> None:
     """Raise CohortError where an arm's amplitudes are to be found and a cohort has no tuning images to do it on.
 
-    `tuning`: cohort → number of its tuning images.
+    `tuning`: cohort → number of its tuning images, of the cohorts that could be formed.
     """
-    lacking = [name for name in study.cohorts if not tuning[name]]
+    lacking = [name for name, images in tuning.items() if not images]
     if study.attack.auto_arms and lacking:
         raise CohortError(
             f"attack.arms.{study.attack.auto_arms[0]}.epsilons: auto needs tuning images in every cohort, "
@@ -124,17 +124,19 @@ def with_kept_grids(study: Study, store: Store) -> Study:
     return study.with_epsilons({n: kept[n].epsilons for n in study.attack.auto_arms if n in kept and kept[n].epsilons})
 
 
-def with_found_grids(study: Study, store: Store, classifiers: Mapping[str, tuple[str, str]]) -> Study:
+def with_found_grids(
+    study: Study, store: Store, cohorts: Sequence[str], classifiers: Mapping[str, tuple[str, str]]
+) -> Study:
     """The study with the amplitudes that the store holds for these very cohorts and networks.
 
-    `classifiers`: cohort → (its identity, its main network's), of the cohorts that are prepared. An arm stays `auto`
-    where anything is still to be found.
+    `cohorts`: those that can be formed; `classifiers`: cohort → (its identity, its main network's), of the
+    cohorts that are prepared. An arm stays `auto` where anything is still to be found.
     """
     kept, grids = read_ranges(store), {}
     for search in searches(study):
         found = kept.arms.get(search.name, ArmRange()).cohorts
-        if all(name in classifiers and is_found(search, found, name, *classifiers[name]) for name in study.cohorts):
-            grids[search.name] = grid(search, {name: found[name] for name in study.cohorts})
+        if all(name in classifiers and is_found(search, found, name, *classifiers[name]) for name in cohorts):
+            grids[search.name] = grid(search, {name: found[name] for name in cohorts})
     return study.with_epsilons(grids)
 
 

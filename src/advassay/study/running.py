@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from advassay.documents import Preparation, TrainingDocument
 from advassay.records import RunHeader
@@ -24,43 +23,56 @@ def prepare(study: Study, site: Site, failures: Failures | None = None) -> dict[
     failures: takes the error of each cohort that cannot be formed, while the others are prepared; without it the first
     such error is raised.
     """
-    made: dict[str, Preparation] = _in_store(study, site, partial(prepare_cohorts, failures=failures))
-    return made
+    with _working(study, site):
+        return prepare_cohorts(study, site, failures)
 
 
-def train(study: Study, site: Site) -> list[TrainingDocument]:
-    """Prepare, then train every network the store lacks. Returns the networks' documents."""
-    return _in_store(study, site, prepare_cohorts, train_networks)
+def train(study: Study, site: Site, failures: Failures | None = None) -> list[TrainingDocument]:
+    """Prepare, then train every network the store lacks. Returns the networks' documents.
+
+    failures: as for `prepare`; the networks of the cohorts that could be formed are trained.
+    """
+    with _working(study, site):
+        return train_networks(study, site, list(prepare_cohorts(study, site, failures)))
 
 
-def run(study: Study, site: Site) -> list[RunHeader]:
+def run(study: Study, site: Site, failures: Failures | None = None) -> list[RunHeader]:
     """Prepare, train and attack whatever the store lacks. Returns the runs' headers.
 
     Each stage skips what the store has, recognised by content: stopped at any point, the same call continues, and
     a study with more amplitudes, images, arms or seeds computes only what is new.
+    failures: as for `prepare`; the stages after it leave out the cohorts that could not be formed, and the same call
+    takes them up once they can be. Amplitudes of `epsilons: auto` are found over the cohorts that are there.
     """
-    return _in_store(study, site, _prepare_for_attack, train_networks, attack_networks)
+    with _working(study, site):
+        formed = _prepare_for_attack(study, site, failures)
+        if not formed:
+            return []
+        train_networks(study, site, formed)
+        return attack_networks(study, site, formed)
 
 
 attack = run  # the attack is the last stage: asking for it asks for those before it
 
 
-def _prepare_for_attack(study: Study, site: Site) -> None:
-    """Prepare, and see before hours of training that what is to be found on tuning images can be."""
-    prepared = prepare_cohorts(study, site)
+def _prepare_for_attack(study: Study, site: Site, failures: Failures | None) -> list[str]:
+    """Prepare, and see before hours of training that what is to be found on tuning images can be. Returns the cohorts
+    that could be formed."""
+    prepared = prepare_cohorts(study, site, failures)
     check_tuning_images(study, {name: sum(document.counts["tuning"].values()) for name, document in prepared.items()})
+    return list(prepared)
 
 
-def _in_store(study: Study, site: Site, *stages: Callable[[Study, Site], Any]) -> Any:
+@contextmanager
+def _working(study: Study, site: Site) -> Iterator[None]:
+    """What holds for all stages: names and sizes are checked, the store is locked and has the study."""
     check_names(study, site.store)
     check_arms(study.attack)
     check_image_sizes(study)
     with locked(site.store):
         keep_study(site.store, with_kept_grids(study, site.store))
         _use_threads(site)
-        for stage in stages:
-            result = stage(study, site)
-    return result
+        yield
 
 
 def _use_threads(site: Site) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from advassay.checked_files import read_model
@@ -19,12 +20,12 @@ if TYPE_CHECKING:
     from advassay.cohorts import PreparedCohort
 
 
-def train_networks(study: Study, site: Site) -> list[TrainingDocument]:
-    """Train every network that the store does not have yet. Cohorts must be prepared."""
+def train_networks(study: Study, site: Site, cohorts: Sequence[str]) -> list[TrainingDocument]:
+    """Train every network of `cohorts` that the store does not have yet. They must be prepared."""
     from advassay.cohorts import open_cohort
 
     documents = []
-    for name in study.cohorts:
+    for name in cohorts:
         cohort = open_cohort(site.store.cohort(name))
         documents += [train_network(study, cohort, network, site) for network in networks(study, name, cohort)]
     return documents

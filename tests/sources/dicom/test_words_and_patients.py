@@ -50,8 +50,28 @@ SEXES = {
         "女",
         "ΘΗΛΥ",
         "Жінка",
+        "Weibl.",
+        "여자",
+        "nő",
+        "девочка",
     ],
-    "M": ["М", "Муж.", "мужской", "Hombre", "Varón", "männlich", "Homme", "H", "Uomo", "mężczyzna", "男", "Чоловік"],
+    "M": [
+        "М",
+        "Муж.",
+        "мужской",
+        "Hombre",
+        "Varón",
+        "männlich",
+        "Homme",
+        "H",
+        "Uomo",
+        "mężczyzna",
+        "男",
+        "Чоловік",
+        "남",
+        "férfi",
+        "мальчик",
+    ],
 }
 
 
@@ -106,9 +126,21 @@ def test_body_parts_are_read_in_the_archives_language(part: str | None, word: st
 
 
 VIEWS = {
-    "lateral": ["Perfil", "боковая", "левая боковая", "Profil", "seitlich", "LATERALE", "boczne", "側面"],
-    "PA": ["p.a.", "P->A", "РА", "Postero-Anterior", "задне-передняя", "PA 2"],
-    "AP": ["a.p.", "АР", "передне-задняя"],
+    "lateral": [
+        "Perfil",
+        "боковая",
+        "левая боковая",
+        "Profil",
+        "seitlich",
+        "LATERALE",
+        "boczne",
+        "側面",
+        "бокова",
+        "LATEROLATERALE",
+        "측면",
+    ],
+    "PA": ["p.a.", "P->A", "РА", "Postero-Anterior", "задне-передняя", "PA 2", "dorso-ventral", "胸部後前位"],
+    "AP": ["a.p.", "АР", "передне-задняя", "ventro-dorsal", "前后位"],
     None: ["frontal", "de face", "прямая", "UNKNOWN", "N/A", "CHEST", "*"],
 }
 
@@ -127,12 +159,16 @@ DESCRIPTIONS = {
         "ОГК боковая",
         "LAT CHEST 2",
         "Thorax LL",
+        "胸部側面",
+        "胸部 X線 側面 立位",
+        "흉부측면",
+        "RX TORACE LL",
     ],
     "PA": ["CHEST PA", "thorax_pa", "ThoraxPA", "CHEST,FRN P->A"],
     "AP": ["Chest AP portable"],
     "decubitus": ["CHEST LEFT LATERAL DECUBITUS"],
-    "other": ["Chest PA/LAT", "CHEST AP + LATERAL"],
-    None: ["CHEST", "Thorax 2 views", "bilateral hands", "AP/PA", "HAND L", "laterality marker", ""],
+    "other": ["Chest PA/LAT", "CHEST AP + LATERAL", "胸部后前位侧位"],
+    None: ["CHEST", "胸部正面", "Thorax 2 views", "bilateral hands", "AP/PA", "HAND L", "laterality marker", ""],
 }
 
 
@@ -212,7 +248,8 @@ def test_any_of_the_dates_gives_age_and_year(tmp_path: Path, keyword: str, study
 
 
 @pytest.mark.parametrize(
-    ("text", "years"), [("45 años", 45), ("45 лет", 45), ("45J", 45), ("6 meses", 0.5), ("45Q", None)]
+    ("text", "years"),
+    [("45 años", 45), ("45 лет", 45), ("45J", 45), ("6 meses", 0.5), ("45Q", None), ("45岁", 45), ("45 lat", 45)],
 )
 def test_ages_are_read_in_the_archives_language(text: str, years: float | None) -> None:
     assert tags.age_in_years(text) == years
@@ -222,8 +259,13 @@ KINDS = {
     "bone suppressed": [
         {"ImageType": ["DERIVED", "PRIMARY", "BONE_SUPPRESSED"]},
         {"SeriesDescription": "Chest Soft Tissue"},
+        {"SeriesDescription": "BoneSuppress PA"},
     ],
-    "tomographic": [{"TomoAngle": "20"}, {"ImageType": ["DERIVED", "PRIMARY", "TOMOSYNTHESIS"]}],
+    "tomographic": [
+        {"TomoAngle": "20"},
+        {"ImageType": ["DERIVED", "PRIMARY", "TOMOSYNTHESIS"]},
+        {"ProtocolName": "VolumeRAD"},
+    ],
     "quality control": [{"QualityControlImage": "YES"}, {"SeriesDescription": "QC flat field"}],
     "drawing": [{"SOPClassUID": "1.2.840.10008.5.1.4.1.1.7", "ConversionType": "DRW"}],
     "secondary capture": [{"SOPClassUID": "1.2.840.10008.5.1.4.1.1.7", "ConversionType": "WSD"}],

@@ -65,7 +65,7 @@ def amplitude(evidence: Evidence) -> Conclusion:
         statement="The success rate rises with the amplitude ε.",
         headline=_headline(effect, verdict, values, plan.margins.amplitude),
         estimand=f"change of the success rate at {ITERATE[plan.success]} per doubling of ε",
-        test="least-squares slope over log₂ ε per image, clustered by patient; random effects over cohorts "
+        test="least-squares slope over log₂ ε per image, clustered by patient where known; random effects over cohorts "
         "(Paule–Mandel, Hartung–Knapp)",
         reason=_reason(effect, rows, doses, plan.margins.amplitude),
         remarks=_falls(rows, evidence),

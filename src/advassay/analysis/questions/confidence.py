@@ -63,8 +63,8 @@ def confidence(evidence: Evidence) -> Conclusion:
         statement=f"Images with a clean confidence above {plan.confidence_threshold:g} need more amplitude.",
         headline=_headline(effect, verdict, plan, names),
         estimand=f"ratio of ε50, clean confidence above {plan.confidence_threshold:g} / at most that",
-        test="shift of ln ε in the log-logistic model over all ε, clustered by patient; random effects over cohorts "
-        "(Paule–Mandel, Hartung–Knapp)",
+        test="shift of ln ε in the log-logistic model over all ε, clustered by patient where known; random effects "
+        "over cohorts (Paule–Mandel, Hartung–Knapp)",
         reason=_reason(effect, rows, plan),
         remarks=(*_sharp(evidence), *_unsaturated(evidence), *_other_arms(evidence)),
         margin=plan.margins.confidence,

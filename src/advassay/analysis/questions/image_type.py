@@ -220,7 +220,7 @@ def _these_alone(pair: list[list[Value]], plan: AnalysisPlan) -> str:
     means = [float(np.mean([v.value for v in part])) for part in pair]
     error = np.sqrt(sum(sum(v.variance for v in part) / len(part) ** 2 for part in pair))
     middle, half = means[1] - means[0], float(stats.norm.ppf(0.5 + plan.level / 2) * error)
-    ratio = interval_text("ratio", *(as_ratio(x) for x in (middle, middle - half, middle + half)))
+    ratio = interval_text("ratio", as_ratio(middle), as_ratio(middle - half), as_ratio(middle + half))
     names = listed([v.name for part in pair for v in part])
     return (
         f"Between these cohorts alone ({names}) the ratio is {ratio}; that says nothing about other cohorts of their "

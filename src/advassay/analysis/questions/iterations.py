@@ -81,8 +81,8 @@ def iterations(evidence: Evidence) -> Conclusion:
             verdict, decisive, [at_one, over_all], whole, margin, names, doubling, controlled=controlled
         ),
         estimand="rise of the success rate from half of the iterations to all of them",
-        test="change per image, clustered by patient; random effects over cohorts (Paule–Mandel, Hartung–Knapp); level "
-        "where the whole interval lies below the margin, at the plan's ε and over all ε",
+        test="change per image, clustered by patient where known; random effects over cohorts (Paule–Mandel, "
+        "Hartung–Knapp); level where the whole interval lies below the margin, at the plan's ε and over all ε",
         reason=_reason(at_one, over_all, whole, epsilon, margin, doubling),
         remarks=_remarks(evidence, doubling),
         margin=margin,

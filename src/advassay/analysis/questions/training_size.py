@@ -76,8 +76,8 @@ def training_size(evidence: Evidence) -> Conclusion:
         statement="Robustness (ε50) does not depend on the number of training images.",
         headline=_headline(effect, verdict, sizes, plan),
         estimand="ratio of ε50, largest / smallest training set",
-        test="least squares of ln ε50 on log₂ training size over networks, clustered by network and patient; "
-        "equivalent where the whole interval lies within the margin",
+        test="least squares of ln ε50 on log₂ training size over networks, clustered by network and, where known, "
+        "patient; equivalent where the whole interval lies within the margin",
         reason=_reason(effect, networks, sizes, plan, doublings),
         remarks=_outside(networks),
         margin=plan.margins.training_size,

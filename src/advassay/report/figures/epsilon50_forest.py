@@ -37,7 +37,8 @@ def epsilon50_forest(frame: pl.DataFrame, styles: Mapping[str, Style], *, width:
     base = alt.Chart().encode(
         y=alt.Y("cohort:N", sort=None, title=None, axis=alt.Axis(grid=False)), color=colours(placed, styles)
     )
-    told = ["cohort:N", alt.Tooltip("text:N", title="ε₅₀"), "n:Q", "patients:Q"]
+    told = ["cohort:N", alt.Tooltip("text:N", title="ε₅₀"), "n:Q"]
+    told += ["patients:Q"] if placed["patients"].count() else []
     marks = (
         ("inside", "square", 64, at), ("open_low", "triangle-left", 50, start), ("open_high", "triangle-right", 50, end)
     )  # fmt: skip

@@ -30,8 +30,9 @@ def fig_visibility(findings: Findings) -> Figure | None:
     if frame.is_empty():
         return None
     by_arm = frame.partition_by("arm", maintain_order=True, as_dict=True)
-    known = any(prepared.patients_known for prepared in findings.records.preparations.values())
-    patients = f" of {captions.span(frame['patients'])} patients" if known else ""
+    known = frame["patients"].drop_nulls()
+    patients = f" of {captions.span(known)} patients" if len(known) else ""
+    patients += " where patients are known" if 0 < len(known) < len(frame) else ""
     attacks = ". ".join(captions.attack(findings.headers(str(arm)), findings.step_size(str(arm))) for (arm,) in by_arm)
     return Figure(
         "fig-visibility", "", "Success at equal visibility",

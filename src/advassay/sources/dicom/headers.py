@@ -21,7 +21,7 @@ from advassay.sources.dicom.tag_words import kind_in, stands_for_nothing
 from advassay.sources.dicom.text_decoding import GUESSES, DecodedText, decode_text, encodings_of, in_encoding
 from advassay.sources.unreadable import Unreadable
 
-HEADER_VERSION = 2
+HEADER_VERSION = 3
 """Raised when the same file would give other facts: kept headers are then read anew."""
 
 IDS = ("patient_id", "study_instance_uid", "series_instance_uid", "sop_instance_uid", "accession_number")

@@ -28,7 +28,7 @@ def stored_values(words: np.ndarray, ds: Any, stored: StoredRange) -> StoredValu
     """
     bits, shift = int(ds.BitsStored), max(0, int(ds.get("HighBit") or 0) + 1 - int(ds.BitsStored))
     signed = stored.low < 0
-    if not signed and not shift and words.max() <= stored.high and words.min() >= 0:
+    if not signed and not shift and words.max() <= stored.high and (words.dtype.kind == "u" or words.min() >= 0):
         return StoredValues(words)
     wide = words.astype(np.int32)
     note = None

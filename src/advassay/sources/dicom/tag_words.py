@@ -2,8 +2,8 @@
 
 Every word is folded (`fold`) before it is looked up: upper case, no accents, signs as spaces. Languages: English,
 Spanish, Portuguese, French, Italian, German, Dutch, Polish, Czech, Turkish, Russian, Ukrainian, Greek, Chinese,
-Japanese, as far as their words cannot be mistaken for another's (a Spanish V is a man, a Dutch V a woman: neither is
-read).
+Japanese, Korean, Hungarian, as far as their words cannot be mistaken for another's (a Spanish V is a man, a Dutch V a
+woman: neither is read).
 """
 
 from __future__ import annotations
@@ -133,10 +133,10 @@ SEXES = _table(
         "F": "F,female,W,woman,weiblich,frau,mujer,femenino,femenina,feminino,feminina,mulher,femme,féminin,femmina,"
         "femminile,donna,vrouw,vrouwelijk,kobieta,K,žena,kvinna,kvinde,kvinne,nainen,kadın,Ж,жен,женск,женский,"
         "женщина,"
-        "жіноча,жіночий,жінка,θήλυ,γυναίκα,女,女性",
+        "жіноча,жіночий,жінка,девочка,θήλυ,γυναίκα,女,女性,여,여자,여성,nő,weibl",
         "M": "M,male,man,männlich,maennlich,mann,hombre,varón,masculino,homem,homme,masculin,H,uomo,maschio,maschile,"
-        "mannelijk,mężczyzna,muž,mies,erkek,М,муж,мужск,мужской,мужчина,чоловік,чоловіча,чоловічий,Ч,άρρεν,άνδρας,男,"
-        "男性",
+        "mannelijk,mężczyzna,muž,mies,erkek,М,муж,мужск,мужской,мужчина,чоловік,чоловіча,чоловічий,Ч,мальчик,άρρεν,άνδρας,"
+        "男,男性,남,남자,남성,férfi,männl",
         "O": "O,other,otro,outro,autre,altro,divers,другой,другое",
     }
 )
@@ -145,13 +145,13 @@ SEXES = _table(
 VIEW_PHRASES = _table(
     {
         "PA": "PA,P A,posteroanterior,postero anterior,posterior anterior,postéro antérieur,postéroantérieur,РА,"
-        "заднепередняя,задне передняя,прямая передняя,передняя прямая",
+        "заднепередняя,задне передняя,прямая передняя,передняя прямая,dorsoventral,dorso ventral,后前位,後前位",
         "AP": "AP,A P,anteroposterior,antero posterior,anterior posterior,antéro postérieur,antéropostérieur,АР,"
-        "переднезадняя,передне задняя,прямая задняя,задняя прямая",
+        "переднезадняя,передне задняя,прямая задняя,задняя прямая,ventrodorsal,ventro dorsal,前后位,前後位",
         "lateral": "lateral,lat,LL,RL,latero,L lat,R lat,llat,rlat,latero lateral,laterolateral,laterale,latérale,"
         "lateraal,"
         "zijdelings,seitlich,seitenaufnahme,profil,profilo,perfil,bok,boczne,boczny,boczna,boční,yan,боковая,боковой,"
-        "боковые,бок,бічна,側面,侧位",
+        "боковые,бок,бічна,бокова,laterolaterale,latero laterale,側面,側位,侧位,侧面,측면",
         "oblique": "oblique,obl,LLO,RLO,LAO,RAO,LPO,RPO,oblicua,oblicuo,obliqua,oblíqua,schräg,schraeg,skośne,косая,"
         "斜位",
         "decubitus": "decubitus,decub,decúbito,LLD,RLD,латеропозиция",
@@ -174,6 +174,10 @@ FREE_WORDS = frozenset(
             "face",
             "de face",
             "frente",
+            "正面",
+            "正位",
+            "정면",
+            "立位",
         ),
         *("прямая", "de", "bedside", "mobile"),
     )
@@ -186,7 +190,7 @@ PARTS = _table(
         "polmoni,"
         "lunge,lungen,brustkorb,klatka,klp,płuca,hrudník,plíce,göğüs,akciğer,грудная,грудной,грудь,грудної,огк,огп,"
         "легкие,"
-        "легких,легені,торакс,θώρακας,θώρακος,胸部,胸,肺,胸片",
+        "легких,легені,торакс,θώρακας,θώρακος,torace,mellkas,胸部,胸,肺,胸片,흉부",
         "abdomen": "abdomen,abdominal,abdominale,KUB,bauch,vientre,ventre,buik,brzuch,břicho,karın,живот,брюшная,"
         "брюшной,"
         "обп,腹部",
@@ -231,8 +235,10 @@ _KINDS = {
     "bone suppressed": "bone suppressed,bone suppression,bone suppress,suppressed bone,rib suppressed,"
     "rib suppression,"
     "bone subtracted,bone subtraction,bone image,bone only,soft tissue,soft tissue image,tissue only,dual energy,"
-    "energy subtraction,energy subtracted,energy sub,subtraction,subtracted,clearread,bonesuppressed,bonesuppression",
-    "tomographic": "tomo,tomosynthesis,tomography,tomographic,tomogram,tomosintesis,томография,томограмма,томосинтез",
+    "energy subtraction,energy subtracted,energy sub,subtraction,subtracted,clearread,bonesuppressed,bonesuppression,"
+    "bonesuppress,rib suppress,DE bone,DE soft",
+    "tomographic": "tomo,tomosynthesis,tomosynthese,tomography,tomographic,tomogram,tomosintesis,volumerad,"
+    "томография,томограмма,томосинтез",
 }
 """What a radiograph is beside a plain one → words of Image Type and of descriptions that say so, in this order."""
 _KIND_PHRASES = {fold(word): kind for kind, listed in _KINDS.items() for word in listed.split(",")}
@@ -249,3 +255,28 @@ def kind_in(text: str | None) -> str | None:
     padded = f" {fold(text)} "
     found = {kind for phrase, kind in _KIND_PHRASES.items() if f" {phrase} " in padded}
     return next((kind for kind in _KINDS if kind in found), None)
+
+
+_WITHOUT_SPACES = re.compile(
+    "|".join(
+        sorted(
+            (
+                word
+                for word in {*VIEW_PHRASES, *PARTS, *FREE_WORDS}
+                if re.fullmatch("[\\u1100-\\u11ff\\u3040-\\u9fff]+", word)
+            ),
+            key=len,
+            reverse=True,
+        )
+    )
+)
+"""Words of scripts that put none between words, the longest first."""
+
+
+def fold_words(text: str | None) -> str:
+    """`fold`, with spaces around the words of views and body parts that Chinese, Japanese and Korean write together.
+
+    >>> fold_words("胸部側面 Chest") == " ".join(("胸部", "側面", "CHEST"))
+    True
+    """
+    return " ".join(_WITHOUT_SPACES.sub(lambda word: f" {word[0]} ", fold(text)).split())

@@ -18,6 +18,7 @@ from advassay.sources.dicom.tag_words import (
     VAGUE_PARTS,
     VIEW_PHRASES,
     fold,
+    fold_words,
     stands_for_nothing,
 )
 
@@ -31,11 +32,11 @@ _PLACEHOLDER_BIRTHS = {date(1900, 1, 1), date(1901, 1, 1), date(1911, 11, 11), d
 _AGE = re.compile(r"0*([0-9]{1,4}) *([^\W\d_]*)\.?")
 _UNITS = {
     1 / DAYS_PER_YEAR: "D,DAY,DAYS,DIA,DIAS,TAG,TAGE,ДН,ДНЕЙ",
-    7 / DAYS_PER_YEAR: "W,WK,WEEK,WEEKS,НЕД",
+    7 / DAYS_PER_YEAR: "W,WK,WEEK,WEEKS,WOCHE,WOCHEN,НЕД",
     1 / 12: "M,MO,MOS,MONTH,MONTHS,MES,MESES,MOIS,MONAT,MONATE,МЕС",
-    1.0: "Y,YR,YRS,YEAR,YEARS,YO,A,AN,ANS,ANO,ANOS,ANNI,J,JAHR,JAHRE,JAAR,Г,ГОД,ГОДА,ЛЕТ",
+    1.0: "Y,YR,YRS,YEAR,YEARS,YO,A,AN,ANS,ANO,ANOS,ANNI,J,JAHR,JAHRE,JAAR,Г,ГОД,ГОДА,ЛЕТ,LAT,LATA,岁,歳,세",
 }
-_YEARS_EACH = {"": 1.0} | {word: years for years, words in _UNITS.items() for word in words.split(",")}
+_YEARS_EACH = {"": 1.0} | {fold(word): years for years, words in _UNITS.items() for word in words.split(",")}
 
 
 def age_in_years(text: str | None) -> float | None:
@@ -124,7 +125,7 @@ def view_of(text: str | None) -> str | None:
     >>> [view_of(text) for text in ("PA", "ap supine", "Left lateral", "postero-anterior", "AXIAL", "", "UNKNOWN")]
     ['PA', 'AP', 'lateral', 'PA', 'other', None, None]
     """
-    words = fold(text)
+    words = fold_words(text)
     left = [word for word in words.split() if word not in FREE_WORDS and not word.isdigit()]
     if not left or stands_for_nothing(text):
         return None
@@ -143,7 +144,7 @@ def view_in(text: str | None) -> str | None:
     >>> [view_in(text) for text in ("W034 Chest LATERAL", "Thorax pa", "CHEST PA/LAT", "Chest", "HAND L", "AP/PA")]
     ['lateral', 'PA', 'other', None, None, None]
     """
-    found = _views_in(_apart(fold(text)))
+    found = _views_in(_apart(fold_words(text)))
     if not found or found == FRONTAL:
         return None
     return _one_view(found - {"lateral"} if found & {"decubitus", "oblique"} else found) or "other"
@@ -191,7 +192,7 @@ def body_part_of(text: str | None) -> str | None:
     """
     if stands_for_nothing(text):
         return None
-    found = {PARTS[word] for word in fold(text).split() if word in PARTS}
+    found = {PARTS[word] for word in fold_words(text).split() if word in PARTS}
     return found.pop() if len(found) == 1 else "other"
 
 
@@ -201,7 +202,7 @@ def body_part_in(text: str | None) -> str | None:
     >>> [body_part_in(text) for text in ("XR CHEST PA", "Thorax de face", "RX PIE", "HAND 2", "CHEST ABDOMEN")]
     ['chest', 'chest', None, 'arm', 'other']
     """
-    words = [word for word in _apart(fold(text)).split() if word not in VAGUE_PARTS]
+    words = [word for word in _apart(fold_words(text)).split() if word not in VAGUE_PARTS]
     found = {PARTS[word] for word in words if word in PARTS}
     if "chest" in found:
         found.discard("heart")  # "chest (heart and lungs)"

@@ -7,6 +7,7 @@ smaller levels.
 
 from __future__ import annotations
 
+import html
 import logging
 import re
 from pathlib import Path
@@ -27,8 +28,11 @@ _AXES = ("YX", "YXS", "SYX", "CYX")
 _COLOUR_SPACES = (2, 6)
 """PhotometricInterpretation of colour images: RGB and YCbCr (TIFF 6.0 §8)."""
 _COLOURS = ("red", "green", "blue")
-_UM = {"µm": 1.0, "μm": 1.0, "um": 1.0, "micron": 1.0, "nm": 1e-3, "å": 1e-4, "mm": 1e3, "cm": 1e4, "m": 1e6}
-"""Unit of a length → µm."""
+_UM = {
+    **{"µm": 1.0, "μm": 1.0, "um": 1.0, "micron": 1.0, "pm": 1e-6, "å": 1e-4, "nm": 1e-3, "mm": 1e3, "cm": 1e4},
+    **{"dm": 1e5, "m": 1e6, "thou": 25.4, "in": 25400.0},
+}
+"""Unit of a length (UnitsLength of the OME-XML schema) → µm; pixel and reference frame are none."""
 _PIXELS = re.compile(r"<(?:\w+:)?Pixels\b([^>]*)>(.*?)(?=<(?:\w+:)?Pixels\b|$)", re.DOTALL)
 _CHANNEL = re.compile(r"<(?:\w+:)?Channel\b([^>]*)>")
 _QPI_NAME = re.compile(r"<Name>([^<]{1,80})</Name>")
@@ -215,7 +219,7 @@ def _mpp(file: tifffile.TiffFile, format: str, page: Any) -> float | None:
 
 
 def _length(attributes: str, axis: str) -> float | None:
-    unit = _UM.get((_attribute(attributes, f"PhysicalSize{axis}Unit") or "µm").strip().lower().replace("&#181;", "µ"))
+    unit = _UM.get(html.unescape(_attribute(attributes, f"PhysicalSize{axis}Unit") or "µm").strip().lower())
     try:
         return None if unit is None else float(_attribute(attributes, f"PhysicalSize{axis}") or "") * unit
     except ValueError:
