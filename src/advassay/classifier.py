@@ -11,16 +11,20 @@ import operator
 import os
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cache
-from types import FunctionType, MethodType
+from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, fx, nn
 from torch.nn.parameter import is_lazy
+from torch.overrides import _get_current_function_mode_stack, _pop_mode, _push_mode
+from torch.utils._device import DeviceContext
+from torch.utils._python_dispatch import _disable_current_modes, _get_current_dispatch_mode_stack
 
 from advassay.errors import ClassifierError
 
@@ -364,10 +368,18 @@ def plain_surroundings(device: torch.device) -> Iterator[None]:
     """PyTorch and NumPy as in a fresh process while inside: what a caller has switched on changes no number.
 
     Off: autocast, inference mode, anomaly detection, a default dtype, a default device that is neither the CPU nor the
-    network's `device`, NumPy's errors for NaN.
+    network's `device`, NumPy's errors for NaN, modes that stand between functions and operators and their results
+    (`TorchFunctionMode`, `TorchDispatchMode`). Raises ClassifierError inside a FlopCounterMode.
     """
     dtype, default = torch.get_default_dtype(), torch.get_default_device()
+    if any(type(mode).__module__ == "torch.utils.flop_counter" for mode in _get_current_dispatch_mode_stack()):
+        raise ClassifierError(
+            "surroundings: an attack cannot run inside FlopCounterMode, whose hooks break gradients of images.",
+            "Count the operations of one forward pass apart, and attack outside.",
+        )
     with ExitStack() as stack:
+        stack.enter_context(_disable_current_modes())
+        stack.enter_context(_without_function_modes())
         if torch.is_inference_mode_enabled():
             stack.enter_context(torch.inference_mode(False))
         for kind in ("cpu", device.type):
@@ -382,6 +394,22 @@ def plain_surroundings(device: torch.device) -> Iterator[None]:
             torch.set_default_dtype(torch.float32)
             stack.callback(torch.set_default_dtype, dtype)
         yield
+
+
+@contextmanager
+def _without_function_modes() -> Iterator[None]:
+    """Take every `TorchFunctionMode` but the default device off the stack, and put them back in their order."""
+    taken = [_pop_mode() for _ in range(len(_get_current_function_mode_stack()))][::-1]
+    devices = [mode for mode in taken if isinstance(mode, DeviceContext)]  # forwards may make tensors there
+    for mode in devices:
+        _push_mode(mode)
+    try:
+        yield
+    finally:
+        for _ in devices:
+            _pop_mode()
+        for mode in taken:
+            _push_mode(mode)
 
 
 _ABSENT = object()
@@ -403,11 +431,16 @@ class _State:
         self.containers = [
             (held, dict(held) if isinstance(held, dict) else list(held))
             for m, attributes in self.attributes
-            for held in (*(vars(m).get(name) for name in _DICTIONARIES), *attributes.values())
+            for held in (*(vars(m).get(name) for name in _DICTIONARIES), *nested_values(attributes))
             if isinstance(held, dict | list)
         ]
         kept = {id(t): t for m in modules for t in _tensors(m, weights=self.switches)}
         self.tensors = [(t, t.detach().clone()) for t in kept.values()]
+        arrays = {
+            id(a): a for _, held in self.attributes for a in nested_values(held)
+            if isinstance(a, np.ndarray) and a.dtype != object and a.flags.writeable
+        }  # fmt: skip
+        self.arrays = [(array, array.copy()) for array in arrays.values()]
         self.switched: list[tuple[nn.Module, str, Any]] = []
         """(module, attribute, its value before): what switching to eval mode has changed besides the mode."""
 
@@ -445,6 +478,9 @@ class _State:
                 vars(module)[name] = value
         for held, before in self.containers:
             _restore_container(held, before)
+        for array, content in self.arrays:
+            if array.shape == content.shape:
+                array[...] = content
         for tensor, saved in self.tensors:
             if tensor.shape != saved.shape:
                 tensor.data = saved
@@ -468,9 +504,9 @@ def _with_modes(module: nn.Module) -> Iterator[nn.Module]:
 
 
 def _set_mode(module: nn.Module, training: bool) -> None:
-    """Call the module's `train`; where it or a part of it refuses, that of every part which does not."""
+    """Call the module's own `train` or `eval`; where it or a part of it refuses, that of every part which does not."""
     try:
-        module.train(training)
+        module.train() if training else module.eval()
     except Exception:  # the module is the user's: an exported program raises NotImplementedError, others anything
         for part in module.children():
             _set_mode(part, training)
@@ -494,9 +530,46 @@ def _changes(module: nn.Module, before: Mapping[str, Any]) -> list[tuple[str, An
 
 def _tensors(module: nn.Module, *, weights: bool) -> list[Tensor]:
     """Tensors that a pass may write into: buffers and attributes; `weights`: parameters too."""
-    held = [*module.buffers(recurse=False), *_attributes(module).values()]
+    held = [*module.buffers(recurse=False), *nested_values(_attributes(module))]
     held += [*module.parameters(recurse=False)] if weights else []
     return [t for t in held if isinstance(t, Tensor) and not is_lazy(t) and t.device.type != "meta"]
+
+
+NESTED_DEPTH, MOST_NESTED = 6, 20_000
+"""How deep, and over how many values, a module's attributes are searched for tensors, arrays and containers."""
+
+
+def nested_values(attributes: Mapping[str, Any]) -> list[Any]:
+    """What a module's attributes hold at any depth: through dictionaries, lists, tuples, deques, sets, plain objects.
+
+    Modules in them are parts of the network and looked at on their own.
+    """
+    found: list[Any] = []
+    seen: set[int] = set()
+    level: list[Any] = list(attributes.values())
+    for _ in range(NESTED_DEPTH):
+        following: list[Any] = []
+        for value in level:
+            if id(value) in seen or len(found) >= MOST_NESTED or value is None or isinstance(value, _PLAIN):
+                continue
+            seen.add(id(value))
+            found.append(value)
+            following += _held_by(value)
+        level = following
+    return found
+
+
+_PLAIN = (bool, int, float, complex, str, bytes, type, ModuleType, FunctionType, MethodType, nn.Module)
+
+
+def _held_by(value: Any) -> list[Any]:
+    if isinstance(value, Tensor | np.ndarray):
+        return []
+    if isinstance(value, Mapping):
+        return list(value.values())
+    if isinstance(value, list | tuple | deque | set | frozenset):
+        return list(value)
+    return list(getattr(value, "__dict__", {}).values())
 
 
 def _restore_container(held: Any, before: Any) -> None:
