@@ -166,6 +166,22 @@ def bootstrap(
     return wilson(np.where(known, rate * size, np.nan), np.where(known, size, np.nan), level)
 
 
+FEWEST_EFFECTIVE = 2.0
+"""Effective patients below which images do not tell how much patients differ: one patient has most of them."""
+
+
+def effective_patients(patients: np.ndarray) -> float:
+    """Kish's effective number of patients, (Σm)² / Σm² for m images each; `patients` (image,) names them.
+
+    The number of patients where all have as many images, 1 where one has them all; 0 without images.
+
+    >>> effective_patients(np.array([0, 0, 1, 1, 2, 2])), round(effective_patients(np.array([0] * 60 + [1] * 40)), 2)
+    (3.0, 1.92)
+    """
+    sizes = np.unique(patients, return_counts=True)[1].astype(np.float64)
+    return float(sizes.sum() ** 2 / (sizes**2).sum()) if sizes.size else 0.0
+
+
 def _effective_patients(points: Counts) -> np.ndarray:
     """(point,) Kish's effective number of patients: theirs where all have as many images, fewer where they differ."""
     squares = (points.images**2).sum(1)
