@@ -139,14 +139,14 @@ def pooled_icc(points: Counts, curve: np.ndarray | None = None) -> np.ndarray:
 
 
 def effective_n(points: Counts, icc: np.ndarray | float | None = None) -> np.ndarray:
-    """(point,) n / design effect, at least the number of patients and at most n; `icc` None = pooled_icc.
+    """(point,) n / design effect, at least Kish's number of patients and at most n; `icc` None = pooled_icc.
 
     The design effect is 1 + (m − 1)·ICC with Kish's m = Σ mᵢ² / Σ mᵢ, the size of the average image's patient.
     """
     icc = pooled_icc(points) if icc is None else icc
     n = points.n
     size = np.divide((points.images**2).sum(1), n, out=np.ones(len(n)), where=n > 0)
-    return np.clip(n / (1 + (size - 1) * icc), points.patients, np.maximum(n, points.patients))
+    return np.asarray(np.minimum(n / (1 + (size - 1) * icc), n))
 
 
 def bootstrap(
