@@ -260,8 +260,8 @@ def test_a_value_beyond_the_grid_moves_the_mean_but_brings_no_certainty() -> Non
     without = pool(y, v)
     bound = pool(np.r_[y, 0.5], np.r_[v, np.nan], None, ["value"] * 4 + ["at most"])
     far = pool(np.r_[y, 1.5], np.r_[v, np.nan], None, ["value"] * 4 + ["at most"])
-    for fit in ("weighted", "equal"):
-        beta = [float(getattr(found, fit).beta[0]) for found in (without, bound, far)]
+    for name in ("weighted", "equal"):
+        beta = [float(getattr(found, name).beta[0]) for found in (without, bound, far)]
         assert beta[1] < beta[0]
         assert beta[2] == pytest.approx(beta[0], abs=0.05)
     assert without.freedom <= far.freedom <= 4
