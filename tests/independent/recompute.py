@@ -383,12 +383,12 @@ def epsilon50(o: Outcomes, plan: dict[str, Any], images: np.ndarray | None = Non
     gap, p = x[at] - x[at - 1], goodness(curve, cell, patients)
     log = half_point(curve.theta)
     derivative = gradient_of(half_point, curve.theta) if math.isfinite(log) else np.zeros(len(curve.theta))
-    shape = (0.03 * gap) ** 2 if math.isfinite(log) else gap**2
+    partial_ = (shares > 0.05 * shares[-1]) & (shares < 0.95 * shares[-1])
+    shape = ((0.03 if partial_.sum() > 1 else 0.08) * gap) ** 2 if math.isfinite(log) else gap**2
     if p is not None and p < 0.01:
         shape += misfit(curve, log, gap)
     crossing = int(np.searchsorted(shares, 0.5))
-    beside = shares[max(crossing - 1, 0) : crossing + 1]
-    determined = bool(((beside > 0.05) & (beside < 0.95)).any())
+    determined = bool(partial_[max(crossing - 1, 0) : crossing + 1].any())
     if not determined:
         shape = max(shape, gap**2 / 12)
     variance = curve.variance(derivative) + shape

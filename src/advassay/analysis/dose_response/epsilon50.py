@@ -31,9 +31,13 @@ REJECTED = 0.01
 """p value of the goodness of fit below which the curve is not printed."""
 FEWEST_FREEDOM = 0.5
 """Degrees of freedom below which the grid is too short to tell whether the curve fits."""
+BETWEEN_ALONE = 0.08
+"""The same where one dose alone has a share between the curve's ends: it tells where the curve lies or how steep it is,
+not both. Twice it is the largest bias over the same shapes with standard deviations of 0.15 to 0.7 in ln ε."""
 STEEP = 0.05
-"""Share below which, and 1 less it above which, the doses on either side of ε50 do not tell where between them it lies:
-all that is known then is the bracket."""
+"""Part of the last share below which a dose has hardly any image, and 1 less it above which it has nearly all that fall
+at some amplitude. Where that is so of the doses on either side of ε50, they do not tell where between them it lies: all
+that is known then is the bracket."""
 FEWEST = 3
 """Images below which nothing is estimated."""
 
@@ -152,7 +156,7 @@ def epsilon50_of(data: Thresholds, level: float = 0.95) -> Epsilon50:
         float(np.clip(value, logs[0], logs[-1])),
         float(gradient @ curve.model_covariance @ gradient),
         # Not finite: a fitted asymptote just below one half where the last share is just above it.
-        (BETWEEN * gap) ** 2 if np.isfinite(value) else gap**2,
+        (_between_doses(data) * gap) ** 2 if np.isfinite(value) else gap**2,
         bracket,
         p,
         curve.influence @ gradient,
@@ -184,10 +188,19 @@ def _gap(data: Thresholds) -> float:
 
 
 def _is_determined(data: Thresholds) -> bool:
-    """Whether some share beside the crossing of one half is far enough from 0 and 1 to say where between them it is."""
+    """Whether some share beside the crossing of one half is between the curve's ends, so that it can say where."""
     at = int(np.searchsorted(data.share, 0.5))
-    beside = data.share[max(at - 1, 0) : at + 1]
-    return bool(((beside > STEEP) & (beside < 1 - STEEP)).any())
+    return bool(_partial(data)[max(at - 1, 0) : at + 1].any())
+
+
+def _partial(data: Thresholds) -> np.ndarray:
+    """(dose,) bool: a share of the last one's 5 to 95%."""
+    share = data.share / data.share[-1]
+    return np.asarray((share > STEEP) & (share < 1 - STEEP))
+
+
+def _between_doses(data: Thresholds) -> float:
+    return BETWEEN if _partial(data).sum() > 1 else BETWEEN_ALONE
 
 
 def _misfit(data: Thresholds, curve: LogLogistic, value: float, gap: float) -> float:
