@@ -8,6 +8,7 @@ grid bounds the difference. The reference group is the one with most images over
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from functools import partial
@@ -57,7 +58,7 @@ def subgroup_effects(records: Records, *, plan: AnalysisPlan | None = None) -> p
     """
     evidence = evidence_of(records, plan)
     groups = {
-        name: {id(pack): _groups(records, pack, name) for packs in evidence.main for pack in packs}
+        name: in_common_bands({id(pack): _groups(records, pack, name) for packs in evidence.main for pack in packs})
         for name in carried_subgroups(records)
     }
     rows = [row for name, of_packs in groups.items() for row in _of_subgroup(evidence, name, of_packs)]
@@ -83,6 +84,51 @@ def _groups(records: Records, pack: Packed, name: str) -> np.ndarray:
         return np.full(len(pack.image_ids), None, dtype=object)
     known = dict(images.select("image_id", SUBGROUP + name).iter_rows())
     return np.array([known.get(image) for image in pack.image_ids], dtype=object)
+
+
+_BAND = re.compile(r"(\S+) to < (\S+)")
+
+
+def in_common_bands(groups: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
+    """Numbers in the same bands in every cohort, so that these can be pooled; other groups as they are.
+
+    Records hold bands as each cohort's own range asked for, `40 to < 50`, or single numbers where there are few. The
+    common width is the smallest of 1, 2 or 5 times a power of ten that all their widths divide.
+    """
+    texts = {group for of_pack in groups.values() for group in of_pack if group is not None}
+    lows, widths = {}, set()
+    for text in texts:
+        band = _BAND.fullmatch(text)
+        low, high = (_number(part) for part in (band.groups() if band else (text, text)))
+        if low is None or high is None:
+            return groups
+        lows[text] = low
+        widths |= {round(high - low, 9)} - {0.0}
+    if not widths or (len(widths) == 1 and all(_BAND.fullmatch(text) for text in texts)):
+        return groups
+    width = _common_width(widths)
+    named = {text: _band_of(low, width) for text, low in lows.items()}
+    return {key: np.array([named.get(group) for group in of_pack], dtype=object) for key, of_pack in groups.items()}
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _common_width(widths: set[float]) -> float:
+    power = 10.0 ** np.floor(np.log10(max(widths)))
+    for width in (float(power * m) for m in (1, 2, 5, 10)):
+        if all(abs(width / own - round(width / own)) < 1e-6 and width >= own for own in widths):
+            return width
+    return float(power * 100)
+
+
+def _band_of(value: float, width: float) -> str:
+    low = np.floor(value / width + 1e-9) * width
+    return f"{low:g} to < {low + width:g}"
 
 
 def _of_subgroup(evidence: Evidence, name: str, groups: dict[int, np.ndarray]) -> Iterator[dict[str, Any]]:
