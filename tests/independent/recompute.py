@@ -188,9 +188,10 @@ def rates_of(run: Run, patients: np.ndarray, yes: np.ndarray, kept: np.ndarray, 
     n, total, groups = images.sum(1), events.sum(1), (images > 0).sum(1)
     single = (images <= 1).all(1)
     either = np.minimum((events > 0).sum(1), (images > events).sum(1))
-    resampled = ~single & (groups >= 20) & (either >= 15)
-    student = (norm.ppf((1 + level) / 2) / t.ppf((1 + level) / 2, np.maximum(groups - 1, 1))) ** 2
-    effective = np.maximum(design_effect_n(events, images) * student, groups)
+    kish = n**2 / (images**2).sum(1)
+    resampled = ~single & (kish >= 20) & (either >= 15)
+    student = (norm.ppf((1 + level) / 2) / t.ppf((1 + level) / 2, np.maximum(kish - 1, 1))) ** 2
+    effective = np.maximum(design_effect_n(events, images) * student, kish)
     low, high = wilson(total / n, np.where(single, n, effective), level)
     if resampled.any():
         low[resampled], high[resampled] = bootstrap(events[resampled], images[resampled], level)

@@ -1,8 +1,8 @@
 """Intervals for proportions whose images come in patients.
 
 Wilson where images are independent; a patient-cluster bootstrap where patients repeat; Wilson with an effective n
-where the bootstrap cannot speak (fewer than 20 patients, or fewer than 15 patients with an event or without, none
-and all included). Which was used is always said.
+where the bootstrap cannot speak (fewer than 20 effective patients, or fewer than 15 patients with an event or without,
+none and all included). Which was used is always said.
 
 The bootstrap gives the standard error over resampled patients; the interval around it has Wilson's shape (it stays
 in [0, 1] and is skewed as it should be) with the n that would give this standard error, and Student's t instead of
@@ -26,7 +26,7 @@ from advassay.errors import SpecError
 
 REPLICATES = 1_000
 FEWEST_PATIENTS = 20
-"""Below this many patients a cluster bootstrap is too narrow, so it is not used."""
+"""Below this many effective patients (Kish) a cluster bootstrap is too narrow, so it is not used."""
 FEWEST_EITHER = 15
 """Nor with fewer patients than this that have an event, or that have an image without."""
 FEWEST_FOR_ICC = 5
@@ -228,10 +228,10 @@ def intervals(
 ) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """(low, high, method) of every point, by the rule at the head of this file; `curve` as in `pooled_icc`."""
     independent = (points.images <= 1).all(axis=1)
-    weak = ~independent & (too_few_either(points) | (points.patients < FEWEST_PATIENTS))
+    patients = _effective_patients(points)
+    weak = ~independent & (too_few_either(points) | (patients < FEWEST_PATIENTS))
     strong = ~independent & ~weak
-    effective = effective_n(points, pooled_icc(points, curve)) * _student(points.patients, level)
-    effective = np.maximum(effective, points.patients)
+    effective = np.maximum(effective_n(points, pooled_icc(points, curve)) * _student(patients, level), patients)
     size = np.where(independent, points.n, effective)
     low, high = wilson(points.rate * size, size, level)
     if strong.any():
