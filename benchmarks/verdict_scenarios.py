@@ -70,6 +70,8 @@ class CohortTruth:
     image_type: str = "X-ray"
     images: int = 100
     images_per_patient: int = 1
+    largest_patient: int = 0
+    """Images that one patient has alone, beside the others' `images_per_patient` each; 0 = none stands out."""
     icc: float = 0.4
     """Share of the thresholds' variance that images of one patient have in common, where patients repeat."""
     location: float = MIDDLE
@@ -79,6 +81,10 @@ class CohortTruth:
     """Cohorts of one archive have the same images."""
     confidence_shift: float = 0.0
     """Added to ln T of images with a clean confidence above 0.95."""
+    confident_never: float = 0.0
+    """Share of those that never fall."""
+    confident_spread: float = 1.0
+    """Factor on the distance of their ln T from the cohort's location."""
     late: float = 0.0
     """Success still gained over the second half of the iterations, in the shift of ln ε at K/2 (≥ 0)."""
     falls: float | None = None
@@ -93,10 +99,10 @@ def network(
 ) -> Packed:  # fmt: skip
     """Verdict arrays of one network; `shift` moves ln T of all images, `base` gives the images' own ln T."""
     n, grid = cohort.images, np.array(cohort.grid)
-    patients = np.arange(n) // cohort.images_per_patient
+    patients = patients_of(cohort)
     logs = thresholds_of(rng, cohort) if base is None else base
     confidence = 0.5 + 0.5 * rng.beta(5, 1, n)
-    logs = logs + shift + cohort.confidence_shift * (confidence > 0.95)
+    logs = _of_confident(rng, cohort, logs, confidence > 0.95) + shift
     last = _fallen(rng, cohort, logs, grid, patients)
     attackable = np.tile(rng.random(n) < 0.95, (len(grid), 1))
     archive = cohort.archive or cohort.name
@@ -115,13 +121,33 @@ def network(
     )  # fmt: skip
 
 
+def patients_of(cohort: CohortTruth) -> np.ndarray:
+    """(image,) int: the patient of each image."""
+    rest = np.arange(cohort.images - cohort.largest_patient) // cohort.images_per_patient
+    return np.r_[np.zeros(cohort.largest_patient, np.int64), rest + (cohort.largest_patient > 0)]
+
+
+def _of_confident(rng: np.random.Generator, cohort: CohortTruth, logs: np.ndarray, above: np.ndarray) -> np.ndarray:
+    """(image,) ln T with what the images above the confidence threshold have of their own."""
+    spread = np.where(above, cohort.confident_spread, 1.0)
+    logs = cohort.location + spread * (logs - cohort.location) + cohort.confidence_shift * above
+    if not cohort.confident_never:
+        return logs
+    return np.where(above & (rng.random(len(logs)) < cohort.confident_never), np.inf, logs)
+
+
 def thresholds_of(rng: np.random.Generator, cohort: CohortTruth) -> np.ndarray:
     """ln T of each image; images of a patient share a part of what makes them easy or hard."""
     n = cohort.images
     own = cohort.shape.draw(rng, n)
-    if cohort.images_per_patient > 1:
+    if cohort.largest_patient:
+        # Images of one patient by no rank: their ln T is normal, and the large patient's own part moves most of them.
+        patients = patients_of(cohort)
+        common = rng.standard_normal(patients[-1] + 1)[patients]
+        own = SPREAD * (np.sqrt(cohort.icc) * common + np.sqrt(1 - cohort.icc) * rng.standard_normal(n))
+    elif cohort.images_per_patient > 1:
         # The patient's part is exchanged by rank, so that the distribution over images stays the shape's own.
-        patients = np.arange(n) // cohort.images_per_patient
+        patients = patients_of(cohort)
         common = rng.standard_normal(patients[-1] + 1)[patients]
         score = np.sqrt(cohort.icc) * common + np.sqrt(1 - cohort.icc) * rng.standard_normal(n)
         own = np.sort(own)[np.argsort(np.argsort(score))]

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import pickle
+import re
 import subprocess
 import sys
 import time
@@ -26,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
 from advassay.analysis.dose_response.epsilon50 import epsilon50_of
 from advassay.analysis.dose_response.thresholds import Thresholds
@@ -35,6 +37,7 @@ from benchmarks.verdict_scenarios import (
     GRID,
     MIDDLE,
     NORMAL,
+    SPREAD,
     CohortTruth,
     Scenario,
     Shape,
@@ -97,11 +100,15 @@ def amplitude_scenarios() -> Iterator[Scenario]:
 def image_type_scenarios() -> Iterator[Scenario]:
     def pair(
         rng: np.random.Generator, *, k: int, n: int, tau: float, ratio: float, shapes: tuple[Shape, Shape],
-        grids: Any = (GRID,), extra: str = "", per_patient: int = 1,
+        grids: Any = (GRID,), extra: str = "", per_patient: int = 1, largest: int = 0,
+        sizes: tuple[int, ...] = (),
     ) -> Evidence:  # fmt: skip
         cohorts = cohorts_of(
-            {"X-ray": k, "histology": k}, rng, tau=tau, ratio=ratio, images=n, images_per_patient=per_patient
-        )
+            {"X-ray": k, "histology": k}, rng, tau=tau, ratio=ratio, images=n, images_per_patient=per_patient,
+            largest_patient=largest,
+        )  # fmt: skip
+        if sizes:
+            cohorts = [replace(c, images=sizes[i % k]) for i, c in enumerate(cohorts)]
         of_type = {"X-ray": shapes[0], "histology": shapes[1]}
         made = [
             replace(
@@ -115,6 +122,17 @@ def image_type_scenarios() -> Iterator[Scenario]:
         if extra == "shared":
             made += [replace(c, name=c.name + "b", archive=c.name) for c in made[:1] + made[-1:]]
         return study(_networks(rng, made))
+
+    def short_grids(rng: np.random.Generator) -> Evidence:
+        """Two small cohorts of the second type whose largest ε is near their ε50."""
+        grid, middle = GRID[:4], float(np.log(GRID[3])) - 0.3
+        cohorts = [
+            CohortTruth(f"X{i}", images=60, location=middle + 0.15 * rng.standard_normal()) for i in range(6)
+        ] + [
+            CohortTruth(f"H{i}", "histology", images=6, location=middle + 0.3 * rng.standard_normal(), grid=grid)
+            for i in range(2)
+        ]
+        return study([network(rng, c) for c in cohorts])
 
     def _scenario(name: str, ratio: float, k: int, **options: Any) -> Scenario:
         settings = {"n": 100, "tau": 0.3, "shapes": (NORMAL, NORMAL)} | options
@@ -136,6 +154,13 @@ def image_type_scenarios() -> Iterator[Scenario]:
     yield _scenario("equal, 4 + 4, one cohort at its ceiling", 1.0, 4, extra="ceiling")
     yield _scenario("equal, 4 + 4, shared images", 1.0, 4, extra="shared")
     yield _scenario("equal, 4 + 4, 10 images a patient", 1.0, 4, n=200, per_patient=10)
+    for sizes in ((1000, 8, 8, 8), (4000, 12, 12, 12), (1000, 100, 30, 10)):
+        yield _scenario(f"equal, 4 + 4, of {_told(sizes)} images", 1.0, 4, sizes=sizes)
+        yield _scenario(f"ratio 4, 4 + 4, of {_told(sizes)} images", 4.0, 4, sizes=sizes)
+    yield _scenario("equal, 4 + 4, one patient with 60 of 100 images", 1.0, 4, largest=60)
+    yield Scenario(
+        "equal, 6 + 2, two of 6 images beside their largest ε", 2, short_grids, 1.0, frozenset(), "", True, 8
+    )
     for ratio in (4.0, 0.25):
         yield _scenario(f"ratio {ratio:g}, 4 + 4", ratio, 4)
         yield _scenario(f"ratio {ratio:g}, 4 + 4, never 0.1", ratio, 4, shapes=(NEVER, NEVER))
@@ -144,6 +169,10 @@ def image_type_scenarios() -> Iterator[Scenario]:
         yield _scenario(f"ratio {ratio:g}, 4 + 4, one cohort at its ceiling", ratio, 4, extra="ceiling")
         yield _scenario(f"ratio {ratio:g}, 2 + 2", ratio, 2)
     yield _scenario("ratio 4, 4 + 4, shared images", 4.0, 4, extra="shared")
+
+
+def _told(sizes: tuple[int, ...]) -> str:
+    return f"{', '.join(map(str, sizes[:-1]))} and {sizes[-1]}"
 
 
 def _networks(rng: np.random.Generator, cohorts: list[CohortTruth]) -> list[Any]:
@@ -209,6 +238,44 @@ def confidence_scenarios() -> Iterator[Scenario]:
             yield scenario(f"ratio {ratio:g}, k = {k}, n = {n}", ratio, k, n)
         yield scenario(f"ratio {ratio:g}, never 0.1, k = 4, n = 200", ratio, 4, 200, shape=NEVER)
         yield scenario(f"ratio {ratio:g}, cohorts differ, k = 4", ratio, 4, 200, spread=0.3)
+    yield from _uneven_confidence_scenarios()
+
+
+def _uneven_confidence_scenarios() -> Iterator[Scenario]:
+    """Cohorts of other sizes, at the ceiling, and confident images with another asymptote or spread."""
+
+    def uneven(
+        rng: np.random.Generator, *, sizes: tuple[int, ...], spread: float, ceiling: int = 0, **common: Any
+    ) -> Evidence:
+        cohorts = cohorts_of({"X-ray": len(sizes)}, rng, **common)
+        cohorts = [
+            replace(c, images=n, confidence_shift=float(spread * rng.standard_normal()))
+            for c, n in zip(cohorts, sizes, strict=True)
+        ]
+        cohorts += [CohortTruth(f"C{i}", location=MIDDLE - 9) for i in range(ceiling)]
+        return study([network(rng, c) for c in cohorts])
+
+    for sizes in ((1000, 20, 20, 20), (1000, *[20] * 7), (1000, 100, 30, 30)):
+        make = partial(uneven, sizes=sizes, spread=0.3)
+        name = f"cohorts differ about none, of {_told(sizes)} images"
+        yield Scenario(name, 4, make, 1.0, frozenset({"contradicted"}), "", True, len(sizes))
+    for ceiling in (3, 7):
+        # One cohort is a draw of a population whose mean is none: only more of them can tell.
+        make = partial(uneven, sizes=(300,) * 2, spread=0.3, ceiling=ceiling)
+        name = f"cohorts differ about none, two beside {ceiling} at the ceiling"
+        yield Scenario(name, 4, make, 1.0, frozenset({"contradicted"}), "", True, 2)
+    for never in (0.2, 0.4, 0.65):
+        ratio = float(np.exp(SPREAD * stats.norm.ppf(0.5 / (1 - never)))) if never < 0.5 else float("inf")
+        make = partial(uneven, sizes=(300,) * 4, spread=0.0, confident_never=never)
+        name = f"{100 * never:g}% of the confident images never fall, k = 4, n = 300"
+        yield Scenario(name, 4, make, ratio, frozenset({"supported"}), "contradicted", False, 4)
+    for spread in (0.4, 2.0):
+        make = partial(uneven, sizes=(600,) * 4, spread=0.0, confident_spread=spread)
+        name = f"same ε50, spread of the confident images times {spread:g}, k = 4, n = 600"
+        yield Scenario(name, 4, make, 1.0, frozenset({"contradicted"}), "", True, 4)
+    make = partial(uneven, sizes=(100,) * 4, spread=0.0, largest_patient=60)
+    name = "no difference, one patient with 60 of 100 images, k = 4"
+    yield Scenario(name, 4, make, 1.0, frozenset({"contradicted"}), "", True, 4)
 
 
 def training_size_scenarios() -> Iterator[Scenario]:
@@ -409,6 +476,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="few studies: to see that it works")
     parser.add_argument("--question", type=int, choices=range(1, 6), help="one question alone")
+    parser.add_argument("--only", default="", help="scenarios whose name matches this regular expression")
+    parser.add_argument("--studies", type=int, help="studies a scenario, in whole batches of 50")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--keep", type=Path, default=Path("runs/bench/verdicts.jsonl"), help="finished batches")
     parser.add_argument("--old", type=Path, help="a checkout of version 0.1.0 to compare with")
@@ -417,8 +486,11 @@ def main() -> None:
     parser.add_argument("--skip-epsilon50", action="store_true")
     asked = parser.parse_args()
     started = time.perf_counter()
-    every = [i for i, s in enumerate(scenarios()) if asked.question in (None, s.question)]
-    wanted = {i: BATCH if asked.quick else NULLS if _scenario(i).null else OTHERS for i in every}
+    every = [
+        i for i, s in enumerate(scenarios()) if asked.question in (None, s.question) and re.search(asked.only, s.name)
+    ]
+    usual = {i: NULLS if _scenario(i).null else OTHERS for i in every}
+    wanted = {i: asked.studies or (BATCH if asked.quick else usual[i]) for i in every}
     rows = _batches(wanted, asked)
     results = [Result(_scenario(i), rows[i]) for i in every]
     known = [i for i in every if not _scenario(i).null] if asked.old else []

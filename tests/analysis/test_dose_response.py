@@ -133,6 +133,50 @@ def test_separated_images_give_a_finite_interval_inside_the_gap() -> None:
     assert np.isfinite(found.variance)
 
 
+def test_a_steep_curve_between_two_doses_is_printed_as_these_two() -> None:
+    """No image falls at 0.0025 and all fall at 0.005: where between them ε50 lies, no curve can tell."""
+    rng = np.random.default_rng(6)
+    found = epsilon50_of(drawn(np.log(0.004) + 0.05 * rng.standard_normal(4_000)))
+    assert (found.side, found.trusted) == ("inside", False)
+    assert epsilon50_text(found) == "between 0.0025 and 0.005"
+    assert found.variance >= np.log(2) ** 2 / 12
+    shallow = epsilon50_of(drawn(np.log(0.004) + 0.7 * rng.standard_normal(100)))
+    assert shallow.trusted
+
+
+def test_an_epsilon50_beyond_the_grid_by_few_images_is_bounded_only_with_confidence() -> None:
+    """4 of 6 fall at the smallest dose: that it is ε50 or more is not shown, that the third dose is (6 of 6) is."""
+    few, many = epsilon50_of(data(np.array([0, 0, 0, 0, 1, 2]))), epsilon50_of(data(np.zeros(60)))
+    assert (few.side, few.known) == ("below", (np.log(0.0025), "at most"))
+    assert many.known == (np.log(0.0005), "at most")
+
+
+def test_a_patient_with_most_images_leaves_the_variance_unknown() -> None:
+    """Kish's number of 100 images of one patient and 25 of as many others is 125² / 10,025 = 1.56."""
+    rng = np.random.default_rng(8)
+    patients = np.r_[np.zeros(100, int), 1 + np.arange(25)]
+    logs = np.log(0.003) + 0.7 * rng.standard_normal(26)[patients] + 0.1 * rng.standard_normal(125)
+    found = epsilon50_of(data(np.searchsorted(np.log(DOSES), logs), patients))
+    assert found.patients == pytest.approx(125**2 / 10_025)
+    assert np.isnan(found.variance)
+    assert (found.trusted, found.known) == (False, None)
+    assert epsilon50_text(found) == "< 0.0005 to > 0.02"
+
+
+@pytest.mark.parametrize(("large", "single"), [(60, 60), (30, 70)])
+def test_one_large_patient_leaves_the_interval_of_epsilon50_its_coverage(large: int, single: int) -> None:
+    """Images of a patient share half of the variance; before, these intervals held the truth in 61 and 89%."""
+    patients = np.r_[np.zeros(large, int), 1 + np.arange(single)]
+    held = 0
+    for seed in range(150):
+        rng = np.random.default_rng(seed)
+        own, common = rng.standard_normal(large + single), rng.standard_normal(single + 1)[patients]
+        logs = np.log(0.0025) + 0.7 * np.sqrt(0.5) * (common + own)
+        low, high = epsilon50_of(data(np.searchsorted(np.log(DOSES), logs), patients)).interval()
+        held += low <= 0.0025 <= high
+    assert held >= 0.92 * 150
+
+
 def test_images_of_one_patient_make_the_interval_wider_not_narrower() -> None:
     rng = np.random.default_rng(5)
     patient = np.repeat(np.arange(30), 10)
@@ -151,7 +195,7 @@ def test_pooling_is_paule_mandel_with_hartung_knapp(k: int, tau: float, seed: in
     rng = np.random.default_rng(seed)
     v = rng.uniform(0.01, 0.2, k)
     y = 1 + tau * rng.standard_normal(k) + np.sqrt(v) * rng.standard_normal(k)
-    ours, theirs = pool(y, v), combine_effects(y, v, method_re="iterated", use_t=True, atol=1e-10)
+    ours, theirs = pool(y, v).weighted, combine_effects(y, v, method_re="iterated", use_t=True, atol=1e-10)
     q_at_ours, q_at_theirs = (
         float(((y - np.average(y, weights=1 / (v + t))) ** 2 / (v + t)).sum()) for t in (ours.tau2, theirs.tau2)
     )
@@ -166,13 +210,60 @@ def test_pooling_is_paule_mandel_with_hartung_knapp(k: int, tau: float, seed: in
     assert ours.error(np.ones(1)) == pytest.approx(max(plain, hksj), rel=1e-3)
 
 
+def test_units_of_equal_precision_have_one_fit_and_uneven_ones_the_wider_of_two() -> None:
+    """By hand: y = (3, 0, 6), v = (1, 9, 9). Equal weights: mean 3, s² = 9 above the mean v = 19/3, error √(9/3).
+    Weighted: Q = 0 + 1 + 1 = k − 1 at τ² = 0, weights 1, 1/9, 1/9, error √(9/11).
+    """
+    even = pool(np.array([0.0, 3.0, 6.0]), np.full(3, 2.0))
+    assert even.weighted.error(np.ones(1)) == pytest.approx(even.equal.error(np.ones(1)))
+    assert even.weighted.tau2 == pytest.approx(even.equal.tau2) == pytest.approx(7.0)
+    uneven = pool(np.array([3.0, 0.0, 6.0]), np.array([1.0, 9.0, 9.0]))
+    assert uneven.equal.tau2 == pytest.approx(9 - 19 / 3)
+    assert uneven.equal.error(np.ones(1)) == pytest.approx(np.sqrt(3))
+    estimate, low, high = uneven.interval(np.ones(1))
+    assert uneven.weighted.error(np.ones(1)) == pytest.approx(np.sqrt(9 / 11))
+    assert (estimate, high - low) == pytest.approx((3.0, 2 * sps.t.ppf(0.975, 2) * np.sqrt(3)))
+
+
+def test_one_precise_cohort_among_uncertain_ones_does_not_decide_alone() -> None:
+    """600 studies without a mean effect: the weighted fit alone rejects in 13%, the wider of both in 5% at most."""
+    rng = np.random.default_rng(3)
+    v = np.array([0.001, 0.1, 0.1, 0.1])
+    rejected = np.zeros(2)
+    for _ in range(600):
+        found = pool(0.3 * rng.standard_normal(4) + np.sqrt(v) * rng.standard_normal(4), v)
+        quantile = sps.t.ppf(0.975, found.freedom)
+        estimate, error = float(found.weighted.beta[0]), found.weighted.error(np.ones(1))
+        _, low, high = found.interval(np.ones(1))
+        rejected += (abs(estimate) > quantile * error, low > 0 or high < 0)
+    assert rejected[0] > 0.08 * 600
+    assert rejected[1] <= 0.055 * 600
+
+
+def test_units_without_variance_that_agree_have_no_error_and_no_division_by_zero() -> None:
+    found = pool(np.full(3, 1.5), np.zeros(3))
+    assert found.interval(np.ones(1)) == pytest.approx((1.5, 1.5, 1.5), abs=1e-5)
+
+
+def test_a_unit_of_a_value_and_a_bound_is_no_value() -> None:
+    """Joined cohorts, one inside the grid and one above it: the unit's mean lies above that of value and bound."""
+    y, v = np.array([1.0, 1.2, 0.8, 1.0, 1.4]), np.full(4, 0.04)
+    found = pool(y, v, None, ["value"] * 4 + ["at least"], np.array([0, 1, 2, 3, 3]))
+    plain = pool(np.array([1.0, 1.2, 0.8, 1.2]), v)
+    assert found.equal.beta[0] > plain.equal.beta[0]
+    assert found.freedom < plain.freedom == 3
+    assert (found.k, found.equal.known[:3].tolist()) == (4, [1.0, 1.0, 1.0])
+
+
 def test_a_value_beyond_the_grid_moves_the_mean_but_brings_no_certainty() -> None:
     y, v = np.array([1.0, 1.2, 0.8, 1.1]), np.full(4, 0.01)
     without = pool(y, v)
     bound = pool(np.r_[y, 0.5], np.r_[v, np.nan], None, ["value"] * 4 + ["at most"])
     far = pool(np.r_[y, 1.5], np.r_[v, np.nan], None, ["value"] * 4 + ["at most"])
-    assert bound.beta[0] < without.beta[0]
-    assert far.beta[0] == pytest.approx(without.beta[0], abs=0.05)
+    for name in ("weighted", "equal"):
+        beta = [float(getattr(found, name).beta[0]) for found in (without, bound, far)]
+        assert beta[1] < beta[0]
+        assert beta[2] == pytest.approx(beta[0], abs=0.05)
     assert without.freedom <= far.freedom <= 4
     assert far.error(np.ones(1)) >= 0.8 * without.error(np.ones(1))
 

@@ -9,14 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats as sps
 
 from advassay.analysis import Conclusion, conclusions
+from advassay.analysis.dose_response.epsilon50 import epsilon50_of
+from advassay.analysis.dose_response.thresholds import Thresholds, thresholds
 from advassay.analysis.packed import Packed
 from advassay.analysis.questions import judge
 from advassay.analysis.questions.amplitude import amplitude
 from advassay.analysis.questions.conclusion import judged, what_it_takes
 from advassay.analysis.questions.confidence import confidence
-from advassay.analysis.questions.effects import Effect, values_of
+from advassay.analysis.questions.effects import Effect, Value, mean_by_patient, overall, values_of
 from advassay.analysis.questions.evidence import Evidence
 from advassay.analysis.questions.image_kinds import kind_of
 from advassay.analysis.questions.image_type import image_type, log_epsilon50
@@ -147,6 +150,98 @@ def test_a_type_wholly_below_the_grid_gives_a_bound_not_a_number(rng: np.random.
     assert "at least" in found.headline
 
 
+def test_bounds_of_one_type_are_widened_by_how_much_cohorts_differ(rng: np.random.Generator) -> None:
+    """Both cohorts of a type beyond the grid: its mean may lie t(2)(√0.025) = 1.3 standard deviations short of that."""
+    spread = [cohorts(rng, f"X{i}", images=400, location=MIDDLE + 0.5 * i)[0] for i in (-1, 0, 1)]
+    beyond = cohorts(rng, "H0 H1", "histology", images=400, location=MIDDLE + 9)
+    found = image_type(study(spread + beyond))
+    means = [epsilon50_of(thresholds(p)).log for p in spread]
+    t = sps.t.ppf([0.975, 0.025**0.5], 2)
+    expected = np.log(0.02) - t[0] * np.std(means, ddof=1) / np.sqrt(3) + t[1] * np.std(means, ddof=1) - np.mean(means)
+    assert found.low == pytest.approx(np.exp(expected), rel=0.02)
+    assert found.high is None
+
+
+def test_two_small_cohorts_near_their_largest_amplitude_bound_nothing_beyond_it(rng: np.random.Generator) -> None:
+    """3 of 8 images fall at the largest ε: that ε50 lies above it is not shown."""
+    category = np.array([3, 3, 3, 4, 4, 4, 4, 4])
+    found = epsilon50_of(Thresholds(np.array([0.001, 0.002, 0.004, 0.008]), category, np.arange(8), np.ones(8, bool)))
+    assert (found.side, found.known) == ("above", (np.log(0.004), "at least"))
+
+
+def test_cohorts_of_other_types_that_share_images_are_named(rng: np.random.Generator) -> None:
+    base = CohortTruth("X0", location=MIDDLE)
+    logs = thresholds_of(rng, base)
+    same = [
+        network(rng, replace(base, name=name, image_type=kind, archive="one"), base=logs)
+        for name, kind in (("X0", "X-ray"), ("H0", "histology"))
+    ]
+    found = image_type(study(same + cohorts(rng, "X1") + cohorts(rng, "H1", "histology")))
+    assert any("share images (X0 and H0)" in told for told in found.remarks)
+    assert amplitude(study(same)).n == 1
+
+
+def test_cohorts_with_a_few_images_in_common_are_two(rng: np.random.Generator) -> None:
+    packs = cohorts(rng, "a b", images=100)
+    for shared, count in ((5, 2), (6, 1)):
+        ids = np.r_[packs[0].image_ids[:shared], packs[1].image_ids[shared:]]
+        assert amplitude(study([packs[0], replace(packs[1], image_ids=ids)])).n == count
+
+
+def test_a_cohort_of_one_patient_is_left_out_by_name_in_every_question(rng: np.random.Generator) -> None:
+    usual = both(rng, 4.0)
+    lone = cohorts(rng, "lone", images=100, largest_patient=90)
+    for question in (amplitude, image_type, iterations, confidence):
+        found = question(study(usual + lone))
+        assert found.n == 8
+        assert any("Left out: lone" in told for told in found.remarks)
+
+
+def test_values_beyond_the_grid_stay_bounds_when_they_are_joined_or_averaged() -> None:
+    def value(name: str, at: float, bound: str = "value") -> Value:
+        return Value((name,), "X-ray", at, 0.01 if bound == "value" else np.nan, 20, 50, bound)  # type: ignore[arg-type]
+
+    def over(*values: Value) -> Value:
+        [found] = values_of([values], lambda one: one)  # type: ignore[arg-type, return-value]
+        return found
+
+    inside_and_above = over(value("a", 0.0), value("a", 0.1), value("a", 2.0, "at least"))
+    assert (inside_and_above.bound, inside_and_above.value) == ("at least", pytest.approx(0.7))
+    assert inside_and_above.parts == ((0.0, "value"), (0.1, "value"), (2.0, "at least"))
+    either = over(value("a", -2.0, "at most"), value("a", 2.0, "at least"))
+    assert (either.bound, either.interval(0.95)) == ("open", (-np.inf, np.inf))
+    seeds = [value("a", x) for x in (0.0, 1.0, -1.0)]
+    beyond = [value("b", 2.0, "at least")] * 3
+    with_beyond, alone = (
+        values_of(main, lambda one: one)[0]  # type: ignore[arg-type, return-value]
+        for main in ([seeds, beyond], [seeds])
+    )
+    assert with_beyond.variance == alone.variance == pytest.approx(0.01 + 1 / 3)
+
+
+@pytest.mark.parametrize(("k", "known"), [(5, False), (6, True)])
+def test_bounds_alone_tell_of_the_median_from_six_cohorts_on(k: int, known: bool) -> None:
+    """2⁻⁶ < 0.025 < 2⁻⁵: the sign test turned round."""
+    bounds = [Value((f"{i}",), "X-ray", 1.0 + i, np.nan, 20, 50, "at least") for i in range(k)]
+    found = overall(bounds, 0.95)
+    assert found.known == known
+    assert (found.low, found.high) == ((1.0, np.inf) if known else (-np.inf, np.inf))
+
+
+@pytest.mark.parametrize("sizes", [(1,) * 40, (4,) * 10, (12, 1, 1, 1, 1, 1, 1, 1, 1)])
+def test_the_variance_of_a_mean_is_that_of_patients(sizes: tuple[int, ...]) -> None:
+    """Σ sums² / (1 − share) / n², so G / (G − 1) for equal patients; degrees of freedom by Kish's number."""
+    rng = np.random.default_rng(1)
+    patients = np.repeat(np.arange(len(sizes)), sizes)
+    values = rng.standard_normal(len(patients)) + rng.standard_normal(len(sizes))[patients]
+    mean, variance, effective = mean_by_patient(values, patients, 1e-9)
+    n = len(values)
+    by_hand = sum((values[patients == g] - mean).sum() ** 2 / (1 - m / n) for g, m in enumerate(sizes)) / n**2
+    assert variance == pytest.approx(by_hand)
+    assert effective == pytest.approx(n**2 / sum(m**2 for m in sizes))
+    assert np.isnan(mean_by_patient(values, np.zeros(n, int), 1.0)[1])
+
+
 def test_cohorts_that_share_images_count_once(rng: np.random.Generator) -> None:
     base = CohortTruth("X0", location=MIDDLE)
     logs = thresholds_of(rng, base)
@@ -215,6 +310,48 @@ def test_the_ratio_of_confident_images_is_found(rng: np.random.Generator, ratio:
     assert found.low is not None
     assert found.high is not None
     assert found.low <= ratio <= found.high
+
+
+@pytest.mark.parametrize(("never", "ratio"), [(0.2, 1.250), (0.4, 1.968)])
+def test_confident_images_that_never_fall_are_compared_by_their_own_curve(
+    rng: np.random.Generator, never: float, ratio: float
+) -> None:
+    """The truth is exp(0.7 · Φ⁻¹(0.5 / (1 − never))); one shift of a common curve says 1.05."""
+    found = confidence(study(cohorts(rng, "a b c d", images=600, confident_never=never)))
+    assert found.verdict in ("supported", "undecided")
+    assert found.low is not None
+    assert found.high is not None
+    assert found.low <= ratio <= found.high
+
+
+def test_confident_images_most_of_which_never_fall_give_a_bound(rng: np.random.Generator) -> None:
+    """The ratio is infinite. One cohort is shown to need more; of four bounds no mean can be made, six suffice."""
+    [alone] = cohorts(rng, "a", images=600, confident_never=0.65)
+    found = confidence(study([alone]))
+    assert (found.verdict, found.high) == ("supported", None)
+    assert found.details[0]["bound"] == "at least"
+    four = confidence(study(cohorts(rng, "a b c d", images=600, confident_never=0.65)))
+    assert (four.verdict, four.n) == ("undecided", 4)
+    assert "Known only as a bound" in four.reason
+    six = confidence(study(cohorts(rng, "a b c d e f", images=600, confident_never=0.65)))
+    assert (six.verdict, six.high) == ("supported", None)
+    assert "at least" in six.headline
+
+
+@pytest.mark.parametrize("spread", [0.4, 2.0])
+def test_confident_images_of_another_steepness_are_not_said_to_differ(rng: np.random.Generator, spread: float) -> None:
+    found = confidence(study(cohorts(rng, "a b c d", images=600, confident_spread=spread)))
+    assert found.verdict in ("contradicted", "undecided")
+    assert any("differ in more than a shift" in told for told in found.remarks)
+
+
+def test_cohorts_at_their_ceiling_say_nothing_about_confidence(rng: np.random.Generator) -> None:
+    """Their images fall at the smallest ε on either side: no value, no degree of freedom, and it is said."""
+    one = cohorts(rng, "one", images=300, confidence_shift=0.7)
+    ceiling = cohorts(rng, "c1 c2 c3", location=MIDDLE - 9)
+    found = confidence(study(one + ceiling))
+    assert (found.n, found.breadth) == (1, "in cohort one")
+    assert "both lie beyond the same end: c1, c2, c3" in found.reason
 
 
 def test_cohorts_that_disagree_about_confidence_widen_the_interval(rng: np.random.Generator) -> None:

@@ -11,6 +11,10 @@ import pytest
 from simulate import Cohort, image_rows, make_store, population
 
 import advassay as aa
+from advassay.analysis.packed import Packed
+from advassay.analysis.questions.effects import overall
+from advassay.analysis.questions.evidence import evidence_of
+from advassay.analysis.subgroups import group_shift, in_common_bands
 from advassay.attack_spec import Arm
 from advassay.errors import StoreError
 from advassay.layout import IMAGES, Store
@@ -116,3 +120,36 @@ def test_groups_added_to_a_finished_run_leave_its_other_columns_alone(tmp_path: 
     after = pl.read_parquet(path)
     assert after.drop("subgroup_sex").equals(before)
     assert after["subgroup_sex"].to_list() == ["f", "m"] * 20
+
+
+def test_bands_of_other_widths_are_pooled_in_the_narrowest_that_both_divide() -> None:
+    texts = {1: ["0 to < 2", "2 to < 4", None], 2: ["0 to < 5", "5 to < 10", "15 to < 20"], 3: ["3", "12", "3"]}
+    groups = {key: np.array(of, dtype=object) for key, of in texts.items()}
+    found = {key: of.tolist() for key, of in in_common_bands(groups).items()}
+    low, high = "0 to < 10", "10 to < 20"
+    assert found == {1: [low, low, None], 2: [low, low, high], 3: [low, high, low]}
+    same = {1: np.array(["20 to < 40", "40 to < 60"], dtype=object), 2: np.array(["0 to < 20", None], dtype=object)}
+    assert in_common_bands(same) is same
+    sites = {1: np.array(["north", "5 to < 6"], dtype=object)}
+    assert in_common_bands(sites) is sites
+    assert in_common_bands({1: np.array(["1", "2"], dtype=object)})[1].tolist() == ["1", "2"]
+
+
+def test_a_group_that_half_never_falls_is_not_said_to_be_alike(tmp_path: Path) -> None:
+    """45% of one group never fall: its ε50 is e^(Φ⁻¹(0.5 / 0.55) / 1.5) = 2.4 times, but no curve shifts."""
+    made = cohorts()
+    root = make_store(tmp_path / "store", made, ARM, gallery=False)
+    rng = np.random.default_rng(9)
+    groups = {c.name: rng.choice(["f", "m"], 300) for c in made}
+    write_groups(root, made, groups)
+    records = open_records(root)
+    evidence = evidence_of(records, None)
+    packs = tuple(_never(pack, groups[pack.header.cohort] == "f", rng) for (pack, *_) in evidence.main)
+    values = [group_shift(pack, evidence.plan, {id(pack): groups[pack.header.cohort]}, "f", "m") for pack in packs]
+    effect = overall([v for v in values if v is not None], 0.95)
+    assert 0 < effect.low < 1.34 / 1.5 < effect.high
+
+
+def _never(pack: Packed, images: np.ndarray, rng: np.random.Generator) -> Packed:
+    never = images & (rng.random(len(images)) < 0.45)
+    return replace(pack, last=pack.last & ~never, any=pack.any & ~never)

@@ -178,7 +178,7 @@ def design_effect_n(events: np.ndarray, images: np.ndarray) -> np.ndarray:
         between_less_within += between - within
         total += between + (usual - 1) * within
     icc = float(np.clip(between_less_within / total, 0, 1)) if total > 0 else 1.0
-    return np.clip(n / (1 + ((images**2).sum(1) / n - 1) * icc), patients, n)
+    return np.minimum(n / (1 + ((images**2).sum(1) / n - 1) * icc), n)
 
 
 def rates_of(run: Run, patients: np.ndarray, yes: np.ndarray, kept: np.ndarray, level: float) -> list[dict[str, Any]]:
@@ -188,9 +188,10 @@ def rates_of(run: Run, patients: np.ndarray, yes: np.ndarray, kept: np.ndarray, 
     n, total, groups = images.sum(1), events.sum(1), (images > 0).sum(1)
     single = (images <= 1).all(1)
     either = np.minimum((events > 0).sum(1), (images > events).sum(1))
-    resampled = ~single & (groups >= 20) & (either >= 15)
-    student = (norm.ppf((1 + level) / 2) / t.ppf((1 + level) / 2, np.maximum(groups - 1, 1))) ** 2
-    effective = np.maximum(design_effect_n(events, images) * student, groups)
+    kish = n**2 / (images**2).sum(1)
+    resampled = ~single & (kish >= 20) & (either >= 15)
+    student = (norm.ppf((1 + level) / 2) / t.ppf((1 + level) / 2, np.maximum(kish - 1, 1))) ** 2
+    effective = np.maximum(design_effect_n(events, images) * student, kish)
     low, high = wilson(total / n, np.where(single, n, effective), level)
     if resampled.any():
         low[resampled], high[resampled] = bootstrap(events[resampled], images[resampled], level)
@@ -249,6 +250,8 @@ class Curve:
     """Inverse of expected information plus prior precision."""
     influences: np.ndarray
     """(patient, parameter): sums of the images' influences."""
+    portions: np.ndarray
+    """(patient,): share of the images."""
     information: np.ndarray
     shares: np.ndarray
     """Observed share of images at or below each amplitude."""
@@ -256,10 +259,27 @@ class Curve:
     counts: np.ndarray
 
     def variance(self, derivative: np.ndarray) -> float:
-        """Return the variance of a function of θ: the larger of the model's and the patient-clustered one."""
-        patients = len(self.influences)
-        clustered = ((self.influences @ derivative) ** 2).sum() * patients / (patients - 1)
-        return float(max(derivative @ self.inverse @ derivative, clustered))
+        """Return the variance of a function of θ: the larger of the model's and the patient-clustered one.
+
+        NaN with fewer than two effective patients.
+        """
+        if self.effective < 2:
+            return math.nan
+        return float(max(self.of_images(derivative), ((self.influences @ derivative) ** 2 / self.rest).sum()))
+
+    def of_images(self, derivative: np.ndarray) -> float:
+        """Return the model's variance of a function of θ."""
+        return float(derivative @ self.inverse @ derivative)
+
+    @property
+    def rest(self) -> np.ndarray:
+        """(patient,): share of the images that others have."""
+        return 1 - self.portions
+
+    @property
+    def effective(self) -> float:
+        """Kish's effective number of patients."""
+        return float(1 / (self.portions**2).sum())
 
 
 def fit_curve(x: np.ndarray, cell: np.ndarray, patients: np.ndarray, design: np.ndarray | None = None) -> Curve:
@@ -291,7 +311,8 @@ def fit_curve(x: np.ndarray, cell: np.ndarray, patients: np.ndarray, design: np.
     sums = np.zeros((who.max() + 1, len(theta)))
     np.add.at(sums, who, scores)
     observed = np.cumsum(counts.sum(0))[:-1] / len(cell)
-    return Curve(theta, x, inverse, sums @ inverse, information, observed, shares, counts)
+    portions = np.bincount(who) / len(cell)
+    return Curve(theta, x, inverse, sums @ inverse, portions, information, observed, shares, counts)
 
 
 def half_point(theta: np.ndarray) -> float:
@@ -319,6 +340,12 @@ class Epsilon50:
     log: float
     variance: float
     side: str
+    shape: float
+    """Part of the variance that is for the shape of the curve between two amplitudes."""
+    derivative: np.ndarray
+    """Of ln ε50 in the curve's parameters."""
+    bracket: tuple[float, float]
+    """ln of the amplitudes between which the share crosses one half with confidence; infinite where open."""
     bounded: float
     """ln ε50, the nearer end of the grid where it lies outside."""
     curve: Curve
@@ -329,11 +356,27 @@ class Epsilon50:
     row: dict[str, Any]
     """What is printed."""
 
+    @property
+    def known(self) -> tuple[float, int] | None:
+        """What is known of ln ε50: (value, 0), (bound, −1 or 1), or nothing."""
+        below, above = self.bracket
+        if self.side == "below" and math.isfinite(above):
+            return above, -1
+        if self.side == "above" and math.isfinite(below):
+            return below, 1
+        return (self.log, 0) if self.side == "inside" and math.isfinite(self.variance) else None
 
-def epsilon50(o: Outcomes, plan: dict[str, Any]) -> Epsilon50:
-    """Return ε50 of one network: estimate, variance, bracket and what is printed."""
+    @property
+    def freedom(self) -> float:
+        """Return effective patients less one."""
+        return max(self.curve.effective - 1, 1.0)
+
+
+def epsilon50(o: Outcomes, plan: dict[str, Any], images: np.ndarray | None = None) -> Epsilon50:
+    """Return ε50 of one network, or of some images of it: estimate, variance, bracket and what is printed."""
     x, level = np.log(o.epsilons), plan["level"]
-    cell, patients = categories(o, plan["success"], plan["dose"]), o.patients[o.judged]
+    used = o.judged if images is None else o.judged & images
+    cell, patients = categories(o, plan["success"], plan["dose"], used), o.patients[used]
     curve = fit_curve(x, cell, patients)
     shares = curve.shares
     side = "below" if shares[0] > 0.5 else "above" if shares[-1] < 0.5 else "inside"
@@ -341,15 +384,22 @@ def epsilon50(o: Outcomes, plan: dict[str, Any]) -> Epsilon50:
     gap, p = x[at] - x[at - 1], goodness(curve, cell, patients)
     log = half_point(curve.theta)
     derivative = gradient_of(half_point, curve.theta) if math.isfinite(log) else np.zeros(len(curve.theta))
-    variance = curve.variance(derivative) + (0.03 * gap) ** 2 if math.isfinite(log) else gap**2
+    partial_ = (shares > 0.05 * shares[-1]) & (shares < 0.95 * shares[-1])
+    shape = ((0.03 if partial_.sum() > 1 else 0.08) * gap) ** 2 if math.isfinite(log) else gap**2
     if p is not None and p < 0.01:
-        variance += misfit(curve, log, gap)
+        shape += misfit(curve, log, gap)
+    crossing = int(np.searchsorted(shares, 0.5))
+    determined = bool(partial_[max(crossing - 1, 0) : crossing + 1].any())
+    if not determined:
+        shape = max(shape, gap**2 / 12)
+    variance = curve.variance(derivative) + shape
     log = float(np.clip(log, x[0], x[-1]))
     below, above = bracket(cell, patients, x, level)
     trusted = side == "inside" and (p is None or p >= 0.01) and below <= log <= above
+    trusted = trusted and determined and curve.effective >= 2
     low, high = math.exp(below), math.exp(above)
     if trusted:
-        half = t.ppf((1 + level) / 2, len(curve.influences) - 1) * math.sqrt(variance)
+        half = t.ppf((1 + level) / 2, max(curve.effective - 1, 1)) * math.sqrt(variance)
         low, high = math.exp(log - half), math.exp(log + half)
         low, high = low if low >= o.epsilons[0] else 0.0, high if high <= o.epsilons[-1] else math.inf
     estimate = {"below": 0.0, "above": math.inf}.get(side, math.exp(log))
@@ -364,7 +414,10 @@ def epsilon50(o: Outcomes, plan: dict[str, Any]) -> Epsilon50:
     }  # fmt: skip
     names = np.unique(patients)
     bounded = {"below": x[0], "above": x[-1]}.get(side, log)
-    return Epsilon50(log, variance, side, bounded, curve, curve.influences @ derivative, names, len(cell), row)
+    return Epsilon50(
+        log, variance, side, shape, derivative, (below, above), bounded, curve, curve.influences @ derivative, names,
+        len(cell), row,
+    )  # fmt: skip
 
 
 def finite(value: float) -> float | None:
@@ -459,112 +512,160 @@ class Value:
     image_type: str
     names: frozenset[str]
     """The images it is about."""
-    bound: int = 0
-    """1: known only to be at least `value`, −1: at most."""
+    bound: int | None = 0
+    """1: known only to be at least `value`, −1: at most, null: it is the mean of some of either."""
+    parts: tuple[tuple[float, int], ...] = ()
+    """What it is the mean of, where some of that is only bounded: value and bound of each."""
 
     def interval(self, level: float) -> tuple[float, float]:
-        """Return the cohort's own interval."""
-        half = float(t.ppf((1 + level) / 2, self.freedom)) * math.sqrt(self.variance)
-        return self.value - half, self.value + half
+        """Return the cohort's own interval; open beyond a bound."""
+        half = float(t.ppf((1 + level) / 2, self.freedom)) * math.sqrt(np.nan_to_num(self.variance))
+        low = self.value - half if self.bound in (0, 1) else -math.inf
+        return low, self.value + half if self.bound in (0, -1) else math.inf
 
 
-def pool(
-    values: np.ndarray, variances: np.ndarray, bounds: np.ndarray, design: np.ndarray, contrast: np.ndarray,
-    level: float, m: int,
-) -> Pooled:  # fmt: skip
-    """Return a contrast of a meta-regression: Paule–Mandel, Hartung–Knapp with factor ≥ 1, censored values by EM."""
+def pool(values: list[Value], design: np.ndarray, contrast: np.ndarray, level: float, m: int) -> Pooled:
+    """Return a contrast of a meta-regression, by the fit with the larger error of two."""
+    fits = [fit_of(values, design, contrast, equal=equal) for equal in (False, True)]
+    freedom = min(known for _, _, known, _, _ in fits) - design.shape[1]
+    estimate, error, _, tau2, _ = max(fits, key=lambda fit: fit[1])
+    half = float(t.ppf((1 + level) / 2, freedom)) * error
+    prediction = None
+    if len(values) >= 3 and freedom - 1 >= 1:
+        reach = float(t.ppf((1 + level) / 2, freedom - 1)) * math.sqrt(m * tau2 + error**2)
+        prediction = (estimate - reach, estimate + reach)
+    p_value = float(2 * t.sf(abs(estimate) / error, freedom))
+    return Pooled(estimate, error, estimate - half, estimate + half, p_value, prediction, fits[0][4], freedom)
+
+
+def fit_of(
+    values: list[Value], design: np.ndarray, contrast: np.ndarray, *, equal: bool
+) -> tuple[float, float, float, float, float]:
+    """Return estimate, error, what the units tell (a value tells 1), τ² and I²; censored values by EM.
+
+    `equal`: least squares with Hedges and Olkin's τ²; else Paule and Mandel's, Hartung and Knapp with factor ≥ 1.
+    """
     k, p = design.shape
-    y, v, spread, open_ = values.astype(float), variances.astype(float), np.zeros(k), bounds != 0
+    parts = [v.parts or ((v.value, v.bound or 0),) for v in values]
+    open_ = np.array([any(bound for _, bound in of) for of in parts])
+    v = np.array([value.variance for value in values])
     v[open_] = v[~open_].mean()
+    y, spread = np.array([np.mean([value for value, _ in of]) for of in parts]), np.zeros(k)
 
-    def fitted(tau2: float, of: np.ndarray) -> tuple[np.ndarray, float]:
-        x, weights = design[of], 1 / (v[of] + tau2)
+    def fitted(tau2: float, of: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        x, weights = design[of], np.ones(int(of.sum())) if equal else 1 / (v[of] + tau2)
         beta = np.linalg.solve(x.T * weights @ x, x.T @ (weights * y[of]))
-        return beta, float((weights * ((y[of] - x @ beta) ** 2 + spread[of])).sum())
+        return beta, (y[of] - x @ beta) ** 2 + spread[of]
 
     def tau2_of(of: np.ndarray) -> float:
-        freedom = int(of.sum()) - p
-        if fitted(0.0, of)[1] <= freedom:
-            return 0.0
-        return float(brentq(lambda tau2: fitted(tau2, of)[1] - freedom, 0, 1e4, xtol=1e-14))
+        freedom, x = int(of.sum()) - p, design[of]
+        if equal:
+            hat = np.diag(x @ np.linalg.inv(x.T @ x) @ x.T)
+            return max(0.0, float(fitted(0.0, of)[1].sum() - (v[of] * (1 - hat)).sum()) / freedom)
+
+        def excess(tau2: float) -> float:
+            return float((fitted(tau2, of)[1] / (v[of] + tau2)).sum()) - freedom
+
+        return float(brentq(excess, 0, 1e4, xtol=1e-14)) if excess(0.0) > 0 else 0.0
+
+    def expected(value: float, bound: int, mean: float, sd: float) -> tuple[float, float]:
+        if not bound:
+            return value, 0.0
+        a = bound * (value - mean) / sd
+        hazard = math.exp(norm.logpdf(a) - norm.logsf(a))
+        return mean + bound * sd * hazard, sd**2 * (1 + a * hazard - hazard**2)
 
     every = np.ones(k, bool)
     tau2 = tau2_of(~open_)
-    beta, q = fitted(tau2, ~open_)
-    for _ in range(100):
-        sd, mean = np.sqrt(v + tau2)[open_], (design @ beta)[open_]
-        a = bounds[open_] * (values[open_] - mean) / sd
-        hazard = np.exp(norm.logpdf(a) - norm.logsf(a))
-        y[open_], spread[open_] = mean + bounds[open_] * sd * hazard, sd**2 * (1 + a * hazard - hazard**2)
-        tau2 = tau2_of(every)
-        before, (beta, q) = beta, fitted(tau2, every)
+    beta, squares = fitted(tau2, ~open_)
+    for _ in range(100 if open_.any() else 1):
+        if open_.any():
+            told = [
+                np.mean([expected(*part, mean, sd) for part in of], axis=0)
+                for of, mean, sd in zip(parts, design @ beta, np.sqrt(v + tau2), strict=True)
+            ]
+            y, spread = np.array(told).T
+            tau2 = tau2_of(every)
+        before, (beta, squares) = beta, fitted(tau2, every)
         if np.abs(beta - before).max() < 1e-7:
             break
-    weights = 1 / (v + tau2)
-    known = np.clip(1 - spread * weights, 0, 1)
-    freedom = float(known.sum()) - p
-    bread = np.linalg.inv(design.T * (weights * known) @ design)
-    estimate = float(contrast @ beta)
-    error = math.sqrt(max(1.0, q / (k - p)) * float(contrast @ bread @ contrast))
-    half = float(t.ppf((1 + level) / 2, freedom)) * error
-    prediction = None
-    if k >= 3 and freedom - 1 >= 1:
-        reach = float(t.ppf((1 + level) / 2, freedom - 1)) * math.sqrt(m * tau2 + error**2)
-        prediction = (estimate - reach, estimate + reach)
+    total = v + tau2
+    known = np.clip(1 - spread / total, 0, 1)
+    if equal:
+        bread = np.linalg.inv(design.T * known @ design)
+        covariance = bread @ (design.T * (known * total) @ design) @ bread
+    else:
+        covariance = np.linalg.inv(design.T * (known / total) @ design)
+        covariance *= max(1.0, float((squares / total).sum()) / (k - p))
     within = 1 / v
     hat = design @ np.linalg.inv(design.T * within @ design) @ (design.T * within)
     typical = (k - p) / float((within * (1 - np.diag(hat))).sum())
-    p_value = float(2 * t.sf(abs(estimate) / error, freedom))
-    return Pooled(
-        estimate, error, estimate - half, estimate + half, p_value, prediction, tau2 / (tau2 + typical), freedom
-    )
+    error = math.sqrt(float(contrast @ covariance @ contrast))
+    return float(contrast @ beta), error, float(known.sum()), tau2, tau2 / (tau2 + typical)
+
+
+def mean_of(values: list[Value]) -> Value:
+    """Return the mean of numbers of which some may only be bounded, as if wholly dependent."""
+    bounds = {v.bound for v in values} - {0}
+    errors = [math.sqrt(v.variance) for v in values if v.bound == 0]
+    return Value(
+        float(np.mean([v.value for v in values])), float(np.mean(errors)) ** 2 if errors else math.nan,
+        min(v.freedom for v in values), sum(v.images for v in values), values[0].image_type,
+        frozenset().union(*(v.names for v in values)), 0 if not bounds else bounds.pop() if len(bounds) == 1 else None,
+        tuple(part for v in values for part in v.parts or ((v.value, v.bound or 0),)) if bounds else (),
+    )  # fmt: skip
 
 
 def over_seeds(networks: list[list[Value]]) -> list[Value]:
     """Return one value a cohort: the mean over its main networks, with the variance between trainings."""
-    repeated = [np.array([v.value for v in values]) for values in networks if len(values) > 1]
+    networks = [[v for v in values if v.bound != 0 or math.isfinite(v.variance)] for values in networks]
+    inside = [np.array([v.value for v in values if v.bound == 0]) for values in networks]
+    repeated = [values for values in inside if len(values) > 1]
     freedom = sum(len(values) - 1 for values in repeated)
     between = sum(float(((values - values.mean()) ** 2).sum()) for values in repeated) / freedom if freedom else 0.0
     found = []
-    for values in networks:
+    for values in filter(None, networks):
         if len(values) == 1:
             found += values
             continue
-        if any(v.bound for v in values):
-            raise NotImplementedError("Networks of several seeds with ε50 outside the grid.")
-        sampling, training = float(np.mean([v.variance for v in values])), between / len(values)
+        sampling = float(np.mean([v.variance for v in values if v.bound == 0] or [math.nan]))
+        training = between / len(values)
         known = min(v.freedom for v in values)
-        joint = (sampling + training) ** 2 / (sampling**2 / known + training**2 / freedom)
-        mean = float(np.mean([v.value for v in values]))
-        found.append(replace(values[0], value=mean, variance=sampling + training, freedom=max(joint, 1.0)))
-    return found
-
-
-def joined(values: list[Value]) -> list[Value]:
-    """Return the values, with cohorts of one type that share images as one: mean value, mean error."""
-    groups: list[list[Value]] = []
-    for value in values:
-        touching = [g for g in groups if any(v.image_type == value.image_type and v.names & value.names for v in g)]
-        groups = [g for g in groups if g not in touching] + [[*(v for g in touching for v in g), value]]
-    found = []
-    for g in groups:
-        if len(g) > 1 and any(v.bound for v in g):
-            raise NotImplementedError("Cohorts that share images with ε50 outside the grid.")
-        mean, error = float(np.mean([v.value for v in g])), float(np.mean([math.sqrt(v.variance) for v in g]))
-        found.append(g[0] if len(g) == 1 else replace(
-            g[0], value=mean, variance=error**2, freedom=min(v.freedom for v in g), images=sum(v.images for v in g),
-            names=frozenset().union(*(v.names for v in g)),
+        joint = (sampling + training) ** 2 / (
+            sampling**2 / known + (training**2 / freedom if freedom else 0.0)
+        )  # fmt: skip
+        found.append(replace(
+            mean_of(values), images=values[0].images, variance=sampling + training, freedom=max(joint, 1.0)
         ))  # fmt: skip
     return found
 
 
-def clustered_mean(values: np.ndarray, patients: np.ndarray, smallest: float) -> tuple[float, float, int]:
-    """Return the mean over images, its patient-clustered variance (with its floor) and the number of patients."""
+def joined(values: list[Value], within_type: bool) -> list[Value]:
+    """Return the values, with cohorts that share images as one: mean value, mean error.
+
+    Sharing begins above 5% of the smaller cohort's images. `within_type`: cohorts of one type alone.
+    """
+
+    def touch(a: Value, b: Value) -> bool:
+        alike = not within_type or a.image_type == b.image_type
+        return alike and len(a.names & b.names) > 0.05 * min(len(a.names), len(b.names))
+
+    groups: list[list[Value]] = []
+    for value in values:
+        touching = [g for g in groups if any(touch(v, value) for v in g)]
+        groups = [g for g in groups if g not in touching] + [[*(v for g in touching for v in g), value]]
+    return [g[0] if len(g) == 1 else mean_of(g) for g in groups]
+
+
+def clustered_mean(values: np.ndarray, patients: np.ndarray, smallest: float) -> tuple[float, float, float]:
+    """Return the mean over images, its patient-clustered variance (with its floor) and Kish's number of patients."""
     _, who = np.unique(patients, return_inverse=True)
-    g = int(who.max()) + 1
-    sums = np.bincount(who, values - values.mean(), g)
-    variance = float((sums**2).sum() / len(values) ** 2 * g / (g - 1))
-    return float(values.mean()), max(variance, (1.5 * smallest / g) ** 2), g
+    sums, images = np.bincount(who, values - values.mean()), np.bincount(who)
+    kish = float(len(values) ** 2 / (images**2).sum())
+    if kish < 2:
+        return float(values.mean()), math.nan, kish
+    variance = float((sums**2 / (1 - images / len(values))).sum() / len(values) ** 2)
+    return float(values.mean()), max(variance, (1.5 * smallest / kish) ** 2), kish
 
 
 def holm(p: Iterable[float]) -> list[float]:
@@ -708,20 +809,21 @@ Networks = list[list[Outcomes]]
 """Of each cohort its main networks, the primary one first."""
 
 
-def values_over(main: Networks, statistic: Callable[[Outcomes], Value | None]) -> list[Value]:
+def values_over(
+    main: Networks, statistic: Callable[[Outcomes], Value | None], within_type: bool = False
+) -> list[Value]:  # fmt: skip
     """Return one value an independent cohort."""
     found = [[v for o in networks if (v := statistic(o)) is not None] for networks in main]
-    return joined(over_seeds([values for values in found if values]))
+    return joined(over_seeds([values for values in found if values]), within_type)
 
 
 def pooled_mean(values: list[Value], level: float) -> Pooled:
     """Return the mean effect over cohorts."""
-    y, v, b = (np.array([getattr(x, name) for x in values]) for name in ("value", "variance", "bound"))
-    return pool(y, v, b, np.ones((len(y), 1)), np.ones(1), level, 1)
+    return pool(values, np.ones((len(values), 1)), np.ones(1), level, 1)
 
 
-def value_of(o: Outcomes, found: tuple[float, float, int], images: int, bound: int = 0) -> Value:
-    """Return a number of one network; `found` is its value, variance and number of patients."""
+def value_of(o: Outcomes, found: tuple[float, float, float], images: int, bound: int = 0) -> Value:
+    """Return a number of one network; `found` is its value, variance and effective number of patients."""
     return Value(*found[:2], max(found[2] - 1, 1), images, o.run.header["image_type"], o.run.names, bound)
 
 
@@ -760,7 +862,7 @@ def amplitude(study: Study, main: Networks) -> Answer:
             {"cohort": o.run.header["cohort"], "change_per_doubling": value.value, "low": low, "high": high,
              "epsilon_from": shared[0], "epsilon_to": shared[-1], "amplitudes": len(shared), "rate_from": rates[0],
              "rate_to": rates[-1], "monotone_rate_to": monotone[-1], "lost_again": monotone[-1] - rates[-1],
-             "n": at.shape[1], "patients": int(value.freedom) + 1}
+             "n": at.shape[1], "patients": len(np.unique(o.patients[o.judged]))}
             | {f"{name}_share": float(marked[:, o.decided.all(0)].mean()) for name, marked in o.flags.items()}
         )  # fmt: skip
         if rates.min() < 0.98 and rates.max() > 1 - 0.98:
@@ -777,11 +879,10 @@ def image_type(study: Study, main: Networks) -> Answer:
     plan = study.plan
 
     def ratio(scale: Callable[[Outcomes], float]) -> tuple[Pooled, list[Value]]:
-        values = values_over(main, lambda o: log_epsilon50(study, o, scale(o)))
-        y, v, b = (np.array([getattr(x, name) for x in values]) for name in ("value", "variance", "bound"))
+        values = values_over(main, lambda o: log_epsilon50(study, o, scale(o)), within_type=True)
         second = np.array([float(x.image_type == plan["image_types"][1]) for x in values])
         design = np.column_stack([1 - second, second])
-        return pool(y, v, b, design, np.array([-1.0, 1.0]), plan["level"], 2), values
+        return pool(values, design, np.array([-1.0, 1.0]), plan["level"], 2), values
 
     (effect, values), (visible, _) = ratio(lambda o: 1.0), ratio(lambda o: float(o.run.contrast.mean()))
     rows = []
@@ -800,11 +901,13 @@ def image_type(study: Study, main: Networks) -> Answer:
     return done
 
 
-def log_epsilon50(study: Study, o: Outcomes, scale: float) -> Value:
-    """Return ln (ε50 / scale) of one network; a bound where it lies outside the grid."""
+def log_epsilon50(study: Study, o: Outcomes, scale: float) -> Value | None:
+    """Return ln (ε50 / scale) of one network; a bound where it lies outside the grid; null where nothing is known."""
     e = epsilon50(o, study.plan)
-    bound = {"inside": 0, "below": -1, "above": 1}[e.side]
-    return value_of(o, (e.bounded - math.log(scale), e.variance, e.row["patients"]), e.images, bound)
+    if e.known is None:
+        return None
+    value, bound = e.known
+    return value_of(o, (value - math.log(scale), e.variance, e.curve.effective), e.images, bound)
 
 
 def rise(o: Outcomes, success: str, epsilons: np.ndarray, first: int | None = None) -> Value:
@@ -899,24 +1002,61 @@ def plateau(rests: list[Pooled], whole: Pooled, margin: float, gained: float | N
     return "supported" if level and controlled and whole.low > 0 else "undecided"
 
 
-def confidence_shift(
-    plan: dict[str, Any], o: Outcomes, images: np.ndarray | None = None, trend: bool = False
-) -> Value | None:
-    """Return the shift of ln ε of the images above the threshold.
+def confidence_shift(plan: dict[str, Any], o: Outcomes, images: np.ndarray | None = None) -> Value | None:
+    """Return ln of the ratio of ε50 above and below the threshold, a curve each; a bound where one lies outside.
 
-    `trend`: beside a smooth trend in the logit of the confidence. Null with fewer than 5 images on either side.
+    Null with fewer than 5 images on either side, and where nothing is known of the ratio.
     """
-    used = o.judged if images is None else o.judged & images
-    cell = categories(o, plan["success"], plan["dose"], used)
-    above = o.confidence[used] > plan["confidence_threshold"]
+    above = o.confidence > plan["confidence_threshold"]
+    every = np.ones(len(above), bool) if images is None else images
+    if min((o.judged & every & side).sum() for side in (above, ~above)) < 5:
+        return None
+    high, low = (epsilon50(o, plan, every & side) for side in (above, ~above))
+    if high.known is None or low.known is None:
+        return None
+    (top, bound), (bottom, opposite) = high.known, low.known
+    inside = [e for e, of in ((high, bound), (low, opposite)) if of == 0]
+    if len(inside) < 2:
+        if bound == opposite:
+            return None
+        freedom = min((e.freedom for e in inside), default=1.0)
+        variance = sum(e.variance for e in inside)
+        return value_of(o, (top - bottom, variance, freedom + 1), high.images + low.images, bound or -opposite)
+    names = np.union1d(high.names, low.names)
+    moved = np.zeros(len(names))
+    for e, sign in ((high, 1), (low, -1)):
+        moved[np.searchsorted(names, e.names)] += sign * e.influences / np.sqrt(e.curve.rest)
+    by_image = sum(e.curve.of_images(e.derivative) for e in (high, low))
+    variance = max(by_image, float((moved**2).sum())) + high.shape + low.shape
+    joint = (high.variance + low.variance) ** 2 / sum(e.variance**2 / e.freedom for e in (high, low))
+    return value_of(o, (top - bottom, variance, joint + 1), high.images + low.images)
+
+
+def step_beside_trend(plan: dict[str, Any], o: Outcomes) -> Value | None:
+    """Return the shift of ln ε above the threshold beside a smooth trend in the logit of the confidence."""
+    cell = categories(o, plan["success"], plan["dose"])
+    known = o.confidence[o.judged]
+    above = known > plan["confidence_threshold"]
     if min(above.sum(), (~above).sum()) < 5:
         return None
-    clipped = np.clip(o.confidence[used], 1e-7, 1 - 1e-7)
+    clipped = np.clip(known, 1e-7, 1 - 1e-7)
     logit = np.log(clipped / (1 - clipped))
-    columns = [above.astype(float), (logit - logit.mean()) / logit.std()] if trend else [above.astype(float)]
-    curve = fit_curve(np.log(o.epsilons), cell, o.patients[used], np.column_stack(columns))
-    contrast = np.eye(len(curve.theta))[4]
-    return value_of(o, (float(curve.theta[4]), curve.variance(contrast), len(curve.influences)), len(cell))
+    columns = [above.astype(float), (logit - logit.mean()) / logit.std()]
+    curve = fit_curve(np.log(o.epsilons), cell, o.patients[o.judged], np.column_stack(columns))
+    return value_of(o, (float(curve.theta[4]), curve.variance(np.eye(len(curve.theta))[4]), curve.effective), len(cell))
+
+
+def differ_by_a_shift(plan: dict[str, Any], o: Outcomes) -> bool:
+    """Return whether one curve with a shift is as likely as two (p of the likelihood ratio at least 0.01)."""
+    x, patients, cell = np.log(o.epsilons), o.patients[o.judged], categories(o, plan["success"], plan["dose"])
+    above = o.confidence[o.judged] > plan["confidence_threshold"]
+
+    def log_likelihood(curve: Curve) -> float:
+        return float((curve.counts * np.log(curve.cells)).sum())
+
+    one = log_likelihood(fit_curve(x, cell, patients, above[:, None].astype(float)))
+    two = sum(log_likelihood(fit_curve(x, cell[side], patients[side])) for side in (above, ~above))
+    return bool(chi2.sf(2 * (two - one), 3) >= 0.01)
 
 
 def confidence(study: Study, main: Networks) -> Answer:
@@ -925,16 +1065,17 @@ def confidence(study: Study, main: Networks) -> Answer:
     rows = []
     for o, *_ in main:
         value = confidence_shift(plan, o)
-        if value is None:
-            raise NotImplementedError("Fewer than 5 images on one side of the threshold.")
-        low, high = (math.exp(v) for v in value.interval(level))
+        low, high = value.interval(level) if value else (-math.inf, math.inf)
+        printed = math.exp(value.value) if value and value.bound == 0 else None
         last = categories(o, plan["success"], plan["dose"]) < len(o.epsilons)
         above = o.confidence[o.judged] > plan["confidence_threshold"]
         rows.append(
-            {"cohort": o.run.header["cohort"], "ratio": math.exp(value.value), "low": low, "high": high,
+            {"cohort": o.run.header["cohort"], "ratio": printed, "low": finite(math.exp(low)),
+             "high": finite(math.exp(high)),
              "n_above": int(above.sum()), "n_below": int((~above).sum()), "rate_above": float(last[above].mean()),
              "rate_below": float(last[~above].mean()), "largest_epsilon": float(o.epsilons[-1]),
-             "saturated": int(o.vanished[o.judged].sum()), "n": value.images, "patients": int(value.freedom) + 1}
+             "saturated": int(o.vanished[o.judged].sum()), "n": int(o.judged.sum()),
+             "patients": len(np.unique(o.patients[o.judged]))}
         )  # fmt: skip
     values = values_over(main, partial(confidence_shift, plan))
     effect = pooled_mean(values, level)
@@ -945,7 +1086,10 @@ def confidence(study: Study, main: Networks) -> Answer:
         return ratio_text(pooled_mean(values_over(of, statistic), level))
 
     shift = partial(confidence_shift, plan)
-    done.sentences["remarks"] = [pooled_again(main, partial(shift, trend=True))]
+    apart = [networks[0] for networks in main if not differ_by_a_shift(plan, networks[0])]
+    named = ", ".join(o.run.header["cohort"] for o in apart)
+    told = f"is not told: in {named} the" if apart else pooled_again(main, partial(step_beside_trend, plan))
+    done.sentences["remarks"] = [told]
     if any(networks[0].vanished.any() for networks in main):
         done.sentences["remarks"].append(f"the ratio is {pooled_again(main, lambda o: shift(o, images=~o.vanished))}.")
     for arm in study.step_sizes:
@@ -982,8 +1126,11 @@ def training_size(study: Study) -> Answer | None:
     design = np.column_stack([*levels, size])
     contrast = np.zeros(design.shape[1])
     contrast[-1] = np.ptp(size)
-    logs = np.array([e.bounded for e in found])
-    networks = pool(logs, np.full(len(used), 0.01**2), bounds, design, contrast, plan["level"], 1)
+    of_network = [
+        Value(e.bounded, 0.01**2, 1, e.images, "", frozenset(), int(bound))
+        for e, bound in zip(found, bounds, strict=True)
+    ]
+    networks = pool(of_network, design, contrast, plan["level"], 1)
     hat = np.linalg.pinv(design)
     weights = contrast @ hat
     everyone = sorted({name for e in found for name in e.names})

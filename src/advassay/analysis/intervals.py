@@ -1,8 +1,8 @@
 """Intervals for proportions whose images come in patients.
 
 Wilson where images are independent; a patient-cluster bootstrap where patients repeat; Wilson with an effective n
-where the bootstrap cannot speak (fewer than 20 patients, or fewer than 15 patients with an event or without, none
-and all included). Which was used is always said.
+where the bootstrap cannot speak (fewer than 20 effective patients, or fewer than 15 patients with an event or without,
+none and all included). Which was used is always said.
 
 The bootstrap gives the standard error over resampled patients; the interval around it has Wilson's shape (it stays
 in [0, 1] and is skewed as it should be) with the n that would give this standard error, and Student's t instead of
@@ -26,7 +26,7 @@ from advassay.errors import SpecError
 
 REPLICATES = 1_000
 FEWEST_PATIENTS = 20
-"""Below this many patients a cluster bootstrap is too narrow, so it is not used."""
+"""Below this many effective patients (Kish) a cluster bootstrap is too narrow, so it is not used."""
 FEWEST_EITHER = 15
 """Nor with fewer patients than this that have an event, or that have an image without."""
 FEWEST_FOR_ICC = 5
@@ -139,14 +139,14 @@ def pooled_icc(points: Counts, curve: np.ndarray | None = None) -> np.ndarray:
 
 
 def effective_n(points: Counts, icc: np.ndarray | float | None = None) -> np.ndarray:
-    """(point,) n / design effect, at least the number of patients and at most n; `icc` None = pooled_icc.
+    """(point,) n / design effect, at least Kish's number of patients and at most n; `icc` None = pooled_icc.
 
     The design effect is 1 + (m − 1)·ICC with Kish's m = Σ mᵢ² / Σ mᵢ, the size of the average image's patient.
     """
     icc = pooled_icc(points) if icc is None else icc
     n = points.n
     size = np.divide((points.images**2).sum(1), n, out=np.ones(len(n)), where=n > 0)
-    return np.clip(n / (1 + (size - 1) * icc), points.patients, np.maximum(n, points.patients))
+    return np.asarray(np.minimum(n / (1 + (size - 1) * icc), n))
 
 
 def bootstrap(
@@ -164,6 +164,22 @@ def bootstrap(
     size = np.minimum(size, 2 * points.n) * _student(groups, level)
     known = (rate > 0) & (rate < 1)
     return wilson(np.where(known, rate * size, np.nan), np.where(known, size, np.nan), level)
+
+
+FEWEST_EFFECTIVE = 2.0
+"""Effective patients below which images do not tell how much patients differ: one patient has most of them."""
+
+
+def effective_patients(patients: np.ndarray) -> float:
+    """Kish's effective number of patients, (Σm)² / Σm² for m images each; `patients` (image,) names them.
+
+    The number of patients where all have as many images, 1 where one has them all; 0 without images.
+
+    >>> effective_patients(np.array([0, 0, 1, 1, 2, 2])), round(effective_patients(np.array([0] * 60 + [1] * 40)), 2)
+    (3.0, 1.92)
+    """
+    sizes = np.unique(patients, return_counts=True)[1].astype(np.float64)
+    return float(sizes.sum() ** 2 / (sizes**2).sum()) if sizes.size else 0.0
 
 
 def _effective_patients(points: Counts) -> np.ndarray:
@@ -212,10 +228,10 @@ def intervals(
 ) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """(low, high, method) of every point, by the rule at the head of this file; `curve` as in `pooled_icc`."""
     independent = (points.images <= 1).all(axis=1)
-    weak = ~independent & (too_few_either(points) | (points.patients < FEWEST_PATIENTS))
+    patients = _effective_patients(points)
+    weak = ~independent & (too_few_either(points) | (patients < FEWEST_PATIENTS))
     strong = ~independent & ~weak
-    effective = effective_n(points, pooled_icc(points, curve)) * _student(points.patients, level)
-    effective = np.maximum(effective, points.patients)
+    effective = np.maximum(effective_n(points, pooled_icc(points, curve)) * _student(patients, level), patients)
     size = np.where(independent, points.n, effective)
     low, high = wilson(points.rate * size, size, level)
     if strong.any():

@@ -1,13 +1,14 @@
 """Who is easier to fool? ε50 and robust accuracy by group (sex, age band, site, scanner, …), and their differences.
 
 The groups are columns that the analysis plan names (`analysis.subgroups`) and that records carry. A difference between
-groups is tested within cohorts: one log-logistic fit a cohort in which every group shifts ln ε, clustered by patient,
-so that a patient with images in two groups is counted once; then pooled over cohorts by random effects. The reference
-group is the one with most images over all cohorts.
+groups is tested within cohorts: the difference of their ln ε50, a log-logistic curve each, clustered by patient, so
+that a patient with images in two groups is counted once; then pooled over cohorts by random effects. An ε50 beyond the
+grid bounds the difference. The reference group is the one with most images over all cohorts.
 """
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from functools import partial
@@ -18,12 +19,12 @@ import polars as pl
 
 from advassay.analysis.differences import holm
 from advassay.analysis.dose_response.epsilon50 import epsilon50_of
-from advassay.analysis.dose_response.log_logistic import fit
+from advassay.analysis.dose_response.shift import shift_of
 from advassay.analysis.dose_response.thresholds import thresholds
 from advassay.analysis.dose_response.wording import GREY_LEVELS, epsilon50_text
 from advassay.analysis.intervals import counts, intervals
 from advassay.analysis.packed import Packed
-from advassay.analysis.questions.conclusion import finite
+from advassay.analysis.questions.conclusion import as_ratio, finite
 from advassay.analysis.questions.effects import Value, joined, overall, values_of
 from advassay.analysis.questions.evidence import Evidence, evidence_of
 from advassay.analysis.questions.image_kinds import kind_of
@@ -34,9 +35,6 @@ from advassay.records.store import Records
 
 FEWEST = 5
 """Attackable images of a group in a cohort below which the cohort says nothing about it."""
-_FIRST_SHIFT = 4
-"""Place of the first covariate in the curve's parameters."""
-
 COLUMNS = {
     "subgroup": pl.String, "row": pl.String, "cohort": pl.String, "group": pl.String, "reference": pl.String,
     "n": pl.Int64, "patients": pl.Int64, "text": pl.String, "text_255": pl.String, "estimate": pl.Float64,
@@ -60,7 +58,7 @@ def subgroup_effects(records: Records, *, plan: AnalysisPlan | None = None) -> p
     """
     evidence = evidence_of(records, plan)
     groups = {
-        name: {id(pack): _groups(records, pack, name) for packs in evidence.main for pack in packs}
+        name: in_common_bands({id(pack): _groups(records, pack, name) for packs in evidence.main for pack in packs})
         for name in carried_subgroups(records)
     }
     rows = [row for name, of_packs in groups.items() for row in _of_subgroup(evidence, name, of_packs)]
@@ -88,6 +86,51 @@ def _groups(records: Records, pack: Packed, name: str) -> np.ndarray:
     return np.array([known.get(image) for image in pack.image_ids], dtype=object)
 
 
+_BAND = re.compile(r"(\S+) to < (\S+)")
+
+
+def in_common_bands(groups: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
+    """Numbers in the same bands in every cohort, so that these can be pooled; other groups as they are.
+
+    Records hold bands as each cohort's own range asked for, `40 to < 50`, or single numbers where there are few. The
+    common width is the smallest of 1, 2 or 5 times a power of ten that all their widths divide.
+    """
+    texts = {group for of_pack in groups.values() for group in of_pack if group is not None}
+    lows, widths = {}, set()
+    for text in texts:
+        band = _BAND.fullmatch(text)
+        low, high = (_number(part) for part in (band.groups() if band else (text, text)))
+        if low is None or high is None:
+            return groups
+        lows[text] = low
+        widths |= {round(high - low, 9)} - {0.0}
+    if not widths or (len(widths) == 1 and all(_BAND.fullmatch(text) for text in texts)):
+        return groups
+    width = _common_width(widths)
+    named = {text: _band_of(low, width) for text, low in lows.items()}
+    return {key: np.array([named.get(group) for group in of_pack], dtype=object) for key, of_pack in groups.items()}
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _common_width(widths: set[float]) -> float:
+    power = 10.0 ** np.floor(np.log10(max(widths)))
+    for width in (float(power * m) for m in (1, 2, 5, 10)):
+        if all(abs(width / own - round(width / own)) < 1e-6 and width >= own for own in widths):
+            return width
+    return float(power * 100)
+
+
+def _band_of(value: float, width: float) -> str:
+    low = np.floor(value / width + 1e-9) * width
+    return f"{low:g} to < {low + width:g}"
+
+
 def _of_subgroup(evidence: Evidence, name: str, groups: dict[int, np.ndarray]) -> Iterator[dict[str, Any]]:
     sizes: Counter[str] = Counter()
     for packs in evidence.main:
@@ -105,10 +148,10 @@ def _of_subgroup(evidence: Evidence, name: str, groups: dict[int, np.ndarray]) -
         effect = overall(values, evidence.plan.level)
         if not effect.known:
             continue
-        ratio, low, high = (finite(float(np.exp(x))) for x in (effect.estimate, effect.low, effect.high))
+        ratio, low, high = (finite(as_ratio(x)) for x in (effect.estimate, effect.low, effect.high))
         yield {
             "subgroup": name, "row": "difference", "group": group, "reference": reference, "estimate": ratio,
-            "low": low, "high": high, "n": effect.images, "cohorts": effect.k, "p": effect.p,
+            "low": low or None, "high": high, "n": effect.images, "cohorts": effect.k, "p": effect.p,
         }  # fmt: skip
 
 
@@ -136,21 +179,20 @@ def _group_row(evidence: Evidence, pack: Packed, group: str, images: np.ndarray)
 def group_shift(
     pack: Packed, plan: AnalysisPlan, groups: dict[int, np.ndarray], group: str, reference: str
 ) -> Value | None:
-    """ln of the ratio of ε50, group / reference, from one fit of the cohort with a shift for every group.
+    """ln of the ratio of ε50, group / reference; a bound where one of the two lies beyond the grid.
 
-    None where either has fewer than 5 attackable images in this cohort.
+    None where either has fewer than 5 attackable images in this cohort, and where nothing is known of the ratio
+    (`shift_of`).
     """
     of_pack = groups[id(pack)]
-    data = thresholds(pack, plan.success, plan.dose, of_pack != None)  # noqa: E711 (element by element)
-    kept = of_pack[data.kept]
-    sizes = Counter(kept.tolist())
-    if min(sizes[group], sizes[reference]) < FEWEST:
+    data = [thresholds(pack, plan.success, plan.dose, of_pack == one) for one in (group, reference)]
+    if min(one.images for one in data) < FEWEST:
         return None
-    shifted = [group, *sorted(set(sizes) - {group, reference})]
-    curve = fit(data, np.column_stack([(kept == one).astype(float) for one in shifted]))
-    gradient = np.zeros(len(curve.theta))
-    gradient[_FIRST_SHIFT] = 1
+    these, others = (epsilon50_of(one, plan.level) for one in data)
+    shift = shift_of(these, others)
+    if shift is None:
+        return None
     return Value(
-        (pack.header.cohort,), kind_of(pack.header.image_type), float(curve.theta[_FIRST_SHIFT]),
-        curve.variance(gradient), max(data.n_patients - 1, 1), sizes[group] + sizes[reference],
+        (pack.header.cohort,), kind_of(pack.header.image_type), shift.value, shift.variance, shift.freedom,
+        sum(one.images for one in data), shift.bound,
     )  # fmt: skip

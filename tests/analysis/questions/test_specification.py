@@ -9,7 +9,8 @@ from simulate import ARMS, Cohort, make_store, run_header
 
 import advassay as aa
 from advassay.analysis.packed import Packed
-from advassay.analysis.questions.specification import bracket_shift
+from advassay.analysis.questions.confidence import confidence_shift
+from advassay.analysis.questions.evidence import Evidence
 from advassay.analysis_plan import AnalysisPlan
 from advassay.attack_spec import Arm
 from advassay.records import Records, open_records
@@ -93,13 +94,17 @@ def pack_of(above: list[int], below: list[int]) -> Packed:
     )  # fmt: skip
 
 
+def by_bracket_alone(pack: Packed) -> Evidence:
+    return Evidence(AnalysisPlan(), (pack,), {}, None, "bracket")
+
+
 @pytest.mark.parametrize(
     ("above", "below", "bound"),
     [([3] * 40, [1] * 40, "value"), ([5] * 40, [1] * 40, "at least"), ([3] * 40, [0] * 40, "at least"),
      ([1] * 40, [5] * 40, "at most"), ([5] * 40, [0] * 40, "at least")],
 )  # fmt: skip
 def test_a_bracketed_ratio_beyond_the_grid_enters_as_a_bound(above: list[int], below: list[int], bound: str) -> None:
-    found = bracket_shift(pack_of(above, below), AnalysisPlan())
+    found = confidence_shift(pack := pack_of(above, below), by_bracket_alone(pack))
     assert found is not None
     assert found.bound == bound
     assert (found.value < 0) == (bound == "at most")
@@ -108,5 +113,5 @@ def test_a_bracketed_ratio_beyond_the_grid_enters_as_a_bound(above: list[int], b
 
 
 def test_two_groups_beyond_the_same_end_say_nothing() -> None:
-    assert bracket_shift(pack_of([5] * 40, [5] * 40), AnalysisPlan()) is None
-    assert bracket_shift(pack_of([3] * 4, [1] * 40), AnalysisPlan()) is None
+    for pack in (pack_of([5] * 40, [5] * 40), pack_of([3] * 4, [1] * 40)):
+        assert confidence_shift(pack, by_bracket_alone(pack)) is None

@@ -9,14 +9,16 @@ what is printed. Nothing is extrapolated beyond the grid.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
 from scipy import stats
 
-from advassay.analysis.dose_response.log_logistic import LogLogistic, fit
+from advassay.analysis.dose_response.log_logistic import LogLogistic, fit, patient_sums
+from advassay.analysis.dose_response.pooling import Bound
 from advassay.analysis.dose_response.thresholds import Thresholds
-from advassay.analysis.intervals import Counts, counts, effective_n, wilson
+from advassay.analysis.intervals import FEWEST_EFFECTIVE, Counts, counts, effective_n, effective_patients, wilson
 
 Side = Literal["inside", "below", "above", "unknown"]
 Estimator = Literal["curve", "bracket"]
@@ -29,6 +31,13 @@ REJECTED = 0.01
 """p value of the goodness of fit below which the curve is not printed."""
 FEWEST_FREEDOM = 0.5
 """Degrees of freedom below which the grid is too short to tell whether the curve fits."""
+BETWEEN_ALONE = 0.08
+"""The same where one dose alone has a share between the curve's ends: it tells where the curve lies or how steep it is,
+not both. Twice it is the largest bias over the same shapes with standard deviations of 0.15 to 0.7 in ln ε."""
+STEEP = 0.05
+"""Part of the last share below which a dose has hardly any image, and 1 less it above which it has nearly all that fall
+at some amplitude. Where that is so of the doses on either side of ε50, they do not tell where between them it lies: all
+that is known then is the bracket."""
 FEWEST = 3
 """Images below which nothing is estimated."""
 
@@ -37,30 +46,71 @@ FEWEST = 3
 class Epsilon50:
     """ln ε50 of one network with what is known of it.
 
-    side      where the share crosses one half: inside the grid, below its smallest or above its largest dose
-    log       estimate of ln ε50, inside the grid; the nearer end of the grid where ε50 lies outside
-    variance  of `log`: sampling by patients plus the shape between two doses; NaN outside the grid
-    bracket   (low, high) indices into doses, −1 = below the smallest, number of doses = above the largest
-    fit_p     goodness of fit; None where the grid has too few doses to tell
+    side        where the share crosses one half: inside the grid, below its smallest or above its largest dose
+    log         estimate of ln ε50, inside the grid; the nearer end of the grid where ε50 lies outside
+    sampling    variance of `log` between images, if these were independent; NaN outside the grid
+    between     variance of `log` for the shape of the curve between two doses; NaN outside the grid
+    bracket     (low, high) indices into doses, −1 = below the smallest, number of doses = above the largest
+    fit_p       goodness of fit; None where the grid has too few doses to tell
+    influence   (image,): what each image adds to `log`
+    determined  False where the two doses beside ε50 have shares so near 0 and 1 that any point between fits
     """
 
     data: Thresholds
     curve: LogLogistic | None
     side: Side
     log: float
-    variance: float
+    sampling: float
+    between: float
     bracket: tuple[int, int]
     fit_p: float | None
+    influence: np.ndarray
+    determined: bool = True
+
+    @cached_property
+    def patients(self) -> float:
+        """Kish's effective number of patients."""
+        return effective_patients(self.data.patients)
 
     @property
-    def freedom(self) -> int:
-        """Degrees of freedom: patients less one."""
-        return max(self.data.n_patients - 1, 1)
+    def freedom(self) -> float:
+        """Degrees of freedom: effective patients less one."""
+        return max(self.patients - 1, 1.0)
+
+    @cached_property
+    def variance(self) -> float:
+        """Of `log`: the larger of the images' and the patients', plus the shape between two doses.
+
+        NaN outside the grid, and with fewer than two effective patients: how patients differ is then not known.
+        """
+        if self.patients < FEWEST_EFFECTIVE:
+            return float("nan")
+        return max(self.sampling, float((self.sums(self.data.patients) ** 2).sum())) + self.between
+
+    def sums(self, patients: np.ndarray) -> np.ndarray:
+        """(patient of `patients`,): each patient's part of `log`, whose squares add up to its clustered variance."""
+        return patient_sums(self.influence[:, None], self.data.patients, patients)[:, 0]
+
+    @property
+    def known(self) -> tuple[float, Bound] | None:
+        """What is known of ln ε50: a value inside the grid, else a bound; None where nothing is.
+
+        The bound is the dose at which the share has crossed one half with confidence, not the end of the grid that the
+        observed share alone lies beyond.
+        """
+        low, high = self._edges()
+        if self.side == "below" and np.isfinite(high):
+            return high, "at most"
+        if self.side == "above" and np.isfinite(low):
+            return low, "at least"
+        return (self.log, "value") if self.side == "inside" and np.isfinite(self.variance) else None
 
     @property
     def trusted(self) -> bool:
-        """Whether the curve's interval is printed: it fits, and it overlaps the bracket."""
+        """Whether the curve's interval is printed: it fits, the doses determine it, and it lies in the bracket."""
         if self.side != "inside" or (self.fit_p is not None and self.fit_p < REJECTED):
+            return False
+        if not self.determined or self.patients < FEWEST_EFFECTIVE:
             return False
         low, high = self._edges()
         return bool(low <= self.log <= high)
@@ -90,31 +140,42 @@ class Epsilon50:
 def epsilon50_of(data: Thresholds, level: float = 0.95) -> Epsilon50:
     """Estimate ε50 of one network from its thresholds."""
     if data.images < FEWEST:
-        return Epsilon50(data, None, "unknown", float("nan"), float("nan"), (-1, len(data.doses)), None)
-    curve, logs = fit(data), np.log(data.doses)
-    bracket, gap = _bracket(data, level), _gap(data)
-    share = data.share
-    if share[0] > 0.5:
-        return Epsilon50(data, curve, "below", float(logs[0]), float("nan"), bracket, _goodness(data, curve))
-    if share[-1] < 0.5:
-        return Epsilon50(data, curve, "above", float(logs[-1]), float("nan"), bracket, _goodness(data, curve))
+        nan, nothing = float("nan"), np.zeros(data.images)
+        return Epsilon50(data, None, "unknown", nan, nan, nan, (-1, len(data.doses)), None, nothing)
+    curve, logs, share = fit(data), np.log(data.doses), data.share
+    bracket, gap, p = _bracket(data, level), _gap(data), _goodness(data, curve)
+    if share[0] > 0.5 or share[-1] < 0.5:
+        side, end = ("below", logs[0]) if share[0] > 0.5 else ("above", logs[-1])
+        nan, nothing = float("nan"), np.zeros(data.images)
+        return Epsilon50(data, curve, side, float(end), nan, nan, bracket, p, nothing)  # type: ignore[arg-type]
     value, gradient = curve.log_epsilon()
-    p = _goodness(data, curve)
-    # Not finite: a fitted asymptote just below one half where the last share is just above it.
-    variance = curve.variance(gradient) + (BETWEEN * gap) ** 2 if np.isfinite(value) else gap**2
+    found = Epsilon50(
+        data,
+        curve,
+        "inside",
+        float(np.clip(value, logs[0], logs[-1])),
+        float(gradient @ curve.model_covariance @ gradient),
+        # Not finite: a fitted asymptote just below one half where the last share is just above it.
+        (_between_doses(data) * gap) ** 2 if np.isfinite(value) else gap**2,
+        bracket,
+        p,
+        curve.influence @ gradient,
+        _is_determined(data),
+    )
     if p is not None and p < REJECTED:
-        variance += _misfit(data, curve, value, gap)
-    return Epsilon50(data, curve, "inside", float(np.clip(value, logs[0], logs[-1])), variance, bracket, p)
+        found = replace(found, between=found.between + _misfit(data, curve, value, gap))
+    return found if found.determined else replace(found, between=max(found.between, gap**2 / 12))
 
 
 def by_bracket(found: Epsilon50) -> Epsilon50:
     """The same ε50 without a curve: the middle, in ln ε, of the amplitudes that bracket it, uniform between them."""
     if found.side != "inside":
         return replace(found, curve=None)
+    nothing = np.zeros(found.data.images)
     logs = np.log(found.data.doses)
     low, high = logs[max(found.bracket[0], 0)], logs[min(found.bracket[1], len(logs) - 1)]
-    variance = max(float(high - low), _gap(found.data)) ** 2 / 12
-    return replace(found, curve=None, log=float(low + high) / 2, variance=variance)
+    between = max(float(high - low), _gap(found.data)) ** 2 / 12
+    return replace(found, curve=None, log=float(low + high) / 2, sampling=0.0, between=between, influence=nothing)
 
 
 def _gap(data: Thresholds) -> float:
@@ -124,6 +185,22 @@ def _gap(data: Thresholds) -> float:
         return 1.0
     at = int(np.clip(np.searchsorted(data.share, 0.5), 1, len(logs) - 1))
     return float(logs[at] - logs[at - 1])
+
+
+def _is_determined(data: Thresholds) -> bool:
+    """Whether some share beside the crossing of one half is between the curve's ends, so that it can say where."""
+    at = int(np.searchsorted(data.share, 0.5))
+    return bool(_partial(data)[max(at - 1, 0) : at + 1].any())
+
+
+def _partial(data: Thresholds) -> np.ndarray:
+    """(dose,) bool: a share of the last one's 5 to 95%."""
+    share = data.share / data.share[-1]
+    return np.asarray((share > STEEP) & (share < 1 - STEEP))
+
+
+def _between_doses(data: Thresholds) -> float:
+    return BETWEEN if _partial(data).sum() > 1 else BETWEEN_ALONE
 
 
 def _misfit(data: Thresholds, curve: LogLogistic, value: float, gap: float) -> float:

@@ -224,11 +224,21 @@ def _penalised(
     return float((counts * np.log(p)).sum() - 0.5 * (precision * (theta - mean) ** 2).sum())
 
 
+def patient_sums(influence: np.ndarray, patients: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """(patient of `known`, column): sums of (image, column) influences, whose squares add up to a variance.
+
+    Each is divided by √(1 − its share of the images): a patient pulls the estimate towards itself, so its own sum is
+    too small (Bell & McCaffrey, Survey Methodology 28 (2002) 169, whose correction this is for a mean; the factor
+    G / (G − 1) where all G patients have as many images). 0 for a patient who has all of them: nothing is known then.
+    """
+    codes = np.searchsorted(np.unique(known), patients)
+    groups = len(np.unique(known))
+    rest = 1 - np.bincount(codes, minlength=groups) / max(len(codes), 1)
+    scale = np.divide(1.0, np.sqrt(rest), out=np.zeros(groups), where=rest > 0)
+    return np.stack([np.bincount(codes, column, groups) * scale for column in influence.T], axis=1)
+
+
 def _clustered(influence: np.ndarray, patients: np.ndarray) -> np.ndarray:
-    """Covariance from the sums over patients (Liang & Zeger, Biometrika 73 (1986)), times G / (G − 1)."""
-    codes = np.unique(patients, return_inverse=True)[1]
-    groups = int(codes.max(initial=-1)) + 1
-    if groups < 2:
-        return np.zeros((influence.shape[1],) * 2)
-    sums = np.stack([np.bincount(codes, column, groups) for column in influence.T], axis=1)
-    return np.asarray(sums.T @ sums * groups / (groups - 1))
+    """Covariance from the sums over patients (Liang & Zeger, Biometrika 73 (1986) 13)."""
+    sums = patient_sums(influence, patients, patients)
+    return np.asarray(sums.T @ sums)

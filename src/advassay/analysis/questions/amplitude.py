@@ -31,7 +31,15 @@ from advassay.analysis.questions.conclusion import (
     scope,
     what_it_takes,
 )
-from advassay.analysis.questions.effects import Effect, Value, joined, mean_by_patient, overall, values_of
+from advassay.analysis.questions.effects import (
+    Effect,
+    Value,
+    joined,
+    mean_by_patient,
+    overall,
+    told_few_patients,
+    values_of,
+)
 from advassay.analysis.questions.evidence import Evidence
 from advassay.analysis.questions.image_kinds import kind_of
 from advassay.analysis_plan import AnalysisPlan
@@ -68,7 +76,7 @@ def amplitude(evidence: Evidence) -> Conclusion:
         test="least-squares slope over log₂ ε per image, clustered by patient where known; random effects over cohorts "
         "(Paule–Mandel, Hartung–Knapp)",
         reason=_reason(effect, rows, doses, plan.margins.amplitude),
-        remarks=_falls(rows, evidence),
+        remarks=(*told_few_patients(evidence.main), *_falls(rows, evidence)),
         margin=plan.margins.amplitude,
         published=PUBLISHED,
         alternatives=(
@@ -104,7 +112,7 @@ def slope(pack: Packed, doses: np.ndarray, success: Reading) -> Value | None:
 
 def _row(pack: Packed, doses: np.ndarray, plan: AnalysisPlan) -> dict[str, Any]:
     """One cohort: its slope as recorded and under the monotone reading, and which way it goes."""
-    own, fallen, _ = misclassified(pack, plan.success)
+    own, fallen, patients = misclassified(pack, plan.success)
     at = places_of(doses, own)
     rates = fallen[at].mean(axis=1) if fallen.shape[1] and at.size else np.empty(0)
     monotone = np.maximum.accumulate(fallen[at], axis=0).mean(axis=1) if rates.size else rates
@@ -121,7 +129,7 @@ def _row(pack: Packed, doses: np.ndarray, plan: AnalysisPlan) -> dict[str, Any]:
         "rate_from": finite(rates[0]) if rates.size else None, "rate_to": finite(rates[-1]) if rates.size else None,
         "monotone_rate_to": finite(monotone[-1]) if rates.size else None,
         "lost_again": finite(monotone[-1] - rates[-1]) if rates.size else None,
-        "n": int(fallen.shape[1]), "patients": int(value.freedom) + 1 if value else 0,
+        "n": int(fallen.shape[1]), "patients": len(np.unique(patients)),
     } | flags  # fmt: skip
 
 

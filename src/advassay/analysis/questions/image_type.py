@@ -7,13 +7,13 @@ cohorts. A cohort whose ε50 lies outside the grid enters as censored. Beside it
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import numpy as np
 from scipy import stats
 
-from advassay.analysis.dose_response.pooling import Bound
 from advassay.analysis.dose_response.wording import GREY_LEVELS, epsilon50_text
 from advassay.analysis.interval_text import NOT_DETERMINED, TOO_WIDE, interval_text, is_too_wide, one_sided
 from advassay.analysis.packed import Packed
@@ -28,14 +28,22 @@ from advassay.analysis.questions.conclusion import (
     listed,
     what_it_takes,
 )
-from advassay.analysis.questions.effects import Effect, Value, effect_of, joined, pooled, values_of
+from advassay.analysis.questions.effects import (
+    Effect,
+    Value,
+    effect_of,
+    few_patients,
+    joined,
+    pooled,
+    shared_across,
+    told_few_patients,
+    values_of,
+)
 from advassay.analysis.questions.evidence import Evidence
 from advassay.analysis.questions.image_kinds import kind_of
 from advassay.analysis_plan import AnalysisPlan
 
 PUBLISHED = "Histology is less sensitive to amplitude than X-ray."
-BOUND_OF: dict[str, Bound] = {"inside": "value", "below": "at most", "above": "at least"}
-"""Where ε50 lies of the grid → what its logarithm is known to be."""
 FEWEST = 2
 """Independent cohorts of each type below which cohorts cannot stand for their type."""
 
@@ -44,10 +52,10 @@ def image_type(evidence: Evidence) -> Conclusion:
     """Supported where the second type needs more amplitude than the first, contradicted where it needs less."""
     plan = evidence.plan
     first, second = plan.image_types
-    values = joined(values_of(evidence.main, partial(log_epsilon50, evidence=evidence)), evidence.main)
+    values = _values(evidence, log_epsilon50)
     effect = type_ratio(values, plan)
     verdict = judged(effect)
-    visible = type_ratio(joined(values_of(evidence.main, partial(log_visible, evidence=evidence)), evidence.main), plan)
+    visible = type_ratio(_values(evidence, log_visible), plan)
     counted = {kind: sum(v.image_type == kind for v in values) for kind in (first, second)}
     return conclude(
         2,
@@ -61,10 +69,10 @@ def image_type(evidence: Evidence) -> Conclusion:
         statement=f"{second[0].upper()}{second[1:]} images need more amplitude than {first} images.",
         headline=_headline(effect, verdict, plan, counted),
         estimand=f"ratio of ε50, {second} / {first}",
-        test="meta-regression of ln ε50 on image type (random effects, Paule–Mandel, Hartung–Knapp); cohorts that "
-        "share images count once",
-        reason=_reason(effect, counted, values),
-        remarks=_remarks(values, visible, plan),
+        test="meta-regression of ln ε50 on image type (random effects, the wider of Hartung–Knapp and equal weights); "
+        "cohorts that share images count once",
+        reason=_reason(effect, counted, values, _undetermined(evidence)),
+        remarks=(*told_few_patients(evidence.main), *_shared(evidence), *_remarks(values, visible, plan)),
         published=PUBLISHED,
         alternatives=(
             "Cohorts of a type share hardware, stains and tasks; the classifiers' accuracy and confidence differ too.",
@@ -75,15 +83,38 @@ def image_type(evidence: Evidence) -> Conclusion:
     )
 
 
+def _values(evidence: Evidence, statistic: Callable[[Packed, Evidence], Value | None]) -> list[Value]:
+    """One value an independent cohort."""
+    found = values_of(evidence.main, partial(statistic, evidence=evidence))
+    return joined(found, evidence.main, within_type=True)
+
+
 def log_epsilon50(pack: Packed, evidence: Evidence) -> Value | None:
-    """ln ε50 of one network; a bound where it lies outside the grid; None without images."""
+    """ln ε50 of one network; a bound where it lies outside the grid; None where nothing is known of it."""
     found = evidence.epsilon50(pack)
-    if found.side == "unknown":
+    if found.known is None:
         return None
+    value, bound = found.known
     return Value(
-        (pack.header.cohort,), kind_of(pack.header.image_type), found.log, found.variance, found.freedom,
-        found.data.images, BOUND_OF[found.side],
+        (pack.header.cohort,), kind_of(pack.header.image_type), value, found.variance, found.freedom,
+        found.data.images, bound,
     )  # fmt: skip
+
+
+def _undetermined(evidence: Evidence) -> list[str]:
+    """Cohorts of whose ε50 nothing is known although they have images."""
+    few = few_patients(evidence.main)
+    found = [packs[0] for packs in evidence.main if evidence.epsilon50(packs[0]).known is None]
+    return [pack.header.cohort for pack in found if pack.header.cohort not in few]
+
+
+def _shared(evidence: Evidence) -> tuple[str, ...]:
+    """Said aloud: the comparison takes the types' cohorts as independent."""
+    pairs = shared_across(evidence.main, lambda pack: kind_of(pack.header.image_type))
+    if not pairs:
+        return ()
+    told = listed([f"{a} and {b}" for a, b in pairs])
+    return (f"Cohorts of different types share images ({told}); the interval takes them as independent.",)
 
 
 def log_visible(pack: Packed, evidence: Evidence) -> Value | None:
@@ -119,7 +150,9 @@ def type_ratio(values: list[Value], plan: AnalysisPlan) -> Effect:
 def _one_sided(of_type: list[list[Value]], level: float, images: int) -> Effect:
     """A type whose every ε50 lies beyond the same end of the grid: its bound against the other type's mean.
 
-    Only the end of the interval that a more extreme value could not cross is known.
+    Only the end of the interval that a more extreme value could not cross is known. Cohorts of the type differ as those
+    of the other do: were its mean short of the nearest bound by more than c · s, all its m cohorts would not lie beyond
+    that, c being the t quantile (k − 1) of (α / 2)^(1/m) and s the standard deviation of the other's k cohorts.
     """
     k = sum(map(len, of_type))
     unknown = Effect(float("nan"), -np.inf, np.inf, None, k, images)
@@ -129,9 +162,14 @@ def _one_sided(of_type: list[list[Value]], level: float, images: int) -> Effect:
     beyond = of_type[inside.index(False)]
     if len({v.bound for v in beyond}) != 1:
         return unknown
-    known = pooled(of_type[inside.index(True)])
+    others = of_type[inside.index(True)]
+    known = pooled(others)
     mean, low, high = known.interval(np.ones(1), level)
-    nearest = max(v.value for v in beyond) if beyond[0].bound == "at most" else min(v.value for v in beyond)
+    spread = known.error(np.ones(1)) * float(np.sqrt(len(others)))
+    chance = ((1 - level) / 2) ** (1 / len(beyond))
+    short = max(0.0, -float(stats.t.ppf(chance, len(others) - 1))) * spread
+    at_most = beyond[0].bound == "at most"
+    nearest = max(v.value for v in beyond) + short if at_most else min(v.value for v in beyond) - short
     second_outside = not inside[1]
     if second_outside == (beyond[0].bound == "at least"):  # the ratio is at least this
         bound = nearest - high if second_outside else low - nearest
@@ -174,10 +212,12 @@ def _headline(effect: Effect, verdict: str, plan: AnalysisPlan, counted: dict[st
     return f"{claim[0].upper()}{claim[1:]}."
 
 
-def _reason(effect: Effect, counted: dict[str, int], values: list[Value]) -> str:
+def _reason(effect: Effect, counted: dict[str, int], values: list[Value], undetermined: list[str]) -> str:
     have = " and ".join(count_of(n, f"independent {kind} cohorts") for kind, n in counted.items())
     aside = [v.name for v in values if v.image_type not in counted]
     other = f" Of another type, so not compared: {listed(aside)}." if aside else ""
+    if undetermined:
+        other += f" Left out, because too few images tell where their ε50 lies: {listed(undetermined)}."
     outside = [v.name for v in values if v.bound != "value" and v.image_type in counted]
     censored = (
         f" Known only to lie below the smallest or above the largest ε: ε50 of {listed(outside)}." if outside else ""

@@ -31,7 +31,15 @@ from advassay.analysis.questions.conclusion import (
     scope,
     what_it_takes,
 )
-from advassay.analysis.questions.effects import Effect, Value, joined, mean_by_patient, overall, values_of
+from advassay.analysis.questions.effects import (
+    Effect,
+    Value,
+    joined,
+    mean_by_patient,
+    overall,
+    told_few_patients,
+    values_of,
+)
 from advassay.analysis.questions.evidence import Evidence
 from advassay.analysis.questions.image_kinds import kind_of
 from advassay.analysis_plan import AnalysisPlan
@@ -84,7 +92,7 @@ def iterations(evidence: Evidence) -> Conclusion:
         test="change per image, clustered by patient where known; random effects over cohorts (Paule–Mandel, "
         "Hartung–Knapp); level where the whole interval lies below the margin, at the plan's ε and over all ε",
         reason=_reason(at_one, over_all, whole, epsilon, margin, doubling),
-        remarks=_remarks(evidence, doubling),
+        remarks=(*told_few_patients(evidence.main), *_remarks(evidence, doubling)),
         margin=margin,
         published=PUBLISHED,
         alternatives=(

@@ -144,11 +144,24 @@ def _smallest(chance: Callable[[int], float], low: int, most: int, target: float
     return high
 
 
-def shown(effect: float, error: float, freedom: float, level: float) -> float:
-    """Chance that the interval lies wholly on the effect's side of 0 (noncentral t)."""
+def shown(effect: float, error: float, freedom: float, level: float, floor: float = 0.0) -> float:
+    """Chance that the interval lies wholly on the effect's side of 0 (noncentral t).
+
+    `floor`: the error that is never gone below, however alike the cohorts turn out (Hartung and Knapp's factor is at
+    least 1): that of the images alone.
+    """
     if freedom < 1 or error <= 0:
         return 0.0
-    return float(stats.nct.sf(stats.t.ppf(0.5 + level / 2, freedom), freedom, abs(effect) / error))
+    quantile = float(stats.t.ppf(0.5 + level / 2, freedom))
+    if not floor:
+        return float(stats.nct.sf(quantile, freedom, abs(effect) / error))
+    found = stats.chi2.ppf((np.arange(_NODES) + 0.5) / _NODES, freedom) / freedom
+    half = quantile * np.maximum(np.sqrt(found), floor / error)
+    return float(stats.norm.sf(half - abs(effect) / error).mean())
+
+
+_NODES = 2_000
+"""Equally likely values of the variance between cohorts that a chance is the mean over."""
 
 
 def within(margin: float, error: float, freedom: float, level: float, *, one_sided: bool = False) -> float:
@@ -172,6 +185,11 @@ def _pooled_error(within_cohort: float, between: float, k: int) -> tuple[float, 
     return float(np.sqrt((within_cohort + (between**2 if k > 1 else 0.0)) / k)), float(k - 1)
 
 
+def _floor(within_cohort: float, k: int) -> float:
+    """Error of a mean over k cohorts that do not differ; none for one cohort, whose interval is over its images."""
+    return float(np.sqrt(within_cohort / k)) if k > 1 else 0.0
+
+
 def _amplitude(design: Design, assumed: Assumed, plan: AnalysisPlan) -> float:
     x = np.log2(design.doses)
     if len(x) < 2 or design.k < 1:
@@ -181,7 +199,7 @@ def _amplitude(design: Design, assumed: Assumed, plan: AnalysisPlan) -> float:
     variance = float(np.abs(weights).sum() / 2) ** 2 / 4 / design.effective
     error, freedom = _pooled_error(variance, assumed.between_slopes, design.k)
     freedom = freedom if design.k > 1 else design.effective - 1
-    return shown(assumed.change_per_doubling, error, freedom, plan.level)
+    return shown(assumed.change_per_doubling, error, freedom, plan.level, _floor(variance, design.k))
 
 
 def _image_type(design: Design, assumed: Assumed, plan: AnalysisPlan) -> float:
@@ -189,7 +207,8 @@ def _image_type(design: Design, assumed: Assumed, plan: AnalysisPlan) -> float:
         return 0.0
     each = variance_of_log_epsilon50(design, assumed) + assumed.between_cohorts**2
     error = float(np.sqrt(sum(each / k for k in design.cohorts)))
-    return shown(float(np.log(assumed.ratio_of_types)), error, design.k - 2, plan.level)
+    floor = float(np.sqrt(sum(variance_of_log_epsilon50(design, assumed) / k for k in design.cohorts)))
+    return shown(float(np.log(assumed.ratio_of_types)), error, design.k - 2, plan.level, floor)
 
 
 def _iterations(design: Design, assumed: Assumed, plan: AnalysisPlan) -> float:
@@ -208,7 +227,7 @@ def _confidence(design: Design, assumed: Assumed, plan: AnalysisPlan) -> float:
     variance = variance_of_log_epsilon50(design, assumed) / (share * (1 - share))
     error, freedom = _pooled_error(variance, assumed.between_ratios, design.k)
     freedom = freedom if design.k > 1 else design.effective - 1
-    return shown(float(np.log(assumed.ratio_of_confidence)), error, freedom, plan.level)
+    return shown(float(np.log(assumed.ratio_of_confidence)), error, freedom, plan.level, _floor(variance, design.k))
 
 
 def _training_size(design: Design, assumed: Assumed, plan: AnalysisPlan) -> float:

@@ -19,16 +19,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from advassay.analysis.dose_response.epsilon50 import Estimator, by_bracket, epsilon50_of
-from advassay.analysis.dose_response.pooling import Bound
-from advassay.analysis.dose_response.thresholds import thresholds
-from advassay.analysis.packed import Packed, step_sizes
+from advassay.analysis.dose_response.epsilon50 import Estimator
+from advassay.analysis.packed import step_sizes
 from advassay.analysis.questions.amplitude import slopes
 from advassay.analysis.questions.conclusion import RATIOS, Verdict, finite, in_unit, judged
-from advassay.analysis.questions.confidence import FEWEST, confidence_shift
-from advassay.analysis.questions.effects import Effect, Value, joined, overall, values_of
+from advassay.analysis.questions.confidence import confidence_shift
+from advassay.analysis.questions.effects import Effect, joined, overall, values_of
 from advassay.analysis.questions.evidence import Evidence, evidence_of
-from advassay.analysis.questions.image_kinds import kind_of
 from advassay.analysis.questions.image_type import log_epsilon50, type_ratio
 from advassay.analysis.questions.iterations import (
     decisive_rise,
@@ -141,14 +138,15 @@ def _iterations(evidence: Evidence) -> Iterator[tuple[str, Effect, Verdict]]:
 
 
 def _image_type(evidence: Evidence) -> Answer:
-    values = joined(values_of(evidence.main, partial(log_epsilon50, evidence=evidence)), evidence.main)
+    values = joined(
+        values_of(evidence.main, partial(log_epsilon50, evidence=evidence)), evidence.main, within_type=True
+    )
     effect = type_ratio(values, evidence.plan)
     return effect, judged(effect)
 
 
 def _confidence(evidence: Evidence) -> Answer:
-    statistic = bracket_shift if evidence.estimator == "bracket" else confidence_shift
-    values = joined(values_of(evidence.main, partial(statistic, plan=evidence.plan)), evidence.main)
+    values = joined(values_of(evidence.main, partial(confidence_shift, evidence=evidence)), evidence.main)
     effect = overall(values, evidence.plan.level)
     return effect, judged(effect, float(np.log(evidence.plan.margins.confidence)))
 
@@ -160,25 +158,3 @@ def _training_size(evidence: Evidence) -> Answer:
 
 BY_EPSILON50: dict[int, Callable[[Evidence], Answer]] = {2: _image_type, 4: _confidence, 5: _training_size}
 """Questions about ε50, which depend on the dose reading and on the estimator."""
-
-
-def bracket_shift(pack: Packed, plan: AnalysisPlan) -> Value | None:
-    """`confidence_shift` without a curve: ln of the ratio of two bracketed ε50, above and below the threshold.
-
-    None with fewer than 5 images on either side, or where both ε50 lie beyond the same end of the grid.
-    """
-    above = pack.clean_confidence > plan.confidence_threshold
-    sides = [thresholds(pack, plan.success, plan.dose, images) for images in (above, ~above)]
-    if min(data.images for data in sides) < FEWEST:
-        return None
-    high, low = (by_bracket(epsilon50_of(data, plan.level)) for data in sides)
-    if high.side == low.side != "inside":
-        return None
-    bound: Bound = "value"
-    if high.side != "inside" or low.side != "inside":
-        bound = "at least" if high.side == "above" or low.side == "below" else "at most"
-    variance = float(np.nansum([high.variance, low.variance]))
-    return Value(
-        (pack.header.cohort,), kind_of(pack.header.image_type), high.log - low.log, variance,
-        min(high.freedom, low.freedom), high.data.images + low.data.images, bound,
-    )  # fmt: skip
