@@ -26,7 +26,7 @@ from advassay.analysis_plan import AnalysisPlan
 from advassay.documents import Controls, Doubling
 from advassay.errors import SpecError
 from advassay.records import open_records
-from benchmarks.verdict_scenarios import MIDDLE, CohortTruth, Shape, network, study, thresholds_of
+from benchmarks.verdict_scenarios import MIDDLE, CohortTruth, Shape, network, study, thresholds_of, with_control
 from tests.simulate import COHORTS, make_store
 
 NEVER = Shape("normal", 0.1)
@@ -173,12 +173,16 @@ def test_image_types_are_the_plans(rng: np.random.Generator) -> None:
 # Question 3 -------------------------------------------------------------------------------------------------------
 
 
-def doubled(packs: list[Packed], at_2k: int) -> list[Packed]:
-    """The same runs with a control to twice the iterations: of 400 images × ε 200 fell at K."""
+def counts_alone(packs: list[Packed], at_2k: int) -> list[Packed]:
+    """The same runs with a control from before changes were kept by image: of 400 images × ε 200 fell at K."""
     point = {"images": 400, "at_k": 200, "at_2k": at_2k, "gained": 0, "lost": 0, "any_k": 200, "any_2k": at_2k}
     control = Doubling(steps=10, step_size="epsilon/4", arm="A", by_epsilon={"0.005": point})
     controls = Controls(images=400, epsilon_zero_changed=0, noise={}, cross_check={}, stronger="", doubling=control)
     return [replace(p, header=p.header.model_copy(update={"controls": controls})) for p in packs]
+
+
+def planned(packs: list[Packed], plan: AnalysisPlan | None = None) -> Conclusion:
+    return iterations(study(packs, plan, prespecified=True))
 
 
 def test_level_success_is_supported_and_rising_success_contradicted(rng: np.random.Generator) -> None:
@@ -188,18 +192,79 @@ def test_level_success_is_supported_and_rising_success_contradicted(rng: np.rand
     assert "No plateau is reached" in found.headline
 
 
-def test_a_level_curve_that_rises_with_twice_the_iterations_is_not_supported(rng: np.random.Generator) -> None:
+def test_a_store_without_a_plan_is_judged_by_the_counts_of_its_old_control(rng: np.random.Generator) -> None:
     packs = cohorts(rng, "a b c d e f", images=200)
-    assert iterations(study(doubled(packs, 203))).verdict == "supported"
-    found = iterations(study(doubled(packs, 240)))
-    assert found.verdict == "undecided"
-    assert "twice as many iterations" in found.headline
+    assert iterations(study(counts_alone(packs, 203))).verdict == "supported"
+    for at_2k in (240, 20):
+        found = iterations(study(counts_alone(packs, at_2k)))
+        assert found.verdict == "undecided"
+        assert "twice as many iterations changed" in found.headline
+    assert planned(counts_alone(packs, 200)).verdict == "undecided"  # no interval without the images
 
 
 def test_a_planned_store_without_the_control_never_supports_a_plateau(rng: np.random.Generator) -> None:
-    evidence = study(cohorts(rng, "a b c d e f", images=200))
-    assert iterations(replace(evidence, prespecified=True)).verdict == "undecided"
-    assert any("Without a control" in text for text in iterations(evidence).remarks)
+    packs = cohorts(rng, "a b c d e f", images=200)
+    assert planned(packs).verdict == "undecided"
+    assert any("Without a control" in text for text in iterations(study(packs)).remarks)
+
+
+def test_the_control_decides_in_both_directions_and_is_what_is_printed(rng: np.random.Generator) -> None:
+    packs = cohorts(rng, "a b c d e f", images=200)
+    found = planned([with_control(rng, p, gain=0.004) for p in packs])
+    assert found.verdict == "supported", found.reason
+    assert "and with twice the iterations" in found.headline
+    rising = planned([with_control(rng, p, gain=0.2) for p in packs])
+    assert (rising.verdict, rising.low is not None and rising.low > 0.02) == ("contradicted", True)
+    assert "No plateau is reached: with twice the iterations the success rate rises by" in rising.headline
+    assert "twice as many" in rising.estimand
+    falling = planned([with_control(rng, p, loss=0.3) for p in packs])
+    assert (falling.verdict, falling.high is not None and falling.high < -0.02) == ("contradicted", True)
+    assert "failure of the attack" in falling.headline
+
+
+def test_success_that_is_lost_over_the_second_half_is_no_plateau(rng: np.random.Generator) -> None:
+    packs = []
+    for pack in cohorts(rng, "a b c d e f", images=400):
+        last = pack.last.copy()
+        last[:, -1] &= rng.random(last[:, -1].shape) < 0.9
+        packs.append(with_control(rng, replace(pack, last=last)))
+    found = planned(packs)
+    assert found.verdict == "contradicted"
+    assert "falls by" in found.headline
+
+
+def test_a_control_too_small_to_decide_leaves_the_plateau_open(rng: np.random.Generator) -> None:
+    packs = cohorts(rng, "a b c d e f", images=200)
+    one = planned([with_control(rng, p, images=3) for p in packs])
+    assert (one.verdict, "compatible with that" in one.headline) == ("undecided", True)
+    assert "images like these" in one.needed or "cohorts like these" in one.needed
+    lacking = planned([with_control(rng, packs[0]), *packs[1:]])
+    assert (lacking.verdict, "b, c, d, e, f" in lacking.headline) == ("undecided", True)
+
+
+def test_a_gain_in_one_of_six_cohorts_is_not_hidden_by_the_sum(rng: np.random.Generator) -> None:
+    packs = cohorts(rng, "a b c d e f", images=200)
+    mixed = [with_control(rng, packs[0], gain=0.25, images=60), *(with_control(rng, p) for p in packs[1:])]
+    assert planned(mixed).verdict == "undecided"
+
+
+def test_the_control_is_read_as_the_plan_reads_success(rng: np.random.Generator) -> None:
+    packs = [with_control(rng, p, any_gain=0.25) for p in cohorts(rng, "a b c d e f", images=200)]
+    assert planned(packs).verdict == "supported"
+    assert planned(packs, AnalysisPlan(success="any")).verdict == "contradicted"
+
+
+def test_a_second_main_network_needs_its_control_and_a_network_of_the_series_does_not(rng: np.random.Generator) -> None:
+    first, second = (network(rng, CohortTruth("a", images=600), seed=i, primary=not i) for i in (0, 1))
+    second = replace(second, header=second.header.model_copy(update={"full": True}))
+    controlled = with_control(rng, first)
+    assert planned([controlled, second]).verdict == "supported"
+    assert planned([controlled, with_control(rng, second)]).verdict == "supported"
+    moved = planned([controlled, with_control(rng, second, gain=0.3)])
+    assert (moved.verdict, "with twice the iterations" in moved.headline) == ("undecided", True)
+    bare = with_control(rng, second).header.controls.model_copy(update={"doubling": None})  # type: ignore[union-attr]
+    without = replace(second, header=second.header.model_copy(update={"controls": bare}))
+    assert "in a." in planned([controlled, without]).headline
 
 
 # Question 4 -------------------------------------------------------------------------------------------------------

@@ -31,8 +31,9 @@ from advassay.analysis.questions.evidence import Evidence, evidence_of
 from advassay.analysis.questions.image_kinds import kind_of
 from advassay.analysis.questions.image_type import log_epsilon50, type_ratio
 from advassay.analysis.questions.iterations import (
-    decisive_rise,
-    doubling_of,
+    changes_of,
+    decisive_change,
+    effect_that_decides,
     nearest_shared,
     plateau_verdict,
     pooled_rise,
@@ -124,20 +125,15 @@ def _amplitude(evidence: Evidence) -> Answer:
 
 
 def _iterations(evidence: Evidence) -> Iterator[tuple[str, Effect, Verdict]]:
-    """At each ε, over all, and as the plan has it: level at its ε and over all."""
-    doses = evidence.shared_doses
+    """At each ε, over all, and as the plan has it: over all, with its own ε beside it."""
+    doses, own = evidence.shared_doses, changes_of(evidence)
+    new, margin = evidence.prespecified is not None, evidence.plan.margins.iterations
     rises = {f"{dose:g}": pooled_rise(evidence, np.array([dose])) for dose in doses}
-    over_all, whole, doubling = (
-        pooled_rise(evidence, doses),
-        pooled_rise(evidence, doses, first=1),
-        doubling_of(evidence),
-    )
-    for name, effect in {**rises, "all": over_all}.items():
-        yield name, effect, plateau_verdict(evidence, [effect], whole, doubling)
-    epsilon = nearest_shared(evidence)
-    both = [rises.get(f"{epsilon:g}", over_all), over_all]
-    verdict = plateau_verdict(evidence, both, whole, doubling)
-    yield f"{epsilon:g} and all", decisive_rise(both, verdict, evidence.plan.margins.iterations), verdict
+    for name, effect in {**rises, "all": own.over_all}.items():
+        yield name, effect, plateau_verdict(replace(own, at_one=effect, over_all=effect), margin, new=new)
+    verdict = plateau_verdict(own, margin, new=new)
+    decisive = effect_that_decides(own, decisive_change(own, verdict, margin))
+    yield f"{nearest_shared(evidence):g} and all", decisive, verdict
 
 
 def _image_type(evidence: Evidence) -> Answer:
