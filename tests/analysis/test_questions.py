@@ -8,28 +8,36 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
+import yaml
 
-from advassay.analysis import Conclusion, conclusions
+from advassay.analysis import Conclusion, conclusions, minimal_epsilon
 from advassay.analysis.packed import Packed
 from advassay.analysis.questions import judge
 from advassay.analysis.questions.amplitude import amplitude
 from advassay.analysis.questions.conclusion import judged, what_it_takes
 from advassay.analysis.questions.confidence import confidence
 from advassay.analysis.questions.effects import Effect, values_of
-from advassay.analysis.questions.evidence import Evidence
+from advassay.analysis.questions.evidence import Evidence, finished
 from advassay.analysis.questions.image_kinds import kind_of
 from advassay.analysis.questions.image_type import image_type, log_epsilon50
 from advassay.analysis.questions.iterations import iterations
 from advassay.analysis.questions.training_size import training_size
 from advassay.analysis_plan import AnalysisPlan
+from advassay.attack_spec import Arm
 from advassay.documents import Controls, Doubling
 from advassay.errors import SpecError
+from advassay.layout import Store
 from advassay.records import open_records
+from advassay.specs import Study
+from advassay.study import load_study
+from advassay.study.preregistration import freeze_analysis_plan
 from benchmarks.verdict_scenarios import MIDDLE, CohortTruth, Shape, network, study, thresholds_of, with_control
 from tests.simulate import COHORTS, make_store
 
 NEVER = Shape("normal", 0.1)
+WIDE = Arm(epsilons=(0.005, 0.01, 0.02, 0.04, 0.1, 0.2), step_sizes=("epsilon/4",), steps=8)
 
 
 @pytest.fixture
@@ -100,6 +108,30 @@ def test_cohorts_are_compared_at_the_amplitudes_they_share(rng: np.random.Genera
     found = amplitude(apart)
     assert found.verdict == "undecided"
     assert "share 0 amplitudes" in found.reason
+
+
+def test_a_cohort_with_another_grid_is_left_out_aloud_and_does_not_choose_for_all(rng: np.random.Generator) -> None:
+    six = cohorts(rng, "a b c d e f", images=150)
+    alone, odd = amplitude(study(six)), cohorts(rng, "odd", images=20, grid=(0.01, 0.02))
+    evidence = study(six + odd)
+    assert amplitude(evidence).estimate == alone.estimate
+    assert any("odd is left out of questions 1 and 3" in note for note in evidence.notes)
+    assert iterations(study(six + cohorts(rng, "odd", grid=(0.015,)))).estimate is not None
+    assert any("odd" in remark for one in judge(evidence) for remark in one.remarks)
+
+
+def test_an_amplitude_recorded_for_a_few_images_so_far_is_left_out_aloud(rng: np.random.Generator) -> None:
+    [pack] = cohorts(rng, "a", images=200)
+    present, attackable = pack.present.copy(), pack.attackable.copy()
+    present[-1, 8:] = attackable[-1, 8:] = False
+    evidence = study([replace(pack, present=present, attackable=attackable)])
+    found = amplitude(evidence)
+    assert (found.images > 150, found.details[0]["amplitudes"]) == (True, len(pack.epsilons) - 1)
+    assert evidence.notes == ("Not judged in a: ε = 0.02, recorded for a few images so far.",)
+    present[-1, :150] = True
+    assert len(finished(replace(pack, present=present)).epsilons) == len(pack.epsilons) - 1
+    present[-1, :190] = True
+    assert len(finished(replace(pack, present=present)).epsilons) == len(pack.epsilons)
 
 
 # Question 2 -------------------------------------------------------------------------------------------------------
@@ -389,10 +421,39 @@ def test_the_plan_names_the_arm_and_nothing_looks_at_the_attacked_images(tmp_pat
         conclusions(records, plan=AnalysisPlan(step_size=0.5))
 
 
+def test_amplitudes_added_after_the_plan_was_fixed_decide_nothing(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "s", COHORTS[:2], {"A": WIDE}, gallery=False)
+    narrow = yaml.safe_load((store / "study.yaml").read_text())
+    narrow["attack"]["arms"]["A"]["epsilons"] = list(WIDE.epsilons[:4])
+    (store / "records").rename(store / "hidden")
+    freeze_analysis_plan(Study.model_validate(narrow), Store(store))
+    (store / "hidden").rename(store / "records")
+    found = conclusions(open_records(store))
+    assert (found[0].details[0]["amplitudes"], found[0].prespecified) == (4, True)
+    assert all("Added after the plan was fixed, shown and not judged: ε = 0.1, 0.2." in one.remarks for one in found)
+    shown = minimal_epsilon(open_records(store)).filter(pl.col("cohort") == COHORTS[0].name)["upto"]
+    assert set(shown.drop_nulls()) == set(WIDE.epsilons)
+
+
+def test_another_level_or_amplitude_is_not_what_was_planned(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "s", COHORTS[:2], {"A": WIDE}, gallery=False)
+    (store / "records").rename(store / "hidden")
+    freeze_analysis_plan(load_study(store / "study.yaml"), Store(store))
+    (store / "hidden").rename(store / "records")
+    records = open_records(store)
+    assert [one.prespecified for one in conclusions(records, 0.02, 0.95)] == [True] * 5
+    assert [one.prespecified for one in conclusions(records, level=0.6)] == [False] * 5
+    assert [one.prespecified for one in conclusions(records, 0.2)] == [True, True, False, True, True]
+
+
 def test_holm_takes_back_only_what_rests_on_a_small_p(rng: np.random.Generator) -> None:
     found = judge(study(cohorts(rng, "a b c d", images=200)))
     assert all(one.p_holm is None or one.p_holm >= (one.p or 0) for one in found)
     level = found[2]
+    known = {one.number: one.p for one in found if one.number in (1, 2, 4) and one.p is not None}
+    assert found[2].p is not None
+    assert {one.number for one in found if one.p_holm is not None} == set(known)
+    assert min(known.values()) * len(known) == pytest.approx(min(one.p_holm for one in found if one.p_holm is not None))
     assert level.verdict == level.verdict_holm  # levelling off rests on the margin, not on the rejection of none
 
 

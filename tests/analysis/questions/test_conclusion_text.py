@@ -56,7 +56,7 @@ def test_a_verdict_that_holms_correction_takes_away_is_said_beside_it() -> None:
 
 def test_both_p_values_and_the_corrected_verdict_stand_in_the_statistics() -> None:
     lines = dict(statistics_lines(conclusion()))
-    assert lines["p value"] == "0.02 for no effect; 0.1 corrected for five questions (Holm), verdict then: undecided"
+    assert lines["p value"] == "0.02 for no effect; 0.1 corrected for several questions (Holm), verdict then: undecided"
 
 
 def test_a_margin_is_written_in_the_unit_of_its_effect() -> None:
@@ -77,7 +77,7 @@ def test_an_effect_without_an_estimate_has_no_interval_and_no_heterogeneity() ->
     ("prespecified", "said"),
     [
         (True, "planned before the first attack"),
-        (False, "planned after attacks had begun, so not pre-specified"),
+        (False, "planned or changed after attacks had begun, so not pre-specified"),
         (None, "not pre-specified: the store holds no analysis plan, and the defaults were used"),
     ],
 )

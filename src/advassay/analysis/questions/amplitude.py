@@ -49,7 +49,7 @@ CEILING = 0.98
 def amplitude(evidence: Evidence) -> Conclusion:
     """Supported where success rises with ε, contradicted where it falls or is shown flat."""
     plan, doses = evidence.plan, evidence.shared_doses
-    rows = [_row(packs[0], doses, plan) for packs in evidence.main]
+    rows = [_row(packs[0], doses, plan) for packs in evidence.comparable]
     values = slopes(evidence)
     effect = overall(values, plan.level)
     verdict = judged(effect, plan.margins.amplitude)
@@ -84,7 +84,7 @@ STUCK = ("at ceiling", "at floor", "no data")
 def slopes(evidence: Evidence) -> list[Value]:
     """The change per doubling of every independent cohort that can show one: neither at its ceiling nor its floor."""
     plan, doses = evidence.plan, evidence.shared_doses
-    free = [packs for packs in evidence.main if _row(packs[0], doses, plan)["direction"] not in STUCK]
+    free = [packs for packs in evidence.comparable if _row(packs[0], doses, plan)["direction"] not in STUCK]
     return joined(values_of(free, partial(slope, doses=doses, success=plan.success)), free)
 
 
@@ -223,7 +223,7 @@ def _falls(rows: list[dict[str, Any]], evidence: Evidence) -> tuple[str, ...]:
 
 def _signs_of_failure(row: dict[str, Any], evidence: Evidence) -> str:
     """Step against ball, saturation, the other reading and the other arms of a cohort whose success falls."""
-    [pack] = [packs[0] for packs in evidence.main if packs[0].header.cohort == row["cohort"]]
+    [pack] = [packs[0] for packs in evidence.comparable if packs[0].header.cohort == row["cohort"]]
     doses, success = evidence.shared_doses, evidence.plan.success
     smallest = float(doses[0])
     step = resolve_step_size(parse_step_size(pack.step_size), smallest) if pack.step_size != "any" else None

@@ -48,7 +48,7 @@ class Conclusion(Frozen):
     p: float | None
     """Two-sided p of no effect, where there is one."""
     p_holm: float | None = None
-    """The same, adjusted for five questions (Holm)."""
+    """The same, adjusted for the questions that test for an effect, 1, 2 and 4 (Holm)."""
     n: int
     """Units that decide (cohorts or networks, as `unit` says)."""
     unit: str
@@ -56,7 +56,7 @@ class Conclusion(Frozen):
     """Images behind the effect."""
     verdict: Verdict
     verdict_holm: Verdict | None = None
-    """The verdict after Holm's correction over the five questions."""
+    """The verdict after Holm's correction; those of questions 3 and 5 rest on a margin and stay."""
     breadth: str = ""
     """What a verdict rests on, e.g. "over 5 cohorts"; empty where undecided."""
     reason: str

@@ -8,7 +8,7 @@ from advassay.analysis_plan import AnalysisPlan
 
 PLANNED = {
     True: "planned before the first attack",
-    False: "planned after attacks had begun, so not pre-specified",
+    False: "planned or changed after attacks had begun, so not pre-specified",
     None: "not pre-specified: the store holds no analysis plan, and the defaults were used",
 }
 
@@ -41,10 +41,10 @@ def basis(one: Conclusion) -> str:
 
 
 def correction(one: Conclusion) -> str:
-    """What is left of the verdict after Holm's correction for five questions; empty where nothing changes."""
+    """What is left of the verdict after Holm's correction; empty where nothing changes."""
     if one.verdict_holm is None or one.verdict_holm == one.verdict:
         return ""
-    return f"After correction for testing five questions (Holm) the verdict is: {one.verdict_holm}."
+    return f"After correction for testing several questions (Holm) the verdict is: {one.verdict_holm}."
 
 
 def statistics_lines(one: Conclusion) -> list[tuple[str, str]]:
@@ -81,7 +81,7 @@ def _p_value(one: Conclusion) -> str:
     text = f"{_p(one.p)} for no effect"
     if one.p_holm is None:
         return text
-    return f"{text}; {_p(one.p_holm)} corrected for five questions (Holm), verdict then: {one.verdict_holm}"
+    return f"{text}; {_p(one.p_holm)} corrected for several questions (Holm), verdict then: {one.verdict_holm}"
 
 
 def _p(value: float) -> str:

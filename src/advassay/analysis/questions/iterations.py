@@ -119,7 +119,9 @@ def iterations(evidence: Evidence) -> Conclusion:
     verdict = plateau_verdict(found, margin, new=new)
     on = decisive_change(found, verdict, margin)
     decisive = effect_that_decides(found, on)
-    names = " + ".join(packs[0].header.cohort for packs in evidence.main if _counts(packs[0], evidence.shared_doses))
+    names = " + ".join(
+        packs[0].header.cohort for packs in evidence.comparable if _counts(packs[0], evidence.shared_doses)
+    )
     return conclude(
         3,
         decisive,
@@ -144,7 +146,7 @@ def iterations(evidence: Evidence) -> Conclusion:
             "A curve can be level because the attack is stuck: compare the margin loss and smaller steps.",
             "Success at any iterate cannot fall; success at the last iterate can.",
         ),
-        details=tuple(_row(packs[0], epsilon, evidence, plan.success) for packs in evidence.main),
+        details=tuple(_row(packs[0], epsilon, evidence, plan.success) for packs in evidence.comparable),
     )
 
 
@@ -200,7 +202,7 @@ def nearest_shared(evidence: Evidence) -> float:
 
 
 def _pooled(evidence: Evidence, statistic: Any) -> Effect:
-    return overall(joined(values_of(evidence.main, statistic), evidence.main), evidence.plan.level)
+    return overall(joined(values_of(evidence.comparable, statistic), evidence.comparable), evidence.plan.level)
 
 
 def doubling_of(evidence: Evidence) -> Doubling | None:
@@ -208,7 +210,9 @@ def doubling_of(evidence: Evidence) -> Doubling | None:
 
     Networks of a size series have no controls and need none.
     """
-    needed = [[p for i, p in enumerate(packs) if i == 0 or p.header.controls is not None] for packs in evidence.main]
+    needed = [
+        [p for i, p in enumerate(packs) if i == 0 or p.header.controls is not None] for packs in evidence.comparable
+    ]
     ran = [packs for packs in needed if any(_control_of(pack) for pack in packs)]
     if not ran:
         return None
