@@ -78,9 +78,48 @@ def test_a_fall_in_every_cohort_contradicts_and_is_named_a_failure_of_the_attack
     assert all(row["monotone_rate_to"] >= row["rate_to"] for row in found.details)
 
 
+def with_rates(rng: np.random.Generator, pack: Packed, rates: tuple[float, ...], alike: float = 0.0) -> Packed:
+    """The network with these success rates at its amplitudes; `alike`: share of images that fall at all or none."""
+    n = len(pack.image_ids)
+    same, own = rng.random(n), rng.random((len(rates), n))
+    now = np.where(rng.random(n) < alike, same, own) < np.array(rates)[:, None]
+    last = np.repeat(now[:, None], pack.steps + 1, axis=1) & pack.attackable[:, None]
+    last[:, 0] = False
+    return replace(pack, last=last, any=np.maximum.accumulate(last, axis=1))
+
+
+def of_rates(rng: np.random.Generator, *rates: float, images: int = 400, k: int = 4, alike: float = 0.0) -> Conclusion:
+    grid = tuple(0.0005 * 2.0**i for i in range(len(rates)))
+    packs = cohorts(rng, " ".join("abcdefgh"[:k]), images=images, grid=grid)
+    return amplitude(study([with_rates(rng, pack, rates, alike) for pack in packs]))
+
+
 def test_flat_success_contradicts_only_where_it_is_shown_to_be_flat(rng: np.random.Generator) -> None:
-    assert amplitude(study(cohorts(rng, "a b c d", images=2000, falls=0.0))).verdict == "contradicted"
+    found = of_rates(rng, *[0.5] * 5, images=2000, alike=0.995)
+    assert (found.verdict, {row["direction"] for row in found.details}) == ("contradicted", {"flat"})
     assert amplitude(study(cohorts(rng, "a b", images=20, falls=0.0))).verdict == "undecided"
+
+
+def test_a_hump_is_no_sameness_and_is_told(rng: np.random.Generator) -> None:
+    found = of_rates(rng, 0.05, 0.5, 0.95, 0.95, 0.5, 0.05)
+    assert (found.verdict, "two amplitudes differ by" in found.headline) == ("undecided", True)
+    assert {row["direction"] for row in found.details} == {"undecided"}
+    assert "Success is lost again as ε grows in a (from" in found.remarks[0]
+    assert of_rates(rng, 0.9, 0.4, 0.1, 0.1, 0.4, 0.9, images=1000, k=1).verdict == "undecided"
+
+
+def test_success_near_the_ceiling_or_the_floor_is_not_called_the_same(rng: np.random.Generator) -> None:
+    high = of_rates(rng, *[0.97] * 5, images=2000, alike=0.999)
+    assert (high.verdict, "no room for a change" in high.headline) == ("undecided", True)
+    low = of_rates(rng, *[0.03] * 5, images=2000, alike=0.999)
+    assert (low.verdict, "near neither 0 nor 100%" in low.needed) == ("undecided", True)
+
+
+def test_one_point_a_doubling_over_nine_doublings_is_a_difference(rng: np.random.Generator) -> None:
+    found = of_rates(rng, *[0.45 + 0.01 * i for i in range(10)], images=4000, alike=0.99)
+    assert found.verdict == "supported"
+    few = of_rates(rng, *[0.45 + 0.01 * i for i in range(10)], images=60, k=6)
+    assert few.verdict != "contradicted"
 
 
 def test_a_cohort_at_its_ceiling_neither_votes_nor_turns_the_verdict(rng: np.random.Generator) -> None:
@@ -432,7 +471,7 @@ def test_amplitudes_added_after_the_plan_was_fixed_decide_nothing(tmp_path: Path
     assert (found[0].details[0]["amplitudes"], found[0].prespecified) == (4, True)
     assert all("Added after the plan was fixed, shown and not judged: ε = 0.1, 0.2." in one.remarks for one in found)
     shown = minimal_epsilon(open_records(store)).filter(pl.col("cohort") == COHORTS[0].name)["upto"]
-    assert set(shown.drop_nulls()) == set(WIDE.epsilons)
+    assert set(shown.drop_nulls()) >= {0.1, 0.2}
 
 
 def test_another_level_or_amplitude_is_not_what_was_planned(tmp_path: Path) -> None:

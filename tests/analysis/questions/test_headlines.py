@@ -46,10 +46,10 @@ def of_ratio(number: int, one: Effect) -> tuple[str, str]:
     return verdict, training_size._headline(one, verdict, SIZES, PLAN)
 
 
-def of_points(one: Effect) -> tuple[str, str]:
-    verdict = judged(one, PLAN.margins.amplitude)
+def of_points(one: Effect, flat: Any = None) -> tuple[str, str]:
+    verdict = amplitude.amplitude_verdict(one, flat)
     value = Value(("X-TB",), "X-ray", 0.0, 0.1, 3.0, 100)
-    return verdict, amplitude._headline(one, verdict, [value], PLAN.margins.amplitude)
+    return verdict, amplitude._headline(one, verdict, [value], PLAN.margins.amplitude, flat)
 
 
 @pytest.mark.parametrize("number", [2, 4, 5])
@@ -93,9 +93,25 @@ def test_a_headline_about_amplitude_says_which_way_success_goes() -> None:
         verdict, said = of_points(effect(low, high))
         assert ("succeed more often" in said) == (verdict == "supported") == (low > 0), said
         assert ("succeed less often" in said) == ("failure of the attack" in said) == (high < 0), said
-        assert ("makes no difference" in said) == (verdict == "contradicted" and high > 0), said
+        assert said.startswith("Not decided") == (verdict == "undecided") == (low < 0 < high), said
         assert (NOT_DETERMINED in said) == (high - low >= 2 and low < 0 < high), said
         assert "−−" not in said
+
+
+@pytest.mark.parametrize(
+    ("room", "shown", "difference", "says"),
+    [
+        (True, True, (-0.01, 0.01), "contradicted: The strength of the attack makes no difference that counts"),
+        (True, False, (0.5, 0.9), r"undecided: .* two amplitudes differ by 70.0 percentage points \[50.0, 90.0\]"),
+        (True, False, (-0.9, -0.5), r"undecided: .* two amplitudes differ by 70.0 percentage points \[50.0, 90.0\]"),
+        (False, False, (-0.01, 0.01), "undecided: .* there is no room for a change"),
+    ],
+)
+def test_a_level_slope_is_called_no_difference_only_where_success_is_the_same_everywhere(
+    room: bool, shown: bool, difference: tuple[float, float], says: str
+) -> None:
+    verdict, said = of_points(effect(-0.001, 0.001), amplitude.Flatness(5.0, True, effect(*difference), room, shown))
+    assert re.match(says, f"{verdict}: {said}"), said
 
 
 @pytest.mark.parametrize("reading", ["last", "any"])

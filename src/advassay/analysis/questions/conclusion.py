@@ -200,13 +200,17 @@ MOST_UNITS = 200
 
 
 def what_it_takes(
-    number: int, effect: Effect, level: float, threshold: float = 0.0, coefficients: int = 1, unit: str = "cohorts"
-) -> str:
+    number: int, effect: Effect, level: float, threshold: float = 0.0, coefficients: int = 1, unit: str = "cohorts",
+    *, margin: float | None = None,
+) -> str:  # fmt: skip
     """How many more units, or images in a single cohort, would bring the interval of a question clear of `threshold`.
 
     If the estimate and the spread stay as they are: half-width t(k − p) · s / √k with s² = k · error².
+    `margin`: an interval within ±margin decides too, in the effect's unit (a logarithm for ratios).
     """
     distance = abs(effect.estimate - threshold)
+    if margin is not None:
+        distance = max(distance, margin - abs(effect.estimate))
     half = (effect.high - effect.low) / 2
     if not isfinite(half):
         if effect.k < coefficients + 1:

@@ -95,9 +95,10 @@ def _margin(one: Conclusion) -> str:
 def what_counts(number: int, margin: float) -> str:
     """The smallest effect that counts in a question, in words."""
     if number == 3:
-        rise = f"a rise below {100 * margin:g} percentage points over the second half of the iterations"
-        return f"{rise} counts as a plateau"
+        change = f"a change within ±{100 * margin:g} percentage points over the second half of the iterations"
+        return f"{change}, and with twice as many, counts as a plateau"
     if number in RATIOS:
         what = "dependence" if number == 5 else "difference, unless it excludes 1"
         return f"an interval of the ratio wholly within 1/{margin:g} to {margin:g} counts as no {what}"
-    return f"an interval wholly within ±{100 * margin:g} percentage points counts as no change, unless it excludes 0"
+    changes = f"changes wholly within ±{100 * margin:g} percentage points, over all amplitudes and between any two,"
+    return f"{changes} count as none, unless the interval excludes 0"

@@ -171,7 +171,7 @@ def _needed(effect: Effect, plan: AnalysisPlan) -> str:
     if not effect.known:
         at = f"{plan.confidence_threshold:g}"
         return f"A cohort with at least {FEWEST} correctly classified images above {at} and as many below is needed."
-    return what_it_takes(4, effect, plan.level)
+    return what_it_takes(4, effect, plan.level, margin=float(np.log(plan.margins.confidence)))
 
 
 def _sharp(evidence: Evidence) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ from advassay.analysis.dose_response.epsilon50 import Estimator, by_bracket, eps
 from advassay.analysis.dose_response.pooling import Bound
 from advassay.analysis.dose_response.thresholds import thresholds
 from advassay.analysis.packed import Packed, step_sizes
-from advassay.analysis.questions.amplitude import slopes
+from advassay.analysis.questions.amplitude import amplitude_verdict, flatness, slopes
 from advassay.analysis.questions.conclusion import RATIOS, Verdict, finite, in_unit, judged
 from advassay.analysis.questions.confidence import FEWEST, confidence_shift
 from advassay.analysis.questions.effects import Effect, Value, joined, overall, values_of
@@ -121,7 +121,7 @@ Answer = tuple[Effect, Verdict]
 
 def _amplitude(evidence: Evidence) -> Answer:
     effect = overall(slopes(evidence), evidence.plan.level)
-    return effect, judged(effect, evidence.plan.margins.amplitude)
+    return effect, amplitude_verdict(effect, flatness(evidence, effect))
 
 
 def _iterations(evidence: Evidence) -> Iterator[tuple[str, Effect, Verdict]]:
