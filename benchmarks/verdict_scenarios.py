@@ -35,6 +35,8 @@ class Shape:
     name: str
     never: float = 0.0
     """Share of images that never fall."""
+    spread: float = SPREAD
+    """Scale of ln T: the standard deviation of a normal one."""
 
     def draw(self, rng: np.random.Generator, n: int) -> np.ndarray:
         value = {
@@ -44,7 +46,7 @@ class Shape:
             "skewed left": lambda: -(rng.gumbel(size=n) - stats.gumbel_r.median()) * 0.78,
             "heavy tails": lambda: rng.standard_t(3, size=n) * 0.7,
         }[self.name]()
-        return np.where(rng.random(n) < self.never, np.inf, SPREAD * np.asarray(value))
+        return np.where(rng.random(n) < self.never, np.inf, self.spread * np.asarray(value))
 
     @property
     def median(self) -> float:
@@ -57,7 +59,7 @@ class Shape:
             "skewed left": -(stats.gumbel_r.ppf(1 - q) - stats.gumbel_r.median()) * 0.78,
             "heavy tails": stats.t.ppf(q, 3) * 0.7,
         }[self.name]
-        return SPREAD * float(quantile)
+        return self.spread * float(quantile)
 
 
 NORMAL = Shape("normal")

@@ -33,7 +33,7 @@ from advassay.records import open_records
 from advassay.specs import Study
 from advassay.study import load_study
 from advassay.study.preregistration import freeze_analysis_plan
-from benchmarks.verdict_scenarios import MIDDLE, CohortTruth, Shape, network, study, thresholds_of, with_control
+from benchmarks.verdict_scenarios import GRID, MIDDLE, CohortTruth, Shape, network, study, thresholds_of, with_control
 from tests.simulate import COHORTS, make_store
 
 NEVER = Shape("normal", 0.1)
@@ -374,20 +374,62 @@ def test_a_cohort_without_confident_images_says_so(rng: np.random.Generator) -> 
 
 
 def series(
-    rng: np.random.Generator, ratio: float, seeds: int = 3, sizes: tuple[int, ...] = (100, 200, 400)
+    rng: np.random.Generator, ratio: float, seeds: int = 3, sizes: tuple[int, ...] = (100, 200, 400), **truth: object
 ) -> Evidence:
-    cohort = CohortTruth("H-BR", "histology", images=400)
+    cohort = replace(CohortTruth("H-BR", "histology", images=400), **truth)  # type: ignore[arg-type]
     base, span = thresholds_of(rng, cohort), np.log2(sizes[-1] / sizes[0])
     return study(
         [
             network(
                 rng, cohort, size=size, seed=seed, primary=(size, seed) == (sizes[-1], 0), base=base,
-                shift=float(np.log(ratio) * np.log2(size / sizes[0]) / span + 0.03 * rng.standard_normal()),
+                shift=float(np.log(ratio) * (np.log2(size / sizes[0]) / span - 0.5) + 0.03 * rng.standard_normal()),
             )
             for size in sizes
             for seed in range(seeds)
         ]
     )  # fmt: skip
+
+
+STEEP = Shape("normal", spread=0.1)
+
+
+def test_a_grid_too_coarse_to_see_a_dependence_does_not_show_that_there_is_none(rng: np.random.Generator) -> None:
+    middle = float(np.log(0.02 * 0.1)) / 2
+    found = training_size(series(rng, 1.6, location=middle, shape=STEEP, grid=(0.02, 0.1, 0.2)))
+    assert found.verdict == "undecided", found.reason
+    assert "ε50 may lie anywhere between the two" in found.remarks[0]
+    assert found.needed.startswith("Amplitudes between those")
+    fine = training_size(series(rng, 1.6, location=middle, shape=STEEP, grid=(0.02, 0.035, 0.045, 0.056, 0.1, 0.2)))
+    assert fine.verdict == "contradicted", fine.reason
+
+
+def test_the_range_of_sizes_is_one_cohorts_own(rng: np.random.Generator) -> None:
+    small = series(rng, 1.03, sizes=(100, 120, 150), name="A").networks
+    large = series(rng, 1.03, sizes=(5000, 6000, 9000), name="B").networks
+    found = training_size(study([*small, *large]))
+    assert "with 9000 training images instead of 5000" in found.headline
+    assert "(0.8 doublings, in B)" in found.reason
+    assert found.high is not None
+    assert found.high < 1.2
+
+
+def test_networks_of_a_series_are_compared_at_their_common_amplitudes_on_their_common_images(
+    rng: np.random.Generator,
+) -> None:
+    plain = series(rng, 1.0)
+    main = next(pack for pack in plain.networks if pack.header.primary)
+    wider = network(rng, replace(CohortTruth("H-BR", "histology", images=400), grid=(*GRID, 0.04)), size=400)
+    found = training_size(study([wider, *(pack for pack in plain.networks if pack is not main)]))
+    assert {row["amplitudes"] for row in found.details} == {len(GRID)}
+    assert any("compared at the 6 amplitudes" in remark for remark in found.remarks)
+    odd = network(rng, replace(CohortTruth("H-BR", "histology", images=400), grid=(0.01, 0.03)), size=400)
+    found = training_size(study([odd, *(pack for pack in plain.networks if pack is not main)]))
+    assert (found.n, found.remarks[-1]) == (8, "1 network of H-BR left out: attacked at other amplitudes.")
+    present = main.present.copy()
+    present[:, 300:] = False
+    fewer = replace(main, present=present, attackable=main.attackable & present)
+    found = training_size(study([fewer, *(pack for pack in plain.networks if pack is not main)]))
+    assert max(row["n"] for row in found.details) <= 300
 
 
 @pytest.mark.parametrize(("ratio", "verdict"), [(1.0, "supported"), (1.8, "contradicted"), (1 / 1.8, "contradicted")])

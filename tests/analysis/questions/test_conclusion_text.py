@@ -61,8 +61,8 @@ def test_both_p_values_and_the_corrected_verdict_stand_in_the_statistics() -> No
 
 def test_a_margin_is_written_in_the_unit_of_its_effect() -> None:
     assert dict(statistics_lines(conclusion()))["Smallest effect"] == (
-        "changes wholly within ±2 percentage points, over all amplitudes and between any two, count as none, unless the "
-        "interval excludes 0"
+        "changes wholly within ±2 percentage points, over all amplitudes and between any two, count as none, unless "
+        "the interval excludes 0"
     )
     ratio = dict(statistics_lines(conclusion(number=5, margin=1.25)))
     assert ratio["Smallest effect"] == "an interval of the ratio wholly within 1/1.25 to 1.25 counts as no dependence"

@@ -150,7 +150,7 @@ def _confidence(evidence: Evidence) -> Answer:
 
 
 def _training_size(evidence: Evidence) -> Answer:
-    effect, _ = size_effect(series_of(evidence), evidence.plan.level)
+    effect = size_effect(series_of(evidence), evidence.plan.level)
     return effect, judged(effect, float(np.log(evidence.plan.margins.training_size)), absence_supports=True)
 
 
