@@ -52,8 +52,8 @@ class Evidence:
         found: list[tuple[Packed, ...]] = []
         for pack in self.networks:
             if pack.header.primary and pack.header.cohort not in {packs[0].header.cohort for packs in found}:
-                repeats = (other for other in self.networks if _repeats(other, pack))
-                found.append(tuple(map(finished, (pack, *repeats))))
+                others = (other for other in self.networks if repeats(other, pack))
+                found.append(tuple(map(finished, (pack, *others))))
         return tuple(found)
 
     @cached_property
@@ -162,7 +162,7 @@ def comparable_grids(grids: Sequence[np.ndarray]) -> list[int]:
     return kept
 
 
-def _repeats(other: Packed, main: Packed) -> bool:
+def repeats(other: Packed, main: Packed) -> bool:
     """Whether `other` is the main network trained once more: same cohort, whole training set, same grid, other seed."""
     a, b = other.header, main.header
     same = a.cohort == b.cohort and a.full and b.full and a.train_size == b.train_size and a.seed != b.seed
