@@ -564,6 +564,26 @@ def test_what_it_takes_is_met_by_as_many_images() -> None:
     )
 
 
+def test_what_it_takes_counts_an_interval_within_the_margin_as_decided() -> None:
+    """An estimate near 0 is decided by an interval within the margin, not by one that excludes 0."""
+    near = Effect(0.001, -0.030, 0.032, None, 1, 60)
+    assert "no realistic number" in what_it_takes(2, near, 0.95)
+    assert what_it_takes(1, near, 0.95, margin=0.02) == (
+        "About 160 images like these (now 60) would decide, if the true effect is as estimated."
+    )
+    between = Effect(0.019, -0.011, 0.049, None, 1, 60)
+    assert "About 150 images" in what_it_takes(1, between, 0.95, margin=0.02)  # excludes 0 sooner
+
+
+def test_what_it_takes_is_enough_for_a_verdict_within_the_margin(rng: np.random.Generator) -> None:
+    few = of_rates(rng, *[0.5] * 5, images=150, k=1, alike=0.999)
+    asked = re.search(r"About (\d+) images", few.needed)
+    assert few.verdict == "undecided"
+    assert asked, few.needed
+    verdicts = [of_rates(rng, *[0.5] * 5, images=3 * int(asked[1]), k=1, alike=0.9999).verdict for _ in range(3)]
+    assert verdicts.count("contradicted") >= 2
+
+
 def test_kinds_of_images_go_by_many_names() -> None:
     assert {kind_of(name) for name in ("CXR", "Chest_X-ray", "radiography")} == {"X-ray"}
 
