@@ -182,7 +182,8 @@ class Doubling(Frozen):
     """ε as text → {images, at_k, at_2k, gained, lost, any_k, any_2k}: attackable images; those misclassified at iterate
     K as the run recorded them and at iterate 2K; at 2K only; at K only; at any iterate up to K, up to 2K. Restart 0."""
     image_ids: tuple[str, ...] = Field((), exclude_if=lambda value: not value)
-    """The images of the sample; empty in controls from before it was kept which of them change."""
+    """The images of the sample, an empty text for one that was removed from the store; no image at all in controls from
+    before it was kept which of them change."""
     changes: dict[str, dict[str, tuple[int, ...]]] = Field({}, exclude_if=lambda value: not value)
     """ε as text → {gained, lost, any_gained, any_lost, left_out}: places in `image_ids`, from 0, of the images
     misclassified at iterate 2K only, at iterate K only; at any iterate up to 2K only, up to K only; of the images that

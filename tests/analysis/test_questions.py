@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from advassay.analysis import Conclusion, conclusions, minimal_epsilon
-from advassay.analysis.packed import Packed
+from advassay.analysis.packed import Packed, packed
 from advassay.analysis.questions import judge
 from advassay.analysis.questions.amplitude import amplitude
 from advassay.analysis.questions.conclusion import judged, what_it_takes
@@ -26,10 +26,12 @@ from advassay.analysis.questions.iterations import iterations
 from advassay.analysis.questions.training_size import training_size
 from advassay.analysis_plan import AnalysisPlan
 from advassay.attack_spec import Arm
+from advassay.checked_files import write_document
 from advassay.documents import Controls, Doubling
 from advassay.errors import SpecError
-from advassay.layout import Store
+from advassay.layout import HEADER, Store
 from advassay.records import open_records
+from advassay.records.removal import remove_images
 from advassay.specs import Study
 from advassay.study import load_study
 from advassay.study.preregistration import freeze_analysis_plan
@@ -323,6 +325,20 @@ def test_the_control_is_read_as_the_plan_reads_success(rng: np.random.Generator)
     packs = [with_control(rng, p, any_gain=0.25) for p in cohorts(rng, "a b c d e f", images=200)]
     assert planned(packs).verdict == "supported"
     assert planned(packs, AnalysisPlan(success="any")).verdict == "contradicted"
+
+
+def test_images_that_are_removed_from_the_store_leave_its_control(tmp_path: Path, rng: np.random.Generator) -> None:
+    store = Store(make_store(tmp_path / "s", COHORTS[:1], {"A": WIDE}, gallery=False))
+    [opened] = [run for run in open_records(store.root).runs if run.header.primary]
+    pack = packed(opened)
+    controls = with_control(rng, pack, gain=0.2).header.controls
+    write_document(store.run(opened.header.run_id) / HEADER, opened.header.model_copy(update={"controls": controls}))
+    before = conclusions(open_records(store.root))[2].details[0]["doubling_images"]
+    gone = [str(image) for image in pack.image_ids[pack.attackable.all(axis=0)][:3]]
+    remove_images(store.run(opened.header.run_id), gone, "Removed.")
+    text = (store.run(opened.header.run_id) / HEADER).read_text()
+    assert not any(image in text for image in gone)
+    assert conclusions(open_records(store.root))[2].details[0]["doubling_images"] == before - 3
 
 
 def test_a_second_main_network_needs_its_control_and_a_network_of_the_series_does_not(rng: np.random.Generator) -> None:

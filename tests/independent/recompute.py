@@ -929,7 +929,9 @@ def control_change(study: Study, epsilons: np.ndarray, o: Outcomes) -> Value | N
     found = doubling_of(o)
     if not found or not found.get("changes") or not len(epsilons):
         return None
-    change, kept = np.zeros(len(found["image_ids"])), np.ones(len(found["image_ids"]), bool)
+    patient = dict(zip(o.run.image_ids, o.run.patients, strict=True))
+    kept = np.array([name in patient for name in found["image_ids"]])
+    change = np.zeros(len(kept))
     prefix = "" if study.plan["success"] == "last" else "any_"
     for text, of in found["changes"].items():
         if np.isclose(float(text), epsilons, rtol=1e-9, atol=0).any():
@@ -938,8 +940,7 @@ def control_change(study: Study, epsilons: np.ndarray, o: Outcomes) -> Value | N
             kept[of["left_out"]] = False
     if not kept.any():
         return None
-    patient = dict(zip(o.run.image_ids, o.run.patients, strict=True))
-    who = np.array([patient[name] for name in found["image_ids"]])[kept]
+    who = np.array([patient[name] for name, of in zip(found["image_ids"], kept, strict=True) if of])
     smallest = max(float(np.abs(change[kept]).max()), 1 / len(epsilons))
     return value_of(o, clustered_mean(change[kept], who, smallest), int(kept.sum()))
 

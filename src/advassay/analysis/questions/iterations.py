@@ -271,12 +271,13 @@ def doubled_change(pack: Packed, success: Reading, doses: np.ndarray) -> Value |
     known = {float(text): changes for text, changes in control.changes.items()}
     grid = np.array(sorted(known))
     used = [known[epsilon] for epsilon in grid[places_of(doses, grid)]]
-    change, kept = np.zeros(len(control.image_ids)), np.ones(len(control.image_ids), bool)
+    places = {image: place for place, image in enumerate(pack.image_ids)}
+    kept = np.array([image in places for image in control.image_ids], bool)  # not those removed from the store
+    change = np.zeros(len(kept))
     for changes in used:
         change[list(changes[f"{prefix}gained"])] += 1 / len(used)
         change[list(changes[f"{prefix}lost"])] -= 1 / len(used)
         kept[list(changes["left_out"])] = False
-    places = {image: place for place, image in enumerate(pack.image_ids)}
     if not used or not kept.any():
         return None
     patients = pack.patients[[places[image] for image, of in zip(control.image_ids, kept, strict=True) if of]]
