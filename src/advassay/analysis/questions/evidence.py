@@ -178,6 +178,11 @@ def evidence_of(
     """
     force = plan_in_force(records, plan)
     name = arm or force.arm
+    if arm is None and records.arms and not decided_arm_recorded(records, plan):
+        raise SpecError(
+            f"analysis.arm: {name} decides, and no network is attacked by it yet; recorded: {', '.join(records.arms)}.",
+            "Run the study to its end, or name a recorded arm in another plan.",
+        )
     size = step_size or force.step_size(name)
     others = {other: _packs(records, other, None, primary=True) for other in records.arms if other != name}
     own = force.plan if arm is None and step_size is None else _elsewhere(force.plan, name, size)
@@ -189,6 +194,11 @@ def evidence_of(
     series = [pack for pack in kept if not pack.header.full]
     unplanned = document.series_epsilons is not None and not document.series_epsilons and bool(series)
     return Evidence(own, kept, others, force.prespecified, series_planned=not unplanned, later=later)
+
+
+def decided_arm_recorded(records: Records, plan: AnalysisPlan | None = None) -> bool:
+    """Whether any network is attacked by the arm that the plan lets decide."""
+    return plan_in_force(records, plan).arm in records.arms
 
 
 def _as_planned(
