@@ -16,6 +16,7 @@ from scipy import stats
 from advassay.analysis.packed import Packed
 from advassay.analysis.questions.evidence import Evidence
 from advassay.analysis_plan import AnalysisPlan
+from advassay.documents import Controls, Doubling
 from advassay.records.header import RunHeader
 
 GRID = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.02)
@@ -34,6 +35,8 @@ class Shape:
     name: str
     never: float = 0.0
     """Share of images that never fall."""
+    spread: float = SPREAD
+    """Scale of ln T: the standard deviation of a normal one."""
 
     def draw(self, rng: np.random.Generator, n: int) -> np.ndarray:
         value = {
@@ -43,7 +46,7 @@ class Shape:
             "skewed left": lambda: -(rng.gumbel(size=n) - stats.gumbel_r.median()) * 0.78,
             "heavy tails": lambda: rng.standard_t(3, size=n) * 0.7,
         }[self.name]()
-        return np.where(rng.random(n) < self.never, np.inf, SPREAD * np.asarray(value))
+        return np.where(rng.random(n) < self.never, np.inf, self.spread * np.asarray(value))
 
     @property
     def median(self) -> float:
@@ -56,7 +59,7 @@ class Shape:
             "skewed left": -(stats.gumbel_r.ppf(1 - q) - stats.gumbel_r.median()) * 0.78,
             "heavy tails": stats.t.ppf(q, 3) * 0.7,
         }[self.name]
-        return SPREAD * float(quantile)
+        return self.spread * float(quantile)
 
 
 NORMAL = Shape("normal")
@@ -182,9 +185,48 @@ def _header(cohort: CohortTruth, size: int | None, seed: int, primary: bool) -> 
     )  # fmt: skip
 
 
-def study(packs: list[Packed], plan: AnalysisPlan | None = None) -> Evidence:
+def with_control(
+    rng: np.random.Generator, pack: Packed, *, gain: float = 0.0, loss: float = 0.0, images: int = 10**9,
+    any_gain: float | None = None,
+) -> Packed:  # fmt: skip
+    """The network with a control to 2K iterations on its first `images`.
+
+    Of the images × ε that stand at K (by the last iterate) a share falls by 2K, so that success rises by `gain` of all;
+    of those that fell a share stands again, so that it falls by `loss`. any_gain: the same under the reading "any".
+    """
+    sample = np.arange(min(images, len(pack.image_ids)))
+    ids = tuple(str(pack.image_ids[i]) for i in sample)
+    counts, changes = {}, {}
+    for i, epsilon in enumerate(pack.epsilons):
+        fell, countable = pack.last[i, -1, sample], pack.attackable[i, sample]
+        ever = pack.any[i, -1, sample]
+        gained = countable & ~fell & (rng.random(len(sample)) < gain / max((countable & ~fell).mean(), gain, 1e-9))
+        lost = fell & (rng.random(len(sample)) < loss / max(fell.mean(), loss, 1e-9))
+        more = gain if any_gain is None else any_gain
+        open_ = countable & ~ever
+        any_gained = open_ & (rng.random(len(sample)) < more / max(open_.mean(), more, 1e-9))
+        text = f"{epsilon:.12g}"
+        named = {"gained": gained, "lost": lost, "any_gained": any_gained, "any_lost": gained & False}
+        changes[text] = {
+            key: tuple(np.flatnonzero(of).tolist()) for key, of in (named | {"left_out": ~countable}).items()
+        }
+        counts[text] = {
+            "images": int(countable.sum()), "at_k": int(fell.sum()), "at_2k": int((fell & ~lost).sum() + gained.sum()),
+            "gained": int(gained.sum()), "lost": int(lost.sum()), "any_k": int(ever.sum()),
+            "any_2k": int(ever.sum() + any_gained.sum()),
+        }  # fmt: skip
+    control = Doubling(
+        steps=2 * STEPS, step_size=pack.step_size, arm="A", by_epsilon=counts, image_ids=ids, changes=changes
+    )
+    controls = Controls(
+        images=len(sample), epsilon_zero_changed=0, noise={}, cross_check={}, stronger="", doubling=control
+    )
+    return replace(pack, header=pack.header.model_copy(update={"controls": controls}))
+
+
+def study(packs: list[Packed], plan: AnalysisPlan | None = None, *, prespecified: bool | None = None) -> Evidence:
     """These networks as the evidence of one store."""
-    return Evidence(plan or AnalysisPlan(), tuple(packs), {}, None)
+    return Evidence(plan or AnalysisPlan(), tuple(packs), {}, prespecified)
 
 
 Make = Callable[[np.random.Generator], Evidence]

@@ -33,6 +33,7 @@ from advassay.analysis.dose_response.epsilon50 import epsilon50_of
 from advassay.analysis.dose_response.thresholds import Thresholds
 from advassay.analysis.questions import QUESTIONS
 from advassay.analysis.questions.evidence import Evidence
+from benchmarks.verdict_grids import control_scenarios, grid_scenarios, range_scenarios
 from benchmarks.verdict_scenarios import (
     GRID,
     MIDDLE,
@@ -314,7 +315,8 @@ def training_size_scenarios() -> Iterator[Scenario]:
 def scenarios() -> list[Scenario]:
     """All of them, question by question."""
     makers = (
-        amplitude_scenarios, image_type_scenarios, iteration_scenarios, confidence_scenarios, training_size_scenarios
+        amplitude_scenarios, image_type_scenarios, iteration_scenarios, confidence_scenarios, training_size_scenarios,
+        grid_scenarios, control_scenarios, range_scenarios,
     )  # fmt: skip
     return [scenario for maker in makers for scenario in maker()]
 
@@ -376,8 +378,10 @@ class Result:
 
     @property
     def coverage(self) -> float:
-        """Of printed intervals (closed on a side at least)."""
+        """Of printed intervals (closed on a side at least); NaN where the scenario has no one true effect."""
         _, low, high, truth = self._scaled()
+        if truth != truth:
+            return float("nan")
         printed = np.isfinite(low) | np.isfinite(high)
         return float(((low <= truth) & (truth <= high))[printed].mean()) if printed.any() else float("nan")
 

@@ -17,9 +17,11 @@ class Margins(Frozen):
     """The smallest effects that count. Smaller ones are treated as none."""
 
     amplitude: float = Field(0.02, gt=0, lt=1)
-    """Question 1: change of the success rate per doubling of ε that still counts as flat."""
+    """Question 1: change of the success rate that still counts as flat, over the whole range of ε and between any two
+    amplitudes (and so per doubling of ε)."""
     iterations: float = Field(0.02, gt=0, lt=1)
-    """Question 3: rise of the success rate over the second half of the iterations that still counts as level."""
+    """Question 3: change of the success rate over the second half of the iterations, and with twice as many, that still
+    counts as level."""
     confidence: float = Field(1.25, gt=1)
     """Question 4: ratio of two ε50 that still counts as none."""
     training_size: float = Field(1.25, gt=1)

@@ -115,6 +115,20 @@ def resolve_step_size(rule: float | str, epsilon: float) -> float:
     return epsilon if not operator else epsilon / float(number) if operator == "/" else epsilon * float(number)
 
 
+def largest_reach(rule: float | str, steps: int, update: str, *, random_start: bool) -> float | None:
+    """The largest perturbation, in the attack's norm, that `steps` steps add up to; None where no number says it.
+
+    That is so for sign steps (linf) and normalised ones (l2) of absolute size, from the clean image. Relative steps
+    grow with ε; raw-gradient updates, apgd and random starts have no such bound.
+
+    >>> largest_reach(0.01, 20, "projected-sign", random_start=False)
+    0.2
+    """
+    if isinstance(rule, str) or update != "projected-sign" or random_start:
+        return None
+    return steps * rule
+
+
 def step_size_name(rule: float | str) -> str:
     """The rule as text, the key of the step-size axis in records: "0.01" or "epsilon/4"."""
     return rule if isinstance(rule, str) else f"{rule:.12g}"

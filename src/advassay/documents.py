@@ -181,6 +181,13 @@ class Doubling(Frozen):
     by_epsilon: dict[str, dict[str, int]]
     """ε as text → {images, at_k, at_2k, gained, lost, any_k, any_2k}: attackable images; those misclassified at iterate
     K as the run recorded them and at iterate 2K; at 2K only; at K only; at any iterate up to K, up to 2K. Restart 0."""
+    image_ids: tuple[str, ...] = Field((), exclude_if=lambda value: not value)
+    """The images of the sample, an empty text for one that was removed from the store; no image at all in controls from
+    before it was kept which of them change."""
+    changes: dict[str, dict[str, tuple[int, ...]]] = Field({}, exclude_if=lambda value: not value)
+    """ε as text → {gained, lost, any_gained, any_lost, left_out}: places in `image_ids`, from 0, of the images
+    misclassified at iterate 2K only, at iterate K only; at any iterate up to 2K only, up to K only; of the images that
+    do not count at this ε (not first classified correctly, or no decision at some iterate)."""
 
 
 class Controls(Frozen):
@@ -237,7 +244,8 @@ class AnalysisDocument(StatedPlan):
 
     format_version: int = 1
     history: tuple[StatedPlan, ...] = ()
-    """Plans (or grids of the deciding arm) stated after the first one, oldest first; never applied, only shown."""
+    """Plans (or grids of the deciding arm) stated after the first one, oldest first. They are shown and decide nothing:
+    the verdicts keep the first plan and its amplitudes."""
 
     @property
     def prespecified(self) -> bool:

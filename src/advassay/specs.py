@@ -100,7 +100,8 @@ class AttackSpec(Arm):
     gradients of each, so in a small study it costs more than the attacks."""
     doubling_images: int = Field(32, ge=1)
     """Images of each arm's sample that are attacked for twice the iterations too, at the amplitude nearest to
-    analysis.epsilon and, where that is cheap beside the run, one and two thirds up the grid; scaled by --scale."""
+    analysis.epsilon and, where that is cheap beside the run, one and two thirds up the grid; scaled by --scale. Of the
+    arm that decides (analysis.arm), as many more at all amplitudes as question 3 needs, where the arm has as many."""
 
     range_images: int = Field(64, ge=8)
     """Tuning images of each cohort that `epsilons: auto` uses, at most; scaled by --scale."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -285,3 +286,30 @@ def test_epsilon50_by_image_type_pools_cohorts_and_not_their_images(tmp_path: Pa
     [row] = epsilon50(records, by="image_type").iter_rows(named=True)
     assert row["cohorts"] == 2
     assert row["estimate"] == pytest.approx(0.04, rel=0.15)
+
+
+def _by_type(tmp_path: Path, *cohorts: Cohort) -> dict[str, Any]:
+    records = open_records(make_store(tmp_path / "s", cohorts, {"A": SIX}, gallery=False))
+    [row] = epsilon50(records, by="image_type").iter_rows(named=True)
+    return row
+
+
+SIX = Arm(epsilons=(0.005, 0.01, 0.02, 0.04, 0.08, 0.16), step_sizes=("epsilon/4",), steps=4)
+ONE = Cohort("a", "X-ray", epsilon50=0.02, patients=100, images_per_patient=1, rise=0.0, slope=2.0)
+
+
+def test_a_pooled_epsilon50_beyond_the_grids_is_said_to_be_and_has_no_number(tmp_path: Path) -> None:
+    far = [replace(ONE, name=name, epsilon50=0.15 * factor) for name, factor in zip("abcdef", (0.8, 0.9, 0.7, 3, 4, 3))]  # noqa: B905
+    row = _by_type(tmp_path, *far)
+    assert (row["side"], row["estimate"], row["high"]) == ("above", None, None)
+    assert row["text"].startswith("> 0.16 [0.")
+    assert row["text"].endswith(", > 0.16]")
+    assert row["text_255"].startswith("> 40.8 [")
+
+
+def test_a_pooled_epsilon50_counts_shared_images_once(tmp_path: Path) -> None:
+    alike = _by_type(tmp_path, *(replace(ONE, name=name, archive="one") for name in "abcd"))
+    [alone] = epsilon50(open_records(make_store(tmp_path / "t", (ONE,), {"A": SIX}, gallery=False))).iter_rows(
+        named=True
+    )
+    assert (alike["high"] - alike["low"]) > 0.9 * (alone["high"] - alone["low"])

@@ -52,13 +52,35 @@ def test_small_and_extreme_records_are_analysed_without_a_warning(tmp_path: Path
     records = open_records(make_store(tmp_path / "s", (cohort,), {"A": arm}, gallery=False))
     found = conclusions(records)
     assert [c.number for c in found] == [1, 2, 3, 4, 5]
-    assert found[1].verdict == found[4].verdict == "undecided"
-    assert all(c.reason for c in found)
+    assert {c.verdict for c in found} == {"undecided"}
+    assert all(c.reason and c.needed for c in found)
+    assert all(c.headline.startswith(("Not decided: ", "Whether ")) for c in found if c.number != 2)
+    assert "cannot be compared" in found[1].headline
+    assert {c.number for c in found if c.estimate is None} >= {2, 5}
+    for one in found:
+        nothing = 1.0 if one.number in (2, 4, 5) else 0.0
+        assert one.low is None or one.low <= nothing
+        assert one.high is None or one.high >= nothing
     for over in ("epsilon", "step", "clean_confidence", "train_size"):
         success_curve(records, over)  # type: ignore[arg-type]
     robust_accuracy_curve(records)
     for frame in (epsilon50(records), minimal_epsilon(records), performance(records), table1(records)):
         assert "cohort" in frame.columns
+
+
+@pytest.mark.parametrize("epsilon50", [1e-6, 1e6], ids=["ceiling", "floor"])
+def test_many_images_at_the_ceiling_or_the_floor_decide_nothing_about_amplitude_or_a_rise(
+    tmp_path: Path, epsilon50: float
+) -> None:
+    cohort = replace(ONE, epsilon50=epsilon50, patients=300)
+    records = open_records(make_store(tmp_path / "s", (cohort,), {"A": ARM}, gallery=False))
+    first, _, third, fourth, _ = conclusions(records)
+    assert (first.verdict, first.estimate) == ("undecided", None)
+    assert ("Smaller" if epsilon50 < 1 else "Larger") in first.needed
+    assert third.verdict == "undecided"
+    assert third.low is not None
+    assert third.low <= 0
+    assert fourth.verdict == "undecided"
 
 
 def test_a_half_finished_run_is_analysed_as_far_as_it_got(tmp_path: Path) -> None:

@@ -8,31 +8,41 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
+import yaml
 from scipy import stats as sps
 
-from advassay.analysis import Conclusion, conclusions
+from advassay.analysis import Conclusion, conclusions, minimal_epsilon
 from advassay.analysis.dose_response.epsilon50 import epsilon50_of
 from advassay.analysis.dose_response.thresholds import Thresholds, thresholds
-from advassay.analysis.packed import Packed
+from advassay.analysis.packed import Packed, packed
 from advassay.analysis.questions import judge
 from advassay.analysis.questions.amplitude import amplitude
 from advassay.analysis.questions.conclusion import judged, what_it_takes
 from advassay.analysis.questions.confidence import confidence
 from advassay.analysis.questions.effects import Effect, Value, mean_by_patient, overall, values_of
-from advassay.analysis.questions.evidence import Evidence
+from advassay.analysis.questions.evidence import Evidence, finished
 from advassay.analysis.questions.image_kinds import kind_of
 from advassay.analysis.questions.image_type import image_type, log_epsilon50
 from advassay.analysis.questions.iterations import iterations
 from advassay.analysis.questions.training_size import training_size
 from advassay.analysis_plan import AnalysisPlan
+from advassay.attack_spec import Arm
+from advassay.checked_files import write_document
 from advassay.documents import Controls, Doubling
 from advassay.errors import SpecError
+from advassay.layout import HEADER, Store
 from advassay.records import open_records
-from benchmarks.verdict_scenarios import MIDDLE, CohortTruth, Shape, network, study, thresholds_of
+from advassay.records.removal import remove_images
+from advassay.specs import Study
+from advassay.study import load_study
+from advassay.study.preregistration import freeze_analysis_plan
+from benchmarks.verdict_scenarios import GRID, MIDDLE, CohortTruth, Shape, network, study, thresholds_of, with_control
 from tests.simulate import COHORTS, make_store
 
 NEVER = Shape("normal", 0.1)
+WIDE = Arm(epsilons=(0.005, 0.01, 0.02, 0.04, 0.1, 0.2), step_sizes=("epsilon/4",), steps=8)
 
 
 @pytest.fixture
@@ -73,9 +83,48 @@ def test_a_fall_in_every_cohort_contradicts_and_is_named_a_failure_of_the_attack
     assert all(row["monotone_rate_to"] >= row["rate_to"] for row in found.details)
 
 
+def with_rates(rng: np.random.Generator, pack: Packed, rates: tuple[float, ...], alike: float = 0.0) -> Packed:
+    """The network with these success rates at its amplitudes; `alike`: share of images that fall at all or none."""
+    n = len(pack.image_ids)
+    same, own = rng.random(n), rng.random((len(rates), n))
+    now = np.where(rng.random(n) < alike, same, own) < np.array(rates)[:, None]
+    last = np.repeat(now[:, None], pack.steps + 1, axis=1) & pack.attackable[:, None]
+    last[:, 0] = False
+    return replace(pack, last=last, any=np.maximum.accumulate(last, axis=1))
+
+
+def of_rates(rng: np.random.Generator, *rates: float, images: int = 400, k: int = 4, alike: float = 0.0) -> Conclusion:
+    grid = tuple(0.0005 * 2.0**i for i in range(len(rates)))
+    packs = cohorts(rng, " ".join("abcdefgh"[:k]), images=images, grid=grid)
+    return amplitude(study([with_rates(rng, pack, rates, alike) for pack in packs]))
+
+
 def test_flat_success_contradicts_only_where_it_is_shown_to_be_flat(rng: np.random.Generator) -> None:
-    assert amplitude(study(cohorts(rng, "a b c d", images=2000, falls=0.0))).verdict == "contradicted"
+    found = of_rates(rng, *[0.5] * 5, images=2000, alike=0.995)
+    assert (found.verdict, {row["direction"] for row in found.details}) == ("contradicted", {"flat"})
     assert amplitude(study(cohorts(rng, "a b", images=20, falls=0.0))).verdict == "undecided"
+
+
+def test_a_hump_is_no_sameness_and_is_told(rng: np.random.Generator) -> None:
+    found = of_rates(rng, 0.05, 0.5, 0.95, 0.95, 0.5, 0.05)
+    assert (found.verdict, "two amplitudes differ by" in found.headline) == ("undecided", True)
+    assert {row["direction"] for row in found.details} == {"undecided"}
+    assert "Success is lost again as ε grows in a (from" in found.remarks[0]
+    assert of_rates(rng, 0.9, 0.4, 0.1, 0.1, 0.4, 0.9, images=1000, k=1).verdict == "undecided"
+
+
+def test_success_near_the_ceiling_or_the_floor_is_not_called_the_same(rng: np.random.Generator) -> None:
+    high = of_rates(rng, *[0.97] * 5, images=2000, alike=0.999)
+    assert (high.verdict, "no room for a change" in high.headline) == ("undecided", True)
+    low = of_rates(rng, *[0.03] * 5, images=2000, alike=0.999)
+    assert (low.verdict, "near neither 0 nor 100%" in low.needed) == ("undecided", True)
+
+
+def test_one_point_a_doubling_over_nine_doublings_is_a_difference(rng: np.random.Generator) -> None:
+    found = of_rates(rng, *[0.45 + 0.01 * i for i in range(10)], images=4000, alike=0.99)
+    assert found.verdict == "supported"
+    few = of_rates(rng, *[0.45 + 0.01 * i for i in range(10)], images=60, k=6)
+    assert few.verdict != "contradicted"
 
 
 def test_a_cohort_at_its_ceiling_neither_votes_nor_turns_the_verdict(rng: np.random.Generator) -> None:
@@ -103,6 +152,30 @@ def test_cohorts_are_compared_at_the_amplitudes_they_share(rng: np.random.Genera
     found = amplitude(apart)
     assert found.verdict == "undecided"
     assert "share 0 amplitudes" in found.reason
+
+
+def test_a_cohort_with_another_grid_is_left_out_aloud_and_does_not_choose_for_all(rng: np.random.Generator) -> None:
+    six = cohorts(rng, "a b c d e f", images=150)
+    alone, odd = amplitude(study(six)), cohorts(rng, "odd", images=20, grid=(0.01, 0.02))
+    evidence = study(six + odd)
+    assert amplitude(evidence).estimate == alone.estimate
+    assert any("odd is left out of questions 1 and 3" in note for note in evidence.notes)
+    assert iterations(study(six + cohorts(rng, "odd", grid=(0.015,)))).estimate is not None
+    assert any("odd" in remark for one in judge(evidence) for remark in one.remarks)
+
+
+def test_an_amplitude_recorded_for_a_few_images_so_far_is_left_out_aloud(rng: np.random.Generator) -> None:
+    [pack] = cohorts(rng, "a", images=200)
+    present, attackable = pack.present.copy(), pack.attackable.copy()
+    present[-1, 8:] = attackable[-1, 8:] = False
+    evidence = study([replace(pack, present=present, attackable=attackable)])
+    found = amplitude(evidence)
+    assert (found.images > 150, found.details[0]["amplitudes"]) == (True, len(pack.epsilons) - 1)
+    assert evidence.notes == ("Not judged in a: ε = 0.02, recorded for a few images so far.",)
+    present[-1, :150] = True
+    assert len(finished(replace(pack, present=present)).epsilons) == len(pack.epsilons) - 1
+    present[-1, :190] = True
+    assert len(finished(replace(pack, present=present)).epsilons) == len(pack.epsilons)
 
 
 # Question 2 -------------------------------------------------------------------------------------------------------
@@ -268,12 +341,16 @@ def test_image_types_are_the_plans(rng: np.random.Generator) -> None:
 # Question 3 -------------------------------------------------------------------------------------------------------
 
 
-def doubled(packs: list[Packed], at_2k: int) -> list[Packed]:
-    """The same runs with a control to twice the iterations: of 400 images × ε 200 fell at K."""
+def counts_alone(packs: list[Packed], at_2k: int) -> list[Packed]:
+    """The same runs with a control from before changes were kept by image: of 400 images × ε 200 fell at K."""
     point = {"images": 400, "at_k": 200, "at_2k": at_2k, "gained": 0, "lost": 0, "any_k": 200, "any_2k": at_2k}
     control = Doubling(steps=10, step_size="epsilon/4", arm="A", by_epsilon={"0.005": point})
     controls = Controls(images=400, epsilon_zero_changed=0, noise={}, cross_check={}, stronger="", doubling=control)
     return [replace(p, header=p.header.model_copy(update={"controls": controls})) for p in packs]
+
+
+def planned(packs: list[Packed], plan: AnalysisPlan | None = None) -> Conclusion:
+    return iterations(study(packs, plan, prespecified=True))
 
 
 def test_level_success_is_supported_and_rising_success_contradicted(rng: np.random.Generator) -> None:
@@ -283,18 +360,93 @@ def test_level_success_is_supported_and_rising_success_contradicted(rng: np.rand
     assert "No plateau is reached" in found.headline
 
 
-def test_a_level_curve_that_rises_with_twice_the_iterations_is_not_supported(rng: np.random.Generator) -> None:
+def test_a_store_without_a_plan_is_judged_by_the_counts_of_its_old_control(rng: np.random.Generator) -> None:
     packs = cohorts(rng, "a b c d e f", images=200)
-    assert iterations(study(doubled(packs, 203))).verdict == "supported"
-    found = iterations(study(doubled(packs, 240)))
-    assert found.verdict == "undecided"
-    assert "twice as many iterations" in found.headline
+    assert iterations(study(counts_alone(packs, 203))).verdict == "supported"
+    for at_2k in (240, 20):
+        found = iterations(study(counts_alone(packs, at_2k)))
+        assert found.verdict == "undecided"
+        assert "twice as many iterations changed" in found.headline
+    assert planned(counts_alone(packs, 200)).verdict == "undecided"  # no interval without the images
 
 
 def test_a_planned_store_without_the_control_never_supports_a_plateau(rng: np.random.Generator) -> None:
-    evidence = study(cohorts(rng, "a b c d e f", images=200))
-    assert iterations(replace(evidence, prespecified=True)).verdict == "undecided"
-    assert any("Without a control" in text for text in iterations(evidence).remarks)
+    packs = cohorts(rng, "a b c d e f", images=200)
+    assert planned(packs).verdict == "undecided"
+    assert any("Without a control" in text for text in iterations(study(packs)).remarks)
+
+
+def test_the_control_decides_in_both_directions_and_is_what_is_printed(rng: np.random.Generator) -> None:
+    packs = cohorts(rng, "a b c d e f", images=200)
+    found = planned([with_control(rng, p, gain=0.004) for p in packs])
+    assert found.verdict == "supported", found.reason
+    assert "and with twice the iterations" in found.headline
+    rising = planned([with_control(rng, p, gain=0.2) for p in packs])
+    assert (rising.verdict, rising.low is not None and rising.low > 0.02) == ("contradicted", True)
+    assert "No plateau is reached: with twice the iterations the success rate rises by" in rising.headline
+    assert "twice as many" in rising.estimand
+    falling = planned([with_control(rng, p, loss=0.3) for p in packs])
+    assert (falling.verdict, falling.high is not None and falling.high < -0.02) == ("contradicted", True)
+    assert "failure of the attack" in falling.headline
+
+
+def test_success_that_is_lost_over_the_second_half_is_no_plateau(rng: np.random.Generator) -> None:
+    packs = []
+    for pack in cohorts(rng, "a b c d e f", images=400):
+        last = pack.last.copy()
+        last[:, -1] &= rng.random(last[:, -1].shape) < 0.9
+        packs.append(with_control(rng, replace(pack, last=last)))
+    found = planned(packs)
+    assert found.verdict == "contradicted"
+    assert "falls by" in found.headline
+
+
+def test_a_control_too_small_to_decide_leaves_the_plateau_open(rng: np.random.Generator) -> None:
+    packs = cohorts(rng, "a b c d e f", images=200)
+    one = planned([with_control(rng, p, images=3) for p in packs])
+    assert (one.verdict, "compatible with that" in one.headline) == ("undecided", True)
+    assert "images like these" in one.needed or "cohorts like these" in one.needed
+    lacking = planned([with_control(rng, packs[0]), *packs[1:]])
+    assert (lacking.verdict, "b, c, d, e, f" in lacking.headline) == ("undecided", True)
+
+
+def test_a_gain_in_one_of_six_cohorts_is_not_hidden_by_the_sum(rng: np.random.Generator) -> None:
+    packs = cohorts(rng, "a b c d e f", images=200)
+    mixed = [with_control(rng, packs[0], gain=0.25, images=60), *(with_control(rng, p) for p in packs[1:])]
+    assert planned(mixed).verdict == "undecided"
+
+
+def test_the_control_is_read_as_the_plan_reads_success(rng: np.random.Generator) -> None:
+    packs = [with_control(rng, p, any_gain=0.25) for p in cohorts(rng, "a b c d e f", images=200)]
+    assert planned(packs).verdict == "supported"
+    assert planned(packs, AnalysisPlan(success="any")).verdict == "contradicted"
+
+
+def test_images_that_are_removed_from_the_store_leave_its_control(tmp_path: Path, rng: np.random.Generator) -> None:
+    store = Store(make_store(tmp_path / "s", COHORTS[:1], {"A": WIDE}, gallery=False))
+    [opened] = [run for run in open_records(store.root).runs if run.header.primary]
+    pack = packed(opened)
+    controls = with_control(rng, pack, gain=0.2).header.controls
+    write_document(store.run(opened.header.run_id) / HEADER, opened.header.model_copy(update={"controls": controls}))
+    before = conclusions(open_records(store.root))[2].details[0]["doubling_images"]
+    gone = [str(image) for image in pack.image_ids[pack.attackable.all(axis=0)][:3]]
+    remove_images(store.run(opened.header.run_id), gone, "Removed.")
+    text = (store.run(opened.header.run_id) / HEADER).read_text()
+    assert not any(image in text for image in gone)
+    assert conclusions(open_records(store.root))[2].details[0]["doubling_images"] == before - 3
+
+
+def test_a_second_main_network_needs_its_control_and_a_network_of_the_series_does_not(rng: np.random.Generator) -> None:
+    first, second = (network(rng, CohortTruth("a", images=600), seed=i, primary=not i) for i in (0, 1))
+    second = replace(second, header=second.header.model_copy(update={"full": True}))
+    controlled = with_control(rng, first)
+    assert planned([controlled, second]).verdict == "supported"
+    assert planned([controlled, with_control(rng, second)]).verdict == "supported"
+    moved = planned([controlled, with_control(rng, second, gain=0.3)])
+    assert (moved.verdict, "with twice the iterations" in moved.headline) == ("undecided", True)
+    bare = with_control(rng, second).header.controls.model_copy(update={"doubling": None})  # type: ignore[union-attr]
+    without = replace(second, header=second.header.model_copy(update={"controls": bare}))
+    assert "in a." in planned([controlled, without]).headline
 
 
 # Question 4 -------------------------------------------------------------------------------------------------------
@@ -375,20 +527,62 @@ def test_a_cohort_without_confident_images_says_so(rng: np.random.Generator) -> 
 
 
 def series(
-    rng: np.random.Generator, ratio: float, seeds: int = 3, sizes: tuple[int, ...] = (100, 200, 400)
+    rng: np.random.Generator, ratio: float, seeds: int = 3, sizes: tuple[int, ...] = (100, 200, 400), **truth: object
 ) -> Evidence:
-    cohort = CohortTruth("H-BR", "histology", images=400)
+    cohort = replace(CohortTruth("H-BR", "histology", images=400), **truth)  # type: ignore[arg-type]
     base, span = thresholds_of(rng, cohort), np.log2(sizes[-1] / sizes[0])
     return study(
         [
             network(
                 rng, cohort, size=size, seed=seed, primary=(size, seed) == (sizes[-1], 0), base=base,
-                shift=float(np.log(ratio) * np.log2(size / sizes[0]) / span + 0.03 * rng.standard_normal()),
+                shift=float(np.log(ratio) * (np.log2(size / sizes[0]) / span - 0.5) + 0.03 * rng.standard_normal()),
             )
             for size in sizes
             for seed in range(seeds)
         ]
     )  # fmt: skip
+
+
+STEEP = Shape("normal", spread=0.1)
+
+
+def test_a_grid_too_coarse_to_see_a_dependence_does_not_show_that_there_is_none(rng: np.random.Generator) -> None:
+    middle = float(np.log(0.02 * 0.1)) / 2
+    found = training_size(series(rng, 1.6, location=middle, shape=STEEP, grid=(0.02, 0.1, 0.2)))
+    assert found.verdict == "undecided", found.reason
+    assert "ε50 may lie anywhere between the two" in found.remarks[0]
+    assert found.needed.startswith("Amplitudes between those")
+    fine = training_size(series(rng, 1.6, location=middle, shape=STEEP, grid=(0.02, 0.035, 0.045, 0.056, 0.1, 0.2)))
+    assert fine.verdict == "contradicted", fine.reason
+
+
+def test_the_range_of_sizes_is_one_cohorts_own(rng: np.random.Generator) -> None:
+    small = series(rng, 1.03, sizes=(100, 120, 150), name="A").networks
+    large = series(rng, 1.03, sizes=(5000, 6000, 9000), name="B").networks
+    found = training_size(study([*small, *large]))
+    assert "with 9000 training images instead of 5000" in found.headline
+    assert "(0.8 doublings, in B)" in found.reason
+    assert found.high is not None
+    assert found.high < 1.2
+
+
+def test_networks_of_a_series_are_compared_at_their_common_amplitudes_on_their_common_images(
+    rng: np.random.Generator,
+) -> None:
+    plain = series(rng, 1.0)
+    main = next(pack for pack in plain.networks if pack.header.primary)
+    wider = network(rng, replace(CohortTruth("H-BR", "histology", images=400), grid=(*GRID, 0.04)), size=400)
+    found = training_size(study([wider, *(pack for pack in plain.networks if pack is not main)]))
+    assert {row["amplitudes"] for row in found.details} == {len(GRID)}
+    assert any("compared at the 6 amplitudes" in remark for remark in found.remarks)
+    odd = network(rng, replace(CohortTruth("H-BR", "histology", images=400), grid=(0.01, 0.03)), size=400)
+    found = training_size(study([odd, *(pack for pack in plain.networks if pack is not main)]))
+    assert (found.n, found.remarks[-1]) == (8, "1 network of H-BR left out: attacked at other amplitudes.")
+    present = main.present.copy()
+    present[:, 300:] = False
+    fewer = replace(main, present=present, attackable=main.attackable & present)
+    found = training_size(study([fewer, *(pack for pack in plain.networks if pack is not main)]))
+    assert max(row["n"] for row in found.details) <= 300
 
 
 @pytest.mark.parametrize(("ratio", "verdict"), [(1.0, "supported"), (1.8, "contradicted"), (1 / 1.8, "contradicted")])
@@ -461,10 +655,39 @@ def test_the_plan_names_the_arm_and_nothing_looks_at_the_attacked_images(tmp_pat
         conclusions(records, plan=AnalysisPlan(step_size=0.5))
 
 
+def test_amplitudes_added_after_the_plan_was_fixed_decide_nothing(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "s", COHORTS[:2], {"A": WIDE}, gallery=False)
+    narrow = yaml.safe_load((store / "study.yaml").read_text())
+    narrow["attack"]["arms"]["A"]["epsilons"] = list(WIDE.epsilons[:4])
+    (store / "records").rename(store / "hidden")
+    freeze_analysis_plan(Study.model_validate(narrow), Store(store))
+    (store / "hidden").rename(store / "records")
+    found = conclusions(open_records(store))
+    assert (found[0].details[0]["amplitudes"], found[0].prespecified) == (4, True)
+    assert all("Added after the plan was fixed, shown and not judged: ε = 0.1, 0.2." in one.remarks for one in found)
+    shown = minimal_epsilon(open_records(store)).filter(pl.col("cohort") == COHORTS[0].name)["upto"]
+    assert set(shown.drop_nulls()) >= {0.1, 0.2}
+
+
+def test_another_level_or_amplitude_is_not_what_was_planned(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "s", COHORTS[:2], {"A": WIDE}, gallery=False)
+    (store / "records").rename(store / "hidden")
+    freeze_analysis_plan(load_study(store / "study.yaml"), Store(store))
+    (store / "hidden").rename(store / "records")
+    records = open_records(store)
+    assert [one.prespecified for one in conclusions(records, 0.02, 0.95)] == [True] * 5
+    assert [one.prespecified for one in conclusions(records, level=0.6)] == [False] * 5
+    assert [one.prespecified for one in conclusions(records, 0.2)] == [True, True, False, True, True]
+
+
 def test_holm_takes_back_only_what_rests_on_a_small_p(rng: np.random.Generator) -> None:
     found = judge(study(cohorts(rng, "a b c d", images=200)))
     assert all(one.p_holm is None or one.p_holm >= (one.p or 0) for one in found)
     level = found[2]
+    known = {one.number: one.p for one in found if one.number in (1, 2, 4) and one.p is not None}
+    assert found[2].p is not None
+    assert {one.number for one in found if one.p_holm is not None} == set(known)
+    assert min(known.values()) * len(known) == pytest.approx(min(one.p_holm for one in found if one.p_holm is not None))
     assert level.verdict == level.verdict_holm  # levelling off rests on the margin, not on the rejection of none
 
 
@@ -492,6 +715,26 @@ def test_what_it_takes_is_met_by_as_many_images() -> None:
         what_it_takes(1, effect, 0.95)
         == "About 400 images like these (now 100) would decide, if the true effect is as estimated."
     )
+
+
+def test_what_it_takes_counts_an_interval_within_the_margin_as_decided() -> None:
+    """An estimate near 0 is decided by an interval within the margin, not by one that excludes 0."""
+    near = Effect(0.001, -0.030, 0.032, None, 1, 60)
+    assert "no realistic number" in what_it_takes(2, near, 0.95)
+    assert what_it_takes(1, near, 0.95, margin=0.02) == (
+        "About 160 images like these (now 60) would decide, if the true effect is as estimated."
+    )
+    between = Effect(0.019, -0.011, 0.049, None, 1, 60)
+    assert "About 150 images" in what_it_takes(1, between, 0.95, margin=0.02)  # excludes 0 sooner
+
+
+def test_what_it_takes_is_enough_for_a_verdict_within_the_margin(rng: np.random.Generator) -> None:
+    few = of_rates(rng, *[0.5] * 5, images=150, k=1, alike=0.999)
+    asked = re.search(r"About (\d+) images", few.needed)
+    assert few.verdict == "undecided"
+    assert asked, few.needed
+    verdicts = [of_rates(rng, *[0.5] * 5, images=3 * int(asked[1]), k=1, alike=0.9999).verdict for _ in range(3)]
+    assert verdicts.count("contradicted") >= 2
 
 
 def test_kinds_of_images_go_by_many_names() -> None:

@@ -82,3 +82,19 @@ def test_chances_are_the_noncentral_t_and_the_room_within_the_margin() -> None:
 def test_a_target_that_is_no_chance_is_refused(target: float) -> None:
     with pytest.raises(SpecError, match="target"):
         study_power(DESIGN, target=target)
+
+
+def test_fewer_cohorts_than_declared_are_never_advised() -> None:
+    """One cohort is judged without the spread between cohorts, which makes its chance look higher."""
+    design = Design(cohorts=(3, 3), images=150, doses=GRID)
+    spread = Assumed(change_per_doubling=0.05, between_slopes=0.05, between_ratios=0.3)
+    one, six = (study_power(replace(design, cohorts=k), spread) for k in ((1, 0), (3, 3)))
+    assert one[0].power > six[0].power
+    for found, declared in zip(six[:4], (6, 3, 6, 6), strict=True):
+        assert found.cohorts is None or found.cohorts >= declared
+    alone = study_power(replace(design, cohorts=(1, 0)), spread)[0].cohorts
+    assert alone is not None
+    assert alone >= 2
+    enough = six[0].cohorts
+    assert enough is not None
+    assert study_power(replace(design, cohorts=(enough, 0)), spread)[0].power >= 0.8

@@ -7,6 +7,7 @@ package. Where this file and the package differ, one of them does not do what th
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import math
 from collections.abc import Callable, Iterable
@@ -36,7 +37,12 @@ class Run:
     """(image, K + 1, class) of every grid point."""
     flags: dict[str, dict[tuple[str, float], np.ndarray]]
     """Flag → grid point → (image,) bool; a flag that a shard lacks is false there."""
-    names: frozenset[str]
+    image_ids: tuple[str, ...]
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The images."""
+        return frozenset(self.image_ids)
 
     def epsilons(self, step_size: str) -> list[float]:
         """Amplitudes attacked with this step size, in increasing order."""
@@ -77,7 +83,7 @@ def read_run(folder: Path) -> Run:
         for i, p, known in zip(images["image_id"], images["patient_id"], images["has_patient"], strict=True)
     ]
     contrast = np.array(images["clean_contrast"], float)
-    return Run(header, np.array(images["label"]), np.array(patients), contrast, points, flags, frozenset(place))
+    return Run(header, np.array(images["label"]), np.array(patients), contrast, points, flags, tuple(place))
 
 
 def decisions(logits: np.ndarray) -> np.ndarray:
@@ -135,7 +141,7 @@ def outcomes(run: Run, step_size: str) -> Outcomes:
     shifted = np.exp(clean[kept] - clean[kept].max(1, keepdims=True))
     reached = np.array(grid)
     attack = run.header["attack"]
-    absolute = not step_size.startswith("epsilon") and attack["norm"] == "linf" and not attack["random_start"]
+    absolute = not step_size.startswith("epsilon") and not attack["random_start"]
     if attack["update"] == "projected-sign" and absolute:
         reached = np.minimum(reached, float(step_size) * run.header["steps"])
     new = np.concatenate([[True], np.diff(reached) > 1e-9 * reached[1:]])
@@ -840,38 +846,60 @@ def places(o: Outcomes, epsilons: np.ndarray) -> np.ndarray:
     return np.array([o.places[np.abs(o.epsilons - e).argmin()] for e in epsilons])
 
 
-def slope(study: Study, shared: np.ndarray, o: Outcomes) -> tuple[Value, np.ndarray]:
-    """Return the change per doubling of ε, and (ε, image) what it is of."""
-    x = np.log2(shared)
-    weights = (x - x.mean()) / ((x - x.mean()) ** 2).sum()
+def contrast_of(study: Study, shared: np.ndarray, weights: np.ndarray, o: Outcomes) -> Value:
+    """Return a weighted sum of the success rates at the shared amplitudes."""
     at = o.at(study.plan["success"])[places(o, shared)][:, o.judged]
-    found = clustered_mean(weights @ at, o.patients[o.judged], np.abs(weights).max())
-    return value_of(o, found, at.shape[1]), at
+    return value_of(o, clustered_mean(weights @ at, o.patients[o.judged], np.abs(weights).max()), at.shape[1])
+
+
+def slope_weights(shared: np.ndarray) -> np.ndarray:
+    """Return the weights of the change per doubling of ε."""
+    x = np.log2(shared)
+    return np.asarray((x - x.mean()) / ((x - x.mean()) ** 2).sum())
 
 
 def amplitude(study: Study, main: Networks) -> Answer:
     """Question 1: least-squares slope of success over log₂ ε, image by image."""
     plan, shared = study.plan, shared_epsilons(main)
+    weights = slope_weights(shared)
     rows, free = [], []
     for networks in main:
         o = networks[0]
-        value, at = slope(study, shared, o)
+        value, at = contrast_of(study, shared, weights, o), o.at(plan["success"])[places(o, shared)][:, o.judged]
         low, high = value.interval(plan["level"])
         rates, monotone = at.mean(1), np.logical_or.accumulate(at, 0).mean(1)
         rows.append(
             {"cohort": o.run.header["cohort"], "change_per_doubling": value.value, "low": low, "high": high,
              "epsilon_from": shared[0], "epsilon_to": shared[-1], "amplitudes": len(shared), "rate_from": rates[0],
              "rate_to": rates[-1], "monotone_rate_to": monotone[-1], "lost_again": monotone[-1] - rates[-1],
+             "largest_difference": rates.max() - rates.min(),
              "n": at.shape[1], "patients": len(np.unique(o.patients[o.judged]))}
             | {f"{name}_share": float(marked[:, o.decided.all(0)].mean()) for name, marked in o.flags.items()}
         )  # fmt: skip
         if rates.min() < 0.98 and rates.max() > 1 - 0.98:
             free.append(networks)
-    values = values_over(free, lambda o: slope(study, shared, o)[0])
+    values = values_over(free, partial(contrast_of, study, shared, weights))
     effect = pooled_mean(values, plan["level"])
-    verdict = verdict_of(effect.low, effect.high, plan["margins"]["amplitude"])
+    verdict = verdict_of(effect.low, effect.high, None)
+    if verdict == "undecided" and is_flat(study, main, shared, effect):
+        verdict = "contradicted"
     images = sum(v.images for v in values)
     return answer(effect, verdict, rows, images, len(values), ratio=False, unit="per doubling of ε {}")
+
+
+def is_flat(study: Study, main: Networks, shared: np.ndarray, effect: Pooled) -> bool:
+    """Return whether success is the same at all amplitudes: over the range, between any two, with room to change."""
+    level, margin, e = study.plan["level"], study.plan["margins"]["amplitude"], len(shared)
+    doublings = math.log2(shared[-1] / shared[0])
+    if max(-effect.low, effect.high) * doublings >= margin:
+        return False
+    for i, j in itertools.combinations(range(e), 2):
+        weights = np.eye(e)[j] - np.eye(e)[i]
+        pair = pooled_mean(values_over(main, partial(contrast_of, study, shared, weights)), level)
+        if max(-pair.low, pair.high) >= margin:
+            return False
+    means = [contrast_of(study, shared, np.full(e, 1 / e), networks[0]).interval(level) for networks in main]
+    return all(low > 0.1 and high < 0.9 for low, high in means)
 
 
 def image_type(study: Study, main: Networks) -> Answer:
@@ -942,64 +970,141 @@ def iterations(study: Study, main: Networks) -> Answer:
         at = places(o, one)[0]
         half_fallen = [k for k in range(1, steps + 1) if o.at("any", k)[at][o.decided[at]].mean() >= 0.5]
         row |= {"n": int(o.decided[at].sum()), "rate": float(o.at(success)[at][o.decided[at]].mean()),
-                "median_iterations": half_fallen[0] if half_fallen else None,
-                "doubling_compared": doubled([o])[0], "doubling_gained": gained_by_doubling([o])}  # fmt: skip
+                "median_iterations": half_fallen[0] if half_fallen else None}  # fmt: skip
+        row |= control_row(study, o, shared)
         rows.append(row)
     values = {
         name: values_over(main, partial(rise, success=success, epsilons=epsilons, first=first))
         for name, (epsilons, first) in asked.items()
     }
     effects = {name: pooled_mean(found, level) for name, found in values.items()}
-    rests = [(effects[name], values[name]) for name in ("", "all_epsilons_")]
-    first_networks = [networks[0] for networks in main]
-    verdict = plateau(
-        [e for e, _ in rests], effects["from_first_"], margin, gained_by_doubling(first_networks), study.planned
-    )
-    decisive, used = deciding(rests, verdict, margin)
-    n, unit = sum(v.images for v in used), "over the second half of the iterations {}"
+    control = control_of(study, main, shared)
+    verdict = plateau(effects, control, margin, study.planned)
+    beyond = [name for name in ("all_epsilons_", "") if is_beyond(effects[name], margin)]
+    on = "all_epsilons_"
+    if verdict == "contradicted" and "all_epsilons_" not in beyond and beyond:
+        on = ""
+    elif verdict == "undecided" and is_within(effects["all_epsilons_"], margin):
+        on = "" if abs(effects[""].estimate) >= margin else on
+    decisive, used, when = effects[on], values[on], "over the second half of the iterations"
+    if verdict == "contradicted" and not beyond and control.values and is_beyond(control.effect, margin):
+        decisive, used, when = control.effect, control.values, "with twice the iterations"
+    n, unit = sum(v.images for v in used), f"{when} {{}}"
     done = answer(decisive, verdict, rows, n, len(used), ratio=False, unit=unit)
     other = "any" if success == "last" else "last"
     again = pooled_mean(values_over(main, partial(rise, success=other, epsilons=shared)), level)
     done.sentences["reason"] = [f": {points_text(effect)}" for effect in effects.values()]
+    if control.values:
+        done.sentences["reason"].append(f"Change with twice the iterations: {points_text(control.effect)}")
     done.sentences["remarks"] = [f"on average over all ε, is {points_text(again)}."]
     return done
 
 
-def deciding(
-    rests: list[tuple[Pooled, list[Value]]], verdict: str, margin: float
-) -> tuple[Pooled, list[Value]]:  # fmt: skip
-    """Return the rise that the verdict rests on, the largest of several."""
-    above = [pair for pair in rests if pair[0].low > margin]
-    reaching = [pair for pair in rests if pair[0].high >= margin]
-    among = above if verdict == "contradicted" else reaching if verdict == "undecided" else []
-    return max(among or rests, key=lambda pair: pair[0].estimate)
+@dataclass(frozen=True)
+class Control:
+    """What 2K iterations did to the samples of all main networks."""
+
+    effect: Pooled
+    values: list[Value]
+    ran: bool
+    everywhere: bool
+    """With changes by image, in every main network that has controls, and in the first of every cohort."""
+    counted: float | None
+    """Change of the success rate over all images × ε together."""
 
 
-def doubled(main: list[Outcomes]) -> tuple[int, int]:
-    """Return how many images × ε were attacked again to 2K iterations, and how many more were misclassified there."""
-    found = [
-        point
-        for o in main
-        for control in [(o.run.header["controls"] or {}).get("doubling")]
-        if control and control["step_size"] == o.step_size
-        for point in control["by_epsilon"].values()
-    ]
-    return sum(p["images"] for p in found), sum(p["at_2k"] - p["at_k"] for p in found)
+def doubling_of(o: Outcomes) -> dict[str, Any] | None:
+    """Return the control to 2K iterations of a run at this step size."""
+    found = (o.run.header["controls"] or {}).get("doubling")
+    return found if found and found["step_size"] == o.step_size else None
 
 
-def gained_by_doubling(main: list[Outcomes]) -> float | None:
-    """Return by how much 2K iterations raised success in the control samples; null where none was run."""
-    images, gained = doubled(main)
-    return gained / images if images else None
+def counted_change(study: Study, main: list[Outcomes]) -> tuple[int, float | None]:
+    """Return how many images × ε were attacked again to 2K iterations, and the change of their success rate."""
+    points = [point for o in main if (found := doubling_of(o)) for point in found["by_epsilon"].values()]
+    name = {"last": "at", "any": "any"}[study.plan["success"]]
+    images = sum(p["images"] for p in points)
+    return images, sum(p[f"{name}_2k"] - p[f"{name}_k"] for p in points) / images if images else None
 
 
-def plateau(rests: list[Pooled], whole: Pooled, margin: float, gained: float | None, planned: bool) -> str:
+def control_change(study: Study, epsilons: np.ndarray, o: Outcomes) -> Value | None:
+    """Return the change of success from K to 2K, as a mean over these amplitudes."""
+    found = doubling_of(o)
+    if not found or not found.get("changes") or not len(epsilons):
+        return None
+    patient = dict(zip(o.run.image_ids, o.run.patients, strict=True))
+    kept = np.array([name in patient for name in found["image_ids"]])
+    change = np.zeros(len(kept))
+    prefix = "" if study.plan["success"] == "last" else "any_"
+    for text, of in found["changes"].items():
+        if np.isclose(float(text), epsilons, rtol=1e-9, atol=0).any():
+            change[of[f"{prefix}gained"]] += 1 / len(epsilons)
+            change[of[f"{prefix}lost"]] -= 1 / len(epsilons)
+            kept[of["left_out"]] = False
+    if not kept.any():
+        return None
+    who = np.array([patient[name] for name, of in zip(found["image_ids"], kept, strict=True) if of])
+    smallest = max(float(np.abs(change[kept]).max()), 1 / len(epsilons))
+    return value_of(o, clustered_mean(change[kept], who, smallest), int(kept.sum()))
+
+
+def doubled_epsilons(networks: list[Outcomes], shared: np.ndarray) -> np.ndarray:
+    """Return those of the shared amplitudes that all controls with changes by image are of."""
+    for o in networks:
+        found = doubling_of(o)
+        if found and found.get("changes"):
+            known = np.array([float(text) for text in found["changes"]])
+            shared = shared[[bool(np.isclose(known, e, rtol=1e-9, atol=0).any()) for e in shared]]
+    return shared
+
+
+def control_row(study: Study, o: Outcomes, shared: np.ndarray) -> dict[str, Any]:
+    """Return what is printed of one network's control."""
+    compared, counted = counted_change(study, [o])
+    value = control_change(study, doubled_epsilons([o], shared), o)
+    low, high = value.interval(study.plan["level"]) if value else (None, None)
+    return {"doubling_compared": compared, "doubling_gained": counted, "doubling_images": value.images if value else 0,
+            "doubling_change": value.value if value else None, "doubling_low": low, "doubling_high": high}  # fmt: skip
+
+
+def control_of(study: Study, main: Networks, shared: np.ndarray) -> Control:
+    """Return the change from K to 2K iterations, pooled over the cohorts."""
+    needed = [[o for i, o in enumerate(networks) if i == 0 or o.run.header["controls"]] for networks in main]
+    every = [o for networks in needed for o in networks]
+    values = values_over(needed, partial(control_change, study, doubled_epsilons(every, shared)))
+    none = Pooled(math.nan, math.inf, -math.inf, math.inf, None, None, 0.0, 0.0)
+    kept = [bool(found and found.get("changes")) for found in map(doubling_of, every)]
+    return Control(
+        pooled_mean(values, study.plan["level"]) if values else none, values, any(map(doubling_of, every)), all(kept),
+        counted_change(study, every)[1],
+    )  # fmt: skip
+
+
+def is_within(effect: Pooled, margin: float) -> bool:
+    """Return whether the whole interval lies within ±margin."""
+    return -margin < effect.low and effect.high < margin
+
+
+def is_beyond(effect: Pooled, margin: float) -> bool:
+    """Return whether the whole interval lies beyond the margin on one side."""
+    return effect.low > margin or effect.high < -margin
+
+
+def plateau(effects: dict[str, Pooled], control: Control, margin: float, planned: bool) -> str:
     """Return the verdict of question 3."""
-    if any(e.low > margin for e in rests) or whole.high < 0:
+    one, every, whole = (effects[name] for name in ("", "all_epsilons_", "from_first_"))
+    shown = [one, every, *([control.effect] if control.values else [])]
+    if any(is_beyond(effect, margin) for effect in shown) or whole.high < 0:
         return "contradicted"
-    controlled = gained <= margin if gained is not None else not planned
-    level = all(e.high < margin for e in rests)
-    return "supported" if level and controlled and whole.low > 0 else "undecided"
+    if not is_within(every, margin) or abs(one.estimate) >= margin or whole.low <= 0:
+        return "undecided"
+    if not control.ran:
+        allowed = not planned
+    elif not control.values and not planned:
+        allowed = control.counted is not None and abs(control.counted) <= margin
+    else:
+        allowed = control.everywhere and bool(control.values) and is_within(control.effect, margin)
+    return "supported" if allowed else "undecided"
 
 
 def confidence_shift(plan: dict[str, Any], o: Outcomes, images: np.ndarray | None = None) -> Value | None:
@@ -1117,7 +1222,8 @@ def training_size(study: Study) -> Answer | None:
     series = {c for c, of in sizes.items() if len(of) >= 3 and max(map(len, of.values())) >= 2}
     if not series:
         return None
-    used = [outcomes(r, study.step_sizes[plan["arm"]]) for r in runs if r.header["cohort"] in series]
+    attacked = [outcomes(r, study.step_sizes[plan["arm"]]) for r in runs if r.header["cohort"] in series]
+    used = at_common_amplitudes(attacked)
     found = [epsilon50(o, plan) for o in used]
     bounds = np.array([{"inside": 0, "below": -1, "above": 1}[e.side] for e in found])
     size = np.log2([o.run.header["train_size"] for o in used])
@@ -1125,10 +1231,11 @@ def training_size(study: Study) -> Answer | None:
     levels = [[float(o.run.header["cohort"] == c) for o in used] for c in names]
     design = np.column_stack([*levels, size])
     contrast = np.zeros(design.shape[1])
-    contrast[-1] = np.ptp(size)
+    contrast[-1] = max(np.ptp(size[np.array(of) > 0]) for of in levels)
+    crossings = [crossing(o, e, plan) for o, e in zip(used, found, strict=True)]
     of_network = [
-        Value(e.bounded, 0.01**2, 1, e.images, "", frozenset(), int(bound))
-        for e, bound in zip(found, bounds, strict=True)
+        Value(e.bounded, 0.01**2 + (0.03 * gap) ** 2, 1, e.images, "", frozenset(), int(bound))
+        for e, (gap, _), bound in zip(found, crossings, bounds, strict=True)
     ]
     networks = pool(of_network, design, contrast, plan["level"], 1)
     hat = np.linalg.pinv(design)
@@ -1144,7 +1251,8 @@ def training_size(study: Study) -> Answer | None:
     error = math.sqrt(networks.error**2 + max(0.0, float(patients)))
     half = float(t.ppf((1 + plan["level"]) / 2, networks.freedom)) * error
     estimate = networks.estimate
-    low, high = estimate - half, estimate + half
+    room = float(np.abs(weights) @ [of for _, of in crossings])
+    low, high = estimate - half - room, estimate + half + room
     margin = math.log(plan["margins"]["training_size"])
     inside, outside = -margin <= low and high <= margin, low > margin or high < -margin
     verdict = "supported" if inside else "contradicted" if outside else "undecided"
@@ -1155,11 +1263,36 @@ def training_size(study: Study) -> Answer | None:
          "clean_accuracy": clean_accuracy(o.run)}
         for o, e in zip(used, found, strict=True)
     ]  # fmt: skip
-    p = float(2 * t.sf(abs(estimate) / error, networks.freedom))
+    p = float(2 * t.sf(max(abs(estimate) - room, 0.0) / error, networks.freedom))
     effect = Pooled(estimate, error, low, high, p, None, 0.0, networks.freedom)
     done = answer(effect, verdict, rows, sum(e.images for e in found), len(used), ratio=True, unit="")
     done.printed["i2"] = None
     return done
+
+
+def at_common_amplitudes(networks: list[Outcomes]) -> list[Outcomes]:
+    """Return the networks at the amplitudes that all of their cohort were attacked at, on their common images."""
+    found = []
+    for o in networks:
+        others = [other for other in networks if other.run.header["cohort"] == o.run.header["cohort"]]
+        if any(other.run.names != o.run.names for other in others):
+            raise NotImplementedError("Networks of a series attacked on other images.")
+        shared = shared_epsilons([[other] for other in others])
+        kept = [i for i, e in enumerate(o.epsilons) if np.isclose(e, shared, rtol=1e-9, atol=0).any()]
+        found.append(replace(o, epsilons=o.epsilons[kept], places=o.places[kept]))
+    return found
+
+
+def crossing(o: Outcomes, e: Epsilon50, plan: dict[str, Any]) -> tuple[float, float]:
+    """Return the distance in ln ε of the amplitudes beside ε50, and how far off ε50 may be where no share tells it."""
+    cell = categories(o, plan["success"], plan["dose"])
+    shares = np.array([(cell <= k).mean() for k in range(len(o.epsilons))])
+    at = int(np.argmax(shares >= 0.5))
+    if e.side != "inside" or at == 0:
+        return 0.0, 0.0
+    below, above = np.log(o.epsilons[at - 1 : at + 1])
+    told = shares[at - 1] > 0.1 or shares[at] < 0.9
+    return above - below, 0.0 if told else max(above - e.log, e.log - below)
 
 
 def conclusions(study: Study) -> list[Answer]:
@@ -1171,10 +1304,12 @@ def conclusions(study: Study) -> list[Answer]:
     ]  # fmt: skip
     found = [one for one in asked if one is not None]
     limit = 1 - study.plan["level"]
-    for number, (one, p) in enumerate(zip(found, holm(a.pooled.p for a in found), strict=True), start=1):
-        rejects = one.pooled.low > 0 or one.pooled.high < 0
-        by_margin = number == 3 or (number == 5 and one.printed["verdict"] == "supported") or not rejects
-        undone = not by_margin and p > limit
+    tested = {number: p for number, one in enumerate(found, start=1) if number in (1, 2, 4)
+              and (p := one.pooled.p) is not None}  # fmt: skip
+    adjusted = dict(zip(tested, holm(tested.values()), strict=True))
+    for number, one in enumerate(found, start=1):
+        p = adjusted.get(number)
+        undone = p is not None and (one.pooled.low > 0 or one.pooled.high < 0) and p > limit
         one.printed.update({
             "p_holm": p, "verdict_holm": "undecided" if undone else one.printed["verdict"],
             "arm": study.plan["arm"], "step_size": study.step_sizes[study.plan["arm"]], "level": study.plan["level"],

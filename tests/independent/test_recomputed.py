@@ -56,6 +56,11 @@ PLAN: dict[str, Any] = {
     "confidence_threshold": 0.9, "level": 0.9,
 }  # fmt: skip
 """Every choice other than the default; the arm is the second one declared."""
+CHANGES: dict[str, dict[str, list[int]]] = {
+    "0.08": {"gained": [3, 7], "lost": [5], "any_gained": [3, 9], "any_lost": [], "left_out": [0, 11, 12, 20]},
+    "0.12": {"gained": [4], "lost": [], "any_gained": [4, 9], "any_lost": [], "left_out": [0, 11, 12, 21]},
+}
+"""ε → what a control to 2K iterations found, as places among its 24 images."""
 DOUBLED = ("images", "at_k", "at_2k", "gained", "lost", "any_k", "any_2k")
 
 
@@ -81,7 +86,8 @@ def planned_store(path: Path) -> Path:
         header = json.loads((run / "header.json").read_text())
         header["controls"]["doubling"] = {
             "steps": 16, "step_size": "0.025", "arm": "A",
-            "by_epsilon": {"0.08": dict(zip(DOUBLED, (32, 12, 13, 2, 1, 12, 14), strict=True))},
+            "by_epsilon": {text: dict(zip(DOUBLED, (20, 12, 13, 2, 1, 12, 14), strict=True)) for text in CHANGES},
+            "image_ids": pq.read_table(run / "images.parquet")["image_id"].to_pylist()[:24], "changes": CHANGES,
         }  # fmt: skip
         (run / "header.json").write_text(json.dumps({k: v for k, v in header.items() if k != "content_sha256"}))
     return path

@@ -180,7 +180,7 @@ def test_sixteen_bits_are_named_only_where_there_are_some(one: Store, bits: int,
 def test_captions_name_the_margin_of_the_conclusion_they_serve(one: Store) -> None:
     found = gather(one.root)
     assert (
-        "a rise below 2 percentage points over the second half of the iterations counts as a plateau"
+        "a change within ±2 percentage points over the second half of the iterations, and with twice as many, counts as"
         in fig3b(found).caption
     )
     assert "wholly within 1/1.25 to 1.25 counts as no difference, unless it excludes 1" in fig3c(found).caption

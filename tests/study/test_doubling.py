@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 from tiny_study import TINY, Counting, cpu
 
+from advassay.analysis.questions.effects import NO_SIZE, Value, overall
 from advassay.attack_spec import Arm
-from advassay.documents import Doubling
+from advassay.documents import Controls, Doubling
 from advassay.layout import HEADER, Store
 from advassay.records import RunHeader, open_records, read_header
 from advassay.specs import Study
 from advassay.study import parse_study, plan, run
 from advassay.study.counting import gradient_steps
-from advassay.study.doubling import SHARE, counted, doubling_plan
+from advassay.study.doubling import SHARE, STANDARD_ERROR, DoublingPlan, counted, doubling_plan
 from advassay.trajectory import TrajectoryRows
 from tests.simulate import COHORTS, population, write_run
 
@@ -57,6 +58,10 @@ def test_it_counts_the_same_images_at_k_as_the_run_recorded(finished: Path) -> N
             assert counts["any_k"] == (attacked & ~right[:, 1:].all(axis=1)).sum()
             assert counts["at_2k"] == counts["at_k"] + counts["gained"] - counts["lost"]
             assert counts["any_2k"] >= counts["any_k"]
+            changes = found.changes[text]
+            assert [len(changes[key]) for key in ("gained", "lost")] == [counts["gained"], counts["lost"]]
+            assert len(found.image_ids) == counts["images"] + len(changes["left_out"])
+            assert set(found.image_ids) == set(here.image_id)
 
 
 def test_gains_and_losses_are_counted_against_the_recorded_iterate(tmp_path: Path) -> None:
@@ -70,7 +75,13 @@ def test_gains_and_losses_are_counted_against_the_recorded_iterate(tmp_path: Pat
     longer = np.concatenate([rows.logits, np.repeat(rows.logits[:, -1:], 4, axis=1)], axis=1)
     longer[stood[:3], -1] = longer[stood[:3], -1][:, ::-1]  # two classes: the decision is turned round
     longer[fell[0], -1] = longer[fell[0], -1][::-1]
-    found = counted(opened, _longer(rows, longer), arm.model_copy(update={"steps": 8}), "A").by_epsilon["0.05"]
+    control = counted(opened, _longer(rows, longer), arm.model_copy(update={"steps": 8}), "A")
+    found, changes = control.by_epsilon["0.05"], control.changes["0.05"]
+    named = {key: {control.image_ids[place] for place in places} for key, places in changes.items()}
+    assert named["gained"] == {rows.image_id[i] for i in stood[:3]}
+    assert named["lost"] == {rows.image_id[fell[0]]}
+    assert named["left_out"] == {rows.image_id[i] for i in np.flatnonzero(~right[:, 0])}
+    assert (len(named["any_gained"]), named["any_lost"]) == (found["any_2k"] - found["any_k"], set())
     assert (found["images"], found["at_k"]) == (len(stood) + len(fell), len(fell))
     assert (found["gained"], found["lost"], found["at_2k"]) == (3, 1, len(fell) + 2)
     assert found["any_2k"] == found["any_k"] + (~(~right[stood[:3], 1:]).any(axis=1)).sum()
@@ -84,26 +95,26 @@ def _longer(rows: TrajectoryRows, logits: np.ndarray) -> TrajectoryRows:
 
 def test_without_controls_there_is_none() -> None:
     study = _study("attack.controls=false")
-    assert doubling_plan(study.attack, study.resolved_analysis(), "A") is None
+    assert doubling_plan(study.attack, study.resolved_analysis(), "A", 2) is None
     still = _study("attack.steps=0")
-    assert doubling_plan(still.attack, still.resolved_analysis(), "A") is None
+    assert doubling_plan(still.attack, still.resolved_analysis(), "A", 2) is None
 
 
 def test_the_deciding_arm_is_doubled_at_the_analysed_step_size_and_others_at_their_first() -> None:
     study = _study("analysis={arm: C, step_size: epsilon/4}")
-    decided = doubling_plan(study.attack, study.resolved_analysis(), "C")
+    decided = doubling_plan(study.attack, study.resolved_analysis(), "C", 2)
     assert decided is not None
     assert (decided.step_size, decided.epsilon) == ("epsilon/4", 0.03)
     other = _study()
-    undecided = doubling_plan(other.attack, other.resolved_analysis(), "C")
+    undecided = doubling_plan(other.attack, other.resolved_analysis(), "C", 2)
     assert undecided is not None
     assert undecided.step_size == 0.005
 
 
-def test_further_amplitudes_are_doubled_only_where_they_cost_little_beside_the_run() -> None:
-    study = _study()
+def test_further_amplitudes_of_other_arms_are_doubled_only_where_they_cost_little_beside_the_run() -> None:
+    study = _study("analysis={arm: C}")
     arm = study.attack.arm("A")
-    found = doubling_plan(study.attack, study.resolved_analysis(), "A")
+    found = doubling_plan(study.attack, study.resolved_analysis(), "A", 2)
     assert found is not None
     assert found.arm(arm, 100).epsilons == (0.02,)
     assert found.arm(arm, 400).epsilons == (0.02, 0.08, 0.14)
@@ -112,14 +123,60 @@ def test_further_amplitudes_are_doubled_only_where_they_cost_little_beside_the_r
     assert found.gradient_steps(arm, 5000) == 32 * gradient_steps(found.arm(arm, 5000))
 
 
+@pytest.mark.parametrize("cohorts", [1, 2, 3, 4, 8])
+def test_the_deciding_arm_is_doubled_at_all_amplitudes_with_as_many_images_as_decide(cohorts: int) -> None:
+    study = _study()
+    arm, found = study.attack.arm("A"), doubling_plan(study.attack, study.resolved_analysis(), "A", cohorts)
+    assert found is not None
+    needed = found.needed(arm)
+    assert needed is not None
+    assert found.half_width(arm, needed) < 0.02 <= found.half_width(arm, needed - 1)
+    assert found.sample(arm, needed) == max(needed, min(32, needed))
+    assert found.arm(arm, needed).epsilons == arm.epsilons
+    many = found.sample(arm, 100_000)
+    assert found.half_width(arm, many) <= 0.01
+    assert many == 32 or found.half_width(arm, many - 1) > 0.01
+    fewer = needed - 1
+    assert (found.sample(arm, fewer), found.arm(arm, fewer).epsilons) == (min(32, fewer), (0.02,))
+    assert f"about {needed} images" in found.note("A", arm, fewer)
+    assert found.note("A", arm, needed) == ""
+
+
+def test_the_planned_interval_has_the_error_and_the_quantile_of_the_analysis() -> None:
+    assert STANDARD_ERROR == NO_SIZE
+    study = _study()
+    found = doubling_plan(study.attack, study.resolved_analysis(), "A", 4)
+    assert found is not None
+    arm = study.attack.arm("A")
+    no_change = [Value((name,), "X-ray", 0.0, (NO_SIZE / len(arm.epsilons) / 75) ** 2, 74, 75) for name in "abcd"]
+    assert found.half_width(arm, 100) == pytest.approx(overall(no_change, 0.95).high)
+
+
+def test_a_control_of_fewer_images_or_without_which_of_them_change_is_not_done() -> None:
+    arm, plan = Arm(steps=20, epsilons=(0.02, 0.1), step_sizes=(0.01,)), DoublingPlan(0.01, 0.02, 32)
+    counts = dict.fromkeys(("images", "at_k", "at_2k", "gained", "lost", "any_k", "any_2k"), 1)
+    old = Doubling(steps=40, step_size="0.01", arm="A", by_epsilon={"0.02": counts})
+    assert not plan.is_done(_controls(old), arm, 100)
+    ids, none = tuple(map(str, range(32))), {"gained": (), "lost": (), "any_gained": (), "any_lost": (), "left_out": ()}
+    new = old.model_copy(update={"image_ids": ids, "changes": {"0.02": none}})
+    assert plan.is_done(_controls(new), arm, 100)
+    assert plan.is_done(_controls(new.model_copy(update={"image_ids": ids[:20]})), arm, 20)
+    assert not plan.is_done(_controls(new.model_copy(update={"image_ids": ids[:31]})), arm, 100)
+    assert not plan.is_done(_controls(new.model_copy(update={"steps": 20})), arm, 100)
+
+
+def _controls(doubling: Doubling) -> Controls:
+    return Controls(images=2, epsilon_zero_changed=0, noise={}, cross_check={}, stronger="", doubling=doubling)
+
+
 def test_an_amplitude_that_the_steps_do_not_reach_is_not_doubled() -> None:
     study = _study("attack.steps=3", "analysis.epsilon=0.2")
-    found = doubling_plan(study.attack, study.resolved_analysis(), "A")
+    found = doubling_plan(study.attack, study.resolved_analysis(), "A", 2)
     assert found is not None
     assert found.epsilon == 0.02  # 3 steps of 0.01 end at 0.03
     assert found.arm(study.attack.arm("A"), 10**6).epsilons == (0.02,)
     short = _study("attack.steps=1")
-    least = doubling_plan(short.attack, short.resolved_analysis(), "A")
+    least = doubling_plan(short.attack, short.resolved_analysis(), "A", 2)
     assert least is not None
     assert least.epsilon == 0.02  # none is reached: the smallest stands for all
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import pytest
 from tiny_study import TINY, cpu
 
+from advassay.analysis.dose_response.thresholds import distinct_doses
 from advassay.attack_spec import Arm
 from advassay.records import open_records
 from advassay.study import parse_study, plan
 from advassay.study.reach import reach_notes, unreachable
+from benchmarks.verdict_scenarios import STEPS, CohortTruth, network
 
 NOTE = "Arm A, step size 0.01: 3 steps change an image by at most 0.03, so ε = 0.1 is not reached."
 
@@ -18,8 +23,12 @@ def test_an_amplitude_beyond_the_steps_is_noted_in_the_plan_and_in_the_header_of
     finished: Path, tmp_path: Path
 ) -> None:
     study = parse_study(TINY)
-    assert plan(study, cpu(tmp_path), timed=False).notes == (NOTE,)
-    assert plan(study, cpu(finished), timed=False).as_data()["notes"] == [NOTE]
+    first, second = plan(study, cpu(tmp_path), timed=False).notes
+    assert first == NOTE
+    assert second.startswith(
+        "Arm A: the control with twice the iterations cannot show a plateau (question 3) with 10 im"
+    )
+    assert plan(study, cpu(finished), timed=False).as_data()["notes"] == [first, second]
     notes = {h.arm: h.notes for h in open_records(finished).headers if h.primary}
     assert NOTE in notes["A"]
     assert not any("not reached" in note for note in notes["C"])
@@ -33,6 +42,21 @@ def test_only_sign_steps_of_absolute_size_from_the_clean_image_fall_short() -> N
     assert unreachable(Arm(**grid, random_start=True), 0.01) == []
     assert unreachable(Arm(**grid, update="apgd"), 0.01) == []
     assert unreachable(Arm(**grid, update="projected-gradient"), 0.01) == []
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_the_study_and_the_analysis_agree_on_what_is_reached(norm: str) -> None:
+    grid = (0.05, 0.2, 0.3, 0.4)
+    arm = Arm(epsilons=grid, steps=STEPS, norm=norm, step_sizes=(0.05,))
+    pack = network(np.random.default_rng(0), CohortTruth("a", grid=grid))
+    rules = {"update": arm.update, "norm": norm, "random_start": False}
+    pack = replace(pack, step_size="0.05", header=pack.header.model_copy(update={"attack": rules}))
+    assert distinct_doses(pack)[0].tolist() == [0.05, 0.2, 0.25]
+    assert unreachable(arm, 0.05) == [0.3, 0.4]
+    for change in ({"random_start": True}, {"update": "apgd"}):
+        free = replace(pack, header=pack.header.model_copy(update={"attack": rules | change}))
+        assert distinct_doses(free)[0].tolist() == list(grid)
+        assert unreachable(arm.model_copy(update=change), 0.05) == []
 
 
 def test_each_step_size_has_its_own_note() -> None:

@@ -107,7 +107,8 @@ def step_sizes(run: Run) -> tuple[str, ...]:
 
 
 def packed(run: Run, step_size: str | None = None) -> Packed:
-    """The run's verdicts at one step size (None = the first by name); kept while the run is.
+    """The run's verdicts at one step size (None = the first recorded one); kept while the run is. Callers that follow
+    the study name the one that its arm declares first.
 
     `step_size="any"` is the union over step sizes: fallen at any of them. Raises SpecError for an unrecorded one.
     """

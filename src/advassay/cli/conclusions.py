@@ -38,7 +38,7 @@ COLUMNS = {
     "i2": "share of the variance that is between cohorts; null for one cohort",
     "test": "the test behind the verdict",
     "p": "two-sided p of no effect, where there is one",
-    "p_holm": "the same, adjusted for the five questions (Holm)",
+    "p_holm": "the same, adjusted for the questions that test for an effect, 1, 2 and 4 (Holm)",
     "n": "units counted",
     "unit": "what is counted: cohorts or networks",
     "images": "images behind the effect",

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from advassay.checked_files import write_frame
-from advassay.layout import IMAGES, SHARDS
+from advassay.checked_files import write_document, write_frame
+from advassay.layout import HEADER, IMAGES, SHARDS
+from advassay.records.header import RunHeader
 from advassay.records.run import Run
 from advassay.records.shards import account_of, read_rows, write_shard
 from advassay.records.writer import recount
@@ -27,6 +28,7 @@ def remove_images(folder: Path, image_ids: Collection[str], note: str) -> int:
     if not gone.any():
         return 0
     before = len(run.index)
+    _forget_in_control(folder, run.header, set(image_ids))
     for path, keys in run._readable[0]:
         keep = ~np.isin(np.array(keys["image_id"].to_pylist(), dtype=object), list(image_ids))
         if not keep.all():
@@ -35,6 +37,17 @@ def remove_images(folder: Path, image_ids: Collection[str], note: str) -> int:
         path.unlink()
     write_frame(folder / IMAGES, known.filter(~gone))
     return before - recount(folder, note).rows
+
+
+def _forget_in_control(folder: Path, header: RunHeader, image_ids: set[str]) -> None:
+    """Empty the ids of removed images in the control to 2K iterations: the places of the others stay."""
+    controls = header.controls
+    if controls is None or controls.doubling is None or image_ids.isdisjoint(controls.doubling.image_ids):
+        return
+    kept = tuple("" if image in image_ids else image for image in controls.doubling.image_ids)
+    doubling = controls.doubling.model_copy(update={"image_ids": kept})
+    changed = controls.model_copy(update={"doubling": doubling})
+    write_document(folder / HEADER, header.model_copy(update={"controls": changed}))
 
 
 def _rewrite(path: Path, keep: np.ndarray) -> None:

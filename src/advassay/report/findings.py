@@ -15,6 +15,7 @@ import polars as pl
 
 from advassay.analysis.known_patients import with_known_patients
 from advassay.analysis.plan_in_force import PlanInForce, plan_in_force
+from advassay.analysis.questions.evidence import decided_arm_recorded
 from advassay.analysis_plan import AnalysisPlan
 from advassay.errors import ReportError
 from advassay.progress import Progress, Silent
@@ -125,7 +126,14 @@ def gather(store: Path | Records, figures: FigureSpec | None = None, *, progress
         )
     study, warnings = _study(records)
     wanted = (figures or (study.figures if study else FigureSpec())).epsilon
-    in_force = plan_in_force(records)
+    in_force, decided = plan_in_force(records), decided_arm_recorded(records)
+    if not decided:
+        warnings.append(
+            f"No verdicts: attack arm {in_force.arm} decides, and no network is attacked by it yet. Figures and tables "
+            f"show arm {records.main_arm}."
+        )
+        shown = in_force.plan.model_copy(update={"arm": records.main_arm, "step_size": None})
+        in_force = PlanInForce(shown, in_force.prespecified)
     main = [header for header in runs if header.arm == in_force.arm]
     step_size = in_force.step_size()
     epsilon = amplitudes.nearest(wanted, amplitudes.shared((h for h in main if h.primary), step_size))
@@ -142,7 +150,7 @@ def gather(store: Path | Records, figures: FigureSpec | None = None, *, progress
     networks = (header for header in runs if header.arm == of_series)
     has_series = has_size_series(runs, of_series)
     series = amplitudes.nearest(epsilon, amplitudes.shared(networks, in_force.step_size(of_series)))
-    asked = tables.Asked(records, runs, epsilon, series if has_series else None, in_force)
+    asked = tables.Asked(records, runs, epsilon, series if has_series else None, in_force, decided=decided)
     made = tables.made(asked, progress or Silent())
     found = Findings(
         records=records,

@@ -80,6 +80,8 @@ class Asked:
     series: float | None
     """Amplitude of figure 3d."""
     in_force: PlanInForce
+    decided: bool = True
+    """False: no network is attacked by the arm that decides, so that there are no verdicts yet."""
     concluded: list[Conclusion] = field(default_factory=list)
     """Filled by `conclusions`, whose details are a table of their own."""
 
@@ -115,20 +117,21 @@ def _with_choices(name: str, frame: pl.DataFrame, plan: AnalysisPlan) -> pl.Data
 def _conclusions(asked: Asked) -> pl.DataFrame:
     from advassay.analysis import conclusions
 
-    asked.concluded.extend(conclusions(asked.records))
+    if asked.decided:
+        asked.concluded.extend(conclusions(asked.records))
     return curves.conclusion_rows(asked.concluded)
 
 
 def _specifications(asked: Asked) -> pl.DataFrame:
     from advassay.analysis import specification_curve
 
-    return specification_curve(asked.records)
+    return specification_curve(asked.records) if asked.decided else pl.DataFrame()
 
 
 def _subgroups(asked: Asked) -> pl.DataFrame:
     from advassay.analysis import subgroup_effects
 
-    return subgroup_effects(asked.records)
+    return subgroup_effects(asked.records) if asked.decided else pl.DataFrame()
 
 
 def _table1(asked: Asked) -> pl.DataFrame:

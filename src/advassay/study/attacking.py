@@ -305,7 +305,8 @@ def _controls(
 
 
 def _lacks_doubling(controls: Controls, assignment: Assignment) -> bool:
-    return assignment.doubling is not None and not assignment.doubling.is_done(controls, assignment.arm)
+    plan, images = assignment.doubling, len(assignment.image_ids)
+    return plan is not None and not plan.is_done(controls, assignment.arm, images)
 
 
 def _doubling(
@@ -322,9 +323,10 @@ def _doubling(
 
     plan = assignment.doubling
     assert plan is not None
-    arm = plan.arm(assignment.arm, len(assignment.image_ids))
+    images = len(assignment.image_ids)
+    arm = plan.arm(assignment.arm, images)
     points = frozenset((step_size_name(plan.step_size), epsilon) for epsilon in arm.epsilons)
-    sample = dict.fromkeys(assignment.image_ids[: plan.images], points)
+    sample = dict.fromkeys(assignment.image_ids[: plan.sample(assignment.arm, images)], points)
     told = Told(site.progress, f"controls of {_name(header)}, twice the iterations", _steps(sample, arm))
     items, n = _items(cohort, sample), len(sample)
     blocks = list(stream(classifier, items, arm, shape=shape, progress=told, expected_images=n, known=known))

@@ -7,32 +7,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from advassay.analysis_plan import AnalysisPlan
 from advassay.documents import Preparation
 from advassay.layout import HEADER
 from advassay.records import read_header, run_identity
-from advassay.specs import AttackSpec
+from advassay.specs import Study
 from advassay.study.counting import control_steps, gradient_steps, missing_steps
-from advassay.study.doubling import doubling_plan
 from advassay.study.header import recorded_images
 from advassay.study.place import Site
 from advassay.study.planned import STEPS, PlanRow
 from advassay.study.rerun import numb_ids
-from advassay.study.targets import Assignment
+from advassay.study.targets import Assignment, doubling_of
 
 
-def unknown_beside(attack: AttackSpec, analysis: AnalysisPlan, attacked: PlanRow, images: int) -> Iterator[PlanRow]:
-    """Rows beside an arm on the main network of a cohort that is not prepared; `attacked` is the arm's own row.
-
-    `analysis` has its arm and step size named.
-    """
+def unknown_beside(study: Study, attacked: PlanRow, images: int) -> Iterator[PlanRow]:
+    """Rows beside an arm on the main network of a cohort that is not prepared; `attacked` is the arm's own row."""
     from advassay.attacks import linked_rerun
 
+    attack = study.attack
     if not attack.controls:
         return
     arm = attack.arm(attacked.arm)
     yield _row("controls", attacked, control_steps(arm, min(images, attack.control_images)), 0, at_most=True)
-    if (doubling := doubling_plan(attack, analysis, attacked.arm)) is not None:
+    if (doubling := doubling_of(study, attacked.arm)) is not None:
         yield _row("doubling", attacked, doubling.gradient_steps(arm, images), 0, at_most=False)
     if (again := linked_rerun(arm)) is not None:
         yield _row("re-run", attacked, images * gradient_steps(again), 0, at_most=True)
@@ -53,8 +49,9 @@ def known_beside(
     controlled = header is not None and header.controls is not None
     yield _row("controls", attacked, steps, steps if controlled else 0, at_most=True)
     if assignment.doubling is not None:
-        done = header is not None and assignment.doubling.is_done(header.controls, assignment.arm)
-        steps = assignment.doubling.gradient_steps(assignment.arm, len(assignment.image_ids))
+        images = len(assignment.image_ids)
+        done = header is not None and assignment.doubling.is_done(header.controls, assignment.arm, images)
+        steps = assignment.doubling.gradient_steps(assignment.arm, images)
         yield _row("doubling", attacked, steps, steps if done else 0, at_most=False)
     if (again := linked_rerun(assignment.arm)) is None:
         return

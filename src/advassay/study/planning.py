@@ -24,7 +24,7 @@ from advassay.study.planned import PASSES, RANGE_FINDING, STEPS, Plan, PlanRow
 from advassay.study.preparing import Failures, check_image_sizes, each_cohort
 from advassay.study.range_finding import Search, check_tuning_images, is_found, read_ranges, searches, with_found_grids
 from advassay.study.reach import reach_notes
-from advassay.study.targets import Assignment, all_arms, assignments, series_arm
+from advassay.study.targets import Assignment, all_arms, assignments, doubling_of, series_arm
 from advassay.study.training_stage import identity_of, recorded_start_weights
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def plan(study: Study, site: Site, *, timed: bool = True, failures: Failures | N
     return Plan(
         study.name,
         tuple(estimator.estimated(row) for row in rows),
-        notes=tuple(_notes(study.attack)),
+        notes=(*_notes(study.attack), *_undecided_control(study, counts)),
         warnings=tuple(_warnings(study, counts, timed)),
     )
 
@@ -78,6 +78,16 @@ def _notes(attack: AttackSpec) -> Iterator[str]:
             f"Arm {name}: its {len(arm.epsilons)} amplitudes are found on tuning images when the study runs; until "
             f"then its cost is that of as many between {arm.epsilons[0]:g} and {arm.epsilons[-1]:g}."
         )
+
+
+def _undecided_control(study: Study, counts: Mapping[str, Expected]) -> Iterator[str]:
+    """One sentence where the control with twice the iterations cannot decide question 3."""
+    name = study.resolved_analysis().arm
+    assert name is not None
+    arm, plan = study.attack.arm(name), doubling_of(study, name)
+    images = min((_attacked(arm, found) for found in counts.values()), default=0)
+    if plan is not None and images and (text := plan.note(name, arm, images)):
+        yield text
 
 
 def _main_networks(study: Study, counts: Mapping[str, Expected], site: Site) -> dict[str, tuple[str, str]]:
@@ -184,7 +194,7 @@ def _unknown_rows(study: Study, name: str, counts: Expected, wanted: Sequence[Se
             attack = _unknown_attack(name, network, arm, study.attack.arm(arm), counts)
             yield attack
             images = _attacked(study.attack.arm(arm), counts)
-            yield from unknown_beside(study.attack, study.resolved_analysis(), attack, images)
+            yield from unknown_beside(study, attack, images)
     main, series = series_arm(study.attack)
     for what in _series(study, name, counts.training):
         yield PlanRow("train", name, what, PASSES, passes, 0, counts.basis)

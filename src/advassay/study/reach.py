@@ -4,21 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from advassay.attack_spec import Arm, step_size_name
+from advassay.attack_spec import Arm, largest_reach, step_size_name
 
 
 def reach(arm: Arm, rule: float | str) -> float | None:
     """The largest perturbation that the arm's steps add up to; None where no number of steps says it.
 
-    That is so for sign steps (linf) and normalised ones (l2) of absolute size, from the clean image. Relative steps
-    grow with ε; raw-gradient updates, apgd and random starts have no such bound.
-
     >>> reach(Arm(), 0.01), reach(Arm(), "epsilon/4")
     (0.2, None)
     """
-    if isinstance(rule, str) or arm.update != "projected-sign" or arm.random_start:
-        return None
-    return arm.steps * rule
+    return largest_reach(rule, arm.steps, arm.update, random_start=arm.random_start)
 
 
 def unreachable(arm: Arm, rule: float | str) -> list[float]:

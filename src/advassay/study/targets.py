@@ -69,10 +69,15 @@ def all_arms(study: Study, cohort: PreparedCohort, *, gallery: bool) -> Iterator
         arm = attack.arm(name)
         ids = cohort.attack_sample(arm.images)
         kept = gallery_ids(ids, cohort) if gallery and position == 0 else frozenset()
-        doubling = doubling_plan(attack, analysis, name)
+        doubling = doubling_of(study, name)
         yield Assignment(
             name, position, arm, tuple(ids), kept, attack.controls, attack.control_images, doubling, analysis.subgroups
         )
+
+
+def doubling_of(study: Study, arm: str) -> DoublingPlan | None:
+    """The control with twice the iterations beside this arm; None where the study has none."""
+    return doubling_plan(study.attack, study.resolved_analysis(), arm, len(study.cohorts))
 
 
 def gallery_ids(image_ids: Sequence[str], cohort: PreparedCohort) -> frozenset[str]:

@@ -56,12 +56,13 @@ def test_a_verdict_that_holms_correction_takes_away_is_said_beside_it() -> None:
 
 def test_both_p_values_and_the_corrected_verdict_stand_in_the_statistics() -> None:
     lines = dict(statistics_lines(conclusion()))
-    assert lines["p value"] == "0.02 for no effect; 0.1 corrected for five questions (Holm), verdict then: undecided"
+    assert lines["p value"] == "0.02 for no effect; 0.1 corrected for several questions (Holm), verdict then: undecided"
 
 
 def test_a_margin_is_written_in_the_unit_of_its_effect() -> None:
     assert dict(statistics_lines(conclusion()))["Smallest effect"] == (
-        "an interval wholly within ±2 percentage points counts as no change, unless it excludes 0"
+        "changes wholly within ±2 percentage points, over all amplitudes and between any two, count as none, unless "
+        "the interval excludes 0"
     )
     ratio = dict(statistics_lines(conclusion(number=5, margin=1.25)))
     assert ratio["Smallest effect"] == "an interval of the ratio wholly within 1/1.25 to 1.25 counts as no dependence"
@@ -77,7 +78,7 @@ def test_an_effect_without_an_estimate_has_no_interval_and_no_heterogeneity() ->
     ("prespecified", "said"),
     [
         (True, "planned before the first attack"),
-        (False, "planned after attacks had begun, so not pre-specified"),
+        (False, "planned or changed after attacks had begun, so not pre-specified"),
         (None, "not pre-specified: the store holds no analysis plan, and the defaults were used"),
     ],
 )

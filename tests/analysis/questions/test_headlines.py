@@ -46,10 +46,10 @@ def of_ratio(number: int, one: Effect) -> tuple[str, str]:
     return verdict, training_size._headline(one, verdict, SIZES, PLAN)
 
 
-def of_points(one: Effect) -> tuple[str, str]:
-    verdict = judged(one, PLAN.margins.amplitude)
+def of_points(one: Effect, flat: Any = None) -> tuple[str, str]:
+    verdict = amplitude.amplitude_verdict(one, flat)
     value = Value(("X-TB",), "X-ray", 0.0, 0.1, 3.0, 100)
-    return verdict, amplitude._headline(one, verdict, [value], PLAN.margins.amplitude)
+    return verdict, amplitude._headline(one, verdict, [value], PLAN.margins.amplitude, flat)
 
 
 @pytest.mark.parametrize("number", [2, 4, 5])
@@ -93,9 +93,25 @@ def test_a_headline_about_amplitude_says_which_way_success_goes() -> None:
         verdict, said = of_points(effect(low, high))
         assert ("succeed more often" in said) == (verdict == "supported") == (low > 0), said
         assert ("succeed less often" in said) == ("failure of the attack" in said) == (high < 0), said
-        assert ("makes no difference" in said) == (verdict == "contradicted" and high > 0), said
+        assert said.startswith("Not decided") == (verdict == "undecided") == (low < 0 < high), said
         assert (NOT_DETERMINED in said) == (high - low >= 2 and low < 0 < high), said
         assert "−−" not in said
+
+
+@pytest.mark.parametrize(
+    ("room", "shown", "difference", "says"),
+    [
+        (True, True, (-0.01, 0.01), "contradicted: The strength of the attack makes no difference that counts"),
+        (True, False, (0.5, 0.9), r"undecided: .* two amplitudes differ by 70.0 percentage points \[50.0, 90.0\]"),
+        (True, False, (-0.9, -0.5), r"undecided: .* two amplitudes differ by 70.0 percentage points \[50.0, 90.0\]"),
+        (False, False, (-0.01, 0.01), "undecided: .* there is no room for a change"),
+    ],
+)
+def test_a_level_slope_is_called_no_difference_only_where_success_is_the_same_everywhere(
+    room: bool, shown: bool, difference: tuple[float, float], says: str
+) -> None:
+    verdict, said = of_points(effect(-0.001, 0.001), amplitude.Flatness(5.0, True, effect(*difference), room, shown))
+    assert re.match(says, f"{verdict}: {said}"), said
 
 
 @pytest.mark.parametrize("reading", ["last", "any"])
@@ -107,42 +123,67 @@ LEVEL, RISING, OPEN_RISE = (-0.002, 0.01), (0.05, 0.15), (-0.02, 0.06)
 UP, NONE, DOWN = (0.3, 0.5), (-0.01, 0.03), (-0.5, -0.3)
 
 
-def plateau(rests: list[tuple[float, float]], whole: tuple[float, float], control: Any, *, new: bool = True) -> str:
-    evidence: Any = type("", (), {"plan": PLAN, "prespecified": True if new else None})
-    ends, margin = [effect(*ends) for ends in rests], PLAN.margins.iterations
-    verdict = iterations.plateau_verdict(evidence, ends, effect(*whole), control)
-    decisive = iterations.decisive_rise(ends, verdict, margin)
-    said = iterations._headline(
-        verdict, decisive, ends, effect(*whole), margin, "X-TB", control, controlled=control is not None or not new
-    )
+def plateau(
+    one: tuple[float, float], every: tuple[float, float], whole: tuple[float, float], control: Any, *, new: bool
+) -> str:
+    found = iterations.Changes(effect(*one), effect(*every), effect(*whole), control)
+    margin = PLAN.margins.iterations
+    verdict = iterations.plateau_verdict(found, margin, new=new)
+    on = iterations.decisive_change(found, verdict, margin)
+    said = iterations._headline(verdict, found, on, margin, "X-TB", 0.02, new=new)
+    needed = iterations._needed(found, on, PLAN, new=new)
+    assert needed.endswith(".")
     return f"{verdict}: {said}"
 
 
-def control(at_2k: int, images: int = 100) -> Any:
-    return iterations.Doubling(images, 50 if images else 0, at_2k, 4)
+def control(
+    low: float, high: float, *, images: int = 100, lacking: tuple[str, ...] = (), counts_alone: bool = False
+) -> Any:
+    found = None if counts_alone or not images else effect(low, high)
+    return iterations.Doubling(found, (low + high) / 2, images * 5, images, 4, lacking)
+
+
+ALIKE, MORE_LATER, LESS_LATER = control(-0.01, 0.01), control(0.05, 0.1), control(-0.1, -0.05)
 
 
 @pytest.mark.parametrize(
-    ("rests", "whole", "doubling", "new", "said"),
+    ("one", "every", "whole", "doubling", "new", "said"),
     [
-        ([LEVEL, LEVEL], UP, control(50), True, "supported: Longer attacks succeed more often, up to a plateau"),
-        ([LEVEL, LEVEL], UP, None, False, "supported: Longer attacks succeed more often, up to a plateau"),
-        ([LEVEL, LEVEL], UP, None, True, "undecided: .*no control with twice as many iterations was run"),
-        ([LEVEL, LEVEL], UP, control(0, 0), True, "undecided: .*had no image to compare"),
-        ([LEVEL, LEVEL], UP, control(60), True, "undecided: .*raised the success rate by 10.0 points"),
-        ([LEVEL, LEVEL], NONE, control(50), True, "undecided: .*a rise from the first iteration to the last is not"),
-        ([LEVEL, LEVEL], NONE, None, False, "undecided: .*a rise from the first iteration to the last is not shown"),
-        ([RISING, LEVEL], UP, control(50), True, "contradicted: No plateau is reached.*still rises by 10.0"),
-        ([(-0.1, 0.4), RISING], UP, control(50), True, r"contradicted: No plateau.* rises by 10.0 .*\[5.0, 15.0\]"),
-        ([DOWN, DOWN], DOWN, control(50), True, "contradicted: Longer attacks succeed less often.* falls by 40.0"),
-        ([DOWN, DOWN], UP, control(50), True, "supported: .*but not to the end.* falls by 40.0.*failure of the attack"),
-        ([OPEN_RISE, LEVEL], UP, control(50), True, "undecided: .*rises below and above that are both compatible"),
+        (LEVEL, LEVEL, UP, ALIKE, True, "supported: Longer.*up to a plateau.*with twice the iterations changes by 0.0"),
+        ((-0.02, 0.08), LEVEL, UP, ALIKE, True, "undecided: .*changes by 3.0 .*at ε = 0.02"),
+        ((-0.03, 0.04), LEVEL, UP, ALIKE, True, "supported: Longer attacks succeed more often, up to a plateau"),
+        (LEVEL, LEVEL, UP, None, False, "supported: Longer attacks succeed more often, up to a plateau"),
+        (LEVEL, LEVEL, UP, None, True, "undecided: .*no control with twice as many iterations was run"),
+        (LEVEL, LEVEL, UP, control(0, 0, images=0), True, "undecided: .*had no image to compare"),
+        (LEVEL, LEVEL, UP, control(-0.01, 0.01, lacking=("X-TB",)), True, "undecided: .*was not run.* in X-TB"),
+        (LEVEL, LEVEL, UP, control(0, 0, counts_alone=True), True, "undecided: .*no interval can be given"),
+        (LEVEL, LEVEL, UP, control(0, 0, counts_alone=True), False, "supported: "),
+        (
+            LEVEL,
+            LEVEL,
+            UP,
+            control(0.1, 0.1, counts_alone=True),
+            False,
+            "undecided: .*changed .*rate by 10.0",
+        ),
+        (LEVEL, LEVEL, UP, control(-0.01, 0.05), True, "undecided: .*changes below and above 2 points are both"),
+        (LEVEL, LEVEL, UP, control(-0.05, 0.01), True, "undecided: .*changes below and above 2 points are both"),
+        (LEVEL, LEVEL, UP, MORE_LATER, True, "contradicted: No plateau is reached: with twice .* rises by 7.5 .*more"),
+        (LEVEL, LEVEL, UP, LESS_LATER, True, "contradicted: No plateau is reached: with twice .* falls by 7.5 .*lost"),
+        (LEVEL, LEVEL, NONE, ALIKE, True, "undecided: .*a rise from the first iteration to the last is not"),
+        (LEVEL, LEVEL, NONE, None, False, "undecided: .*a rise from the first iteration to the last is not shown"),
+        (RISING, LEVEL, UP, ALIKE, True, "contradicted: No plateau is reached.*still rises by 10.0"),
+        ((-0.1, 0.4), RISING, UP, ALIKE, True, r"contradicted: No plateau.* rises by 10.0 .*\[5.0, 15.0\]"),
+        (DOWN, DOWN, DOWN, ALIKE, True, "contradicted: Longer attacks succeed less often.* falls by 40.0"),
+        (DOWN, DOWN, UP, ALIKE, True, "contradicted: No plateau.* falls by 40.0.*failure of the attack"),
+        (LEVEL, OPEN_RISE, UP, ALIKE, True, "undecided: .*changes below and above that are both compatible"),
     ],
 )
 def test_a_headline_about_iterations_gives_the_reason_of_its_verdict(
-    rests: list[tuple[float, float]], whole: tuple[float, float], doubling: Any, new: bool, said: str
-) -> None:
-    assert re.match(said, plateau(rests, whole, doubling, new=new)), plateau(rests, whole, doubling, new=new)
+    one: tuple[float, float], every: tuple[float, float], whole: tuple[float, float], doubling: Any, new: bool,
+    said: str,
+) -> None:  # fmt: skip
+    assert re.match(said, plateau(one, every, whole, doubling, new=new)), plateau(one, every, whole, doubling, new=new)
 
 
 def test_the_effect_of_a_conclusion_is_written_as_its_headline_has_it() -> None:

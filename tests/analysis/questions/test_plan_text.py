@@ -62,7 +62,7 @@ def test_every_later_change_is_told_against_the_one_before_it(store: Path) -> No
     )
     assert second == (
         "Changed later: on 2026-04-02 08:30 UTC, with 50 rows recorded, the study stated success any instead of last; "
-        "margin of iterations 0.05 instead of 0.02. The verdicts keep the first plan."
+        "margin of iterations 0.05 instead of 0.02. The verdicts keep the first plan and its amplitudes."
     )
     assert "epsilons of the arm 0.02, 0.4 instead of 0.02, 0.04" in third
     assert "success" not in third

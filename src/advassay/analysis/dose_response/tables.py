@@ -9,14 +9,17 @@ import numpy as np
 import polars as pl
 
 from advassay.analysis.dose_response.epsilon50 import Epsilon50, epsilon50_of
-from advassay.analysis.dose_response.pooling import Bound, pool
-from advassay.analysis.dose_response.thresholds import thresholds
-from advassay.analysis.dose_response.wording import GREY_LEVELS, epsilon50_text
+from advassay.analysis.dose_response.pooling import Bound
+from advassay.analysis.dose_response.thresholds import distinct_doses, thresholds
+from advassay.analysis.dose_response.wording import GREY_LEVELS, epsilon50_text, written_inside
 from advassay.analysis.groups import Part, grouped, names_of
-from advassay.analysis.interval_text import interval_text
-from advassay.analysis.packed import Packed
+from advassay.analysis.interval_text import interval_text, is_too_wide
+from advassay.analysis.packed import Packed, packed, step_sizes
 from advassay.analysis.points import shared_key
-from advassay.analysis.selection import packs_of
+from advassay.analysis.questions.conclusion import as_ratio
+from advassay.analysis.questions.effects import Value, joined, overall, values_of
+from advassay.analysis.questions.evidence import repeats
+from advassay.analysis.selection import packs_of, runs_of
 from advassay.analysis_plan import DoseReading
 from advassay.records.store import Records
 from advassay.success import Reading
@@ -64,14 +67,15 @@ def epsilon50(
     fit_p (goodness of fit; null where the grid is too short to tell).
 
     Several cohorts in one curve (by="image_type") are pooled as cohorts: random effects on ln ε50, never their images
-    thrown together. See docs/explanation/statistics.md.
+    thrown together; main networks of several seeds are averaged, cohorts that share images count once, and what lies
+    beyond the grids is said to. See docs/explanation/statistics.md.
     """
     groups = grouped(records, names_of(by), arm, step_size)
-    rows = [_row(group, success, dose, level) for group in groups]
+    rows = [_row(records, group, success, dose, level) for group in groups]
     return pl.DataFrame(rows, infer_schema_length=None)
 
 
-def _row(group: list[Part], success: Reading, dose: DoseReading, level: float) -> dict[str, Any]:
+def _row(records: Records, group: list[Part], success: Reading, dose: DoseReading, level: float) -> dict[str, Any]:
     found = [epsilon50_of(thresholds(part.pack, success, dose, part.images), level) for part in group]
     key = shared_key(group) | {
         "cohorts": len({part.pack.header.cohort for part in group}),
@@ -80,7 +84,25 @@ def _row(group: list[Part], success: Reading, dose: DoseReading, level: float) -
         "smallest": float(min(one.data.doses[0] for one in found)),
         "largest": float(max(one.data.doses[-1] for one in found)),
     }
-    return key | (_alone(found[0], level) if len(found) == 1 else _pooled(found, level))
+    if len(found) == 1:
+        return key | _alone(found[0], level)
+    networks = [_networks(records, part) for part in group]
+    return key | _pooled(networks, success, dose, level)
+
+
+def _networks(records: Records, part: Part) -> list[Part]:
+    """The part, and the same images under the cohort's main networks of other seeds on the same amplitudes."""
+    found = [part]
+    for run in runs_of(records, part.pack.header.arm, primary=False):
+        if part.pack.step_size not in (*step_sizes(run), "any"):
+            continue
+        other = packed(run, part.pack.step_size)
+        if not repeats(other, part.pack):
+            continue
+        wanted = set(part.pack.image_ids[part.images])
+        images = np.array([image in wanted for image in other.image_ids], bool)
+        found.append(Part(other, images, part.key))
+    return found
 
 
 def _alone(found: Epsilon50, level: float) -> dict[str, Any]:
@@ -95,21 +117,48 @@ def _alone(found: Epsilon50, level: float) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _pooled(found: list[Epsilon50], level: float) -> dict[str, Any]:
-    """Random effects on ln ε50; a cohort outside its grid enters as a bound."""
-    known = [one for one in found if one.side != "unknown"]
-    bounds: list[Bound] = [{"below": "at most", "above": "at least"}.get(one.side, "value") for one in known]  # type: ignore[misc]
-    pooled = pool(np.array([one.log for one in known]), np.array([one.variance for one in known]), None, bounds)
-    estimate, low, high = (float(np.exp(x)) for x in pooled.interval(np.ones(1), level))
-    estimable = np.isfinite(high)
-    text = [interval_text("epsilon", estimate * unit, low * unit, high * unit) for unit in (1.0, GREY_LEVELS)]
+def _pooled(networks: list[list[Part]], success: Reading, dose: DoseReading, level: float) -> dict[str, Any]:
+    """Random effects on ln ε50; a cohort outside its grid enters as a bound. Nothing beyond all grids is printed."""
+    masks = {id(part.pack): part.images for parts in networks for part in parts}
+    grids = [distinct_doses(part.pack)[0] for parts in networks for part in parts]
+    smallest, largest = min(grid[0] for grid in grids), max(grid[-1] for grid in grids)
+
+    def value(pack: Packed) -> Value | None:
+        one = epsilon50_of(thresholds(pack, success, dose, masks[id(pack)]), level)
+        if one.side == "unknown":
+            return None
+        bound: Bound = {"below": "at most", "above": "at least"}.get(one.side, "value")  # type: ignore[assignment]
+        header = pack.header
+        return Value(
+            (header.cohort,), header.image_type, one.log, one.variance, one.freedom, one.data.images, bound
+        )  # fmt: skip
+
+    main = [[part.pack for part in parts] for parts in networks]
+    effect = overall(joined(values_of(main, value), main), level)
+    estimate, low, high = (as_ratio(end) for end in (effect.estimate, effect.low, effect.high))
+    # NaN compares false: what is not known lies on neither side.
+    below, above = estimate < smallest or high < smallest, estimate > largest or low > largest
+    side = "unknown" if not effect.known else "below" if below else "above" if above else "inside"
+    ends = (low if low >= smallest else None, high if high <= largest else None)
     return {
-        "estimate": estimate if estimable else None, "low": low if estimable else None,
-        "high": high if estimable else None, "text": text[0] if estimable else "too few cohorts inside the grid",
-        "text_255": text[1] if estimable else "too few cohorts inside the grid",
-        "side": "inside" if estimable else "unknown", "method": "random effects over cohorts", "bracket_low": None,
-        "bracket_high": None, "ever": None, "fit_p": None,
+        "estimate": estimate if side == "inside" else None, "low": ends[0], "high": ends[1],
+        "text": _pooled_text(side, (estimate, low, high), (smallest, largest), 1.0),
+        "text_255": _pooled_text(side, (estimate, low, high), (smallest, largest), GREY_LEVELS),
+        "side": side, "method": "random effects over cohorts", "bracket_low": None, "bracket_high": None,
+        "ever": None, "fit_p": None,
     }  # fmt: skip
+
+
+def _pooled_text(side: str, numbers: tuple[float, float, float], grid: tuple[float, float], unit: float) -> str:
+    if side == "unknown":
+        return "too few cohorts inside the grid"
+    estimate, low, high = (number * unit for number in numbers)
+    smallest, largest = (end * unit for end in grid)
+    if smallest <= low and high <= largest and is_too_wide("epsilon", low, high):
+        return interval_text("epsilon", estimate, low, high)
+    middle, first, last = (written_inside(number, smallest, largest) for number in (estimate, low, high))
+    outside = (side == "below" and high <= smallest) or (side == "above" and low >= largest)
+    return middle if outside else f"{middle} [{first}, {last}]"
 
 
 def _inside(value: float) -> float | None:

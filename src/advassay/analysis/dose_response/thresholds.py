@@ -1,7 +1,7 @@
 """Each image's smallest ε that misclassifies it, known only to lie between two amplitudes of the grid.
 
-The dose is what the attack could use: with sign steps of absolute size no pixel moves farther than K · step size, so
-every ε above that is one and the same trajectory and counts as one amplitude.
+The dose is what the attack could use: K sign steps of absolute size move no pixel farther than K · step size, and K
+normalised ones the image no farther in L2, so every ε above that is one and the same trajectory and one amplitude.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import numpy as np
 
 from advassay.analysis.packed import Packed
 from advassay.analysis_plan import DoseReading
+from advassay.attack_spec import largest_reach, parse_step_size
 from advassay.success import Reading
 
 
@@ -57,23 +58,19 @@ class Thresholds:
 
 
 def reachable(pack: Packed) -> np.ndarray:
-    """(epsilon,) float64: the amplitude each ε of the grid gives the attack, min(ε, K · step size) for sign steps.
+    """(epsilon,) float64: the amplitude each ε of the grid gives the attack, min(ε, K · step size) for sign steps and
+    normalised ones.
 
     Other updates have no such bound: their step is a gain, or sized by ε.
     """
     attack = pack.header.attack
-    bounded = attack.get("update") == "projected-sign" and attack.get("norm", "linf") == "linf"
-    step = _absolute(pack.step_size) if bounded and pack.steps and not attack.get("random_start") else None
-    if step is None:
+    if pack.step_size == "any" or not pack.steps:
         return pack.epsilons
-    return np.asarray(np.minimum(pack.epsilons, pack.steps * step))
-
-
-def _absolute(step_size: str) -> float | None:
-    try:
-        return float(step_size)
-    except ValueError:
-        return None
+    most = largest_reach(
+        parse_step_size(pack.step_size), pack.steps, attack.get("update", ""),
+        random_start=bool(attack.get("random_start")),
+    )  # fmt: skip
+    return pack.epsilons if most is None else np.asarray(np.minimum(pack.epsilons, most))
 
 
 def distinct_doses(pack: Packed) -> tuple[np.ndarray, np.ndarray]:

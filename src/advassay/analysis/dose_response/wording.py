@@ -19,12 +19,12 @@ def epsilon50_text(found: Epsilon50, level: float = 0.95, unit: float = 1.0) -> 
         return "no attackable image"
     doses = found.data.doses * unit
     low, high = (bound * unit for bound in found.interval(level))
-    ends = [_written(value, doses[0], doses[-1]) for value in (low, high)]
+    ends = [written_inside(value, doses[0], doses[-1]) for value in (low, high)]
     if found.side == "inside" and not found.trusted:
         return _between(ends)
     if doses[0] <= low and high <= doses[-1] and is_too_wide("epsilon", low, high):
         return interval_text("epsilon", found.estimate * unit, low, high)
-    middle = _written(found.estimate * unit, doses[0], doses[-1])
+    middle = written_inside(found.estimate * unit, doses[0], doses[-1])
     shown_outside = (found.side == "below" and high <= doses[0]) or (found.side == "above" and low >= doses[-1])
     return middle if shown_outside else f"{middle} [{ends[0]}, {ends[1]}]"
 
@@ -37,7 +37,12 @@ def _between(ends: list[str]) -> str:
     return f"at least {ends[0]}" if ends[1].startswith(">") else f"between {ends[0]} and {ends[1]}"
 
 
-def _written(value: float, smallest: float, largest: float) -> str:
+def written_inside(value: float, smallest: float, largest: float) -> str:
+    """An amplitude, or which end of the grid it lies beyond.
+
+    >>> written_inside(0.003, 0.001, 0.1), written_inside(0.5, 0.001, 0.1)
+    ('0.003', '> 0.1')
+    """
     if value < smallest:
         return f"< {smallest:.3g}"
     return f"> {largest:.3g}" if value > largest else f"{value:.3g}"

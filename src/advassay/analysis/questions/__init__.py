@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -42,15 +43,36 @@ def conclusions(
     evidence = evidence_of(records, plan)
     if epsilon is not None and not 0 < epsilon <= 1:
         raise SpecError(f"epsilon: above 0 and at most 1, got {epsilon:g}.", "Leave it out for the plan's amplitude.")
-    changes = {"epsilon": epsilon, "level": None if level is None else checked_level(level)}
-    return judge(evidence.at(**{name: value for name, value in changes.items() if value is not None}))
+    asked = {"epsilon": epsilon, "level": None if level is None else checked_level(level)}
+    changes = {name: value for name, value in asked.items() if value not in (None, getattr(evidence.plan, name))}
+    # The amplitude is question 3's alone; the level is every question's.
+    unplanned = frozenset(range(1, 6)) if "level" in changes else frozenset({3} if changes else ())
+    return judge(evidence.at(**changes), unplanned)
 
 
-def judge(evidence: Evidence) -> list[Conclusion]:
-    """The five conclusions of this evidence, with Holm's correction over them beside each raw verdict."""
+def judge(evidence: Evidence, unplanned: frozenset[int] = frozenset()) -> list[Conclusion]:
+    """The five conclusions of this evidence, with Holm's correction over them beside each raw verdict.
+
+    `unplanned`: numbers of those that are judged by another choice than the plan's, and so not as planned.
+    Holm's correction is over the verdicts that can rest on a p value of no effect: not question 3's, and not question
+    5's, whose claims are about a margin.
+    """
     found = [question(evidence) for question in QUESTIONS]
-    adjusted = holm(np.array([np.nan if one.p is None else one.p for one in found]))
-    return [_complete(one, float(p), evidence) for one, p in zip(found, adjusted, strict=True)]
+    p = np.array([np.nan if one.p is None or one.number in ON_MARGIN else one.p for one in found])
+    if not evidence.series_planned:
+        unplanned |= {5}
+    return [
+        _complete(one, float(p), replace(evidence, prespecified=_planned(evidence, one.number not in unplanned)))
+        for one, p in zip(found, holm(p), strict=True)
+    ]
+
+
+ON_MARGIN = (3, 5)
+"""Numbers of the questions whose verdicts compare an interval with a margin alone."""
+
+
+def _planned(evidence: Evidence, as_planned: bool) -> bool | None:
+    return evidence.prespecified and as_planned if evidence.prespecified is not None else None
 
 
 def _complete(one: Conclusion, p: float, evidence: Evidence) -> Conclusion:
@@ -65,13 +87,14 @@ def _complete(one: Conclusion, p: float, evidence: Evidence) -> Conclusion:
             "step_size": evidence.networks[0].step_size if evidence.networks else "",
             "reading": readings(plan),
             "prespecified": evidence.prespecified,
+            "remarks": (*one.remarks, *evidence.notes),
         }
     )
 
 
 def _rests_on_p(one: Conclusion) -> bool:
     """Whether the verdict is the rejection of no effect; equivalence and levelling off rest on the margin instead."""
-    if one.number == 3 or (one.number == 5 and one.verdict == "supported"):
+    if one.number in ON_MARGIN:
         return False
     neutral = 1.0 if one.number in RATIOS else 0.0
     excluded = (one.low is not None and one.low > neutral) or (one.high is not None and one.high < neutral)

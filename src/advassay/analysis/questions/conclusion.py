@@ -48,7 +48,7 @@ class Conclusion(Frozen):
     p: float | None
     """Two-sided p of no effect, where there is one."""
     p_holm: float | None = None
-    """The same, adjusted for five questions (Holm)."""
+    """The same, adjusted for the questions that test for an effect, 1, 2 and 4 (Holm)."""
     n: int
     """Units that decide (cohorts or networks, as `unit` says)."""
     unit: str
@@ -56,7 +56,7 @@ class Conclusion(Frozen):
     """Images behind the effect."""
     verdict: Verdict
     verdict_holm: Verdict | None = None
-    """The verdict after Holm's correction over the five questions."""
+    """The verdict after Holm's correction; those of questions 3 and 5 rest on a margin and stay."""
     breadth: str = ""
     """What a verdict rests on, e.g. "over 5 cohorts"; empty where undecided."""
     reason: str
@@ -200,13 +200,17 @@ MOST_UNITS = 200
 
 
 def what_it_takes(
-    number: int, effect: Effect, level: float, threshold: float = 0.0, coefficients: int = 1, unit: str = "cohorts"
-) -> str:
+    number: int, effect: Effect, level: float, threshold: float = 0.0, coefficients: int = 1, unit: str = "cohorts",
+    *, margin: float | None = None,
+) -> str:  # fmt: skip
     """How many more units, or images in a single cohort, would bring the interval of a question clear of `threshold`.
 
     If the estimate and the spread stay as they are: half-width t(k − p) · s / √k with s² = k · error².
+    `margin`: an interval within ±margin decides too, in the effect's unit (a logarithm for ratios).
     """
     distance = abs(effect.estimate - threshold)
+    if margin is not None:
+        distance = max(distance, margin - abs(effect.estimate))
     half = (effect.high - effect.low) / 2
     if not isfinite(half):
         if effect.k < coefficients + 1:

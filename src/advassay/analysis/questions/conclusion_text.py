@@ -8,7 +8,7 @@ from advassay.analysis_plan import AnalysisPlan
 
 PLANNED = {
     True: "planned before the first attack",
-    False: "planned after attacks had begun, so not pre-specified",
+    False: "planned or changed after attacks had begun, so not pre-specified",
     None: "not pre-specified: the store holds no analysis plan, and the defaults were used",
 }
 
@@ -41,10 +41,10 @@ def basis(one: Conclusion) -> str:
 
 
 def correction(one: Conclusion) -> str:
-    """What is left of the verdict after Holm's correction for five questions; empty where nothing changes."""
+    """What is left of the verdict after Holm's correction; empty where nothing changes."""
     if one.verdict_holm is None or one.verdict_holm == one.verdict:
         return ""
-    return f"After correction for testing five questions (Holm) the verdict is: {one.verdict_holm}."
+    return f"After correction for testing several questions (Holm) the verdict is: {one.verdict_holm}."
 
 
 def statistics_lines(one: Conclusion) -> list[tuple[str, str]]:
@@ -81,7 +81,7 @@ def _p_value(one: Conclusion) -> str:
     text = f"{_p(one.p)} for no effect"
     if one.p_holm is None:
         return text
-    return f"{text}; {_p(one.p_holm)} corrected for five questions (Holm), verdict then: {one.verdict_holm}"
+    return f"{text}; {_p(one.p_holm)} corrected for several questions (Holm), verdict then: {one.verdict_holm}"
 
 
 def _p(value: float) -> str:
@@ -95,9 +95,10 @@ def _margin(one: Conclusion) -> str:
 def what_counts(number: int, margin: float) -> str:
     """The smallest effect that counts in a question, in words."""
     if number == 3:
-        rise = f"a rise below {100 * margin:g} percentage points over the second half of the iterations"
-        return f"{rise} counts as a plateau"
+        change = f"a change within ±{100 * margin:g} percentage points over the second half of the iterations"
+        return f"{change}, and with twice as many, counts as a plateau"
     if number in RATIOS:
         what = "dependence" if number == 5 else "difference, unless it excludes 1"
         return f"an interval of the ratio wholly within 1/{margin:g} to {margin:g} counts as no {what}"
-    return f"an interval wholly within ±{100 * margin:g} percentage points counts as no change, unless it excludes 0"
+    changes = f"changes wholly within ±{100 * margin:g} percentage points, over all amplitudes and between any two,"
+    return f"{changes} count as none, unless the interval excludes 0"

@@ -243,7 +243,7 @@ def _needed(effect: Effect, plan: AnalysisPlan) -> str:
     if not effect.known:
         at = f"{plan.confidence_threshold:g}"
         return f"A cohort with at least {FEWEST} correctly classified images above {at} and as many below is needed."
-    return what_it_takes(4, effect, plan.level)
+    return what_it_takes(4, effect, plan.level, margin=float(np.log(plan.margins.confidence)))
 
 
 def _sharp(evidence: Evidence) -> tuple[str, ...]:
@@ -307,11 +307,11 @@ def _row(pack: Packed, value: Value | None, plan: AnalysisPlan) -> dict[str, Any
     header, data = pack.header, thresholds(pack, plan.success, plan.dose)
     above, _ = _covariates(pack, data, plan)
     low, high = value.interval(plan.level) if value else (float("nan"),) * 2
-    inside = value is not None and value.bound == "value"
+    ratio = as_ratio(value.value) if value is not None and value.bound == "value" else None
     last, doses = data.category < len(data.doses), data.doses
     return {
         "cohort": header.cohort, "image_type": header.image_type, "arm": header.arm, "loss": header.attack.get("loss"),
-        "update": header.attack.get("update"), "ratio": finite(as_ratio(value.value)) if inside else None,
+        "update": header.attack.get("update"), "ratio": finite(ratio),
         "low": finite(as_ratio(low)) or None, "high": finite(as_ratio(high)),
         "bound": value.bound if value else "nothing", "n_above": int(above.sum()),
         "n_below": int((~above).sum()), "largest_epsilon": float(doses[-1]) if len(doses) else None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -13,6 +14,7 @@ from advassay.analysis.packed import Packed, packed, step_sizes
 from advassay.analysis.plan_in_force import plan_in_force
 from advassay.analysis.selection import first_step_size, runs_of
 from advassay.analysis_plan import AnalysisPlan
+from advassay.documents import AnalysisDocument
 from advassay.errors import SpecError
 from advassay.records.store import Records
 
@@ -25,6 +27,8 @@ class Evidence:
     others        arm → the main networks under every other arm, for what the verdict does not rest on
     prespecified  True: the plan was fixed before the first attack. False: after. None: the store holds no plan
     estimator     of ε50; verdicts rest on the curve, the specification curve looks at the bracket too
+    series_planned  False: the plan says that the arm attacks no training-size series, and one was attacked later
+    later         amplitudes that were added after the plan was fixed, rising: they are shown and decide nothing
     """
 
     plan: AnalysisPlan
@@ -32,6 +36,8 @@ class Evidence:
     others: dict[str, tuple[Packed, ...]]
     prespecified: bool | None = None
     estimator: Estimator = "curve"
+    series_planned: bool = True
+    later: tuple[float, ...] = ()
 
     @property
     def arm(self) -> str:
@@ -39,21 +45,49 @@ class Evidence:
 
     @cached_property
     def main(self) -> tuple[tuple[Packed, ...], ...]:
-        """Each cohort's main networks: the first, then those of other seeds on the same training set and grid."""
+        """Each cohort's main networks: the first, then those of other seeds on the same training set and grid.
+
+        Amplitudes that are recorded for a few images so far are left out (`notes` says so).
+        """
         found: list[tuple[Packed, ...]] = []
         for pack in self.networks:
             if pack.header.primary and pack.header.cohort not in {packs[0].header.cohort for packs in found}:
-                found.append((pack, *(other for other in self.networks if _repeats(other, pack))))
+                others = (other for other in self.networks if repeats(other, pack))
+                found.append(tuple(map(finished, (pack, *others))))
         return tuple(found)
 
     @cached_property
-    def shared_doses(self) -> np.ndarray:
-        """Amplitudes that every cohort was attacked at, rising; cohorts with other grids are compared on these."""
+    def comparable(self) -> tuple[tuple[Packed, ...], ...]:
+        """Those of `main` that are compared at the same amplitudes (questions 1 and 3).
+
+        A cohort whose grid would cost the others more amplitudes than it adds is left out (`notes` says so).
+        """
         grids = [distinct_doses(packs[0])[0] for packs in self.main]
-        shared = grids[0] if grids else np.empty(0)
-        for grid in grids[1:]:
-            shared = shared[places_of(grid, shared)]
-        return shared
+        return tuple(self.main[i] for i in comparable_grids(grids))
+
+    @cached_property
+    def shared_doses(self) -> np.ndarray:
+        """Amplitudes that every comparable cohort was attacked at, rising."""
+        return shared([distinct_doses(packs[0])[0] for packs in self.comparable])
+
+    @cached_property
+    def notes(self) -> tuple[str, ...]:
+        """What was left out of the verdicts because of amplitudes, one sentence each."""
+        told = []
+        if self.later:
+            told.append(
+                f"Added after the plan was fixed, shown and not judged: ε = {', '.join(f'{e:g}' for e in self.later)}."
+            )
+        for pack in self.networks:
+            kept = set(finished(pack).epsilons.tolist())
+            out = [f"{e:g}" for e in pack.epsilons if e not in kept]
+            if out:
+                told.append(f"Not judged in {_name(pack)}: ε = {', '.join(out)}, recorded for a few images so far.")
+        left = [packs[0] for packs in self.main if not any(packs is kept for kept in self.comparable)]
+        for pack in left:
+            name = pack.header.cohort
+            told.append(f"Cohort {name} is left out of questions 1 and 3: its amplitudes are not those of the others.")
+        return tuple(told)
 
     @cached_property
     def _epsilon50(self) -> dict[int, Epsilon50]:
@@ -72,7 +106,63 @@ class Evidence:
         return replace(self, plan=self.plan.model_copy(update=changes))
 
 
-def _repeats(other: Packed, main: Packed) -> bool:
+def _name(pack: Packed) -> str:
+    """A network as it is told of."""
+    h = pack.header
+    return h.cohort if h.primary else f"{h.cohort} ({h.train_size} training images, seed {h.seed})"
+
+
+def at_amplitudes(pack: Packed, places: np.ndarray) -> Packed:
+    """The network at some of its amplitudes alone (indices into its ε, rising)."""
+    names = ("epsilons", "present", "decided", "attackable", "last", "any", "decision", "correct", "final_logits")
+    return replace(
+        pack,
+        **{name: getattr(pack, name)[places] for name in names},
+        flags={name: flag[places] for name, flag in pack.flags.items()},
+    )
+
+
+def finished(pack: Packed) -> Packed:
+    """The network without amplitudes that are recorded for a few images so far.
+
+    Only images recorded at every amplitude count, so that a new amplitude would leave those few alone. Amplitudes are
+    left out, the one with the fewest images first, as long as that makes amplitudes × images larger.
+    """
+    counts = pack.present.sum(axis=1)
+    if not counts.size or (counts == counts[0]).all():
+        return pack
+    order = np.argsort(counts, kind="stable")
+    cells = [counts[order[i]] * (len(order) - i) for i in range(len(order))]
+    first = int(np.argmax(cells))
+    return at_amplitudes(pack, np.sort(order[first:])) if first else pack
+
+
+def shared(grids: Sequence[np.ndarray]) -> np.ndarray:
+    """Amplitudes that are in every grid, rising."""
+    found = grids[0] if grids else np.empty(0)
+    for grid in grids[1:]:
+        found = found[places_of(grid, found)]
+    return found
+
+
+def comparable_grids(grids: Sequence[np.ndarray]) -> list[int]:
+    """Which grids are compared at the amplitudes that all of them have.
+
+    The one whose absence leaves most amplitudes is left out, as long as that makes grids × shared amplitudes larger
+    and more than half of the grids, and two of them, are left. No result of an attack is looked at.
+    """
+    kept = list(range(len(grids)))
+    while len(kept) > 2:
+        rests = [[i for i in kept if i != out] for out in kept]
+        best = max(rests, key=lambda rest: len(shared([grids[i] for i in rest])))
+        fewer, now = (len(of) * len(shared([grids[i] for i in of])) for of in (best, kept))
+        if fewer <= now or 2 * len(best) <= len(grids):
+            break
+        kept = best
+    return kept
+
+
+def repeats(other: Packed, main: Packed) -> bool:
     """Whether `other` is the main network trained once more: same cohort, whole training set, same grid, other seed."""
     a, b = other.header, main.header
     same = a.cohort == b.cohort and a.full and b.full and a.train_size == b.train_size and a.seed != b.seed
@@ -88,10 +178,50 @@ def evidence_of(
     """
     force = plan_in_force(records, plan)
     name = arm or force.arm
+    if arm is None and records.arms and not decided_arm_recorded(records, plan):
+        raise SpecError(
+            f"analysis.arm: {name} decides, and no network is attacked by it yet; recorded: {', '.join(records.arms)}.",
+            "Run the study to its end, or name a recorded arm in another plan.",
+        )
     size = step_size or force.step_size(name)
     others = {other: _packs(records, other, None, primary=True) for other in records.arms if other != name}
     own = force.plan if arm is None and step_size is None else _elsewhere(force.plan, name, size)
-    return Evidence(own, _packs(records, name, size, primary=False), others, force.prespecified)
+    networks = _packs(records, name, size, primary=False)
+    document = records.analysis
+    if plan is not None or document is None or name != document.plan.arm:
+        return Evidence(own, networks, others, force.prespecified)
+    kept, later = _as_planned(networks, document)
+    series = [pack for pack in kept if not pack.header.full]
+    unplanned = document.series_epsilons is not None and not document.series_epsilons and bool(series)
+    return Evidence(own, kept, others, force.prespecified, series_planned=not unplanned, later=later)
+
+
+def decided_arm_recorded(records: Records, plan: AnalysisPlan | None = None) -> bool:
+    """Whether any network is attacked by the arm that the plan lets decide."""
+    return plan_in_force(records, plan).arm in records.arms
+
+
+def _as_planned(
+    networks: tuple[Packed, ...], document: AnalysisDocument
+) -> tuple[tuple[Packed, ...], tuple[float, ...]]:
+    """The networks at the amplitudes that the plan in force states, and the recorded amplitudes beside them.
+
+    A network with none of its amplitudes in the plan is kept as it is: it belongs to a series that was added later.
+    """
+    main, series = np.array(document.arm.epsilons), document.series_epsilons
+    kept, later = [], set()
+    for pack in networks:
+        h = pack.header
+        planned = [main] if h.full else []
+        if not h.primary:
+            planned.append(pack.epsilons if series is None and not h.full else np.array(series or ()))
+        places = places_of(np.concatenate(planned), pack.epsilons)
+        if len(places) in (0, len(pack.epsilons)):
+            kept.append(pack)
+            continue
+        later |= set(pack.epsilons.tolist()) - set(pack.epsilons[places].tolist())
+        kept.append(at_amplitudes(pack, places))
+    return tuple(kept), tuple(sorted(later))
 
 
 def _elsewhere(plan: AnalysisPlan, arm: str, step_size: str | None) -> AnalysisPlan:

@@ -8,7 +8,6 @@ cohorts. A cohort whose ε50 lies outside the grid enters as censored. Beside it
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -85,7 +84,7 @@ def image_type(evidence: Evidence) -> Conclusion:
 
 def _values(evidence: Evidence, statistic: Callable[[Packed, Evidence], Value | None]) -> list[Value]:
     """One value an independent cohort."""
-    found = values_of(evidence.main, partial(statistic, evidence=evidence))
+    found = values_of(evidence.main, lambda pack: statistic(pack, evidence))
     return joined(found, evidence.main, within_type=True)
 
 

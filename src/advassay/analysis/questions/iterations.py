@@ -1,18 +1,22 @@
 """Question 3: does success rise with the number of iterations, and has it levelled off?
 
 The effect is the rise of the success rate over the second half of the iterations, from K/2 (rounded down) to K, image
-by image: at the plan's ε and as a mean over all ε. The number of iterations was chosen by the study, so a level curve
-up to K proves little; a sample attacked to 2K shows what more would have done (Carlini et al. 2019, arXiv 1902.06705).
+by image, as a mean over all ε that the cohorts share; at the plan's ε alone it can refute a plateau but not show one.
+The number of iterations was chosen by the study, so a level curve up to K proves little; a sample attacked to 2K shows
+what more would have done (Carlini et al. 2019, arXiv 1902.06705). Its change is estimated like the rise: paired by
+image, clustered by patient, pooled over cohorts, under the plan's reading. A plateau needs both intervals within
+±margin.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
+from advassay import documents
 from advassay.analysis.dose_response.thresholds import distinct_doses, places_of
 from advassay.analysis.interval_text import (
     NOT_DETERMINED,
@@ -28,6 +32,7 @@ from advassay.analysis.questions.conclusion import (
     conclude,
     count_of,
     finite,
+    listed,
     scope,
     what_it_takes,
 )
@@ -48,58 +53,109 @@ from advassay.success import Reading
 PUBLISHED = "More iterations, more success, levelling off: 6 of 8 cohorts have reached the plateau."
 
 
+Decisive = Literal["all", "one", "control"]
+"""The change that a verdict rests on: over the second half at all ε, at the plan's ε, or from K to 2K iterations."""
+
+
 @dataclass(frozen=True)
 class Doubling:
-    """The sample that was attacked to 2K iterations, over all cohorts: images × ε, misclassified at K and at 2K."""
+    """What twice the iterations did to the samples of all main networks.
 
+    effect    change of the success rate from K to 2K, pooled over cohorts; None: no interval can be formed
+    change    the same over all images × ε together, as counted; NaN where none counts
+    compared  images × ε that count
+    images    images of the samples that count
+    cohorts   with a control
+    lacking   cohorts with a main network that no control was run on, or only one that kept no changes by image
+    """
+
+    effect: Effect | None
+    change: float
     compared: int
-    at_k: int
-    at_2k: int
+    images: int
     cohorts: int
+    lacking: tuple[str, ...] = ()
 
     @property
-    def gained(self) -> float:
-        """Success rate at 2K less that at K."""
-        return (self.at_2k - self.at_k) / self.compared if self.compared else float("nan")
+    def decides(self) -> bool:
+        """Whether there is an interval over every main network."""
+        return self.effect is not None and self.effect.known and not self.lacking
+
+
+@dataclass(frozen=True)
+class Changes:
+    """Every change of the success rate that question 3 looks at.
+
+    at_one    over the second half of the iterations, at the plan's ε
+    over_all  the same as a mean over all shared ε
+    whole     from the first iteration to the last, over all shared ε
+    doubling  from K to 2K iterations in the control; None where none ran
+    """
+
+    at_one: Effect
+    over_all: Effect
+    whole: Effect
+    doubling: Doubling | None
+
+    @property
+    def control(self) -> Effect | None:
+        """The control's effect, where there is an interval."""
+        found = self.doubling.effect if self.doubling is not None else None
+        return found if found is not None and found.known else None
+
+    @property
+    def known(self) -> bool:
+        return self.at_one.known and self.over_all.known and self.whole.known
+
+
+def changes_of(evidence: Evidence) -> Changes:
+    """The changes of one store under its plan."""
+    one, every = np.array([nearest_shared(evidence)]), evidence.shared_doses
+    return Changes(
+        pooled_rise(evidence, one), pooled_rise(evidence, every), pooled_rise(evidence, every, first=1),
+        doubling_of(evidence),
+    )  # fmt: skip
 
 
 def iterations(evidence: Evidence) -> Conclusion:
-    """Supported where success rises with iterations, its last rise is below the margin and 2K adds nothing beyond it;
-    contradicted where it is shown to rise still, or not to rise at all.
+    """Supported where success rises with iterations, and neither the second half of them nor twice as many change it
+    beyond the margin; contradicted where one of these is shown to change it, or success falls.
     """
     plan, margin = evidence.plan, evidence.plan.margins.iterations
-    epsilon = nearest_shared(evidence)
-    at_one, over_all = (pooled_rise(evidence, doses) for doses in (np.array([epsilon]), evidence.shared_doses))
-    whole, doubling = pooled_rise(evidence, evidence.shared_doses, first=1), doubling_of(evidence)
-    verdict = plateau_verdict(evidence, [at_one, over_all], whole, doubling)
-    decisive = decisive_rise([at_one, over_all], verdict, margin)
-    names = " + ".join(packs[0].header.cohort for packs in evidence.main if _counts(packs[0], evidence.shared_doses))
-    controlled = doubling is not None or evidence.prespecified is None
+    epsilon, found = nearest_shared(evidence), changes_of(evidence)
+    new = evidence.prespecified is not None
+    verdict = plateau_verdict(found, margin, new=new)
+    on = decisive_change(found, verdict, margin)
+    decisive = effect_that_decides(found, on)
+    names = " + ".join(
+        packs[0].header.cohort for packs in evidence.comparable if _counts(packs[0], evidence.shared_doses)
+    )
     return conclude(
         3,
         decisive,
         verdict,
         unit="cohorts",
         rests_on=scope(decisive, names),
-        needed=_needed(decisive, plan, [at_one, over_all], whole, doubling, controlled=controlled),
-        effect_unit=f" percentage points {HALF}",
+        needed=_needed(found, on, plan, new=new),
+        effect_unit=f" percentage points {MORE if on == 'control' else HALF}",
         title="Iterations",
         statement="The success rate rises with the number of iterations and levels off.",
-        headline=_headline(
-            verdict, decisive, [at_one, over_all], whole, margin, names, doubling, controlled=controlled
-        ),
-        estimand="rise of the success rate from half of the iterations to all of them",
+        headline=_headline(verdict, found, on, margin, names, epsilon, new=new),
+        estimand="change of the success rate from all of the iterations to twice as many"
+        if on == "control"
+        else "rise of the success rate from half of the iterations to all of them",
         test="change per image, clustered by patient where known; random effects over cohorts (Paule–Mandel, "
-        "Hartung–Knapp); level where the whole interval lies below the margin, at the plan's ε and over all ε",
-        reason=_reason(at_one, over_all, whole, epsilon, margin, doubling),
-        remarks=(*told_few_patients(evidence.main), *_remarks(evidence, doubling)),
+        "Hartung–Knapp); level where the whole interval over all ε lies within ±margin, and that of the control with "
+        "twice the iterations",
+        reason=_reason(found, epsilon, margin),
+        remarks=(*told_few_patients(evidence.main), *_remarks(evidence, found.doubling)),
         margin=margin,
         published=PUBLISHED,
         alternatives=(
             "A curve can be level because the attack is stuck: compare the margin loss and smaller steps.",
             "Success at any iterate cannot fall; success at the last iterate can.",
         ),
-        details=tuple(_row(packs[0], epsilon, evidence, plan.success) for packs in evidence.main),
+        details=tuple(_row(packs[0], epsilon, evidence, plan.success) for packs in evidence.comparable),
     )
 
 
@@ -110,16 +166,22 @@ def _counts(pack: Packed, doses: np.ndarray) -> bool:
     return bool(pack.attackable[at].all(axis=0).any())
 
 
-def decisive_rise(rests: list[Effect], verdict: Verdict, margin: float) -> Effect:
-    """Of the last rises that must all be level, the one that the verdict rests on; the largest of several.
+def decisive_change(found: Changes, verdict: Verdict, margin: float) -> Decisive:
+    """Which change the verdict rests on: that over all ε, unless another alone refutes it or leaves it open."""
+    if verdict == "contradicted" and not is_beyond(found.over_all, margin):
+        if is_beyond(found.at_one, margin):
+            return "one"
+        return "control" if found.control is not None and is_beyond(found.control, margin) else "all"
+    if verdict == "undecided" and found.known and is_within(found.over_all, margin):
+        return "one" if abs(found.at_one.estimate) >= margin else "all"
+    return "all"
 
-    A plateau is refuted by a rise shown to be above the margin, left open by one whose interval reaches it, and shown
-    by all of them.
-    """
-    refuting = [e for e in rests if e.known and e.low > margin]
-    reaching = [e for e in rests if e.known and not e.high < margin]
-    among = (refuting if verdict == "contradicted" else reaching if verdict == "undecided" else []) or rests
-    return max(among, key=lambda e: e.estimate if e.known else -np.inf)
+
+def effect_that_decides(found: Changes, on: Decisive) -> Effect:
+    """The effect that is printed."""
+    if on == "control" and found.control is not None:
+        return found.control
+    return found.at_one if on == "one" else found.over_all
 
 
 def rise(pack: Packed, success: Reading, doses: np.ndarray, first: int | None = None) -> Value | None:
@@ -134,10 +196,7 @@ def rise(pack: Packed, success: Reading, doses: np.ndarray, first: int | None = 
         return None
     fallen = pack.fallen(success)[at][:, :, kept].astype(np.float64)
     change = (fallen[:, pack.steps] - fallen[:, start]).mean(axis=0)
-    smallest = max(float(np.abs(change).max()), 1 / len(at))
-    mean, variance, groups = mean_by_patient(change, pack.patients[kept], smallest)
-    header = pack.header
-    return Value((header.cohort,), kind_of(header.image_type), mean, variance, max(groups - 1, 1), int(kept.sum()))
+    return _mean_change(pack, change, pack.patients[kept], len(at))
 
 
 def _nearest(pack: Packed, epsilon: float) -> np.ndarray:
@@ -152,24 +211,94 @@ def nearest_shared(evidence: Evidence) -> float:
 
 
 def _pooled(evidence: Evidence, statistic: Any) -> Effect:
-    return overall(joined(values_of(evidence.main, statistic), evidence.main), evidence.plan.level)
+    return overall(joined(values_of(evidence.comparable, statistic), evidence.comparable), evidence.plan.level)
 
 
 def doubling_of(evidence: Evidence) -> Doubling | None:
-    """The control to 2K iterations, summed over the main networks' ε; None where no network has one."""
-    found = [points for packs in evidence.main if (points := _doubled(packs[0]))]
-    if not found:
+    """The control of every main network, at the shared amplitudes that all of them doubled; None where none ran.
+
+    Networks of a size series have no controls and need none.
+    """
+    needed = [
+        [p for i, p in enumerate(packs) if i == 0 or p.header.controls is not None] for packs in evidence.comparable
+    ]
+    ran = [packs for packs in needed if any(_control_of(pack) for pack in packs)]
+    if not ran:
         return None
-    total = {key: sum(point[key] for points in found for point in points) for key in ("images", "at_k", "at_2k")}
-    return Doubling(total["images"], total["at_k"], total["at_2k"], len(found))
+    doses = _doubled_doses(needed, evidence.shared_doses)
+    statistic = partial(doubled_change, success=evidence.plan.success, doses=doses)
+    values = joined(values_of(needed, statistic), needed)
+    lacking = tuple(packs[0].header.cohort for packs in needed if not all(map(_kept_changes, packs)))
+    points = [point for packs in needed for pack in packs for point in _counts_of(pack)]
+    compared = sum(point["images"] for point in points)
+    names = ("at_k", "at_2k") if evidence.plan.success == "last" else ("any_k", "any_2k")
+    at_k, at_2k = (sum(point[name] for point in points) for name in names)
+    return Doubling(
+        overall(values, evidence.plan.level) if values else None,
+        (at_2k - at_k) / compared if compared else float("nan"),
+        compared, sum(v.images for v in values), len(ran), lacking,
+    )  # fmt: skip
 
 
-def _doubled(pack: Packed) -> list[dict[str, int]]:
-    """The counts of a run's control to 2K iterations, one a ε; empty where none ran at this step size."""
+def _control_of(pack: Packed) -> documents.Doubling | None:
+    """The run's control to 2K iterations; None where none ran at this step size."""
     controls = pack.header.controls
     if controls is None or controls.doubling is None or controls.doubling.step_size != pack.step_size:
-        return []
-    return list(controls.doubling.by_epsilon.values())
+        return None
+    return controls.doubling
+
+
+def _counts_of(pack: Packed) -> list[dict[str, int]]:
+    """The counts of a run's control, one a ε; empty where none ran."""
+    control = _control_of(pack)
+    return [] if control is None else list(control.by_epsilon.values())
+
+
+def _kept_changes(pack: Packed) -> bool:
+    control = _control_of(pack)
+    return control is not None and bool(control.changes)
+
+
+def _doubled_doses(networks: list[list[Packed]], shared: np.ndarray) -> np.ndarray:
+    """Those of the shared amplitudes that every control with changes by image doubled."""
+    found = shared
+    for control in (_control_of(pack) for packs in networks for pack in packs):
+        if control is not None and control.changes:
+            found = found[places_of(np.array(sorted(map(float, control.changes))), found)]
+    return found
+
+
+def doubled_change(pack: Packed, success: Reading, doses: np.ndarray) -> Value | None:
+    """Change of success from K to 2K iterations in the control's sample, as a mean over `doses` (dose,).
+
+    None without a control that kept which images change, or without an image that counts at all of them.
+    """
+    control = _control_of(pack)
+    if control is None or not control.changes or not doses.size:
+        return None
+    prefix = "" if success == "last" else "any_"
+    known = {float(text): changes for text, changes in control.changes.items()}
+    grid = np.array(sorted(known))
+    used = [known[epsilon] for epsilon in grid[places_of(doses, grid)]]
+    places = {image: place for place, image in enumerate(pack.image_ids)}
+    kept = np.array([image in places for image in control.image_ids], bool)  # not those removed from the store
+    change = np.zeros(len(kept))
+    for changes in used:
+        change[list(changes[f"{prefix}gained"])] += 1 / len(used)
+        change[list(changes[f"{prefix}lost"])] -= 1 / len(used)
+        kept[list(changes["left_out"])] = False
+    if not used or not kept.any():
+        return None
+    patients = pack.patients[[places[image] for image, of in zip(control.image_ids, kept, strict=True) if of]]
+    return _mean_change(pack, change[kept], patients, len(used))
+
+
+def _mean_change(pack: Packed, change: np.ndarray, patients: np.ndarray, amplitudes: int) -> Value:
+    """The mean of a change of each image (image,) over `amplitudes`, clustered by patient."""
+    smallest = max(float(np.abs(change).max()), 1 / amplitudes)
+    mean, variance, groups = mean_by_patient(change, patients, smallest)
+    header = pack.header
+    return Value((header.cohort,), kind_of(header.image_type), mean, variance, max(groups - 1, 1), len(change))
 
 
 def pooled_rise(evidence: Evidence, doses: np.ndarray, first: int | None = None) -> Effect:
@@ -177,21 +306,42 @@ def pooled_rise(evidence: Evidence, doses: np.ndarray, first: int | None = None)
     return _pooled(evidence, partial(rise, success=evidence.plan.success, doses=doses, first=first))
 
 
-def plateau_verdict(evidence: Evidence, rests: list[Effect], whole: Effect, doubling: Doubling | None) -> Verdict:
-    """The verdict from last rises that must all be level (`rests`), the whole rise, and the control with 2K.
+def is_within(effect: Effect, margin: float) -> bool:
+    """Whether the whole interval lies within ±margin."""
+    return effect.known and -margin < effect.low and effect.high < margin
 
-    A new store needs the control; one without an analysis plan may be older than it.
+
+def is_beyond(effect: Effect, margin: float) -> bool:
+    """Whether the whole interval lies above the margin, or below −margin."""
+    return effect.known and (effect.low > margin or effect.high < -margin)
+
+
+def plateau_verdict(found: Changes, margin: float, *, new: bool) -> Verdict:
+    """The verdict from all changes. `new`: the store has a plan, and so needs the control.
+
+    contradicted  the second half, at the plan's ε or over all, or twice the iterations change success beyond the margin
+                  in either direction, or success falls from the first iteration to the last
+    supported     over all ε the second half changes it within the margin, and twice the iterations do too, in every
+                  main network; the estimate at the plan's ε is within it; success rises from the first iteration on
     """
-    margin, new = evidence.plan.margins.iterations, evidence.prespecified is not None
-    if not whole.known or not all(e.known for e in rests):
+    if not found.known:
         return "undecided"
-    if any(e.low > margin for e in rests) or whole.high < 0:
+    shown = [effect for effect in (found.at_one, found.over_all, found.control) if effect is not None]
+    if any(is_beyond(effect, margin) for effect in shown) or found.whole.high < 0:
         return "contradicted"
-    level = all(e.high < margin for e in rests)
-    more = doubling is not None and not doubling.gained <= margin
-    if not level or more or (doubling is None and new):
-        return "undecided"
-    return "supported" if whole.low > 0 else "undecided"
+    level = is_within(found.over_all, margin) and abs(found.at_one.estimate) < margin
+    if level and found.whole.low > 0 and control_allows(found.doubling, margin, new=new):
+        return "supported"
+    return "undecided"
+
+
+def control_allows(doubling: Doubling | None, margin: float, *, new: bool) -> bool:
+    """Whether the control leaves "supported" open."""
+    if doubling is None:
+        return not new
+    if doubling.effect is None and not new:  # a store from before changes were kept by image: counts alone
+        return abs(doubling.change) <= margin
+    return doubling.decides and doubling.effect is not None and is_within(doubling.effect, margin)
 
 
 def _points(effect: Effect, unit: str = " points") -> str:
@@ -199,108 +349,117 @@ def _points(effect: Effect, unit: str = " points") -> str:
 
 
 HALF = "over the second half of the iterations"
+MORE = "with twice the iterations"
+LOST = "Success that is reached and lost again is a failure of the attack."
 
 
-def _fall(effect: Effect) -> str:
-    """A negative effect as the size of a fall."""
+def _size(effect: Effect) -> str:
+    """How far a rate rises or falls, with its interval: "rises by 3.1 percentage points [1.2, 5.0]"."""
+    if effect.high >= 0:
+        return f"{'rises' if effect.low > 0 else 'changes'} by {_points(effect, ' percentage points')}"
     turned = replace(effect, estimate=-effect.estimate, low=-effect.high, high=-effect.low)
-    return _points(turned, " percentage points")
+    return f"falls by {_points(turned, ' percentage points')}"
 
 
 def _headline(
-    verdict: Verdict, effect: Effect, rests: list[Effect], whole: Effect, margin: float, names: str,
-    doubling: Doubling | None, *, controlled: bool,
-) -> str:  # fmt: skip
-    """`controlled`: the control with 2K ran, or the store is from before it existed."""
+    verdict: Verdict, found: Changes, on: Decisive, margin: float, names: str, epsilon: float, *, new: bool
+) -> str:
+    effect = effect_that_decides(found, on)
     if not effect.known:
         return "Whether success reaches a plateau cannot be judged from these records."
-    if not whole.known or not all(e.known for e in rests):
+    if not found.known:
         return (
             "Whether success reaches a plateau cannot be judged: the cohorts were not attacked at the same amplitudes, "
             "or with too few iterations."
         )
-    where, size = scope(effect, names), _points(effect, " percentage points")
-    if verdict == "supported" and effect.high < 0:
-        return (
-            f"Longer attacks succeed more often, but not to the end: {HALF} the success rate falls by {_fall(effect)} "
-            f"{where}. Success that is reached and lost again is a failure of the attack."
-        )
+    where, count = scope(effect, names), f"{100 * margin:g} points"
     if verdict == "supported":
+        control = f", and {MORE} {_size(found.control)}" if found.control is not None else ""
         return (
-            f"Longer attacks succeed more often, up to a plateau: {HALF} the success rate changes by {size} {where}, "
-            f"and a rise below {100 * margin:g} points counts as none."
+            f"Longer attacks succeed more often, up to a plateau: {HALF} the success rate {_size(effect)} {where}"
+            f"{control}; changes below {count} count as none."
         )
-    if verdict == "contradicted" and whole.high < 0:
+    if verdict == "contradicted" and found.whole.high < 0:
         return (
-            f"Longer attacks succeed less often: from the first iteration to the last the success rate falls by "
-            f"{_fall(whole)} {where}, so the attack fails."
+            f"Longer attacks succeed less often: from the first iteration to the last the success rate "
+            f"{_size(found.whole)} {where}, so the attack fails."
         )
     if verdict == "contradicted":
-        return (
-            f"No plateau is reached: {HALF} the success rate still rises by {size} {where}. A longer attack may do "
-            "more."
-        )
+        when = MORE if on == "control" else HALF
+        still = "still " if on != "control" and effect.low > 0 else ""
+        end = "A longer attack may do more." if effect.low > 0 else LOST
+        return f"No plateau is reached: {when} the success rate {still}{_size(effect)} {where}. {end}"
     if is_too_wide("points", effect.low, effect.high):
         return (
             f"Not decided: how far the success rate changes {HALF} {where} is {NOT_DETERMINED} ({TOO_WIDE['points']})."
         )
-    if effect.high >= margin:
+    if on == "one" or not is_within(effect, margin):
+        at = f" at ε = {epsilon:g}" if on == "one" else ""
         return (
-            f"Not decided: {HALF} the success rate changes by {size} {where}. A plateau would be a rise below "
-            f"{100 * margin:g} points, and rises below and above that are both compatible with these records."
+            f"Not decided: {HALF} the success rate {_size(effect)}{at} {where}. A plateau would be a change below "
+            f"{count}, and changes below and above that are both compatible with these records."
         )
-    if not controlled:
+    if not control_allows(found.doubling, margin, new=new):
         return (
-            "Not decided: the curves are level up to the last iteration, but no control with twice as many iterations "
-            "was run."
-        )
-    if doubling is not None and not doubling.compared:
-        return (
-            "Not decided: the curves are level up to the last iteration, but the control with twice as many iterations "
-            "had no image to compare."
-        )
-    if doubling is not None and doubling.gained > margin:
-        return (
-            f"Not decided: the curves are level up to the last iteration, but twice as many iterations raised the "
-            f"success rate by {percent_points(doubling.gained)} points in a control sample."
+            f"Not decided: the curves are level up to the last iteration, but {_control_fails(found.doubling, margin)}"
         )
     return f"Not decided: the curves are level {where}, but a rise from the first iteration to the last is not shown."
 
 
-def _needed(
-    effect: Effect, plan: AnalysisPlan, rests: list[Effect], whole: Effect, doubling: Doubling | None, *,
-    controlled: bool,
-) -> str:  # fmt: skip
-    margin = plan.margins.iterations
-    if not whole.known or not all(e.known for e in rests):
+def _control_fails(doubling: Doubling | None, margin: float) -> str:
+    """Why the control does not support a plateau."""
+    if doubling is None:
+        return "no control with twice as many iterations was run."
+    if not doubling.compared:
+        return "the control with twice as many iterations had no image to compare."
+    if doubling.effect is None or not doubling.effect.known:
+        return (
+            f"twice as many iterations changed the success rate by {percent_points(doubling.change)} points in a "
+            "control sample, for which no interval can be given."
+        )
+    if doubling.lacking:
+        what = "was not run, or without keeping which images changed, in"
+        return f"the control with twice as many iterations {what} {listed(list(doubling.lacking))}."
+    return (
+        f"{MORE} the success rate {_size(doubling.effect)} in the control samples; changes below and above "
+        f"{100 * margin:g} points are both compatible with that."
+    )
+
+
+def _needed(found: Changes, on: Decisive, plan: AnalysisPlan, *, new: bool) -> str:
+    margin, effect, doubling = plan.margins.iterations, effect_that_decides(found, on), found.doubling
+    if not found.known:
         return "Cohorts attacked at the same amplitudes, with at least 3 iterations, are needed."
-    if effect.high >= margin:
-        return what_it_takes(3, effect, plan.level, margin)
-    if not controlled:
+    if on == "one" or not is_within(effect, margin):
+        return what_it_takes(3, effect, plan.level, margin if effect.estimate >= 0 else -margin)
+    if control_allows(doubling, margin, new=new):
+        return "More images are needed to show a rise from the first iteration to the last, if there is one."
+    if doubling is None or doubling.lacking:
         return "Run the study again with this version: the control with twice the iterations is then made."
-    if doubling is not None and not doubling.compared:
-        return "The control with twice the iterations needs images that are classified correctly without an attack."
-    if doubling is not None and doubling.gained > margin:
-        return "More iterations are needed."
-    return "More images are needed to show a rise from the first iteration to the last, if there is one."
+    if not doubling.compared or doubling.effect is None or not doubling.effect.known:
+        return (
+            "The control with twice the iterations needs more images that are classified correctly without an attack."
+        )
+    nearest = margin if doubling.effect.estimate >= 0 else -margin
+    more = what_it_takes(3, doubling.effect, plan.level, nearest)
+    return f"Of the control with twice the iterations: {more[0].lower()}{more[1:]}"
 
 
-def _reason(
-    at_one: Effect, over_all: Effect, whole: Effect, epsilon: float, margin: float, doubling: Doubling | None
-) -> str:
+def _reason(found: Changes, epsilon: float, margin: float) -> str:
     def said(name: str, effect: Effect) -> str:
         if not effect.known:
             return f"{name}: no estimate"
         return f"{name}: {_points(effect)}"
 
     parts = [
-        said(f"rise over the second half of the iterations at ε = {epsilon:g}", at_one),
-        said("on average over all ε", over_all),
-        said("rise from the first iteration to the last", whole),
+        said(f"rise over the second half of the iterations at ε = {epsilon:g}", found.at_one),
+        said("on average over all ε", found.over_all),
+        said("rise from the first iteration to the last", found.whole),
     ]
     text = "; ".join(parts)
     return (
-        f"{text[0].upper()}{text[1:]}. A rise below {100 * margin:g} points counts as a plateau. {_control(doubling)}"
+        f"{text[0].upper()}{text[1:]}. A change within ±{100 * margin:g} points counts as a plateau. "
+        f"{_control(found.doubling)}"
     )
 
 
@@ -309,9 +468,15 @@ def _control(doubling: Doubling | None) -> str:
         return "No control with twice the iterations was run."
     if not doubling.compared:
         return "The control with twice the iterations had no image to compare."
+    if doubling.effect is None or not doubling.effect.known:
+        return (
+            f"Twice the iterations changed the success rate by {percent_points(doubling.change)} points in a sample "
+            f"({doubling.compared} images × ε of {count_of(doubling.cohorts, 'cohorts')}), without an interval: it was "
+            "not kept which images changed."
+        )
     return (
-        f"Twice the iterations changed the success rate by {percent_points(doubling.gained)} points in a sample "
-        f"({doubling.compared} images × ε of {count_of(doubling.cohorts, 'cohorts')})."
+        f"Change with twice the iterations: {_points(doubling.effect)} ({count_of(doubling.images, 'images')}, "
+        f"{doubling.compared} images × ε, of {count_of(doubling.cohorts, 'cohorts')})."
     )
 
 
@@ -358,7 +523,14 @@ def _row(pack: Packed, epsilon: float, evidence: Evidence, success: Reading) -> 
             f"{name}low": finite(low), f"{name}high": finite(high),
         }  # fmt: skip
     row["rate"] = float(pack.fallen(success)[at, -1, kept].mean()) if kept.any() else None
-    points = _doubled(pack)
+    points, prefix = _counts_of(pack), "at" if success == "last" else "any"
     compared = sum(point["images"] for point in points)
-    gained = sum(point["at_2k"] - point["at_k"] for point in points)
-    return row | {"doubling_compared": compared, "doubling_gained": gained / compared if compared else None}
+    gained = sum(point[f"{prefix}_2k"] - point[f"{prefix}_k"] for point in points)
+    doubled = doubled_change(pack, success, _doubled_doses([[pack]], every))
+    low, high = doubled.interval(evidence.plan.level) if doubled else (float("nan"),) * 2
+    return row | {
+        "doubling_compared": compared, "doubling_gained": gained / compared if compared else None,
+        "doubling_images": doubled.images if doubled else 0,
+        "doubling_change": finite(doubled.value if doubled else None),
+        "doubling_low": finite(low), "doubling_high": finite(high),
+    }  # fmt: skip

@@ -64,7 +64,7 @@ def _changes(document: AnalysisDocument) -> list[str]:
         changed = _different(_flat(before), _flat(known))
         told.append(
             f"Changed later: on {_day(stated.frozen)}, with {stated.attacked_before} rows recorded, the study stated "
-            f"{'; '.join(changed)}. The verdicts keep the first plan."
+            f"{'; '.join(changed)}. The verdicts keep the first plan and its amplitudes."
         )
         before = stated
     return told

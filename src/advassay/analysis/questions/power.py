@@ -97,7 +97,8 @@ class Power:
     images: int | None
     """Attackable images a cohort, the cohorts as declared."""
     cohorts: int | None
-    """Cohorts (question 2: of each type), the images as declared; question 5: networks of each size."""
+    """Cohorts (question 2: of each type), at least two and as many as declared, the images as declared; question 5:
+    networks of each size."""
 
 
 def study_power(
@@ -121,11 +122,25 @@ def _needed(question: Question, design: Design, assumed: Assumed, plan: Analysis
     if question.number == 5:
         more = _smallest(lambda n: chance(seeds=n), 1, 100, target) if len(design.sizes) >= 3 else None
     else:
-        per_type = question.number == 2
-        more = _smallest(lambda k: chance(cohorts=(k, k if per_type else 0)), 1, MOST_COHORTS, target)
+        more = _cohorts(lambda kinds: chance(cohorts=kinds), design, target, per_type=question.number == 2)
     return Power(
         question.number, question.title, question.verdict, question.assumed(assumed, plan), chance(), images, more
     )
+
+
+def _cohorts(
+    chance: Callable[[tuple[int, int]], float], design: Design, target: float, *, per_type: bool
+) -> int | None:
+    """The fewest cohorts (of each type), from those declared and from two upwards, that reach the target.
+
+    One cohort alone is another question: its verdict is about itself, without the spread between cohorts, so that its
+    chance may be higher. Every number is tried, since the chance need not rise with each.
+    """
+    declared = min(design.cohorts) if per_type else design.k
+    for k in range(max(2, declared), MOST_COHORTS + 1):
+        if chance((k, k) if per_type else (k, 0)) >= target:
+            return k
+    return None
 
 
 def _smallest(chance: Callable[[int], float], low: int, most: int, target: float) -> int | None:
@@ -214,9 +229,10 @@ def _image_type(design: Design, assumed: Assumed, plan: AnalysisPlan) -> float:
 def _iterations(design: Design, assumed: Assumed, plan: AnalysisPlan) -> float:
     if design.k < 1:
         return 0.0
-    error, freedom = _pooled_error((NO_SIZE / design.effective) ** 2, 0.0, design.k)
+    # A change in one image at one amplitude: the verdict is of the mean over all amplitudes.
+    error, freedom = _pooled_error((NO_SIZE / len(design.doses) / design.effective) ** 2, 0.0, design.k)
     freedom = freedom if design.k > 1 else design.effective - 1
-    return within(plan.margins.iterations, error, freedom, plan.level, one_sided=True)
+    return within(plan.margins.iterations, error, freedom, plan.level)
 
 
 def _confidence(design: Design, assumed: Assumed, plan: AnalysisPlan) -> float:
@@ -261,7 +277,10 @@ QUESTIONS = (
         lambda a, p: f"{p.image_types[1]} needs {a.ratio_of_types:g} times the amplitude; "
         f"spread between cohorts {a.between_cohorts:g} (ln ε50)",
     ),
-    Question(3, "Iterations", "supported", _iterations, lambda _, p: "success has levelled off; nothing changes"),
+    Question(
+        3, "Iterations", "supported", _iterations,
+        lambda _, p: "success has levelled off; nothing changes, with twice the iterations neither",
+    ),
     Question(
         4, "Confidence", "supported", _confidence,
         lambda a, _: f"confident images need {a.ratio_of_confidence:g} times the amplitude",

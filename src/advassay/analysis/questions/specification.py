@@ -21,15 +21,16 @@ import polars as pl
 
 from advassay.analysis.dose_response.epsilon50 import Estimator
 from advassay.analysis.packed import step_sizes
-from advassay.analysis.questions.amplitude import slopes
+from advassay.analysis.questions.amplitude import amplitude_verdict, flatness, slopes
 from advassay.analysis.questions.conclusion import RATIOS, Verdict, finite, in_unit, judged
 from advassay.analysis.questions.confidence import confidence_shift
 from advassay.analysis.questions.effects import Effect, joined, overall, values_of
 from advassay.analysis.questions.evidence import Evidence, evidence_of
 from advassay.analysis.questions.image_type import log_epsilon50, type_ratio
 from advassay.analysis.questions.iterations import (
-    decisive_rise,
-    doubling_of,
+    changes_of,
+    decisive_change,
+    effect_that_decides,
     nearest_shared,
     plateau_verdict,
     pooled_rise,
@@ -117,24 +118,19 @@ Answer = tuple[Effect, Verdict]
 
 def _amplitude(evidence: Evidence) -> Answer:
     effect = overall(slopes(evidence), evidence.plan.level)
-    return effect, judged(effect, evidence.plan.margins.amplitude)
+    return effect, amplitude_verdict(effect, flatness(evidence, effect))
 
 
 def _iterations(evidence: Evidence) -> Iterator[tuple[str, Effect, Verdict]]:
-    """At each ε, over all, and as the plan has it: level at its ε and over all."""
-    doses = evidence.shared_doses
+    """At each ε, over all, and as the plan has it: over all, with its own ε beside it."""
+    doses, own = evidence.shared_doses, changes_of(evidence)
+    new, margin = evidence.prespecified is not None, evidence.plan.margins.iterations
     rises = {f"{dose:g}": pooled_rise(evidence, np.array([dose])) for dose in doses}
-    over_all, whole, doubling = (
-        pooled_rise(evidence, doses),
-        pooled_rise(evidence, doses, first=1),
-        doubling_of(evidence),
-    )
-    for name, effect in {**rises, "all": over_all}.items():
-        yield name, effect, plateau_verdict(evidence, [effect], whole, doubling)
-    epsilon = nearest_shared(evidence)
-    both = [rises.get(f"{epsilon:g}", over_all), over_all]
-    verdict = plateau_verdict(evidence, both, whole, doubling)
-    yield f"{epsilon:g} and all", decisive_rise(both, verdict, evidence.plan.margins.iterations), verdict
+    for name, effect in {**rises, "all": own.over_all}.items():
+        yield name, effect, plateau_verdict(replace(own, at_one=effect, over_all=effect), margin, new=new)
+    verdict = plateau_verdict(own, margin, new=new)
+    decisive = effect_that_decides(own, decisive_change(own, verdict, margin))
+    yield f"{nearest_shared(evidence):g} and all", decisive, verdict
 
 
 def _image_type(evidence: Evidence) -> Answer:
@@ -152,7 +148,7 @@ def _confidence(evidence: Evidence) -> Answer:
 
 
 def _training_size(evidence: Evidence) -> Answer:
-    effect, _ = size_effect(series_of(evidence), evidence.plan.level)
+    effect = size_effect(series_of(evidence), evidence.plan.level)
     return effect, judged(effect, float(np.log(evidence.plan.margins.training_size)), absence_supports=True)
 
 

@@ -3,7 +3,10 @@
 The effect is the factor by which ε50 changes over the studied range of sizes, from a least-squares line of ln ε50 of
 each network over log₂ size (one level per cohort). Two things vary: networks and patients. Their clusters are crossed,
 so the variances add, less what both count (after Cameron, Gelbach & Miller, J. Bus. Econ. Stat. 29 (2011) 238); the
-degrees of freedom are the networks'. The claim is an absence, so it needs the whole interval within the margin.
+degrees of freedom are the networks'. The claim is an absence, so it needs the whole interval within the margin. All
+networks of a cohort are compared at the same amplitudes on the same images, and the range is the widest that one cohort
+covers: sizes of different cohorts are never compared. Where the grid is too coarse to tell where between two amplitudes
+a network's ε50 lies, the interval is wider by what that leaves open.
 """
 
 from __future__ import annotations
@@ -13,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from advassay.analysis.dose_response.epsilon50 import Epsilon50
+from advassay.analysis.dose_response.epsilon50 import BETWEEN, Epsilon50, by_bracket, epsilon50_of
 from advassay.analysis.dose_response.pooling import Bound, pool
+from advassay.analysis.dose_response.thresholds import distinct_doses, places_of, thresholds
 from advassay.analysis.dose_response.wording import GREY_LEVELS, epsilon50_text
 from advassay.analysis.interval_text import interval_text, is_too_wide, one_sided
 from advassay.analysis.packed import Packed
@@ -30,7 +34,7 @@ from advassay.analysis.questions.conclusion import (
     what_it_takes,
 )
 from advassay.analysis.questions.effects import Effect
-from advassay.analysis.questions.evidence import Evidence
+from advassay.analysis.questions.evidence import Evidence, at_amplitudes, comparable_grids, finished, shared
 from advassay.analysis_plan import AnalysisPlan
 from advassay.success import predicted
 
@@ -38,8 +42,11 @@ PUBLISHED = "No dependence of success on the size of the training set was found 
 FEWEST_SIZES = 3
 FEWEST_SEEDS = 2
 """Networks of one size: without a repeat nothing tells a difference of sizes from one of trainings."""
+UNRESOLVED = 0.1
+"""With a share below this at one amplitude and above 1 − this at the next, ε50 may lie anywhere between the two."""
 RESOLUTION = 0.01
-"""Smallest standard error of ln ε50 of a network: two networks are never known to be equal to better than 1%."""
+"""Smallest standard error of ln ε50 of a network: two networks are never known to be equal to better than 1%, nor to
+better than the curve's shape between two amplitudes is known (BETWEEN of their distance)."""
 
 
 @dataclass(frozen=True)
@@ -54,14 +61,59 @@ class Network:
     def cohort(self) -> str:
         return self.pack.header.cohort
 
+    @property
+    def open_by(self) -> float:
+        """How far ln ε50 may lie from its estimate because the grid is too coarse; 0 where a share tells it."""
+        at, share = self._crossing, self.dose.data.share
+        if at is None or share[at - 1] > UNRESOLVED or share[at] < 1 - UNRESOLVED:
+            return 0.0
+        low, high = np.log(self.dose.data.doses[at - 1 : at + 1])
+        return float(max(high - self.dose.log, self.dose.log - low))
+
+    @property
+    def variance(self) -> float:
+        """Of ln ε50 as one of a series: the resolution, and the curve's shape between the two amplitudes beside it."""
+        at = self._crossing
+        gap = 0.0 if at is None else float(np.diff(np.log(self.dose.data.doses[at - 1 : at + 1]))[0])
+        return RESOLUTION**2 + (BETWEEN * gap) ** 2
+
+    @property
+    def _crossing(self) -> int | None:
+        """The first amplitude at which half of the images have fallen; None where none or the smallest is."""
+        at = int(np.argmax(self.dose.data.share >= 0.5))
+        return at if self.dose.side == "inside" and at > 0 else None
+
+
+@dataclass(frozen=True)
+class Range:
+    """The widest range of training-set sizes that one cohort covers."""
+
+    cohort: str
+    smallest: int
+    largest: int
+
+    @property
+    def doublings(self) -> float:
+        return float(np.log2(self.largest / self.smallest))
+
+
+def range_of(networks: list[Network]) -> Range:
+    """Of the networks whose ε50 is known; the first cohort's where several are as wide."""
+    sizes: dict[str, list[int]] = {}
+    for network in networks:
+        if network.dose.side != "unknown":
+            sizes.setdefault(network.cohort, []).append(network.size)
+    found = [Range(name, min(of), max(of)) for name, of in sizes.items()]
+    return max(found, key=lambda one: one.doublings) if found else Range("", 1, 1)
+
 
 def training_size(evidence: Evidence) -> Conclusion:
     """Supported where ε50 is shown not to change over the range, contradicted where a change beyond the margin is."""
     plan = evidence.plan
     networks = series_of(evidence)
-    effect, doublings = size_effect(networks, plan.level)
+    effect, widest = size_effect(networks, plan.level), range_of(networks)
     verdict = judged(effect, float(np.log(plan.margins.training_size)), absence_supports=True)
-    sizes = sorted({n.size for n in networks})
+    sizes = [widest.smallest, widest.largest]
     cohorts = list(dict.fromkeys(n.cohort for n in networks))
     return conclude(
         5,
@@ -75,11 +127,11 @@ def training_size(evidence: Evidence) -> Conclusion:
         title="Training size",
         statement="Robustness (ε50) does not depend on the number of training images.",
         headline=_headline(effect, verdict, sizes, plan),
-        estimand="ratio of ε50, largest / smallest training set",
+        estimand="ratio of ε50, largest / smallest training set of a cohort",
         test="least squares of ln ε50 on log₂ training size over networks, clustered by network and, where known, "
         "patient; equivalent where the whole interval lies within the margin",
-        reason=_reason(effect, networks, sizes, plan, doublings),
-        remarks=_outside(networks),
+        reason=_reason(effect, networks, plan, widest),
+        remarks=(*_outside(networks), *_coarse(networks), *left_out(evidence)),
         margin=plan.margins.training_size,
         published=PUBLISHED,
         alternatives=(
@@ -91,47 +143,99 @@ def training_size(evidence: Evidence) -> Conclusion:
 
 
 def series_of(evidence: Evidence) -> list[Network]:
-    """Every network of the cohorts with at least three sizes, one of them trained with at least two seeds."""
-    known = [pack for pack in evidence.networks if pack.header.train_size is not None]
-    seeds: dict[str, dict[int, set[int | None]]] = {}
-    for pack in known:
-        of_size = seeds.setdefault(pack.header.cohort, {}).setdefault(int(pack.header.train_size or 0), set())
-        of_size.add(pack.header.seed)
-    enough = {
-        cohort
-        for cohort, sizes in seeds.items()
-        if len(sizes) >= FEWEST_SIZES and max(map(len, sizes.values())) >= FEWEST_SEEDS
-    }
-    return [
-        Network(pack, int(pack.header.train_size or 0), evidence.epsilon50(pack))
-        for pack in known
-        if pack.header.cohort in enough
-    ]
+    """Every network of the cohorts with at least three sizes, one of them trained with at least two seeds.
+
+    The networks of a cohort are taken at the amplitudes, and on the images, that all of them were attacked at. One
+    whose amplitudes would cost the others more than it adds is left out (`left_out` says so).
+    """
+    found = []
+    for packs in _by_cohort(evidence).values():
+        packs = _comparable(packs)
+        if not _is_series(packs):
+            continue
+        doses = shared([distinct_doses(pack)[0] for pack in packs])
+        common = set.intersection(*(set(pack.image_ids[pack.present.all(axis=0)]) for pack in packs))
+        found += [_network(evidence, pack, doses, common) for pack in packs]
+    return found
 
 
-def size_effect(networks: list[Network], level: float) -> tuple[Effect, float]:
-    """(ln of the ratio over the studied range, doublings in that range)."""
+def _by_cohort(evidence: Evidence) -> dict[str, list[Packed]]:
+    """Cohort → its networks of known size, without amplitudes that are recorded for a few images so far."""
+    found: dict[str, list[Packed]] = {}
+    for pack in evidence.networks:
+        if pack.header.train_size is not None:
+            found.setdefault(pack.header.cohort, []).append(finished(pack))
+    return found
+
+
+def _comparable(packs: list[Packed]) -> list[Packed]:
+    return [packs[i] for i in comparable_grids([distinct_doses(pack)[0] for pack in packs])]
+
+
+def _is_series(packs: list[Packed]) -> bool:
+    seeds: dict[int | None, set[int | None]] = {}
+    for pack in packs:
+        seeds.setdefault(pack.header.train_size, set()).add(pack.header.seed)
+    return len(seeds) >= FEWEST_SIZES and max(map(len, seeds.values())) >= FEWEST_SEEDS
+
+
+def _network(evidence: Evidence, pack: Packed, doses: np.ndarray, common: set[str]) -> Network:
+    """One network at these amplitudes, on these images."""
+    own, places = distinct_doses(pack)
+    at = places_of(doses, own)
+    restricted = pack if len(at) == len(own) else at_amplitudes(pack, places[at])
+    images = np.array([image in common for image in pack.image_ids])
+    if restricted is pack and images[pack.attackable.all(axis=0)].all():
+        return Network(pack, int(pack.header.train_size or 0), evidence.epsilon50(pack))
+    plan = evidence.plan
+    dose = epsilon50_of(thresholds(restricted, plan.success, plan.dose, images), plan.level)
+    dose = by_bracket(dose) if evidence.estimator == "bracket" else dose
+    return Network(restricted, int(pack.header.train_size or 0), dose)
+
+
+def left_out(evidence: Evidence) -> tuple[str, ...]:
+    """One sentence about networks and amplitudes that question 5 does without; none where there are none."""
+    told = []
+    for cohort, packs in _by_cohort(evidence).items():
+        kept = _comparable(packs)
+        if not _is_series(kept):
+            continue
+        out = len(packs) - len(kept)
+        if out:
+            told.append(f"{count_of(out, 'networks')} of {cohort} left out: attacked at other amplitudes.")
+        grids = [distinct_doses(pack)[0] for pack in kept]
+        common = shared(grids)
+        if any(len(grid) > len(common) for grid in grids):
+            told.append(
+                f"The networks of {cohort} are compared at the {len(common)} amplitudes that all were attacked at."
+            )
+    return tuple(told)
+
+
+def size_effect(networks: list[Network], level: float) -> Effect:
+    """ln of the ratio of ε50 over the widest range of sizes that one cohort covers."""
     used = [n for n in networks if n.dose.side != "unknown"]
     images = sum(n.dose.data.images for n in used)
     unknown = Effect(float("nan"), -np.inf, np.inf, None, len(used), images)
     if not used:
-        return unknown, 0.0
+        return unknown
     cohorts = list(dict.fromkeys(n.cohort for n in used))
     log_size = np.log2([n.size for n in used])
     design = np.column_stack([*([float(n.cohort == c) for n in used] for c in cohorts), log_size])
     bounds: list[Bound] = [{"below": "at most", "above": "at least"}.get(n.dose.side, "value") for n in used]  # type: ignore[misc]
     values = np.array([n.dose.log for n in used])
-    # Sampling variance 0: τ² is then the variance of the residuals, and the fit is least squares on networks.
-    found = pool(values, np.full(len(used), RESOLUTION**2), design, bounds)
+    # Sampling by patients is alike in all networks and enters below. τ² is what residuals have beyond the resolution.
+    found = pool(values, np.array([n.variance for n in used]), design, bounds)
     contrast = np.zeros(design.shape[1])
-    contrast[-1] = np.ptp(log_size)
+    contrast[-1] = range_of(used).doublings
     if found.freedom < 1:
-        return unknown, float(contrast[-1])
+        return unknown
     error = float(np.sqrt(found.error(contrast) ** 2 + _patient_variance(used, design, contrast, bounds)))
-    adjusted = _with_error(found.interval(contrast, level), found.error(contrast), error)
-    return Effect(*adjusted, _p(adjusted[0], error, found.freedom), len(used), images, freedom=found.freedom), float(
-        contrast[-1]
-    )
+    estimate, low, high = _with_error(found.interval(contrast, level), found.error(contrast), error)
+    room = float(np.abs(contrast @ np.linalg.pinv(design)) @ [n.open_by for n in used])
+    # Where the grid leaves room, the test of no effect is of the estimate that lies nearest to none.
+    p = _p(max(abs(estimate) - room, 0.0), error, found.freedom)
+    return Effect(estimate, low - room, high + room, p, len(used), images, freedom=found.freedom)
 
 
 def _with_error(interval: tuple[float, float, float], before: float, after: float) -> tuple[float, float, float]:
@@ -199,7 +303,7 @@ def _headline(effect: Effect, verdict: Verdict, sizes: list[int], plan: Analysis
     return f"Not decided: {size}; {none}, and the interval reaches beyond."
 
 
-def _reason(effect: Effect, networks: list[Network], sizes: list[int], plan: AnalysisPlan, doublings: float) -> str:
+def _reason(effect: Effect, networks: list[Network], plan: AnalysisPlan, widest: Range) -> str:
     if not networks:
         return (
             f"No cohort has networks trained on at least {FEWEST_SIZES} different numbers of images, with at least "
@@ -207,7 +311,7 @@ def _reason(effect: Effect, networks: list[Network], sizes: list[int], plan: Ana
         )
     if not effect.known:
         return (
-            f"{len(networks)} networks of {len(sizes)} sizes are too few, or too many of their ε50 lie below the "
+            f"{len(networks)} networks are too few, or too many of their ε50 lie below the "
             "smallest or above the largest ε."
         )
     limit = plan.margins.training_size
@@ -217,8 +321,8 @@ def _reason(effect: Effect, networks: list[Network], sizes: list[int], plan: Ana
     excludes = " and excludes 1" if effect.low > 0 or effect.high < 0 else ""
     where = "wholly within" if within else "wholly outside" if beyond else "partly outside"
     return (
-        f"The interval over the whole range ({doublings:.1f} doublings) lies {where} 1/{limit:g} to "
-        f"{limit:g}{excludes} "
+        f"The interval over the whole range ({widest.doublings:.1f} doublings, in {widest.cohort}) lies {where} "
+        f"1/{limit:g} to {limit:g}{excludes} "
         f"({len(networks)} networks, {count_of(round(effect.freedom), 'degrees')} of freedom)."
     )
 
@@ -230,6 +334,8 @@ def _needed(effect: Effect, networks: list[Network], plan: AnalysisPlan) -> str:
             "and the largest ε."
         )
     margin = float(np.log(plan.margins.training_size))
+    if any(n.open_by for n in networks):
+        return "Amplitudes between those at which almost no image and almost every image falls are needed."
     nearest = margin if effect.estimate >= 0 else -margin
     return what_it_takes(5, effect, plan.level, nearest, coefficients=2, unit="networks")
 
@@ -239,6 +345,17 @@ def _outside(networks: list[Network]) -> tuple[str, ...]:
     if not out:
         return ()
     return (f"In {len(out)} of {len(networks)} networks ε50 lies below the smallest or above the largest ε.",)
+
+
+def _coarse(networks: list[Network]) -> tuple[str, ...]:
+    coarse = [n for n in networks if n.open_by]
+    if not coarse:
+        return ()
+    return (
+        f"In {len(coarse)} of {len(networks)} networks almost no image falls at one amplitude and almost every one at "
+        "the next: ε50 may lie anywhere between the two, and the interval is wider by that. Amplitudes in between "
+        "would narrow it.",
+    )
 
 
 def _row(network: Network, plan: AnalysisPlan) -> dict[str, Any]:

@@ -113,7 +113,9 @@ def margin(findings: Findings, number: int) -> str:
 def _judged_at(conclusion: Conclusion) -> str:
     """At which amplitude question 3 is judged."""
     epsilons = sorted({row["epsilon"] for row in conclusion.details if conclusion.number == 3})
-    return f", at {listed([amplitude(e) for e in epsilons])} and on average over all ε" if epsilons else ""
+    if not epsilons:
+        return ""
+    return f": on average over all ε, with the estimate at {listed([amplitude(e) for e in epsilons])} within it too"
 
 
 def hues(findings: Findings) -> dict[str, str]:
