@@ -180,8 +180,8 @@ def _statistics(findings: Findings) -> Iterator[str]:
         f"than {FEWEST_PATIENTS} effective patients, fewer than {FEWEST_EITHER} with an image that fell or fewer than "
         f"{FEWEST_EITHER} with one that did not, Wilson with n divided by the design effect. The bootstrap gives the "
         "variance, and the interval has Wilson’s shape at the n of that variance. Where patients repeat, Student’s t "
-        "takes the place of the normal quantile, with effective patients − 1 degrees of freedom. Effective patients are "
-        "Kish’s number, (Σm)² / Σm² for patients of m images each. Each table says which was used."
+        "takes the place of the normal quantile, with effective patients − 1 degrees of freedom. Effective patients "
+        "are Kish’s number, (Σm)² / Σm² for patients of m images each. Each table says which was used."
     )
     for conclusion in findings.conclusions:
         margin = f"; margin {conclusion.margin:g}" if conclusion.margin is not None else ""
