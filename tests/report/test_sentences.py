@@ -112,7 +112,7 @@ def test_a_trained_study_is_reproduced_by_running_it(one: Store) -> None:
 def test_the_interval_rule_names_every_reason_to_leave_the_bootstrap(one: Store) -> None:
     told = _methods(one)
     reasons = f"fewer than {FEWEST_EITHER} with an image that fell or fewer than {FEWEST_EITHER} with one that did not"
-    assert f"fewer than {FEWEST_PATIENTS} patients, {reasons}" in told
+    assert f"fewer than {FEWEST_PATIENTS} effective patients, {reasons}" in told
     assert "Student’s t" in told
 
 
@@ -129,10 +129,10 @@ def test_degrees_of_freedom_are_told_as_each_method_takes_them(one: Store, monke
     monkeypatch.setattr(intervals, "_student", noted)
     *_, methods_used = intervals.intervals(Counts(np.stack([few, sizes // 2]), np.stack([sizes, sizes])))
     assert methods_used == [WILSON_EFFECTIVE, BOOTSTRAP]
-    assert taken == pytest.approx([40, sizes.sum() ** 2 / (sizes**2).sum()])
+    assert taken == pytest.approx([sizes.sum() ** 2 / (sizes**2).sum()] * 2)
     told = _methods(one)
-    assert "under the bootstrap with Kish’s effective number of patients − 1 degrees of freedom" in told
-    assert "(Σm)² / Σm² for patients of m images each, else with patients − 1." in told
+    assert "with effective patients − 1 degrees of freedom" in told
+    assert "Kish’s number, (Σm)² / Σm² for patients of m images each." in told
 
 
 def test_the_last_confidence_bin_is_told_as_closed(one: Store) -> None:

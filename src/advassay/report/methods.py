@@ -191,12 +191,11 @@ def _clustered(level: float, used: list[str]) -> str:
     return (
         f"{100 * level:g} % intervals by {listed(used)}: the Wilson interval where images are independent; "
         f"where patients repeat, a bootstrap over patients ({count(REPLICATES)} replicates, seeded), or, with fewer "
-        f"than {FEWEST_PATIENTS} patients, fewer than {FEWEST_EITHER} with an image that fell or fewer than "
+        f"than {FEWEST_PATIENTS} effective patients, fewer than {FEWEST_EITHER} with an image that fell or fewer than "
         f"{FEWEST_EITHER} with one that did not, Wilson with n divided by the design effect. The bootstrap gives the "
         "variance, and the interval has Wilson’s shape at the n of that variance. Where patients repeat, Student’s t "
-        "takes the place of the normal quantile: under the bootstrap with Kish’s effective number of patients − 1 "
-        "degrees of freedom, (Σm)² / Σm² for patients of m images each, else with patients − 1. Each table says which "
-        "was used."
+        "takes the place of the normal quantile, with effective patients − 1 degrees of freedom. Effective patients "
+        "are Kish’s number, (Σm)² / Σm² for patients of m images each. Each table says which was used."
     )
 
 
