@@ -1090,8 +1090,7 @@ def training_size(study: Study) -> Answer | None:
     contrast[-1] = max(np.ptp(size[np.array(of) > 0]) for of in levels)
     logs = np.array([e.bounded for e in found])
     crossings = [crossing(o, e, plan) for o, e in zip(used, found, strict=True)]
-    spread = np.array([0.01**2 + (0.03 * gap) ** 2 for gap, _ in crossings])
-    networks = pool(logs, spread, bounds, design, contrast, plan["level"], 1)
+    networks = pool(logs, np.full(len(used), 0.01**2), bounds, design, contrast, plan["level"], 1)
     hat = np.linalg.pinv(design)
     weights = contrast @ hat
     everyone = sorted({name for e in found for name in e.names})
@@ -1105,7 +1104,9 @@ def training_size(study: Study) -> Answer | None:
     error = math.sqrt(networks.error**2 + max(0.0, float(patients)))
     half = float(t.ppf((1 + plan["level"]) / 2, networks.freedom)) * error
     estimate = networks.estimate
-    room = float(np.abs(weights) @ [of for _, of in crossings])
+    open_ = float(np.abs(weights) @ [of for _, of in crossings])
+    shape = float(np.abs(weights) @ [0.0 if of else 0.03 * gap for gap, of in crossings])
+    room = open_ + min(shape, 2 * math.pi * 0.03 * abs(estimate))
     low, high = estimate - half - room, estimate + half + room
     margin = math.log(plan["margins"]["training_size"])
     inside, outside = -margin <= low and high <= margin, low > margin or high < -margin
