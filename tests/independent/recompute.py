@@ -1234,8 +1234,8 @@ def training_size(study: Study) -> Answer | None:
     contrast[-1] = max(np.ptp(size[np.array(of) > 0]) for of in levels)
     crossings = [crossing(o, e, plan) for o, e in zip(used, found, strict=True)]
     of_network = [
-        Value(e.bounded, 0.01**2 + (0.03 * gap) ** 2, 1, e.images, "", frozenset(), int(bound))
-        for e, (gap, _), bound in zip(found, crossings, bounds, strict=True)
+        Value(e.bounded, 0.01**2, 1, e.images, "", frozenset(), int(bound))
+        for e, bound in zip(found, bounds, strict=True)
     ]
     networks = pool(of_network, design, contrast, plan["level"], 1)
     hat = np.linalg.pinv(design)
@@ -1251,7 +1251,9 @@ def training_size(study: Study) -> Answer | None:
     error = math.sqrt(networks.error**2 + max(0.0, float(patients)))
     half = float(t.ppf((1 + plan["level"]) / 2, networks.freedom)) * error
     estimate = networks.estimate
-    room = float(np.abs(weights) @ [of for _, of in crossings])
+    open_ = float(np.abs(weights) @ [of for _, of in crossings])
+    shape = float(np.abs(weights) @ [0.0 if of else 0.03 * gap for gap, of in crossings])
+    room = open_ + min(shape, 2 * math.pi * 0.03 * abs(estimate))
     low, high = estimate - half - room, estimate + half + room
     margin = math.log(plan["margins"]["training_size"])
     inside, outside = -margin <= low and high <= margin, low > margin or high < -margin

@@ -45,8 +45,7 @@ FEWEST_SEEDS = 2
 UNRESOLVED = 0.1
 """With a share below this at one amplitude and above 1 − this at the next, ε50 may lie anywhere between the two."""
 RESOLUTION = 0.01
-"""Smallest standard error of ln ε50 of a network: two networks are never known to be equal to better than 1%, nor to
-better than the curve's shape between two amplitudes is known (BETWEEN of their distance)."""
+"""Smallest standard error of ln ε50 of a network: two networks are never known to be equal to better than 1%."""
 
 
 @dataclass(frozen=True)
@@ -71,11 +70,12 @@ class Network:
         return float(max(high - self.dose.log, self.dose.log - low))
 
     @property
-    def variance(self) -> float:
-        """Of ln ε50 as one of a series: the resolution, and the curve's shape between the two amplitudes beside it."""
+    def shape_error(self) -> float:
+        """How far the curve's shape between two amplitudes may move ln ε50; 0 where `open_by` says more."""
         at = self._crossing
-        gap = 0.0 if at is None else float(np.diff(np.log(self.dose.data.doses[at - 1 : at + 1]))[0])
-        return RESOLUTION**2 + (BETWEEN * gap) ** 2
+        if at is None or self.open_by:
+            return 0.0
+        return BETWEEN * float(np.diff(np.log(self.dose.data.doses[at - 1 : at + 1]))[0])
 
     @property
     def _crossing(self) -> int | None:
@@ -225,14 +225,18 @@ def size_effect(networks: list[Network], level: float) -> Effect:
     bounds: list[Bound] = [{"below": "at most", "above": "at least"}.get(n.dose.side, "value") for n in used]  # type: ignore[misc]
     values = np.array([n.dose.log for n in used])
     # Sampling by patients is alike in all networks and enters below. τ² is what residuals have beyond the resolution.
-    found = pool(values, np.array([n.variance for n in used]), design, bounds)
+    found = pool(values, np.full(len(used), RESOLUTION**2), design, bounds)
     contrast = np.zeros(design.shape[1])
     contrast[-1] = range_of(used).doublings
     if found.freedom < 1:
         return unknown
     error = float(np.sqrt(found.error(contrast) ** 2 + _patient_variance(used, design, contrast, bounds)))
     estimate, low, high = _with_error(found.interval(contrast, level), found.error(contrast), error)
-    room = float(np.abs(contrast @ np.linalg.pinv(design)) @ [n.open_by for n in used])
+    weights = np.abs(contrast @ np.linalg.pinv(design))
+    # The curve's error comes back between every two amplitudes, so that alike networks share it: it changes with
+    # ln ε50 by at most 2π times its size over their distance.
+    shape = min(float(weights @ [n.shape_error for n in used]), 2 * np.pi * BETWEEN * abs(estimate))
+    room = float(weights @ [n.open_by for n in used]) + shape
     # Where the grid leaves room, the test of no effect is of the estimate that lies nearest to none.
     p = _p(max(abs(estimate) - room, 0.0), error, found.freedom)
     return Effect(estimate, low - room, high + room, p, len(used), images, freedom=found.freedom)
