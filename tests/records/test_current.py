@@ -29,7 +29,9 @@ STUDY: dict[str, Any] = {
 TRAINING = {
     "seed": 1, "updates": 5, "batch_size": 8, "learning_rate": 0.5, "architecture": "resnet34", "evaluations": 2,
 }  # fmt: skip
-ATTACK = {"steps": 4, "loss": "margin", "norm": "l2", "update": "projected-gradient", "seed": 3, "random_start": True}  # fmt: skip
+ATTACK = {
+    "steps": 4, "loss": "margin", "norm": "l2", "update": "projected-gradient", "seed": 3, "random_start": True,
+}  # fmt: skip
 
 
 class Kept:
