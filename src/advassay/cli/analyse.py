@@ -92,7 +92,7 @@ def analyse(
         advassay analyse runs/demo --over epsilon --by cohort --step 20 --success last --json
     """
     from advassay.analysis import robust_accuracy_curve, success_curve
-    from advassay.csv_export import defused
+    from advassay.csv_export import write_csv
     from advassay.records import open_records
 
     if output is not None and output.is_dir():
@@ -104,7 +104,7 @@ def analyse(
     )  # fmt: skip
     if output is not None:
         with writing(output) as beside:
-            defused(curve.frame).write_csv(beside)
+            write_csv(curve.frame, beside)
         print(output)
     elif as_json:
         _print_json(curve.frame, quantity=curve.quantity, over=curve.over, success=curve.success, level=curve.level)

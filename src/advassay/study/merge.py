@@ -25,7 +25,7 @@ from advassay.records.shards import KEYS, read_rows
 from advassay.records.store import PREPARATION_HEALED, TRAINING_HEALED
 from advassay.records.writer import of_other_weights, recount
 from advassay.sources.private import append_private, read_private
-from advassay.study.attacking import account_note
+from advassay.study.attacking import account_note, undecided_images
 from advassay.study.forget import Forgotten, drop_forgotten
 from advassay.study.forgotten import ForgottenPeople, join_forgotten
 from advassay.study.keep import kept_study, locked
@@ -174,7 +174,7 @@ def _merge_run(store: Store, other: Store, run_id: str, people: ForgottenPeople)
     for path, take, account in blocks:
         writer.append(read_rows(path).take(take), account)
     apart = _apart(theirs) if mine.header.controls is None and source.accounts() else Cost()
-    writer.finish(apart, controls, notes, account_note(writer.total()))
+    writer.finish(apart, controls, notes, account_note(writer.total(), undecided_images(Run(target))))
     flush(target)
     return len(Run(target).index) - before
 
