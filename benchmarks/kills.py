@@ -295,6 +295,7 @@ def leave_alone(subject: Subject, store: Path, verb: str, tally: Tally) -> None:
 
 def subject_of_upkeep(verb: str, subject: Subject, store: Path) -> list[str]:
     """A copy of the undisturbed store with something for the verb to do. Returns the command's arguments."""
+    shutil.rmtree(store, ignore_errors=True)  # of an earlier call with the same --keep
     shutil.copytree(subject.whole, store, ignore=shutil.ignore_patterns("report", ".lock"))
     private = subject.whole.with_name(f"{subject.whole.name}.sources.parquet")
     shutil.copy(private, store.with_name(f"{store.name}.sources.parquet"))
