@@ -10,6 +10,10 @@ it is asked to stop (SIGTERM, SIGINT). The same command goes on, and is killed a
 alone, and its store is compared with an undisturbed one: images, weights, rows and gallery bit for bit, documents and
 headers field by field but for times and cost, the report's tables.
 
+`--upkeep N`: `advassay merge`, `forget` and `prune` are each killed N times before their n-th file operation, n spread
+over all there are, on a copy of the undisturbed store; the same command is then left alone, and the store compared with
+one in which the command was not killed.
+
 Prints a Markdown table; exit 1 where a store differs or a command ended in a traceback.
 """
 
@@ -40,6 +44,7 @@ from benchmarks.kill_hook import environment, install
 
 CHAIN = 8
 """Kills that one store goes through before it is left alone and compared."""
+UPKEEP = ("merge", "forget", "prune")
 SHARED = """
 training: {architecture: test_resnet, updates: 6, batch_size: 16, evaluations: 2, learning_rate: 0.003}
 attack:
@@ -288,6 +293,54 @@ def leave_alone(subject: Subject, store: Path, verb: str, tally: Tally) -> None:
     tally.differences += [f"{subject.name}, {store.name}: {text}" for text in told]
 
 
+def subject_of_upkeep(verb: str, subject: Subject, store: Path) -> list[str]:
+    """A copy of the undisturbed store with something for the verb to do. Returns the command's arguments."""
+    shutil.rmtree(store, ignore_errors=True)  # of an earlier call with the same --keep
+    shutil.copytree(subject.whole, store, ignore=shutil.ignore_patterns("report", ".lock"))
+    private = subject.whole.with_name(f"{subject.whole.name}.sources.parquet")
+    shutil.copy(private, store.with_name(f"{store.name}.sources.parquet"))
+    lacking, part, *_ = sorted(path.parent for path in store.glob("records/*/header.json"))
+    options: list[str] = []
+    if verb == "merge":
+        options = [str(subject.whole)]
+        shutil.rmtree(lacking)
+        sorted(part.glob("shards/*.parquet"))[0].unlink()
+    elif verb == "forget":
+        options = ["--patient", pl.read_parquet(lacking / "images.parquet")["patient_id"][0]]
+    else:
+        shutil.copytree(part, store / "superseded" / f"{part.name}-earlier")
+        (lacking / "images.parquet.damaged").write_bytes(b"set aside")
+    return [sys.executable, "-m", "advassay.cli", verb, str(store), *options]
+
+
+def keep_up(verb: str, subject: Subject, folder: Path, kills: int, tally: Tally) -> None:
+    """Kill one verb of upkeep before file operations spread over all it makes; the same command goes on."""
+    whole = folder / f"{verb}-whole"
+    done = Forked(subject_of_upkeep(verb, subject, whole), environment(folder / "hook", whole), folder)
+    if done.wait():
+        raise SystemExit(f"{verb}: the undisturbed command failed: {done.said()}")
+    operations = done.operations()
+    print(f"{verb}: {operations} file operations", flush=True)
+    for number in range(kills):
+        store = folder / f"{verb}-{number}"
+        arguments = subject_of_upkeep(verb, subject, store)
+        kill_at = 1 + number * operations // kills
+        process = Forked(arguments, environment(folder / "hook", store, kill_at=kill_at), folder)
+        if process.wait() == -signal.SIGKILL:
+            tally.kills[f"operation; {verb}"] += 1
+        again = Forked(arguments, {}, folder)
+        finished_before = verb == "forget" and "a pseudonym that the store knows" in (again.wait(), again.said())[1]
+        if "Traceback" in process.said() + again.said() or (again.wait() and not finished_before):
+            tally.tracebacks.append(f"{verb}, operation {kill_at}: exit {again.returncode}: {again.said()[-500:]}")
+            continue
+        tally.stores += 1
+        compared = [sys.executable, "-m", "benchmarks.kills", "--compare", str(whole), str(store), "attack"]
+        found = subprocess.run(compared, capture_output=True, text=True)
+        told = found.stdout.splitlines() or ([found.stderr[-500:]] if found.returncode else [])
+        tally.differences += [f"{verb}, operation {kill_at}: {text}" for text in told]
+        shutil.rmtree(store)
+
+
 def differences(whole: Path, store: Path, verb: str = "run") -> list[str]:
     """Where two stores say different things; reports are compared where the verb writes one."""
     found = [*_files(whole, store), *_documents(whole, store), *_tables(whole, store), *_rows(whole, store)]
@@ -367,6 +420,9 @@ def _rows(whole: Path, store: Path) -> list[str]:
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--kills", type=int, default=100)
+    options.add_argument(
+        "--upkeep", type=int, default=12, help="kills of each of merge, forget and prune (default: 12)"
+    )
     options.add_argument("--seed", type=int, default=0)
     options.add_argument(
         "--keep",
@@ -413,6 +469,8 @@ def main() -> None:
             number += 1
         leave_alone(subject, store, verb, tally)
         print(f"{sum(tally.kills.values())} kills, {tally.stores} stores, {time.monotonic() - began:.0f} s", flush=True)
+    for verb in UPKEEP if asked.upkeep else ():
+        keep_up(verb, subjects[0], folder, asked.upkeep, tally)
     print("\n| how | stage | times |\n|---|---|---:|")
     for what, times in sorted(tally.kills.items()):
         how, where = what.split("; ")

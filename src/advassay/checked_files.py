@@ -22,7 +22,7 @@ from advassay.documents import CHECKSUM
 from advassay.errors import DamagedError, FormatError
 from advassay.identity import canonical_json
 from advassay.layout import writing
-from advassay.parquet_limits import check_decoded_size
+from advassay.parquet_limits import check_decoded_size, is_plain
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -97,6 +97,8 @@ def read_frame(path: Path, fix: str) -> pl.DataFrame:
     Raises DamagedError where it cannot be read or is not as it was written, FileNotFoundError where it is absent.
     """
     try:
+        if odd := [field.name for field in pq.read_schema(path) if not is_plain(field.type)]:
+            raise ValueError(f"columns of texts and numbers are needed, {len(odd)} hold lists, structures or bytes")
         check_decoded_size(path)
         table = pq.read_table(path, page_checksum_verification=True, partitioning=None)
         frame = pl.DataFrame(pl.from_arrow(table))

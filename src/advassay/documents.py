@@ -109,6 +109,29 @@ class Scores(Frozen):
     specificity: float | None
 
 
+class ForgottenList(Frozen):
+    """Images and patients that were taken out of a store: the first 32 hexadecimal digits of SHA-256(salt + text)."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    salt: str
+    """Random, hexadecimal."""
+    images: tuple[str, ...] = ()
+    """Of each image_id."""
+    patients: tuple[str, ...] = ()
+    """Of each pseudonym."""
+
+
+class ForgottenDocument(Document):
+    """forgotten.json: who was taken out of the store, and must not come back with another store or a preparation."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    format_version: int = 1
+    lists: tuple[ForgottenList, ...] = ()
+    """The store's own, and those of stores that were joined to it."""
+
+
 class TrainingDocument(Document):
     """classifiers/<id>/training.json."""
 

@@ -1,6 +1,6 @@
 """Where things lie in a store: the names of its folders and of the files that several rooms meet in.
 
-STORE/study.yaml  analysis.json  range_finding.json  compute.json  .lock
+STORE/study.yaml  analysis.json  range_finding.json  compute.json  forgotten.json  .lock
       cohorts/<cohort>/manifest.parquet  images-*.parquet  preparation.json
       classifiers/<id>/model.safetensors  training.json
       records/<run_id>/header.json  images.parquet  shards/*.parquet
@@ -13,6 +13,7 @@ STORE.sources.parquet        private, beside the store: file paths and original 
 from __future__ import annotations
 
 import errno
+import glob
 import os
 import re
 import secrets
@@ -47,6 +48,11 @@ class Store:
     def compute(self) -> Path:
         """The compute shapes of attacks, one per kind of network and image."""
         return self.root / "compute.json"
+
+    @property
+    def forgotten(self) -> Path:
+        """Salted hashes of images and patients that were taken out, so that they do not come back."""
+        return self.root / "forgotten.json"
 
     @property
     def lock(self) -> Path:
@@ -170,7 +176,7 @@ def clear_leftovers(store: Store) -> None:
 
     Reports are written without the lock: in their folder only what is older than `LEFT_SECONDS` goes.
     """
-    beside = store.root.parent.glob(f".{store.private_sources.stem}.*.writing*")
+    beside = store.root.parent.glob(f".{glob.escape(store.private_sources.stem)}.*.writing*")
     for path in [*store.root.rglob(LEFTOVER), *beside]:
         try:
             young = time.time() - path.stat().st_mtime < LEFT_SECONDS

@@ -10,6 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from advassay.parquet_pages import chunks
+
 SMALL_BYTES = 128 << 20
 """Decoded size that any file may have."""
 MOST_TIMES = 30
@@ -29,26 +31,33 @@ def most_decoded(size: int) -> int:
 def check_decoded_size(path: Path, columns: Collection[str] | None = None) -> None:
     """Raise TooLarge where the named columns (default: all) decode to far more bytes than the file has.
 
-    What the file says of itself is asked first; then texts are measured batch by batch without being written out.
-    Raises pa.ArrowException or OSError where it cannot be read.
+    What the pages say of themselves is asked first (`check_pages`). Then texts and bytes in plain columns are measured
+    batch by batch without being written out; in nested columns each counts as long as its column's whole dictionary.
+    Raises pa.ArrowException, OSError or ValueError where it cannot be read.
     """
-    size = os.path.getsize(path)
-    most = most_decoded(size)
     whole = pq.read_schema(path)
-    wanted = [field for field in whole if columns is None or field.name in columns]
-    texts = [field.name for field in wanted if _is_text(field.type)]
-    with pq.ParquetFile(path, read_dictionary=texts) as file:
-        about = file.metadata
-        decoded = sum(about.num_rows * _width(field.type) for field in wanted)
-        names = {field.name for field in wanted}
-        for group in map(about.row_group, range(about.num_row_groups)):
-            for chunk in map(group.column, range(group.num_columns)):
-                if chunk.path_in_schema in names:
-                    decoded += max(0, chunk.total_uncompressed_size)
-        _refuse(decoded, most, size)
-        for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=texts) if texts else ():
+    measured = [field.name for field in whole if _is_text(field.type) and (columns is None or field.name in columns)]
+    decoded = check_pages(path, columns, measured=measured)
+    size = os.path.getsize(path)
+    with pq.ParquetFile(path, read_dictionary=measured) as file:
+        for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=measured) if measured else ():
             decoded += sum(_text_bytes(column) for column in batch.columns)
-            _refuse(decoded, most, size)
+            _refuse(decoded, most_decoded(size), size)
+
+
+def check_pages(
+    path: Path, columns: Collection[str] | None = None, *, measured: Collection[str] = (), checksums: bool = False
+) -> int:
+    """Bytes that the named columns decode to at most, by their pages' headers. Raises TooLarge where that is too much.
+
+    `measured`: columns whose texts are not counted, because the caller looks at their lengths. `checksums`: compare the
+    pages' CRC-32. Raises as `parquet_pages.chunks`.
+    """
+    size, decoded = os.path.getsize(path), 0
+    for chunk in chunks(path, columns, checksums=checksums):
+        decoded += chunk.decoded + (0 if chunk.column in measured else chunk.texts)
+        _refuse(decoded, most_decoded(size), size)
+    return decoded
 
 
 def _refuse(decoded: int, most: int, size: int) -> None:
@@ -60,16 +69,18 @@ def _refuse(decoded: int, most: int, size: int) -> None:
 
 
 def _is_text(kind: pa.DataType) -> bool:
+    """Whether values are texts or bytes, as Parquet keeps them alike."""
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    known = (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary)
+    return any(test(kind) for test in known)
 
 
-def _width(kind: pa.DataType) -> int:
-    """Bytes of one value in memory; of a text those of its place."""
-    try:
-        return max(1, kind.bit_width // 8)
-    except ValueError:
-        return 8
+def is_plain(kind: pa.DataType) -> bool:
+    """Whether a column's values are texts, numbers, truths or times: no lists, structures or bytes."""
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind):
+        return True
+    return pa.types.is_primitive(kind) or pa.types.is_boolean(kind) or pa.types.is_decimal(kind)
 
 
 def _text_bytes(column: pa.Array) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import yaml
@@ -38,16 +39,39 @@ def compose_limited(text: str, loader: Any) -> yaml.Node | None:
 
 
 def construct(node: yaml.Node | None, loader: Any) -> Any:
-    """Plain data of composed nodes, None for an empty document. Raises yaml.YAMLError, ValueError."""
+    """Plain data of composed nodes, None for an empty document. Raises yaml.YAMLError.
+
+    A value that its tag does not fit (`!!timestamp x`, `!!bool x`, `!!float ""`, a date that is none, a number that is
+    too long) is refused with its place.
+    """
     if node is None:
         return None
-    making = loader("")
+    making = _Placing.over(loader)("")
     try:
         return making.construct_document(node)
     except RecursionError:
         raise YamlRefused("it is nested too deep") from None
     finally:
         making.dispose()
+
+
+class _Placing:
+    """Mixed into a loader: errors of its constructors, whatever they are, become YamlRefused with the value's place."""
+
+    @staticmethod
+    @cache
+    def over(loader: Any) -> Any:
+        """The loader with this class before it."""
+        return type(f"Placing{loader.__name__}", (_Placing, loader), {})
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep=deep)  # type: ignore[misc]
+        except (yaml.YAMLError, RecursionError):
+            raise
+        except (AttributeError, KeyError, IndexError, TypeError, ValueError, OverflowError):
+            kind = (node.tag or "").rpartition(":")[2]
+            raise YamlRefused(f"a value of kind {kind} is needed, it is none", node.start_mark) from None
 
 
 def load_limited(text: str, loader: Any) -> Any:

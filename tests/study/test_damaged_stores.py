@@ -160,6 +160,26 @@ def test_readers_say_how_many_images_a_damaged_shard_has_taken_along(copied: Pat
     assert said == told(lambda: plan(kept_study(Store(copied)), cpu(copied), timed=False)).rstrip("\n") + "\n"
 
 
+def test_a_flipped_bit_in_logits_is_counted_by_readers_and_healed_by_the_same_command(
+    copied: Path, finished: Path, tiny: Study
+) -> None:
+    import pyarrow.parquet as pq
+
+    path = sorted(copied.glob(KINDS["shard"]))[0]
+    group = pq.read_metadata(path).row_group(0)
+    logits = next(c for c in map(group.column, range(group.num_columns)) if c.path_in_schema.startswith("logits"))
+    data = bytearray(path.read_bytes())
+    data[logits.data_page_offset + logits.total_compressed_size // 2] ^= 4
+    path.write_bytes(data)
+    said = told(lambda: open_records(copied).outcomes().collect())
+    assert path.name in said
+    assert "Error" not in said
+    assert path.name in told(lambda: plan(kept_study(Store(copied)), cpu(copied), timed=False))
+    with pytest.warns(AdvassayWarning, match="could not be read"):
+        run(tiny, cpu(copied))
+    assert_equal_records(copied, finished)
+
+
 def test_rows_of_more_than_one_network_in_an_earlier_store_are_said(copied: Path) -> None:
     import pyarrow.parquet as pq
 

@@ -139,7 +139,17 @@ HEADER = [
     "versions",
     "content_sha256",
 ]
-ANALYSIS = ["plan", "sha256", "frozen", "attacked_before", "arm", "series_epsilons", "format_version", "history", "content_sha256"]
+ANALYSIS = [
+    "plan",
+    "sha256",
+    "frozen",
+    "attacked_before",
+    "arm",
+    "series_epsilons",
+    "format_version",
+    "history",
+    "content_sha256",
+]
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -94,7 +94,7 @@ def analyse(
     """
     from advassay.analysis import robust_accuracy_curve, success_curve
     from advassay.analysis.known_patients import with_known_patients
-    from advassay.csv_export import defused
+    from advassay.csv_export import write_csv
     from advassay.records import open_records
 
     if output is not None and output.is_dir():
@@ -109,7 +109,7 @@ def analyse(
     say_without_runs(records)
     if output is not None:
         with writing(output) as beside:
-            defused(frame).write_csv(beside)
+            write_csv(frame, beside)
         print(output)
     elif as_json:
         _print_json(frame, quantity=curve.quantity, over=curve.over, success=curve.success, level=curve.level)

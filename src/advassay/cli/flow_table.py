@@ -113,7 +113,8 @@ def write_csv(rows: Sequence[FlowRow], path: Path) -> None:
     from advassay.layout import writing
 
     with writing(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, ("cohort", "place", "stage", "part", "what", "images"))
+        names = ("cohort", "place", "stage", "part", "what", "images")
+        writer = csv.DictWriter(file, names, quoting=csv.QUOTE_NONNUMERIC)
         writer.writeheader()
         for row in tidy(rows):
             writer.writerow({name: defused_text(v) if isinstance(v, str) else v for name, v in row.items()})

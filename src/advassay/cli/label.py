@@ -125,13 +125,13 @@ def _require_endings(output: Path, left_out: Path | None) -> None:
 
 def _write(frame: pl.DataFrame, path: Path) -> None:
     """Readable by its owner only: report ids are personal data. Complete or not there at all."""
-    from advassay.csv_export import defused
+    from advassay.csv_export import write_csv
 
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         beside.touch(mode=0o600)
         if path.suffix.lower() == ".csv":
-            defused(frame).write_csv(beside)
+            write_csv(frame, beside)
         else:
             frame.write_parquet(beside)
         beside.replace(path)

@@ -16,17 +16,22 @@ Others = Annotated[
 ]
 
 
+OUTDATED = "Patients were taken out of the store after this was written."
+
+
 @clean
 def merge(store: options.StoreArgument, others: Others) -> None:
     """Bring into STORE what other stores of the same study have and it lacks: cohorts, networks, runs, gallery.
 
-    Everything is known by its content, so nothing is doubled. A cohort that was prepared otherwise and a network with
+    Everything is known by its content, so nothing is doubled. Who was taken out of one of the stores (advassay forget)
+    is left out, and removed from STORE. A cohort that was prepared otherwise and a network with
     other weights are refused before anything is written. Stopped at any point, the same command continues.
 
     Example:
 
         advassay merge runs/demo runs/demo-of-another-machine
     """
+    from advassay.report.outdated import mark_outdated
     from advassay.study.keep import kept_study
     from advassay.study.merge import merge as merge_stores
     from advassay.study.name_checks import store_at
@@ -41,4 +46,6 @@ def merge(store: options.StoreArgument, others: Others) -> None:
             f"From {other}: {len(done.cohorts)} cohorts, {done.networks} networks, {done.runs} new runs, {done.rows} "
             f"rows, {done.examples} gallery entries."
         )
+        if done.removed is not None and (reports := mark_outdated(place.report, OUTDATED)):
+            say(f"Marked as outdated in {place.report}, may still show these people: {', '.join(reports)}.")
     say(f"Next: advassay report {store}")

@@ -12,13 +12,16 @@ from advassay.cli.progress import size
 
 Dry = Annotated[bool, typer.Option("--dry-run", help="Say what would be removed, and remove nothing.")]
 
+Yes = Annotated[bool, typer.Option("--yes", help="Also runs of cohorts and arms that the study does not have at all.")]
+
 
 @clean
-def prune(store: options.StoreArgument, dry: Dry = False) -> None:
+def prune(store: options.StoreArgument, dry: Dry = False, yes: Yes = False) -> None:
     """Remove runs that the store's study no longer asks for, and files that were set aside as damaged.
 
     Runs of earlier versions of the study, and of networks that were trained again, go with their re-runs and gallery
-    images. No number of the report is made of them.
+    images. No number of the report is made of them. Where study.yaml was edited by hand or is damaged nothing is
+    removed.
 
     Example:
 
@@ -30,8 +33,10 @@ def prune(store: options.StoreArgument, dry: Dry = False) -> None:
 
     place = store_at(store)
     kept_study(place)  # a folder that is no store is an error, and is not made one
-    done = prune_store(place, dry=dry)
+    done = prune_store(place, dry=dry, yes=yes)
     for name in done.runs:
         print(name)
+    if dry and done.absent:
+        say(f"Not in the study at all, removed with --yes only: {', '.join(done.absent)}.")
     verb = "To remove" if dry else "Removed"
     say(f"{verb}: {len(done.runs)} superseded runs, {done.files} damaged files; {size(done.bytes)}.")

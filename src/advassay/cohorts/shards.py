@@ -21,11 +21,15 @@ from advassay.checked_files import BROKEN, damaged
 from advassay.cohorts.request import HEALED
 from advassay.errors import StoreError
 from advassay.layout import writing
+from advassay.parquet_limits import check_pages
 
 PATTERN = "images-*.parquet"
 ROW_GROUP = 32
 MOST_BYTES = 256 * 2**20
 CACHED_BYTES = 256 * 2**20
+
+DELETED = "Delete the file; `advassay prepare` with the same study and --store prepares the cohort anew."
+"""What to do where images cannot be read: `prepare` looks at their ids only, and would keep the file."""
 
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
@@ -102,6 +106,7 @@ def check_shards(folder: Path, image_ids: Sequence[str]) -> None:
 
 def _shard_ids(path: Path) -> list[str]:
     try:
+        check_pages(path)
         return pq.read_table(path, columns=["image_id"], page_checksum_verification=True, partitioning=None)[
             "image_id"
         ].to_pylist()
@@ -109,10 +114,30 @@ def _shard_ids(path: Path) -> list[str]:
         raise damaged(path, f"it cannot be read as Parquet ({type(error).__name__})", HEALED) from None
 
 
+def damaged_shards(folder: Path) -> list[Path]:
+    """Shards in `folder` of which some page is not as it was written, or that cannot be read."""
+    return [path for path in sorted(folder.glob(PATTERN)) if not _is_whole(path)]
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        check_pages(path, checksums=True)
+        return IMAGE.equals(pq.read_schema(path).field("image").type)
+    except BROKEN:
+        return False
+
+
 def keep_images(folder: Path, image_ids: Collection[str]) -> None:
-    """Write the shards in `folder` anew without the images that are not named; a shard without any goes."""
+    """Write the shards in `folder` anew without the images that are not named; a shard without any goes.
+
+    Raises DamagedError for a shard that cannot be read (`damaged_shards`); those before it are written then.
+    """
     for path in sorted(folder.glob(PATTERN)):
-        rows = pq.read_table(path, page_checksum_verification=True, partitioning=None)
+        try:
+            check_pages(path)
+            rows = pq.read_table(path, page_checksum_verification=True, partitioning=None)
+        except BROKEN as error:
+            raise damaged(path, f"it cannot be read as Parquet ({type(error).__name__})", HEALED) from None
         kept = rows.filter(pc.is_in(rows["image_id"], value_set=pa.array(sorted(image_ids), pa.string())))
         if not kept.num_rows:
             path.unlink()
@@ -151,6 +176,12 @@ class Shards:
 
     def _file(self, shard: int) -> pq.ParquetFile:
         if shard not in self._files:
+            try:
+                check_pages(self._paths[shard], ("image", "image_id"))
+            except BROKEN as error:
+                raise damaged(
+                    self._paths[shard], f"it cannot be read as Parquet ({type(error).__name__})", DELETED
+                ) from None
             self._files[shard] = pq.ParquetFile(self._paths[shard], memory_map=True, page_checksum_verification=True)
         return self._files[shard]
 
@@ -165,7 +196,7 @@ class Shards:
             raise damaged(
                 self._paths[shard],
                 f"images of it cannot be read ({type(error).__name__})",
-                "Delete the file; `advassay prepare` with the same study and --store prepares the cohort anew.",
+                DELETED,
             ) from None
         self._cache[key] = [image["bytes"] for image in images]
         self._cached += sum(map(len, self._cache[key]))

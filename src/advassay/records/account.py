@@ -6,6 +6,9 @@ A header's cost and notes are the sums over its shards, with what belongs to no 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from math import isnan
+
+from pydantic import ConfigDict
 
 from advassay.attack_spec import Frozen
 from advassay.documents import ComputeShape
@@ -13,7 +16,9 @@ from advassay.trajectory import Cost
 
 
 class Account(Frozen):
-    """Of one shard."""
+    """Of one shard. Numbers that are none (NaN, infinite) are written as texts, which read back as these numbers."""
+
+    model_config = ConfigDict(ser_json_inf_nan="strings")
 
     run_id: str = ""
     weights_sha256: str = ""
@@ -54,10 +59,15 @@ def joined(accounts: Mapping[str, Account]) -> Account:
             **{name: sum(getattr(account, name) for account in counted) for name in SUMMED},
             "notes": tuple(dict.fromkeys(note for account in counted for note in account.notes)),
             "counts": _each(sum, [account.counts for account in counted]),
-            "largest": _each(max, [account.largest for account in counted]),
+            "largest": _each(_largest, [account.largest for account in counted]),
             "replaces": (),
         }
     )
+
+
+def _largest(values: list[float]) -> float:
+    """The largest; NaN where one is."""
+    return next((value for value in values if isnan(value)), max(values))
 
 
 def _each(how: object, found: Iterable[Mapping[str, float]]) -> dict[str, float]:

@@ -2,7 +2,8 @@
 
 A study that is changed in the same store leaves runs of its earlier versions behind, and may be changed back: when a
 run was last worked on says nothing. So each place of the study (cohort, arm, network) has the run whose identity
-follows from study.yaml, the cohort's preparation and the network that was trained for it.
+follows from study.yaml, the cohort's preparation and the network that was trained for it. The main network is one
+place, whatever its seed and size: a study whose training seed was changed has one, not two.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from advassay.records.header import RunHeader, run_identity
 from advassay.specs import Study, TrainingSpec
 
 Place = tuple[object, ...]
-"""Cohort, arm and network (its number of training images and seed, or that it is the main one)."""
+"""Cohort, arm and network: that it is the main one, or the seed of another main one, or a number of training images and
+a seed."""
 
 
 def current_runs(
@@ -69,11 +71,13 @@ class _Asked:
         cohort = self._study.cohorts.get(header.cohort)
         if cohort is None or header.arm not in self._study.attack.arms:
             return False
-        if header.primary or header.train_size is None or header.cohort not in self._preparations:
-            return True  # without a preparation it is not known how many images a share of them is
-        first = self._study.training.seed
-        if header.full and header.seed in range(first, first + cohort.seeds):
+        if header.primary or header.train_size is None:
             return True
+        first = self._study.training.seed
+        if header.full and header.seed in range(first + 1, first + cohort.seeds):
+            return True  # one of the first seed that is not called primary was made by a study with another first seed
+        if header.cohort not in self._preparations:
+            return True  # without a preparation it is not known how many images a share of them is
         return header.train_size in self._sizes(header.cohort) and header.seed in cohort.train_seeds
 
     def _sizes(self, name: str) -> set[int]:
@@ -118,4 +122,6 @@ def _latest(by_time: Sequence[RunHeader]) -> set[str]:
 
 
 def _place(header: RunHeader) -> Place:
-    return (header.cohort, header.arm, header.primary, None if header.full else header.train_size, header.seed)
+    if header.primary:
+        return (header.cohort, header.arm, "main")
+    return (header.cohort, header.arm, None if header.full else header.train_size, header.seed)

@@ -40,9 +40,10 @@ class Example(Frozen):
     steps: int
     """Iterations after which the adversarial image was taken."""
     predicted: int
-    """Class index of the adversarial image as attacked (before rounding to the PNG's depth)."""
-    clean_probabilities: tuple[float, ...]
-    adversarial_probabilities: tuple[float, ...]
+    """Class index of the adversarial image as attacked (before rounding to the PNG's depth); -1: no decision (NaN)."""
+    clean_probabilities: tuple[float, ...] | None
+    adversarial_probabilities: tuple[float, ...] | None
+    """Softmax, by class; null where a logit is NaN."""
     bits: int
     """Depth of both PNGs, 8 or 16: the depth of the prepared images."""
     clean_file: str = ""
@@ -50,9 +51,24 @@ class Example(Frozen):
     """File names inside the gallery folder; set when written."""
 
     @property
+    def before(self) -> float | None:
+        """Probability of the clean image's class; None where it has none."""
+        return None if self.clean_probabilities is None else max(self.clean_probabilities)
+
+    @property
+    def after(self) -> float | None:
+        """Probability of the adversarial image's class; None where it has none."""
+        return None if self.adversarial_probabilities is None else self.adversarial_probabilities[self.predicted]
+
+    @property
+    def correct(self) -> bool:
+        """The clean image was classified correctly."""
+        return self.clean_probabilities is not None and int(np.argmax(self.clean_probabilities)) == self.label
+
+    @property
     def fallen(self) -> bool:
-        """First classified correctly, and no longer after the attack."""
-        return int(np.argmax(self.clean_probabilities)) == self.label != self.predicted
+        """First classified correctly, and as another class after the attack; no decision (NaN) is none."""
+        return self.correct and self.predicted not in (-1, self.label)
 
 
 def write_example(gallery: Path, example: Example, clean: np.ndarray, adversarial: np.ndarray) -> Example:

@@ -19,24 +19,26 @@ from advassay.records.writer import recount
 def remove_images(folder: Path, image_ids: Collection[str], note: str) -> int:
     """Remove the images from the run in `folder` and add `note` to its header. Returns the number of rows removed.
 
-    Shards are written anew without them; damaged shards and files that were set aside are deleted. Interrupted, the
-    same call goes on. Raises StoreError where the run cannot be read.
+    Shards are written anew without them, and keep their account of what the rows took, which was spent; damaged shards
+    and files that were set aside are deleted. images.parquet, which knows the images, comes last: interrupted, the same
+    call goes on. Raises StoreError where the run cannot be read; nothing is changed then.
     """
     run = Run(folder)
     known = run.images
     gone = known["image_id"].is_in(list(image_ids))
     if not gone.any():
         return 0
-    before = len(run.index)
+    before, readable, damaged = len(run.index), run._readable[0], run.damaged
     _forget_in_control(folder, run.header, set(image_ids))
-    for path, keys in run._readable[0]:
+    for path, keys in readable:
         keep = ~np.isin(np.array(keys["image_id"].to_pylist(), dtype=object), list(image_ids))
         if not keep.all():
             _rewrite(path, keep)
-    for path in [*folder.rglob("*.damaged"), *(folder / SHARDS / name for name in run.damaged)]:
+    for path in [*folder.rglob("*.damaged"), *(folder / SHARDS / name for name in damaged)]:
         path.unlink()
+    rows = recount(folder, note).rows
     write_frame(folder / IMAGES, known.filter(~gone))
-    return before - recount(folder, note).rows
+    return before - rows
 
 
 def _forget_in_control(folder: Path, header: RunHeader, image_ids: set[str]) -> None:
@@ -51,10 +53,12 @@ def _forget_in_control(folder: Path, header: RunHeader, image_ids: set[str]) -> 
 
 
 def _rewrite(path: Path, keep: np.ndarray) -> None:
-    """A shard without some of its rows: a new one with its account, then the old one goes."""
-    if keep.any():
-        account = account_of(pq.read_schema(path))
-        if account is not None:
-            account = account.model_copy(update={"replaces": (*account.replaces, path.name)})
+    """A shard without some of its rows: a new one with its account, then the old one goes. One that has an account
+    and loses all rows becomes a shard of none.
+    """
+    account = account_of(pq.read_schema(path))
+    if account is not None:
+        account = account.model_copy(update={"replaces": (*account.replaces, path.name)})
+    if keep.any() or account is not None:
         write_shard(path.parent, read_rows(path).take(keep), account)
     path.unlink()

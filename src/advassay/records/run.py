@@ -20,10 +20,9 @@ from advassay.errors import AdvassayWarning, DamagedError, FormatError, StoreErr
 from advassay.records import shards
 from advassay.records.account import Account
 from advassay.records.header import FORMAT_VERSION, RunHeader
+from advassay.records.shards import HEALED
 from advassay.trajectory import TrajectoryRows
 
-HEALED = "`advassay attack` with the same study and --store computes again what is lost."
-"""What to do where a file of a run is damaged."""
 LISTINGS = 3
 """Times the shards of a run that is being written are listed, at most."""
 
@@ -94,7 +93,8 @@ class Run:
     def _readable(self) -> tuple[list[tuple[Path, pa.Table]], tuple[str, ...], tuple[str, ...]]:
         """(shards with their keys, names of flags, names of damaged shards); shards by name, so that order is fixed.
 
-        A shard whose labels are not those of images.parquet is damaged too. Taken once. A shard that goes while it is
+        A shard is damaged where a page of any column is not as it was written, or where its labels are not those of
+        images.parquet. Taken once. A shard that goes while it is
         listed was joined with others: what there is now is listed anew.
         """
         for _ in range(LISTINGS - 1):
@@ -171,7 +171,7 @@ class Run:
     def index(self) -> RowIndex:
         """The sorted rows; of a key stored twice the first shard by name counts."""
         good, flags, _ = self._readable
-        if not good:
+        if not any(table.num_rows for _, table in good):
             none = np.zeros(0, np.int32)
             return RowIndex((), none, none.astype(float), none, none, none.astype(np.int64), flags)
         keys = pa.concat_tables([table for _, table in good])

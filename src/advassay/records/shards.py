@@ -6,16 +6,19 @@ Arrays over iterates are fixed-size lists, so a column is one flat buffer: NumPy
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from advassay import layout
-from advassay.checked_files import BROKEN
-from advassay.errors import FormatError
+from advassay.checked_files import BROKEN, damaged
+from advassay.errors import DamagedError, FormatError
+from advassay.parquet_limits import check_pages
 from advassay.records.account import Account
 from advassay.records.header import FORMAT_VERSION
 from advassay.trajectory import TrajectoryRows
@@ -35,6 +38,10 @@ TAIL = 8
 """Bytes at the end of a Parquet file: the footer's length (4, little-endian) and the magic PAR1."""
 FLAG = "flag_"
 """Prefix of a flag's column."""
+LONGEST_KEY = 200
+"""Bytes that an image_id or a step size's name may have."""
+HEALED = "`advassay attack` with the same study and --store computes again what is lost."
+"""What to do where a file of a run is damaged."""
 
 
 def schema(steps: int, classes: int, flags: tuple[str, ...]) -> pa.Schema:
@@ -144,27 +151,70 @@ def check_footer(path: Path) -> None:
 
 
 def read_shard(path: Path, columns: list[str]) -> pa.Table:
-    """The asked columns of a shard. Raises an error of BROKEN where the file is damaged."""
-    return pq.read_table(path, columns=columns, page_checksum_verification=True, partitioning=None)
+    """The asked columns of a shard that `check_whole` has passed. Raises an error of BROKEN where it is damaged."""
+    texts = [name for name in KEYS[:2] if name in columns]
+    table = pq.read_table(
+        path, columns=columns, page_checksum_verification=True, partitioning=None, read_dictionary=texts
+    )
+    for name in texts:
+        place = table.schema.get_field_index(name)
+        longest = max((_longest(chunk) for chunk in table[name].chunks), default=0)
+        if longest > LONGEST_KEY:
+            raise ValueError(f"column {name}: at most {LONGEST_KEY} bytes a value are needed, it has {longest}")
+        table = table.set_column(place, pa.field(name, pa.string(), nullable=False), table[name].cast(pa.string()))
+    return table
+
+
+def _longest(texts: pa.Array) -> int:
+    """Bytes of the longest text, written out or in a dictionary."""
+    values = texts.dictionary if pa.types.is_dictionary(texts.type) else texts
+    return int(pc.max(pc.binary_length(values)).as_py() or 0)
 
 
 def read_rows(path: Path) -> TrajectoryRows:
-    """All rows of a shard, in its order. Raises an error of BROKEN where the file is damaged."""
-    check_footer(path)
-    table = pq.read_table(path, page_checksum_verification=True, partitioning=None)
-    columns: dict[str, Any] = {name: to_numpy(table[name]) for name in (*KEYS, "logits", *SCALARS, *STEPPED)}
-    flags = {name.removeprefix(FLAG): to_numpy(table[name]) for name in table.column_names if name.startswith(FLAG)}
-    return TrajectoryRows(**columns, flags=flags)
+    """All rows of a shard, in its order. Raises DamagedError."""
+    try:
+        check_whole(path)
+        names = pq.read_schema(path).names
+        flags = [name for name in names if name.startswith(FLAG)]
+        table = read_shard(path, [*KEYS, "logits", *SCALARS, *STEPPED, *flags])
+        columns: dict[str, Any] = {name: to_numpy(table[name]) for name in (*KEYS, "logits", *SCALARS, *STEPPED)}
+        return TrajectoryRows(**columns, flags={name.removeprefix(FLAG): to_numpy(table[name]) for name in flags})
+    except FileNotFoundError:
+        raise
+    except BROKEN as error:
+        raise damaged(path, f"its rows cannot be read ({type(error).__name__})", HEALED) from None
+
+
+def check_whole(path: Path) -> None:
+    """Raise an error of BROKEN where the footer or a page is not as it was written, or decodes to far more than it is.
+
+    Every byte is read, none is decompressed. A file that was found whole is not read again in this process while its
+    size and time of change stay.
+    """
+    about = path.stat()
+    if why := _why_not_whole(path, about.st_size, about.st_mtime_ns):
+        raise ValueError(why)
+
+
+@lru_cache(maxsize=1 << 16)
+def _why_not_whole(path: Path, size: int, changed: int) -> str:
+    """What is wrong with a shard; "" where nothing is."""
+    try:
+        check_footer(path)
+        check_pages(path, measured=KEYS[:2], checksums=True)
+    except FileNotFoundError:
+        raise
+    except BROKEN as error:
+        return str(error) or type(error).__name__
+    return ""
 
 
 def is_whole(path: Path) -> bool:
-    """Whether the footer and every page of every column can be read and has its checksum. Memory: the shard."""
+    """Whether the footer and every page are as they were written and every column decodes. Memory: the shard."""
     try:
-        check_footer(path)
-        pq.read_table(path, page_checksum_verification=True, partitioning=None)
-    except FileNotFoundError:
-        raise
-    except BROKEN:
+        read_rows(path)
+    except DamagedError:
         return False
     return True
 
@@ -172,9 +222,9 @@ def is_whole(path: Path) -> bool:
 def shard_schema(path: Path, steps: int, classes: int) -> pa.Schema:
     """Schema of a shard from its footer, its columns those of a run with K = `steps` and C = `classes`.
 
-    Raises FormatError for a newer format, an error of BROKEN where the file is damaged.
+    Raises FormatError for a newer format, an error of BROKEN where the file is damaged (`check_whole`).
     """
-    check_footer(path)
+    check_whole(path)
     found = pq.read_schema(path)
     written = (found.metadata or {}).get(b"advassay_format", b"").decode("latin-1")
     if written.isdigit() and int(written) > int(FORMAT_VERSION):

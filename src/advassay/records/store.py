@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from advassay import layout
 from advassay.attack_spec import parse_step_size, step_size_name
@@ -16,12 +16,14 @@ from advassay.errors import AdvassayWarning, StoreError
 from advassay.records.current import current_runs
 from advassay.records.gallery import Example, read_gallery
 from advassay.records.header import RunHeader
-from advassay.records.run import Run
+from advassay.records.run import Run, read_header
 from advassay.specs import Study
 from advassay.yaml_limits import load_limited
 
 if TYPE_CHECKING:
     import polars as pl
+
+Document = TypeVar("Document", Preparation, TrainingDocument)
 
 
 class Records:
@@ -154,14 +156,15 @@ class Records:
     def preparations(self) -> dict[str, Preparation]:
         """cohort → how it was prepared, where the store holds that."""
         paths = sorted((self.root / "cohorts").glob(f"*/{layout.PREPARATION}"))
-        documents = [read_model(path, Preparation, PREPARATION_HEALED) for path in paths]
-        return {document.cohort: document for document in documents}
+        found = {path: read_model(path, Preparation, PREPARATION_HEALED) for path in paths}
+        return {document.cohort: document for document in _in_own_folder(found, lambda one: one.cohort)}
 
     @cached_property
     def trainings(self) -> list[TrainingDocument]:
         """How every recorded network was trained (and networks trained but not attacked yet), by cohort and size."""
         paths = sorted((self.root / "classifiers").glob(f"*/{layout.TRAINING}"))
-        documents = [read_model(path, TrainingDocument, TRAINING_HEALED) for path in paths]
+        found = {path: read_model(path, TrainingDocument, TRAINING_HEALED) for path in paths}
+        documents = _in_own_folder(found, lambda one: one.classifier)
         return sorted(documents, key=lambda document: (document.cohort, document.train_size, document.seed))
 
     def training(self, classifier: str) -> TrainingDocument | None:
@@ -237,7 +240,25 @@ def _opened(root: Path) -> Records:
             return Records(root, [])  # prepared or trained, not attacked yet
         raise StoreError(f"path: a store holds records/, {root} does not.", "Give the folder passed as --store.")
     store = folder.parent if folder.name == "records" else root
-    return Records(store, [p for p in candidates if _headed(p)])
+    return Records(store, _own_folders(p for p in candidates if _headed(p)))
+
+
+def _own_folders(folders: Iterable[Path]) -> list[Path]:
+    """The folders that are named by the run they hold; others, copies that somebody made, are left out and said."""
+    found = {folder: read_header(folder).run_id for folder in folders}
+    if copies := [folder.name for folder, run_id in found.items() if folder.name != run_id]:
+        warnings.warn(NOT_NAMED.format("records", ", ".join(copies), "run"), AdvassayWarning, stacklevel=4)
+    return [folder for folder, run_id in found.items() if folder.name == run_id]
+
+
+def _in_own_folder(found: Mapping[Path, Document], named: Callable[[Document], str]) -> list[Document]:
+    """Path → document: those that lie in the folder that is named by them; others are left out and said."""
+    copies = [path.parent for path, document in found.items() if path.parent.name != named(document)]
+    if copies:
+        names = ", ".join(folder.name for folder in copies)
+        what = "cohort" if copies[0].parent.name == "cohorts" else "network"
+        warnings.warn(NOT_NAMED.format(copies[0].parent.name, names, what), AdvassayWarning, stacklevel=6)
+    return [document for path, document in found.items() if path.parent not in copies]
 
 
 def _headed(folder: Path) -> bool:
@@ -257,6 +278,9 @@ def _is_study(content: dict[str, Any]) -> bool:
     return True
 
 
+NOT_NAMED = (
+    "{}/: {} are not named by their {}: they were copied or renamed, and are left out. Move copies out of the store."
+)
 EDITED = "study.yaml of the store is not as it was written: it was edited by hand, or is damaged."
 STUDY_HEALED = "`advassay attack STUDY --store` with the same study writes it anew."
 PREPARATION_HEALED = "`advassay prepare` with the same study and --store prepares the cohort anew."

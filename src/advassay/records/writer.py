@@ -253,11 +253,19 @@ class RunWriter:
 
 
 def recount(folder: Path, note: str) -> RunHeader:
-    """Count a run anew and write its header, with a note, where rows were removed from it. Returns the header."""
+    """Count a run anew and write its header, with a note, where rows were removed from it. Returns the header.
+
+    What the removed rows took stays in the cost: where their shard is gone, in the part that no shard accounts for.
+    """
     run = Run(folder)
-    header = _summed(run.header, _Counts(run), joined(run.accounts()))
+    total, cost = joined(run.accounts()), run.header.cost
+    apart = run.header.cost_apart or cost
+    if run.header.cost_apart is not None:
+        lost = {name: max(getattr(apart, name), getattr(cost, name) - getattr(total, name)) for name in SUMMED}
+        apart = apart.model_copy(update=lost)
+    header = _summed(run.header.model_copy(update={"cost_apart": apart}), _Counts(run), total)
     kept = {"notes": tuple(dict.fromkeys((*run.header.notes, note))), "account_note": run.header.account_note}
-    header = header.model_copy(update=kept | {"cost": run.header.cost, "updated": now()})
+    header = header.model_copy(update=kept | {"updated": now()})
     write_document(folder / layout.HEADER, header)
     return header
 
@@ -355,7 +363,7 @@ def compact(folder: Path, rows_per_shard: int = 100_000) -> None:
     run = Run(folder)
     before = [path for path, _ in run._readable[0]]
     rows = run.rows()
-    parts = _by_image(run.index.image, rows_per_shard)
+    parts = _by_image(run.index.image, rows_per_shard) or [np.zeros(0, np.int64)]
     accounts = run.accounts()
     whole = joined(accounts).model_copy(update={"replaces": tuple(path.name for path in before)}) if accounts else None
     written = set()

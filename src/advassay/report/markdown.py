@@ -112,6 +112,6 @@ def escaped(text: str) -> str:
     'a \\\\| b &lt;norm&gt; &amp; \\\\*c\\\\*'
     """
     plain = " ".join(text.splitlines()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    for sign in ("\\", "|", "*", "_", "`"):
+    for sign in ("\\", "|", "*", "_", "`", "[", "]", "!"):
         plain = plain.replace(sign, f"\\{sign}")
     return plain

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 
 import polars as pl
 
-from advassay.csv_export import defused
+from advassay.csv_export import csv_text
 from advassay.errors import SpecError
 from advassay.layout import Store, writing
 from advassay.progress import Progress, Silent
@@ -116,7 +116,7 @@ def write_tables(tables: Mapping[str, pl.DataFrame], folder: Path) -> Path:
 def as_csv(tables: Mapping[str, pl.DataFrame]) -> dict[str, str]:
     """Table → RFC 4180 text; floats with all their digits, an empty field where there is no value, no text that
     a spreadsheet would run."""
-    return {name: defused(frame).write_csv() for name, frame in tables.items()}
+    return {name: csv_text(frame) for name, frame in tables.items()}
 
 
 def _write(path: Path, text: str) -> None:

@@ -18,6 +18,7 @@ from advassay.layout import HEADER
 from advassay.progress import Progress, Silent, doing
 from advassay.records import Account, Run, RunHeader, RunWriter, read_header
 from advassay.records.account import spent
+from advassay.records.shards import FLAG
 from advassay.records.writer import of_other_weights
 from advassay.study.compute import Workload, compute_shape
 from advassay.study.counting import steps_at
@@ -82,7 +83,7 @@ def attack_cohort(
     notes = (began_anew,) if began_anew else ()
     writer = RunWriter(site.store.run(header.run_id), header.model_copy(update={"compute": shape, "notes": notes}))
     writer.add_images(_images(cohort, assignment, writer.unknown_images()))
-    rest = _attack_missing(writer, classifier, cohort, assignment, shape, gallery, site, shared)
+    rest, late = _attack_missing(writer, classifier, cohort, assignment, shape, gallery, site, shared)
     if lacking := gallery.missing():  # asked for after the attack had run: the same images once more, not stored twice
         for block in _stream(classifier, cohort, lacking, assignment, shape, gallery, Silent(), writer.header, shared):
             gallery.write(block)
@@ -95,7 +96,8 @@ def attack_cohort(
         doubling = _doubling(classifier, cohort, assignment, shape, site, writer.header, _known(shared, writer.header))
         controls = controls.model_copy(update={"doubling": doubling})
     told = [*reach_notes(header.arm, arm), *subgroup_notes(cohort.manifest, assignment.subgroups)]
-    return writer.finish(rest, controls, account_note=account_note(writer.total()), notes=told)
+    note = account_note(writer.total(), undecided_images(Run(site.store.run(header.run_id))))
+    return writer.finish(rest, controls, account_note=note, notes=[*told, *late])
 
 
 def _attack_missing(
@@ -107,11 +109,13 @@ def _attack_missing(
     gallery: Gallery,
     site: Site,
     shared: Shared | None,
-) -> Cost:
-    """Attack what the run lacks, block by block, each stored with its account. Returns what no block accounts for."""
+) -> tuple[Cost, list[str]]:
+    """Attack what the run lacks, block by block, each stored with its account. Returns what no block accounts for:
+    cost, and the notes that came after the last one.
+    """
     missing = writer.missing(assignment.image_ids, assignment.points)
     if not missing:
-        return Cost()
+        return Cost(), []
     told = Told(site.progress, _task(writer.header), _steps(missing, assignment.arm))
     stream = _stream(classifier, cohort, missing, assignment, shape, gallery, told, writer.header, shared)
     before = Cost()
@@ -120,7 +124,12 @@ def _attack_missing(
         gallery.write(block)
         writer.append(block, _account(stream, before))
         before = replace(stream.cost)
-    return Cost(**spent(stream.cost, before))  # type: ignore[arg-type]
+    late = [note for note in stream.notes if not note.startswith(OF_A_SESSION)]
+    return Cost(**spent(stream.cost, before)), late  # type: ignore[arg-type]
+
+
+OF_A_SESSION = ("nan: ", "float32 judged ")
+"""How notes begin that count what one session saw; the run's own count is in its account's sentence."""
 
 
 MEASURED = ("largest", "start", "widest")
@@ -138,11 +147,27 @@ def _account(stream: AttackStream, before: Cost) -> Account:
     )
 
 
-def account_note(total: Account) -> str:
-    """How steering compared with float32 in the whole run, in words; "" where every pass was float32."""
+def account_note(total: Account, undecided: int) -> str:
+    """What is counted over the whole run, in words: images without a decision, and how steering compared with float32;
+    "" where there is neither.
+    """
     from advassay.attacks.precision import Comparisons
 
-    return Comparisons(**total.counts, **total.largest).told() if total.counts else ""  # type: ignore[arg-type]
+    nan = (
+        f"nan: {undecided} images have NaN logits at some iterate. They are neither success nor robustness there and "
+        "leave both denominators; flag_nan says which."
+    )
+    told = [nan] if undecided else []
+    if total.counts:
+        told.append(Comparisons(**total.counts, **total.largest).told())  # type: ignore[arg-type]
+    return " ".join(told)
+
+
+def undecided_images(run: Run) -> int:
+    """Images with a NaN logit at some iterate of some row, counted from what is stored."""
+    if "nan" not in run.index.flags:
+        return 0
+    return int(np.unique(run.index.image[run.column(f"{FLAG}nan")]).size)
 
 
 def is_complete(site: Site, header: RunHeader, assignment: Assignment) -> bool:
@@ -161,7 +186,8 @@ def is_complete(site: Site, header: RunHeader, assignment: Assignment) -> bool:
         return False
     if run.damaged or of_other_weights(kept, header):
         return False
-    finished = kept.rows == len(index) and bool(kept.account_note) == any(account.counts for account in accounts)
+    counted = any(account.counts for account in accounts) or bool(kept.flag_counts.get("nan"))
+    finished = kept.rows == len(index) and bool(kept.account_note) == counted
     counts = {point: rows.stop - rows.start for point, rows in index.points().items()}
     recorded = all(
         counts.get((name, canonical_float(e)), 0) >= len(assignment.image_ids) for name, e in assignment.points

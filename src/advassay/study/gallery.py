@@ -14,7 +14,7 @@ from advassay.records import Example, RunHeader, read_gallery, write_example
 from advassay.records.gallery import INDEX, is_whole
 from advassay.study.counting import Point
 from advassay.study.targets import Assignment
-from advassay.success import probabilities
+from advassay.success import predicted, probabilities
 from advassay.trajectory import TrajectoryRows
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class Gallery:
             write_example(self._folder, self._example(block, int(row)), clean, adversarial)
 
     def _example(self, block: TrajectoryRows, row: int) -> Example:
-        clean, last = probabilities(block.logits[row, 0]), probabilities(block.logits[row, -1])
+        clean, last = block.logits[row, 0], block.logits[row, -1]
         return Example(
             cohort=self._header.cohort,
             run_id=self._header.run_id,
@@ -89,8 +89,15 @@ class Gallery:
             epsilon=canonical_float(float(block.epsilon[row])),
             step_size=str(block.step_size[row]),
             steps=self._header.steps,
-            predicted=int(np.argmax(last)),
-            clean_probabilities=tuple(clean.tolist()),
-            adversarial_probabilities=tuple(last.tolist()),
+            predicted=int(predicted(last)),
+            clean_probabilities=_probabilities(clean),
+            adversarial_probabilities=_probabilities(last),
             bits=self._header.bits,
         )
+
+
+def _probabilities(logits: np.ndarray) -> tuple[float, ...] | None:
+    """Softmax of the logits (class,); None where one is NaN, or where infinite ones have none."""
+    with np.errstate(invalid="ignore"):
+        found = probabilities(logits)
+    return tuple(found.tolist()) if np.isfinite(found).all() else None

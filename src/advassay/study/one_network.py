@@ -29,11 +29,11 @@ def set_aside_other_network(store: Store, header: RunHeader) -> str:
         f"The network was trained again to other weights ({earlier.weights_sha256[:8]}… before, "
         f"{header.weights_sha256[:8]}… now): the run began anew. The earlier rows are in superseded/."
     )
-    moved = {header.run_id: earlier} | {one.run_id: one for one in _reruns(store, header.run_id)}
-    for run_id, one in moved.items():
-        _move(store, run_id, one.weights_sha256[:8])
+    moved = {one.run_id: one for one in _reruns(store, header.run_id)} | {header.run_id: earlier}
     with suppress(DamagedError):  # a damaged gallery is written anew as a whole
         remove_examples(store.gallery, lambda example: example.run_id in moved)
+    for run_id, one in moved.items():  # the declared run last: by its weights a call that was stopped goes on
+        _move(store, run_id, one.weights_sha256[:8])
     warnings.warn(f"{header.cohort}, arm {header.arm}: {said}", AdvassayWarning, stacklevel=3)
     return said
 

@@ -60,10 +60,12 @@ def prepare_cohort(study: Study, name: str, site: Site) -> Preparation:
 
 def _prepare(study: Study, name: str, site: Site) -> Preparation:
     from advassay.cohorts import prepare
+    from advassay.cohorts.request import document_in
+    from advassay.study.forget import drop_forgotten
 
     cohort = study.cohorts[name]
     source, data = located(study.sources[cohort.source], site.data)
-    return prepare(
+    prepared = prepare(
         name,
         cohort,
         source,
@@ -75,6 +77,9 @@ def _prepare(study: Study, name: str, site: Site) -> Preparation:
         private=site.store.private_sources,
         progress=site.progress,
     )
+    if drop_forgotten(site.store, f"cohort {name} was prepared with images") is None:
+        return prepared
+    return document_in(site.store.cohort(name)) or prepared
 
 
 def check_image_sizes(study: Study) -> None:

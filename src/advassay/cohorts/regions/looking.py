@@ -15,6 +15,7 @@ from advassay.cohorts.regions.lists import EDGES, Lists, read_lists
 from advassay.cohorts.regions.sheets import COLUMNS, ROWS, Pictured, sheets
 from advassay.cohorts.regions.step import find_regions, judged
 from advassay.cohorts.selection import select
+from advassay.csv_export import write_csv
 from advassay.errors import CohortError
 from advassay.layout import writing
 from advassay.progress import Progress, Silent
@@ -59,7 +60,7 @@ def look_over(
     table = _table(found, len(found) if most is None else most)
     _write_sheets(opened, images, found, table, out, progress)
     with writing(out / FOUND) as beside:
-        table.write_csv(beside)
+        write_csv(table, beside)
     for path in (out / list_name for list_name in LISTS):
         if not path.exists():
             path.write_text(",".join(table.columns) + "\n", encoding="utf-8")  # lines of found.csv fit as they are

@@ -21,6 +21,9 @@ def example_rows(
     return [_row(gallery, name, shown, styles[name].colour) for name, shown in picked.items() if shown]
 
 
+UNDECIDED = "no decision (NaN)"
+
+
 def _row(gallery: Path, cohort: str, shown: list[Example], colour: str) -> Row:
     first = shown[0]
     name = first.class_names[first.label]
@@ -28,17 +31,20 @@ def _row(gallery: Path, cohort: str, shown: list[Example], colour: str) -> Row:
     clean = Picture(
         display(original),
         f"{cohort}: original image of class {name}",
-        below=(f"{name} {percent(max(first.clean_probabilities), 0)}",),
+        below=(_told(name, first.before),),
     )
     cells = [Cell((clean,), "original"), *(_attacked(gallery, cohort, example) for example in shown)]
     return Row(cohort, tuple(cells), colour)
 
 
+def _told(name: str, share: float | None) -> str:
+    return name if share is None else f"{name} {percent(share, 0)}"
+
+
 def _attacked(gallery: Path, cohort: str, example: Example) -> Cell:
     original, adversarial = pair(gallery, example)
     factor = magnification(example.epsilon)
-    seen = example.class_names[example.predicted]
-    told = f"{seen} {percent(example.adversarial_probabilities[example.predicted], 0)}"
+    told = UNDECIDED if example.predicted < 0 else _told(example.class_names[example.predicted], example.after)
     at = f"ε = {example.epsilon:g}"
     image = Picture(
         display(adversarial),

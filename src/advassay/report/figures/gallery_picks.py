@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from itertools import zip_longest
 
-import numpy as np
-
 from advassay.records.gallery import Example
 
 COLUMNS = 4
@@ -15,7 +13,7 @@ PAIRS = 8
 
 def correct(example: Example) -> bool:
     """Whether the clean image was classified correctly."""
-    return int(np.argmax(example.clean_probabilities)) == example.label
+    return example.correct
 
 
 def over_epsilon(examples: Iterable[Example], cohort: str, step_size: str, wanted: float) -> list[Example]:

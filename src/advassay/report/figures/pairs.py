@@ -29,8 +29,7 @@ def _cell(gallery: Path, example: Example) -> Cell:
     native = pair(gallery, example)
     original, adversarial = (display(image) for image in native)
     was, now = example.class_names[example.label], example.class_names[example.predicted]
-    before = percent(max(example.clean_probabilities), 0)
-    after = percent(example.adversarial_probabilities[example.predicted], 0)
+    before, after = ("–" if share is None else percent(share, 0) for share in (example.before, example.after))
     factor = magnification(example.epsilon)
     left = Picture(original, f"{example.cohort}: original, {was}, confidence {before}", below=(was, before))
     right = Picture(

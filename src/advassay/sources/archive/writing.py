@@ -7,6 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
+from advassay.csv_export import write_csv
 from advassay.errors import SourceError
 from advassay.layout import writing
 from advassay.progress import Progress, Silent
@@ -43,7 +44,7 @@ def write_archive(folder: Path, *, patients: int, seed: int = 0, progress: Progr
         path.write_bytes(file_bytes(file, seed))
         progress.advance(task)
     progress.finish(task)
-    _reports(plan.reports).select("accession_number", "language", "report").write_csv(folder / REPORTS)
+    write_csv(_reports(plan.reports).select("accession_number", "language", "report"), folder / REPORTS)
     _write_truth(plan, folder / TRUTH)
     with writing(folder / TRUTH / _DONE) as beside:
         beside.write_text(json.dumps(made))
@@ -82,7 +83,6 @@ def _reports(reports: tuple[PlannedReport, ...]) -> pl.DataFrame:
 def _write_truth(plan: ArchivePlan, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     files = pl.DataFrame([facts(file) for file in plan.files], infer_schema_length=None)
-    files.write_csv(folder / "files.csv")
-    _reports(plan.reports).with_columns(empty=pl.col("report").is_null()).drop("report").write_csv(
-        folder / "reports.csv"
-    )
+    write_csv(files, folder / "files.csv")
+    told = _reports(plan.reports).with_columns(empty=pl.col("report").is_null()).drop("report")
+    write_csv(told, folder / "reports.csv")

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import polars as pl
 
+from advassay.csv_export import write_csv
 from advassay.errors import SourceError
 from advassay.progress import Progress, Silent
 from advassay.sources.phantoms.rendering import render
@@ -37,7 +38,7 @@ def write_images(spec: PhantomSource, folder: Path, progress: Progress | None = 
     progress.finish(task)
     names = pl.Series("image", [_name(number) for number in range(spec.images)])
     manifest = table(spec).drop("index").rename({"patient": "patient_id"}).insert_column(0, names)
-    manifest.write_csv(folder / MANIFEST)
+    write_csv(manifest, folder / MANIFEST)
     return manifest
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import polars as pl
 
-from advassay.csv_export import defused
+from advassay.csv_export import write_csv
 from advassay.layout import writing
 from advassay.sources.slides.cutting import REASONS
 
@@ -37,9 +37,9 @@ def write_tables(
     )
     with writing(output.parent / f"{output.name}.sources.csv") as beside:
         beside.touch(mode=0o600)  # before the first byte
-        defused(private).write_csv(beside)
+        write_csv(private, beside)
     for name, frame in (("slides.csv", slides), ("manifest.csv", manifest)):
         with writing(output / name) as beside:
-            defused(frame).write_csv(beside)
+            write_csv(frame, beside)
     with writing(output / "manifest.parquet") as beside:
         manifest.write_parquet(beside)
