@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from advassay.attacks.api import attack, sweep
-    from advassay.attacks.controls import run_controls
+    from advassay.attacks.batch_tuning import choose_compute_shape
+    from advassay.attacks.masked_gradient_rerun import gradient_masked_images, linked_rerun
     from advassay.attacks.reference import iterates
-    from advassay.attacks.rerun import linked_rerun, numb_images
-    from advassay.attacks.shape import choose_compute_shape
+    from advassay.attacks.sanity_controls import run_controls
     from advassay.attacks.stream import AttackStream, Item
 
 _HOMES = {
@@ -20,11 +20,11 @@ _HOMES = {
     "sweep": "api",
     "AttackStream": "stream",
     "Item": "stream",
-    "choose_compute_shape": "shape",
-    "run_controls": "controls",
+    "choose_compute_shape": "batch_tuning",
+    "run_controls": "sanity_controls",
     "iterates": "reference",
-    "linked_rerun": "rerun",
-    "numb_images": "rerun",
+    "linked_rerun": "masked_gradient_rerun",
+    "gradient_masked_images": "masked_gradient_rerun",
 }
 
 __all__ = [
@@ -32,9 +32,9 @@ __all__ = [
     "Item",
     "attack",
     "choose_compute_shape",
+    "gradient_masked_images",
     "iterates",
     "linked_rerun",
-    "numb_images",
     "run_controls",
     "sweep",
 ]

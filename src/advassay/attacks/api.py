@@ -21,13 +21,13 @@ from advassay.attack_spec import (
     parse_step_size,
     step_size_name,
 )
-from advassay.attacks.examine import PROBES
-from advassay.attacks.guards import Suspicion, check_classifier, check_epsilons, check_images, clipped
-from advassay.attacks.memory import recall
-from advassay.attacks.precision import REWRITES
-from advassay.attacks.probe import IMAGES
-from advassay.attacks.rerun import linked_rerun, numb_images
-from advassay.attacks.shape import compute_shape
+from advassay.attacks.batch_tuning import compute_shape
+from advassay.attacks.checks.inputs import ModelWarning, check_classifier, check_epsilons, check_images, clipped
+from advassay.attacks.checks.model import PROBES
+from advassay.attacks.engine.float32_verifier import REWRITES
+from advassay.attacks.engine.margin_error_probe import IMAGES
+from advassay.attacks.engine.preflight_cache import lookup
+from advassay.attacks.masked_gradient_rerun import gradient_masked_images, linked_rerun
 from advassay.attacks.stream import AttackStream, Item, no_images
 from advassay.classifier import Classifier, one_at_a_time
 from advassay.errors import AttackError, AttackWarning, EpsilonError, InputError
@@ -104,7 +104,7 @@ def _attack(
     targets: Any,
     batch_size: int | None,
     precision: Precision,
-) -> tuple[Trajectory, list[Suspicion]]:
+) -> tuple[Trajectory, list[ModelWarning]]:
     given = _Arrays(classifier, images, labels, attack, image_ids, targets)
     points = [(step_size_name(attack.step_size), attack.epsilon)]
     rows, run = given.run(points, {points[0][0]: attack.step_size}, batch_size, precision, keep=True)
@@ -169,7 +169,7 @@ def _sweep(
     batch_size: int | None,
     precision: Precision,
     first_success_only: bool,
-) -> tuple[Sweep, list[Suspicion]]:
+) -> tuple[Sweep, list[ModelWarning]]:
     given = _Arrays(classifier, images, labels, attack, image_ids, targets)
     amplitudes = _amplitudes(epsilons, attack)
     rules = _step_rules([attack.step_size] if step_sizes is None else step_sizes, attack)
@@ -177,7 +177,7 @@ def _sweep(
     rows, run = given.run(points, rules, batch_size, precision, first_success_only=first_success_only)
     leading = (len(amplitudes),) if step_sizes is None else (len(rules), len(amplitudes))
     axes = _Axes(rows, points, given.image_ids, leading)
-    again, numb = linked_rerun(attack), sorted(given.image_ids.index(i) for i in numb_images(rows))
+    again, numb = linked_rerun(attack), sorted(given.image_ids.index(i) for i in gradient_masked_images(rows))
     rerun, suspicions = None, list(run.suspicions)
     if again is not None and numb and not first_success_only:
         ids = [given.image_ids[i] for i in numb]
@@ -203,7 +203,7 @@ def _sweep(
     return found, suspicions
 
 
-def _warn(notes: Sequence[str], suspicions: Sequence[Suspicion]) -> None:
+def _warn(notes: Sequence[str], suspicions: Sequence[ModelWarning]) -> None:
     """Warn the caller of `attack` or `sweep`, of each suspicion and of NaN logits once."""
     texts = [f"{flag}: {text}" for flag, text in suspicions] + [note for note in notes if note.startswith("nan:")]
     for text in dict.fromkeys(texts):
@@ -283,7 +283,7 @@ class _Arrays:
             images_per_block=np.inf,
             every_seconds=np.inf,
             first_success_only=first_success_only,
-            known=recall(self.classifier, clipped(self.images[first])[0], *asked),
+            known=lookup(self.classifier, clipped(self.images[first])[0], *asked),
         )
         return TrajectoryRows.concatenate(list(run)), run
 

@@ -6,21 +6,17 @@ import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import chain, islice
 from operator import length_hint
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from advassay.attack_spec import PGD, Arm, Precision, resolve_step_size, step_size_name
-from advassay.attacks.apgd import ApgdEngine
-from advassay.attacks.band import starting_width
-from advassay.attacks.compiling import backend_of, compile_steering
-from advassay.attacks.engine import Engine
-from advassay.attacks.examine import PROBES, examine, examine_loss
-from advassay.attacks.guards import (
-    Suspicion,
+from advassay.attacks.checks.inputs import (
+    ModelWarning,
     check_classifier,
     check_device,
     check_epsilons,
@@ -31,12 +27,23 @@ from advassay.attacks.guards import (
     check_weights,
     clipped,
 )
-from advassay.attacks.memory import Memory
-from advassay.attacks.network import Network, full_float32
-from advassay.attacks.precision import REWRITES, Comparisons, Judge, audit_share, iterates_climbed
-from advassay.attacks.probe import IMAGES, probe
-from advassay.attacks.rewrite import Steering, rewrite, takes_channels_last
-from advassay.attacks.work import Row, Work, to_rows
+from advassay.attacks.checks.model import PROBES, examine, examine_loss
+from advassay.attacks.engine.float32_verifier import (
+    REWRITES,
+    Comparisons,
+    Float32Verifier,
+    audit_fraction,
+    expected_gradient_count,
+)
+from advassay.attacks.engine.image_state import Grid, GridRow
+from advassay.attacks.engine.margin_error_probe import IMAGES, probe
+from advassay.attacks.engine.preflight_cache import PreflightCache
+from advassay.attacks.engine.scheduler import BatchScheduler
+from advassay.attacks.engine.uncertainty_band import initial_band_width
+from advassay.attacks.gradient_model import GradientModel, full_float32
+from advassay.attacks.surrogate.build import Surrogate, build_surrogate, supports_channels_last
+from advassay.attacks.surrogate.compile import backend_of, compile_surrogate
+from advassay.attacks.updates import UPDATES
 from advassay.classifier import Classifier, one_at_a_time
 from advassay.documents import ComputeShape
 from advassay.errors import AttackError, InputError
@@ -69,12 +76,16 @@ class _First(NamedTuple):
     """Of all three."""
 
 
-JUDGED = "judged channels-last"
+VERIFIED_CHANNELS_LAST = "judged channels-last"
 """Among what held: the unmodified network took that layout too."""
 
 
 FIRST_IMAGES = max(PROBES, IMAGES)
 """Images that the network is examined and measured on."""
+
+
+GRIDS_KEPT = 1000
+"""Sets of points whose rows are kept: nearly all images of a run have one of a few."""
 
 
 def no_images(image_id: str) -> bool:
@@ -105,17 +116,17 @@ class AttackStream:
         every_seconds: float = 20.0,
         expected_images: int | None = None,
         first_success_only: bool = False,
-        known: Memory | None = None,
+        known: PreflightCache | None = None,
         examined: Sequence[Item] = (),
     ) -> None:
-        self.known = known or Memory()
+        self.known = known or PreflightCache()
         self.compared: Comparisons | None = None
         """How steering compared with float32 on the images of the latest block; None where every pass was float32."""
         self._examined = list(examined)
         self.classifier, self.rules, self.shape, self.precision = classifier, rules, shape, precision
         self.cost = Cost(batch_size=shape.batch_size)
         self.notes: list[str] = []
-        self.suspicions: list[Suspicion] = []
+        self.suspicions: list[ModelWarning] = []
         self._clipped = 0
         self._undecided: set[str] = set()
         self._items, self._step_rules, self._keep_images = items, step_rules, keep_images
@@ -126,6 +137,7 @@ class AttackStream:
         self._device = torch.device(shape.device)
         self._classes = 0
         self._seen: set[str] = set()
+        self._grids: dict[frozenset[tuple[str, float]], Grid] = {}
 
     def __iter__(self) -> Iterator[TrajectoryRows]:
         total = self._expected or length_hint(self._items)
@@ -143,10 +155,10 @@ class AttackStream:
         with computing(self.classifier, self.shape):
             first = self._first(self._examined or taken)
             self._examine(first, found)
-            engine = self._engine(first, total)
+            scheduler = self._scheduler(first, total)
         self._progress.start(self._task, None, "gradient steps")
         try:
-            while (block := self._next_block(engine, waiting)) is not None:
+            while (block := self._next_block(scheduler, waiting)) is not None:
                 yield block
         finally:
             self._progress.finish(self._task)
@@ -154,8 +166,8 @@ class AttackStream:
                 self.notes.append(undecided_text(len(self._undecided)))
             if self._clipped:
                 self.notes.append(f"{self._clipped} pixel values lay outside [0, 1] by rounding and were clipped")
-            if engine.judge is not None:
-                self.notes.append(engine.judge.account())
+            if scheduler.verifier is not None:
+                self.notes.append(scheduler.verifier.summary())
 
     def _first(self, items: list[Item]) -> _First:
         """The first images as the network takes them; what is wrong with them, and with the grid, is an error."""
@@ -169,10 +181,10 @@ class AttackStream:
         digest.update(x.cpu().contiguous().numpy().data)
         return _First(items, x, y, goal, digest.hexdigest())
 
-    def _examine(self, first: _First, found: list[Suspicion]) -> None:
+    def _examine(self, first: _First, found: list[ModelWarning]) -> None:
         """The grid, the network and the loss: broken beyond doubt is an error, what is only suspicious is noted."""
         epsilons = sorted({e for i in first.items for _, e in i.points})
-        steps = [r.step for i in first.items for r in self._rows(i)]
+        steps = [r.step for i in first.items for r in self._grid(i).rows]
         found += check_epsilons(epsilons, self.rules.norm) + check_steps(steps, epsilons, self.rules.update)
         if self.known.suspected is None or not self.known.shared.classes:
             self.known.suspected = self._examine_network(first)
@@ -183,7 +195,7 @@ class AttackStream:
         self.suspicions = found
         self.notes += [f"{s.flag}: {s.text}" for s in found]
 
-    def _examine_network(self, first: _First) -> list[Suspicion]:
+    def _examine_network(self, first: _First) -> list[ModelWarning]:
         batch_size, shared = self.shape.batch_size, self.known.shared
         examined = shared.once(
             lambda: examine(self.classifier, first.images, first.labels, targets=first.targets, batch_size=batch_size),
@@ -192,114 +204,128 @@ class AttackStream:
         shared.classes = examined.logits.shape[1]
         return examined.suspicions + examine_loss(self.rules.loss, examined, first.labels, first.targets)
 
-    def _engine(self, first: _First, total: int) -> Engine | ApgdEngine:
+    def _scheduler(self, first: _First, total: int) -> BatchScheduler:
         """The network that steers, the one that judges, and the queue between them."""
-        limits: dict[str, Any] = {
-            "batch_size": self.shape.batch_size,
-            "keep_images": self._keep_images,
-            "first_success_only": self._first_success_only,
-        }
-        steering = self._steering(first)
-        last = self._judges_channels_last(first)
-        self.known.held = (*steering.rewrites, *([JUDGED] if last else []))
-        score = Network(self.classifier, self.rules.loss, channels_last=last)
-        if self.rules.update == "apgd":
-            return ApgdEngine(score, self.rules, cost=self.cost, **limits)
-        judge = None
-        if steering.rewrites:
-            climbed = iterates_climbed(self._rows(first.items[0]), self.rules)
-            judge = Judge(audit_share(max(total, 1) * climbed))
+        surrogate = self._surrogate(first)
+        last = self._verifies_channels_last(first)
+        self.known.held = (*surrogate.rewrites, *([VERIFIED_CHANNELS_LAST] if last else []))
+        verifying = GradientModel(self.classifier, self.rules.loss, channels_last=last)
+        steering, verifier = verifying, None
+        if surrogate.rewrites:
+            climbed = expected_gradient_count(self._grid(first.items[0]).rows, self.rules)
             if self.known.band is None:
-                self.known.band = self._starting_band(steering, score, first)
-            judge.start = self.known.band
-        steer = Network(steering.module, self.rules.loss, channels_last="channels-last" in steering.rewrites)
-        return Engine(steer, score, self.rules, cost=self.cost, judge=judge, **limits)
+                self.known.band = self._initial_band(surrogate, verifying, first)
+            verifier = Float32Verifier(audit_fraction(max(total, 1) * climbed), start=self.known.band)
+            channels_last = "channels-last" in surrogate.rewrites
+            steering = GradientModel(surrogate.module, self.rules.loss, channels_last=channels_last)
+        elif not UPDATES[self.rules.update].needs_float32:
+            steering = GradientModel(self.classifier, self.rules.loss)
+        return BatchScheduler(
+            steering,
+            verifying,
+            self.rules,
+            classes=self._classes,
+            cost=self.cost,
+            batch_size=self.shape.batch_size,
+            keep_images=self._keep_images,
+            verifier=verifier,
+            first_success_only=self._first_success_only,
+        )
 
-    def _steering(self, first: _First) -> Steering:
+    def _surrogate(self, first: _First) -> Surrogate:
         """The copy that gives gradients: rewritten as far as that holds, or as it is known to have held."""
         wanted = tuple(r for r in self.shape.rewrites if r in REWRITES[self.precision])
         held, copies = self.known.held, self.known.shared.copies
         wanted = wanted if held is None else tuple(r for r in wanted if r in held)
-        if not wanted or self.rules.update == "apgd":
-            return Steering(self.classifier)
-        steering = copies.get(wanted) or rewrite(self.classifier, first.images[:PROBES], wanted, sure=held is not None)
+        if not wanted or UPDATES[self.rules.update].needs_float32:
+            return Surrogate(self.classifier)
+        steering = copies.get(wanted) or build_surrogate(
+            self.classifier, first.images[:PROBES], wanted, sure=held is not None
+        )
         if steering.module is not self.classifier:  # or what is remembered of a network would keep it alive
             copies[wanted] = steering
         if backend := backend_of(self.shape.rewrites):
-            steering = compile_steering(steering, first.images, self.shape.batch_size, backend)
+            steering = compile_surrogate(steering, first.images, self.shape.batch_size, backend)
         self.notes += steering.notes
         return steering
 
-    def _judges_channels_last(self, first: _First) -> bool:
+    def _verifies_channels_last(self, first: _First) -> bool:
         """Whether the unmodified network is given images laid out channels-last; never where every bit is asked for."""
         if self.precision == "exact":
             return False
         if self.known.held is not None:
-            return JUDGED in self.known.held
+            return VERIFIED_CHANNELS_LAST in self.known.held
         takes = self.known.shared.once
-        return takes(lambda: takes_channels_last(self.classifier, first.images[:PROBES]), "channels-last", first.digest)
+        return takes(
+            lambda: supports_channels_last(self.classifier, first.images[:PROBES]), "channels-last", first.digest
+        )
 
-    def _starting_band(self, steering: Steering, score: Network, first: _First) -> float:
+    def _initial_band(self, steering: Surrogate, score: GradientModel, first: _First) -> float:
         """Half width, in logits, that every image's band starts with: measured on the first images, along the margin's
         gradient, whatever the loss."""
         batch_size = self.shape.batch_size
-        steer = Network(steering.module, "margin", channels_last="channels-last" in steering.rewrites)
+        steer = GradientModel(steering.module, "margin", channels_last="channels-last" in steering.rewrites)
         return self.known.shared.once(
-            lambda: starting_width(*probe(steer, score, first.images, first.labels, first.targets, batch_size)),
+            lambda: initial_band_width(*probe(steer, score, first.images, first.labels, first.targets, batch_size)),
             "band", first.digest, batch_size, self.shape.rewrites, self.known.held,
         )  # fmt: skip
 
-    def _next_block(self, engine: Engine | ApgdEngine, waiting: Iterator[Item]) -> TrajectoryRows | None:
+    def _next_block(self, scheduler: BatchScheduler, waiting: Iterator[Item]) -> TrajectoryRows | None:
         """Compute until enough images are complete; None when nothing is left."""
-        done: list[Work] = []
-        began = time.monotonic()
+        parts: list[TrajectoryRows] = []
+        compared: list[Comparisons] = []
+        began, n = time.monotonic(), 0
+
+        def take() -> None:
+            nonlocal n
+            n += scheduler.requeue_unverified()
+            if (part := scheduler.collect()) is not None:
+                parts.append(part)
+                if scheduler.compared is not None:
+                    compared.append(scheduler.compared)
+
         with computing(self.classifier, self.shape):
             while True:
-                if self._enough(done, began) and (done := self._settled(engine, done)):
+                full = self._block_is_full(n + scheduler.n_complete, began)
+                if full or scheduler.n_complete >= self.shape.batch_size:  # or places would grow with the images
+                    take()
+                if full and parts:
                     break
-                while engine.hungry and (item := next(waiting, None)) is not None:
-                    engine.add(self._work(item))
-                if engine.idle:
-                    done = self._settled(engine, done)
-                if engine.idle:  # and nothing was opened again
+                while scheduler.needs_images and (item := next(waiting, None)) is not None:
+                    self._add(scheduler, item)
+                if scheduler.is_empty:
+                    take()
+                if scheduler.is_empty:  # and nothing was queued again
                     break
                 before = self.cost.gradient_evaluations
-                done += engine.run_batch()
+                scheduler.run_batch()
                 self._progress.advance(self._task, self.cost.gradient_evaluations - before)
         self.cost.seconds += time.monotonic() - began
-        if not done:
+        if not parts:
             return None
-        if engine.judge is not None:
-            self._mistrust(engine.judge)
-            self.compared = engine.judge.comparisons(work.image_id for work in done)
-        for work in done:
-            if work.flags["nan"].any():
-                self._undecided.add(work.image_id)
-            work.flags.update({s.flag: np.ones(len(work.rows), bool) for s in self.suspicions})
-        return to_rows(done)
+        self.compared = Comparisons.joined(compared) if compared else None
+        if scheduler.verifier is not None:
+            self._warn_audit_failure(scheduler.verifier.total)
+        block = TrajectoryRows.concatenate(parts)
+        self._undecided.update(block.image_id[block.flags["nan"]].tolist())
+        everywhere = {s.flag: np.ones(len(block), bool) for s in self.suspicions}
+        return replace(block, flags={**block.flags, **everywhere})
 
-    def _enough(self, done: list[Work], began: float) -> bool:
-        return len(done) >= self._per_block or (bool(done) and time.monotonic() - began >= self._every)
+    def _block_is_full(self, images: int, began: float) -> bool:
+        return images >= self._per_block or (images > 0 and time.monotonic() - began >= self._every)
 
-    def _settled(self, engine: Engine | ApgdEngine, done: list[Work]) -> list[Work]:
-        """The finished images of which float32 has judged what it must; the others are opened again."""
-        ended = [work for work in done if not work.settled]
-        for work in ended:
-            work.settled = not engine.reopen(work)
-        return [work for work in done if work.settled]
-
-    def _mistrust(self, judge: Judge) -> None:
+    def _warn_audit_failure(self, total: Comparisons) -> None:
         """Say it where float32 changed a verdict that was thought safe."""
-        if (judge.audit_changed or judge.known_wrong) and not any(s.flag == "audit_changed" for s in self.suspicions):
+        if (total.audit_changed or total.known_wrong) and not any(s.flag == "audit_changed" for s in self.suspicions):
             text = (
                 "float32 changed a steered verdict outside the band, where none was thought possible: steered verdicts "
                 "of this run, those between first success and last iterate, are doubtful. Run it with "
                 'precision="fast32" or "exact".'
             )
-            self.suspicions.append(Suspicion("audit_changed", text))
+            self.suspicions.append(ModelWarning("audit_changed", text))
             self.notes.append(f"audit_changed: {text}")
 
-    def _work(self, item: Item) -> Work:
+    def _add(self, scheduler: BatchScheduler, item: Item) -> None:
         check_images(np.asarray(item.image)[None], np.array([item.label]))
         image, outside = clipped(item.image)
         self._clipped += outside
@@ -311,7 +337,7 @@ class AttackStream:
         x = torch.from_numpy(image)
         if self._device.type == "cuda":
             x = x.pin_memory().to(self._device, non_blocking=True)
-        return Work(item.image_id, x, int(item.label), target, self._rows(item), self.rules.steps, self._classes)
+        scheduler.add(item.image_id, x, int(item.label), target, self._grid(item))
 
     def _check_classes(self, item: Item) -> None:
         if item.label >= self._classes or (self.rules.targeted and not 0 <= item.target < self._classes):
@@ -320,8 +346,10 @@ class AttackStream:
                 "Check that the network and the labels belong together, and give targets if the attack is targeted.",
             )
 
-    def _rows(self, item: Item) -> list[Row]:
+    def _grid(self, item: Item) -> Grid:
         """Rows in the order step size (as the arm lists them), ε, restart."""
+        if item.points in self._grids:
+            return self._grids[item.points]
         unknown = {name for name, _ in item.points} - set(self._step_rules)
         if unknown or not item.points:
             raise AttackError(
@@ -330,11 +358,16 @@ class AttackStream:
             )
         order = list(self._step_rules)
         points = sorted(item.points, key=lambda p: (order.index(p[0]), p[1]))
-        return [
-            Row(name, epsilon, resolve_step_size(self._step_rules[name], epsilon), restart)
-            for name, epsilon in points
-            for restart in range(self.rules.restarts)
-        ]
+        grid = Grid(
+            [
+                GridRow(name, epsilon, resolve_step_size(self._step_rules[name], epsilon), restart)
+                for name, epsilon in points
+                for restart in range(self.rules.restarts)
+            ]
+        )
+        if len(self._grids) < GRIDS_KEPT:
+            self._grids[item.points] = grid
+        return grid
 
 
 def undecided_text(images: int) -> str:
@@ -368,7 +401,7 @@ def stream(
     progress: Progress | None = None,
     expected_images: int | None = None,
     first_success_only: bool = False,
-    known: Memory | None = None,
+    known: PreflightCache | None = None,
     examined: Sequence[Item] = (),
 ) -> AttackStream:
     """Attack every item at its points with the arm's update; iterate the result for blocks of rows.

@@ -34,7 +34,7 @@ from advassay.trajectory import Cost, TrajectoryRows
 
 if TYPE_CHECKING:
     from advassay.attacks import AttackStream, Item
-    from advassay.attacks.memory import Memory, Shared
+    from advassay.attacks.engine.preflight_cache import ModelCache, PreflightCache
     from advassay.classifier import Classifier
     from advassay.cohorts import PreparedCohort
 
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 class Loads(Protocol):
     """Gives a classifier when called, the same one each time."""
 
-    shared: Shared | None
+    shared: ModelCache | None
     """What attacks on it share; known once it has been called."""
 
     def __call__(self) -> Classifier: ...
@@ -106,7 +106,7 @@ def _attack_missing(
     shape: ComputeShape,
     gallery: Gallery,
     site: Site,
-    shared: Shared | None,
+    shared: ModelCache | None,
 ) -> Cost:
     """Attack what the run lacks, block by block, each stored with its account. Returns what no block accounts for."""
     missing = writer.missing(assignment.image_ids, assignment.points)
@@ -140,9 +140,9 @@ def _account(stream: AttackStream, before: Cost) -> Account:
 
 def account_note(total: Account) -> str:
     """How steering compared with float32 in the whole run, in words; "" where every pass was float32."""
-    from advassay.attacks.precision import Comparisons
+    from advassay.attacks.engine.float32_verifier import Comparisons
 
-    return Comparisons(**total.counts, **total.largest).told() if total.counts else ""  # type: ignore[arg-type]
+    return Comparisons(**total.counts, **total.largest).summary() if total.counts else ""  # type: ignore[arg-type]
 
 
 def is_complete(site: Site, header: RunHeader, assignment: Assignment) -> bool:
@@ -227,7 +227,7 @@ def _stream(
     gallery: Gallery,
     progress: Progress,
     header: RunHeader,
-    shared: Shared | None,
+    shared: ModelCache | None,
 ) -> AttackStream:
     """The attack on the missing points. What it says of the network, and how much of it is audited, follows from the
     whole assignment: a run that was stopped and goes on tells the same as one that was not.
@@ -248,11 +248,11 @@ def _stream(
     )
 
 
-def _known(shared: Shared | None, header: RunHeader) -> Memory:
+def _known(shared: ModelCache | None, header: RunHeader) -> PreflightCache:
     """What is known of the network before the run goes on."""
-    from advassay.attacks.memory import Memory, Shared
+    from advassay.attacks.engine.preflight_cache import ModelCache, PreflightCache
 
-    return Memory(shared or Shared(), band=header.band, held=header.held)
+    return PreflightCache(shared or ModelCache(), band=header.band, held=header.held)
 
 
 def _items(cohort: PreparedCohort, missing: Mapping[str, Points]) -> Iterator[Item]:
@@ -294,7 +294,7 @@ def _controls(
     assignment: Assignment,
     shape: ComputeShape,
     run: Run,
-    known: Memory,
+    known: PreflightCache,
 ) -> Controls:
     from advassay.attacks import run_controls
 
@@ -315,7 +315,7 @@ def _doubling(
     shape: ComputeShape,
     site: Site,
     header: RunHeader,
-    known: Memory,
+    known: PreflightCache,
 ) -> Doubling:
     """Attack the sample for twice the iterations. In the run's own shape its first K iterates are the run's."""
     from advassay.attacks.stream import stream

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from advassay.attacks.network import Network
+from advassay.attacks.gradient_model import GradientModel
 from advassay.success import margin
 
 PAIRS = 32
@@ -18,8 +18,8 @@ NEAREST_STEP, FARTHEST_STEP = 2.0**-12, 2.0**-4
 
 
 def probe(
-    steering: Network,
-    judging: Network,
+    steering: GradientModel,
+    judging: GradientModel,
     images: Tensor,
     labels: Tensor,
     targets: Tensor | None,

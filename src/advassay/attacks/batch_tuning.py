@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from advassay.attack_spec import Precision
-from advassay.attacks.compiling import compile_steering, rewrite_name, worth_trying
-from advassay.attacks.guards import check_classifier, check_weights
-from advassay.attacks.network import Network, full_float32
-from advassay.attacks.packed import can_pack_on
-from advassay.attacks.precision import REWRITES
-from advassay.attacks.rewrite import FUSED, Steering, processor_has_bfloat16, rewrite
+from advassay.attacks.checks.inputs import check_classifier, check_weights
+from advassay.attacks.engine.float32_verifier import REWRITES
+from advassay.attacks.gradient_model import GradientModel, full_float32
+from advassay.attacks.surrogate.build import FUSED, Surrogate, build_surrogate, processor_has_bfloat16
+from advassay.attacks.surrogate.compile import compile_surrogate, rewrite_name, worth_trying
+from advassay.attacks.surrogate.packed_layers import can_pack_on
 from advassay.classifier import Classifier
 from advassay.documents import ComputeShape
 from advassay.errors import AdvassayWarning
@@ -77,13 +77,13 @@ def choose_compute_shape(
     largest = largest if rows is None else min(largest, _holding(max(rows)))
     with classifier.attack_mode(), full_float32():
         wanted = compute_shape(1, precision=precision, device=device)
-        steering = rewrite(classifier, image[None], wanted.rewrites)
+        steering = build_surrogate(classifier, image[None], wanted.rewrites)
         speeds = _speeds(steering, image, largest, steps)
         chosen = best_batch(speeds, rows)
         rewrites = wanted.rewrites
         if rewrites and steps and worth_trying(classifier, steps / speeds[chosen], device):
             unfused = tuple(r for r in rewrites if r != FUSED)  # the compiler fuses by itself
-            steering = rewrite(classifier, image[None], unfused)
+            steering = build_surrogate(classifier, image[None], unfused)
             if compiled := _compiled(steering, image, chosen, speeds[chosen], backend):
                 rewrites = unfused + compiled
     shape = compute_shape(chosen, precision=precision, device=device)
@@ -109,7 +109,7 @@ def _holding(rows: int) -> int:
     return 1 << (rows - 1).bit_length()
 
 
-def _speeds(steering: Steering, image: Tensor, largest: int, steps: int | None) -> dict[int, float]:
+def _speeds(steering: Surrogate, image: Tensor, largest: int, steps: int | None) -> dict[int, float]:
     """Batch size → images per second, for powers of two while that is worth its time."""
     speeds: dict[int, float] = {}
     size, allowed = min(SMALLEST, largest), inf if steps is None else MEASURING * steps
@@ -123,9 +123,9 @@ def _speeds(steering: Steering, image: Tensor, largest: int, steps: int | None) 
     return speeds
 
 
-def _compiled(steering: Steering, image: Tensor, batch_size: int, eager: float, backend: str) -> tuple[str, ...]:
+def _compiled(steering: Surrogate, image: Tensor, batch_size: int, eager: float, backend: str) -> tuple[str, ...]:
     """The name of the compiled rewrite if it is faster than the eager speed at this batch size, else nothing."""
-    compiled = compile_steering(steering, image[None], batch_size, backend)
+    compiled = compile_surrogate(steering, image[None], batch_size, backend)
     if compiled.module is steering.module:
         warnings.warn(f"{compiled.notes[-1]}: the attack goes on without.", AdvassayWarning, stacklevel=3)
         return ()
@@ -133,12 +133,12 @@ def _compiled(steering: Steering, image: Tensor, batch_size: int, eager: float, 
     return (rewrite_name(backend),) if faster else ()
 
 
-def attacked(steering: Steering) -> Network:
+def attacked(steering: Surrogate) -> GradientModel:
     """The network as an attack with the cross-entropy passes through it."""
-    return Network(steering.module, "cross-entropy", channels_last="channels-last" in steering.rewrites)
+    return GradientModel(steering.module, "cross-entropy", channels_last="channels-last" in steering.rewrites)
 
 
-def images_per_second(network: Network, image: Tensor, batch_size: int) -> float:
+def images_per_second(network: GradientModel, image: Tensor, batch_size: int) -> float:
     """Gradients of `image` (channel, height, width) a second, `batch_size` at a time; the first pass warms up."""
     batch = image.expand(batch_size, *image.shape).contiguous()
     labels = torch.zeros(batch_size, dtype=torch.int64, device=image.device)

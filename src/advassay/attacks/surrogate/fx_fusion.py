@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
-from advassay.attacks.packed import AveragePool, BiasAndRelu, Branches, PackedConvolution, can_pack
+from advassay.attacks.surrogate.packed_layers import AveragePool, BiasAndRelu, Branches, PackedConvolution, can_pack
 
 _RELUS = (F.relu, torch.relu)
 _RELU_METHODS = ("relu", "relu_")
