@@ -4,6 +4,7 @@ Re-exports its public functions when first used: importing this room does not im
 `from advassay.attacks.stream import stream` (module and function share the name).
 """
 
+import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +41,14 @@ __all__ = [
 ]
 
 
+_RENAMED = {"numb_images": "gradient_masked_images"}
+"""Names of version 0.1.0."""
+
+
 def __getattr__(name: str) -> Any:
+    if name in _RENAMED:
+        warnings.warn(f"advassay.attacks.{name} is now called {_RENAMED[name]}.", DeprecationWarning, stacklevel=2)
+        name = _RENAMED[name]
     if name not in _HOMES:
         raise AttributeError(f"module 'advassay.attacks' has no attribute {name!r}")
     return getattr(import_module(f"advassay.attacks.{_HOMES[name]}"), name)

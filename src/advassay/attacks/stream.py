@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,33 +16,17 @@ import torch
 from advassay.attack_spec import PGD, Arm, Precision, resolve_step_size, step_size_name
 from advassay.attacks.checks.inputs import (
     ModelWarning,
-    check_classifier,
-    check_device,
-    check_epsilons,
     check_images,
-    check_modes,
-    check_normalisation,
-    check_steps,
-    check_weights,
     clipped,
 )
-from advassay.attacks.checks.model import PROBES, examine, examine_loss
 from advassay.attacks.engine.float32_verifier import (
-    REWRITES,
     Comparisons,
-    Float32Verifier,
-    audit_fraction,
-    expected_gradient_count,
 )
 from advassay.attacks.engine.image_state import Grid, GridRow
-from advassay.attacks.engine.margin_error_probe import IMAGES, probe
+from advassay.attacks.engine.preflight import FIRST_IMAGES, Preflight
 from advassay.attacks.engine.preflight_cache import PreflightCache
 from advassay.attacks.engine.scheduler import BatchScheduler
-from advassay.attacks.engine.uncertainty_band import initial_band_width
-from advassay.attacks.gradient_model import GradientModel, full_float32
-from advassay.attacks.surrogate.build import Surrogate, build_surrogate, supports_channels_last
-from advassay.attacks.surrogate.compile import backend_of, compile_surrogate
-from advassay.attacks.updates import UPDATES
+from advassay.attacks.gradient_model import full_float32
 from advassay.classifier import Classifier, one_at_a_time
 from advassay.documents import ComputeShape
 from advassay.errors import AttackError, InputError
@@ -64,26 +47,6 @@ class Item(NamedTuple):
     """Class to reach in a targeted attack."""
 
 
-class _First(NamedTuple):
-    """The first images, on which the network is examined and measured."""
-
-    items: list[Item]
-    images: torch.Tensor
-    """float32 (image, channel, height, width), on the network's device like the others."""
-    labels: torch.Tensor
-    targets: torch.Tensor | None
-    digest: str
-    """Of all three."""
-
-
-VERIFIED_CHANNELS_LAST = "judged channels-last"
-"""Among what held: the unmodified network took that layout too."""
-
-
-FIRST_IMAGES = max(PROBES, IMAGES)
-"""Images that the network is examined and measured on."""
-
-
 GRIDS_KEPT = 1000
 """Sets of points whose rows are kept: nearly all images of a run have one of a few."""
 
@@ -93,11 +56,15 @@ def no_images(image_id: str) -> bool:
     return False
 
 
+__all__ = ["FIRST_IMAGES", "AttackStream", "Item", "computing", "no_images", "stream"]
+
+
 class AttackStream:
     """Iterate for TrajectoryRows blocks; each image's points are complete inside one block.
 
     `cost`, `notes` and `suspicions` grow while it runs. Blocks come when a batch of images has finished or
-    `every_seconds` have passed since the last one, so that a killed run loses little.
+    `every_seconds` have passed since the last one, so that a killed run loses little. `choose_surrogate`: of the
+    shape's rewrites take those that are measured to be worth it, unless `known` says which; else take them all.
     """
 
     def __init__(
@@ -118,7 +85,9 @@ class AttackStream:
         first_success_only: bool = False,
         known: PreflightCache | None = None,
         examined: Sequence[Item] = (),
+        choose_surrogate: bool = False,
     ) -> None:
+        self._choose_surrogate = choose_surrogate
         self.known = known or PreflightCache()
         self.compared: Comparisons | None = None
         """How steering compared with float32 on the images of the latest block; None where every pass was float32."""
@@ -146,16 +115,14 @@ class AttackStream:
         if not taken:
             return
         waiting = chain(taken, items)
+        preflight = Preflight(
+            self.classifier, self.rules, shape=self.shape, precision=self.precision, known=self.known,
+            choose=self._choose_surrogate,
+        )  # fmt: skip
         with one_at_a_time():  # another thread's attack may just have the network in eval mode
-            check_classifier(self.classifier)
-            check_weights(self.classifier)
-            check_device(self.classifier, self._device)
-            self._device = self.classifier.mean.device  # which one of several
-            found = check_modes(self.classifier) + check_normalisation(self.classifier)
+            self._device = preflight.check_arguments()
         with computing(self.classifier, self.shape):
-            first = self._first(self._examined or taken)
-            self._examine(first, found)
-            scheduler = self._scheduler(first, total)
+            scheduler = self._scheduler(preflight, self._examined or taken, total)
         self._progress.start(self._task, None, "gradient steps")
         try:
             while (block := self._next_block(scheduler, waiting)) is not None:
@@ -169,106 +136,28 @@ class AttackStream:
             if scheduler.verifier is not None:
                 self.notes.append(scheduler.verifier.summary())
 
-    def _first(self, items: list[Item]) -> _First:
-        """The first images as the network takes them; what is wrong with them, and with the grid, is an error."""
-        images = np.stack([i.image for i in items])
-        labels = np.array([i.label for i in items], np.int64)
-        targets = np.array([i.target for i in items], np.int64) if self.rules.targeted else None
-        check_images(images, labels, targets)
-        x, y = torch.from_numpy(clipped(images)[0]).to(self._device), torch.from_numpy(labels).to(self._device)
-        goal = None if targets is None else torch.from_numpy(targets).to(self._device)
-        digest = hashlib.sha256(repr((images.shape, labels.tolist(), goal if goal is None else goal.tolist())).encode())
-        digest.update(x.cpu().contiguous().numpy().data)
-        return _First(items, x, y, goal, digest.hexdigest())
-
-    def _examine(self, first: _First, found: list[ModelWarning]) -> None:
-        """The grid, the network and the loss: broken beyond doubt is an error, what is only suspicious is noted."""
-        epsilons = sorted({e for i in first.items for _, e in i.points})
-        steps = [r.step for i in first.items for r in self._grid(i).rows]
-        found += check_epsilons(epsilons, self.rules.norm) + check_steps(steps, epsilons, self.rules.update)
-        if self.known.suspected is None or not self.known.shared.classes:
-            self.known.suspected = self._examine_network(first)
-        found += self.known.suspected
-        self._classes = self.known.shared.classes
+    def _scheduler(self, preflight: Preflight, first: Sequence[Item], total: int) -> BatchScheduler:
+        """The queue, once the network has been examined on the `first` images; `total`: images there will be."""
+        labels = np.array([i.label for i in first], np.int64)
+        targets = np.array([i.target for i in first], np.int64) if self.rules.targeted else None
+        batch = preflight.take(np.stack([i.image for i in first]), labels, targets)
+        preflight.examine(batch, [row for item in first for row in self._grid(item).rows])
+        self._classes, self.suspicions = preflight.classes, preflight.warnings
         for item in self._items if isinstance(self._items, Sequence) else ():  # else each as it comes
             self._check_classes(item)
-        self.suspicions = found
-        self.notes += [f"{s.flag}: {s.text}" for s in found]
-
-    def _examine_network(self, first: _First) -> list[ModelWarning]:
-        batch_size, shared = self.shape.batch_size, self.known.shared
-        examined = shared.once(
-            lambda: examine(self.classifier, first.images, first.labels, targets=first.targets, batch_size=batch_size),
-            "examined", first.digest, batch_size,
-        )  # fmt: skip
-        shared.classes = examined.logits.shape[1]
-        return examined.suspicions + examine_loss(self.rules.loss, examined, first.labels, first.targets)
-
-    def _scheduler(self, first: _First, total: int) -> BatchScheduler:
-        """The network that steers, the one that judges, and the queue between them."""
-        surrogate = self._surrogate(first)
-        last = self._verifies_channels_last(first)
-        self.known.held = (*surrogate.rewrites, *([VERIFIED_CHANNELS_LAST] if last else []))
-        verifying = GradientModel(self.classifier, self.rules.loss, channels_last=last)
-        steering, verifier = verifying, None
-        if surrogate.rewrites:
-            climbed = expected_gradient_count(self._grid(first.items[0]).rows, self.rules)
-            if self.known.band is None:
-                self.known.band = self._initial_band(surrogate, verifying, first)
-            verifier = Float32Verifier(audit_fraction(max(total, 1) * climbed), start=self.known.band)
-            channels_last = "channels-last" in surrogate.rewrites
-            steering = GradientModel(surrogate.module, self.rules.loss, channels_last=channels_last)
-        elif not UPDATES[self.rules.update].needs_float32:
-            steering = GradientModel(self.classifier, self.rules.loss)
+        ready = preflight.prepare(batch, self._grid(first[0]).rows, total)
+        self.notes += preflight.notes
         return BatchScheduler(
-            steering,
-            verifying,
+            ready.steering,
+            ready.verifying,
             self.rules,
-            classes=self._classes,
+            classes=ready.classes,
             cost=self.cost,
             batch_size=self.shape.batch_size,
             keep_images=self._keep_images,
-            verifier=verifier,
+            verifier=ready.verifier,
             first_success_only=self._first_success_only,
         )
-
-    def _surrogate(self, first: _First) -> Surrogate:
-        """The copy that gives gradients: rewritten as far as that holds, or as it is known to have held."""
-        wanted = tuple(r for r in self.shape.rewrites if r in REWRITES[self.precision])
-        held, copies = self.known.held, self.known.shared.copies
-        wanted = wanted if held is None else tuple(r for r in wanted if r in held)
-        if not wanted or UPDATES[self.rules.update].needs_float32:
-            return Surrogate(self.classifier)
-        steering = copies.get(wanted) or build_surrogate(
-            self.classifier, first.images[:PROBES], wanted, sure=held is not None
-        )
-        if steering.module is not self.classifier:  # or what is remembered of a network would keep it alive
-            copies[wanted] = steering
-        if backend := backend_of(self.shape.rewrites):
-            steering = compile_surrogate(steering, first.images, self.shape.batch_size, backend)
-        self.notes += steering.notes
-        return steering
-
-    def _verifies_channels_last(self, first: _First) -> bool:
-        """Whether the unmodified network is given images laid out channels-last; never where every bit is asked for."""
-        if self.precision == "exact":
-            return False
-        if self.known.held is not None:
-            return VERIFIED_CHANNELS_LAST in self.known.held
-        takes = self.known.shared.once
-        return takes(
-            lambda: supports_channels_last(self.classifier, first.images[:PROBES]), "channels-last", first.digest
-        )
-
-    def _initial_band(self, steering: Surrogate, score: GradientModel, first: _First) -> float:
-        """Half width, in logits, that every image's band starts with: measured on the first images, along the margin's
-        gradient, whatever the loss."""
-        batch_size = self.shape.batch_size
-        steer = GradientModel(steering.module, "margin", channels_last="channels-last" in steering.rewrites)
-        return self.known.shared.once(
-            lambda: initial_band_width(*probe(steer, score, first.images, first.labels, first.targets, batch_size)),
-            "band", first.digest, batch_size, self.shape.rewrites, self.known.held,
-        )  # fmt: skip
 
     def _next_block(self, scheduler: BatchScheduler, waiting: Iterator[Item]) -> TrajectoryRows | None:
         """Compute until enough images are complete; None when nothing is left."""

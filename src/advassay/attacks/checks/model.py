@@ -257,7 +257,7 @@ def _check_gradient(gradient: Tensor | None) -> None:
 def _cut(
     classifier: Classifier, images: Tensor, labels: Tensor, targets: Tensor | None, batch_size: int
 ) -> list[ModelWarning]:
-    """Whether the network changes otherwise than its gradient says (slopes.py)."""
+    """Whether the network changes otherwise than its gradient says (checks/gradient.py)."""
     x = jitter_inputs(images)
     logits, gradient = _margin_gradient(classifier, x, labels, targets)
     if gradient is None or not bool(gradient.isfinite().all()):

@@ -30,6 +30,11 @@ class Branches:
         return self.count.cumsum() - self.count
 
 
+def whole(at: SharedIterates) -> Branches:
+    """Each iterate as one branch."""
+    return Branches(np.arange(len(at)), at.count, at.rows)
+
+
 def split_by_step_size(at: SharedIterates, rows: RowColumns) -> Branches:
     """Rows of each iterate, parted by step size."""
     step = rows.step[at.rows]

@@ -99,8 +99,8 @@ class SharedIterates:
         """The iterates `start` … `end` − 1."""
         if start == 0 and end == len(self):
             return self
-        first = self.first
-        rows = self.rows[first[start] : first[end] if end < len(self) else len(self.rows)]
+        bounds = [int(self.first[at]) if at < len(self) else len(self.rows) for at in (start, end)]
+        rows = self.rows[bounds[0] : bounds[1]]
         audited = None if self.audited is None else self.audited[start:end]
         slot, image, step, count = (c[start:end] for c in (self.slot, self.image, self.step, self.count))
         return SharedIterates(slot, image, step, count, rows, audited)

@@ -17,7 +17,7 @@ NEAREST_STEP, FARTHEST_STEP = 2.0**-12, 2.0**-4
 """Range of those distances: below what fells an undefended network, and the middle of a usual grid."""
 
 
-def probe(
+def measure_margin_error(
     steering: GradientModel,
     judging: GradientModel,
     images: Tensor,

@@ -53,9 +53,12 @@ class PreflightCache:
     suspected: Sequence[ModelWarning] | None = None
     """By the examination; None = not examined yet."""
     band: float | None = None
-    """|margin|, in logits, that every image's band begins with (band.py); None also where every pass is float32."""
+    """|margin|, in logits, that every image's band begins with (uncertainty_band.py); None also where every pass is
+    float32."""
     held: tuple[str, ...] | None = None
     """The rewrites that hold; None = not tried yet."""
+    set_aside: tuple[str, ...] = ()
+    """Rewrites that hold, but are not worth their time (surrogate/speed_trial.py)."""
 
 
 KEPT = 4

@@ -12,14 +12,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import pairwise
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from advassay.attack_spec import PGD, Arm
-from advassay.attacks.engine.branching import Branches, pieces, split_by_projection, split_by_step_size
+from advassay.attacks.engine.branching import Branches, pieces, split_by_projection, split_by_step_size, whole
 from advassay.attacks.engine.failure_indicators import RowFacts, failure_flags
 from advassay.attacks.engine.float32_verifier import Comparisons, Float32Verifier
 from advassay.attacks.engine.image_state import Grid, IteratePool, Records, SharedIterates
@@ -63,7 +62,7 @@ class BatchScheduler:
         self.records = Records(rules.steps, classes, targeted=rules.targeted)
         self._pool = IteratePool()
         self._beginning: list[tuple[int, np.ndarray]] = []  # (image, rows) to be put into the pool
-        self._waiting: list[deque[SharedIterates]] = [deque() for _ in range(max(1, rules.steps))]  # by step
+        self._waiting: deque[SharedIterates] = deque()  # the deepest first
         self._to_verify: deque[SharedIterates] = deque()
         self._held: SharedIterates | None = None
         self._n_waiting = self._n_to_verify = 0
@@ -199,7 +198,12 @@ class BatchScheduler:
         epsilon = self._index(self.records.rows.epsilon[rows[np.cumsum(count) - count]])
         slot = self._pool.store(x, x.new_zeros(len(x), 3), *self._rule.initial_state(x, epsilon, self.records.classes))
         zero = np.zeros(len(image), np.int64)
-        self._queue(SharedIterates(slot, image, zero, count, rows))
+        at = SharedIterates(slot, image, zero, count, rows)
+        if not self.rules.steps:
+            self._queue(at)
+            return
+        self._waiting.append(at)  # behind all that is under way
+        self._n_waiting += len(at)
 
     def _start_points(self, rows: np.ndarray) -> Tensor:
         """Random starts, keyed by content; clean images where the attack has none."""
@@ -223,19 +227,23 @@ class BatchScheduler:
         self._ask(SharedIterates(slot, np.array([image]), zero, one, rows))
 
     def _queue(self, at: SharedIterates) -> None:
-        """Iterates that have just come about: stepped from next, or scored where they are the last."""
-        if not len(at):
-            return
-        # A batch is picked step by step, and those that come of it are in its order: of each step they are together.
-        cuts = (np.flatnonzero(at.step[1:] != at.step[:-1]) + 1).tolist()
-        for start, end in pairwise([0, *cuts, len(at)]):
-            part, step = at.between(start, end), int(at.step[start])
-            if step < self.rules.steps:
-                self._waiting[step].append(part)
-                self._n_waiting += end - start
-            else:
-                self._to_verify.append(part)
-                self._n_to_verify += end - start
+        """Iterates that a batch has led to: scored where they are the last, else stepped from next.
+
+        They come with the deepest first, as the batch was, and each is deeper than anything that was left waiting when
+        the batch was picked. So putting them in front keeps the queue in order.
+        """
+        last = at.step == self.rules.steps
+        n_last = int(np.count_nonzero(last))
+        if last[:n_last].all():
+            ended, going_on = at.between(0, n_last), at.between(n_last, len(at))
+        else:  # some waited for a verdict and have been overtaken
+            ended, going_on = (at.having(which[at.owner])[0] for which in (last, ~last))
+        if n_last:
+            self._to_verify.append(ended)
+            self._n_to_verify += n_last
+        if n_last < len(at):
+            self._waiting.appendleft(going_on)
+            self._n_waiting += len(at) - n_last
 
     def _ask(self, at: SharedIterates) -> None:
         """Queue iterates whose trajectories go on to be scored in float32."""
@@ -246,30 +254,22 @@ class BatchScheduler:
     def _pick(self) -> SharedIterates | None:
         """The next batch to step from: the deepest iterates, but none whose success waits for its verdict."""
         parts: list[SharedIterates] = []
-        room = self.batch_size
         may_wait = self.first_success_only and self.verifier is not None
-        for queue in reversed(self._waiting):
-            put_back = self._take_undecided(queue) if may_wait and queue else None
-            room -= _take(queue, room, parts)
-            if put_back is not None:
-                queue.appendleft(put_back)
-            if not room:
-                break
-        if not parts:
-            return None
-        at = SharedIterates.joined(parts)
-        self._n_waiting -= len(at)
-        return at
+        put_back = self._take_undecided() if may_wait and self._waiting else None
+        self._n_waiting -= _take(self._waiting, self.batch_size, parts)
+        if put_back is not None:
+            self._waiting.appendleft(put_back)
+        return SharedIterates.joined(parts) if parts else None
 
-    def _take_undecided(self, queue: deque[SharedIterates]) -> SharedIterates | None:
-        """Take the iterates out of `queue` of which a row's success waits for its verdict."""
-        whole = SharedIterates.joined(list(queue))
+    def _take_undecided(self) -> SharedIterates | None:
+        """Take the iterates out of the queue of which a row's success waits for its verdict."""
+        whole = SharedIterates.joined(list(self._waiting))
         undecided = np.logical_or.reduceat(self.records.rows.first_success[whole.rows] == 1, whole.first)
         if not undecided.any():
             return None
-        queue.clear()
+        self._waiting.clear()
         if not undecided.all():
-            queue.append(whole.having(~undecided[whole.owner])[0])
+            self._waiting.append(whole.having(~undecided[whole.owner])[0])
         return whole.having(undecided[whole.owner])[0]
 
     # ---- one batch --------------------------------------------------------------------------------------------------
@@ -296,7 +296,8 @@ class BatchScheduler:
             if not len(at):
                 return
             known = known[:0]
-        branches = split_by_step_size(at, self.records.rows)
+        # Only the clean image is shared by rows of several step sizes; it comes last in a batch, if at all.
+        branches = split_by_step_size(at, self.records.rows) if at.step[-1] == 0 else whole(at)
         proposal = self._rule.propose(self._of_branches(visit, branches, len(at)), self.rules)
         moved = torch.cat([known.reshape(-1), proposal.extent]).cpu().numpy()  # one copy: a GPU waits once a batch
         reach = moved[known.numel() :]
@@ -525,15 +526,14 @@ class BatchScheduler:
 
     def _drop_retired(self) -> None:
         """Take retired rows out of the queue."""
-        for step, queue in enumerate(self._waiting):
-            left: deque[SharedIterates] = deque()
-            for part in queue:
-                kept, which = part.having(~self.records.rows.retired[part.rows])
-                self._pool.release(part.slot[~which])
-                self._n_waiting -= len(part) - len(kept)
-                if len(kept):
-                    left.append(kept)
-            self._waiting[step] = left
+        left: deque[SharedIterates] = deque()
+        for part in self._waiting:
+            kept, which = part.having(~self.records.rows.retired[part.rows])
+            self._pool.release(part.slot[~which])
+            self._n_waiting -= len(part) - len(kept)
+            if len(kept):
+                left.append(kept)
+        self._waiting = left
 
     def _end(self, at: SharedIterates, ends: np.ndarray, x: Tensor) -> None:
         """Close rows that have come to their last iterate, and begin restarts of those that did not succeed."""

@@ -1,7 +1,7 @@
 """A network rewritten for attack: the same function to rounding, cheaper to differentiate.
 
 Frozen copy, batch norms folded into the convolutions before them, channels-last, optionally bfloat16 weights, and on a
-CPU layers fused (fusing.py). What follows what is seen by running the network once, so any module can be rewritten as
+CPU layers fused (fx_fusion.py). What follows what is seen by running the network once, so any module can be rewritten as
 far as it goes; every rewrite is checked on example images and taken back where it fails or the logits move, and fusing,
 which traces the network, where the gradient moves. The original is never touched: it judges.
 """
@@ -51,6 +51,12 @@ def processor_has_bfloat16(device: str | torch.device) -> bool:
     except (OSError, StopIteration):
         return False
     return bool({"avx512_bf16", "amx_bf16", "bf16"} & set(flags))
+
+
+def possible_on(device: str | torch.device, names: Sequence[str]) -> tuple[str, ...]:
+    """Those of the rewrites `names` that this device is made for."""
+    here = {"bfloat16": processor_has_bfloat16(device), FUSED: can_pack_on(device)}
+    return tuple(name for name in names if here.get(name, True))
 
 
 def build_surrogate(classifier: Classifier, images: Tensor, wanted: Sequence[str], *, sure: bool = False) -> Surrogate:
