@@ -68,8 +68,9 @@ def choose_compute_shape(
     LARGEST of the device); `rows`: of each run that is to have this shape, how many trajectories go on side by side, so
     that a few do not pad a large batch; `steps`: gradient steps of the whole work, a share of which measuring may take.
     Both are taken as many if not given.
-    Where `steps` are enough to win back a compilation (surrogate/compile.py), the network compiled by `backend` is timed too,
-    and kept if it is faster. Takes a few seconds; stops growing where memory or patience ends.
+    Where `steps` are enough to win back a compilation (surrogate/compile.py), the network compiled by `backend` is
+    timed too, and kept if it is faster; else rewrites that do not pay are set aside (surrogate/speed_trial.py). Takes a
+    few seconds; stops growing where memory or patience ends.
     """
     check_classifier(classifier)
     check_weights(classifier)

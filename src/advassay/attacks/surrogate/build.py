@@ -1,8 +1,8 @@
 """A network rewritten for attack: the same function to rounding, cheaper to differentiate.
 
 Frozen copy, batch norms folded into the convolutions before them, channels-last, optionally bfloat16 weights, and on a
-CPU layers fused (fx_fusion.py). What follows what is seen by running the network once, so any module can be rewritten as
-far as it goes; every rewrite is checked on example images and taken back where it fails or the logits move, and fusing,
+CPU layers fused (fx_fusion.py). What follows what is seen by running the network once, so any module can be rewritten
+as far as it goes; every rewrite is checked on example images and taken back where it fails or the logits move, and fusing,
 which traces the network, where the gradient moves. The original is never touched: it judges.
 """
 

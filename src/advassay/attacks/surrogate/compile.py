@@ -2,8 +2,8 @@
 
 Compiling costs minutes and does not always win: InceptionV3 took 183 s on two CPU cores and then ran at 0.73 of the
 eager speed. So it is tried only where the attack is long enough for the hope of it, timed against the network as it
-would run without (on a CPU fused) at the batch size in use, and kept only where it wins (batch_tuning.py); the choice is part
-of the compute shape.
+would run without (on a CPU fused) at the batch size in use, and kept only where it wins (batch_tuning.py); the
+choice is part of the compute shape.
 """
 
 from __future__ import annotations
