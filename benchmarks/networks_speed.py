@@ -3,17 +3,18 @@
     python -m benchmarks.networks_speed            # under 25 minutes on 2 idle cores; prints tables
     python -m benchmarks.networks_speed --quick    # seconds: three small networks, one round
 
-The study's grid: ε 0.02 … 0.20, step 0.01, 20 iterations, L∞ sign, cross-entropy, no random start. torchattacks runs one
-ε in batches of 32 and counts ten times; we run the grid and record every iterate. Every contender has a process of its
-own and rounds are interleaved. Ratios are to torchattacks, of the second and later calls; the first call, which examines
-the network, builds its surrogate and measures whether that pays, is shown apart. Networks are untrained, their batch
-statistics taken from the images, and attacked from the classes that they predict.
+The study's grid: ε 0.02 … 0.20, step 0.01, 20 iterations, L∞ sign, cross-entropy, no random start. torchattacks runs
+one ε in batches of 32 and counts ten times; we run the grid and record every iterate. Every contender has a process of
+its own and rounds are interleaved. Ratios are to torchattacks, of the second and later calls; the first call, which
+examines the network, builds its surrogate and measures whether that pays, is shown apart. Networks are untrained, their
+batch statistics taken from the images, and attacked from the classes that they predict.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
+import warnings
 from collections import defaultdict
 from collections.abc import Callable
 from functools import partial
@@ -143,6 +144,7 @@ def _our_runs(network: Network, precision: str) -> Runs:
 
     def run() -> tuple[float, list[str]]:
         """Gradients an image, and what was set aside."""
+        warnings.simplefilter("ignore", aa.errors.AttackWarning)  # an untrained network is a doubtful one
         found = aa.sweep(classifier, images, labels, attack, EPSILONS, precision=precision)
         aside = [each.split(":")[1].strip() for each in found.notes if each.startswith("set aside")]
         return found.cost.gradient_evaluations / len(labels), aside

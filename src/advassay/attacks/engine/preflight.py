@@ -169,7 +169,7 @@ class Preflight:
         copies, sure = self.known.shared.copies, self.known.held is not None
         surrogate = copies.get(wanted) or build_surrogate(self.classifier, first.images[:PROBES], wanted, sure=sure)
         if surrogate.module is not self.classifier:  # or what is remembered of a network would keep it alive
-            copies[wanted] = surrogate
+            copies[wanted] = copies[surrogate.rewrites] = surrogate  # the next call asks for what held
         return surrogate
 
     def _chosen(self, first: PreflightBatch, wanted: tuple[str, ...], gradients: int) -> tuple[str, ...]:

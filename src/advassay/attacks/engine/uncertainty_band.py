@@ -1,9 +1,9 @@
 """The band around the decision boundary inside which a steered verdict is not trusted, for one image at a time.
 
 An image's band starts at the width a probe of the network found (margin_error_probe.py), the same for every image of a
-run, and widens by that image's own comparisons alone. So which iterates float32 judges follows from the image, its points, the
-network and the starting width: not from neighbours, order, or where a run was interrupted. Amplitudes added to an
-image later are settled by themselves.
+run, and widens by that image's own comparisons alone. So which iterates float32 judges follows from the image, its
+points, the network and the starting width: not from neighbours, order, or where a run was interrupted. Amplitudes added
+to an image later are settled by themselves.
 """
 
 from __future__ import annotations

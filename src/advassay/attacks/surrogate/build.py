@@ -2,8 +2,8 @@
 
 Frozen copy, batch norms folded into the convolutions before them, channels-last, optionally bfloat16 weights, and on a
 CPU layers fused (fx_fusion.py). What follows what is seen by running the network once, so any module can be rewritten
-as far as it goes; every rewrite is checked on example images and taken back where it fails or the logits move, and fusing,
-which traces the network, where the gradient moves. The original is never touched: it judges.
+as far as it goes; every rewrite is checked on example images and taken back where it fails or the logits move, and
+fusing, which traces the network, where the gradient moves. The original is never touched: it judges.
 """
 
 from __future__ import annotations
@@ -73,25 +73,29 @@ def build_surrogate(classifier: Classifier, images: Tensor, wanted: Sequence[str
     expected = None if sure else _logits(classifier, images)
     done: list[str] = []
     notes: list[str] = []
+    found: _Pass | None = None
+    """Of the network as far as it is rewritten; None where that has not been tried."""
     for name, change in _REWRITES:
         if name not in wanted:
             continue
         last, why = "channels-last" in (*done, name), ""
         try:
-            before = _tried(module, images, last) if name == FUSED and expected is not None else None
+            before = (found or _tried(module, images, last)) if name == FUSED and expected is not None else None
             candidate = change(module, images)
             if candidate is None:
                 continue
             module = candidate
             if expected is not None:
-                why = _objection(_tried(module, images, last), expected, before, (*done, name))
+                after = _tried(module, images, last)
+                why = _objection(after, expected, before, (*done, name))
         except Exception as problem:  # the network is the user's and may raise anything
             why = f"{type(problem).__name__}: {problem}".partition("\n")[0]
         if why:
             notes.append(f"{name}: taken back: {why}")
-            module = _changed(copy.deepcopy(classifier), done, images)
+            module, found = _changed(copy.deepcopy(classifier), done, images), None
         else:
             done.append(name)
+            found = after if expected is not None else None
     return Surrogate(module if done else classifier, tuple(done), tuple(notes))
 
 
