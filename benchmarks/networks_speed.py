@@ -6,8 +6,8 @@
 The study's grid: ε 0.02 … 0.20, step 0.01, 20 iterations, L∞ sign, cross-entropy, no random start. torchattacks runs
 one ε in batches of 32 and counts ten times; we run the grid and record every iterate. Every contender has a process of
 its own and rounds are interleaved. Ratios are to torchattacks, of the second and later calls; the first call, which
-examines the network, builds its surrogate and measures whether that pays, is shown apart. Networks are untrained, their
-batch statistics taken from the images, and attacked from the classes that they predict.
+examines the network, builds its surrogate and measures whether that pays, is shown apart. Networks are trained for a
+few updates (kept in runs/bench), so that their gradients are not chaos, and attacked from the classes they predict.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import warnings
 from collections import defaultdict
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
@@ -94,30 +95,60 @@ def _options() -> argparse.Namespace:
     return options
 
 
-def _build(network: Network) -> tuple[nn.Module, torch.Tensor, torch.Tensor]:
-    """The network in eval mode, its images in [0, 1], and the classes that it predicts."""
-    torch.manual_seed(0)
-    coarse = torch.rand(network.images, network.channels, 7, 7)
+UPDATES, TRAINED_BATCH = 30, 8
+
+
+def _images(network: Network, n: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Smooth images in [0, 1], and whether the left half is the brighter one."""
+    generator = torch.Generator().manual_seed(seed)
+    coarse = torch.rand(n, network.channels, 7, 7, generator=generator)
     images = nn.functional.interpolate(coarse, (network.side, network.side), mode="bilinear")
-    module: nn.Module
-    if network.name == "small CNN":
-        module = nn.Sequential(
-            nn.Conv2d(network.channels, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
-            nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),
-            nn.Linear(32 * (network.side // 4) ** 2, 2),
-        )  # fmt: skip
-    else:
+    half = network.side // 2
+    return images, (images[..., :half].mean((1, 2, 3)) > images[..., -half:].mean((1, 2, 3))).long()
+
+
+def _module(network: Network) -> nn.Module:
+    torch.manual_seed(0)
+    if network.name != "small CNN":
         import timm
 
-        module = timm.create_model(network.name, num_classes=2, in_chans=network.channels)
+        return timm.create_model(network.name, num_classes=2, in_chans=network.channels)
+    return nn.Sequential(
+        nn.Conv2d(network.channels, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),
+        nn.Linear(32 * (network.side // 4) ** 2, 2),
+    )  # fmt: skip
+
+
+def _train(network: Network) -> None:
+    """Train the network for a few updates and keep its weights, unless they are there."""
+    path = _weights(network)
+    if path.exists():
+        return
+    note(f"training {network.title}, {UPDATES} updates")
+    module = _module(network).train()
+    optimiser = torch.optim.Adam(module.parameters(), 3e-4)
+    for update in range(UPDATES):
+        images, labels = _images(network, TRAINED_BATCH, seed=1000 + update)
+        loss = nn.functional.cross_entropy(module(images), labels)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(module.state_dict(), path)
+
+
+def _weights(network: Network) -> Path:
+    return Path("runs/bench/networks") / f"{network.name}-{network.side}-{UPDATES}.pt".replace(" ", "-")
+
+
+def _build(network: Network) -> tuple[nn.Module, torch.Tensor, torch.Tensor]:
+    """The trained network in eval mode, images in [0, 1], and the classes that it predicts."""
+    module = _module(network)
+    module.load_state_dict(torch.load(_weights(network), weights_only=True))
+    module.eval()
+    images, _ = _images(network, network.images, seed=1)
     with torch.no_grad():
-        for part in module.modules():
-            if isinstance(part, nn.BatchNorm2d):
-                part.momentum = None  # an average over what follows, or deep logits would be infinite
-        module.train()
-        for _ in range(2):
-            module(images[:8])
-        module.eval()
         labels = torch.cat([module(batch).argmax(1) for batch in images.split(PEER_BATCH)])
     for weight in module.parameters():
         weight.requires_grad_(False)
@@ -154,6 +185,7 @@ def _our_runs(network: Network, precision: str) -> Runs:
 
 def _compare(network: Network, rounds: int) -> tuple[list[str], list[str]]:
     """A line of the table, and what was set aside."""
+    _train(network)
     contenders = {PEER: Apart(_peer_runs, network)} | {p: Apart(_our_runs, network, p) for p in PRECISIONS}
     seen: dict[str, list[Measured]] = defaultdict(list)
     given: dict[str, Any] = {}
@@ -267,6 +299,7 @@ def _parts(run: Callable[[], object]) -> dict[str, float]:
 def _stream(images: int) -> None:
     """So many small images through the small CNN: seconds and memory, beside torchattacks over the same."""
     network = Network("small CNN", 28, 1, images)
+    _train(network)
     few = Apart(_our_runs, network._replace(images=images // 8), "exact")
     part, _ = few.run("exact")
     few.end()

@@ -248,6 +248,12 @@ class RowColumns(_Columns):
     step: Annotated[np.ndarray, np.float32, 0.0]
     ran: Annotated[np.ndarray, bool, False]
     """Begun: restarts of images that were misclassified before never are."""
+    next_restart: Annotated[np.ndarray, np.int64, -1]
+    """The row that tries again where this one does not succeed, −1 where there is none."""
+    early: Annotated[np.ndarray, bool, False]
+    """Under way before it is known whether it is needed."""
+    over: Annotated[np.ndarray, bool, False]
+    """Come to its end while it was early."""
     first_success: Annotated[np.ndarray, np.int8, 0]
     """0 = none yet, 1 = an adversarial iterate waits for its float32 verdict, 2 = confirmed."""
     candidate: Annotated[np.ndarray, np.int32, -1]
@@ -304,6 +310,7 @@ class Records:
         of_image.first_row[image], of_image.n_rows[image] = first, n
         of_row.reset(rows)
         of_row.image[rows], of_row.epsilon[rows], of_row.step[rows] = image, grid.epsilon, grid.step
+        of_row.next_restart[rows] = np.where(grid.next_restart < 0, -1, first + grid.next_restart)
         of_row.key[rows] = grid.key ^ np.uint64(draw(0, image_id))
         self.values[rows], self.verified[rows] = np.nan, np.nan
         self.scored[rows], self.required[rows] = False, False

@@ -180,6 +180,9 @@ class Preflight:
         )  # fmt: skip
         whole = self._built(first, wanted)
         chosen = trial.choose(wanted, lambda names: self._built(first, names))
+        for names, built in list(self.known.shared.copies.items()):
+            if chosen != built.rewrites and set(names) <= set(wanted):
+                del self.known.shared.copies[names]  # each holds the weights once or twice more
         if chosen == whole.rewrites:
             return wanted  # with the notes of what did not hold
         self.known.set_aside = tuple(name for name in whole.rewrites if name not in chosen)

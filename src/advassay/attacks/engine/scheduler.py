@@ -65,7 +65,7 @@ class BatchScheduler:
         self._waiting: deque[SharedIterates] = deque()  # the deepest first
         self._to_verify: deque[SharedIterates] = deque()
         self._held: SharedIterates | None = None
-        self._n_waiting = self._n_to_verify = 0
+        self._n_waiting = self._n_to_verify = self._n_ended = 0
         self._complete: list[int] = []
         self._settled: list[int] = []
 
@@ -97,10 +97,16 @@ class BatchScheduler:
     def run_batch(self) -> None:
         """Step from one batch of iterates, or score one in float32."""
         self._start_trajectories()
-        if self._n_to_verify < self.batch_size and (at := self._pick()) is not None:
-            self._gradient_step(at)
+        if not self._must_verify_first() and (at := self._pick()) is not None:
+            self._gradient_step(self._with_early_restarts(at))
         else:
             self._verify()
+
+    def _must_verify_first(self) -> bool:
+        # A gradient costs three times as much as a score, and few places of its batch may be filled: where ended rows
+        # may be followed by restarts, these are to fill it.
+        restarts = self.rules.restarts > 1 and self._n_ended > 0 and self._n_waiting < self.batch_size
+        return restarts or self._n_to_verify >= self.batch_size
 
     def requeue_unverified(self) -> int:
         """Run rows of complete images again of which float32 must judge more; how many others are settled now.
@@ -194,16 +200,19 @@ class BatchScheduler:
         count = np.ones(len(rows), np.int64) if self._apart else np.array([len(rows) for _, rows in begun])
         image = self.records.rows.image[rows] if self._apart else np.array([image for image, _ in begun])
         self._n_waiting -= len(image)
-        x = self._start_points(rows) if self._apart else self.records.pixels[self._index(image)]
-        epsilon = self._index(self.records.rows.epsilon[rows[np.cumsum(count) - count]])
-        slot = self._pool.store(x, x.new_zeros(len(x), 3), *self._rule.initial_state(x, epsilon, self.records.classes))
-        zero = np.zeros(len(image), np.int64)
-        at = SharedIterates(slot, image, zero, count, rows)
+        at = self._trajectories(rows, image, count)
         if not self.rules.steps:
             self._queue(at)
             return
         self._waiting.append(at)  # behind all that is under way
         self._n_waiting += len(at)
+
+    def _trajectories(self, rows: np.ndarray, image: np.ndarray, count: np.ndarray) -> SharedIterates:
+        """Iterates 0 of `rows`, put into the pool; `image`, `count`: of each iterate."""
+        x = self._start_points(rows) if self._apart else self.records.pixels[self._index(image)]
+        epsilon = self._index(self.records.rows.epsilon[rows[np.cumsum(count) - count]])
+        slot = self._pool.store(x, x.new_zeros(len(x), 3), *self._rule.initial_state(x, epsilon, self.records.classes))
+        return SharedIterates(slot, image, np.zeros(len(image), np.int64), count, rows)
 
     def _start_points(self, rows: np.ndarray) -> Tensor:
         """Random starts, keyed by content; clean images where the attack has none."""
@@ -241,6 +250,7 @@ class BatchScheduler:
         if n_last:
             self._to_verify.append(ended)
             self._n_to_verify += n_last
+            self._n_ended += n_last
         if n_last < len(at):
             self._waiting.appendleft(going_on)
             self._n_waiting += len(at) - n_last
@@ -260,6 +270,24 @@ class BatchScheduler:
         if put_back is not None:
             self._waiting.appendleft(put_back)
         return SharedIterates.joined(parts) if parts else None
+
+    def _with_early_restarts(self, at: SharedIterates) -> SharedIterates:
+        """The batch, its free places filled with restarts that its rows may need next: cheaper there than in a batch of
+        their own. Those that turn out not to be needed never count as run."""
+        room = self.batch_size - len(at)
+        # Where a surrogate steers, verdicts come late, and hardly any restart would be known to be needed in time.
+        if not room or self.rules.restarts == 1 or self.verifier is not None:
+            return at
+        of_row = self.records.rows
+        again = of_row.next_restart[at.rows]
+        again = again[again >= 0]
+        again = again[~(of_row.ran[again] | of_row.early[again])][:room]
+        if not len(again):
+            return at
+        of_row.early[again] = True
+        return SharedIterates.joined(
+            [at, self._trajectories(again, of_row.image[again], np.ones(len(again), np.int64))]
+        )
 
     def _take_undecided(self) -> SharedIterates | None:
         """Take the iterates out of the queue of which a row's success waits for its verdict."""
@@ -423,10 +451,12 @@ class BatchScheduler:
         solved &= at.step + 1 < self.rules.steps
         if not solved.any():
             return at, visit
-        self._retire(at.rows[solved[at.owner]])
+        rows = at.rows[solved[at.owner]]
+        self._retire(rows)
+        self._go_on_after(rows)
         self._note_complete(at.image[solved])
-        self._pool.release(at.slot[solved])
-        left, kept = at.having(~solved[at.owner])
+        left, kept = at.having(~self.records.rows.retired[at.rows])
+        self._pool.release(at.slot[~kept])
         return left, visit.at(self._index(np.flatnonzero(kept))) if len(left) else visit
 
     def _choose_to_verify(self, at: SharedIterates, logits: np.ndarray) -> None:
@@ -457,6 +487,7 @@ class BatchScheduler:
         logits = self.verifying.score(x)[: len(at)]
         self.cost.forward_passes += len(at)
         ends = at.step == self.rules.steps
+        self._n_ended -= int(np.count_nonzero(ends))
         sizes = self._gather(SIZES, at.slot)
         shown = x[: len(at)]
         if self._rule.records_another_point and ends.any():
@@ -522,18 +553,61 @@ class BatchScheduler:
         of_row, images = self.records.rows, self.records.images
         of_row.retired[rows] = True
         of_row.first_success[rows] = 2
-        np.subtract.at(images.n_running_rows, of_row.image[rows], 1)
+        np.subtract.at(images.n_running_rows, of_row.image[rows], of_row.ran[rows])
+        of_row.over[rows] = True
+
+    def _go_on_after(self, rows: np.ndarray) -> None:
+        """Begin restarts of rows that are over and did not succeed; end early ones that are not needed."""
+        if self.rules.restarts == 1:
+            return
+        of_row, images = self.records.rows, self.records.images
+        cancelled = False
+        for row in rows[of_row.ran[rows]].tolist():
+            again = int(of_row.next_restart[row])
+            while again >= 0 and not of_row.retired[row] and self._survived(np.array([row]))[0]:
+                if not of_row.early[again]:
+                    if not of_row.ran[again]:
+                        self._begin(int(of_row.image[again]), np.array([again]))
+                    again = -1
+                    break
+                of_row.early[again], of_row.ran[again] = False, True
+                if not of_row.over[again]:
+                    images.n_running_rows[of_row.image[again]] += 1
+                    again = -1
+                    break
+                row, again = again, int(of_row.next_restart[again])
+            while again >= 0 and of_row.early[again]:
+                of_row.early[again] = False
+                cancelled |= not of_row.over[again]
+                of_row.retired[again] = True
+                again = int(of_row.next_restart[again])
+        if cancelled:
+            self._drop_retired()
 
     def _drop_retired(self) -> None:
         """Take retired rows out of the queue."""
+        self._waiting = self._without_retired(self._waiting)
+        self._n_waiting = sum(map(len, self._waiting)) + self._n_beginning()
+        if self.verifier is None:  # else what waits there is ended as any other row
+            before = self._n_to_verify
+            self._to_verify = self._without_retired(self._to_verify)
+            self._n_to_verify = sum(map(len, self._to_verify))
+            self._n_ended -= before - self._n_to_verify
+
+    def _without_retired(self, queue: deque[SharedIterates]) -> deque[SharedIterates]:
         left: deque[SharedIterates] = deque()
-        for part in self._waiting:
-            kept, which = part.having(~self.records.rows.retired[part.rows])
+        for part in queue:
+            keep = ~self.records.rows.retired[part.rows]
+            if queue is self._to_verify:  # a clean image is scored for all rows, whatever has become of them
+                keep |= (part.step < self.rules.steps)[part.owner]
+            kept, which = part.having(keep)
             self._pool.release(part.slot[~which])
-            self._n_waiting -= len(part) - len(kept)
             if len(kept):
                 left.append(kept)
-        self._waiting = left
+        return left
+
+    def _n_beginning(self) -> int:
+        return sum(len(rows) if self._apart else 1 for _, rows in self._beginning)
 
     def _end(self, at: SharedIterates, ends: np.ndarray, x: Tensor) -> None:
         """Close rows that have come to their last iterate, and begin restarts of those that did not succeed."""
@@ -544,15 +618,10 @@ class BatchScheduler:
         last = x[self._index(which)]
         likeness = similarities(records.pixels[self._index(images)], last, self._index(of)).cpu().numpy()
         records.rows.ssim[rows] = np.repeat(likeness, at.count[which])
-        np.subtract.at(records.images.n_running_rows, records.rows.image[rows], 1)
+        np.subtract.at(records.images.n_running_rows, records.rows.image[rows], records.rows.ran[rows])
+        records.rows.over[rows] = True
         self._keep_last(at, which, last)
-        if self.rules.restarts > 1:
-            for row in rows[self._survived(rows)].tolist():
-                image = int(records.rows.image[row])
-                first = int(records.images.first_row[image])
-                again = int(records.grid[image].next_restart[row - first])
-                if again >= 0 and not records.rows.ran[first + again]:
-                    self._begin(image, np.array([first + again]))
+        self._go_on_after(rows)
 
     def _keep_last(self, at: SharedIterates, which: np.ndarray, last: Tensor) -> None:
         kept = np.flatnonzero(self.records.images.kept[at.image[which]])
