@@ -13,16 +13,16 @@ AT_ONCE = 2**16
 """Pixel values worked on together. More would fall out of the processor's cache, fewer cost more in calls."""
 
 
-class _Images(NamedTuple):
-    """Images in float64 (image, channel, height, width), and their local statistics over every window inside."""
+class _Planes(NamedTuple):
+    """Planes in float64 (plane, 1, height, width), and their local statistics over every window inside."""
 
     values: Tensor
     mean: Tensor
     squared_mean: Tensor
     variance: Tensor
 
-    def at(self, index: Tensor) -> _Images:
-        return _Images(*(each[index] for each in self))
+    def at(self, index: Tensor) -> _Planes:
+        return _Planes(*(each[index] for each in self))
 
 
 def similarities(first: Tensor, second: Tensor, of: Tensor) -> Tensor:
@@ -30,17 +30,21 @@ def similarities(first: Tensor, second: Tensor, of: Tensor) -> Tensor:
 
     The same bits whichever images come together. Statistics of `first` are computed once for all that share it.
     """
+    channels = second.shape[1]
+    # Channel by channel: a large image's planes stay in the cache one by one, a small one's go together anyway.
+    of = (of[:, None] * channels + torch.arange(channels, device=of.device)).flatten()
+    first, second = first.flatten(0, 1)[:, None], second.flatten(0, 1)[:, None]
     order = torch.argsort(of, stable=True)
-    found = torch.empty(len(second), device=second.device)
+    found = torch.empty(len(second), dtype=torch.float64, device=second.device)
     together = max(1, AT_ONCE // second[0].numel()) if len(second) else 1
-    for images in torch.arange(len(first), device=of.device).split(together):
-        mine = order[torch.searchsorted(of[order], images[0]) : torch.searchsorted(of[order], images[-1] + 1)]
-        statistics = _statistics(first[images])
+    for planes in torch.arange(len(first), device=of.device).split(together):
+        mine = order[torch.searchsorted(of[order], planes[0]) : torch.searchsorted(of[order], planes[-1] + 1)]
+        statistics = _statistics(first[planes])
         for part in mine.split(together):
-            place = of[part] - images[0]
-            alone = len(images) == 1 == len(part)  # a large image's statistics are not copied
+            place = of[part] - planes[0]
+            alone = len(planes) == 1 == len(part)  # a large plane's statistics are not copied
             found[part] = _similarity(statistics if alone else statistics.at(place), _statistics(second[part]))
-    return found
+    return found.view(-1, channels).mean(dim=1).float()
 
 
 def ssim(first: Tensor, second: Tensor) -> Tensor:
@@ -52,21 +56,21 @@ def ssim(first: Tensor, second: Tensor) -> Tensor:
     return similarities(first, second, torch.arange(len(first), device=first.device))
 
 
-def _statistics(images: Tensor) -> _Images:
-    values = images.double()
+def _statistics(planes: Tensor) -> _Planes:
+    values = planes.double()
     mean = _means(values)
     squared = mean * mean
-    return _Images(values, mean, squared, _means(values * values).sub_(squared).mul_(_unbiased(values)))
+    return _Planes(values, mean, squared, _means(values * values).sub_(squared).mul_(_unbiased(values)))
 
 
-def _similarity(a: _Images, b: _Images) -> Tensor:
-    """Mean SSIM over positions and channels, float32 (image,)."""
+def _similarity(a: _Planes, b: _Planes) -> Tensor:
+    """Mean SSIM of pairs of planes over all positions, float64 (plane,)."""
     product = a.mean * b.mean
     covariance = _means(a.values * b.values).sub_(product).mul_(_unbiased(a.values))
     shared = product.mul_(2).add_(C1).mul_(covariance.mul_(2).add_(C2))
     local = shared.div_((a.squared_mean + b.squared_mean).add_(C1).mul_((a.variance + b.variance).add_(C2)))
-    # Axis by axis, the last one first: each sum is then over contiguous values of one image, whatever the others are.
-    return local.mean(dim=3).mean(dim=2).mean(dim=1).float()
+    # Axis by axis, the last one first: each sum is then over contiguous values of one plane, whatever the others are.
+    return local.mean(dim=3).mean(dim=2)[:, 0]
 
 
 def _window(values: Tensor) -> int:

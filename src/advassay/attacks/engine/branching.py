@@ -30,7 +30,7 @@ class Branches:
         return self.count.cumsum() - self.count
 
 
-def whole(at: SharedIterates) -> Branches:
+def unparted(at: SharedIterates) -> Branches:
     """Each iterate as one branch."""
     return Branches(np.arange(len(at)), at.count, at.rows)
 

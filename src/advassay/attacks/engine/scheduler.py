@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from advassay.attack_spec import PGD, Arm
-from advassay.attacks.engine.branching import Branches, pieces, split_by_projection, split_by_step_size, whole
+from advassay.attacks.engine.branching import Branches, pieces, split_by_projection, split_by_step_size, unparted
 from advassay.attacks.engine.failure_indicators import RowFacts, failure_flags
 from advassay.attacks.engine.float32_verifier import Comparisons, Float32Verifier
 from advassay.attacks.engine.image_state import Grid, IteratePool, Records, SharedIterates
@@ -325,7 +325,7 @@ class BatchScheduler:
                 return
             known = known[:0]
         # Only the clean image is shared by rows of several step sizes; it comes last in a batch, if at all.
-        branches = split_by_step_size(at, self.records.rows) if at.step[-1] == 0 else whole(at)
+        branches = split_by_step_size(at, self.records.rows) if at.step[-1] == 0 else unparted(at)
         proposal = self._rule.propose(self._of_branches(visit, branches, len(at)), self.rules)
         moved = torch.cat([known.reshape(-1), proposal.extent]).cpu().numpy()  # one copy: a GPU waits once a batch
         reach = moved[known.numel() :]
