@@ -66,5 +66,6 @@ def _parted(owner: np.ndarray, rows: np.ndarray, cuts: np.ndarray) -> Branches:
 
 def pieces(n: int, values: int) -> Iterator[slice]:
     """Slices of `n` images of so many pixel values that are small enough to be worked on together."""
+    # At least one, however large an image is.
     each = max(1, AT_ONCE // values)
     return (slice(start, start + each) for start in range(0, n, each))

@@ -70,6 +70,7 @@ def failure_flags(rows: TrajectoryRows, facts: RowFacts) -> dict[str, np.ndarray
 def _float32_probability(rows: TrajectoryRows) -> np.ndarray:
     """p_y as a float32 softmax computes it, (row, step)."""
     shifted = rows.logits - rows.logits.max(axis=-1, keepdims=True)
+    # In float32, because the question is what the attack's own softmax has rounded away.
     exponential = np.exp(shifted, dtype=np.float32)
     own = np.take_along_axis(exponential, rows.label[:, None, None], axis=2)[..., 0]
     return own / exponential.sum(axis=-1, dtype=np.float32)
@@ -84,6 +85,7 @@ def _late_rise(rows: TrajectoryRows, targets: np.ndarray | None) -> np.ndarray:
     with np.errstate(invalid="ignore"):
         gain = margin(rows.logits.swapaxes(0, 1), rows.label if targets is None else targets).T
         gain = -gain if targets is None else gain
+        # The best so far and not the last: a trajectory may swing without having stopped to climb.
         before, late = gain[:, : steps + 1 - quarter].max(axis=1), gain[:, -quarter:].max(axis=1)
         rise = np.maximum(before, late) - gain[:, 0]
         return late - before > LATE_SHARE * rise
@@ -92,6 +94,7 @@ def _late_rise(rows: TrajectoryRows, targets: np.ndarray | None) -> np.ndarray:
 def _weaker_fell(rows: TrajectoryRows, fell: np.ndarray, group: np.ndarray) -> np.ndarray:
     """Whether a row of the same image, step size and restart 0 with a smaller ε has fallen at its end, (row,)."""
     lowest = np.full(group.max(initial=0) + 1, np.inf)
+    # Restarts try again where the declared run failed, and would make any ε look weaker than a smaller one.
     declared = fell & (rows.restart == 0)
     np.minimum.at(lowest, group[declared], rows.epsilon[declared])
     return lowest[group] < rows.epsilon

@@ -90,14 +90,17 @@ class Float32Verifier:
         places, unscored = records.places(at), ~records.scored.reshape(-1)[records.places(at)]
         margins = _margin_of(records, at.image, logits)
         width = np.maximum(self.start, records.images.band_width[at.image])
+        # Rows of an image attacked again: float32 is asked for what was found missing, whatever the band says of it.
         requested = records.required.reshape(-1)[places] & unscored
         inside = ~(np.abs(margins) > width) | np.logical_or.reduceat(requested, at.first)  # NaN is inside
         side = np.where(records.images.target[at.image] >= 0, 1.0, -1.0)
         down = (at.step > 0) & (margins * side > 0)
+        # Drawn before anything is known of the iterate, or the audit would not be a random sample of those outside.
         drawn = self._audits(records, at)
         whole = (at.step == 0) | inside | drawn
         state = of_row.first_success[at.rows]
         held = unscored & ~whole[owner] & down[owner] & (state == 1)
+        # By row, not by iterate: rows that share one may have had different successes before it.
         first = unscored & down[owner] & (state == 0)
         asked = (unscored & whole[owner]) | first
         _mark_candidates(records, at.rows[first], at.step[at.owner][first])
@@ -124,6 +127,7 @@ class Float32Verifier:
             (images.audit_changed, audited & changed),
         ):
             np.add.at(column, at.image, which)
+        # fmax, not maximum: an error that is not a number is counted as a change, and would hide all others here.
         np.fmax.at(images.largest_error, at.image, errors)
         total = self.total
         total.compared += int(known.sum())
@@ -132,6 +136,8 @@ class Float32Verifier:
         total.audit_changed += int((audited & changed).sum())
         total.largest = max(total.largest, float(np.fmax.reduce(errors, initial=0.0)))
         now_rows = now[at.owner]
+        # Confirmed first, then taken back: a row may have several iterates in one batch, and one that confirms ends
+        # its wait.
         # At step 0 this is a native misclassification, which has no success to find.
         of_row.first_success[at.rows[now_rows]] = 2
         standing = at.rows[~now_rows]
@@ -146,6 +152,7 @@ class Float32Verifier:
         step = held.step[held.owner]
         free = np.flatnonzero(records.rows.first_success[held.rows] == 0)
         order = free[np.lexsort((step[free], held.rows[free]))]
+        # The earliest of each row alone: the following ones need no verdict if it is confirmed.
         next_ones = order[np.diff(held.rows[order], prepend=-1) != 0]
         asked = np.zeros(len(held.rows), bool)
         asked[next_ones] = True
@@ -160,6 +167,7 @@ class Float32Verifier:
         The logits of the latter are final then: float32's where it had to judge, the steering ones elsewhere.
         """
         rows = records.begun_rows(images)
+        # Images numbered as given, so that what is found of each can be put together by index.
         number = np.empty(len(records.images.label), np.int64)
         number[images] = np.arange(len(images))
         image = number[records.rows.image[rows]]
@@ -208,6 +216,7 @@ class Float32Verifier:
 
     def _audits(self, records: Records, at: SharedIterates) -> np.ndarray:
         """Which iterates are audited, (iterate,) bool: by the first row's key, whatever else runs."""
+        # A hash and not a generator: what is drawn must not depend on the order in which images come.
         key = records.rows.key[at.rows[at.first]] + at.step.astype(np.uint64) + np.uint64(self.seed % 2**64)
         return _uniform(key) < self.audit_fraction
 

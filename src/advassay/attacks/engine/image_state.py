@@ -84,6 +84,7 @@ class SharedIterates:
     @property
     def first(self) -> np.ndarray:
         """Position in `rows` of each iterate's first row."""
+        # Asked for by nearly every operation on a batch, and a batch's rows never change.
         if self._first is None:
             self._first = self.count.cumsum() - self.count
         return self._first
@@ -158,7 +159,9 @@ class IteratePool:
         n = len(columns[0])
         if n > len(self._free):
             self._grow(n, columns)
+        # The slot freed last is taken first: its memory is still in the processor's cache.
         slots, self._free = self._free[:n], self._free[n:]
+        # An iterate may be stepped from, scored and held back at once; its pixels go when the last of these is done.
         self._references[slots] = 1
         at = torch.from_numpy(slots).to(columns[0].device)
         for kept, given in zip(self._columns, columns, strict=True):
@@ -305,6 +308,7 @@ class Records:
         self.pixels[image] = pixels
         self.image_id[image], self.grid[image] = image_id, grid
         of_image, of_row, rows = self.images, self.rows, slice(first, first + n)
+        # The place was another image's before.
         of_image.reset(image)
         of_image.label[image], of_image.target[image] = label, target
         of_image.first_row[image], of_image.n_rows[image] = first, n
@@ -312,6 +316,7 @@ class Records:
         of_row.image[rows], of_row.epsilon[rows], of_row.step[rows] = image, grid.epsilon, grid.step
         of_row.next_restart[rows] = np.where(grid.next_restart < 0, -1, first + grid.next_restart)
         of_row.key[rows] = grid.key ^ np.uint64(draw(0, image_id))
+        # Not 0: what a row that retired never came to must not look like a result.
         self.values[rows], self.verified[rows] = np.nan, np.nan
         self.scored[rows], self.required[rows] = False, False
         return image
@@ -320,6 +325,7 @@ class Records:
         """Forget the images; their places may be taken by others."""
         for image in images.tolist():
             first, n = int(self.images.first_row[image]), int(self.images.n_rows[image])
+            # By their number, so that rows of one image always find a place side by side.
             self._free_rows[n].append(first)
             self._free_images.append(image)
             del self.image_id[image], self.grid[image]
@@ -357,6 +363,7 @@ class Records:
         if self._rows_used > old:
             size = max(self._rows_used, old + old // 2, 256)
             self.rows.grow(size)
+            # Left unset: `enter` sets what it takes, and setting all would touch memory that may never be used.
             for name in ("values", "verified", "scored", "required"):
                 column = getattr(self, name)
                 grown = np.empty((size, *column.shape[1:]), column.dtype)

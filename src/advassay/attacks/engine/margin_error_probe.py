@@ -32,10 +32,12 @@ def measure_margin_error(
     """
     images, labels = images[:IMAGES], labels[:IMAGES]
     targets = None if targets is None else targets[:IMAGES]
+    # The surrogate's gradient: the attack will look for the boundary where this one leads.
     gradient = torch.cat(
         [steering.gradient(x, y, t)[1][:kept] for x, y, t, kept in _batches(images, labels, targets, batch_size)]
     )
     each = -(-max(PAIRS, min(batch_size, 2 * PAIRS)) // len(images))
+    # Spread evenly over orders of magnitude: nobody knows yet how far from the image the boundary is.
     steps = [0.0, *np.geomspace(NEAREST_STEP, FARTHEST_STEP, max(each - 1, 1)).tolist()]
     distances = torch.tensor(steps, dtype=torch.float32, device=images.device)
     moved = (images[:, None] + distances[:, None, None, None] * gradient.sign()[:, None]).clamp(0, 1).flatten(0, 1)

@@ -79,6 +79,7 @@ def lookup(classifier: Classifier, images: np.ndarray, *asked: object) -> Prefli
         if key is None:
             return PreflightCache()
         kept = _LATEST.setdefault(classifier, {})
+        # Taken out and put back last: the oldest is the one dropped.
         memory = kept.pop(key, None) or PreflightCache()
         kept[key] = memory
         while len(kept) > KEPT:
@@ -98,6 +99,7 @@ def _key(classifier: Classifier, images: np.ndarray, asked: Sequence[object]) ->
             one = torch.from_numpy(images[:1]).to(classifier.mean.device)
             for each in behaviour(classifier, one):
                 digest.update(b"-" if each is None else each.cpu().numpy().tobytes())
+    # Not remembered rather than remembered wrongly.
     except Exception:  # the network is the user's and may raise anything: the examination says what is wrong with it
         return None
     digest.update(repr(asked).encode())

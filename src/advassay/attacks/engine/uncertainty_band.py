@@ -34,6 +34,7 @@ def initial_band_width(margins: np.ndarray, errors: np.ndarray) -> float:
     if not len(margins) or np.isnan(errors).any():
         return EVERYTHING
     nearest = np.argsort(margins, kind="stable")[: max(1, round(NEAREST * len(margins)))]
+    # An error as large as the margin can have changed the verdict, however far from the boundary.
     flipped = errors >= margins
     return min(EVERYTHING, float(WIDENING * max(errors[nearest].max(), errors[flipped].max(initial=0.0))))
 
@@ -71,6 +72,7 @@ def required_float32_mask(
     scored = ~np.isnan(judged) if scored is None else scored
     image = np.zeros(len(steered), np.int64) if image is None else image
     width = np.full(image.max(initial=0) + 1, start)
+    # NaN where either is unknown; comparisons with it are false, so that unknown iterates widen nothing.
     sizes, errors = np.abs(steered), np.abs(judged - steered)
     required = np.zeros(steered.shape, bool)
     required[:, [0, -1]] = True
@@ -90,6 +92,7 @@ def _successes(
     """Each row's steered successes up to the first iterate that float32 finds adversarial, or has yet to judge."""
     confirmed = judged * downward > 0
     maybe = (steered * downward > 0) | (required & confirmed)
+    # A clean image that is misclassified is no success of the attack.
     maybe[:, 0] = False
     ends = maybe & (~scored | confirmed)
     return maybe & (np.cumsum(ends, axis=1) - ends == 0)
@@ -99,6 +102,7 @@ def _wider(
     sizes: np.ndarray, errors: np.ndarray, required: np.ndarray, width: np.ndarray, image: np.ndarray
 ) -> np.ndarray:
     """The widths that the comparisons of required iterates ask for, at least `width`."""
+    # Only of what is required, or a record would depend on what else happened to be scored.
     counts = required & ~np.isnan(errors) & ((sizes <= NEAR * width[image, None]) | (errors >= sizes))
     largest = np.where(counts, errors, 0.0).max(axis=1)
     wider = width.copy()
