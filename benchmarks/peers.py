@@ -223,13 +223,13 @@ def _first_success(subject: Subject, few: Few, one_s: float) -> None:
 
 def _overhead(subject: Subject, few: Few) -> None:
     """Wall time outside network passes, of a first call (which examines and rewrites the network) and of the next."""
-    from advassay.attacks import network as passes
+    from advassay.attacks import gradient_model as passes
 
     spent = [0.0]
-    originals = passes.Network.gradient, passes.Network.score
+    originals = passes.GradientModel.gradient, passes.GradientModel.score
 
     def timed(method: Callable[..., object]) -> Callable[..., object]:
-        def call(self: passes.Network, *args: object) -> object:
+        def call(self: passes.GradientModel, *args: object) -> object:
             result: list[object] = []
             spent[0] += measured_quick(lambda: result.append(method(self, *args)))
             return result[0]
@@ -238,7 +238,7 @@ def _overhead(subject: Subject, few: Few) -> None:
 
     attack = aa.PGD(epsilon=0.02, step_size=STEP, steps=STEPS)
     classifier, images, labels = few.load()  # one that nobody knows yet
-    passes.Network.gradient, passes.Network.score = (timed(m) for m in originals)  # type: ignore[method-assign]
+    passes.GradientModel.gradient, passes.GradientModel.score = (timed(m) for m in originals)  # type: ignore[method-assign]
     try:
         for precision in ("exact", "fast"):
             shares = []
@@ -253,7 +253,7 @@ def _overhead(subject: Subject, few: Few) -> None:
                 f"{len(labels)} images; {shares[0]:.1%} where the network is examined and rewritten first."
             )
     finally:
-        passes.Network.gradient, passes.Network.score = originals  # type: ignore[method-assign]
+        passes.GradientModel.gradient, passes.GradientModel.score = originals  # type: ignore[method-assign]
 
 
 def measured_quick(call: Callable[[], object]) -> float:

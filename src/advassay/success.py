@@ -68,6 +68,18 @@ def margin(logits: Scores, labels: Labels) -> np.ndarray:
     return true - others.max(axis=-1)
 
 
+def is_adversarial(logits: Scores, labels: Labels, targets: Labels | None = None) -> np.ndarray:
+    """Whether logits decide for another class than the label, or for the target if there is one; bool (…, image).
+
+    `logits` (…, image, class). A NaN logit decides nothing. Whether an image counts at all is `attackable`'s to say.
+
+    >>> is_adversarial(np.array([[0.0, 1.0], [0.0, 1.0]], np.float32), np.array([0, 1]))
+    array([ True, False])
+    """
+    decision = predicted(logits)
+    return (decision != labels) & (decision >= 0) if targets is None else decision == targets
+
+
 def attackable(logits: Logits, labels: Labels, targets: Labels | None = None) -> np.ndarray:
     """Images that count in success (…, image): first classified correctly and, if targeted, not of the target class.
 
@@ -82,9 +94,7 @@ def fallen(logits: Logits, labels: Labels, success: Reading = "last", targets: L
 
     `any` is the running maximum over steps 1 … k.
     """
-    decision = predicted(logits)
-    now = (decision != labels) & (decision >= 0) if targets is None else decision == targets
-    now = now & attackable(logits, labels, targets)[..., None, :]
+    now = is_adversarial(logits, labels, targets) & attackable(logits, labels, targets)[..., None, :]
     now[..., 0, :] = False
     if success == "any":
         return np.maximum.accumulate(now, axis=-2)
@@ -136,8 +146,7 @@ def robust_accuracy(logits: Logits, labels: Labels, success: Reading = "last") -
     not correct from the first wrong one on, whatever its other iterates are.
     """
     unknown = undecided(logits, success)
-    decision = predicted(logits)
-    wrong = (decision != labels) & (decision >= 0)
+    wrong = is_adversarial(logits, labels)
     if success == "any":
         wrong = np.maximum.accumulate(wrong, axis=-2)
     return _share(~wrong & ~unknown, wrong | ~unknown)

@@ -6,6 +6,7 @@ from tiny_networks import small_cnn
 from torch import nn
 
 import advassay as aa
+from advassay.attacks.surrogate.speed_trial import SpeedTrial
 
 
 @pytest.fixture
@@ -27,3 +28,13 @@ def images() -> torch.Tensor:
 def labels(network: nn.Sequential, images: torch.Tensor) -> torch.Tensor:
     """What the network says of the clean images, so that every image counts."""
     return network(images).argmax(1)
+
+
+@pytest.fixture(autouse=True)
+def surrogates_win(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests of what surrogates do need them where they do not pay: on networks of a few layers, on a busy machine.
+
+    test_speed_trial.py tests when they are set aside.
+    """
+    if request.module.__name__ != "test_speed_trial":
+        monkeypatch.setattr(SpeedTrial, "choose", lambda trial, wanted, build: build(tuple(wanted)).rewrites)

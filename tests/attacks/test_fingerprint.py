@@ -14,8 +14,8 @@ from tiny_networks import small_cnn
 from torch import nn
 
 import advassay as aa
-from advassay.attacks.fingerprint import NotFingerprintableError, fingerprint
-from advassay.attacks.memory import recall
+from advassay.attacks.engine.fingerprint import NotFingerprintableError, fingerprint
+from advassay.attacks.engine.preflight_cache import lookup
 
 SIDE = 40
 LARGE = 2000
@@ -161,7 +161,7 @@ def test_what_cannot_be_told_by_content_is_not_remembered(unreadable):
     with pytest.raises(NotFingerprintableError):
         fingerprint(network)
     classifier, images = aa.Classifier(network), np.zeros((2, 3, 16, 16), np.float32)
-    assert recall(classifier, images) is not recall(classifier, images)
+    assert lookup(classifier, images) is not lookup(classifier, images)
 
 
 class Windowed(nn.Module):

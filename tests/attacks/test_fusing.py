@@ -15,11 +15,18 @@ from tiny_networks import small_cnn
 from torch import nn
 
 import advassay as aa
-from advassay.attacks.fusing import fuse
-from advassay.attacks.network import Network
-from advassay.attacks.packed import AveragePool, BiasAndRelu, Branches, PackedConvolution, can_pack, can_pack_on
-from advassay.attacks.rewrite import FUSED, rewrite
-from advassay.attacks.shape import compute_shape
+from advassay.attacks.batch_tuning import compute_shape
+from advassay.attacks.gradient_model import GradientModel
+from advassay.attacks.surrogate.build import FUSED, build_surrogate
+from advassay.attacks.surrogate.fx_fusion import fuse
+from advassay.attacks.surrogate.packed_layers import (
+    AveragePool,
+    BiasAndRelu,
+    Branches,
+    PackedConvolution,
+    can_pack,
+    can_pack_on,
+)
 
 pytestmark = pytest.mark.skipif(not can_pack_on("cpu"), reason="this build of PyTorch has no oneDNN")
 
@@ -224,7 +231,7 @@ def old_backward_hook(module: nn.Module) -> None:
 def test_a_network_whose_hooks_tracing_would_lose_is_not_fused_and_says_so(images, hook, inside):
     network = frozen(nn.Sequential(small_cnn()))
     hook(network[0] if inside else network)
-    steering = rewrite(aa.Classifier(network), images, ("channels-last", FUSED))
+    steering = build_surrogate(aa.Classifier(network), images, ("channels-last", FUSED))
     assert steering.rewrites == ("channels-last",)
     assert steering.notes[0].startswith("fused: taken back: ValueError: hooks of ")
 
@@ -256,7 +263,7 @@ def test_a_network_that_cannot_be_traced_is_attacked_unfused_and_says_so(images)
         def forward(self, x):
             return self.inner(x if x.mean() > 0 else -x)
 
-    steering = rewrite(aa.Classifier(frozen(Branching())), images, ("channels-last", FUSED))
+    steering = build_surrogate(aa.Classifier(frozen(Branching())), images, ("channels-last", FUSED))
     assert steering.rewrites == ("channels-last",)
     assert steering.notes[0].startswith("fused: taken back: TraceError")
     assert "\n" not in steering.notes[0]
@@ -290,7 +297,7 @@ def test_a_gradient_of_the_networks_own_making_is_not_lost(images, own):
 
     network = frozen(Rounding())
     classifier = aa.Classifier(network)
-    steering = rewrite(classifier, images, (FUSED,))
+    steering = build_surrogate(classifier, images, (FUSED,))
     assert steering.rewrites == ()
     assert "gradient" in steering.notes[0]
     assert both(steering.module, images)[1].abs().max() > 0
@@ -305,7 +312,7 @@ def test_the_studys_network_is_fused_whole(precision):
     x = torch.rand(2, 3, 96, 96, generator=torch.Generator().manual_seed(0))
     wanted = compute_shape(2, precision=precision).rewrites
     with classifier.attack_mode():
-        steering = rewrite(classifier, x, wanted)
+        steering = build_surrogate(classifier, x, wanted)
     assert steering.rewrites == wanted
     found = kinds(steering.module)
     assert found.count(PackedConvolution) == 94
@@ -315,9 +322,9 @@ def test_the_studys_network_is_fused_whole(precision):
 @pytest.mark.parametrize("precision", ["fast32", "fast"])
 def test_a_fused_gradient_is_the_same_bits_whatever_the_neighbours(images, precision):
     classifier = aa.Classifier(frozen(Mixed()))
-    steering = rewrite(classifier, images, compute_shape(4, precision=precision).rewrites)
+    steering = build_surrogate(classifier, images, compute_shape(4, precision=precision).rewrites)
     assert steering.rewrites[-1] == FUSED
-    network = Network(steering.module, "margin", channels_last=True)
+    network = GradientModel(steering.module, "margin", channels_last=True)
     labels = torch.zeros(8, dtype=torch.int64)
 
     def passed(order: list[int]) -> dict[int, tuple[torch.Tensor, torch.Tensor]]:
@@ -383,7 +390,7 @@ def test_attacks_and_training_keep_freed_memory(monkeypatch, images):
 
 def test_a_dropped_copy_frees_its_weights_at_once(images):
     classifier = aa.Classifier(frozen(Mixed()))
-    steering = rewrite(classifier, images, (FUSED,))
+    steering = build_surrogate(classifier, images, (FUSED,))
     assert steering.rewrites == (FUSED,)
     weights = [weakref.ref(m) for m in steering.module.modules() if isinstance(m, PackedConvolution)]
     gc.disable()

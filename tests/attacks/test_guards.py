@@ -9,7 +9,7 @@ from torch import nn
 
 import advassay as aa
 from advassay.attacks import Item, choose_compute_shape
-from advassay.attacks.examine import examine
+from advassay.attacks.checks.model import examine
 from advassay.attacks.stream import stream
 from advassay.errors import AttackError, ClassifierError, EpsilonError, InputError
 

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 import advassay as aa
-from advassay.attacks.memory import recall
+from advassay.attacks.engine.preflight_cache import lookup
 
 
 class Scaled(nn.Module):
@@ -98,15 +98,15 @@ def statistics(classifier):
 def test_every_change_of_the_network_is_seen(classifier, images, change, monkeypatch):
     monkeypatch.setitem(OUTSIDE, "factor", 1.0)
     pixels = images.numpy()
-    memory = recall(classifier, pixels, "asked")
-    assert recall(classifier, pixels, "asked") is memory
-    assert recall(classifier, pixels, "otherwise") is not memory
-    memory = recall(classifier, pixels, "asked")
+    memory = lookup(classifier, pixels, "asked")
+    assert lookup(classifier, pixels, "asked") is memory
+    assert lookup(classifier, pixels, "otherwise") is not memory
+    memory = lookup(classifier, pixels, "asked")
     for number in range(8):
-        assert recall(classifier, pixels, "asked", number) is not memory
-        assert recall(classifier, pixels, "asked") is memory
+        assert lookup(classifier, pixels, "asked", number) is not memory
+        assert lookup(classifier, pixels, "asked") is memory
     change(classifier)
-    assert recall(classifier, pixels, "asked") is not memory
+    assert lookup(classifier, pixels, "asked") is not memory
 
 
 def test_a_gradient_cut_after_the_first_call_is_found(classifier, images):
@@ -129,4 +129,4 @@ def test_what_is_remembered_of_a_network_does_not_keep_it_alive(images, copied):
 
 
 def test_a_network_that_fails_is_not_remembered(images):
-    assert recall(aa.Classifier(nn.Linear(3, 2)), images.numpy()).suspected is None
+    assert lookup(aa.Classifier(nn.Linear(3, 2)), images.numpy()).suspected is None

@@ -12,7 +12,7 @@ import torch
 from tiny_networks import small_cnn
 
 import advassay as aa
-from advassay.attacks.shape import compute_shape
+from advassay.attacks.batch_tuning import compute_shape
 from advassay.attacks.stream import Item, stream
 from advassay.errors import AttackError, AttackWarning, ClassifierError, EpsilonError, InputError
 

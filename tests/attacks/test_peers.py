@@ -71,8 +71,19 @@ def test_forty_images_go_as_the_one_batch_the_peers_use(classifier, network):
     assert same(ours.adversarial_images, theirs)
 
 
-def test_a_batch_is_never_larger_than_128_images_unless_asked_for(network):
-    classifier = aa.Classifier(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2)))
+def test_a_batch_is_never_larger_than_128_images_unless_asked_for_or_known_to_fit(network):
+    small = aa.Classifier(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2)))
+    wide = aa.Classifier(
+        torch.nn.Sequential(
+            torch.nn.Upsample(scale_factor=512), torch.nn.ReLU(), torch.nn.AvgPool2d(512), torch.nn.Flatten(),
+            torch.nn.Linear(4, 2),
+        )
+    )  # fmt: skip
     images, labels = torch.rand(129, 1, 2, 2), torch.zeros(129, dtype=torch.int64)
-    assert aa.attack(classifier, images, labels, aa.PGD(0.02, steps=1)).cost.batch_size == 32
-    assert aa.attack(classifier, images, labels, aa.PGD(0.02, steps=1), batch_size=129).cost.batch_size == 129
+    attack = aa.PGD(0.02, steps=1)
+    assert aa.attack(small, images, labels, attack).cost.batch_size == 129
+    assert aa.attack(wide, images, labels, attack).cost.batch_size == 128  # 8 MiB and more of activations an image
+    assert aa.attack(small, images, labels, attack, batch_size=32).cost.batch_size == 32
+    large = torch.rand(43, 3, 256, 256)  # more than go as one
+    wide = aa.Classifier(torch.nn.Sequential(torch.nn.AvgPool2d(128), torch.nn.Flatten(), torch.nn.Linear(12, 2)))
+    assert aa.attack(wide, large, labels[:43], attack).cost.batch_size == 32

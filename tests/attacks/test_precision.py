@@ -10,13 +10,13 @@ from torch import nn
 
 import advassay as aa
 from advassay.attacks import Item, choose_compute_shape
-from advassay.attacks.band import settle
-from advassay.attacks.memory import Memory
-from advassay.attacks.precision import Judge, Verdict
-from advassay.attacks.rewrite import rewrite
-from advassay.attacks.shape import compute_shape
+from advassay.attacks.batch_tuning import compute_shape
+from advassay.attacks.engine.float32_verifier import Comparisons, Float32Verifier
+from advassay.attacks.engine.image_state import Grid, GridRow, Records, SharedIterates
+from advassay.attacks.engine.preflight_cache import PreflightCache
+from advassay.attacks.engine.uncertainty_band import required_float32_mask
 from advassay.attacks.stream import stream
-from advassay.attacks.work import Node, Row, Work
+from advassay.attacks.surrogate.build import build_surrogate
 
 
 class WithNorms(nn.Module):
@@ -46,7 +46,7 @@ def normed() -> aa.Classifier:
 
 def test_folding_keeps_the_function_and_leaves_the_original_alone(normed, images):
     before = {k: v.clone() for k, v in normed.state_dict().items()}
-    steering = rewrite(normed, images, ("folded", "channels-last"))
+    steering = build_surrogate(normed, images, ("folded", "channels-last"))
     assert steering.rewrites == ("folded", "channels-last")
     assert not any(isinstance(m, nn.BatchNorm2d) for m in steering.module.modules())
     torch.testing.assert_close(steering.module(images), normed(images), rtol=1e-4, atol=1e-4)
@@ -54,10 +54,10 @@ def test_folding_keeps_the_function_and_leaves_the_original_alone(normed, images
 
 
 def test_a_rewritten_copy_follows_its_classifier_however_it_was_changed(normed, images):
-    rewrite(normed, images, ("folded",))
+    build_surrogate(normed, images, ("folded",))
     normed.module.head.weight.data *= 2  # unseen by version counters
     normed.module.head.register_forward_hook(lambda layer, given, out: out + 1)
-    again = rewrite(normed, images, ("folded",))
+    again = build_surrogate(normed, images, ("folded",))
     torch.testing.assert_close(again.module(images), normed(images), rtol=1e-4, atol=1e-4)
 
 
@@ -91,7 +91,7 @@ def test_a_network_that_a_rewrite_breaks_is_attacked_without_it(images, network,
     attack = aa.PGD(0.02, 0.005, steps=5, update=update)
     fast, exact = (aa.sweep(classifier, images, labels, attack, [0.02], precision=p) for p in ("fast", "exact"))
     np.testing.assert_allclose(fast.robust_accuracy()[:, -1], exact.robust_accuracy()[:, -1], atol=1 / 8)
-    notes = rewrite(classifier, images, ("folded", "channels-last", "bfloat16")).notes
+    notes = build_surrogate(classifier, images, ("folded", "channels-last", "bfloat16")).notes
     assert any(note.startswith(f"{failed}: taken back: RuntimeError") for note in notes)
 
 
@@ -103,7 +103,7 @@ def test_a_convolution_whose_output_is_also_used_elsewhere_is_not_folded(images)
 
     network = Tapped().eval()
     network.stem_norm.running_mean.uniform_(-1, 1)
-    steering = rewrite(aa.Classifier(network), images, ("folded",))
+    steering = build_surrogate(aa.Classifier(network), images, ("folded",))
     assert steering.rewrites == ()
     assert "folded" in steering.notes[0]
 
@@ -114,7 +114,7 @@ def test_a_network_that_cannot_be_copied_is_attacked_as_it_is_and_says_so(images
             raise RuntimeError("no")
 
     classifier = aa.Classifier(Uncopyable(*small_cnn()))
-    steering = rewrite(classifier, images, ("folded", "channels-last"))
+    steering = build_surrogate(classifier, images, ("folded", "channels-last"))
     assert steering.module is classifier
     assert "cannot be copied" in steering.notes[0]
 
@@ -159,7 +159,7 @@ def rows_of(normed, images, order, *, precision, band=None, batch_size=4, sessio
     shape = compute_shape(batch_size, precision=precision)
     found = {}
     for part in np.array_split(np.arange(len(items)), sessions):
-        run = stream(normed, [items[i] for i in part], arm, shape=shape, known=Memory(band=band))
+        run = stream(normed, [items[i] for i in part], arm, shape=shape, known=PreflightCache(band=band))
         for block in run:
             for image_id in set(block.image_id.tolist()):
                 kept = np.flatnonzero(block.image_id == image_id)
@@ -220,7 +220,7 @@ def test_a_success_that_is_not_a_number_does_not_hide_the_next_one():
     steered = np.array([[3.0, -1.0, -1.0, 2.0]])
     judged = np.array([[3.0, np.nan, -1.0, 2.0]])
     scored = np.array([[True, True, True, True]])
-    assert settle(steered, judged, 0.1, -1.0, scored).wanted.tolist() == [[True, True, True, True]]
+    assert required_float32_mask(steered, judged, 0.1, -1.0, scored).required.tolist() == [[True, True, True, True]]
 
 
 @example([(3, 0), (0.11, -0.13), (-0.4, -1), (0.04, 0.06), *[(4, 0)] * 8], 0.05, -1.0)
@@ -228,49 +228,81 @@ def test_a_success_that_is_not_a_number_does_not_hide_the_next_one():
 def test_a_settled_band_holds_every_error_that_could_flip_and_is_the_same_whatever_else_is_known(seen, start, side):
     steered = np.array([m for m, _ in seen]).reshape(3, 4)
     judged = steered + np.array([e for _, e in seen]).reshape(3, 4)
-    width, wanted = settle(steered, judged, start, side)
+    (width,), wanted = required_float32_mask(steered, judged, start, side)
     assert wanted[:, [0, -1]].all()
     assert wanted[np.abs(steered) <= width].all()
     errors, sizes = np.abs(judged - steered)[wanted], np.abs(steered)[wanted]
     assert all(width >= 2 * e for m, e in zip(sizes, errors, strict=True) if e >= m or m <= 4 * width)
     only = np.where(wanted, judged, np.nan)  # what was not wanted is not known
-    again = settle(steered, only, start, side)
-    assert again.width == width
-    np.testing.assert_array_equal(again.wanted, wanted)
+    again = required_float32_mask(steered, only, start, side)
+    assert again.width.tolist() == [width]
+    np.testing.assert_array_equal(again.required, wanted)
     for row in range(3):
         fell = [k for k in range(1, 4) if wanted[row, k] and judged[row, k] * side > 0]
         first = fell[0] if fell else 4
         assert all(wanted[row, k] for k in range(1, min(first + 1, 4)) if steered[row, k] * side > 0)
 
 
+def test_images_settled_together_are_settled_as_alone():
+    generator = np.random.default_rng(0)
+    steered = generator.normal(size=(30, 9)) * 2
+    judged = steered + generator.normal(size=steered.shape) * 0.3
+    image = np.repeat(np.arange(6), 5)
+    together = required_float32_mask(steered, judged, 0.05, -1.0, image=image)
+    assert len(set(together.width.tolist())) > 3
+    for number in range(6):
+        mine = image == number
+        alone = required_float32_mask(steered[mine], judged[mine], 0.05, -1.0)
+        assert alone.width.tolist() == [together.width[number]]
+        np.testing.assert_array_equal(alone.required, together.required[mine])
+
+
+def one_image(rows: list[GridRow]) -> Records:
+    records = Records(steps=5, classes=2, targeted=False)
+    records.enter("a", torch.zeros(1, 1, 1), 0, -1, Grid(rows))
+    return records
+
+
+def iterate(records: Records, step: int, rows: list[int], logits: list[float]) -> SharedIterates:
+    """An iterate of the image, steered through with these logits."""
+    records.values[rows, step, :2] = logits
+    return SharedIterates(*(np.array([n]) for n in (step, 0, step, len(rows))), np.array(rows))
+
+
+ADVERSARIAL, STANDING = [0.0, 1.0], [1.0, 0.0]
+
+
 def test_an_unconfirmed_success_is_replaced_only_when_it_was_itself_judged():
     """Another iterate of the row that float32 finds standing says nothing about the one that waits."""
-    work = Work("a", torch.zeros(1, 1, 1), 0, -1, [Row("s", 0.1, 0.01)], 5, 2)
-    judge = Judge(0.0, start=0.02)
-    down = np.array([0.0, 1.0], np.float32)
+    records, verifier = one_image([GridRow("s", 0.1, 0.01)]), Float32Verifier(0.0, start=0.02)
 
-    def at(step: int) -> Node:
-        return Node(work, work.image, np.array([0]), step, step)
+    def choose(step):
+        return verifier.choose(records, iterate(records, step, [0], ADVERSARIAL), np.array([ADVERSARIAL], np.float32))
 
-    (waits,) = judge.wanted([at(2)], down[None])
-    assert judge.wanted([at(3)], down[None]) == []
-    standing, fallen = Verdict(1.0, fallen=False), Verdict(-1.0, fallen=True)
-    assert judge.learn(at(1), standing, standing) == []
-    assert work.first_success[0] == 1
-    (following,) = judge.learn(waits, fallen, standing)
-    assert following.step == 3
+    waits, held = choose(2)
+    assert (waits.step.tolist(), held) == ([2], None)
+    asked, held = choose(3)
+    assert (asked, held.step.tolist()) == (None, [3])
+    standing = np.array([STANDING], np.float32)
+    verifier.compare(records, iterate(records, 1, [0], STANDING), standing)
+    assert records.rows.first_success[0] == 1
+    assert verifier.release(records, held)[0] is None
+    verifier.compare(records, waits, standing)
+    following, still_held = verifier.release(records, held)
+    assert (following.step.tolist(), still_held) == ([3], None)
 
 
 def test_an_audited_iterate_counts_once_however_its_rows_are_split():
-    rows = [Row("s", e, 0.01) for e in (0.1, 0.2, 0.3)]
     audited = []
     for first in (0, 1):
-        work = Work("a", torch.zeros(1, 1, 1), 0, -1, rows, 5, 2)
-        work.scored_float32[:first, 1] = True
-        judge = Judge(1.0, start=0.02)
-        (part,) = judge.wanted([Node(work, work.image, np.arange(3), 1, 0)], np.array([[9.0, 0.0]], np.float32))
-        judge.learn(part, Verdict(9.0, fallen=False), Verdict(8.9, fallen=False))
-        audited.append(judge.audited)
+        records = one_image([GridRow("s", e, 0.01) for e in (0.1, 0.2, 0.3)])
+        records.scored[:first, 1] = True
+        verifier = Float32Verifier(1.0, start=0.02)
+        at = iterate(records, 1, [0, 1, 2], [9.0, 0.0])
+        part, _ = verifier.choose(records, at, np.array([[9.0, 0.0]], np.float32))
+        assert part.count.tolist() == [3 - first]
+        verifier.compare(records, part, np.array([[8.9, 0.0]], np.float32))
+        audited.append(verifier.total.audited)
     assert audited == [1, 1]
 
 
@@ -296,7 +328,6 @@ def test_the_audit_is_in_the_notes_with_its_bound(normed, images):
 
 @pytest.mark.parametrize(("audited", "bound"), [(2, None), (29, None), (30, "9.50%"), (1000, "0.30%")])
 def test_the_audit_is_bounded_exactly_and_only_where_that_says_something(audited, bound):
-    judge = Judge(0.05)
-    judge.audited = audited
-    assert ("at most" in judge.account()) == (bound is not None)
-    assert bound is None or f"at most {bound}" in judge.account()
+    told = Comparisons(audited=audited).summary()
+    assert ("at most" in told) == (bound is not None)
+    assert bound is None or f"at most {bound}" in told

@@ -10,8 +10,8 @@ from torch import nn
 
 import advassay as aa
 from advassay.attacks import Item, choose_compute_shape
-from advassay.attacks.engine import Engine
-from advassay.attacks.measure import measure
+from advassay.attacks.engine.scheduler import BatchScheduler
+from advassay.attacks.perturbation_norms import measure
 from advassay.attacks.stream import stream
 from advassay.errors import AttackError
 from advassay.trajectory import TrajectoryRows
@@ -167,30 +167,38 @@ def test_first_success_only_gives_the_same_any_curve_for_fewer_gradients(classif
                 rate("last")
 
 
-def test_a_waiting_iterate_keeps_no_other_in_memory(classifier, images, labels, monkeypatch):
-    """A view of its batch would keep the whole batch: at 64 images a batch, gigabytes."""
-    held = []
-    run_batch = Engine.run_batch
+@pytest.mark.parametrize("update", ["projected-sign", "apgd"])
+def test_iterates_that_wait_are_bounded_by_the_batch_whatever_the_number_of_images(update, monkeypatch):
+    """And their places are used again: at 64 images a batch, a place a trajectory would be gigabytes."""
+    places = []
+    run_batch = BatchScheduler.run_batch
 
-    def looked(engine):
-        done = run_batch(engine)
-        held.extend(n.x.untyped_storage().nbytes() // n.x.nbytes for n in engine._climbing + engine._scoring)
-        return done
+    def looked(scheduler):
+        run_batch(scheduler)
+        places.append(len(scheduler._pool))
 
-    monkeypatch.setattr(Engine, "run_batch", looked)
-    aa.sweep(classifier, images, labels, aa.PGD(0.02, "epsilon/4", steps=3), [0.01, 0.02, 0.05], batch_size=4)
-    assert set(held) == {1}
+    monkeypatch.setattr(BatchScheduler, "run_batch", looked)
+    classifier = aa.Classifier(small_cnn())
+    attack, most = aa.PGD(0.02, "epsilon/4", steps=3, update=update), []
+    for n in (16, 160):
+        images = torch.rand(n, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+        aa.sweep(classifier, images, classifier(images).argmax(1), attack, [0.01, 0.02, 0.05], batch_size=4)
+        most.append(max(places))
+        places.clear()
+    assert most[1] <= 1.5 * most[0]
 
 
+@pytest.mark.parametrize("at_once", [1, 2000])
 @pytest.mark.parametrize("update", ["projected-sign", "literal", "apgd"])
-def test_what_is_projected_and_measured_together_changes_no_bit(classifier, images, labels, update, monkeypatch):
+def test_what_is_projected_and_measured_together_changes_no_bit(
+    classifier, images, labels, update, at_once, monkeypatch
+):
     def sweep() -> aa.Sweep:
         return aa.sweep(classifier, images, labels, aa.PGD(0.02, 0.01, steps=4, update=update), [0.01, 0.05],
                         precision="exact")  # fmt: skip
 
     whole = sweep()
-    monkeypatch.setattr("advassay.attacks.fork.AT_ONCE", 1)
-    monkeypatch.setattr("advassay.attacks.apgd.AT_ONCE", 2000)
+    monkeypatch.setattr("advassay.attacks.engine.branching.AT_ONCE", at_once)
     pieces = sweep()
     for name in ("logits", "linf", "l2", "boundary_share"):
         np.testing.assert_array_equal(getattr(whole, name), getattr(pieces, name))

@@ -8,12 +8,19 @@ from typing import Literal, get_args
 import pytest
 
 from advassay import attack_spec
-from advassay.attacks import losses, precision, rerun, updates
+from advassay.attacks import losses, masked_gradient_rerun, norm_balls, updates
+from advassay.attacks.engine import float32_verifier
 
 
 @pytest.mark.parametrize(
     ("kind", "module"),
-    [("Loss", losses), ("Loss", rerun), ("Update", updates), ("Norm", updates), ("Precision", precision)],
+    [
+        ("Loss", losses),
+        ("Loss", masked_gradient_rerun),
+        ("Update", updates),
+        ("Norm", norm_balls),
+        ("Precision", float32_verifier),
+    ],
 )
 def test_a_name_that_is_only_declared_stops_the_import_and_is_named(kind, module, monkeypatch):
     declared = Literal[(*get_args(getattr(attack_spec, kind)), "momentous")]

@@ -7,11 +7,11 @@ from tiny_networks import small_cnn
 from torch import nn
 
 import advassay as aa
-from advassay.attacks import Item, choose_compute_shape, shape
-from advassay.attacks.compiling import compile_steering
-from advassay.attacks.rewrite import rewrite
-from advassay.attacks.shape import best_batch, compute_shape
+from advassay.attacks import Item, batch_tuning, choose_compute_shape
+from advassay.attacks.batch_tuning import best_batch, compute_shape
 from advassay.attacks.stream import stream
+from advassay.attacks.surrogate.build import build_surrogate
+from advassay.attacks.surrogate.compile import compile_surrogate
 from advassay.errors import AdvassayWarning
 from advassay.trajectory import TrajectoryRows
 
@@ -46,7 +46,7 @@ def tried(monkeypatch) -> dict[bool, list[int]]:
 
     sizes_gain = [1.0]
     sizes["gain"] = sizes_gain  # type: ignore[assignment]
-    monkeypatch.setattr(shape, "images_per_second", fake)
+    monkeypatch.setattr(batch_tuning, "images_per_second", fake)
     return sizes
 
 
@@ -54,7 +54,7 @@ def test_measuring_costs_no_more_than_a_share_of_the_work(classifier, images, tr
     small, large = (
         choose_compute_shape(classifier, images[0].numpy(), precision="exact", steps=n) for n in (40, 100_000)
     )
-    assert sum(tried[False]) - 127 <= shape.MEASURING * 40 / shape.PASSES
+    assert sum(tried[False]) - 127 <= batch_tuning.MEASURING * 40 / batch_tuning.PASSES
     assert small.batch_size < large.batch_size == 64
 
 
@@ -106,8 +106,8 @@ def test_a_compiled_network_steers_and_the_unmodified_one_judges(images):
 
 def test_what_cannot_be_compiled_is_attacked_without_and_says_so(classifier, images):
     with classifier.attack_mode():
-        steering = rewrite(classifier, images[:2], ("channels-last",))
-        failed = compile_steering(steering, images[:2], 4, backend="no-such-backend")
+        steering = build_surrogate(classifier, images[:2], ("channels-last",))
+        failed = compile_surrogate(steering, images[:2], 4, backend="no-such-backend")
     assert failed.module is steering.module
     assert failed.rewrites == steering.rewrites
     assert failed.notes[-1].startswith("compiled: taken back: ")
@@ -131,7 +131,7 @@ def test_a_module_with_code_that_no_graph_holds_is_compiled_as_far_as_it_goes(im
 
     classifier = aa.Classifier(Odd()).eval()
     with classifier.attack_mode():
-        steering = rewrite(classifier, images[:2], ("channels-last",))
-        compiled = compile_steering(steering, images[:2], 4, backend="aot_eager")
+        steering = build_surrogate(classifier, images[:2], ("channels-last",))
+        compiled = compile_surrogate(steering, images[:2], 4, backend="aot_eager")
     assert compiled.rewrites[-1] == "compiled:aot_eager"
     torch.testing.assert_close(compiled.module(images[:4]), classifier(images[:4]), rtol=1e-4, atol=1e-4)

@@ -10,9 +10,11 @@ from torch import nn
 
 import advassay as aa
 from advassay.attacks import choose_compute_shape, run_controls
-from advassay.attacks.apgd import ApgdEngine, _State, checkpoints
+from advassay.attacks.apgd import AutoPGD, checkpoints
+from advassay.attacks.random_init import sign_noise
 from advassay.attacks.ssim import similarities, ssim
-from advassay.attacks.start import sign_noise
+from advassay.attacks.update_rule import Visit
+from advassay.trajectory import TrajectoryRows
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # imports modules that its own dependencies have deprecated
@@ -82,34 +84,35 @@ def test_apgd_for_first_successes_fells_the_same_images_with_fewer_gradients(tra
 
 
 @pytest.mark.parametrize("first_success_only", [True, False])
-def test_restarts_that_fill_a_batch_early_change_no_bit(trained, monkeypatch, first_success_only):
+def test_restarts_and_what_runs_beside_them_change_no_bit(trained, first_success_only):
+    """Restarts take the places of rows that have ended, beside rows at any other step."""
     network, x, y = trained
     attack, grid = aa.PGD(0.01, steps=10, update="apgd", loss="margin", restarts=4), [0.003, 0.01, 0.3]
 
-    def run():
-        return aa.sweep(
-            aa.Classifier(network), x[:3], y[:3], attack, grid, batch_size=16, first_success_only=first_success_only
-        )
+    def run(some):
+        ids = [str(i) for i in range(3)][some]
+        classifier, only = aa.Classifier(network), dict(first_success_only=first_success_only)
+        return aa.sweep(classifier, x[:3][some], y[:3][some], attack, grid, image_ids=ids, batch_size=16, **only)
 
-    early = run()
-    begun = []
-    monkeypatch.setattr(ApgdEngine, "_early_restarts", lambda engine, asked: begun.append(len(asked)) or [])
-    one_by_one = run()
-    assert begun
-    again = early.restarts, one_by_one.restarts
+    together, alone = run(slice(3)), [run(slice(i, i + 1)) for i in range(3)]
+    again = together.restarts, TrajectoryRows.concatenate([s.restarts for s in alone if s.restarts is not None])
+    assert len(again[0]) > 3
     places = [np.lexsort([r.restart, r.epsilon, r.image_id]) for r in again]
     for name in ("image_id", "epsilon", "restart", "logits", "gradient_norm", "linf", "ssim"):
         np.testing.assert_array_equal(*(getattr(r, name)[p] for r, p in zip(again, places, strict=True)), err_msg=name)
-    np.testing.assert_array_equal(early.logits, one_by_one.logits)
-    assert early.cost.gradient_evaluations >= one_by_one.cost.gradient_evaluations
+    np.testing.assert_array_equal(together.logits, np.concatenate([s.logits for s in alone], axis=2))
 
 
 def test_apgd_counts_rises_of_the_loss_from_the_start_point_on():
-    epsilon = torch.tensor([0.1])
-    state = _State(torch.zeros(1, 1, 1, 1), epsilon, torch.zeros(1, 1, 1, 1), aa.PGD(0.1, steps=10, loss="margin"))
-    for value in (1.0, 2.0, 1.5, 3.0):
-        state.judge(torch.tensor([[0.0, value]]), torch.tensor([0]), None, torch.ones(1, 1, 1, 1))
-    assert state._rises.tolist() == [2.0]
+    rule, rules, x = AutoPGD(), aa.PGD(0.1, steps=10, loss="margin"), torch.zeros(1, 1, 1, 1)
+    state = rule.initial_state(x, torch.tensor([0.1]), classes=2)
+    for step, value in enumerate((1.0, 2.0, 1.5, 3.0)):
+        visit = Visit(
+            x, x, torch.ones_like(x), torch.tensor([[0.0, value]]), torch.tensor([0]), None, torch.tensor([0.1]),
+            torch.tensor([0.1]), torch.tensor([step]), state,
+        )  # fmt: skip
+        state = rule.observe(visit, rules)
+    assert state[-1][:, rule.RISES].tolist() == [2.0]
 
 
 def test_apgd_counts_every_pass(trained):
@@ -154,12 +157,12 @@ def test_ssim_equals_scikit_image():
     np.testing.assert_allclose(ssim(a, b), expected, atol=1e-5)
 
 
-def test_similarity_is_the_same_bits_alone_and_among_others() -> None:
-    a, b, c, d = torch.rand(4, 3, 40, 40, generator=torch.Generator().manual_seed(0))
+@pytest.mark.parametrize("side", [8, 40, 160])
+def test_similarity_is_the_same_bits_alone_and_among_others(side) -> None:
+    a, b, c, d = torch.rand(4, 3, side, side, generator=torch.Generator().manual_seed(0))
     pairs = [(a, b), (a, c), (d, b), (a, d)]
-    together = similarities(pairs)
-    assert together == [similarities([pair])[0] for pair in pairs]
-    assert together == [ssim(x[None], y[None]).item() for x, y in pairs]
+    together = similarities(torch.stack([a, d]), torch.stack([y for _, y in pairs]), torch.tensor([0, 0, 1, 0]))
+    assert together.tolist() == [ssim(x[None], y[None]).item() for x, y in pairs]
 
 
 def test_ssim_takes_images_smaller_than_its_window():

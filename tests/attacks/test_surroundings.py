@@ -11,7 +11,7 @@ from torch import nn
 
 import advassay as aa
 from advassay.attacks.float32_settings import _ALL, _BACKENDS, _OPERATIONS, _get, _own
-from advassay.attacks.network import full_float32
+from advassay.attacks.gradient_model import full_float32
 
 
 def network() -> nn.Module:

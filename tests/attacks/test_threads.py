@@ -10,8 +10,8 @@ import torch
 from tiny_networks import small_cnn
 
 import advassay as aa
+from advassay.attacks.batch_tuning import compute_shape
 from advassay.attacks.float32_settings import _OPERATIONS, _get, _own
-from advassay.attacks.shape import compute_shape
 from advassay.attacks.stream import Item, stream
 
 

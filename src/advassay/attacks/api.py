@@ -21,13 +21,12 @@ from advassay.attack_spec import (
     parse_step_size,
     step_size_name,
 )
-from advassay.attacks.examine import PROBES
-from advassay.attacks.guards import Suspicion, check_classifier, check_epsilons, check_images, clipped
-from advassay.attacks.memory import recall
-from advassay.attacks.precision import REWRITES
-from advassay.attacks.probe import IMAGES
-from advassay.attacks.rerun import linked_rerun, numb_images
-from advassay.attacks.shape import compute_shape
+from advassay.attacks.batch_tuning import activation_bytes, compute_shape
+from advassay.attacks.checks.inputs import ModelWarning, check_classifier, check_epsilons, check_images, clipped
+from advassay.attacks.engine.float32_verifier import REWRITES
+from advassay.attacks.engine.preflight import FIRST_IMAGES
+from advassay.attacks.engine.preflight_cache import lookup
+from advassay.attacks.masked_gradient_rerun import gradient_masked_images, linked_rerun
 from advassay.attacks.stream import AttackStream, Item, no_images
 from advassay.classifier import Classifier, one_at_a_time
 from advassay.errors import AttackError, AttackWarning, EpsilonError, InputError
@@ -35,6 +34,11 @@ from advassay.progress import Silent
 from advassay.trajectory import Sweep, Trajectory, TrajectoryRows
 
 DEFAULT_BATCH = 32
+BATCH_VALUES, LARGEST_DEFAULT_BATCH = 2**19, 512
+"""Of small images more go into a batch, up to so many pixel values and images: a batch's bookkeeping takes the same
+time whatever its size, and is felt beside the passes of a small network. Above WHOLE_BATCH_IMAGES only …"""
+BATCH_BYTES = 2**28
+"""… where a batch's activations are found to take no more than this."""
 WHOLE_BATCH_VALUES = 2**23
 """Pixel values up to which `exact` takes all images as one batch, as the peers do: the last bits of a float32
 convolution depend on the batch size. 2²³ is 42 images of 3 × 256 × 256."""
@@ -80,7 +84,8 @@ def attack(
     if attack.targeted) integers (image,). `image_ids` key the random start; by default "0", "1", …
     `precision="exact"` is float32 through the unmodified network: with L∞ projected-sign and no random start the
     iterates are torchattacks' and Foolbox's bit for bit, if those are given the same batch: up to WHOLE_BATCH_IMAGES
-    images and WHOLE_BATCH_VALUES pixel values go as one, more in batches of `batch_size` (by default DEFAULT_BATCH).
+    images and WHOLE_BATCH_VALUES pixel values go as one, more in batches of `batch_size` (by default DEFAULT_BATCH, of
+    small images more: BATCH_VALUES).
     Raises InputError, EpsilonError, ClassifierError or AttackError where the result would mean nothing.
 
     >>> linear = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2))
@@ -104,7 +109,7 @@ def _attack(
     targets: Any,
     batch_size: int | None,
     precision: Precision,
-) -> tuple[Trajectory, list[Suspicion]]:
+) -> tuple[Trajectory, list[ModelWarning]]:
     given = _Arrays(classifier, images, labels, attack, image_ids, targets)
     points = [(step_size_name(attack.step_size), attack.epsilon)]
     rows, run = given.run(points, {points[0][0]: attack.step_size}, batch_size, precision, keep=True)
@@ -145,7 +150,7 @@ def sweep(
     `attack` gives everything but the axes: its own ε is not used, its step size only if `step_sizes` is not given.
     A leading step_size axis exists only if `step_sizes` is given. Arguments and errors as for `attack`.
     `first_success_only` ends each trajectory at its first success (later iterates are NaN, flag `retired`).
-    A second call on the same network and first images spares itself the examination (memory.py).
+    A second call on the same network and first images spares itself the examination (engine/preflight_cache.py).
     `.rerun` is the same sweep under the margin loss, of the images whose gradient vanished or saturated.
     """
     with one_at_a_time():
@@ -169,7 +174,7 @@ def _sweep(
     batch_size: int | None,
     precision: Precision,
     first_success_only: bool,
-) -> tuple[Sweep, list[Suspicion]]:
+) -> tuple[Sweep, list[ModelWarning]]:
     given = _Arrays(classifier, images, labels, attack, image_ids, targets)
     amplitudes = _amplitudes(epsilons, attack)
     rules = _step_rules([attack.step_size] if step_sizes is None else step_sizes, attack)
@@ -177,7 +182,7 @@ def _sweep(
     rows, run = given.run(points, rules, batch_size, precision, first_success_only=first_success_only)
     leading = (len(amplitudes),) if step_sizes is None else (len(rules), len(amplitudes))
     axes = _Axes(rows, points, given.image_ids, leading)
-    again, numb = linked_rerun(attack), sorted(given.image_ids.index(i) for i in numb_images(rows))
+    again, numb = linked_rerun(attack), sorted(given.image_ids.index(i) for i in gradient_masked_images(rows))
     rerun, suspicions = None, list(run.suspicions)
     if again is not None and numb and not first_success_only:
         ids = [given.image_ids[i] for i in numb]
@@ -203,7 +208,7 @@ def _sweep(
     return found, suspicions
 
 
-def _warn(notes: Sequence[str], suspicions: Sequence[Suspicion]) -> None:
+def _warn(notes: Sequence[str], suspicions: Sequence[ModelWarning]) -> None:
     """Warn the caller of `attack` or `sweep`, of each suspicion and of NaN logits once."""
     texts = [f"{flag}: {text}" for flag, text in suspicions] + [note for note in notes if note.startswith("nan:")]
     for text in dict.fromkeys(texts):
@@ -268,7 +273,7 @@ class _Arrays:
             for each in zip(self.image_ids, self.images, self.labels, goals, strict=True)
         ]
         keep_images = (lambda image_id: True) if keep else no_images
-        first = slice(max(PROBES, IMAGES))
+        first = slice(FIRST_IMAGES)
         asked = (self.attack.loss, self.attack.update, shape, precision, self.labels[first].tolist(), goals[first])
         run = AttackStream(
             self.classifier,
@@ -283,14 +288,22 @@ class _Arrays:
             images_per_block=np.inf,
             every_seconds=np.inf,
             first_success_only=first_success_only,
-            known=recall(self.classifier, clipped(self.images[first])[0], *asked),
+            choose_surrogate=True,
+            known=lookup(self.classifier, clipped(self.images[first])[0], *asked),
         )
         return TrajectoryRows.concatenate(list(run)), run
 
     def _default_batch(self, precision: Precision) -> int:
-        whole = precision == "exact" and self.images.size <= WHOLE_BATCH_VALUES
-        whole = whole and len(self.images) <= WHOLE_BATCH_IMAGES
-        return len(self.images) if whole else min(len(self.images), DEFAULT_BATCH)
+        n = len(self.images)
+        if precision == "exact" and self.images.size <= WHOLE_BATCH_VALUES and n <= WHOLE_BATCH_IMAGES:
+            return n
+        by_pixels = min(LARGEST_DEFAULT_BATCH, BATCH_VALUES // self.images[0].size)
+        size = 1 << max(by_pixels, DEFAULT_BATCH).bit_length() - 1
+        if min(n, size) > WHOLE_BATCH_IMAGES:
+            each = activation_bytes(self.classifier, clipped(self.images[:1])[0])
+            if each is None or min(n, size) * each > BATCH_BYTES:
+                size = WHOLE_BATCH_IMAGES
+        return min(n, size)
 
 
 def _restarts(rows: TrajectoryRows) -> TrajectoryRows | None:

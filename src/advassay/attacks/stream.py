@@ -2,41 +2,31 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import chain, islice
 from operator import length_hint
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from advassay.attack_spec import PGD, Arm, Precision, resolve_step_size, step_size_name
-from advassay.attacks.apgd import ApgdEngine
-from advassay.attacks.band import starting_width
-from advassay.attacks.compiling import backend_of, compile_steering
-from advassay.attacks.engine import Engine
-from advassay.attacks.examine import PROBES, examine, examine_loss
-from advassay.attacks.guards import (
-    Suspicion,
-    check_classifier,
-    check_device,
-    check_epsilons,
+from advassay.attacks.checks.inputs import (
+    ModelWarning,
     check_images,
-    check_modes,
-    check_normalisation,
-    check_steps,
-    check_weights,
     clipped,
 )
-from advassay.attacks.memory import Memory
-from advassay.attacks.network import Network, full_float32
-from advassay.attacks.precision import REWRITES, Comparisons, Judge, audit_share, iterates_climbed
-from advassay.attacks.probe import IMAGES, probe
-from advassay.attacks.rewrite import Steering, rewrite, takes_channels_last
-from advassay.attacks.work import Row, Work, to_rows
+from advassay.attacks.engine.float32_verifier import (
+    Comparisons,
+)
+from advassay.attacks.engine.image_state import Grid, GridRow
+from advassay.attacks.engine.preflight import FIRST_IMAGES, Preflight
+from advassay.attacks.engine.preflight_cache import PreflightCache
+from advassay.attacks.engine.scheduler import BatchScheduler
+from advassay.attacks.gradient_model import full_float32
 from advassay.classifier import Classifier, one_at_a_time
 from advassay.documents import ComputeShape
 from advassay.errors import AttackError, InputError
@@ -57,24 +47,8 @@ class Item(NamedTuple):
     """Class to reach in a targeted attack."""
 
 
-class _First(NamedTuple):
-    """The first images, on which the network is examined and measured."""
-
-    items: list[Item]
-    images: torch.Tensor
-    """float32 (image, channel, height, width), on the network's device like the others."""
-    labels: torch.Tensor
-    targets: torch.Tensor | None
-    digest: str
-    """Of all three."""
-
-
-JUDGED = "judged channels-last"
-"""Among what held: the unmodified network took that layout too."""
-
-
-FIRST_IMAGES = max(PROBES, IMAGES)
-"""Images that the network is examined and measured on."""
+GRIDS_KEPT = 1000
+"""Sets of points whose rows are kept: nearly all images of a run have one of a few."""
 
 
 def no_images(image_id: str) -> bool:
@@ -82,11 +56,15 @@ def no_images(image_id: str) -> bool:
     return False
 
 
+__all__ = ["FIRST_IMAGES", "AttackStream", "Item", "computing", "no_images", "stream"]
+
+
 class AttackStream:
     """Iterate for TrajectoryRows blocks; each image's points are complete inside one block.
 
     `cost`, `notes` and `suspicions` grow while it runs. Blocks come when a batch of images has finished or
-    `every_seconds` have passed since the last one, so that a killed run loses little.
+    `every_seconds` have passed since the last one, so that a killed run loses little. `choose_surrogate`: of the
+    shape's rewrites take those that are measured to be worth it, unless `known` says which; else take them all.
     """
 
     def __init__(
@@ -105,17 +83,19 @@ class AttackStream:
         every_seconds: float = 20.0,
         expected_images: int | None = None,
         first_success_only: bool = False,
-        known: Memory | None = None,
+        known: PreflightCache | None = None,
         examined: Sequence[Item] = (),
+        choose_surrogate: bool = False,
     ) -> None:
-        self.known = known or Memory()
+        self._choose_surrogate = choose_surrogate
+        self.known = known or PreflightCache()
         self.compared: Comparisons | None = None
         """How steering compared with float32 on the images of the latest block; None where every pass was float32."""
         self._examined = list(examined)
         self.classifier, self.rules, self.shape, self.precision = classifier, rules, shape, precision
         self.cost = Cost(batch_size=shape.batch_size)
         self.notes: list[str] = []
-        self.suspicions: list[Suspicion] = []
+        self.suspicions: list[ModelWarning] = []
         self._clipped = 0
         self._undecided: set[str] = set()
         self._items, self._step_rules, self._keep_images = items, step_rules, keep_images
@@ -126,6 +106,7 @@ class AttackStream:
         self._device = torch.device(shape.device)
         self._classes = 0
         self._seen: set[str] = set()
+        self._grids: dict[frozenset[tuple[str, float]], Grid] = {}
 
     def __iter__(self) -> Iterator[TrajectoryRows]:
         total = self._expected or length_hint(self._items)
@@ -134,19 +115,17 @@ class AttackStream:
         if not taken:
             return
         waiting = chain(taken, items)
+        preflight = Preflight(
+            self.classifier, self.rules, shape=self.shape, precision=self.precision, known=self.known,
+            choose=self._choose_surrogate,
+        )  # fmt: skip
         with one_at_a_time():  # another thread's attack may just have the network in eval mode
-            check_classifier(self.classifier)
-            check_weights(self.classifier)
-            check_device(self.classifier, self._device)
-            self._device = self.classifier.mean.device  # which one of several
-            found = check_modes(self.classifier) + check_normalisation(self.classifier)
+            self._device = preflight.check_arguments()
         with computing(self.classifier, self.shape):
-            first = self._first(self._examined or taken)
-            self._examine(first, found)
-            engine = self._engine(first, total)
+            scheduler = self._scheduler(preflight, self._examined or taken, total)
         self._progress.start(self._task, None, "gradient steps")
         try:
-            while (block := self._next_block(engine, waiting)) is not None:
+            while (block := self._next_block(scheduler, waiting)) is not None:
                 yield block
         finally:
             self._progress.finish(self._task)
@@ -154,152 +133,88 @@ class AttackStream:
                 self.notes.append(undecided_text(len(self._undecided)))
             if self._clipped:
                 self.notes.append(f"{self._clipped} pixel values lay outside [0, 1] by rounding and were clipped")
-            if engine.judge is not None:
-                self.notes.append(engine.judge.account())
+            if scheduler.verifier is not None:
+                self.notes.append(scheduler.verifier.summary())
 
-    def _first(self, items: list[Item]) -> _First:
-        """The first images as the network takes them; what is wrong with them, and with the grid, is an error."""
-        images = np.stack([i.image for i in items])
-        labels = np.array([i.label for i in items], np.int64)
-        targets = np.array([i.target for i in items], np.int64) if self.rules.targeted else None
-        check_images(images, labels, targets)
-        x, y = torch.from_numpy(clipped(images)[0]).to(self._device), torch.from_numpy(labels).to(self._device)
-        goal = None if targets is None else torch.from_numpy(targets).to(self._device)
-        digest = hashlib.sha256(repr((images.shape, labels.tolist(), goal if goal is None else goal.tolist())).encode())
-        digest.update(x.cpu().contiguous().numpy().data)
-        return _First(items, x, y, goal, digest.hexdigest())
-
-    def _examine(self, first: _First, found: list[Suspicion]) -> None:
-        """The grid, the network and the loss: broken beyond doubt is an error, what is only suspicious is noted."""
-        epsilons = sorted({e for i in first.items for _, e in i.points})
-        steps = [r.step for i in first.items for r in self._rows(i)]
-        found += check_epsilons(epsilons, self.rules.norm) + check_steps(steps, epsilons, self.rules.update)
-        if self.known.suspected is None or not self.known.shared.classes:
-            self.known.suspected = self._examine_network(first)
-        found += self.known.suspected
-        self._classes = self.known.shared.classes
+    def _scheduler(self, preflight: Preflight, first: Sequence[Item], total: int) -> BatchScheduler:
+        """The queue, once the network has been examined on the `first` images; `total`: images there will be."""
+        labels = np.array([i.label for i in first], np.int64)
+        targets = np.array([i.target for i in first], np.int64) if self.rules.targeted else None
+        batch = preflight.take(np.stack([i.image for i in first]), labels, targets)
+        preflight.examine(batch, [row for item in first for row in self._grid(item).rows])
+        self._classes, self.suspicions = preflight.classes, preflight.warnings
         for item in self._items if isinstance(self._items, Sequence) else ():  # else each as it comes
             self._check_classes(item)
-        self.suspicions = found
-        self.notes += [f"{s.flag}: {s.text}" for s in found]
+        ready = preflight.prepare(batch, self._grid(first[0]).rows, total)
+        self.notes += preflight.notes
+        return BatchScheduler(
+            ready.steering,
+            ready.verifying,
+            self.rules,
+            classes=ready.classes,
+            cost=self.cost,
+            batch_size=self.shape.batch_size,
+            keep_images=self._keep_images,
+            verifier=ready.verifier,
+            first_success_only=self._first_success_only,
+        )
 
-    def _examine_network(self, first: _First) -> list[Suspicion]:
-        batch_size, shared = self.shape.batch_size, self.known.shared
-        examined = shared.once(
-            lambda: examine(self.classifier, first.images, first.labels, targets=first.targets, batch_size=batch_size),
-            "examined", first.digest, batch_size,
-        )  # fmt: skip
-        shared.classes = examined.logits.shape[1]
-        return examined.suspicions + examine_loss(self.rules.loss, examined, first.labels, first.targets)
-
-    def _engine(self, first: _First, total: int) -> Engine | ApgdEngine:
-        """The network that steers, the one that judges, and the queue between them."""
-        limits: dict[str, Any] = {
-            "batch_size": self.shape.batch_size,
-            "keep_images": self._keep_images,
-            "first_success_only": self._first_success_only,
-        }
-        steering = self._steering(first)
-        last = self._judges_channels_last(first)
-        self.known.held = (*steering.rewrites, *([JUDGED] if last else []))
-        score = Network(self.classifier, self.rules.loss, channels_last=last)
-        if self.rules.update == "apgd":
-            return ApgdEngine(score, self.rules, cost=self.cost, **limits)
-        judge = None
-        if steering.rewrites:
-            climbed = iterates_climbed(self._rows(first.items[0]), self.rules)
-            judge = Judge(audit_share(max(total, 1) * climbed))
-            if self.known.band is None:
-                self.known.band = self._starting_band(steering, score, first)
-            judge.start = self.known.band
-        steer = Network(steering.module, self.rules.loss, channels_last="channels-last" in steering.rewrites)
-        return Engine(steer, score, self.rules, cost=self.cost, judge=judge, **limits)
-
-    def _steering(self, first: _First) -> Steering:
-        """The copy that gives gradients: rewritten as far as that holds, or as it is known to have held."""
-        wanted = tuple(r for r in self.shape.rewrites if r in REWRITES[self.precision])
-        held, copies = self.known.held, self.known.shared.copies
-        wanted = wanted if held is None else tuple(r for r in wanted if r in held)
-        if not wanted or self.rules.update == "apgd":
-            return Steering(self.classifier)
-        steering = copies.get(wanted) or rewrite(self.classifier, first.images[:PROBES], wanted, sure=held is not None)
-        if steering.module is not self.classifier:  # or what is remembered of a network would keep it alive
-            copies[wanted] = steering
-        if backend := backend_of(self.shape.rewrites):
-            steering = compile_steering(steering, first.images, self.shape.batch_size, backend)
-        self.notes += steering.notes
-        return steering
-
-    def _judges_channels_last(self, first: _First) -> bool:
-        """Whether the unmodified network is given images laid out channels-last; never where every bit is asked for."""
-        if self.precision == "exact":
-            return False
-        if self.known.held is not None:
-            return JUDGED in self.known.held
-        takes = self.known.shared.once
-        return takes(lambda: takes_channels_last(self.classifier, first.images[:PROBES]), "channels-last", first.digest)
-
-    def _starting_band(self, steering: Steering, score: Network, first: _First) -> float:
-        """Half width, in logits, that every image's band starts with: measured on the first images, along the margin's
-        gradient, whatever the loss."""
-        batch_size = self.shape.batch_size
-        steer = Network(steering.module, "margin", channels_last="channels-last" in steering.rewrites)
-        return self.known.shared.once(
-            lambda: starting_width(*probe(steer, score, first.images, first.labels, first.targets, batch_size)),
-            "band", first.digest, batch_size, self.shape.rewrites, self.known.held,
-        )  # fmt: skip
-
-    def _next_block(self, engine: Engine | ApgdEngine, waiting: Iterator[Item]) -> TrajectoryRows | None:
+    def _next_block(self, scheduler: BatchScheduler, waiting: Iterator[Item]) -> TrajectoryRows | None:
         """Compute until enough images are complete; None when nothing is left."""
-        done: list[Work] = []
-        began = time.monotonic()
+        parts: list[TrajectoryRows] = []
+        compared: list[Comparisons] = []
+        began, n = time.monotonic(), 0
+
+        def take() -> None:
+            nonlocal n
+            n += scheduler.requeue_unverified()
+            if (part := scheduler.collect()) is not None:
+                parts.append(part)
+                if scheduler.compared is not None:
+                    compared.append(scheduler.compared)
+
         with computing(self.classifier, self.shape):
             while True:
-                if self._enough(done, began) and (done := self._settled(engine, done)):
+                full = self._block_is_full(n + scheduler.n_complete, began)
+                if full or scheduler.n_complete >= self.shape.batch_size:  # or places would grow with the images
+                    take()
+                if full and parts:
                     break
-                while engine.hungry and (item := next(waiting, None)) is not None:
-                    engine.add(self._work(item))
-                if engine.idle:
-                    done = self._settled(engine, done)
-                if engine.idle:  # and nothing was opened again
+                while scheduler.needs_images and (item := next(waiting, None)) is not None:
+                    self._add(scheduler, item)
+                if scheduler.is_empty:
+                    take()
+                if scheduler.is_empty:  # and nothing was queued again
                     break
                 before = self.cost.gradient_evaluations
-                done += engine.run_batch()
+                scheduler.run_batch()
                 self._progress.advance(self._task, self.cost.gradient_evaluations - before)
         self.cost.seconds += time.monotonic() - began
-        if not done:
+        if not parts:
             return None
-        if engine.judge is not None:
-            self._mistrust(engine.judge)
-            self.compared = engine.judge.comparisons(work.image_id for work in done)
-        for work in done:
-            if work.flags["nan"].any():
-                self._undecided.add(work.image_id)
-            work.flags.update({s.flag: np.ones(len(work.rows), bool) for s in self.suspicions})
-        return to_rows(done)
+        self.compared = Comparisons.joined(compared) if compared else None
+        if scheduler.verifier is not None:
+            self._warn_audit_failure(scheduler.verifier.total)
+        block = TrajectoryRows.concatenate(parts)
+        self._undecided.update(block.image_id[block.flags["nan"]].tolist())
+        everywhere = {s.flag: np.ones(len(block), bool) for s in self.suspicions}
+        return replace(block, flags={**block.flags, **everywhere})
 
-    def _enough(self, done: list[Work], began: float) -> bool:
-        return len(done) >= self._per_block or (bool(done) and time.monotonic() - began >= self._every)
+    def _block_is_full(self, images: int, began: float) -> bool:
+        return images >= self._per_block or (images > 0 and time.monotonic() - began >= self._every)
 
-    def _settled(self, engine: Engine | ApgdEngine, done: list[Work]) -> list[Work]:
-        """The finished images of which float32 has judged what it must; the others are opened again."""
-        ended = [work for work in done if not work.settled]
-        for work in ended:
-            work.settled = not engine.reopen(work)
-        return [work for work in done if work.settled]
-
-    def _mistrust(self, judge: Judge) -> None:
+    def _warn_audit_failure(self, total: Comparisons) -> None:
         """Say it where float32 changed a verdict that was thought safe."""
-        if (judge.audit_changed or judge.known_wrong) and not any(s.flag == "audit_changed" for s in self.suspicions):
+        if (total.audit_changed or total.known_wrong) and not any(s.flag == "audit_changed" for s in self.suspicions):
             text = (
                 "float32 changed a steered verdict outside the band, where none was thought possible: steered verdicts "
                 "of this run, those between first success and last iterate, are doubtful. Run it with "
                 'precision="fast32" or "exact".'
             )
-            self.suspicions.append(Suspicion("audit_changed", text))
+            self.suspicions.append(ModelWarning("audit_changed", text))
             self.notes.append(f"audit_changed: {text}")
 
-    def _work(self, item: Item) -> Work:
+    def _add(self, scheduler: BatchScheduler, item: Item) -> None:
         check_images(np.asarray(item.image)[None], np.array([item.label]))
         image, outside = clipped(item.image)
         self._clipped += outside
@@ -311,7 +226,7 @@ class AttackStream:
         x = torch.from_numpy(image)
         if self._device.type == "cuda":
             x = x.pin_memory().to(self._device, non_blocking=True)
-        return Work(item.image_id, x, int(item.label), target, self._rows(item), self.rules.steps, self._classes)
+        scheduler.add(item.image_id, x, int(item.label), target, self._grid(item))
 
     def _check_classes(self, item: Item) -> None:
         if item.label >= self._classes or (self.rules.targeted and not 0 <= item.target < self._classes):
@@ -320,8 +235,10 @@ class AttackStream:
                 "Check that the network and the labels belong together, and give targets if the attack is targeted.",
             )
 
-    def _rows(self, item: Item) -> list[Row]:
+    def _grid(self, item: Item) -> Grid:
         """Rows in the order step size (as the arm lists them), ε, restart."""
+        if item.points in self._grids:
+            return self._grids[item.points]
         unknown = {name for name, _ in item.points} - set(self._step_rules)
         if unknown or not item.points:
             raise AttackError(
@@ -330,11 +247,16 @@ class AttackStream:
             )
         order = list(self._step_rules)
         points = sorted(item.points, key=lambda p: (order.index(p[0]), p[1]))
-        return [
-            Row(name, epsilon, resolve_step_size(self._step_rules[name], epsilon), restart)
-            for name, epsilon in points
-            for restart in range(self.rules.restarts)
-        ]
+        grid = Grid(
+            [
+                GridRow(name, epsilon, resolve_step_size(self._step_rules[name], epsilon), restart)
+                for name, epsilon in points
+                for restart in range(self.rules.restarts)
+            ]
+        )
+        if len(self._grids) < GRIDS_KEPT:
+            self._grids[item.points] = grid
+        return grid
 
 
 def undecided_text(images: int) -> str:
@@ -368,7 +290,7 @@ def stream(
     progress: Progress | None = None,
     expected_images: int | None = None,
     first_success_only: bool = False,
-    known: Memory | None = None,
+    known: PreflightCache | None = None,
     examined: Sequence[Item] = (),
 ) -> AttackStream:
     """Attack every item at its points with the arm's update; iterate the result for blocks of rows.

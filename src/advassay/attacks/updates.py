@@ -1,118 +1,53 @@
-"""One update of an attack, split where amplitudes part: `propose` knows no ε, `settle` applies one.
+"""The update rules, and where each is registered.
 
 The order and form of every operation is torchattacks' (and gives Foolbox's bits):
 x′ = x + step·direction;  δ = clamp(x′ − x₀, −ε, ε);  x ← clamp(x₀ + δ, 0, 1).
-
-`propose` also says how far the proposal goes (`extent`). Every ε ≥ extent settles to the same bits, so those
-amplitudes can go on as one trajectory: this is the prefix sharing of the engine, and why it is exact.
-
-All tensors are float32; x, clean, gradient (row, channel, height, width); step, epsilon (row,).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal, NamedTuple
-
-import torch
 from torch import Tensor
 
-from advassay.attack_spec import Norm, Update, check_complete
+from advassay.attack_spec import PGD, Arm, Update, check_complete
+from advassay.attacks.apgd import AutoPGD
+from advassay.attacks.norm_balls import as_column, norm_of, steepest_direction
+from advassay.attacks.perturbation_norms import clipped_share
+from advassay.attacks.update_rule import Proposal, UpdateRule, Visit
 
-_EPS_FOR_DIVISION = 1e-10  # torchattacks PGDL2: keeps a zero gradient a zero step
 
+class ProjectedStep(UpdateRule):
+    """A step, then the nearest image within ε of the clean one.
 
-def propose(
-    x: Tensor, clean: Tensor, gradient: Tensor, step: Tensor, update: Update, norm: Norm
-) -> tuple[Tensor, Tensor]:
-    """Where the step would go before any ε is looked at, and its extent (row,).
-
-    Projected updates propose an image; its extent is its distance from the clean one. `literal` clips the gradient,
-    not the image: it proposes the gradient itself, whose size is the extent.
+    `normalised`: along the steepest direction (sign, or unit gradient), else along the raw gradient.
     """
-    if UPDATES[update].bounds == "gradient":
-        return gradient, size(gradient, norm)
-    proposal = x + column(step) * direction(gradient, update, norm)
-    return proposal, size(proposal - clean, norm)
+
+    def __init__(self, *, normalised: bool) -> None:
+        self.normalised = normalised
+
+    def propose(self, visit: Visit, rules: PGD | Arm) -> Proposal:
+        assert visit.gradient is not None
+        direction = steepest_direction(visit.gradient, rules.norm) if self.normalised else visit.gradient
+        offset = visit.x + as_column(visit.step_size) * direction - visit.clean
+        return Proposal(visit.clean, offset, None, norm_of(offset, rules.norm), visit.state)
 
 
-def settle(
-    x: Tensor, clean: Tensor, proposal: Tensor, step: Tensor, epsilon: Tensor, update: Update, norm: Norm
-) -> Tensor:
-    """The next iterate: the proposal projected onto (literal: its gradient clipped to) ε, then clipped to [0, 1]."""
-    if UPDATES[update].bounds == "gradient":
-        return (x + column(step) * shrink(proposal, epsilon, norm)).clamp(0, 1)
-    return (clean + shrink(proposal - clean, epsilon, norm)).clamp(0, 1)
+class ClippedGradientStep(UpdateRule):
+    """Formula 1 of Kovalev & Voynov 2019 taken literally: the gradient is clipped to ε, the image to [0, 1] alone."""
+
+    def propose(self, visit: Visit, rules: PGD | Arm) -> Proposal:
+        assert visit.gradient is not None
+        return Proposal(visit.x, visit.gradient, visit.step_size, norm_of(visit.gradient, rules.norm), visit.state)
+
+    def boundary_share(self, measured: Tensor, proposal: Proposal, epsilon: Tensor, rules: PGD | Arm) -> Tensor:
+        assert proposal.offset is not None
+        return clipped_share(proposal.offset, epsilon, rules.norm)
 
 
-def direction(gradient: Tensor, update: Update, norm: Norm) -> Tensor:
-    """The gradient's sign (L∞), the gradient over its L2 norm (L2), or the raw gradient."""
-    return NORMS[norm].steepest(gradient) if UPDATES[update].normalised else gradient
-
-
-def shrink(values: Tensor, epsilon: Tensor, norm: Norm) -> Tensor:
-    """The nearest point of the ε-ball: elementwise clamp (L∞), or scaled down where longer than ε (L2)."""
-    return NORMS[norm].shrink(values, epsilon)
-
-
-def size(values: Tensor, norm: Norm) -> Tensor:
-    """Largest absolute value (L∞) or Euclidean length (L2) of each row, float32 (row,)."""
-    return NORMS[norm].size(values)
-
-
-def column(per_row: Tensor) -> Tensor:
-    """(row,) → (row, 1, 1, 1), to broadcast over images."""
-    return per_row.view(-1, 1, 1, 1)
-
-
-def _largest(values: Tensor) -> Tensor:
-    return values.abs().flatten(1).amax(dim=1)
-
-
-def _clamped(values: Tensor, epsilon: Tensor) -> Tensor:
-    return values.clamp(-column(epsilon), column(epsilon))
-
-
-def _length(values: Tensor) -> Tensor:
-    return torch.linalg.vector_norm(values.flatten(1), dim=1, dtype=torch.float64).float()  # a long sum
-
-
-def _scaled(values: Tensor, epsilon: Tensor) -> Tensor:
-    length = _length(values)
-    return values * column(torch.where(length > epsilon, epsilon / length, 1.0))
-
-
-def _normalised(gradient: Tensor) -> Tensor:
-    return gradient / column(_length(gradient) + _EPS_FOR_DIVISION)
-
-
-class _NormEntry(NamedTuple):
-    """A norm of perturbations; see the functions of these names."""
-
-    size: Callable[[Tensor], Tensor]
-    shrink: Callable[[Tensor, Tensor], Tensor]
-    steepest: Callable[[Tensor], Tensor]
-
-
-class _UpdateEntry(NamedTuple):
-    """An update rule."""
-
-    normalised: bool
-    """Whether the step follows the gradient's direction alone, not its length."""
-    bounds: Literal["image", "gradient"]
-    """What is held to ε."""
-
-
-NORMS: dict[Norm, _NormEntry] = {
-    "linf": _NormEntry(_largest, _clamped, torch.sign),
-    "l2": _NormEntry(_length, _scaled, _normalised),
+UPDATES: dict[Update, UpdateRule] = {
+    "projected-sign": ProjectedStep(normalised=True),
+    "projected-gradient": ProjectedStep(normalised=False),
+    "literal": ClippedGradientStep(),
+    "apgd": AutoPGD(),
 }
-UPDATES: dict[Update, _UpdateEntry] = {
-    "projected-sign": _UpdateEntry(normalised=True, bounds="image"),
-    "projected-gradient": _UpdateEntry(normalised=False, bounds="image"),
-    "literal": _UpdateEntry(normalised=False, bounds="gradient"),
-    "apgd": _UpdateEntry(normalised=True, bounds="image"),  # the schedule and momentum are apgd.py's
-}
-"""Every norm and update rule there is: the only place where one is registered."""
-check_complete("norm", Norm, NORMS)
+"""Every update rule there is: the only place where one is registered."""
 check_complete("update", Update, UPDATES)

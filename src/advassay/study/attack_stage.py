@@ -27,7 +27,7 @@ from advassay.study.targets import Assignment, assignments
 from advassay.study.training_stage import identity_of
 
 if TYPE_CHECKING:
-    from advassay.attacks.memory import Shared
+    from advassay.attacks.engine.preflight_cache import ModelCache
     from advassay.classifier import Classifier
     from advassay.cohorts import PreparedCohort
 
@@ -156,13 +156,13 @@ class LoadOnce:
     def __init__(self, path: Path, device: str) -> None:
         self._path, self._device = path, device
         self._classifier: Classifier | None = None
-        self.shared: Shared | None = None
+        self.shared: ModelCache | None = None
         """What the arms' attacks on it share."""
 
     def __call__(self) -> Classifier:
         if self._classifier is None:
-            from advassay.attacks.memory import Shared
+            from advassay.attacks.engine.preflight_cache import ModelCache
             from advassay.training import load_classifier
 
-            self._classifier, self.shared = load_classifier(self._path, device=self._device), Shared()
+            self._classifier, self.shared = load_classifier(self._path, device=self._device), ModelCache()
         return self._classifier

@@ -35,7 +35,7 @@ from advassay.trajectory import Cost, TrajectoryRows
 
 if TYPE_CHECKING:
     from advassay.attacks import AttackStream, Item
-    from advassay.attacks.memory import Memory, Shared
+    from advassay.attacks.engine.preflight_cache import ModelCache, PreflightCache
     from advassay.classifier import Classifier
     from advassay.cohorts import PreparedCohort
 
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 class Loads(Protocol):
     """Gives a classifier when called, the same one each time."""
 
-    shared: Shared | None
+    shared: ModelCache | None
     """What attacks on it share; known once it has been called."""
 
     def __call__(self) -> Classifier: ...
@@ -108,7 +108,7 @@ def _attack_missing(
     shape: ComputeShape,
     gallery: Gallery,
     site: Site,
-    shared: Shared | None,
+    shared: ModelCache | None,
 ) -> tuple[Cost, list[str]]:
     """Attack what the run lacks, block by block, each stored with its account. Returns what no block accounts for:
     cost, and the notes that came after the last one.
@@ -151,7 +151,7 @@ def account_note(total: Account, undecided: int) -> str:
     """What is counted over the whole run, in words: images without a decision, and how steering compared with float32;
     "" where there is neither.
     """
-    from advassay.attacks.precision import Comparisons
+    from advassay.attacks.engine.float32_verifier import Comparisons
 
     nan = (
         f"nan: {undecided} images have NaN logits at some iterate. They are neither success nor robustness there and "
@@ -159,7 +159,7 @@ def account_note(total: Account, undecided: int) -> str:
     )
     told = [nan] if undecided else []
     if total.counts:
-        told.append(Comparisons(**total.counts, **total.largest).told())  # type: ignore[arg-type]
+        told.append(Comparisons(**total.counts, **total.largest).summary())  # type: ignore[arg-type]
     return " ".join(told)
 
 
@@ -253,7 +253,7 @@ def _stream(
     gallery: Gallery,
     progress: Progress,
     header: RunHeader,
-    shared: Shared | None,
+    shared: ModelCache | None,
 ) -> AttackStream:
     """The attack on the missing points. What it says of the network, and how much of it is audited, follows from the
     whole assignment: a run that was stopped and goes on tells the same as one that was not.
@@ -274,11 +274,11 @@ def _stream(
     )
 
 
-def _known(shared: Shared | None, header: RunHeader) -> Memory:
+def _known(shared: ModelCache | None, header: RunHeader) -> PreflightCache:
     """What is known of the network before the run goes on."""
-    from advassay.attacks.memory import Memory, Shared
+    from advassay.attacks.engine.preflight_cache import ModelCache, PreflightCache
 
-    return Memory(shared or Shared(), band=header.band, held=header.held)
+    return PreflightCache(shared or ModelCache(), band=header.band, held=header.held)
 
 
 def _items(cohort: PreparedCohort, missing: Mapping[str, Points]) -> Iterator[Item]:
@@ -320,7 +320,7 @@ def _controls(
     assignment: Assignment,
     shape: ComputeShape,
     run: Run,
-    known: Memory,
+    known: PreflightCache,
 ) -> Controls:
     from advassay.attacks import run_controls
 
@@ -342,7 +342,7 @@ def _doubling(
     shape: ComputeShape,
     site: Site,
     header: RunHeader,
-    known: Memory,
+    known: PreflightCache,
 ) -> Doubling:
     """Attack the sample for twice the iterations. In the run's own shape its first K iterates are the run's."""
     from advassay.attacks.stream import stream

@@ -71,7 +71,7 @@ def control_steps(arm: Arm, images: int) -> int:
     >>> control_steps(Arm(), 16)  # 16 · (2 + 3 amplitudes · 2 starts · 20 steps)
     1952
     """
-    from advassay.attacks.controls import CROSS_CHECKED, STRONGER_RESTARTS, stronger_steps
+    from advassay.attacks.sanity_controls import CROSS_CHECKED, STRONGER_RESTARTS, stronger_steps
 
     checked = min(CROSS_CHECKED, sum(epsilon > 0 for epsilon in arm.epsilons))
     stronger = checked * STRONGER_RESTARTS * stronger_steps(arm)

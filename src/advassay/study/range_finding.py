@@ -33,7 +33,7 @@ from advassay.success import Reading, attackable, fallen
 from advassay.trajectory import TrajectoryRows
 
 if TYPE_CHECKING:
-    from advassay.attacks.memory import Memory
+    from advassay.attacks.engine.preflight_cache import PreflightCache
     from advassay.classifier import Classifier
     from advassay.cohorts import PreparedCohort
     from advassay.documents import ComputeShape
@@ -231,7 +231,7 @@ def _attacked(
     work: Mapping[str, Workload],
 ) -> tuple[list[int], int]:
     """(attackable images that have fallen at or below each rung of the ladder, all attackable ones)."""
-    from advassay.attacks.memory import Memory
+    from advassay.attacks.engine.preflight_cache import PreflightCache
 
     ids, name = search.sample(cohort), cohort.preparation.cohort
     example = cohort.images(ids[:1])[0]
@@ -240,7 +240,7 @@ def _attacked(
     shape = compute_shape(
         classifier, example, architecture=architecture, precision=precision, site=site, work=work[kind]
     )
-    known = Memory()
+    known = PreflightCache()
     task = f"range-finding of arm {search.name}, {name}"
     with begun(site.progress, task, len(ids) * search.gradient_steps, STEPS) as progress:
         place = smallest_rungs(ids, partial(_fallen, search, cohort, classifier, shape, known, progress))
@@ -273,7 +273,7 @@ def _fallen(
     cohort: PreparedCohort,
     classifier: Classifier,
     shape: ComputeShape,
-    known: Memory,
+    known: PreflightCache,
     progress: Progress,
     at: Mapping[str, int],
 ) -> dict[str, bool]:

@@ -46,12 +46,12 @@ def attack_with_rerun(
 
 def numb_ids(site: Site, header: RunHeader, assignment: Assignment) -> tuple[str, ...]:
     """Images of the assignment whose gradient vanished or whose probability rounded to 1, in the sample's order."""
-    from advassay.attacks.rerun import NUMB
+    from advassay.attacks.masked_gradient_rerun import GRADIENT_MASKED
 
-    if not any(header.flag_counts.get(flag) for flag in NUMB):
+    if not any(header.flag_counts.get(flag) for flag in GRADIENT_MASKED):
         return ()
     run = Run(site.store.run(header.run_id))
-    known = [run.column(FLAG + flag) for flag in NUMB if flag in run.index.flags]
+    known = [run.column(FLAG + flag) for flag in GRADIENT_MASKED if flag in run.index.flags]
     numb = run.index.image[np.logical_or.reduce(known)] if known else run.index.image[:0]
     flagged = set(run.images["image_id"].gather(np.unique(numb)).to_list())
     return tuple(image_id for image_id in assignment.image_ids if image_id in flagged)

@@ -45,7 +45,7 @@ def measure(
     """
     import torch
 
-    from advassay.attacks.network import full_float32
+    from advassay.attacks.gradient_model import full_float32
     from advassay.training.checkpoint import as_classifier
     from advassay.training.loop import fastest_precision
     from advassay.training.network import MEAN, STD, build_network
@@ -62,8 +62,8 @@ def measure(
 
 def _speed(classifier: Classifier, precision: Precision, image: Tensor) -> float:
     """Images per second."""
-    from advassay.attacks.rewrite import rewrite
-    from advassay.attacks.shape import attacked, compute_shape, images_per_second
+    from advassay.attacks.batch_tuning import attacked, compute_shape, images_per_second
+    from advassay.attacks.surrogate.build import build_surrogate
 
     rewrites = compute_shape(BATCH, precision=precision, device=str(image.device)).rewrites
-    return images_per_second(attacked(rewrite(classifier, image[None], rewrites)), image, BATCH)
+    return images_per_second(attacked(build_surrogate(classifier, image[None], rewrites)), image, BATCH)

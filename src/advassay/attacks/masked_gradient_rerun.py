@@ -10,7 +10,7 @@ from typing import TypeVar
 from advassay.attack_spec import PGD, Arm, Loss, check_complete
 from advassay.trajectory import TrajectoryRows
 
-NUMB = ("zero_gradient", "nan_gradient", "saturated", "loss_saturated")
+GRADIENT_MASKED = ("zero_gradient", "nan_gradient", "saturated", "loss_saturated")
 """Flags of an image whose gradient may have been rounded away, or was not a number."""
 
 RERUN_LOSS: dict[Loss, Loss | None] = {
@@ -32,8 +32,8 @@ def linked_rerun(attack: Attack) -> Attack | None:
     return None if other is None else attack.model_copy(update={"loss": other})
 
 
-def numb_images(rows: TrajectoryRows) -> list[str]:
+def gradient_masked_images(rows: TrajectoryRows) -> list[str]:
     """Image ids, in the block's order, with a row whose gradient vanished or whose probability rounded to 1."""
-    numb = [rows.flags[name] for name in NUMB if name in rows.flags]
+    numb = [rows.flags[name] for name in GRADIENT_MASKED if name in rows.flags]
     marked = rows.image_id[sum(numb[1:], numb[0])] if numb else rows.image_id[:0]
     return list(dict.fromkeys(marked.tolist()))

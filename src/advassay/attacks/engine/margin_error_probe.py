@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from advassay.attacks.network import Network
+from advassay.attacks.gradient_model import GradientModel
 from advassay.success import margin
 
 PAIRS = 32
@@ -17,9 +17,9 @@ NEAREST_STEP, FARTHEST_STEP = 2.0**-12, 2.0**-4
 """Range of those distances: below what fells an undefended network, and the middle of a usual grid."""
 
 
-def probe(
-    steering: Network,
-    judging: Network,
+def measure_margin_error(
+    steering: GradientModel,
+    judging: GradientModel,
     images: Tensor,
     labels: Tensor,
     targets: Tensor | None,
@@ -32,10 +32,12 @@ def probe(
     """
     images, labels = images[:IMAGES], labels[:IMAGES]
     targets = None if targets is None else targets[:IMAGES]
+    # The surrogate's gradient: the attack will look for the boundary where this one leads.
     gradient = torch.cat(
         [steering.gradient(x, y, t)[1][:kept] for x, y, t, kept in _batches(images, labels, targets, batch_size)]
     )
     each = -(-max(PAIRS, min(batch_size, 2 * PAIRS)) // len(images))
+    # Spread evenly over orders of magnitude: nobody knows yet how far from the image the boundary is.
     steps = [0.0, *np.geomspace(NEAREST_STEP, FARTHEST_STEP, max(each - 1, 1)).tolist()]
     distances = torch.tensor(steps, dtype=torch.float32, device=images.device)
     moved = (images[:, None] + distances[:, None, None, None] * gradient.sign()[:, None]).clamp(0, 1).flatten(0, 1)

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from advassay.attack_spec import Loss
-from advassay.attacks.guards import NAMED, Suspicion
+from advassay.attacks.checks.gradient import compare, jitter_inputs
+from advassay.attacks.checks.inputs import NAMED, ModelWarning
 from advassay.attacks.losses import attack_loss, minimum_classes
-from advassay.attacks.slopes import compare, off_kinks
 from advassay.classifier import Classifier
 from advassay.errors import AdvassayError, AttackError, ClassifierError, InputError
 
@@ -27,17 +27,17 @@ REPEATS = 2
 """Passes of the same images beside the first: a module whose train and eval do nothing shows in them."""
 
 
-class Examined(NamedTuple):
+class ModelReport(NamedTuple):
     """A network as it was found."""
 
-    suspicions: list[Suspicion]
+    suspicions: list[ModelWarning]
     logits: Tensor
     """float32 (image, class), of the images it was examined with."""
 
 
 def examine(
     classifier: Classifier, images: Tensor, labels: Tensor, *, targets: Tensor | None = None, batch_size: int = PROBES
-) -> Examined:
+) -> ModelReport:
     """Try the network on a few images before it is attacked, by whatever loss.
 
     `images` float32 (image, channel, height, width) in [0, 1]; `labels`, `targets` int64 (image,); `batch_size`: images
@@ -56,7 +56,7 @@ def examine(
 
 def _examined(
     classifier: Classifier, images: Tensor, labels: Tensor, targets: Tensor | None, batch_size: int
-) -> Examined:
+) -> ModelReport:
     buffers = {name: buffer.clone() for name, buffer in classifier.named_buffers()}
     logits, gradient = _margin_gradient(classifier, images, labels, targets)
     found = _double(logits)
@@ -71,10 +71,10 @@ def _examined(
         noise = torch.rand(images.shape, generator=torch.Generator("cpu").manual_seed(0), device="cpu")
         gradient = _margin_gradient(classifier, noise.to(images.device), labels, targets)[1]
     _check_gradient(gradient)
-    return Examined(found + _cut(classifier, images, labels, targets, batch_size), logits)
+    return ModelReport(found + _cut(classifier, images, labels, targets, batch_size), logits)
 
 
-def examine_loss(loss: Loss, examined: Examined, labels: Tensor, targets: Tensor | None) -> list[Suspicion]:
+def examine_loss(loss: Loss, examined: ModelReport, labels: Tensor, targets: Tensor | None) -> list[ModelWarning]:
     """Whether `loss` suits the network; arguments as for `examine`. Raises AttackError where it has too few classes."""
     least, classes = minimum_classes(loss, targets is not None), examined.logits.shape[1]
     if classes < least:
@@ -131,15 +131,15 @@ def _explained(classifier: Classifier, images: Tensor, problem: Exception) -> At
     )
 
 
-def _double(logits: Tensor) -> list[Suspicion]:
+def _double(logits: Tensor) -> list[ModelWarning]:
     """Say it where the network computes in float64."""
     if logits.dtype != torch.float64:
         return []
     text = "the network gives logits in float64: they are recorded in float32. Convert it with module.float()."
-    return [Suspicion("float64", text)]
+    return [ModelWarning("float64", text)]
 
 
-def _written_to(classifier: Classifier, before: Mapping[str, Tensor]) -> list[Suspicion]:
+def _written_to(classifier: Classifier, before: Mapping[str, Tensor]) -> list[ModelWarning]:
     """Suspect a network that a pass in eval mode changes: what it gives may depend on what it has seen."""
     now = dict(classifier.named_buffers())
     names = [name for name, buffer in before.items() if name not in now or not _same(now[name], buffer)]
@@ -150,7 +150,7 @@ def _written_to(classifier: Classifier, before: Mapping[str, Tensor]) -> list[Su
         f"passes in eval mode change the network's buffers ({named}), so that its logits may depend on the images seen "
         "before. They are put back after the attack. Freeze observers and running statistics."
     )
-    return [Suspicion("stateful", text)]
+    return [ModelWarning("stateful", text)]
 
 
 def _same(one: Tensor, other: Tensor) -> bool:
@@ -173,7 +173,7 @@ def _scale(logits: Tensor) -> float:
     return float(finite.abs().max()) if len(finite) else 1.0
 
 
-def _check_stable(classifier: Classifier, images: Tensor, logits: Tensor, scale: float) -> list[Suspicion]:
+def _check_stable(classifier: Classifier, images: Tensor, logits: Tensor, scale: float) -> list[ModelWarning]:
     """The same images must give the same again, and the first alone what it gave among others; to rounding at the
     network's `scale`."""
     allowed = ROUNDING + UNSTABLE * scale
@@ -196,7 +196,7 @@ def _check_stable(classifier: Classifier, images: Tensor, logits: Tensor, scale:
         f"the same images gave logits {again:.2g} apart in eval mode: the network is not deterministic, and verdicts "
         "near the decision boundary are chance. Remove dropout, noise or random resizing."
     )
-    return [Suspicion("not_deterministic", text)]
+    return [ModelWarning("not_deterministic", text)]
 
 
 def _change(logits: Tensor, expected: Tensor) -> float:
@@ -229,7 +229,7 @@ def _check_probabilities(logits: Tensor) -> None:
         )
 
 
-def _look_like_probabilities(logits: Tensor) -> list[Suspicion]:
+def _look_like_probabilities(logits: Tensor) -> list[ModelWarning]:
     """Outputs that never leave [0, 1], not for noise and extreme images either, are suspected of a sigmoid."""
     if not bool(((logits >= 0) & (logits <= 1)).all()) or not bool((logits > 0).any()):
         return []
@@ -240,7 +240,7 @@ def _look_like_probabilities(logits: Tensor) -> list[Suspicion]:
         f"the network's {seen} in [0, 1] on every image tried, noise, black and white among them: a sigmoid may be "
         f"built in, and then {cost}. Return the logits before the sigmoid."
     )
-    return [Suspicion("probabilities", text)]
+    return [ModelWarning("probabilities", text)]
 
 
 def _check_gradient(gradient: Tensor | None) -> None:
@@ -256,9 +256,9 @@ def _check_gradient(gradient: Tensor | None) -> None:
 
 def _cut(
     classifier: Classifier, images: Tensor, labels: Tensor, targets: Tensor | None, batch_size: int
-) -> list[Suspicion]:
-    """Whether the network changes otherwise than its gradient says (slopes.py)."""
-    x = off_kinks(images)
+) -> list[ModelWarning]:
+    """Whether the network changes otherwise than its gradient says (checks/gradient.py)."""
+    x = jitter_inputs(images)
     logits, gradient = _margin_gradient(classifier, x, labels, targets)
     if gradient is None or not bool(gradient.isfinite().all()):
         return []
@@ -280,10 +280,10 @@ def _cut(
         "one, so the attack climbs something else and its success is at best a lower bound. Make that part "
         "differentiable."
     )
-    return [Suspicion("gradient_cut", text)]
+    return [ModelWarning("gradient_cut", text)]
 
 
-def _saturates(logits: Tensor, labels: Tensor, loss: Loss, targets: Tensor | None) -> list[Suspicion]:
+def _saturates(logits: Tensor, labels: Tensor, loss: Loss, targets: Tensor | None) -> list[ModelWarning]:
     """Whether the loss has lost its gradient with respect to the logits themselves, on every image tried."""
     z = logits.detach().requires_grad_()
     with torch.enable_grad():
@@ -295,4 +295,4 @@ def _saturates(logits: Tensor, labels: Tensor, loss: Loss, targets: Tensor | Non
         f"the gradient of the {loss} loss is exactly zero on every image tried although the margin has one: the "
         'network saturates this loss. Use loss="margin".'
     )
-    return [Suspicion("loss_saturated", text)]
+    return [ModelWarning("loss_saturated", text)]

@@ -1,8 +1,8 @@
 """Before the first step: is this attack able to give a meaningful number at all?
 
 What is wrong beyond doubt stops with an error of our tree, naming cause and fix. What is only suspicious is returned as
-`Suspicion`s: they become flags of every row, notes of the run's header and a line of the report. Here is what images,
-labels and numbers show; examine.py tries the network.
+`ModelWarning`s: they become flags of every row, notes of the run's header and a line of the report. Here is what
+images, labels and numbers show; checks/model.py tries the network.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ ROUNDING = 1e-6
 """How far outside [0, 1] a pixel may lie by the rounding of a resize or a division; it is clipped."""
 
 
-class Suspicion(NamedTuple):
+class ModelWarning(NamedTuple):
     """Something allowed but doubtful: a flag's name, and a sentence of cause and fix."""
 
     flag: str
@@ -76,7 +76,7 @@ def _check_classes(name: str, classes: np.ndarray, n: int) -> None:
         raise InputError(f"{name}: class indices from 0 are needed, got {classes.min()}.", "Number the classes from 0.")
 
 
-def check_epsilons(epsilons: list[float], norm: Norm) -> list[Suspicion]:
+def check_epsilons(epsilons: list[float], norm: Norm) -> list[ModelWarning]:
     """Raise EpsilonError for an amplitude that cannot be a fraction of [0, 1]; suspect one above half the range."""
     for epsilon in epsilons:
         try:
@@ -89,18 +89,18 @@ def check_epsilons(epsilons: list[float], norm: Norm) -> list[Suspicion]:
         text = (
             f"ε = {max(epsilons):g} is more than half of the [0, 1] range: any image can become grey. Check its unit."
         )
-        return [Suspicion("epsilon_large", text)]
+        return [ModelWarning("epsilon_large", text)]
     return []
 
 
-def check_steps(steps: list[float], epsilons: list[float], update: Update) -> list[Suspicion]:
+def check_steps(steps: list[float], epsilons: list[float], update: Update) -> list[ModelWarning]:
     """Suspect a sign step so small or so coarse against every ε that the ball cannot be explored."""
     if update == "projected-sign" and steps and epsilons and min(steps) > 2 * max(epsilons) > 0:
         text = (
             f"the step {min(steps):g} is more than twice the largest ε {max(epsilons):g}: iterates jump from "
             'face to face of the ball. Use a relative step such as "epsilon/4".'
         )
-        return [Suspicion("step_coarse", text)]
+        return [ModelWarning("step_coarse", text)]
     return []
 
 
@@ -147,7 +147,7 @@ def _dtype(weight: torch.Tensor) -> str:
     return str(weight.dtype).removeprefix("torch.")
 
 
-def check_normalisation(classifier: Classifier) -> list[Suspicion]:
+def check_normalisation(classifier: Classifier) -> list[ModelWarning]:
     """Suspect a mean or standard deviation that no images in [0, 1] can have."""
     mean, std = float(classifier.mean.abs().max()), float(classifier.std.max())
     if mean <= 1 and std <= 1:
@@ -156,10 +156,10 @@ def check_normalisation(classifier: Classifier) -> list[Suspicion]:
         f"images in [0, 1] are normalised with a mean of up to {mean:.4g} and a standard deviation of up to {std:.4g}: "
         "these look like numbers for grey levels from 0 to 255. Divide both by 255."
     )
-    return [Suspicion("normalisation", text)]
+    return [ModelWarning("normalisation", text)]
 
 
-def check_modes(classifier: Classifier) -> list[Suspicion]:
+def check_modes(classifier: Classifier) -> list[ModelWarning]:
     """Name what is in train mode: it is attacked in eval mode."""
     parts = classifier.training_parts()
     if not parts:
@@ -172,4 +172,4 @@ def check_modes(classifier: Classifier) -> list[Suspicion]:
             f"parts of the module were in train mode: {named}. They are attacked in eval mode, so dropout that was "
             "left on by choice (Monte Carlo dropout) is off. Call module.eval() to be sure it is meant."
         )
-    return [Suspicion("train_mode", text)]
+    return [ModelWarning("train_mode", text)]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from advassay.attack_spec import Norm
-from advassay.attacks.updates import size
+from advassay.attacks.norm_balls import norm_of
 
 ON_BOUNDARY = 1 - 1e-5
 """|δ| this close to ε, as a ratio, counts as on it …"""
@@ -36,7 +36,7 @@ def measure(x: Tensor, clean: Tensor, epsilon: Tensor, norm: Norm) -> Tensor:
 def clipped_share(gradient: Tensor, epsilon: Tensor, norm: Norm) -> Tensor:
     """`literal`: share of gradient values with |g| ≥ ε (L∞), or 1 where ‖g‖₂ ≥ ε, else 0 (L2); float32 (row,)."""
     if norm == "l2":
-        return (size(gradient, norm) >= epsilon).float()
+        return (norm_of(gradient, norm) >= epsilon).float()
     if norm != "linf":
         assert_never(norm)
     return (gradient.abs().flatten(1) >= epsilon[:, None]).double().mean(dim=1).float()

@@ -1,9 +1,9 @@
 """A network rewritten for attack: the same function to rounding, cheaper to differentiate.
 
 Frozen copy, batch norms folded into the convolutions before them, channels-last, optionally bfloat16 weights, and on a
-CPU layers fused (fusing.py). What follows what is seen by running the network once, so any module can be rewritten as
-far as it goes; every rewrite is checked on example images and taken back where it fails or the logits move, and fusing,
-which traces the network, where the gradient moves. The original is never touched: it judges.
+CPU layers fused (fx_fusion.py). What follows what is seen by running the network once, so any module can be rewritten
+as far as it goes; every rewrite is checked on example images and taken back where it fails or the logits move, and
+fusing, which traces the network, where the gradient moves. The original is never touched: it judges.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from advassay.attacks.fusing import fuse, is_watched
-from advassay.attacks.packed import can_pack_on
+from advassay.attacks.surrogate.fx_fusion import fuse, is_watched
+from advassay.attacks.surrogate.packed_layers import can_pack_on
 from advassay.classifier import Classifier
 
 FUSED = "fused"
@@ -33,7 +33,7 @@ kinks make more of (InceptionV3: up to 0.004 and 0.21), but not another gradient
 
 
 @dataclass(frozen=True)
-class Steering:
+class Surrogate:
     """The module that gives gradients, what was done to it, and what could not be."""
 
     module: nn.Module
@@ -53,7 +53,13 @@ def processor_has_bfloat16(device: str | torch.device) -> bool:
     return bool({"avx512_bf16", "amx_bf16", "bf16"} & set(flags))
 
 
-def rewrite(classifier: Classifier, images: Tensor, wanted: Sequence[str], *, sure: bool = False) -> Steering:
+def possible_on(device: str | torch.device, names: Sequence[str]) -> tuple[str, ...]:
+    """Those of the rewrites `names` that this device is made for."""
+    here = {"bfloat16": processor_has_bfloat16(device), FUSED: can_pack_on(device)}
+    return tuple(name for name in names if here.get(name, True))
+
+
+def build_surrogate(classifier: Classifier, images: Tensor, wanted: Sequence[str], *, sure: bool = False) -> Surrogate:
     """A copy of `classifier` with the rewrites in `wanted` (_REWRITES) as far as they hold.
 
     `images`: a few examples, float32 (image, channel, height, width) in [0, 1]. The classifier is in attack mode.
@@ -63,30 +69,34 @@ def rewrite(classifier: Classifier, images: Tensor, wanted: Sequence[str], *, su
     try:
         module: nn.Module = copy.deepcopy(classifier)
     except (RuntimeError, TypeError, ValueError) as problem:
-        return Steering(classifier, notes=(f"the network cannot be copied ({problem}): it is attacked as it is",))
+        return Surrogate(classifier, notes=(f"the network cannot be copied ({problem}): it is attacked as it is",))
     expected = None if sure else _logits(classifier, images)
     done: list[str] = []
     notes: list[str] = []
+    found: _Pass | None = None
+    """Of the network as far as it is rewritten; None where that has not been tried."""
     for name, change in _REWRITES:
         if name not in wanted:
             continue
         last, why = "channels-last" in (*done, name), ""
         try:
-            before = _tried(module, images, last) if name == FUSED and expected is not None else None
+            before = (found or _tried(module, images, last)) if name == FUSED and expected is not None else None
             candidate = change(module, images)
             if candidate is None:
                 continue
             module = candidate
             if expected is not None:
-                why = _objection(_tried(module, images, last), expected, before, (*done, name))
+                after = _tried(module, images, last)
+                why = _objection(after, expected, before, (*done, name))
         except Exception as problem:  # the network is the user's and may raise anything
             why = f"{type(problem).__name__}: {problem}".partition("\n")[0]
         if why:
             notes.append(f"{name}: taken back: {why}")
-            module = _changed(copy.deepcopy(classifier), done, images)
+            module, found = _changed(copy.deepcopy(classifier), done, images), None
         else:
             done.append(name)
-    return Steering(module if done else classifier, tuple(done), tuple(notes))
+            found = after if expected is not None else None
+    return Surrogate(module if done else classifier, tuple(done), tuple(notes))
 
 
 class _Pass(NamedTuple):
@@ -121,7 +131,7 @@ def _changed(module: nn.Module, names: Sequence[str], images: Tensor) -> nn.Modu
     return module
 
 
-def takes_channels_last(classifier: Classifier, images: Tensor) -> bool:
+def supports_channels_last(classifier: Classifier, images: Tensor) -> bool:
     """Whether the unmodified network gives the same logits, and a gradient, for images laid out channels-last."""
     try:
         logits = _tried(classifier, images, channels_last=True).logits
@@ -135,7 +145,7 @@ def behaviour(module: nn.Module, images: Tensor) -> tuple[Tensor, Tensor | None]
     return _tried(module, images, channels_last=False)
 
 
-def moved_by(module: nn.Module, before: nn.Module, images: Tensor, *, channels_last: bool) -> float:
+def max_logit_change(module: nn.Module, before: nn.Module, images: Tensor, *, channels_last: bool) -> float:
     """Largest change of a logit between two versions of a network, relative to the largest logit."""
     now, then = (_tried(each, images, channels_last).logits for each in (module, before))
     return _relative_change(now, then)

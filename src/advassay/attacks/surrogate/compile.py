@@ -2,8 +2,8 @@
 
 Compiling costs minutes and does not always win: InceptionV3 took 183 s on two CPU cores and then ran at 0.73 of the
 eager speed. So it is tried only where the attack is long enough for the hope of it, timed against the network as it
-would run without (on a CPU fused) at the batch size in use, and kept only where it wins (shape.py); the choice is part
-of the compute shape.
+would run without (on a CPU fused) at the batch size in use, and kept only where it wins (batch_tuning.py); the
+choice is part of the compute shape.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from advassay.attacks.rewrite import BFLOAT16_AGREEMENT, FLOAT32_AGREEMENT, Steering, moved_by
+from advassay.attacks.surrogate.build import BFLOAT16_AGREEMENT, FLOAT32_AGREEMENT, Surrogate, max_logit_change
 
 COMPILED = "compiled"
 SECONDS, SECONDS_A_LAYER = 20.0, 0.6
@@ -50,7 +50,7 @@ def backend_of(rewrites: tuple[str, ...]) -> str | None:
     return None if not found else found[0].partition(":")[2] or "inductor"
 
 
-def compile_steering(steering: Steering, images: Tensor, batch_size: int, backend: str = "inductor") -> Steering:
+def compile_surrogate(steering: Surrogate, images: Tensor, batch_size: int, backend: str = "inductor") -> Surrogate:
     """`steering` compiled for batches of `batch_size`, or as it was with a note that says why.
 
     `images`: a few examples, float32 (image, channel, height, width) in [0, 1]. The classifier is in attack mode. What
@@ -65,7 +65,7 @@ def compile_steering(steering: Steering, images: Tensor, batch_size: int, backen
         module: Any = torch.compile(
             steering.module, backend=backend, dynamic=False, mode="reduce-overhead" if graphs else None
         )
-        moved = moved_by(module, steering.module, examples, channels_last=channels_last)
+        moved = max_logit_change(module, steering.module, examples, channels_last=channels_last)
     except Exception as problem:  # the network is the user's, the compiler large: anything may be raised
         said = str(problem).strip().partition("\n")[0]
         return _without(steering, f"{type(problem).__name__}: {said}")
@@ -74,5 +74,5 @@ def compile_steering(steering: Steering, images: Tensor, batch_size: int, backen
     return replace(steering, module=module, rewrites=(*steering.rewrites, rewrite_name(backend)))
 
 
-def _without(steering: Steering, why: str) -> Steering:
+def _without(steering: Surrogate, why: str) -> Surrogate:
     return replace(steering, notes=(*steering.notes, f"{COMPILED}: taken back: {why}"))

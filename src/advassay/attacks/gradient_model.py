@@ -22,7 +22,7 @@ def full_float32() -> Iterator[None]:
         yield
 
 
-class Network:
+class GradientModel:
     """Passes through one module, for one loss. Images are float32 in [0, 1]; logits and gradients float32."""
 
     def __init__(self, module: nn.Module, loss: Loss, *, channels_last: bool = False) -> None:

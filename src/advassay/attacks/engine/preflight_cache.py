@@ -16,22 +16,22 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import torch
 
-from advassay.attacks.fingerprint import fingerprint
-from advassay.attacks.guards import Suspicion
-from advassay.attacks.network import full_float32
-from advassay.attacks.rewrite import Steering, behaviour
+from advassay.attacks.checks.inputs import ModelWarning
+from advassay.attacks.engine.fingerprint import fingerprint
+from advassay.attacks.gradient_model import full_float32
+from advassay.attacks.surrogate.build import Surrogate, behaviour
 from advassay.classifier import Classifier, one_at_a_time
 
 Measured = TypeVar("Measured")
 
 
-class Shared:
+class ModelCache:
     """What several streams over one classifier may share, as long as nobody changes it: its rewritten copies, and what
     was measured on it before. Hand one to each of them.
     """
 
     def __init__(self) -> None:
-        self.copies: dict[tuple[str, ...], Steering] = {}
+        self.copies: dict[tuple[str, ...], Surrogate] = {}
         self.classes = 0
         """0 = not known yet."""
         self._measured: dict[tuple[object, ...], Any] = {}
@@ -46,25 +46,28 @@ class Shared:
 
 
 @dataclass
-class Memory:
+class PreflightCache:
     """What is known of a network before a stream's first step; the stream finds what is not, and writes it here."""
 
-    shared: Shared = field(default_factory=Shared)
-    suspected: Sequence[Suspicion] | None = None
+    shared: ModelCache = field(default_factory=ModelCache)
+    suspected: Sequence[ModelWarning] | None = None
     """By the examination; None = not examined yet."""
     band: float | None = None
-    """|margin|, in logits, that every image's band begins with (band.py); None also where every pass is float32."""
+    """|margin|, in logits, that every image's band begins with (uncertainty_band.py); None also where every pass is
+    float32."""
     held: tuple[str, ...] | None = None
     """The rewrites that hold; None = not tried yet."""
+    set_aside: tuple[str, ...] = ()
+    """Rewrites that hold, but are not worth their time (surrogate/speed_trial.py)."""
 
 
 KEPT = 4
 """Memories a classifier, so that a few precisions can take turns: each a copy of the network, fused with its weights
 packed twice beside them."""
-_LATEST: WeakKeyDictionary[Classifier, dict[str, Memory]] = WeakKeyDictionary()
+_LATEST: WeakKeyDictionary[Classifier, dict[str, PreflightCache]] = WeakKeyDictionary()
 
 
-def recall(classifier: Classifier, images: np.ndarray, *asked: object) -> Memory:
+def lookup(classifier: Classifier, images: np.ndarray, *asked: object) -> PreflightCache:
     """The memory of this very network, asked the same on the same first `images`; a new one where anything differs.
 
     `images` float32 (image, channel, height, width) in [0, 1]; `asked`: whatever else the findings depend on, of
@@ -74,9 +77,10 @@ def recall(classifier: Classifier, images: np.ndarray, *asked: object) -> Memory
     with one_at_a_time():
         key = _key(classifier, images, asked)
         if key is None:
-            return Memory()
+            return PreflightCache()
         kept = _LATEST.setdefault(classifier, {})
-        memory = kept.pop(key, None) or Memory()
+        # Taken out and put back last: the oldest is the one dropped.
+        memory = kept.pop(key, None) or PreflightCache()
         kept[key] = memory
         while len(kept) > KEPT:
             del kept[next(iter(kept))]
@@ -95,6 +99,7 @@ def _key(classifier: Classifier, images: np.ndarray, asked: Sequence[object]) ->
             one = torch.from_numpy(images[:1]).to(classifier.mean.device)
             for each in behaviour(classifier, one):
                 digest.update(b"-" if each is None else each.cpu().numpy().tobytes())
+    # Not remembered rather than remembered wrongly.
     except Exception:  # the network is the user's and may raise anything: the examination says what is wrong with it
         return None
     digest.update(repr(asked).encode())

@@ -1,7 +1,7 @@
-"""The last rewrite on a CPU: a network's convolutions, ReLUs and average pools put together as packed.py's layers.
+"""The last rewrite on a CPU: a network's convolutions, ReLUs and average pools put together as packed_layers.py's.
 
 What follows what is read off the network's graph (torch.fx). Tracing may lose what a module does in plain Python, or a
-gradient of its own making: rewrite.py compares logits and gradients on examples, and takes back what changes them.
+gradient of its own making: build.py compares logits and gradients on examples, and takes back what changes them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
-from advassay.attacks.packed import AveragePool, BiasAndRelu, Branches, PackedConvolution, can_pack
+from advassay.attacks.surrogate.packed_layers import AveragePool, BiasAndRelu, Branches, PackedConvolution, can_pack
 
 _RELUS = (F.relu, torch.relu)
 _RELU_METHODS = ("relu", "relu_")

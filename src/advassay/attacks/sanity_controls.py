@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from advassay.attack_spec import Arm, Loss, Norm, step_size_name
-from advassay.attacks.compiling import backend_of
-from advassay.attacks.memory import Memory
-from advassay.attacks.shape import SMALLEST
-from advassay.attacks.start import sign_noise
+from advassay.attacks.batch_tuning import SMALLEST
+from advassay.attacks.engine.preflight_cache import PreflightCache
+from advassay.attacks.random_init import sign_noise
 from advassay.attacks.stream import Item, computing, stream
+from advassay.attacks.surrogate.compile import backend_of
 from advassay.classifier import Classifier
 from advassay.documents import ComputeShape, Controls
 from advassay.success import Reading, attackable, counted, fallen, predicted
@@ -39,7 +39,7 @@ def run_controls(
     seed: int = 0,
     targets: np.ndarray | None = None,
     declared: Mapping[float, Collection[str]] | None = None,
-    known: Memory | None = None,
+    known: PreflightCache | None = None,
 ) -> Controls:
     """Three controls on a small sample: ε = 0, random sign noise at every ε, and a stronger attack at some.
 
@@ -56,7 +56,7 @@ def run_controls(
         tuple(image_ids),
         shape,
         targets,
-        known or Memory(),
+        known or PreflightCache(),
     )
     stronger: Loss = "margin"
     checked = _spread(arm.epsilons)
@@ -103,7 +103,7 @@ class _Sample:
         image_ids: tuple[str, ...],
         shape: ComputeShape,
         targets: np.ndarray | None,
-        known: Memory,
+        known: PreflightCache,
     ) -> None:
         self.known = replace(known, suspected=())
         self.classifier, self.images, self.labels, self.shape = classifier, images, labels, shape

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from advassay.attack_spec import Precision
-from advassay.attacks.compiling import compile_steering, rewrite_name, worth_trying
-from advassay.attacks.guards import check_classifier, check_weights
-from advassay.attacks.network import Network, full_float32
-from advassay.attacks.packed import can_pack_on
-from advassay.attacks.precision import REWRITES
-from advassay.attacks.rewrite import FUSED, Steering, processor_has_bfloat16, rewrite
+from advassay.attacks.checks.inputs import check_classifier, check_weights
+from advassay.attacks.engine.float32_verifier import REWRITES
+from advassay.attacks.gradient_model import GradientModel, full_float32
+from advassay.attacks.surrogate.build import FUSED, Surrogate, build_surrogate, possible_on
+from advassay.attacks.surrogate.compile import backend_of, compile_surrogate, rewrite_name, worth_trying
+from advassay.attacks.surrogate.speed_trial import SpeedTrial
 from advassay.classifier import Classifier
 from advassay.documents import ComputeShape
 from advassay.errors import AdvassayWarning
@@ -30,6 +30,8 @@ SMALLEST = 4
 """Smallest batch tried, where there are images to fill it: below it every processor is slower."""
 PASSES = 3
 """Gradients of a batch that its speed is measured with."""
+UNKNOWN_STEPS = 10_000
+"""Gradient steps of a work whose size is not said, for what may be spent on it."""
 MEASURING = 0.25
 """Share of the work's gradient steps that measuring may cost."""
 
@@ -37,8 +39,7 @@ MEASURING = 0.25
 def compute_shape(batch_size: int, *, precision: Precision, device: str = "cpu") -> ComputeShape:
     """The shape of this machine and process at a given batch size."""
     cuda = torch.device(device).type == "cuda"
-    here = {"bfloat16": processor_has_bfloat16(device), FUSED: can_pack_on(device)}
-    rewrites = tuple(r for r in REWRITES[precision] if here.get(r, True))
+    rewrites = possible_on(device, REWRITES[precision])
     return ComputeShape(
         batch_size=batch_size,
         device="cuda" if cuda else "cpu",
@@ -67,8 +68,9 @@ def choose_compute_shape(
     LARGEST of the device); `rows`: of each run that is to have this shape, how many trajectories go on side by side, so
     that a few do not pad a large batch; `steps`: gradient steps of the whole work, a share of which measuring may take.
     Both are taken as many if not given.
-    Where `steps` are enough to win back a compilation (compiling.py), the network compiled by `backend` is timed too,
-    and kept if it is faster. Takes a few seconds; stops growing where memory or patience ends.
+    Where `steps` are enough to win back a compilation (surrogate/compile.py), the network compiled by `backend` is
+    timed too, and kept if it is faster; else rewrites that do not pay are set aside (surrogate/speed_trial.py). Takes a
+    few seconds; stops growing where memory or patience ends.
     """
     check_classifier(classifier)
     check_weights(classifier)
@@ -77,17 +79,32 @@ def choose_compute_shape(
     largest = largest if rows is None else min(largest, _holding(max(rows)))
     with classifier.attack_mode(), full_float32():
         wanted = compute_shape(1, precision=precision, device=device)
-        steering = rewrite(classifier, image[None], wanted.rewrites)
+        steering = build_surrogate(classifier, image[None], wanted.rewrites)
         speeds = _speeds(steering, image, largest, steps)
         chosen = best_batch(speeds, rows)
         rewrites = wanted.rewrites
         if rewrites and steps and worth_trying(classifier, steps / speeds[chosen], device):
             unfused = tuple(r for r in rewrites if r != FUSED)  # the compiler fuses by itself
-            steering = rewrite(classifier, image[None], unfused)
+            steering = build_surrogate(classifier, image[None], unfused)
             if compiled := _compiled(steering, image, chosen, speeds[chosen], backend):
                 rewrites = unfused + compiled
+        if rewrites and backend_of(rewrites) is None:
+            rewrites = _fastest(classifier, image, steering, rewrites, chosen, steps or UNKNOWN_STEPS)
     shape = compute_shape(chosen, precision=precision, device=device)
     return shape.model_copy(update={"rewrites": rewrites})
+
+
+def _fastest(
+    classifier: Classifier, image: Tensor, built: Surrogate, wanted: tuple[str, ...], batch_size: int, steps: int
+) -> tuple[str, ...]:
+    """The part of the rewrites that steers fastest; what does not hold on some network is left in, and tried there."""
+    labels = torch.zeros(1, dtype=torch.int64, device=image.device)
+    trial = SpeedTrial(
+        classifier, image[None], labels, None, loss="cross-entropy", batch_size=batch_size, gradients=steps
+    )
+    unbuilt = {wanted: built}
+    chosen = trial.choose(wanted, lambda names: unbuilt.get(names) or build_surrogate(classifier, image[None], names))
+    return wanted if chosen == built.rewrites else chosen
 
 
 def best_batch(speeds: Mapping[int, float], rows: Sequence[int] | None = None) -> int:
@@ -109,7 +126,7 @@ def _holding(rows: int) -> int:
     return 1 << (rows - 1).bit_length()
 
 
-def _speeds(steering: Steering, image: Tensor, largest: int, steps: int | None) -> dict[int, float]:
+def _speeds(steering: Surrogate, image: Tensor, largest: int, steps: int | None) -> dict[int, float]:
     """Batch size → images per second, for powers of two while that is worth its time."""
     speeds: dict[int, float] = {}
     size, allowed = min(SMALLEST, largest), inf if steps is None else MEASURING * steps
@@ -123,9 +140,9 @@ def _speeds(steering: Steering, image: Tensor, largest: int, steps: int | None) 
     return speeds
 
 
-def _compiled(steering: Steering, image: Tensor, batch_size: int, eager: float, backend: str) -> tuple[str, ...]:
+def _compiled(steering: Surrogate, image: Tensor, batch_size: int, eager: float, backend: str) -> tuple[str, ...]:
     """The name of the compiled rewrite if it is faster than the eager speed at this batch size, else nothing."""
-    compiled = compile_steering(steering, image[None], batch_size, backend)
+    compiled = compile_surrogate(steering, image[None], batch_size, backend)
     if compiled.module is steering.module:
         warnings.warn(f"{compiled.notes[-1]}: the attack goes on without.", AdvassayWarning, stacklevel=3)
         return ()
@@ -133,12 +150,35 @@ def _compiled(steering: Steering, image: Tensor, batch_size: int, eager: float, 
     return (rewrite_name(backend),) if faster else ()
 
 
-def attacked(steering: Steering) -> Network:
+def activation_bytes(classifier: Classifier, image: np.ndarray) -> int | None:
+    """Bytes that a gradient pass keeps of an image (1, channel, height, width); None where the pass fails.
+
+    What autograd saves, twice over: the gradients that come back are about as large.
+    """
+    kept: dict[int, int] = {}
+    own = {tensor.data_ptr() for tensor in (*classifier.parameters(), *classifier.buffers())}
+
+    def pack(tensor: Tensor) -> Tensor:
+        if tensor.data_ptr() not in own:
+            kept[tensor.data_ptr()] = tensor.nbytes
+        return tensor
+
+    x = torch.from_numpy(image).to(classifier.mean.device).requires_grad_()
+    try:
+        saved = torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor)
+        with classifier.attack_mode(), full_float32(), torch.enable_grad(), saved:
+            classifier(x)
+    except Exception:  # the network is the user's and may raise anything: the examination says what is wrong with it
+        return None
+    return 2 * sum(kept.values())
+
+
+def attacked(steering: Surrogate) -> GradientModel:
     """The network as an attack with the cross-entropy passes through it."""
-    return Network(steering.module, "cross-entropy", channels_last="channels-last" in steering.rewrites)
+    return GradientModel(steering.module, "cross-entropy", channels_last="channels-last" in steering.rewrites)
 
 
-def images_per_second(network: Network, image: Tensor, batch_size: int) -> float:
+def images_per_second(network: GradientModel, image: Tensor, batch_size: int) -> float:
     """Gradients of `image` (channel, height, width) a second, `batch_size` at a time; the first pass warms up."""
     batch = image.expand(batch_size, *image.shape).contiguous()
     labels = torch.zeros(batch_size, dtype=torch.int64, device=image.device)

@@ -33,7 +33,7 @@ Margin = Callable[[Tensor, Tensor], Tensor]
 """Points float32 (point, channel, height, width) in [0, 1], which image each lies by (point,) → (point,) in logits."""
 
 
-class Slopes(NamedTuple):
+class GradientCheck(NamedTuple):
     """How often slope and gradient were compared, how often they disagreed, and the worst pair."""
 
     judged: int
@@ -48,13 +48,13 @@ class Slopes(NamedTuple):
         return self.wrong >= max(2, self.judged / 4)
 
 
-def off_kinks(images: Tensor) -> Tensor:
+def jitter_inputs(images: Tensor) -> Tensor:
     """The images moved into [0.01, 0.99] and off exact zeros, ties and grey levels, by seeded noise."""
     noise = torch.rand(images.shape, generator=torch.Generator("cpu").manual_seed(1), device="cpu").to(images.device)
     return 0.02 + 0.95 * images + 0.01 * noise
 
 
-def compare(margin: Margin, x: Tensor, gradient: Tensor, spacing: float) -> Slopes:
+def compare(margin: Margin, x: Tensor, gradient: Tensor, spacing: float) -> GradientCheck:
     """Compare differences of `margin` around `x` with its `gradient` there.
 
     `x`, `gradient`: float32 (image, channel, height, width), x in [0, 1]; `spacing`: relative rounding of the margin's
@@ -81,7 +81,7 @@ def compare(margin: Margin, x: Tensor, gradient: Tensor, spacing: float) -> Slop
             break
     wrong &= ~right
     worst = torch.where(wrong, (seen - said).abs(), -1.0).argmax()
-    return Slopes(
+    return GradientCheck(
         int((right | wrong).sum()), int(wrong.sum()), float(seen.flatten()[worst]), float(said.flatten()[worst])
     )
 

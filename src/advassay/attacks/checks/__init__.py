@@ -1,0 +1,1 @@
+"""checks: the arguments, the network and its gradient, before the first step."""

@@ -1,0 +1,1 @@
+"""engine: preflight, the batch scheduler and the float32 verifier."""

@@ -1,0 +1,1 @@
+"""surrogate: the cheaper copy of a network whose gradients steer the attack."""
