@@ -42,7 +42,7 @@ bench: setup  ## side by side with torchattacks, Foolbox and ART (about 30 minut
 	$(BIN)/python -m benchmarks.peers
 
 docs: setup  ## write the command-line pages anew
-	$(BIN)/python -m advassay.cli.reference docs/cli
+	$(BIN)/python -m advassay.cli.reference_pages docs/cli
 
 clean:
 	rm -rf runs build dist .pytest_cache .ruff_cache .mypy_cache

@@ -26,12 +26,12 @@ import cv2
 import numpy as np
 import pydicom
 
-from advassay.sources.archive.dataset import dataset
-from advassay.sources.archive.encoding import encoded
-from advassay.sources.archive.plan import SYNTAXES, PlannedFile, plan_archive
-from advassay.sources.dicom.crew import Crew
-from advassay.sources.dicom.pixels import PixelRules
-from advassay.sources.unreadable import Unreadable
+from advassay.sources.dicom.pixel_reader import PixelRules
+from advassay.sources.dicom.worker_pool import DicomWorkerPool
+from advassay.sources.read_failures import Unreadable
+from advassay.sources.synthetic_archive.archive_plan import SYNTAXES, PlannedFile, plan_archive
+from advassay.sources.synthetic_archive.archive_writer import encoded
+from advassay.sources.synthetic_archive.dicom_datasets import dataset
 
 TAGS = ("PatientID", "PatientAge", "PatientSex", "ViewPosition", "BodyPartExamined", "Modality", "Rows", "Columns")
 RULES = PixelRules(scaling="voi")
@@ -68,21 +68,23 @@ def plain_pixels(paths: list[str]) -> None:
         assert ds.pixel_array.ndim == 2
 
 
-def our_headers(crew: Crew) -> Callable[[list[str]], None]:
+def our_headers(crew: DicomWorkerPool) -> Callable[[list[str]], None]:
     def read(paths: list[str]) -> None:
         assert all(facts.get("reason") is None for facts in crew.headers(paths))
 
     return read
 
 
-def our_pixels(crew: Crew) -> Callable[[list[str]], None]:
+def our_pixels(crew: DicomWorkerPool) -> Callable[[list[str]], None]:
     def read(paths: list[str]) -> None:
         assert not any(isinstance(image, Unreadable) for image in crew.pixels(paths, RULES, lambda image: image))
 
     return read
 
 
-def rates(ways: dict[str, Callable[[list[str]], None]], crew: Crew, paths: list[str], runs: int) -> dict[str, Rate]:
+def rates(
+    ways: dict[str, Callable[[list[str]], None]], crew: DicomWorkerPool, paths: list[str], runs: int
+) -> dict[str, Rate]:
     """Files per second of each way: medians of `runs`, the ways in turn; a first round warms disk and processes."""
     taken: dict[str, list[Rate]] = {name: [] for name in ways}
     for turn in range(runs + 1):
@@ -104,7 +106,7 @@ class Rate(NamedTuple):
     wall: float
 
 
-def _cpu_s(crew: Crew) -> float:
+def _cpu_s(crew: DicomWorkerPool) -> float:
     """Processor seconds of this process and of the crew's live workers."""
     ticks = 0
     for worker in crew._all:
@@ -125,7 +127,7 @@ def main() -> None:
     asked = parser.parse_args()
     warnings.simplefilter("ignore")
     headers, images, rows, columns, runs = (60, 4, 400, 300, 1) if asked.small else (600, 12, 1600, 1300, 5)
-    crew = Crew(1)
+    crew = DicomWorkerPool(1)
     print(f"{platform.machine()}, Python {platform.python_version()}, load {os.getloadavg()[0]:.1f};", end=" ")
     print(", ".join(f"{name} {_version(name)}" for name in PACKAGES))
     print("\n| | pydicom, per CPU s | ours, per CPU s | pydicom, per s | ours, per s | ours / pydicom (CPU) |")

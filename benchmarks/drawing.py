@@ -8,7 +8,7 @@ from typing import Any
 import altair as alt
 import polars as pl
 
-from advassay.report.export import specification, to_svg
+from advassay.report.output.figure_files import specification, to_svg
 
 COLOURS = ["#0068a8", "#b94a00", "#007a59", "#9a4577", "#6b5b00", "#444444"]
 

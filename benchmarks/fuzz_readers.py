@@ -31,14 +31,14 @@ import polars as pl
 from pydicom.dataset import Dataset
 
 from advassay.errors import SourceError
-from advassay.sources.archive.dataset import dataset
-from advassay.sources.archive.encoding import encoded
-from advassay.sources.archive.plan import SYNTAXES, plan_archive
-from advassay.sources.dicom.crew import Crew
-from advassay.sources.dicom.headers import HEADER
-from advassay.sources.dicom.pixels import PixelRules
-from advassay.sources.tables import read_table
-from advassay.sources.unreadable import Unreadable
+from advassay.sources.dicom.header_reader import HEADER
+from advassay.sources.dicom.pixel_reader import PixelRules
+from advassay.sources.dicom.worker_pool import DicomWorkerPool
+from advassay.sources.read_failures import Unreadable
+from advassay.sources.synthetic_archive.archive_plan import SYNTAXES, plan_archive
+from advassay.sources.synthetic_archive.archive_writer import encoded
+from advassay.sources.synthetic_archive.dicom_datasets import dataset
+from advassay.sources.table_files import read_table
 
 LIMIT_S = 10.0
 TABLE_BYTES = 4 << 30
@@ -132,7 +132,7 @@ def dicom_cases(first: int, cases: int, folder: Path) -> Iterator[Path]:
 def run_dicom(first: int, cases: int) -> Counter[str]:
     """Outcome → cases. An image or a reason each; anything else raises here."""
     rules, seen = PixelRules("voi", most_pixels=4_000_000, turn=True), Counter[str]()
-    crew = Crew(2, rules.most_pixels)
+    crew = DicomWorkerPool(2, rules.most_pixels)
     with tempfile.TemporaryDirectory() as place:
         for start in range(first, first + cases, 512):
             paths = [str(p) for p in dicom_cases(start, min(512, first + cases - start), Path(place))]

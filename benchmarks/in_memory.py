@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from advassay.attack_spec import Arm
 from advassay.records import RunHeader
-from advassay.records.run import IMAGE_COLUMNS, RowIndex, Run
-from advassay.records.shards import FLAG
-from advassay.records.store import Records
+from advassay.records.row_shards import FLAG
+from advassay.records.run_reader import IMAGE_COLUMNS, RowIndex, Run
+from advassay.records.store_reader import Records
+from advassay.spec.attack_spec import Arm
 from advassay.trajectory import TrajectoryRows
 from tests.simulate import Cohort, image_rows, population, run_header, size_series, trajectories
 

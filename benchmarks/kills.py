@@ -86,8 +86,14 @@ APART = ("created", "updated", "versions", "cost", "cost_apart", "seconds")
 
 IMPORTED = (
     *("torch", "timm", "lightning", "cv2", "scipy.stats", "statsmodels.api", "altair", "vl_convert"),
-    *("advassay.study.running", "advassay.training", "advassay.attacks", "advassay.attacks.stream", "advassay.cohorts"),
-    *("advassay.analysis", "advassay.report", "advassay.report.write", "advassay.training.loop"),
+    *(
+        "advassay.study.run.runner",
+        "advassay.training",
+        "advassay.attacks",
+        "advassay.attacks.stream",
+        "advassay.cohorts",
+    ),
+    *("advassay.analysis", "advassay.report", "advassay.report.output.write_report", "advassay.training.training_loop"),
 )
 """What a run needs, imported once before it is forked; nothing of it is used here, so that no thread is started."""
 

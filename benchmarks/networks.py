@@ -11,8 +11,8 @@ import torch
 
 from advassay.classifier import Classifier
 from advassay.cohorts import open_cohort
-from advassay.documents import TrainingDocument
-from advassay.layout import MODEL, TRAINING
+from advassay.store_documents import TrainingDocument
+from advassay.store_layout import MODEL, TRAINING
 from advassay.training import load_classifier
 
 

@@ -33,9 +33,9 @@ import pyarrow.parquet as pq
 import pydicom
 from pydicom.pixels import apply_voi_lut
 
-from advassay.sources.archive.dataset import dataset
-from advassay.sources.archive.encoding import encoded
-from advassay.sources.archive.plan import PlannedFile, plan_archive
+from advassay.sources.synthetic_archive.archive_plan import PlannedFile, plan_archive
+from advassay.sources.synthetic_archive.archive_writer import encoded
+from advassay.sources.synthetic_archive.dicom_datasets import dataset
 
 SIDE = 224
 SCALINGS = ("percentile", "voi", "full-range")
@@ -87,7 +87,8 @@ def plain(folder: Path, out: Path, scaling: str) -> None:
 def ours(folder: Path, out: Path, scaling: str, workers: int) -> None:
     """One cohort by `prepare`; the number of workers is the number of processors this process may use."""
     from advassay.cohorts import prepare
-    from advassay.specs import CohortSpec, DicomSource
+    from advassay.spec.cohort_spec import CohortSpec
+    from advassay.spec.source_spec import DicomSource
 
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:workers])

@@ -14,10 +14,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from advassay.cohorts.regions.chest import chest_region
-from advassay.cohorts.regions.thorax import find_thorax
+from advassay.cohorts.regions.region_finders import chest_region
+from advassay.cohorts.regions.thorax_finder import find_thorax
 from advassay.sources.phantoms import landmarks, render
-from advassay.specs import PhantomSource, RegionSpec
+from advassay.spec.cohort_spec import RegionSpec
+from advassay.spec.source_spec import PhantomSource
 
 RULE = RegionSpec(find="aorta")
 WRONG: dict[str, Callable[[np.ndarray], np.ndarray]] = {

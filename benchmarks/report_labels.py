@@ -26,7 +26,7 @@ import polars as pl
 from statsmodels.stats.proportion import proportion_confint
 
 from advassay.sources.reports import LABELS, label_reports
-from advassay.sources.tables import read_table
+from advassay.sources.table_files import read_table
 
 ENOUGH = 30
 """Fewer positives than this in a half: not measurable."""

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from advassay.attack_spec import Arm
+from advassay.spec.attack_spec import Arm
 from tests.simulate import GRID, Cohort, make_store
 
 FOUR = ("ovary tumour", "ovary norm", "thyroid tumour", "thyroid norm")

@@ -88,11 +88,11 @@ def make_table(rows: int, path: Path) -> None:
 def measure(folder: Path) -> None:
     """Select the cohorts of STUDY from the table in `folder`; prints the figures."""
     began, busy = time.perf_counter(), time.process_time()
-    from advassay.layout import Store
+    from advassay.store_layout import Store
     from advassay.study import parse_study, select_cohorts
-    from advassay.study.place import Site
+    from advassay.study.environment import RunEnvironment
 
-    selected = select_cohorts(parse_study(STUDY), Site(Store(folder / "store"), data=folder))
+    selected = select_cohorts(parse_study(STUDY), RunEnvironment(Store(folder / "store"), data=folder))
     seconds, busy = time.perf_counter() - began, time.process_time() - busy
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     for one in selected.values():

@@ -17,8 +17,8 @@ import numpy as np
 import polars as pl
 
 import advassay as aa
-from advassay.attack_spec import PGD
-from advassay.success import fallen
+from advassay.spec.attack_spec import PGD
+from advassay.success import has_succeeded
 from benchmarks.drawing import save, small_multiples
 from benchmarks.measuring import machine, note, say, table
 from benchmarks.networks import Trained, networks
@@ -92,7 +92,7 @@ def _by_confidence(network: Trained) -> None:
     ):
         attack = PGD(0.02, step, steps=STEPS, update=update, loss=loss)
         swept = aa.sweep(network.classifier, network.images, network.labels, attack, [0.02])
-        down = {reading: fallen(swept.logits, network.labels, reading)[0, -1] for reading in ("last", "any")}
+        down = {reading: has_succeeded(swept.logits, network.labels, reading)[0, -1] for reading in ("last", "any")}
         still = swept.flags["zero_gradient"][0] | swept.flags["saturated"][0]
         rows.append(
             [

@@ -50,11 +50,11 @@ class Subject(NamedTuple):
 def trained(side: int, *, updates: int, images: int = 480, architecture: str = "inception_v3") -> Subject:
     """Train (or take from runs/bench) the network at `side` px; its correctly classified validation images."""
     from advassay.cohorts import open_cohort
-    from advassay.study import parse_study, site, train
+    from advassay.study import make_environment, parse_study, train
     from advassay.training import load_classifier
 
     text = STUDY.format(side=side, images=images, updates=updates, architecture=architecture)
-    place = site(STORE / f"{architecture}-{side}-{updates}-{images}", device="cpu")
+    place = make_environment(STORE / f"{architecture}-{side}-{updates}-{images}", device="cpu")
     note(f"training {architecture} at {side} px, {updates} updates, unless runs/bench has it")
     (document,) = train(parse_study(text), place)
     checkpoint = place.store.classifier(document.classifier) / "model.safetensors"

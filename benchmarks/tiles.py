@@ -77,12 +77,12 @@ def write_region(path: Path, side: int) -> None:
 
 def measure(folder: Path) -> dict[str, float]:
     """Cut the slide in `folder`, in this process; seconds, tiles, and peak memory in MB."""
-    from advassay.slide_spec import SlideClasses, TileRules
-    from advassay.sources.slides import Places, make_tiles
+    from advassay.sources.slides import SlidePaths, make_tiles
+    from advassay.spec.tile_spec import SlideClasses, TileRules
 
     began = time.perf_counter()
     classes = SlideClasses(annotations="regions", outside="normal")
-    places = Places(folder / "slides", annotations=folder / "regions")
+    places = SlidePaths(folder / "slides", annotations=folder / "regions")
     made = make_tiles(places, folder / "tiles", TileRules(mpp=0.5), classes, key=b"benchmark")
     seconds = time.perf_counter() - began
     status = Path("/proc/self/status").read_text().splitlines()

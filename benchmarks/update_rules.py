@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 
 import advassay as aa
-from advassay.attack_spec import PGD
+from advassay.spec.attack_spec import PGD
 from benchmarks.drawing import save, small_multiples
 from benchmarks.measuring import machine, note, say, table
 from benchmarks.networks import Trained, networks

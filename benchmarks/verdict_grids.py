@@ -11,8 +11,8 @@ from functools import partial
 
 import numpy as np
 
-from advassay.analysis.packed import Packed
-from advassay.analysis.questions.evidence import Evidence
+from advassay.analysis.conclusions.evidence import Evidence
+from advassay.analysis.outcome_arrays import OutcomeArrays
 from benchmarks.verdict_scenarios import (
     GRID,
     MIDDLE,
@@ -134,7 +134,7 @@ def range_scenarios() -> Iterator[Scenario]:
     def series(
         rng: np.random.Generator, cohort: CohortTruth, sizes: tuple[int, ...], ratio: float, *, seeds: int = 3,
         main_grid: tuple[float, ...] = (),
-    ) -> list[Packed]:  # fmt: skip
+    ) -> list[OutcomeArrays]:  # fmt: skip
         base, span = thresholds_of(rng, cohort), np.log2(sizes[-1] / sizes[0])
         packs = []
         for size in sizes:

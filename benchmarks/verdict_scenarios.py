@@ -13,11 +13,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from scipy import stats
 
-from advassay.analysis.packed import Packed
-from advassay.analysis.questions.evidence import Evidence
-from advassay.analysis_plan import AnalysisPlan
-from advassay.documents import Controls, Doubling
-from advassay.records.header import RunHeader
+from advassay.analysis.conclusions.evidence import Evidence
+from advassay.analysis.outcome_arrays import OutcomeArrays
+from advassay.records.run_header import RunHeader
+from advassay.spec.analysis_plan import AnalysisPlan
+from advassay.store_documents import Controls, Doubling
 
 GRID = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.02)
 STEPS = 5
@@ -99,7 +99,7 @@ class CohortTruth:
 def network(
     rng: np.random.Generator, cohort: CohortTruth, *, shift: float = 0.0, size: int | None = 320, seed: int = 0,
     primary: bool = True, base: np.ndarray | None = None,
-) -> Packed:  # fmt: skip
+) -> OutcomeArrays:  # fmt: skip
     """Verdict arrays of one network; `shift` moves ln T of all images, `base` gives the images' own ln T."""
     n, grid = cohort.images, np.array(cohort.grid)
     patients = patients_of(cohort)
@@ -111,7 +111,7 @@ def network(
     archive = cohort.archive or cohort.name
     header = _header(cohort, size, seed, primary)
     any_ = np.maximum.accumulate(last, axis=1)
-    return Packed(
+    return OutcomeArrays(
         header=header, step_size="epsilon/4", epsilons=grid,
         image_ids=np.array([f"{archive}-{i}" for i in range(n)], dtype=object), labels=np.zeros(n, np.int64),
         patients=patients.astype(np.int32),
@@ -186,9 +186,9 @@ def _header(cohort: CohortTruth, size: int | None, seed: int, primary: bool) -> 
 
 
 def with_control(
-    rng: np.random.Generator, pack: Packed, *, gain: float = 0.0, loss: float = 0.0, images: int = 10**9,
+    rng: np.random.Generator, pack: OutcomeArrays, *, gain: float = 0.0, loss: float = 0.0, images: int = 10**9,
     any_gain: float | None = None,
-) -> Packed:  # fmt: skip
+) -> OutcomeArrays:  # fmt: skip
     """The network with a control to 2K iterations on its first `images`.
 
     Of the images × ε that stand at K (by the last iterate) a share falls by 2K, so that success rises by `gain` of all;
@@ -224,7 +224,9 @@ def with_control(
     return replace(pack, header=pack.header.model_copy(update={"controls": controls}))
 
 
-def study(packs: list[Packed], plan: AnalysisPlan | None = None, *, prespecified: bool | None = None) -> Evidence:
+def study(
+    packs: list[OutcomeArrays], plan: AnalysisPlan | None = None, *, prespecified: bool | None = None
+) -> Evidence:
     """These networks as the evidence of one store."""
     return Evidence(plan or AnalysisPlan(), tuple(packs), {}, prespecified)
 

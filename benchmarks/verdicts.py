@@ -29,10 +29,10 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from advassay.analysis.conclusions import QUESTIONS
+from advassay.analysis.conclusions.evidence import Evidence
 from advassay.analysis.dose_response.epsilon50 import epsilon50_of
 from advassay.analysis.dose_response.thresholds import Thresholds
-from advassay.analysis.questions import QUESTIONS
-from advassay.analysis.questions.evidence import Evidence
 from benchmarks.verdict_grids import control_scenarios, grid_scenarios, range_scenarios
 from benchmarks.verdict_scenarios import (
     GRID,

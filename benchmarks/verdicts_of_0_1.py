@@ -25,7 +25,7 @@ class HeldRun:
 def main() -> None:
     from advassay.analysis.claims import amplitude, confidence, image_type, iterations, training_size
 
-    from advassay.analysis import packed
+    from advassay.analysis import outcome_arrays
 
     warnings.simplefilter("ignore")
     question = (amplitude, image_type, iterations, confidence, training_size)[int(sys.argv[1]) - 1]
@@ -33,7 +33,7 @@ def main() -> None:
     for packs in pickle.load(sys.stdin.buffer):
         runs = [HeldRun(pack) for pack in packs]
         for run, pack in zip(runs, packs, strict=True):
-            packed._CACHE[run] = {pack.step_size: pack}
+            outcome_arrays._CACHE[run] = {pack.step_size: pack}
         cohorts = list(dict.fromkeys(pack.header.cohort for pack in packs))
         records = SimpleNamespace(arms=["A"], main_arm="A", cohorts=cohorts, runs=runs)
         verdicts.append(question(records).verdict)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from jaxtyping import install_import_hook
 
-# Axis names in the signatures of these modules (advassay.axes) are checked on every call while tests run.
-install_import_hook(["advassay.success", "advassay.cohorts.prepared"], "beartype.beartype")
+# Axis names in the signatures of these modules (advassay.array_types) are checked on every call while tests run.
+install_import_hook(["advassay.success", "advassay.cohorts.prepared_cohort"], "beartype.beartype")
 
 
 @pytest.fixture(scope="session")

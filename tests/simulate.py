@@ -23,12 +23,12 @@ import polars as pl
 import yaml
 from scipy.stats import norm
 
-from advassay import layout
-from advassay.attack_spec import Arm, resolve_step_size, step_size_name
-from advassay.documents import ComputeShape, Controls, LeftOut, Preparation, Scores, TrainingDocument
+from advassay import store_layout
 from advassay.identity import canonical_float, content_hash, draw
 from advassay.records import Example, RunHeader, RunWriter, attack_rules, run_identity, write_example
-from advassay.specs import Study
+from advassay.spec.attack_spec import Arm, resolve_step_size, step_size_name
+from advassay.spec.study_spec import Study
+from advassay.store_documents import ComputeShape, Controls, LeftOut, Preparation, Scores, TrainingDocument
 from advassay.trajectory import Cost, TrajectoryRows
 
 GRID = tuple(canonical_float(0.02 * i) for i in range(1, 11))
@@ -235,7 +235,7 @@ def image_rows(cohort: Cohort, images: Population) -> pl.DataFrame:
 
 
 def write_run(
-    store: layout.Store, cohort: Cohort, images: Population, arm_name: str, arm: Arm, *, position: int = 0,
+    store: store_layout.Store, cohort: Cohort, images: Population, arm_name: str, arm: Arm, *, position: int = 0,
     train_size: int = 320, full: bool = True, primary: bool = True, seed: int = 0, extra: float = 0.0,
 ) -> RunHeader:  # fmt: skip
     """One run into the store, as the study writes it."""
@@ -261,7 +261,7 @@ def write_run(
     return writer.finish(cost, controls, ["Simulated: no network was attacked."])
 
 
-def write_preparation(store: layout.Store, cohort: Cohort, images: Population) -> None:
+def write_preparation(store: store_layout.Store, cohort: Cohort, images: Population) -> None:
     """cohorts/<cohort>/preparation.json."""
     per_class = {name: int((images.labels == i).sum()) for i, name in enumerate(cohort.classes)}
     document = Preparation(
@@ -278,12 +278,18 @@ def write_preparation(store: layout.Store, cohort: Cohort, images: Population) -
         left_out=(LeftOut(reason="unreadable", count=3),),
         spec={"source": "simulated", "classes": list(cohort.classes)}, published=cohort.published,
     )  # fmt: skip
-    with layout.writing(store.cohort(cohort.name) / layout.PREPARATION) as beside:
+    with store_layout.writing(store.cohort(cohort.name) / store_layout.PREPARATION) as beside:
         beside.write_text(document.model_dump_json(indent=2))
 
 
 def write_training(
-    store: layout.Store, cohort: Cohort, images: Population, *, train_size: int = 320, full: bool = True, seed: int = 0
+    store: store_layout.Store,
+    cohort: Cohort,
+    images: Population,
+    *,
+    train_size: int = 320,
+    full: bool = True,
+    seed: int = 0,
 ) -> None:
     """classifiers/<id>/training.json."""
     classifier = content_hash([cohort.name, train_size, seed])
@@ -302,11 +308,11 @@ def write_training(
         weights_sha256="0" * 64, start_weights_sha256=None, validation=scores, tuning=scores, history=tuple(history),
         seconds=30.0, versions={"python": "3.11"},
     )  # fmt: skip
-    with layout.writing(store.classifier(classifier) / layout.TRAINING) as beside:
+    with store_layout.writing(store.classifier(classifier) / store_layout.TRAINING) as beside:
         beside.write_text(document.model_dump_json(indent=2))
 
 
-def write_gallery(store: layout.Store, cohort: Cohort, images: Population, header: RunHeader) -> None:
+def write_gallery(store: store_layout.Store, cohort: Cohort, images: Population, header: RunHeader) -> None:
     """Two fallen images of the cohort at every ε of the main arm."""
     rng = np.random.default_rng(draw(0, cohort.name, "pixels"))
     correct = np.flatnonzero(images.clean_logits.argmax(1) == images.labels)
@@ -365,8 +371,8 @@ def make_store(
 ) -> Path:  # fmt: skip
     """Write a whole store: study.yaml, preparations, trainings, every run of every arm, gallery. Returns `path`."""
     arms = ARMS if arms is None else arms
-    store = layout.Store(path)
-    with layout.writing(store.study) as beside:
+    store = store_layout.Store(path)
+    with store_layout.writing(store.study) as beside:
         dumped = study_of(cohorts, arms).model_dump(mode="json", by_alias=True, exclude_none=True)
         beside.write_text(yaml.safe_dump(dumped, sort_keys=False))
     for cohort in cohorts:
@@ -383,7 +389,9 @@ def make_store(
     return path
 
 
-def _size_series(store: layout.Store, cohort: Cohort, images: Population, main: tuple[str, Arm], seed: int) -> None:
+def _size_series(
+    store: store_layout.Store, cohort: Cohort, images: Population, main: tuple[str, Arm], seed: int
+) -> None:
     """Networks of every size and seed, attacked by the main arm at three amplitudes."""
     for size, network_seed, extra, arm in size_series(cohort, main, seed):
         write_training(store, cohort, images, train_size=size, full=False, seed=network_seed)

@@ -11,9 +11,9 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Classifier": "classifier",
-    "PGD": "attack_spec",
-    "Arm": "attack_spec",
-    "Study": "specs",
+    "PGD": "spec.attack_spec",
+    "Arm": "spec.attack_spec",
+    "Study": "spec.study_spec",
     "Trajectory": "trajectory",
     "Sweep": "trajectory",
     "AdvassayError": "errors",
@@ -41,7 +41,7 @@ _HOMES = {
     "paired_comparison": "analysis",
     "needed_for_width": "analysis",
     "needed_for_difference": "analysis",
-    "conclusions": "analysis",
+    "conclusions": "analysis.conclusions",
     "specification_curve": "analysis",
     "subgroup_effects": "analysis",
 }

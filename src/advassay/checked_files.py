@@ -18,11 +18,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel
 
-from advassay.documents import CHECKSUM
 from advassay.errors import DamagedError, FormatError
 from advassay.identity import canonical_json
-from advassay.layout import writing
 from advassay.parquet_limits import check_decoded_size, is_plain
+from advassay.store_documents import CHECKSUM
+from advassay.store_layout import writing
 
 Model = TypeVar("Model", bound=BaseModel)
 

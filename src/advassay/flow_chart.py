@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from advassay.documents import Preparation
+from advassay.store_documents import Preparation
 
 STAGES = {
     "source rows": "usable files",

@@ -34,7 +34,7 @@ class Silent:
 
 
 @contextmanager
-def doing(progress: Progress, task: str) -> Iterator[None]:
+def timed_task(progress: Progress, task: str) -> Iterator[None]:
     """`task` is under way inside: for work that takes seconds and has no parts to count."""
     progress.start(task, None, "")
     try:

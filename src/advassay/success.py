@@ -19,7 +19,7 @@ from typing import Literal
 
 import numpy as np
 
-from advassay.axes import Labels, Logits, Scores
+from advassay.array_types import Labels, Logits, Scores
 
 Reading = Literal["last", "any"]
 
@@ -80,7 +80,7 @@ def is_adversarial(logits: Scores, labels: Labels, targets: Labels | None = None
     return (decision != labels) & (decision >= 0) if targets is None else decision == targets
 
 
-def attackable(logits: Logits, labels: Labels, targets: Labels | None = None) -> np.ndarray:
+def correct_on_clean(logits: Logits, labels: Labels, targets: Labels | None = None) -> np.ndarray:
     """Images that count in success (…, image): first classified correctly and, if targeted, not of the target class.
 
     `logits` (…, step, image, class); step 0 is judged.
@@ -89,12 +89,14 @@ def attackable(logits: Logits, labels: Labels, targets: Labels | None = None) ->
     return correct if targets is None else correct & (targets != labels)
 
 
-def fallen(logits: Logits, labels: Labels, success: Reading = "last", targets: Labels | None = None) -> np.ndarray:
+def has_succeeded(
+    logits: Logits, labels: Labels, success: Reading = "last", targets: Labels | None = None
+) -> np.ndarray:
     """Whether each image has fallen at each iterate (…, step, image), bool; never at step 0.
 
     `any` is the running maximum over steps 1 … k.
     """
-    now = is_adversarial(logits, labels, targets) & attackable(logits, labels, targets)[..., None, :]
+    now = is_adversarial(logits, labels, targets) & correct_on_clean(logits, labels, targets)[..., None, :]
     now[..., 0, :] = False
     if success == "any":
         return np.maximum.accumulate(now, axis=-2)
@@ -122,8 +124,8 @@ def counted(logits: Logits, labels: Labels, success: Reading = "last", targets: 
 
     Under `any` an image that has fallen stays fallen, whatever its later iterates are.
     """
-    known = fallen(logits, labels, success, targets) | ~undecided(logits, success)
-    return known & attackable(logits, labels, targets)[..., None, :]
+    known = has_succeeded(logits, labels, success, targets) | ~undecided(logits, success)
+    return known & correct_on_clean(logits, labels, targets)[..., None, :]
 
 
 def attack_success_rate(
@@ -135,7 +137,7 @@ def attack_success_rate(
     >>> attack_success_rate(np.array([clean, after], np.float32), np.array([0, 0]))
     array([0., 1.])
     """
-    events = fallen(logits, labels, success, targets)
+    events = has_succeeded(logits, labels, success, targets)
     return _share(events, counted(logits, labels, success, targets))
 
 

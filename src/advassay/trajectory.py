@@ -13,8 +13,8 @@ from dataclasses import dataclass, field, fields, replace
 import numpy as np
 
 from advassay import success as _success
-from advassay.attack_spec import PGD
 from advassay.errors import AttackError
+from advassay.spec.attack_spec import PGD
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ class Trajectory:
 
     def worst_case_success_rate(self, success: _success.Reading = "last") -> float:
         """Share of attackable images that the declared run or any restart felled; see Sweep.worst_case_success_rate."""
-        down = _success.fallen(self.logits, self.labels, success, self.targets)[-1]
+        down = _success.has_succeeded(self.logits, self.labels, success, self.targets)[-1]
         down = down | np.isin(self.image_ids, [image for _, _, image in _felled(self.restarts, success)])
         counted = _success.counted(self.logits, self.labels, success, self.targets)[-1]
         return float(_share(down, counted | down))
@@ -198,7 +198,7 @@ class Sweep:
         alone. Raises AttackError: "last" where `retired`.
         """
         self._check_reading(success)
-        down = _success.fallen(self.logits, self.labels, success, self.targets)[..., -1, :].copy()
+        down = _success.has_succeeded(self.logits, self.labels, success, self.targets)[..., -1, :].copy()
         for step_size, epsilon, image in _felled(self.restarts, success):
             at = () if self.step_sizes is None else (self.step_sizes.index(step_size),)
             down[(*at, self.epsilons.index(epsilon), self.image_ids.index(image))] = True
@@ -228,7 +228,7 @@ def _felled(rows: TrajectoryRows | None, success: _success.Reading) -> list[tupl
     if rows is None:
         return []
     targets = None if (rows.target < 0).all() else rows.target
-    down = _success.fallen(rows.logits.swapaxes(0, 1), rows.label, success, targets)[-1]
+    down = _success.has_succeeded(rows.logits.swapaxes(0, 1), rows.label, success, targets)[-1]
     keys = zip(rows.step_size[down], rows.epsilon[down], rows.image_id[down], strict=True)
     return [(str(s), float(e), str(i)) for s, e, i in keys]
 

@@ -9,10 +9,11 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
-from advassay.analysis import conclusions, success_curve
-from advassay.attack_spec import Arm
+from advassay.analysis import success_curve
+from advassay.analysis.conclusions import conclusions
 from advassay.cli.program import app
 from advassay.records import open_records
+from advassay.spec.attack_spec import Arm
 from tests.simulate import Cohort, make_store
 
 ARM = Arm(epsilons=(0.02, 0.1), step_sizes=(0.01,), steps=20)

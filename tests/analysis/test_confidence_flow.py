@@ -19,9 +19,9 @@ from advassay.analysis import (
     success_curve,
     transitions,
 )
-from advassay.attack_spec import Arm
 from advassay.errors import SpecError
 from advassay.records import Records, open_records
+from advassay.spec.attack_spec import Arm
 from tests.simulate import COHORTS, Cohort, make_store
 
 ARM = Arm(epsilons=(0.02, 0.05, 0.1), step_sizes=(0.005,), steps=8)

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from advassay.analysis import conclusions
+from advassay.analysis.conclusions import conclusions
 from advassay.analysis.intervals import pooled_icc
-from advassay.attack_spec import Arm
 from advassay.records import open_records
+from advassay.spec.attack_spec import Arm
 from benchmarks.coverage import RATES, Scenario, covered, simulated
 from benchmarks.in_memory import simulated_records
 from tests.simulate import COHORTS, make_store

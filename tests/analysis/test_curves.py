@@ -10,7 +10,7 @@ from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from advassay import success
 from advassay.analysis import (
-    bins,
+    confidence_bins,
     epsilon50,
     minimal_epsilon,
     performance,
@@ -18,10 +18,10 @@ from advassay.analysis import (
     success_curve,
     table1,
 )
-from advassay.analysis.scores import auroc
-from advassay.attack_spec import Arm
+from advassay.analysis.classifier_performance import auroc
 from advassay.errors import SpecError
 from advassay.records import Records, open_records
+from advassay.spec.attack_spec import Arm
 from tests.simulate import ARMS, COHORTS, Cohort, make_store
 
 STEEP = Cohort("steep", "X-ray", epsilon50=0.05, slope=2.0, patients=60, images_per_patient=2, lost_again=0.1)
@@ -75,7 +75,7 @@ def test_any_is_never_below_last_and_never_falls(records: Records) -> None:
 
 def test_confidence_bins_part_the_attackable_images(records: Records) -> None:
     frame = success_curve(records, "clean_confidence", epsilon=0.05).frame.filter(pl.col("cohort") == "steep")
-    assert frame["bin"].to_list() == bins.labels(2)
+    assert frame["bin"].to_list() == confidence_bins.labels(2)
     whole = success_curve(records).frame.filter(pl.col("cohort") == "steep", pl.col("epsilon") == 0.05)
     assert frame["n"].sum() == whole["n"][0]
     assert frame["events"].sum() == whole["events"][0]
@@ -84,9 +84,9 @@ def test_confidence_bins_part_the_attackable_images(records: Records) -> None:
 
 def test_bins_are_half_open_the_last_closed_and_images_below_a_half_are_apart() -> None:
     confidence = np.array([0.3, 0.5, 0.55, 0.65, 0.9499999, 0.95, 1.0])
-    inside = bins.members(confidence, 3)
+    inside = confidence_bins.members(confidence, 3)
     assert (inside.sum(0) == 1).all()
-    names = [bins.labels(3)[k] for k in inside.argmax(0)]
+    names = [confidence_bins.labels(3)[k] for k in inside.argmax(0)]
     assert names == [
         "below 0.5", "[0.50, 0.55)", "[0.55, 0.60)", "[0.65, 0.70)", "[0.90, 0.95)", "[0.95, 1.00]", "[0.95, 1.00]",
     ]  # fmt: skip
@@ -198,8 +198,8 @@ def test_table1_has_a_row_a_class_with_the_published_value_beside(records: Recor
 
 
 def test_the_control_at_amplitude_zero_is_no_point_of_a_curve(tmp_path: Path) -> None:
-    from advassay.layout import Store
     from advassay.records import RunWriter
+    from advassay.store_layout import Store
     from tests.simulate import population, trajectories, write_run
 
     store, images = Store(tmp_path), population(STEEP)
@@ -212,8 +212,8 @@ def test_the_control_at_amplitude_zero_is_no_point_of_a_curve(tmp_path: Path) ->
 
 
 def test_images_with_nan_logits_on_their_path_leave_both_denominators(tmp_path: Path) -> None:
-    from advassay.layout import Store
     from advassay.records import RunWriter
+    from advassay.store_layout import Store
     from tests.simulate import image_rows, population, run_header, trajectories
 
     images, arm = population(STEEP), ARM.model_copy(update={"step_sizes": (0.005,)})
@@ -228,7 +228,7 @@ def test_images_with_nan_logits_on_their_path_leave_both_denominators(tmp_path: 
     kept = np.setdiff1d(np.flatnonzero(rows.epsilon == 0.05), ill)
     block, labels = logits[kept].swapaxes(0, 1), rows.label[kept]
     for curve, rate, n in (
-        (success_curve, success.attack_success_rate, int(success.attackable(block, labels).sum())),
+        (success_curve, success.attack_success_rate, int(success.correct_on_clean(block, labels).sum())),
         (robust_accuracy_curve, success.robust_accuracy, len(kept)),
     ):
         frame = curve(open_records(tmp_path)).frame.filter(pl.col("epsilon") == 0.05)

@@ -16,13 +16,13 @@ from statsmodels.stats.meta_analysis import combine_effects
 
 from advassay.analysis import epsilon50
 from advassay.analysis.dose_response.epsilon50 import epsilon50_of
+from advassay.analysis.dose_response.epsilon50_tables import epsilon50_text
 from advassay.analysis.dose_response.log_logistic import fit
 from advassay.analysis.dose_response.pooling import pool
 from advassay.analysis.dose_response.thresholds import Thresholds, distinct_doses, thresholds
-from advassay.analysis.dose_response.wording import epsilon50_text
-from advassay.analysis.packed import packed
-from advassay.attack_spec import Arm
+from advassay.analysis.outcome_arrays import load_outcomes
 from advassay.records import open_records
+from advassay.spec.attack_spec import Arm
 from tests.simulate import Cohort, make_store
 
 DOSES = np.array([0.0005, 0.001, 0.0025, 0.005, 0.01, 0.02])
@@ -40,7 +40,7 @@ def drawn(log_epsilon: np.ndarray) -> Thresholds:
 def test_readings_of_the_dose_differ_where_success_is_lost_again(tmp_path: Path) -> None:
     cohort = Cohort("c", "X-ray", patients=30, lost_again=0.3)
     arm = Arm(epsilons=(0.02, 0.05, 0.1), step_sizes=("epsilon/4",), steps=4)
-    pack = packed(open_records(make_store(tmp_path / "s", (cohort,), {"A": arm}, gallery=False)).runs[0])
+    pack = load_outcomes(open_records(make_store(tmp_path / "s", (cohort,), {"A": arm}, gallery=False)).runs[0])
     fallen = pack.last[:, -1][:, pack.attackable.all(0)]
     monotone, recorded = (thresholds(pack, "last", dose) for dose in ("monotone", "as recorded"))
     for image in range(fallen.shape[1]):
@@ -54,10 +54,10 @@ def test_readings_of_the_dose_differ_where_success_is_lost_again(tmp_path: Path)
 def test_amplitudes_that_sign_steps_cannot_reach_are_one_dose(tmp_path: Path) -> None:
     arm = Arm(epsilons=(0.02, 0.04, 0.06, 0.1, 0.2), step_sizes=(0.01, "epsilon/4"), steps=5)
     run = open_records(make_store(tmp_path / "s", (Cohort("c", "X-ray"),), {"A": arm}, gallery=False)).runs[0]
-    doses, at = distinct_doses(packed(run, "0.01"))
+    doses, at = distinct_doses(load_outcomes(run, "0.01"))
     assert doses.tolist() == pytest.approx([0.02, 0.04, 0.05])
     assert at.tolist() == [0, 1, 2]
-    assert distinct_doses(packed(run, "epsilon/4"))[0].tolist() == [0.02, 0.04, 0.06, 0.1, 0.2]
+    assert distinct_doses(load_outcomes(run, "epsilon/4"))[0].tolist() == [0.02, 0.04, 0.06, 0.1, 0.2]
 
 
 def test_the_curve_is_the_penalised_maximum_found_by_another_optimiser() -> None:

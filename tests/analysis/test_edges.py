@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from advassay.analysis import (
-    conclusions,
     epsilon50,
     minimal_epsilon,
     performance,
@@ -18,10 +17,11 @@ from advassay.analysis import (
     table1,
     worst_case_success_rate,
 )
-from advassay.attack_spec import Arm
+from advassay.analysis.conclusions import conclusions
 from advassay.errors import SpecError, StoreError
-from advassay.layout import Store
 from advassay.records import RunWriter, open_records
+from advassay.spec.attack_spec import Arm
+from advassay.store_layout import Store
 from advassay.success import attack_success_rate
 from tests.simulate import Cohort, make_store, population, trajectories, write_run
 

@@ -16,11 +16,10 @@ from statsmodels.stats.power import NormalIndPower
 from statsmodels.stats.proportion import proportion_confint
 
 from advassay.analysis import Condition, design_effect, needed_for_difference, needed_for_width, paired_comparison
-from advassay.analysis.differences import benjamini_hochberg
-from advassay.analysis.paired import BOOTSTRAP, MCNEMAR, SIGN, paired_test
-from advassay.attack_spec import Arm
+from advassay.analysis.differences import BOOTSTRAP, MCNEMAR, SIGN, benjamini_hochberg, paired_test
 from advassay.errors import SpecError
 from advassay.records import Records, open_records
+from advassay.spec.attack_spec import Arm
 from tests.simulate import Cohort, make_store
 
 ALONE = Cohort("alone", "X-ray", epsilon50=0.04, patients=150, images_per_patient=1, icc=0.0)

@@ -13,31 +13,30 @@ import pytest
 import yaml
 from scipy import stats as sps
 
-from advassay.analysis import Conclusion, conclusions, minimal_epsilon
+from advassay.analysis import Conclusion, minimal_epsilon
+from advassay.analysis.conclusions import conclusions, judge
+from advassay.analysis.conclusions.amplitude import judge_amplitude
+from advassay.analysis.conclusions.conclusion import verdict_of, what_it_takes
+from advassay.analysis.conclusions.confidence import judge_confidence
+from advassay.analysis.conclusions.effect_sizes import Effect, Value, mean_by_patient, overall, values_of
+from advassay.analysis.conclusions.evidence import Evidence, finished, kind_of
+from advassay.analysis.conclusions.image_type import judge_image_type, log_epsilon50
+from advassay.analysis.conclusions.iterations import judge_iterations
+from advassay.analysis.conclusions.training_size import judge_training_size
 from advassay.analysis.dose_response.epsilon50 import epsilon50_of
 from advassay.analysis.dose_response.thresholds import Thresholds, thresholds
-from advassay.analysis.packed import Packed, packed
-from advassay.analysis.questions import judge
-from advassay.analysis.questions.amplitude import amplitude
-from advassay.analysis.questions.conclusion import judged, what_it_takes
-from advassay.analysis.questions.confidence import confidence
-from advassay.analysis.questions.effects import Effect, Value, mean_by_patient, overall, values_of
-from advassay.analysis.questions.evidence import Evidence, finished
-from advassay.analysis.questions.image_kinds import kind_of
-from advassay.analysis.questions.image_type import image_type, log_epsilon50
-from advassay.analysis.questions.iterations import iterations
-from advassay.analysis.questions.training_size import training_size
-from advassay.analysis_plan import AnalysisPlan
-from advassay.attack_spec import Arm
+from advassay.analysis.outcome_arrays import OutcomeArrays, load_outcomes
 from advassay.checked_files import write_document
-from advassay.documents import Controls, Doubling
 from advassay.errors import SpecError
-from advassay.layout import HEADER, Store
 from advassay.records import open_records
-from advassay.records.removal import remove_images
-from advassay.specs import Study
+from advassay.records.image_removal import remove_images
+from advassay.spec.analysis_plan import AnalysisPlan
+from advassay.spec.attack_spec import Arm
+from advassay.spec.study_spec import Study
+from advassay.store_documents import Controls, Doubling
+from advassay.store_layout import HEADER, Store
 from advassay.study import load_study
-from advassay.study.preregistration import freeze_analysis_plan
+from advassay.study.run.preregistration import freeze_analysis_plan
 from benchmarks.verdict_scenarios import GRID, MIDDLE, CohortTruth, Shape, network, study, thresholds_of, with_control
 from tests.simulate import COHORTS, make_store
 
@@ -50,7 +49,7 @@ def rng() -> np.random.Generator:
     return np.random.default_rng(7)
 
 
-def cohorts(rng: np.random.Generator, names: str, image_type: str = "X-ray", **truth: object) -> list[Packed]:
+def cohorts(rng: np.random.Generator, names: str, image_type: str = "X-ray", **truth: object) -> list[OutcomeArrays]:
     """One network a name; locations differ a little from cohort to cohort unless given."""
     made = [
         replace(CohortTruth(name, image_type, location=MIDDLE + 0.2 * rng.standard_normal()), **truth)  # type: ignore[arg-type]
@@ -63,7 +62,7 @@ def cohorts(rng: np.random.Generator, names: str, image_type: str = "X-ray", **t
 
 
 def test_success_that_rises_supports_amplitude(rng: np.random.Generator) -> None:
-    found = amplitude(study(cohorts(rng, "a b c")))
+    found = judge_amplitude(study(cohorts(rng, "a b c")))
     assert found.verdict == "supported", found.reason
     assert found.low is not None
     assert 0 < found.low <= found.estimate  # type: ignore[operator]
@@ -71,19 +70,21 @@ def test_success_that_rises_supports_amplitude(rng: np.random.Generator) -> None
 
 
 def test_a_steep_curve_counts_although_its_images_are_separated(rng: np.random.Generator) -> None:
-    found = amplitude(study(cohorts(rng, "a b c", shape=Shape("normal"), location=MIDDLE + 0.3, images=40)))
+    found = judge_amplitude(study(cohorts(rng, "a b c", shape=Shape("normal"), location=MIDDLE + 0.3, images=40)))
     steep = cohorts(rng, "d e f", images=40, location=float(np.log(0.0017)))
-    assert found.verdict == amplitude(study(steep)).verdict == "supported"
+    assert found.verdict == judge_amplitude(study(steep)).verdict == "supported"
 
 
 def test_a_fall_in_every_cohort_contradicts_and_is_named_a_failure_of_the_attack(rng: np.random.Generator) -> None:
-    found = amplitude(study(cohorts(rng, "a b c d e f g h", images=14, falls=-0.08)))
+    found = judge_amplitude(study(cohorts(rng, "a b c d e f g h", images=14, falls=-0.08)))
     assert found.verdict == "contradicted"
     assert "failure of the attack" in found.headline
     assert all(row["monotone_rate_to"] >= row["rate_to"] for row in found.details)
 
 
-def with_rates(rng: np.random.Generator, pack: Packed, rates: tuple[float, ...], alike: float = 0.0) -> Packed:
+def with_rates(
+    rng: np.random.Generator, pack: OutcomeArrays, rates: tuple[float, ...], alike: float = 0.0
+) -> OutcomeArrays:
     """The network with these success rates at its amplitudes; `alike`: share of images that fall at all or none."""
     n = len(pack.image_ids)
     same, own = rng.random(n), rng.random((len(rates), n))
@@ -96,13 +97,13 @@ def with_rates(rng: np.random.Generator, pack: Packed, rates: tuple[float, ...],
 def of_rates(rng: np.random.Generator, *rates: float, images: int = 400, k: int = 4, alike: float = 0.0) -> Conclusion:
     grid = tuple(0.0005 * 2.0**i for i in range(len(rates)))
     packs = cohorts(rng, " ".join("abcdefgh"[:k]), images=images, grid=grid)
-    return amplitude(study([with_rates(rng, pack, rates, alike) for pack in packs]))
+    return judge_amplitude(study([with_rates(rng, pack, rates, alike) for pack in packs]))
 
 
 def test_flat_success_contradicts_only_where_it_is_shown_to_be_flat(rng: np.random.Generator) -> None:
     found = of_rates(rng, *[0.5] * 5, images=2000, alike=0.995)
     assert (found.verdict, {row["direction"] for row in found.details}) == ("contradicted", {"flat"})
-    assert amplitude(study(cohorts(rng, "a b", images=20, falls=0.0))).verdict == "undecided"
+    assert judge_amplitude(study(cohorts(rng, "a b", images=20, falls=0.0))).verdict == "undecided"
 
 
 def test_a_hump_is_no_sameness_and_is_told(rng: np.random.Generator) -> None:
@@ -129,13 +130,13 @@ def test_one_point_a_doubling_over_nine_doublings_is_a_difference(rng: np.random
 
 def test_a_cohort_at_its_ceiling_neither_votes_nor_turns_the_verdict(rng: np.random.Generator) -> None:
     packs = cohorts(rng, "a b c") + cohorts(rng, "easy", location=MIDDLE - 8)
-    found = amplitude(study(packs))
+    found = judge_amplitude(study(packs))
     assert (found.verdict, found.n) == ("supported", 3)
     assert [row["direction"] for row in found.details][-1] == "at ceiling"
 
 
 def test_cohorts_all_at_the_ceiling_leave_it_open_and_ask_for_smaller_amplitudes(rng: np.random.Generator) -> None:
-    found = amplitude(study(cohorts(rng, "a b", location=MIDDLE - 8)))
+    found = judge_amplitude(study(cohorts(rng, "a b", location=MIDDLE - 8)))
     assert found.verdict == "undecided"
     assert "Smaller amplitudes" in found.needed
 
@@ -147,20 +148,20 @@ def test_cohorts_are_compared_at_the_amplitudes_they_share(rng: np.random.Genera
     ]
     evidence = study(packs)
     assert evidence.shared_doses.tolist() == [0.001, 0.0025, 0.01]
-    assert {row["amplitudes"] for row in amplitude(evidence).details} == {3}
+    assert {row["amplitudes"] for row in judge_amplitude(evidence).details} == {3}
     apart = study([*cohorts(rng, "a", grid=(0.001, 0.002)), *cohorts(rng, "b", grid=(0.003, 0.004))])
-    found = amplitude(apart)
+    found = judge_amplitude(apart)
     assert found.verdict == "undecided"
     assert "share 0 amplitudes" in found.reason
 
 
 def test_a_cohort_with_another_grid_is_left_out_aloud_and_does_not_choose_for_all(rng: np.random.Generator) -> None:
     six = cohorts(rng, "a b c d e f", images=150)
-    alone, odd = amplitude(study(six)), cohorts(rng, "odd", images=20, grid=(0.01, 0.02))
+    alone, odd = judge_amplitude(study(six)), cohorts(rng, "odd", images=20, grid=(0.01, 0.02))
     evidence = study(six + odd)
-    assert amplitude(evidence).estimate == alone.estimate
+    assert judge_amplitude(evidence).estimate == alone.estimate
     assert any("odd is left out of questions 1 and 3" in note for note in evidence.notes)
-    assert iterations(study(six + cohorts(rng, "odd", grid=(0.015,)))).estimate is not None
+    assert judge_iterations(study(six + cohorts(rng, "odd", grid=(0.015,)))).estimate is not None
     assert any("odd" in remark for one in judge(evidence) for remark in one.remarks)
 
 
@@ -169,7 +170,7 @@ def test_an_amplitude_recorded_for_a_few_images_so_far_is_left_out_aloud(rng: np
     present, attackable = pack.present.copy(), pack.attackable.copy()
     present[-1, 8:] = attackable[-1, 8:] = False
     evidence = study([replace(pack, present=present, attackable=attackable)])
-    found = amplitude(evidence)
+    found = judge_amplitude(evidence)
     assert (found.images > 150, found.details[0]["amplitudes"]) == (True, len(pack.epsilons) - 1)
     assert evidence.notes == ("Not judged in a: ε = 0.02, recorded for a few images so far.",)
     present[-1, :150] = True
@@ -181,7 +182,7 @@ def test_an_amplitude_recorded_for_a_few_images_so_far_is_left_out_aloud(rng: np
 # Question 2 -------------------------------------------------------------------------------------------------------
 
 
-def both(rng: np.random.Generator, ratio: float, **truth: object) -> list[Packed]:
+def both(rng: np.random.Generator, ratio: float, **truth: object) -> list[OutcomeArrays]:
     low, high = MIDDLE - np.log(ratio) / 2, MIDDLE + np.log(ratio) / 2
     x, h = (
         [replace(CohortTruth(f"{k}{i}", kind, location=at + 0.1 * i), **truth) for i in range(4)]  # type: ignore[arg-type]
@@ -195,7 +196,7 @@ def both(rng: np.random.Generator, ratio: float, **truth: object) -> list[Packed
 def test_the_image_type_that_needs_more_amplitude_is_found(
     rng: np.random.Generator, ratio: float, verdict: str, shape: Shape
 ) -> None:
-    found = image_type(study(both(rng, ratio, shape=shape)))
+    found = judge_image_type(study(both(rng, ratio, shape=shape)))
     assert found.verdict == verdict, found.reason
     assert found.low is not None
     assert found.high is not None
@@ -203,21 +204,21 @@ def test_the_image_type_that_needs_more_amplitude_is_found(
 
 
 def test_equal_types_are_undecided(rng: np.random.Generator) -> None:
-    assert image_type(study(both(rng, 1.0))).verdict == "undecided"
+    assert judge_image_type(study(both(rng, 1.0))).verdict == "undecided"
 
 
 def test_one_uninformative_cohort_does_not_turn_the_verdict_round(rng: np.random.Generator) -> None:
     packs = both(rng, 4.0) + cohorts(rng, "X9", location=MIDDLE - 9)
-    found = image_type(study(packs))
+    found = judge_image_type(study(packs))
     assert found.verdict in ("supported", "undecided")
     assert "X9" in found.reason
     packs = both(rng, 0.25) + cohorts(rng, "X9", location=MIDDLE - 9)
-    assert image_type(study(packs)).verdict != "supported"
+    assert judge_image_type(study(packs)).verdict != "supported"
 
 
 def test_a_type_wholly_below_the_grid_gives_a_bound_not_a_number(rng: np.random.Generator) -> None:
     packs = cohorts(rng, "X0 X1 X2", location=MIDDLE - 5) + cohorts(rng, "H0 H1 H2", "histology", location=MIDDLE)
-    found = image_type(study(packs))
+    found = judge_image_type(study(packs))
     assert found.verdict == "supported"
     assert found.high is None
     assert "at least" in found.headline
@@ -227,7 +228,7 @@ def test_bounds_of_one_type_are_widened_by_how_much_cohorts_differ(rng: np.rando
     """Both cohorts of a type beyond the grid: its mean may lie t(2)(√0.025) = 1.3 standard deviations short of that."""
     spread = [cohorts(rng, f"X{i}", images=400, location=MIDDLE + 0.5 * i)[0] for i in (-1, 0, 1)]
     beyond = cohorts(rng, "H0 H1", "histology", images=400, location=MIDDLE + 9)
-    found = image_type(study(spread + beyond))
+    found = judge_image_type(study(spread + beyond))
     means = [epsilon50_of(thresholds(p)).log for p in spread]
     t = sps.t.ppf([0.975, 0.025**0.5], 2)
     expected = np.log(0.02) - t[0] * np.std(means, ddof=1) / np.sqrt(3) + t[1] * np.std(means, ddof=1) - np.mean(means)
@@ -249,22 +250,22 @@ def test_cohorts_of_other_types_that_share_images_are_named(rng: np.random.Gener
         network(rng, replace(base, name=name, image_type=kind, archive="one"), base=logs)
         for name, kind in (("X0", "X-ray"), ("H0", "histology"))
     ]
-    found = image_type(study(same + cohorts(rng, "X1") + cohorts(rng, "H1", "histology")))
+    found = judge_image_type(study(same + cohorts(rng, "X1") + cohorts(rng, "H1", "histology")))
     assert any("share images (X0 and H0)" in told for told in found.remarks)
-    assert amplitude(study(same)).n == 1
+    assert judge_amplitude(study(same)).n == 1
 
 
 def test_cohorts_with_a_few_images_in_common_are_two(rng: np.random.Generator) -> None:
     packs = cohorts(rng, "a b", images=100)
     for shared, count in ((5, 2), (6, 1)):
         ids = np.r_[packs[0].image_ids[:shared], packs[1].image_ids[shared:]]
-        assert amplitude(study([packs[0], replace(packs[1], image_ids=ids)])).n == count
+        assert judge_amplitude(study([packs[0], replace(packs[1], image_ids=ids)])).n == count
 
 
 def test_a_cohort_of_one_patient_is_left_out_by_name_in_every_question(rng: np.random.Generator) -> None:
     usual = both(rng, 4.0)
     lone = cohorts(rng, "lone", images=100, largest_patient=90)
-    for question in (amplitude, image_type, iterations, confidence):
+    for question in (judge_amplitude, judge_image_type, judge_iterations, judge_confidence):
         found = question(study(usual + lone))
         assert found.n == 8
         assert any("Left out: lone" in told for told in found.remarks)
@@ -320,20 +321,20 @@ def test_cohorts_that_share_images_count_once(rng: np.random.Generator) -> None:
     logs = thresholds_of(rng, base)
     same = [network(rng, replace(base, name=name, archive="one"), base=logs) for name in ("X0", "X1")]
     packs = same + cohorts(rng, "X2") + cohorts(rng, "H0 H1", "histology", location=MIDDLE + 1)
-    found = image_type(study(packs))
+    found = judge_image_type(study(packs))
     assert found.n == 4
     assert "2 independent X-ray" in found.reason
 
 
 def test_too_few_cohorts_are_described_not_judged(rng: np.random.Generator) -> None:
-    found = image_type(study(cohorts(rng, "X0") + cohorts(rng, "H0", "histology", location=MIDDLE + 2)))
+    found = judge_image_type(study(cohorts(rng, "X0") + cohorts(rng, "H0", "histology", location=MIDDLE + 2)))
     assert found.verdict == "undecided"
     assert "that says nothing about other cohorts" in found.remarks[-1]
 
 
 def test_image_types_are_the_plans(rng: np.random.Generator) -> None:
     packs = cohorts(rng, "a b c", "fundus") + cohorts(rng, "d e f", "OCT", location=MIDDLE + 1.5)
-    found = image_type(study(packs, AnalysisPlan(image_types=("fundus", "OCT"))))
+    found = judge_image_type(study(packs, AnalysisPlan(image_types=("fundus", "OCT"))))
     assert found.verdict == "supported"
     assert found.statement == "OCT images need more amplitude than fundus images."
 
@@ -341,7 +342,7 @@ def test_image_types_are_the_plans(rng: np.random.Generator) -> None:
 # Question 3 -------------------------------------------------------------------------------------------------------
 
 
-def counts_alone(packs: list[Packed], at_2k: int) -> list[Packed]:
+def counts_alone(packs: list[OutcomeArrays], at_2k: int) -> list[OutcomeArrays]:
     """The same runs with a control from before changes were kept by image: of 400 images × ε 200 fell at K."""
     point = {"images": 400, "at_k": 200, "at_2k": at_2k, "gained": 0, "lost": 0, "any_k": 200, "any_2k": at_2k}
     control = Doubling(steps=10, step_size="epsilon/4", arm="A", by_epsilon={"0.005": point})
@@ -349,22 +350,22 @@ def counts_alone(packs: list[Packed], at_2k: int) -> list[Packed]:
     return [replace(p, header=p.header.model_copy(update={"controls": controls})) for p in packs]
 
 
-def planned(packs: list[Packed], plan: AnalysisPlan | None = None) -> Conclusion:
-    return iterations(study(packs, plan, prespecified=True))
+def planned(packs: list[OutcomeArrays], plan: AnalysisPlan | None = None) -> Conclusion:
+    return judge_iterations(study(packs, plan, prespecified=True))
 
 
 def test_level_success_is_supported_and_rising_success_contradicted(rng: np.random.Generator) -> None:
-    assert iterations(study(cohorts(rng, "a b c d e f", images=200))).verdict == "supported"
-    found = iterations(study(cohorts(rng, "a b c d", images=200, late=0.8)))
+    assert judge_iterations(study(cohorts(rng, "a b c d e f", images=200))).verdict == "supported"
+    found = judge_iterations(study(cohorts(rng, "a b c d", images=200, late=0.8)))
     assert found.verdict == "contradicted"
     assert "No plateau is reached" in found.headline
 
 
 def test_a_store_without_a_plan_is_judged_by_the_counts_of_its_old_control(rng: np.random.Generator) -> None:
     packs = cohorts(rng, "a b c d e f", images=200)
-    assert iterations(study(counts_alone(packs, 203))).verdict == "supported"
+    assert judge_iterations(study(counts_alone(packs, 203))).verdict == "supported"
     for at_2k in (240, 20):
-        found = iterations(study(counts_alone(packs, at_2k)))
+        found = judge_iterations(study(counts_alone(packs, at_2k)))
         assert found.verdict == "undecided"
         assert "twice as many iterations changed" in found.headline
     assert planned(counts_alone(packs, 200)).verdict == "undecided"  # no interval without the images
@@ -373,7 +374,7 @@ def test_a_store_without_a_plan_is_judged_by_the_counts_of_its_old_control(rng: 
 def test_a_planned_store_without_the_control_never_supports_a_plateau(rng: np.random.Generator) -> None:
     packs = cohorts(rng, "a b c d e f", images=200)
     assert planned(packs).verdict == "undecided"
-    assert any("Without a control" in text for text in iterations(study(packs)).remarks)
+    assert any("Without a control" in text for text in judge_iterations(study(packs)).remarks)
 
 
 def test_the_control_decides_in_both_directions_and_is_what_is_printed(rng: np.random.Generator) -> None:
@@ -425,7 +426,7 @@ def test_the_control_is_read_as_the_plan_reads_success(rng: np.random.Generator)
 def test_images_that_are_removed_from_the_store_leave_its_control(tmp_path: Path, rng: np.random.Generator) -> None:
     store = Store(make_store(tmp_path / "s", COHORTS[:1], {"A": WIDE}, gallery=False))
     [opened] = [run for run in open_records(store.root).runs if run.header.primary]
-    pack = packed(opened)
+    pack = load_outcomes(opened)
     controls = with_control(rng, pack, gain=0.2).header.controls
     write_document(store.run(opened.header.run_id) / HEADER, opened.header.model_copy(update={"controls": controls}))
     before = conclusions(open_records(store.root))[2].details[0]["doubling_images"]
@@ -457,7 +458,7 @@ def test_a_second_main_network_needs_its_control_and_a_network_of_the_series_doe
 )
 def test_the_ratio_of_confident_images_is_found(rng: np.random.Generator, ratio: float, verdict: str) -> None:
     packs = cohorts(rng, "a b c d", images=600, confidence_shift=float(np.log(ratio)))
-    found = confidence(study(packs))
+    found = judge_confidence(study(packs))
     assert found.verdict == verdict, found.reason
     assert found.low is not None
     assert found.high is not None
@@ -469,7 +470,7 @@ def test_confident_images_that_never_fall_are_compared_by_their_own_curve(
     rng: np.random.Generator, never: float, ratio: float
 ) -> None:
     """The truth is exp(0.7 · Φ⁻¹(0.5 / (1 − never))); one shift of a common curve says 1.05."""
-    found = confidence(study(cohorts(rng, "a b c d", images=600, confident_never=never)))
+    found = judge_confidence(study(cohorts(rng, "a b c d", images=600, confident_never=never)))
     assert found.verdict in ("supported", "undecided")
     assert found.low is not None
     assert found.high is not None
@@ -479,20 +480,20 @@ def test_confident_images_that_never_fall_are_compared_by_their_own_curve(
 def test_confident_images_most_of_which_never_fall_give_a_bound(rng: np.random.Generator) -> None:
     """The ratio is infinite. One cohort is shown to need more; of four bounds no mean can be made, six suffice."""
     [alone] = cohorts(rng, "a", images=600, confident_never=0.65)
-    found = confidence(study([alone]))
+    found = judge_confidence(study([alone]))
     assert (found.verdict, found.high) == ("supported", None)
     assert found.details[0]["bound"] == "at least"
-    four = confidence(study(cohorts(rng, "a b c d", images=600, confident_never=0.65)))
+    four = judge_confidence(study(cohorts(rng, "a b c d", images=600, confident_never=0.65)))
     assert (four.verdict, four.n) == ("undecided", 4)
     assert "Known only as a bound" in four.reason
-    six = confidence(study(cohorts(rng, "a b c d e f", images=600, confident_never=0.65)))
+    six = judge_confidence(study(cohorts(rng, "a b c d e f", images=600, confident_never=0.65)))
     assert (six.verdict, six.high) == ("supported", None)
     assert "at least" in six.headline
 
 
 @pytest.mark.parametrize("spread", [0.4, 2.0])
 def test_confident_images_of_another_steepness_are_not_said_to_differ(rng: np.random.Generator, spread: float) -> None:
-    found = confidence(study(cohorts(rng, "a b c d", images=600, confident_spread=spread)))
+    found = judge_confidence(study(cohorts(rng, "a b c d", images=600, confident_spread=spread)))
     assert found.verdict in ("contradicted", "undecided")
     assert any("differ in more than a shift" in told for told in found.remarks)
 
@@ -501,7 +502,7 @@ def test_cohorts_at_their_ceiling_say_nothing_about_confidence(rng: np.random.Ge
     """Their images fall at the smallest ε on either side: no value, no degree of freedom, and it is said."""
     one = cohorts(rng, "one", images=300, confidence_shift=0.7)
     ceiling = cohorts(rng, "c1 c2 c3", location=MIDDLE - 9)
-    found = confidence(study(one + ceiling))
+    found = judge_confidence(study(one + ceiling))
     assert (found.n, found.breadth) == (1, "in cohort one")
     assert "both lie beyond the same end: c1, c2, c3" in found.reason
 
@@ -509,7 +510,7 @@ def test_cohorts_at_their_ceiling_say_nothing_about_confidence(rng: np.random.Ge
 def test_cohorts_that_disagree_about_confidence_widen_the_interval(rng: np.random.Generator) -> None:
     shifts = (0.7, -0.7, 0.6, -0.6)
     packs = [network(rng, CohortTruth(f"X{i}", images=400, confidence_shift=s)) for i, s in enumerate(shifts)]
-    found = confidence(study(packs))
+    found = judge_confidence(study(packs))
     assert found.verdict == "undecided"
     assert found.i2 is not None
     assert found.i2 > 0.8
@@ -518,7 +519,7 @@ def test_cohorts_that_disagree_about_confidence_widen_the_interval(rng: np.rando
 def test_a_cohort_without_confident_images_says_so(rng: np.random.Generator) -> None:
     packs = cohorts(rng, "a b", images=100)
     few = replace(packs[0], clean_confidence=np.full(100, 0.6))
-    found = confidence(study([few, packs[1]]))
+    found = judge_confidence(study([few, packs[1]]))
     assert "a" in found.reason.split("side of the threshold: ")[1]
     assert found.details[0]["ratio"] is None
 
@@ -548,18 +549,20 @@ STEEP = Shape("normal", spread=0.1)
 
 def test_a_grid_too_coarse_to_see_a_dependence_does_not_show_that_there_is_none(rng: np.random.Generator) -> None:
     middle = float(np.log(0.02 * 0.1)) / 2
-    found = training_size(series(rng, 1.6, location=middle, shape=STEEP, grid=(0.02, 0.1, 0.2)))
+    found = judge_training_size(series(rng, 1.6, location=middle, shape=STEEP, grid=(0.02, 0.1, 0.2)))
     assert found.verdict == "undecided", found.reason
     assert "ε50 may lie anywhere between the two" in found.remarks[0]
     assert found.needed.startswith("Amplitudes between those")
-    fine = training_size(series(rng, 1.6, location=middle, shape=STEEP, grid=(0.02, 0.035, 0.045, 0.056, 0.1, 0.2)))
+    fine = judge_training_size(
+        series(rng, 1.6, location=middle, shape=STEEP, grid=(0.02, 0.035, 0.045, 0.056, 0.1, 0.2))
+    )
     assert fine.verdict == "contradicted", fine.reason
 
 
 def test_the_range_of_sizes_is_one_cohorts_own(rng: np.random.Generator) -> None:
     small = series(rng, 1.03, sizes=(100, 120, 150), name="A").networks
     large = series(rng, 1.03, sizes=(5000, 6000, 9000), name="B").networks
-    found = training_size(study([*small, *large]))
+    found = judge_training_size(study([*small, *large]))
     assert "with 9000 training images instead of 5000" in found.headline
     assert "(0.8 doublings, in B)" in found.reason
     assert found.high is not None
@@ -572,27 +575,27 @@ def test_networks_of_a_series_are_compared_at_their_common_amplitudes_on_their_c
     plain = series(rng, 1.0)
     main = next(pack for pack in plain.networks if pack.header.primary)
     wider = network(rng, replace(CohortTruth("H-BR", "histology", images=400), grid=(*GRID, 0.04)), size=400)
-    found = training_size(study([wider, *(pack for pack in plain.networks if pack is not main)]))
+    found = judge_training_size(study([wider, *(pack for pack in plain.networks if pack is not main)]))
     assert {row["amplitudes"] for row in found.details} == {len(GRID)}
     assert any("compared at the 6 amplitudes" in remark for remark in found.remarks)
     odd = network(rng, replace(CohortTruth("H-BR", "histology", images=400), grid=(0.01, 0.03)), size=400)
-    found = training_size(study([odd, *(pack for pack in plain.networks if pack is not main)]))
+    found = judge_training_size(study([odd, *(pack for pack in plain.networks if pack is not main)]))
     assert (found.n, found.remarks[-1]) == (8, "1 network of H-BR left out: attacked at other amplitudes.")
     present = main.present.copy()
     present[:, 300:] = False
     fewer = replace(main, present=present, attackable=main.attackable & present)
-    found = training_size(study([fewer, *(pack for pack in plain.networks if pack is not main)]))
+    found = judge_training_size(study([fewer, *(pack for pack in plain.networks if pack is not main)]))
     assert max(row["n"] for row in found.details) <= 300
 
 
 @pytest.mark.parametrize(("ratio", "verdict"), [(1.0, "supported"), (1.8, "contradicted"), (1 / 1.8, "contradicted")])
 def test_a_dependence_on_training_size_is_told_from_none(rng: np.random.Generator, ratio: float, verdict: str) -> None:
-    found = training_size(series(rng, ratio))
+    found = judge_training_size(series(rng, ratio))
     assert found.verdict == verdict, found.reason
 
 
 def test_an_interval_that_excludes_one_within_the_margin_is_a_small_dependence(rng: np.random.Generator) -> None:
-    found = training_size(series(rng, 1.1, seeds=6, sizes=(100, 200, 400, 800)))
+    found = judge_training_size(series(rng, 1.1, seeds=6, sizes=(100, 200, 400, 800)))
     assert found.verdict == "supported"
     assert found.low is not None
     assert found.low > 1
@@ -603,7 +606,7 @@ def test_an_interval_that_excludes_one_within_the_margin_is_a_small_dependence(r
 def test_without_repeats_or_with_two_sizes_nothing_is_said(
     rng: np.random.Generator, seeds: int, sizes: tuple[int, ...]
 ) -> None:
-    assert training_size(series(rng, 3.0, seeds, sizes)).verdict == "undecided"
+    assert judge_training_size(series(rng, 3.0, seeds, sizes)).verdict == "undecided"
 
 
 # All five ---------------------------------------------------------------------------------------------------------
@@ -697,7 +700,7 @@ def test_holm_takes_back_only_what_rests_on_a_small_p(rng: np.random.Generator) 
      (-0.1, 0.1, 0.05, "undecided"), (-0.1, np.inf, None, "undecided")],
 )  # fmt: skip
 def test_a_verdict_is_where_the_interval_lies(low: float, high: float, margin: float | None, verdict: str) -> None:
-    assert judged(Effect(0.0, low, high, None, 3, 10), margin) == verdict
+    assert verdict_of(Effect(0.0, low, high, None, 3, 10), margin) == verdict
 
 
 @pytest.mark.parametrize(
@@ -705,7 +708,7 @@ def test_a_verdict_is_where_the_interval_lies(low: float, high: float, margin: f
     [(-0.1, 0.1, "supported"), (0.05, 0.15, "supported"), (0.3, 0.5, "contradicted"), (0.1, 0.4, "undecided")],
 )
 def test_an_absence_is_supported_by_its_whole_interval_alone(low: float, high: float, verdict: str) -> None:
-    assert judged(Effect(0.0, low, high, None, 3, 10), 0.2, absence_supports=True) == verdict
+    assert verdict_of(Effect(0.0, low, high, None, 3, 10), 0.2, absence_supports=True) == verdict
 
 
 def test_what_it_takes_is_met_by_as_many_images() -> None:
@@ -750,7 +753,9 @@ def test_too_few_cohorts_are_described_at_the_level_of_the_plan(rng: np.random.G
     packs = cohorts(rng, "X0") + cohorts(rng, "H0", "histology", location=MIDDLE + 2)
 
     def width(level: float) -> float:
-        [said] = [r for r in image_type(study(packs, AnalysisPlan(level=level))).remarks if "these cohorts alone" in r]
+        [said] = [
+            r for r in judge_image_type(study(packs, AnalysisPlan(level=level))).remarks if "these cohorts alone" in r
+        ]
         low, high = re.search(r"\[([\d.]+), ([\d.]+)\]", said).groups()  # type: ignore[union-attr]
         return float(np.log(float(high) / float(low)))
 

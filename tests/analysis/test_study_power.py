@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from advassay.analysis.questions.confidence import confidence
-from advassay.analysis.questions.image_type import image_type
-from advassay.analysis.questions.iterations import iterations
-from advassay.analysis.questions.power import Assumed, Design, shown, study_power, within
+from advassay.analysis.conclusions.confidence import judge_confidence
+from advassay.analysis.conclusions.image_type import judge_image_type
+from advassay.analysis.conclusions.iterations import judge_iterations
+from advassay.analysis.conclusions.study_power import Assumed, Design, shown, study_power, within
 from advassay.errors import SpecError
 from benchmarks.verdict_scenarios import GRID, CohortTruth, cohorts_of, network, study
 
@@ -25,7 +25,7 @@ def test_the_chance_of_question_2_is_that_of_simulated_studies() -> None:
     for i in range(STUDIES):
         rng = np.random.default_rng([2, i])
         made = cohorts_of({"X-ray": 4, "histology": 4}, rng, tau=0.3, ratio=2.0, images=105)
-        found += image_type(study([network(rng, c) for c in made])).verdict == "supported"
+        found += judge_image_type(study([network(rng, c) for c in made])).verdict == "supported"
     assert found / STUDIES == pytest.approx(planned, abs=3 * np.sqrt(0.2 / STUDIES))
 
 
@@ -36,7 +36,7 @@ def test_the_chance_of_question_4_is_that_of_simulated_studies() -> None:
     for i in range(STUDIES):
         rng = np.random.default_rng([4, i])
         packs = [network(rng, CohortTruth(f"X{k}", images=105, confidence_shift=np.log(1.5))) for k in range(3)]
-        found += confidence(study(packs)).verdict == "supported"
+        found += judge_confidence(study(packs)).verdict == "supported"
     assert found / STUDIES == pytest.approx(planned, abs=0.2)
 
 
@@ -49,7 +49,7 @@ def test_images_that_are_said_to_be_enough_are_enough_and_fewer_are_not() -> Non
         for i in range(12):
             rng = np.random.default_rng([3, images, i])
             packs = [network(rng, CohortTruth(f"X{k}", images=round(images / 0.95))) for k in range(8)]
-            found += iterations(study(packs)).verdict == "supported"
+            found += judge_iterations(study(packs)).verdict == "supported"
         assert (found >= 9) == enough
 
 

@@ -11,14 +11,14 @@ import pytest
 from simulate import Cohort, image_rows, make_store, population
 
 import advassay as aa
-from advassay.analysis.packed import Packed
-from advassay.analysis.questions.effects import overall
-from advassay.analysis.questions.evidence import evidence_of
+from advassay.analysis.conclusions.effect_sizes import overall
+from advassay.analysis.conclusions.evidence import evidence_of
+from advassay.analysis.outcome_arrays import OutcomeArrays
 from advassay.analysis.subgroups import group_shift, in_common_bands
-from advassay.attack_spec import Arm
 from advassay.errors import StoreError
-from advassay.layout import IMAGES, Store
 from advassay.records import RunWriter, open_records, read_header
+from advassay.spec.attack_spec import Arm
+from advassay.store_layout import IMAGES, Store
 
 GRID = tuple(float(f"{0.004 * 1.6**i:.4g}") for i in range(9))
 ARM = {"A": Arm(epsilons=GRID, step_sizes=("epsilon/4",), steps=6)}
@@ -150,6 +150,6 @@ def test_a_group_that_half_never_falls_is_not_said_to_be_alike(tmp_path: Path) -
     assert 0 < effect.low < 1.34 / 1.5 < effect.high
 
 
-def _never(pack: Packed, images: np.ndarray, rng: np.random.Generator) -> Packed:
+def _never(pack: OutcomeArrays, images: np.ndarray, rng: np.random.Generator) -> OutcomeArrays:
     never = images & (rng.random(len(images)) < 0.45)
     return replace(pack, last=pack.last & ~never, any=pack.any & ~never)

@@ -19,10 +19,10 @@ from advassay.analysis import (
     unit_outcomes,
     visibility_curve,
 )
-from advassay.analysis.slides import _decided, _votes, turned
-from advassay.attack_spec import Arm
+from advassay.analysis.aggregated_units import _decided, _votes, flipped
 from advassay.errors import SpecError
 from advassay.records import Records, open_records
+from advassay.spec.attack_spec import Arm
 from tests.simulate import COHORTS, Cohort, make_store
 
 TILES = Cohort("tiles", "histology", epsilon50=0.05, patients=20, images_per_patient=7, icc=0.3)
@@ -45,7 +45,7 @@ def test_the_fewest_tiles_that_turn_a_slide_are_found_by_trying_all(
     clean, after = rng.dirichlet(np.ones(classes), (2, tiles))
     label = int(rng.integers(classes))
     a, b = (_votes(x, rule, 0) for x in (clean, after))
-    correct, wrong, fewest = turned(clean, after, label, rule)
+    correct, wrong, fewest = flipped(clean, after, label, rule)
     assert correct == (_decided(a, rule, 0) == label)
     assert wrong == (_decided(b, rule, 0) != label)
     if not correct:

@@ -372,16 +372,16 @@ def test_freed_buffers_are_kept_unless_the_environment_chooses(monkeypatch):
 
 
 def test_attacks_and_training_keep_freed_memory(monkeypatch, images):
-    from advassay.training import loop
+    from advassay.training import training_loop
 
     asked = []
     monkeypatch.setattr("advassay.classifier.keep_freed_memory", lambda: asked.append("attack"))
     with aa.Classifier(small_cnn()).attack_mode():
         pass
     assert asked == ["attack"]
-    monkeypatch.setattr(loop, "keep_freed_memory", lambda: 1 / 0)
+    monkeypatch.setattr(training_loop, "keep_freed_memory", lambda: 1 / 0)
     with pytest.raises(ZeroDivisionError):  # before anything else
-        loop.fit(
+        training_loop.fit(
             None, None, None, None,
             updates=1, seed=0, tissue=False, device=torch.device("cpu"), progress=None, task="",
             identity="", kept=None,

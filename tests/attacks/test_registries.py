@@ -7,9 +7,9 @@ from typing import Literal, get_args
 
 import pytest
 
-from advassay import attack_spec
 from advassay.attacks import losses, masked_gradient_rerun, norm_balls, updates
 from advassay.attacks.engine import float32_verifier
+from advassay.spec import attack_spec
 
 
 @pytest.mark.parametrize(

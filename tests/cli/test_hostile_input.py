@@ -24,11 +24,12 @@ from advassay.errors import SourceError, SpecError, StoreError
 from advassay.parquet_limits import TooLarge, check_decoded_size
 from advassay.records import open_records
 from advassay.sources.npz_source import open_npz
-from advassay.sources.tables import read_table
-from advassay.specs import NpzSource
-from advassay.study import parse_study, plan, site
-from advassay.study.name_checks import store_at
-from advassay.study.yaml_tree import parse_value
+from advassay.sources.table_files import read_table
+from advassay.spec.source_spec import NpzSource
+from advassay.study import make_environment, parse_study
+from advassay.study.config.name_checks import store_at
+from advassay.study.config.yaml_tree import parse_value
+from advassay.study.plan.study_plan import plan
 
 STUDY = """
 name: tiny
@@ -176,7 +177,7 @@ def test_names_that_no_file_system_can_hold_or_tell_apart_are_refused_at_plan(
 ) -> None:
     study = parse_study(STUDY.replace(old, new))
     with pytest.raises(SpecError, match=rule):
-        plan(study, site(tmp_path / "store", device="cpu"), timed=False)
+        plan(study, make_environment(tmp_path / "store", device="cpu"), timed=False)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import yaml
 
 from advassay.csv_export import csv_text, defused_text, write_csv
 from advassay.errors import SpecError
-from advassay.report.markdown import escaped
+from advassay.report.output.markdown import escaped
 from advassay.study import parse_study
 from advassay.yaml_limits import load_limited
 

@@ -11,8 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 from advassay.cli.program import app
-from advassay.cohorts.flow import Flow
 from advassay.cohorts.selection import select
+from advassay.cohorts.selection_counts import SelectionCounts
 from advassay.errors import SpecError
 from advassay.sources import open_source
 from advassay.study import load_study
@@ -116,7 +116,7 @@ def test_labels_of_any_type_are_selected_by_the_rules_that_init_writes(tmp_path:
     assert runner.invoke(app, ["init", str(tmp_path / "cases.csv"), "-o", str(file)]).exit_code == 0
     study = load_study(file)
     opened = open_source("images", study.sources["images"], tmp_path)
-    chosen = select(opened.rows, study.cohorts["cases"], Flow(6))
+    chosen = select(opened.rows, study.cohorts["cases"], SelectionCounts(6))
     assert set(chosen["class_name"].value_counts().rows()) == {(name, 3) for name in study.cohorts["cases"].classes}
     assert study.cohorts["cases"].positive is None
     assert "# positive: " in file.read_text()
@@ -172,7 +172,7 @@ def test_metadata_beside_images_is_the_table_and_keeps_ct_and_lateral_views_out(
     assert (cohort.positive, cohort.image_type) == ("Pneumonia", "X-ray")
     assert f"--data {folder}" in said
     opened = open_source("images", source, folder)
-    assert select(opened.rows, cohort, Flow(40)).height == 24
+    assert select(opened.rows, cohort, SelectionCounts(40)).height == 24
 
 
 def test_the_folder_of_images_beside_their_table_is_that_table(tmp_path: Path) -> None:
@@ -194,7 +194,7 @@ def test_masks_beside_images_do_not_enter(tmp_path: Path) -> None:
     _text, _ = initiated(tmp_path / "set", tmp_path)
     study = load_study(tmp_path / "study.yaml")
     opened = open_source("images", study.sources["images"], tmp_path)
-    chosen = select(opened.rows, study.cohorts["set"], Flow(24))
+    chosen = select(opened.rows, study.cohorts["set"], SelectionCounts(24))
     assert chosen.height == 12
     assert set(chosen["part"]) == {"images"}
     assert study.cohorts["set"].positive == "COVID"

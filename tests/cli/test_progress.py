@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from advassay.cli.progress import Bars, Lines
+from advassay.cli.progress_bars import Bars, Lines
 
 
 def test_plain_lines_are_few(capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from advassay.cli.program import app
-from advassay.cli.reference import COLUMNS, commands, pages, write
+from advassay.cli.reference_pages import COLUMNS, commands, pages, write
 
 DOCS = Path(__file__).parents[2] / "docs" / "cli"
 VERBS = list(commands())
@@ -18,7 +18,7 @@ VERBS = list(commands())
 
 def test_the_pages_are_what_the_program_writes() -> None:
     written = {path.name: path.read_text(encoding="utf-8") for path in DOCS.glob("*.md")}
-    assert written == pages(), "run: python -m advassay.cli.reference docs/cli"
+    assert written == pages(), "run: python -m advassay.cli.reference_pages docs/cli"
 
 
 def test_a_page_of_a_removed_verb_goes(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from advassay.cli.program import app
 from advassay.cli.tiles import COLUMNS
 from advassay.sources import index, open_source
-from advassay.specs import TableSource
+from advassay.spec.source_spec import TableSource
 
 
 def field(path: Path, seed: int) -> None:

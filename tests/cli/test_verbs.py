@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from advassay.cli import doctor, tables
+from advassay.cli import doctor, output_tables
 from advassay.cli.program import app
 
 runner = CliRunner()
@@ -88,7 +88,7 @@ def test_ctrl_c_says_how_to_continue(study: Path, monkeypatch: pytest.MonkeyPatc
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("advassay.study.running.run", interrupted)
+    monkeypatch.setattr("advassay.study.run.runner.run", interrupted)
     command = ["run", str(study), "--store", str(study.parent / "my store"), "--set", "attack.epsilons=[0.02, 0.1]"]
     monkeypatch.setattr("sys.argv", [".venv/bin/advassay", *command])
     result = runner.invoke(app, command)
@@ -109,7 +109,7 @@ def test_a_warning_is_shown_once_in_plain_words(study: Path, monkeypatch: pytest
         warnings.warn("a library's own business", FutureWarning, stacklevel=1)
         return {}
 
-    monkeypatch.setattr("advassay.study.running.prepare", warning)
+    monkeypatch.setattr("advassay.study.run.runner.prepare", warning)
     result = runner.invoke(app, ["prepare", str(study), "--store", str(study.parent / "store")])
     assert result.stderr.count("a choice that weakens") == 1
     assert "Note: a choice" in result.stderr
@@ -120,7 +120,7 @@ def test_plan_prints_documented_columns_and_writes_nothing(study: Path) -> None:
     store = study.parent / "store"
     result = runner.invoke(app, ["plan", str(study), "--store", str(store), "--no-measure", "--json"])
     found = json.loads(result.stdout)
-    assert all(row.keys() == tables.COLUMNS.keys() for row in found["rows"])
+    assert all(row.keys() == output_tables.PLAN_COLUMNS.keys() for row in found["rows"])
     stages = [row["stage"] for row in found["rows"]]
     assert stages == ["prepare", "train", "attack", "controls", "doubling", "re-run", "train", "attack"]
     assert found["rows"][0]["total"] == 60
@@ -163,7 +163,7 @@ def test_a_full_disk_is_told_without_a_traceback(study: Path, monkeypatch: pytes
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", "model.safetensors")
 
-    monkeypatch.setattr("advassay.study.running.train", full)
+    monkeypatch.setattr("advassay.study.run.runner.train", full)
     result = runner.invoke(app, ["train", str(study), "--store", str(study.parent / "store")])
     assert result.exit_code == 1
     assert "No space left on device: model.safetensors" in result.stderr

@@ -12,8 +12,9 @@ import polars as pl
 import pytest
 
 from advassay.cohorts import prepare
-from advassay.documents import Preparation
-from advassay.specs import CohortSpec, TableSource
+from advassay.spec.cohort_spec import CohortSpec
+from advassay.spec.source_spec import TableSource
+from advassay.store_documents import Preparation
 
 CLASSES = {"ill": {"finding": "ill"}, "well": {"finding": "well"}}
 KEY = b"a key of some length"

@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 from advassay.cli.program import app
 from advassay.cohorts import open_cohort
 from advassay.cohorts.augmentation import make_copy, with_copies
-from advassay.cohorts.flow import Flow
+from advassay.cohorts.selection_counts import SelectionCounts
 from advassay.cohorts.split import assign_roles
-from advassay.specs import AugmentationSpec, CohortSpec
+from advassay.spec.cohort_spec import AugmentationSpec, CohortSpec
 from tests.cohorts.conftest import CLASSES, picture, rows
 
 RULE = AugmentationSpec.model_validate({"class": "ill", "to": 14_000})
@@ -44,8 +44,8 @@ def images(ill: int, well: int, per_patient: int = 1) -> pl.DataFrame:
     )
 
 
-def split(frame: pl.DataFrame, spec: CohortSpec) -> tuple[pl.DataFrame, Flow]:
-    flow = Flow(frame.height)
+def split(frame: pl.DataFrame, spec: CohortSpec) -> tuple[pl.DataFrame, SelectionCounts]:
+    flow = SelectionCounts(frame.height)
     if spec.augmentation and spec.augmentation.sides == "before-split":
         return assign_roles(with_copies(frame, spec, 0, flow), spec, 0, flow), flow
     return with_copies(assign_roles(frame, spec, 0, flow), spec, 0, flow), flow

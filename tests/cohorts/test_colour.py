@@ -11,9 +11,10 @@ import polars as pl
 import pytest
 
 from advassay.cohorts import prepare
-from advassay.documents import Preparation
-from advassay.sources.decode import decode, is_coloured
-from advassay.specs import CohortSpec, FolderSource
+from advassay.sources.image_decoder import decode, is_coloured
+from advassay.spec.cohort_spec import CohortSpec
+from advassay.spec.source_spec import FolderSource
+from advassay.store_documents import Preparation
 
 NOISE, TINT = 3, 40
 

@@ -6,8 +6,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from advassay.cohorts.confounding import attribute_warnings, patient_warnings, patients_per_class
-from advassay.specs import CohortSpec
+from advassay.cohorts.cohort_warnings import attribute_warnings, patient_warnings, patients_per_class
+from advassay.spec.cohort_spec import CohortSpec
 
 CLASSES = {"ill": {"label": "ill"}, "well": {"label": "well"}}
 SPEC = CohortSpec.model_validate({"source": "s", "classes": CLASSES})

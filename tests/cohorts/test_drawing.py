@@ -12,18 +12,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from advassay.cohorts import open_cohort, prepare
-from advassay.cohorts.balance import draw_down
-from advassay.cohorts.decoding import Decoding
-from advassay.cohorts.drawing import STEP, drawn
-from advassay.cohorts.flow import Flow
-from advassay.cohorts.metadata import select_by_metadata
-from advassay.cohorts.regions.lists import Lists
-from advassay.cohorts.selection import select
+from advassay.cohorts.balance import subsample
+from advassay.cohorts.decoded_images import STEP, DecodeCache, sample_by_header
+from advassay.cohorts.regions.review_lists import ReviewLists
+from advassay.cohorts.selection import select, select_by_metadata
+from advassay.cohorts.selection_counts import SelectionCounts
 from advassay.errors import CohortError
 from advassay.progress import Silent
-from advassay.sources.opened import LEFT_OUT, OpenSource, Pixels, Result
-from advassay.sources.unreadable import Unreadable
-from advassay.specs import CohortSpec, TableSource
+from advassay.sources.base import LEFT_OUT, OpenSource, Pixels, Result
+from advassay.sources.read_failures import Unreadable
+from advassay.spec.cohort_spec import CohortSpec
+from advassay.spec.source_spec import TableSource
 from tests.cohorts.conftest import CLASSES, KEY, picture
 
 COLUMNS = {"uid": pl.String, "patient": pl.String, "finding": pl.String, "sex": pl.String, "picture": pl.Int64}
@@ -54,12 +53,12 @@ def spec(**fields: Any) -> CohortSpec:
 
 def chosen(opened: Archive, asked: CohortSpec, *, first: bool) -> set[str]:
     """image_ids of the cohort, drawn before decoding or after everything was decoded, by the same ids."""
-    flow = Flow(opened.rows.height)
+    flow = SelectionCounts(opened.rows.height)
     rows = select(opened.rows, asked, flow)
-    decoding = Decoding(opened, asked, KEY, Lists(), Silent())
-    rows = drawn(rows, asked, 0, decoding, flow) if first else rows.with_columns(draw_id="uid")
+    decoding = DecodeCache(opened, asked, KEY, ReviewLists(), Silent())
+    rows = sample_by_header(rows, asked, 0, decoding, flow) if first else rows.with_columns(draw_id="uid")
     decoding.read(rows)
-    return set(draw_down(decoding.images(rows, flow), asked, 0, flow)["image_id"])
+    return set(subsample(decoding.images(rows, flow), asked, 0, flow)["image_id"])
 
 
 PEOPLE = st.lists(
@@ -101,7 +100,7 @@ def archive(per_class: int = 60, bad: Callable[[int], bool] = lambda number: Fal
 @pytest.fixture
 def prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def run(opened: Archive, folder: str = "cohort", **fields: Any):
-        monkeypatch.setattr("advassay.cohorts.preparing.open_source", lambda *_, **__: opened)
+        monkeypatch.setattr("advassay.cohorts.cohort_preparation.open_source", lambda *_, **__: opened)
         source = TableSource(kind="table", path="none.csv")
         where = {"folder": tmp_path / folder, "data": tmp_path, "private": tmp_path / "private.parquet"}
         return prepare("demo", spec(**fields), source, size_px=16, seed=0, key=KEY, **where)

@@ -17,15 +17,16 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "sources" / "dicom"))
 from dicom_files import file_bytes, picture, radiograph, write
 
 from advassay.cohorts import open_cohort, prepare
-from advassay.cohorts.pixels import PERCENTILES, PixelRule, encode, percentiles, prepare_pixels
-from advassay.cohorts.preparing import _write as write_document
-from advassay.cohorts.regions.found import Box
-from advassay.cohorts.request import document_in
-from advassay.cohorts.spool import Spool
-from advassay.sources.dicom.crew import Crew
+from advassay.cohorts.cache_key import document_in
+from advassay.cohorts.cohort_preparation import _write as write_document
+from advassay.cohorts.image_preparation import PERCENTILES, PixelRule, encode, percentiles, prepare_pixels
+from advassay.cohorts.regions.detection import Box
+from advassay.cohorts.render_images import Spool
 from advassay.sources.dicom.dicom_source import open_dicom
-from advassay.sources.dicom.reading_version import DICOM_READING
-from advassay.specs import CohortSpec, DicomSource
+from advassay.sources.dicom.header_filters import DICOM_READING
+from advassay.sources.dicom.worker_pool import DicomWorkerPool
+from advassay.spec.cohort_spec import CohortSpec
+from advassay.spec.source_spec import DicomSource
 
 
 @settings(deadline=None, max_examples=60)
@@ -74,8 +75,8 @@ def test_each_file_is_decoded_once_and_prepared_as_in_two_steps(
 ) -> None:
     archive(tmp_path / "dicom", padded)
     asked: list[str] = []
-    ask = Crew.made
-    monkeypatch.setattr(Crew, "made", lambda self, path, *rest: asked.append(path) or ask(self, path, *rest))
+    ask = DicomWorkerPool.made
+    monkeypatch.setattr(DicomWorkerPool, "made", lambda self, path, *rest: asked.append(path) or ask(self, path, *rest))
     prepared(tmp_path)
     assert sorted(asked) == sorted(str(path) for path in (tmp_path / "dicom").iterdir())
     opened = open_dicom("d", DicomSource(kind="dicom", path="x"), tmp_path / "dicom", scaling="percentile", workers=1)
@@ -87,7 +88,7 @@ def test_each_file_is_decoded_once_and_prepared_as_in_two_steps(
 def test_copies_and_regions_of_padded_images_keep_padding_out_of_scaling(tmp_path: Path) -> None:
     archive(tmp_path / "dicom", padded=True)
     prepared(tmp_path, region={"box": (0.0, 0.0, 0.9, 1.0)}, augmentation={"class": "f", "to": 10, "shift": 0})
-    from advassay.cohorts.pixels import decode
+    from advassay.cohorts.image_preparation import decode
 
     for png in stored_pngs(tmp_path).values():
         image = decode(png)[0]

@@ -5,13 +5,13 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
-from advassay.cohorts.flow import Flow
-from advassay.cohorts.metadata import select_by_metadata
-from advassay.cohorts.numbers_in_text import describe_odd, read_numbers
-from advassay.cohorts.selection import odd_values, select
+from advassay.cohorts.conditions import describe_odd, read_numbers
+from advassay.cohorts.selection import odd_values, select, select_by_metadata
+from advassay.cohorts.selection_counts import SelectionCounts
 from advassay.errors import CohortError
 from advassay.sources import open_source
-from advassay.specs import CohortSpec, TableSource
+from advassay.spec.cohort_spec import CohortSpec
+from advassay.spec.source_spec import TableSource
 
 CLASSES = {"young": {"age": {"range": [0, 50]}}, "old": {"age": {"range": [51, 120]}}}
 
@@ -38,7 +38,7 @@ def test_numbers_in_different_units_are_none():
 def test_one_unknown_among_ages_does_not_block_the_rule_and_is_counted_with_row_and_value():
     rows = pl.DataFrame({"row": range(5), "age": ["20", "65 years", "unknown", None, "70"]})
     spec = CohortSpec.model_validate({"source": "s", "classes": CLASSES, "where": {"age": {"range": [0, 120]}}})
-    chosen = select(rows, spec, flow := Flow(5))
+    chosen = select(rows, spec, flow := SelectionCounts(5))
     assert chosen["class_name"].to_list() == ["young", "old", "old"]
     assert flow.steps[0]["reasons"] == {"age: no value": 1, "age: not a number": 1}
     (warning,) = odd_values(rows, spec)
@@ -57,7 +57,7 @@ def test_a_range_over_words_is_still_a_slip():
     rows = pl.DataFrame({"row": [0, 1], "age": ["young", "old"]})
     spec = CohortSpec.model_validate({"source": "s", "classes": CLASSES})
     with pytest.raises(CohortError, match="a range needs a column of numbers, got texts"):
-        select(rows, spec, Flow(2))
+        select(rows, spec, SelectionCounts(2))
 
 
 def test_ages_of_a_csv_with_odd_values_make_a_cohort(tmp_path):

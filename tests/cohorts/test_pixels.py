@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from advassay.cohorts.pixels import PixelRule, decode, encode, prepare_pixels
+from advassay.cohorts.image_preparation import PixelRule, decode, encode, prepare_pixels
 from tests.cohorts.conftest import picture
 
 

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from advassay.cohorts import PreparedCohort, open_cohort
-from advassay.cohorts.order import order_by_draw
-from advassay.cohorts.shards import Shards, write_shards
+from advassay.cohorts.image_shards import Shards, write_shards
+from advassay.cohorts.prepared_cohort import order_by_draw
 from advassay.errors import CohortError, StoreError
 from tests.cohorts.conftest import rows
 

@@ -14,7 +14,8 @@ import pytest
 from advassay.cohorts import open_cohort
 from advassay.errors import CohortError, StoreError
 from advassay.identity import pseudonym
-from advassay.specs import CohortSpec, PhantomSource
+from advassay.spec.cohort_spec import CohortSpec
+from advassay.spec.source_spec import PhantomSource
 from tests.cohorts.conftest import CLASSES, KEY, picture, rows
 
 
@@ -190,7 +191,7 @@ def test_a_preparation_stopped_half_way_is_not_taken_for_a_cohort(write_source, 
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("advassay.cohorts.preparing.write_shards", stop)
+        patch.setattr("advassay.cohorts.cohort_preparation.write_shards", stop)
         with pytest.raises(KeyboardInterrupt):
             prepared(source, seed=1)
     with pytest.raises(StoreError, match="found none"):

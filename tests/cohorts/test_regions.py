@@ -13,15 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from advassay.cohorts import open_cohort, prepare
-from advassay.cohorts.regions.chest import chest_region, confidence
-from advassay.cohorts.regions.declared import around_mask
-from advassay.cohorts.regions.found import Box
-from advassay.cohorts.regions.looking import look_over
-from advassay.cohorts.regions.thorax import Thorax, find_thorax
-from advassay.documents import Preparation
+from advassay.cohorts.regions.detection import Box
+from advassay.cohorts.regions.region_finders import around_mask, chest_region, confidence
+from advassay.cohorts.regions.region_review import export_review
+from advassay.cohorts.regions.thorax_finder import Thorax, find_thorax
 from advassay.errors import CohortError, SourceError
 from advassay.sources.phantoms import landmarks, render
-from advassay.specs import CohortSpec, PhantomSource, RegionSpec, TableSource
+from advassay.spec.cohort_spec import CohortSpec, RegionSpec
+from advassay.spec.source_spec import PhantomSource, TableSource
+from advassay.store_documents import Preparation
 from tests.cohorts.conftest import CLASSES, KEY, rows
 
 CHESTS = PhantomSource(kind="phantoms", phantom="chest", images=24, prevalence={"aortic_rotation": 0.5}, size_px=96)
@@ -285,7 +285,7 @@ def test_a_box_by_shares_needs_no_look_at_the_image(write_source, prepared, tmp_
 def test_looking_over_writes_sheets_a_table_and_lists_that_stay(tmp_path):
     spec = CohortSpec.model_validate({"source": "p", "classes": ROTATION, "region": "aorta"})
     out = tmp_path / "sheets"
-    table = look_over("X-AO", spec, CHESTS, data=None, out=out, most=5)
+    table = export_review("X-AO", spec, CHESTS, data=None, out=out, most=5)
     assert table.height == CHESTS.images
     assert table["confidence"].is_sorted()
     assert table["sheet"].drop_nulls().to_list() == [1] * 5
@@ -296,7 +296,7 @@ def test_looking_over_writes_sheets_a_table_and_lists_that_stay(tmp_path):
     with (out / "reject.csv").open("a") as file:
         file.write(f"{image}\n")
     listed = RegionSpec(find="aorta", reject=str(out / "reject.csv"), accept=str(tmp_path / "yet to come.csv"))
-    again = look_over("X-AO", spec.model_copy(update={"region": listed}), CHESTS, data=None, out=out, most=1)
+    again = export_review("X-AO", spec.model_copy(update={"region": listed}), CHESTS, data=None, out=out, most=1)
     assert again.filter(~pl.col("kept"))["image_id"].to_list() == [image]
     assert (out / "reject.csv").read_text().count("\n") == 2
     assert pl.read_csv(out / "found.csv").height == CHESTS.images
@@ -305,4 +305,4 @@ def test_looking_over_writes_sheets_a_table_and_lists_that_stay(tmp_path):
 def test_only_a_cohort_with_a_region_can_be_looked_over(tmp_path):
     spec = CohortSpec.model_validate({"source": "p", "classes": ROTATION})
     with pytest.raises(CohortError, match="a cohort with a region is needed"):
-        look_over("X-AO", spec, CHESTS, data=None, out=tmp_path)
+        export_review("X-AO", spec, CHESTS, data=None, out=tmp_path)

@@ -8,9 +8,9 @@ import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from advassay.cohorts.flow import Flow
+from advassay.cohorts.selection_counts import SelectionCounts
 from advassay.flow_chart import FIRST, LAST, flow_of, flow_rows, tidy
-from advassay.report.figures.flow_chart import flow_charts, layout
+from advassay.report.figures.flow_charts import flow_charts, layout
 
 REASONS = st.lists(st.sampled_from([None, None, "too small", "no age"]), max_size=40)
 
@@ -18,7 +18,7 @@ REASONS = st.lists(st.sampled_from([None, None, "too small", "no age"]), max_siz
 @settings(deadline=None)
 @given(REASONS, REASONS)
 def test_every_stage_keeps_what_entered_less_what_its_reasons_count(first, second):
-    flow = Flow(len(first))
+    flow = SelectionCounts(len(first))
     frame = pl.DataFrame({"image_id": [f"{i:03}" for i in range(len(first))]})
     frame = flow.keep("where.age", frame, pl.Series(first, dtype=pl.String))
     again = [second[i % len(second)] if second else None for i in range(frame.height)]

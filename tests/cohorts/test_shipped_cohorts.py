@@ -9,10 +9,10 @@ import pytest
 import yaml
 
 from advassay.cohorts import open_cohort, prepare
-from advassay.cohorts.flow import Flow
 from advassay.cohorts.selection import select
+from advassay.cohorts.selection_counts import SelectionCounts
 from advassay.sources import open_source
-from advassay.specs import Study
+from advassay.spec.study_spec import Study
 from tests.cohorts.conftest import KEY
 
 STUDIES = Path(__file__).parents[2] / "studies"
@@ -44,7 +44,7 @@ def test_every_class_of_a_phantom_cohort_has_a_hundred_images_or_more_before_bal
     declared = study(name)
     for cohort in declared.cohorts.values():
         rows = open_source(cohort.source, declared.sources[cohort.source], None).rows
-        chosen = select(rows, cohort, Flow(rows.height))
+        chosen = select(rows, cohort, SelectionCounts(rows.height))
         assert chosen["class_name"].value_counts()["count"].min() >= 100
         assert set(chosen["class_name"]) == set(cohort.classes)
 

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from advassay.cohorts.flow import Flow
+from advassay.cohorts.selection_counts import SelectionCounts
 from advassay.cohorts.split import assign_roles, take
 from advassay.errors import CohortError
-from advassay.specs import CohortSpec
+from advassay.spec.cohort_spec import CohortSpec
 
 TWO = {"ill": {"x": 1}, "well": {"x": 2}}
 
@@ -38,7 +38,7 @@ def roles(images: pl.DataFrame) -> dict[str, str]:
 def test_no_patient_is_on_both_sides_of_a_split(pairs, seed):
     pairs += [(patient, patient % 2) for patient in range(100, 110)]
     images = frame([p for p, _ in pairs], [label for _, label in pairs])
-    split = assign_roles(images, spec(), seed, Flow(len(pairs)))
+    split = assign_roles(images, spec(), seed, SelectionCounts(len(pairs)))
     assert split.group_by("patient_id").agg(pl.col("role").n_unique())["role"].max() == 1
 
 
@@ -47,7 +47,7 @@ def test_classes_are_split_in_proportion_even_where_they_are_rare(seed):
     rng = np.random.default_rng(seed)
     patients = np.repeat(np.arange(300), rng.integers(1, 6, 300))
     labels = (patients % 10 == 0).astype(int)
-    split = assign_roles(frame(patients.tolist(), labels.tolist()), spec(), seed, Flow(len(labels)))
+    split = assign_roles(frame(patients.tolist(), labels.tolist()), spec(), seed, SelectionCounts(len(labels)))
     for label in (0, 1):
         part = split.filter(pl.col("label") == label)
         assert (part["role"] == "validation").mean() == pytest.approx(0.2, abs=0.03)
@@ -62,19 +62,19 @@ def test_neither_row_order_nor_the_names_of_patients_matter(random):
     images = frame(patients, [p % 2 for p in patients])
     renamed = {f"p{p}": str(other) for p, other in enumerate(random.sample(range(1000), 20))}
     other = images.with_columns(pl.col("patient_id").replace(renamed))[random.sample(range(60), 60)]
-    expected = roles(assign_roles(images, spec(), 3, Flow(60)))
-    assert roles(assign_roles(other, spec(), 3, Flow(60))) == expected
+    expected = roles(assign_roles(images, spec(), 3, SelectionCounts(60)))
+    assert roles(assign_roles(other, spec(), 3, SelectionCounts(60))) == expected
 
 
 def test_another_seed_gives_another_split():
     images = frame(list(range(60)), [i % 2 for i in range(60)])
-    one, two = (roles(assign_roles(images, spec(), seed, Flow(60))) for seed in (0, 1))
+    one, two = (roles(assign_roles(images, spec(), seed, SelectionCounts(60))) for seed in (0, 1))
     assert one != two
 
 
 def test_split_image_ignores_patients_and_says_so():
     images = frame([i // 6 for i in range(120)], [i % 2 for i in range(120)])
-    flow = Flow(120)
+    flow = SelectionCounts(120)
     split = assign_roles(images, spec(split="image"), 0, flow)
     assert (split["role"] == "validation").sum() == 24
     assert "patients have images in training and in validation" in flow.warnings[0]
@@ -84,7 +84,7 @@ def test_split_image_ignores_patients_and_says_so():
 
 def test_a_declared_split_that_shares_patients_between_training_and_tuning_says_so():
     images = frame([0, 1, 0, 1, 2, 3], [0, 1] * 3, split=["train"] * 2 + ["val"] * 2 + ["test"] * 2)
-    flow = Flow(6)
+    flow = SelectionCounts(6)
     assign_roles(images, spec(split="declared"), 0, flow)
     (warning,) = flow.warnings
     assert warning.startswith("2 patients have images in training and in tuning")
@@ -93,7 +93,7 @@ def test_a_declared_split_that_shares_patients_between_training_and_tuning_says_
 def test_declared_values_train_val_test_mean_training_tuning_validation():
     words = ["train", "train", "val", "valid", "Test", "test", "training", "tuning", "else", None]
     images = frame(list(range(10)), [i % 2 for i in range(10)], split=words)
-    flow = Flow(10)
+    flow = SelectionCounts(10)
     found = roles(assign_roles(images, spec(split="declared"), 0, flow))
     assert list(found.values()) == ["training"] * 2 + ["tuning"] * 2 + ["validation"] * 2 + ["training", "tuning"]
     assert flow.reasons()[0].count == 2
@@ -102,24 +102,24 @@ def test_declared_values_train_val_test_mean_training_tuning_validation():
 def test_a_declared_split_with_two_candidates_for_scoring_is_refused():
     images = frame(list(range(6)), [0, 1] * 3, split=["train"] * 2 + ["validation"] * 2 + ["test"] * 2)
     with pytest.raises(CohortError, match="both 'validation' and 'test'"):
-        assign_roles(images, spec(split="declared"), 0, Flow(6))
+        assign_roles(images, spec(split="declared"), 0, SelectionCounts(6))
 
 
 def test_a_declared_split_without_tuning_takes_it_from_training_patients():
     images = frame([i // 2 for i in range(100)], [i // 2 % 2 for i in range(100)], split=["train"] * 80 + ["test"] * 20)
-    split = assign_roles(images, spec(split="declared"), 0, Flow(100))
+    split = assign_roles(images, spec(split="declared"), 0, SelectionCounts(100))
     assert split["role"].value_counts(sort=True).rows() == [("training", 72), ("validation", 20), ("tuning", 8)]
 
 
 def test_split_none_leaves_every_image_for_validation():
     images = frame([0, 1], [0, 1])
-    assert assign_roles(images, spec(split="none"), 0, Flow(2))["role"].to_list() == ["validation"] * 2
+    assert assign_roles(images, spec(split="none"), 0, SelectionCounts(2))["role"].to_list() == ["validation"] * 2
 
 
 def test_a_class_of_a_single_patient_cannot_be_split():
     images = frame([0] * 5 + list(range(1, 20)), [0] * 5 + [1] * 19)
     with pytest.raises(CohortError, match=r"validation has none of \['ill'\].*\n?"):
-        assign_roles(images, spec(), 0, Flow(24))
+        assign_roles(images, spec(), 0, SelectionCounts(24))
 
 
 def _greedy(counts: np.ndarray, share: float) -> list[bool]:
@@ -161,7 +161,7 @@ def case_images() -> pl.DataFrame:
 
 @pytest.mark.parametrize("seed", range(10))
 def test_four_patients_are_split_with_every_class_on_both_sides_whatever_the_seed(seed):
-    split = assign_roles(case_images(), spec(classes=THREE), seed, flow := Flow(60))
+    split = assign_roles(case_images(), spec(classes=THREE), seed, flow := SelectionCounts(60))
     for role in ("training", "validation"):
         assert set(split.filter(pl.col("role") == role)["class_name"]) == set(THREE)
     assert split.group_by("patient_id").agg(pl.col("role").n_unique())["role"].max() == 1
@@ -196,7 +196,7 @@ def test_a_split_is_found_exactly_where_one_exists(trial):
     if len(images) < 2 or (images.sum(axis=0) == 0).any():
         images = np.eye(3, dtype=int).repeat(2, axis=0)
     classes = {f"c{label}": {"x": label} for label in range(3)}
-    flow = Flow(1)
+    flow = SelectionCounts(1)
     try:
         split = assign_roles(incidence(images), spec(classes=classes), trial, flow)
     except CohortError:
@@ -215,7 +215,7 @@ def test_rare_classes_among_many_patients_are_brought_to_every_side():
         for label in range(1, 6):
             images[rng.choice(12, 3, replace=False), label] = 2
         classes = {f"c{label}": {"x": label} for label in range(6)}
-        split = assign_roles(incidence(images), spec(classes=classes), 0, Flow(1))
+        split = assign_roles(incidence(images), spec(classes=classes), 0, SelectionCounts(1))
         for role in ("training", "validation"):
             assert set(split.filter(pl.col("role") == role)["class_name"]) == set(classes)
 
@@ -223,24 +223,24 @@ def test_rare_classes_among_many_patients_are_brought_to_every_side():
 def test_a_first_draw_that_has_every_class_everywhere_is_kept():
     images = frame([i // 3 for i in range(300)], [i // 3 % 2 for i in range(300)])
     drawn = take(np.array([[3, 0], [0, 3]] * 50, float), 0.2)
-    split = assign_roles(images, spec(), 0, Flow(300))
+    split = assign_roles(images, spec(), 0, SelectionCounts(300))
     assert (split["role"] == "validation").sum() == 3 * drawn.sum()
 
 
 def test_what_helps_a_class_of_one_patient_is_said_with_numbers():
     images = frame([0] * 5 + list(range(1, 20)), [0] * 5 + [1] * 19)
     with pytest.raises(CohortError, match=r"ill has fewer than 2 patients \(ill 1, well 19\)"):
-        assign_roles(images, spec(), 0, Flow(24))
+        assign_roles(images, spec(), 0, SelectionCounts(24))
 
 
 def test_where_no_patient_is_known_no_error_speaks_of_patients():
     images = frame(list(range(20)), [0] + [1] * 19).with_columns(has_patient=pl.lit(False))
     with pytest.raises(CohortError, match=r"ill has fewer than 2 images") as raised:
-        assign_roles(images, spec(), 0, Flow(20))
+        assign_roles(images, spec(), 0, SelectionCounts(20))
     assert "patient" not in str(raised.value)
 
 
 def test_folders_called_training_and_testing_are_a_declared_split():
     images = frame(list(range(8)), [0, 1] * 4, split=["Training"] * 4 + ["Testing"] * 2 + ["dev"] * 2)
-    found = roles(assign_roles(images, spec(split="declared"), 0, Flow(8)))
+    found = roles(assign_roles(images, spec(split="declared"), 0, SelectionCounts(8)))
     assert list(found.values()) == ["training"] * 4 + ["validation"] * 2 + ["tuning"] * 2

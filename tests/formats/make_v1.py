@@ -11,7 +11,7 @@ sys.path.insert(0, str(HERE.parent))
 
 from simulate import Cohort, make_store  # noqa: E402
 
-from advassay.attack_spec import Arm  # noqa: E402
+from advassay.spec.attack_spec import Arm  # noqa: E402
 
 COHORT = Cohort("X-TB", "X-ray", ("tuberculosis", "norm"), patients=4, images_per_patient=2)
 ARM = Arm(epsilons=(0.02, 0.1), step_sizes=("epsilon/4",), steps=3)

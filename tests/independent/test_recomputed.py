@@ -18,12 +18,12 @@ import pytest
 import yaml
 from simulate import Cohort, make_store, population, write_run, write_training
 
-from advassay import layout
-from advassay.attack_spec import Arm
+from advassay import store_layout
 from advassay.identity import content_hash
 from advassay.report import write_report
+from advassay.spec.attack_spec import Arm
 from advassay.study import load_study
-from advassay.study.preregistration import freeze_analysis_plan
+from advassay.study.run.preregistration import freeze_analysis_plan
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -78,7 +78,7 @@ def planned_store(path: Path) -> Path:
     study["analysis"] |= PLAN
     study["cohorts"]["X-C"]["seeds"] = 2
     (path / "study.yaml").write_text(yaml.safe_dump(study, sort_keys=False))
-    images, files = population(PLANNED[2], 3), layout.Store(path)
+    images, files = population(PLANNED[2], 3), store_layout.Store(path)
     write_training(files, PLANNED[2], images, seed=1)
     write_run(files, PLANNED[2], images, "A", ARMS["A"], position=1, primary=False, seed=1, extra=0.3)
     freeze_analysis_plan(load_study(path / "study.yaml"), files)

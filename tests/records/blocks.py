@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from advassay.attack_spec import Arm
 from advassay.records import RunHeader, RunWriter, attack_rules, run_identity
+from advassay.spec.attack_spec import Arm
 from advassay.trajectory import TrajectoryRows
 
 ARM = Arm(epsilons=(0.02, 0.04), step_sizes=(0.01, "epsilon/4"), steps=3)

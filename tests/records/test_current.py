@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from blocks import IMAGES, block, header, writer
 
-from advassay.documents import Preparation, TrainingDocument
 from advassay.errors import AdvassayWarning
 from advassay.identity import content_hash
 from advassay.records import RunHeader, open_records, run_identity
-from advassay.records.current import current_runs
-from advassay.specs import Study
+from advassay.records.current_runs import current_runs
+from advassay.spec.study_spec import Study
+from advassay.store_documents import Preparation, TrainingDocument
 
 STUDY: dict[str, Any] = {
     "name": "s",

@@ -16,7 +16,7 @@ from advassay.errors import AdvassayWarning, DamagedError
 from advassay.parquet_limits import TooLarge, check_decoded_size, check_pages
 from advassay.parquet_pages import chunks
 from advassay.records import Account, Run, open_records
-from advassay.records.shards import check_whole, is_whole, read_rows, write_shard
+from advassay.records.row_shards import check_whole, is_whole, read_rows, write_shard
 
 LONG = "x" * (1 << 20)
 ROWS = 1500

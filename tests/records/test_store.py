@@ -10,10 +10,10 @@ import pytest
 from blocks import ARM, IMAGES, block, header, images, writer
 
 from advassay import success
-from advassay.attack_spec import Arm
 from advassay.errors import AdvassayWarning, FormatError, StoreError
-from advassay.layout import Store
 from advassay.records import Example, RunWriter, open_records, read_gallery, read_image, run_identity, write_example
+from advassay.spec.attack_spec import Arm
+from advassay.store_layout import Store
 from tests.simulate import ARMS, COHORTS, make_store, population, write_run
 
 
@@ -44,7 +44,7 @@ def test_outcomes_say_what_success_says(store: Path) -> None:
         logits, labels = np.swapaxes(rows.logits[where], 0, 1), rows.label[where]
         mine = outcomes.filter(pl.col("epsilon") == epsilon)
         for reading in ("last", "any"):
-            fallen = success.fallen(logits, labels, reading).T.reshape(-1)
+            fallen = success.has_succeeded(logits, labels, reading).T.reshape(-1)
             assert (mine[f"fallen_{reading}"].to_numpy() == fallen).all()
         assert mine["clean_confidence"].to_numpy() == pytest.approx(np.repeat(success.confidence(logits[0]), 21))
         rate = mine.filter(pl.col("attackable") & (pl.col("step") == 20))["fallen_last"].mean()

@@ -12,9 +12,9 @@ import pytest
 from blocks import IMAGES, POINTS, block, header, writer
 
 from advassay.records import Run, read_gallery, write_example
-from advassay.study import attacking
-from advassay.study.attacking import account_note, undecided_images
-from advassay.study.gallery import Gallery
+from advassay.study.run import attack_job
+from advassay.study.run.attack_job import account_note, undecided_images
+from advassay.study.run.gallery_selection import Gallery
 from advassay.trajectory import Cost
 
 
@@ -67,11 +67,11 @@ def test_notes_that_come_after_the_last_block_are_recorded(tmp_path: Path, monke
             self.notes += ["3 pixel values were clipped", "nan: 9 images of this session"]
             self.cost.gradient_evaluations = 7
 
-    monkeypatch.setattr(attacking, "_stream", lambda *_: Stream())
+    monkeypatch.setattr(attack_job, "_stream", lambda *_: Stream())
     assignment = SimpleNamespace(image_ids=tuple(IMAGES), points=POINTS, arm=SimpleNamespace())
-    monkeypatch.setattr(attacking, "_steps", lambda *_: 1)
+    monkeypatch.setattr(attack_job, "_steps", lambda *_: 1)
     gallery = SimpleNamespace(write=lambda rows: None)
-    site = SimpleNamespace(progress=attacking.Silent())
-    rest, late = attacking._attack_missing(opened, None, None, assignment, None, gallery, site, None)  # type: ignore[arg-type]
+    site = SimpleNamespace(progress=attack_job.Silent())
+    rest, late = attack_job._attack_missing(opened, None, None, assignment, None, gallery, site, None)  # type: ignore[arg-type]
     assert late == ["3 pixel values were clipped"]
     assert rest.gradient_evaluations == 7

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from advassay.errors import AdvassayWarning, StoreError
 from advassay.records import Run, RunWriter, compact, open_records, run_identity
-from advassay.records.shards import is_whole, read_rows, write_shard
+from advassay.records.row_shards import is_whole, read_rows, write_shard
 from advassay.trajectory import Cost, TrajectoryRows
 
 

@@ -10,8 +10,8 @@ import pytest
 from written_report import Report
 
 from advassay.report import gather
-from advassay.report.checklist import QUESTIONS, checklist
-from advassay.report.findings import Findings
+from advassay.report.data.findings import Findings
+from advassay.report.text.checklist import QUESTIONS, checklist
 
 
 @pytest.fixture(scope="module")

@@ -13,16 +13,15 @@ from simulate import make_store
 from statsmodels.stats.multitest import multipletests
 from written_report import SMALL, SMALL_ARMS
 
-from advassay.analysis import conclusions
+from advassay.analysis.conclusions import conclusions
 from advassay.errors import ReportError
 from advassay.records import open_records
 from advassay.report import compare, write_comparison
-from advassay.report.compare_page import figures
-from advassay.report.comparing import Comparison
-from advassay.report.differences import statements
+from advassay.report.comparison.comparison_page import figures, statements
+from advassay.report.comparison.setting_differences import ExecutionInfo, differing
+from advassay.report.comparison.store_comparison import Comparison
 from advassay.report.figures.figure import NARROW, WIDE
-from advassay.report.settings import Made, differing
-from advassay.report.wording import points
+from advassay.report.text.number_format import points
 
 STRONGER = 1.5
 
@@ -94,7 +93,7 @@ def test_settings_concern_compared_cohorts_and_sources_stand_under_them() -> Non
         cohorts = {name: {"source": source, "title": source, "balance": []} for name in ("X-TB", "H-BR")}
         return json.dumps({"name": source, "sources": {source: {"images": images}}, "cohorts": cohorts})
 
-    found = differing({"a": Made(study("one", 400), []), "b": Made(study("two", 300), [])}, ["X-TB"])
+    found = differing({"a": ExecutionInfo(study("one", 400), []), "b": ExecutionInfo(study("two", 300), [])}, ["X-TB"])
     assert found.rows() == [("cohorts.X-TB.source.images", "400", "300")]
 
 

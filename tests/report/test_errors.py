@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 from written_report import Report
 
 import advassay
-from advassay.analysis import conclusions, robust_accuracy_curve, success_curve
+from advassay.analysis import robust_accuracy_curve, success_curve
+from advassay.analysis.conclusions import conclusions
 from advassay.cli.program import app
 from advassay.errors import AdvassayError, SpecError
 from advassay.records import open_records

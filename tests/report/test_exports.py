@@ -6,8 +6,8 @@ import polars as pl
 import pytest
 
 from advassay.csv_export import defused
-from advassay.report.markdown import escaped
-from advassay.report.write import as_csv
+from advassay.report.output.markdown import escaped
+from advassay.report.output.write_report import as_csv
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\t=1", " =1", "\r=1"])

@@ -7,12 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from advassay.records import Example
-from advassay.report import export, theme
-from advassay.report.evidence import controls_by_arm
-from advassay.report.figures.gallery_picks import spaced, successful_pairs
-from advassay.report.figures.labels import spread
-from advassay.report.figures.pictures import difference, display, enlarged, magnification
+from advassay.report.data.sanity_evidence import controls_by_arm
+from advassay.report.figures import theme
+from advassay.report.figures.curve_panels import spread
+from advassay.report.figures.image_figures import spaced, successful_pairs
+from advassay.report.figures.image_panels import difference, display, enlarged, magnification
 from advassay.report.figures.success_by_epsilon import success_by_epsilon
+from advassay.report.output import figure_files
 
 SHARES = st.lists(st.floats(0, 1), min_size=1, max_size=8)
 
@@ -102,10 +103,10 @@ def test_a_curve_is_drawn_where_its_numbers_are() -> None:
         {"cohort": ["X"] * 3, "image_type": ["X-ray"] * 3, "epsilon": [0.1, 0.2, 0.3], "rate": [0.0, 0.5, 1.0],
          "low": [0.0, 0.4, 0.9], "high": [0.1, 0.6, 1.0], "n": [9] * 3, "events": [0, 5, 9]}
     )  # fmt: skip
-    spec = export.specification(success_by_epsilon(frame, theme.styles({"X": "X-ray"}), width=400))
+    spec = figure_files.specification(success_by_epsilon(frame, theme.styles({"X": "X-ray"}), width=400))
     import vl_convert
 
-    scene = vl_convert.vegalite_to_scenegraph(spec, vl_version=export.VEGA_LITE)
+    scene = vl_convert.vegalite_to_scenegraph(spec, vl_version=figure_files.VEGA_LITE)
     points = [item["y"] for item in _items(scene, "symbol")]
     height = 240
     assert points == pytest.approx([height, height / 2, 0])
@@ -128,6 +129,6 @@ def test_summed_controls_keep_every_count() -> None:
 
 
 def test_the_inlined_library_cannot_end_its_script_element() -> None:
-    code = export.javascript().lower()
+    code = figure_files.javascript().lower()
     assert "</script" not in code
     assert "<!--" not in code

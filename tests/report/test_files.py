@@ -16,12 +16,12 @@ from written_report import SMALL, SMALL_ARMS, Report
 
 from advassay.checked_files import read_document, write_document
 from advassay.errors import ReportError, StoreError
-from advassay.layout import HEADER, Store
 from advassay.records import open_records, read_image
 from advassay.report import gather, write_report
-from advassay.report.figures.catalogue import figures
 from advassay.report.figures.figure import NARROW, WIDE
-from advassay.report.figures.plates import EXPORT_SCALE, SIDE
+from advassay.report.figures.figure_registry import figures
+from advassay.report.figures.image_panels import EXPORT_SCALE, SIDE
+from advassay.store_layout import HEADER, Store
 
 CAPTIONED = ("fig-2", "fig-3b", "fig-3c", "fig-3d")
 

@@ -14,14 +14,17 @@ from simulate import Cohort, make_store
 from test_page import Page
 from written_report import Report
 
-from advassay.attack_spec import Arm
-from advassay.layout import Store
 from advassay.report import compare, gather, write_report
-from advassay.report.figures.catalogue import figures
-from advassay.report.figures.of_reference import fig1, fig2, fig3a, fig3b, fig3d
-from advassay.report.findings import Findings
+from advassay.report.data.findings import Findings
+from advassay.report.figures.figure_registry import figures
+from advassay.report.figures.image_figures import fig1, fig2
+from advassay.report.figures.success_by_epsilon import fig3a
+from advassay.report.figures.success_by_iteration import fig3b
+from advassay.report.figures.success_by_training_size import fig3d
+from advassay.spec.attack_spec import Arm
+from advassay.store_layout import Store
 from advassay.study import load_study
-from advassay.study.preregistration import freeze_analysis_plan
+from advassay.study.run.preregistration import freeze_analysis_plan
 
 COHORTS = (
     Cohort("X-TB", "X-ray", ("tuberculosis", "norm"), epsilon50=0.04, slope=1.2, patients=30, lost_again=0.15),

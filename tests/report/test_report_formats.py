@@ -17,12 +17,12 @@ from written_report import SMALL, SMALL_ARMS, Report
 from advassay.analysis import Conclusion, unit_outcomes
 from advassay.errors import ReportError, SpecError
 from advassay.report import gather, write_report
-from advassay.report.findings import Findings
-from advassay.report.grids import Column, grid
-from advassay.report.markdown import table
-from advassay.report.page_tables import tables
-from advassay.report.tables import MAKERS, Asked
-from advassay.report.write import Format
+from advassay.report.data.findings import Findings
+from advassay.report.data.table_builders import TABLE_BUILDERS, TableContext
+from advassay.report.output.markdown import table
+from advassay.report.output.page_tables import tables
+from advassay.report.output.table_format import Column, grid
+from advassay.report.output.write_report import Format
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def found(report: Report) -> Findings:
 @pytest.fixture
 def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawing has its own tests."""
-    monkeypatch.setattr("advassay.report.write.figures", lambda findings: iter(()))
+    monkeypatch.setattr("advassay.report.output.write_report.figures", lambda findings: iter(()))
 
 
 def test_json_holds_every_table_and_no_number_that_json_lacks(report: Report, tmp_path: Path) -> None:
@@ -84,15 +84,15 @@ def test_an_infinite_number_is_written_by_no_format(
     """As the PSNR of an image that did not change, or an amplitude that a fit cannot place."""
     import advassay.analysis as analysis
 
-    def unchanged(asked: Asked) -> pl.DataFrame:
+    def unchanged(asked: TableContext) -> pl.DataFrame:
         return sizes(asked).with_columns(q75=pl.lit(float("inf")), q25=pl.lit(float("-inf")))
 
     def unplaced(*args: Any) -> list[Conclusion]:
         details = ({"cohort": "X-TB", "fit": float("inf"), "slope": float("nan")},)
         return [c.model_copy(update={"estimate": float("inf"), "details": details}) for c in concluded(*args)]
 
-    sizes, concluded = MAKERS["perturbation_size"], analysis.conclusions
-    monkeypatch.setitem(cast(dict[str, Any], MAKERS), "perturbation_size", unchanged)
+    sizes, concluded = TABLE_BUILDERS["perturbation_size"], analysis.conclusions
+    monkeypatch.setitem(cast(dict[str, Any], TABLE_BUILDERS), "perturbation_size", unchanged)
     monkeypatch.setattr(analysis, "conclusions", unplaced)
     path = write_report(report.store, tmp_path / f"r.{format}", format)
     written = [path] if path.is_file() else sorted(path.iterdir())

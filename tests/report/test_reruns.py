@@ -5,10 +5,10 @@ from pathlib import Path
 from simulate import COHORTS, make_store, population, trajectories
 from written_report import SMALL_ARMS
 
-from advassay.layout import Store
 from advassay.records import RunWriter, attack_rules, open_records, run_identity
-from advassay.report.reruns import reruns
-from advassay.success import attackable, fallen
+from advassay.report.data.sanity_evidence import reruns
+from advassay.store_layout import Store
+from advassay.success import correct_on_clean, has_succeeded
 
 
 def test_images_that_only_the_second_attack_fells_are_counted(tmp_path: Path) -> None:
@@ -40,9 +40,9 @@ def test_images_that_only_the_second_attack_fells_are_counted(tmp_path: Path) ->
         for image in flagged:
             a, b = (r.take((r.image_id == image) & (r.epsilon == row["epsilon"])) for r in (rows, stronger))
             first, second = (r.logits.swapaxes(0, 1) for r in (a, b))
-            if attackable(first, a.label)[0]:
+            if correct_on_clean(first, a.label)[0]:
                 n += 1
-                only += bool(fallen(second, b.label)[-1, 0] and not fallen(first, a.label)[-1, 0])
+                only += bool(has_succeeded(second, b.label)[-1, 0] and not has_succeeded(first, a.label)[-1, 0])
         assert (row["n"], row["only_again"]) == (n, only)
     assert frame["only_again"].sum() > 0
     assert frame["loss"].unique().to_list() == ["margin"]

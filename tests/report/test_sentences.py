@@ -17,17 +17,18 @@ from written_report import SMALL, SMALL_ARMS
 from advassay.analysis import intervals
 from advassay.analysis.intervals import BOOTSTRAP, FEWEST_EITHER, FEWEST_PATIENTS, WILSON_EFFECTIVE, Counts
 from advassay.checked_files import write_document
-from advassay.cohorts import preparing
-from advassay.documents import CHECKSUM
-from advassay.layout import HEADER, PREPARATION, TRAINING, Store
+from advassay.cohorts import cohort_preparation
 from advassay.report import gather, write_report
-from advassay.report.figures.of_evidence import fig_training
-from advassay.report.figures.of_reference import fig3b, fig3c
-from advassay.report.figures.told import depth
-from advassay.report.limits import limits
-from advassay.report.methods import methods
-from advassay.report.notes import FOR_THE_RECORD
-from advassay.report.page_tables import tables
+from advassay.report.figures.captions import bit_depth_note
+from advassay.report.figures.success_by_confidence import fig3c
+from advassay.report.figures.success_by_iteration import fig3b
+from advassay.report.figures.training_curves import fig_training
+from advassay.report.output.page_tables import tables
+from advassay.report.text.limitations import limits
+from advassay.report.text.methods import methods
+from advassay.report.text.recorded_warnings import FOR_THE_RECORD
+from advassay.store_documents import CHECKSUM
+from advassay.store_layout import HEADER, PREPARATION, TRAINING, Store
 
 
 @pytest.fixture
@@ -167,14 +168,14 @@ def test_only_what_can_change_a_number_is_read_first(one: Store) -> None:
 
 def test_what_the_report_calls_harmless_is_what_preparation_writes() -> None:
     """The sentence is recognised by its beginning, so both sides must keep the same words."""
-    written = inspect.getsource(preparing)
+    written = inspect.getsource(cohort_preparation)
     assert all(beginning in written for beginning in FOR_THE_RECORD)
 
 
 @pytest.mark.parametrize(("bits", "deep"), [(8, False), (16, True)])
 def test_sixteen_bits_are_named_only_where_there_are_some(one: Store, bits: int, deep: bool) -> None:
     _edit(one, PREPARATION, lambda document: document.update(bits=bits))
-    assert ("65\u202f535" in depth(gather(one.root))) is deep
+    assert ("65\u202f535" in bit_depth_note(gather(one.root))) is deep
 
 
 def test_captions_name_the_margin_of_the_conclusion_they_serve(one: Store) -> None:

@@ -8,11 +8,11 @@ import polars as pl
 import pytest
 
 from advassay.analysis.interval_text import NOT_DETERMINED, interval_text, is_too_wide, one_sided
-from advassay.report.columns import columns
-from advassay.report.figures.specification_panels import _effect
-from advassay.report.grids import Grid, grid
-from advassay.report.page_tables import SPECIFICATION, SUBGROUP_DIFFERENCES, of_conclusion
-from advassay.report.subgroup_text import _interval
+from advassay.report.figures.specification_curve_chart import _effect
+from advassay.report.output.html_page import _interval
+from advassay.report.output.page_tables import SPECIFICATION, SUBGROUP_DIFFERENCES, of_conclusion
+from advassay.report.output.table_format import Grid, grid
+from advassay.report.text.column_labels import columns
 
 WIDE = {"estimate": 1.74, "low": 2.76e-05, "high": 109012.0}
 NARROW = {"estimate": 1.74, "low": 1.1, "high": 2.9}

@@ -12,10 +12,9 @@ import simulate
 from scipy.stats import mannwhitneyu
 from written_report import SMALL, SMALL_ARMS
 
-from advassay.analysis.scores import chance_reach
+from advassay.analysis.classifier_performance import chance_reach
 from advassay.report import gather, write_report
-from advassay.report.limits import notices
-from advassay.report.uninformed import uninformed
+from advassay.report.text.limitations import degenerate_classifiers, notices
 
 
 def _store(path: Path, cohort: simulate.Cohort) -> Path:
@@ -56,7 +55,7 @@ def test_a_missing_class_or_area_makes_no_claim() -> None:
     clean = {"cohort": ["X"], "epsilon": [0.0]}
     transitions = pl.DataFrame(clean | {"label": ["a"], "predicted": ["a"], "n": [9]})
     performance = pl.DataFrame(clean | {"n": [9], "patients": [9], "auroc": pl.Series([None], dtype=pl.Float64)})
-    assert uninformed(transitions, performance) == []
+    assert degenerate_classifiers(transitions, performance) == []
 
 
 @pytest.mark.parametrize(("p", "q"), [(20, 30), (8, 60)])

@@ -11,18 +11,18 @@ import yaml
 from simulate import ARMS, image_rows, make_store, population, write_run
 from written_report import SMALL, SMALL_ARMS, Report
 
-from advassay.analysis.questions.conclusion_text import basis, statistics_lines
-from advassay.analysis_plan import AnalysisPlan
-from advassay.documents import AnalysisDocument
-from advassay.layout import Store
+from advassay.analysis.conclusions.conclusion_text import basis, statistics_lines
 from advassay.records import RunWriter, read_header
 from advassay.report import gather
-from advassay.report.compared_amplitudes import shared, unreachable
+from advassay.report.figures.captions import describe_shared_grid, describe_unreachable
 from advassay.report.figures.figure import NARROW, WIDE
-from advassay.report.figures.of_verdicts import fig_specification
-from advassay.report.limits import training_chance
-from advassay.report.page_tables import tables
-from advassay.report.subgroup_text import subgroup_sentences
+from advassay.report.figures.specification_curve_chart import fig_specification
+from advassay.report.output.html_page import subgroup_sentences
+from advassay.report.output.page_tables import tables
+from advassay.report.text.limitations import training_chance
+from advassay.spec.analysis_plan import AnalysisPlan
+from advassay.store_documents import AnalysisDocument
+from advassay.store_layout import Store
 
 
 def test_every_card_says_what_its_verdict_rests_on(report: Report) -> None:
@@ -71,20 +71,20 @@ def test_amplitudes_that_no_step_can_reach_are_called_one_attack(tmp_path: Path)
     """Eight steps of 0.01 move no pixel by more than 0.08."""
     arms = {"A": SMALL_ARMS["A"].model_copy(update={"epsilons": (0.02, 0.06, 0.1, 0.2)}), "C": ARMS["C"]}
     found = gather(make_store(tmp_path / "store", SMALL[:1], arms, gallery=False))
-    [said] = unreachable(found)
+    [said] = describe_unreachable(found)
     assert said.startswith("Arm A, step 0.01: all iterations together move no pixel farther than 0.08.")
     assert "(ε = 0.1 and 0.2)" in said
-    assert unreachable(found, ["C"]) == []
+    assert describe_unreachable(found, ["C"]) == []
 
 
 def test_cohorts_on_different_grids_are_said_to_be_compared_where_they_meet(tmp_path: Path) -> None:
     root = make_store(tmp_path / "store", SMALL[:1], {"A": SMALL_ARMS["A"]}, gallery=False)
-    assert shared(gather(root)) == []
+    assert describe_shared_grid(gather(root)) == []
     other = {"A": SMALL_ARMS["A"].model_copy(update={"epsilons": (0.02, 0.05, 0.2)})}
     second = replace(SMALL[0], name="X-2")
     make_store(root, (second,), other, gallery=False)
     (root / "study.yaml").unlink()  # it names the second cohort alone
-    [said] = shared(gather(root))
+    [said] = describe_shared_grid(gather(root))
     assert "X-TB 0.02 to 0.2" in said
     assert "the amplitudes that all share: ε = 0.02 and 0.2." in said
 

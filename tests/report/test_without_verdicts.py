@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from advassay.analysis import conclusions
-from advassay.attack_spec import Arm
+from advassay.analysis.conclusions import conclusions
 from advassay.errors import SpecError
-from advassay.layout import Store
 from advassay.records import open_records
 from advassay.report import write_report
+from advassay.spec.attack_spec import Arm
+from advassay.store_layout import Store
 from advassay.study import load_study
-from advassay.study.preregistration import freeze_analysis_plan
+from advassay.study.run.preregistration import freeze_analysis_plan
 from tests.simulate import Cohort, make_store
 
 A = Arm(epsilons=(0.02, 0.06, 0.1), step_sizes=(0.01,), steps=6)

@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 from simulate import ARMS, Cohort
 
-from advassay.attack_spec import Arm
+from advassay.spec.attack_spec import Arm
 
 SMALL = (
     Cohort("X-TB", "X-ray", ("tuberculosis", "norm"), epsilon50=0.03, patients=24, lost_again=0.1),

@@ -18,10 +18,10 @@ from image_files import by_opencv, noise, png, tiff
 
 from advassay.errors import SourceError
 from advassay.sources import Unreadable, open_source
-from advassay.sources import tables as tables_module
-from advassay.sources.decode import decode
-from advassay.sources.tables import read_table
-from advassay.specs import ReportSpec, TableSource
+from advassay.sources import table_files as tables_module
+from advassay.sources.image_decoder import decode
+from advassay.sources.table_files import read_table
+from advassay.spec.source_spec import ReportSpec, TableSource
 
 GOOD = by_opencv(noise(8, 9))
 
@@ -190,7 +190,7 @@ def test_decompression_bombs_neither_crash_nor_hang_nor_take_memory(tmp_path: Pa
     for number, data in enumerate(bombs().values()):
         write(tmp_path / f"{number}.bin", data)
     script = (
-        "import resource, sys; from pathlib import Path; from advassay.sources.decode import decode\n"
+        "import resource, sys; from pathlib import Path; from advassay.sources.image_decoder import decode\n"
         "size = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
         f"resource.setrlimit(resource.RLIMIT_AS, (size + {ROOM}, size + {ROOM}))\n"
         "for path in sorted(Path(sys.argv[1]).glob('*.bin')):\n"
@@ -220,6 +220,6 @@ def test_a_parquet_file_that_makes_its_reader_panic_is_refused(tmp_path: Path, m
         raise pl.exceptions.PanicException("assertion failed: offset + length <= self.length")
 
     pl.DataFrame({"a": [1]}).write_parquet(tmp_path / "t.parquet")
-    monkeypatch.setattr("advassay.sources.tables._read_parquet", panics)
+    monkeypatch.setattr("advassay.sources.table_files._read_parquet", panics)
     with pytest.raises(SourceError, match="a readable CSV"):
         read_table(tmp_path / "t.parquet")

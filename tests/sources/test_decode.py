@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 from image_files import by_opencv, by_pillow, noise, png, tiff, write
 from PIL import Image
 
-from advassay.sources.decode import decode, read_image
-from advassay.sources.header import Header, read_header
-from advassay.sources.unreadable import MAX_PIXELS, Unreadable
+from advassay.sources.image_decoder import Header, decode, read_header, read_image
+from advassay.sources.read_failures import MAX_PIXELS, Unreadable
 
 GREY8, GREY16 = noise(40, 50), noise(40, 50, dtype=np.uint16)
 RGB8, RGB16 = noise(40, 50, 3), noise(40, 50, 3, dtype=np.uint16)
@@ -154,7 +153,7 @@ def test_no_bytes_raise(data: st.DataObject) -> None:
     good = bytearray(GOOD[data.draw(st.sampled_from(sorted(GOOD)))])
     for _ in range(data.draw(st.integers(1, 8))):
         good[data.draw(st.integers(0, min(len(good) - 1, 300)))] = data.draw(st.integers(0, 255))
-    with mock.patch("advassay.sources.header.MAX_PIXELS", 10_000):  # spares the test allocations of a gigabyte
+    with mock.patch("advassay.sources.image_decoder.MAX_PIXELS", 10_000):  # spares the test allocations of a gigabyte
         seen = decode(bytes(good))
     assert isinstance(seen, Unreadable) or seen.dtype in (np.uint8, np.uint16)
 

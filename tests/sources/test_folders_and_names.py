@@ -11,10 +11,9 @@ from pydantic import ValidationError
 
 from advassay.errors import SourceError
 from advassay.sources import open_source
-from advassay.sources.folder_levels import guess_levels
-from advassay.sources.path_check import missing_files, require_files
-from advassay.sources.patients_in_names import propose_pattern
-from advassay.specs import FolderSource, TableSource, names_patients
+from advassay.sources.file_paths import missing_files, require_files
+from advassay.sources.folder_conventions import guess_levels, propose_pattern
+from advassay.spec.source_spec import FolderSource, TableSource, names_patients
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 
 from advassay.errors import SourceError
 from advassay.sources import Unreadable, open_source
-from advassay.specs import Hdf5Source
+from advassay.spec.source_spec import Hdf5Source
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 12, 10, 3), dtype=np.uint8)
 

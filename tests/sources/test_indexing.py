@@ -13,8 +13,8 @@ from PIL import Image
 from advassay.errors import AdvassayWarning, SourceError
 from advassay.identity import image_id, pseudonym
 from advassay.sources import Index, append_private, index, open_source, pseudonym_key
-from advassay.sources.private import PRIVATE
-from advassay.specs import PhantomSource, TableSource
+from advassay.sources.pseudonyms import PRIVATE
+from advassay.spec.source_spec import PhantomSource, TableSource
 
 KEY = b"a key of 16 bytes"
 

@@ -13,9 +13,9 @@ from image_files import by_opencv, noise, write
 
 from advassay.errors import SourceError
 from advassay.sources import OpenSource, Unreadable, open_source
-from advassay.sources.opened import ahead
-from advassay.sources.tables import read_table
-from advassay.specs import FolderSource, NpzSource, PhantomSource, TableSource
+from advassay.sources.base import prefetch
+from advassay.sources.table_files import read_table
+from advassay.spec.source_spec import FolderSource, NpzSource, PhantomSource, TableSource
 
 
 def table(folder: Path, text: str, **options: str) -> OpenSource:
@@ -240,7 +240,7 @@ def test_reading_keeps_the_order_asked_for_and_goes_on_after_a_bad_file(tmp_path
 def test_reading_never_runs_far_ahead_of_the_reader() -> None:
     begun: list[str] = []
     items = [str(number) for number in range(1000)]
-    reading = ahead(lambda item: begun.append(item) or item, items, threads=2, most=4)
+    reading = prefetch(lambda item: begun.append(item) or item, items, threads=2, most=4)
     assert [next(reading) for _ in range(10)] == items[:10]
     assert len(begun) <= 10 + 2 * 2
 

@@ -8,7 +8,7 @@ import pytest
 
 from advassay.errors import SourceError
 from advassay.sources import open_source
-from advassay.specs import TableSource
+from advassay.spec.source_spec import TableSource
 
 
 @pytest.mark.parametrize("how", ["absolute", "link"])

@@ -7,7 +7,7 @@ import pytest
 
 from advassay.sources.phantoms import landmarks, render
 from advassay.sources.phantoms.chest import mediastinum
-from advassay.specs import PhantomSource
+from advassay.spec.source_spec import PhantomSource
 
 SPEC = PhantomSource(kind="phantoms", phantom="chest", images=8, prevalence={"aortic_rotation": 0.5}, size_px=96)
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from advassay.sources.phantom_source import open_phantoms
 from advassay.sources.phantoms import render, table
-from advassay.specs import PhantomSource
+from advassay.spec.source_spec import PhantomSource
 
 KINDS = ["chest", "histology"]
 ORGANS = ("ovary", "thyroid", "breast")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from advassay.sources import index, open_source
-from advassay.specs import NpzSource, TableSource
+from advassay.spec.source_spec import NpzSource, TableSource
 
 
 @pytest.mark.parametrize(

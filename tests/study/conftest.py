@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from tiny_study import TINY, cpu
 
-from advassay.specs import Study
-from advassay.study import parse_study, run
+from advassay.spec.study_spec import Study
+from advassay.study import parse_study
+from advassay.study.run.runner import run
 
 
 @pytest.fixture(scope="session")

@@ -7,12 +7,12 @@ from pathlib import Path
 import polars as pl
 from tiny_study import Counting, cpu
 
-from advassay.attack_spec import Arm
-from advassay.layout import IMAGES, Store
 from advassay.records import open_records
-from advassay.specs import Study
-from advassay.study import run
-from advassay.study.attacking import _felled
+from advassay.spec.attack_spec import Arm
+from advassay.spec.study_spec import Study
+from advassay.store_layout import IMAGES, Store
+from advassay.study.run.attack_job import _felled
+from advassay.study.run.runner import run
 from tests.simulate import COHORTS, population, write_run
 
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from advassay.attack_spec import Arm, step_size_name
 from advassay.attacks import Item, choose_compute_shape
 from advassay.classifier import Classifier
-from advassay.study.counting import gradient_steps, missing_steps, steps_at
+from advassay.spec.attack_spec import Arm, step_size_name
+from advassay.study.gradient_counts import gradient_steps, missing_steps, steps_at
 
 
 @pytest.mark.parametrize(

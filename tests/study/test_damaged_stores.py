@@ -13,11 +13,13 @@ import pytest
 from tiny_study import assert_equal_records, cpu
 
 from advassay.errors import AdvassayError, AdvassayWarning, DamagedError
-from advassay.layout import Store
 from advassay.records import open_records, read_gallery, read_header
 from advassay.report import write_report
-from advassay.specs import Study
-from advassay.study import kept_study, plan, run
+from advassay.spec.study_spec import Study
+from advassay.store_layout import Store
+from advassay.study import stored_study
+from advassay.study.plan.study_plan import plan
+from advassay.study.run.runner import run
 
 KINDS = {
     "header": "records/*/header.json",
@@ -84,7 +86,7 @@ def test_a_damaged_file_is_named_by_readers_and_healed_or_named_by_the_same_comm
     shutil.copy(Store(finished).private_sources, Store(copied).private_sources)
     path = damage(copied, kind, how)
     told(lambda: open_records(copied).outcomes().collect())
-    told(lambda: plan(kept_study(Store(copied)), cpu(copied), timed=False))
+    told(lambda: plan(stored_study(Store(copied)), cpu(copied), timed=False))
     again = told(lambda: run(tiny, cpu(copied)))
     if "Error" in again:
         assert path.name in again
@@ -157,7 +159,7 @@ def test_readers_say_how_many_images_a_damaged_shard_has_taken_along(copied: Pat
     assert path.name in said
     assert f"of {header.rows} rows are missing" in said
     assert f"of {header.images} images" in said
-    assert said == told(lambda: plan(kept_study(Store(copied)), cpu(copied), timed=False)).rstrip("\n") + "\n"
+    assert said == told(lambda: plan(stored_study(Store(copied)), cpu(copied), timed=False)).rstrip("\n") + "\n"
 
 
 def test_a_flipped_bit_in_logits_is_counted_by_readers_and_healed_by_the_same_command(
@@ -174,7 +176,7 @@ def test_a_flipped_bit_in_logits_is_counted_by_readers_and_healed_by_the_same_co
     said = told(lambda: open_records(copied).outcomes().collect())
     assert path.name in said
     assert "Error" not in said
-    assert path.name in told(lambda: plan(kept_study(Store(copied)), cpu(copied), timed=False))
+    assert path.name in told(lambda: plan(stored_study(Store(copied)), cpu(copied), timed=False))
     with pytest.warns(AdvassayWarning, match="could not be read"):
         run(tiny, cpu(copied))
     assert_equal_records(copied, finished)
@@ -183,7 +185,7 @@ def test_a_flipped_bit_in_logits_is_counted_by_readers_and_healed_by_the_same_co
 def test_rows_of_more_than_one_network_in_an_earlier_store_are_said(copied: Path) -> None:
     import pyarrow.parquet as pq
 
-    from advassay.records.shards import ACCOUNT, read_rows, write_shard
+    from advassay.records.row_shards import ACCOUNT, read_rows, write_shard
 
     header = next(h for h in open_records(copied).headers if h.arm == "A" and h.primary)
     run_of = open_records(copied).run(header.run_id)

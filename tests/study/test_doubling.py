@@ -8,15 +8,17 @@ import numpy as np
 import pytest
 from tiny_study import TINY, Counting, cpu
 
-from advassay.analysis.questions.effects import NO_SIZE, Value, overall
-from advassay.attack_spec import Arm
-from advassay.documents import Controls, Doubling
-from advassay.layout import HEADER, Store
+from advassay.analysis.conclusions.effect_sizes import NO_SIZE, Value, overall
 from advassay.records import RunHeader, open_records, read_header
-from advassay.specs import Study
-from advassay.study import parse_study, plan, run
-from advassay.study.counting import gradient_steps
-from advassay.study.doubling import SHARE, STANDARD_ERROR, DoublingPlan, counted, doubling_plan
+from advassay.spec.attack_spec import Arm
+from advassay.spec.study_spec import Study
+from advassay.store_documents import Controls, Doubling
+from advassay.store_layout import HEADER, Store
+from advassay.study import parse_study
+from advassay.study.gradient_counts import gradient_steps
+from advassay.study.plan.study_plan import plan
+from advassay.study.run.doubling_control import SHARE, STANDARD_ERROR, DoublingPlan, count_doubling, doubling_plan
+from advassay.study.run.runner import run
 from advassay.trajectory import TrajectoryRows
 from tests.simulate import COHORTS, population, write_run
 
@@ -75,7 +77,7 @@ def test_gains_and_losses_are_counted_against_the_recorded_iterate(tmp_path: Pat
     longer = np.concatenate([rows.logits, np.repeat(rows.logits[:, -1:], 4, axis=1)], axis=1)
     longer[stood[:3], -1] = longer[stood[:3], -1][:, ::-1]  # two classes: the decision is turned round
     longer[fell[0], -1] = longer[fell[0], -1][::-1]
-    control = counted(opened, _longer(rows, longer), arm.model_copy(update={"steps": 8}), "A")
+    control = count_doubling(opened, _longer(rows, longer), arm.model_copy(update={"steps": 8}), "A")
     found, changes = control.by_epsilon["0.05"], control.changes["0.05"]
     named = {key: {control.image_ids[place] for place in places} for key, places in changes.items()}
     assert named["gained"] == {rows.image_id[i] for i in stood[:3]}

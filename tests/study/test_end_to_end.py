@@ -15,12 +15,14 @@ from tiny_study import TINY, Counting, assert_equal_records, assert_equal_rows, 
 from typer.testing import CliRunner
 
 from advassay.cli.program import app
-from advassay.documents import TrainingDocument
 from advassay.errors import AdvassayWarning, StoreError
 from advassay.records import open_records
-from advassay.specs import Study
-from advassay.study import kept_study, parse_study, plan, run, train
-from advassay.study.keep import locked
+from advassay.spec.study_spec import Study
+from advassay.store_documents import TrainingDocument
+from advassay.study import parse_study, stored_study, train
+from advassay.study.plan.study_plan import plan
+from advassay.study.run.runner import run
+from advassay.study.study_storage import store_lock
 
 
 def test_every_arm_attacks_the_main_networks_and_the_main_arm_the_series(finished: Path, tiny: Study) -> None:
@@ -34,7 +36,7 @@ def test_every_arm_attacks_the_main_networks_and_the_main_arm_the_series(finishe
     assert series.train_size < main.train_size
     assert main.controls is not None
     assert main.controls.epsilon_zero_changed == 0
-    assert kept_study(cpu(finished).store) == tiny
+    assert stored_study(cpu(finished).store) == tiny
 
 
 def test_every_size_of_a_series_gets_the_same_updates(finished: Path) -> None:
@@ -150,7 +152,7 @@ def test_a_store_is_for_one_study(copied: Path) -> None:
 
 
 def test_two_processes_cannot_write_to_one_store(copied: Path, tiny: Study) -> None:
-    with locked(cpu(copied).store), pytest.raises(StoreError, match=f"process {os.getpid()} does"):
+    with store_lock(cpu(copied).store), pytest.raises(StoreError, match=f"process {os.getpid()} does"):
         run(tiny, cpu(copied))
     run(tiny, cpu(copied))  # the lock ended with its holder
 

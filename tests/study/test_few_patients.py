@@ -13,11 +13,12 @@ from tiny_study import cpu
 from typer.testing import CliRunner
 
 from advassay.cli.program import app
-from advassay.documents import Preparation
 from advassay.errors import CohortError, SourceError
-from advassay.layout import PREPARATION
-from advassay.specs import Study
-from advassay.study import parse_study, plan, prepare
+from advassay.spec.study_spec import Study
+from advassay.store_documents import Preparation
+from advassay.store_layout import PREPARATION
+from advassay.study import parse_study, prepare
+from advassay.study.plan.study_plan import plan
 
 CASE = Path(__file__).parents[1] / "cohorts" / "fewpatients"
 FEW = """
@@ -109,7 +110,7 @@ def test_the_plan_verb_prints_the_warnings_and_its_json_has_them(tmp_path: Path)
 def test_pixels_that_the_network_never_sees_are_said_when_the_machine_is_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("advassay.study.planning.Estimator.estimated", lambda self, row: row)
+    monkeypatch.setattr("advassay.study.plan.study_plan.Estimator.estimated", lambda self, row: row)
     seen = few(text=FEW.replace("resnet18", "inception_v3").replace("image_size_px: 32", "image_size_px: 80"))
     told = [text for _, text in plan(seen, cpu(tmp_path / "store", data=CASE), timed=True).warnings]
     assert any("inception_v3 never sees 3 rows and 3 columns at the edges of 80 px" in text for text in told)

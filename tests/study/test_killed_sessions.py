@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from tiny_study import assert_equal_records, cpu
 
-from advassay.layout import Store
-from advassay.records import Run, RunWriter, open_records, read_header, shards
-from advassay.specs import Study
-from advassay.study import run
+from advassay.records import Run, RunWriter, open_records, read_header, row_shards
+from advassay.spec.study_spec import Study
+from advassay.store_layout import Store
+from advassay.study.run.runner import run
 
 
 class Killed(BaseException):
@@ -39,7 +39,7 @@ def test_a_run_killed_after_each_new_shard_tells_the_same_as_an_undisturbed_one(
     before_the_header: bool, finished: Path, begun: Path, tiny: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun_with_networks(finished, begun)
-    write, append, killed = shards.write_shard, RunWriter.append, set()
+    write, append, killed = row_shards.write_shard, RunWriter.append, set()
 
     def writing(folder: Path, *rest: object) -> Path:
         path = write(folder, *rest)  # type: ignore[arg-type]
@@ -55,7 +55,7 @@ def test_a_run_killed_after_each_new_shard_tells_the_same_as_an_undisturbed_one(
             killed.add(key)
             raise Killed
 
-    monkeypatch.setattr(shards, "write_shard", writing)
+    monkeypatch.setattr(row_shards, "write_shard", writing)
     monkeypatch.setattr(RunWriter, "append", appending)
     assert continued(tiny, begun) >= 4
     assert_equal_records(begun, finished)

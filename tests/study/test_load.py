@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from tiny_study import TINY
 
 from advassay.errors import AdvassayError, AdvassayWarning, SpecError
-from advassay.specs import AttackSpec, Study
+from advassay.spec.study_spec import AttackSpec, Study
 from advassay.study import load_study, parse_study, study_yaml
-from advassay.study.yaml_tree import YamlTree, parse_value
+from advassay.study.config.yaml_tree import YamlTree, parse_value
 
 SHIPPED = sorted((Path(__file__).parents[2] / "studies").glob("*.yaml"))
 

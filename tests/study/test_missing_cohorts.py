@@ -13,7 +13,9 @@ from typer.testing import CliRunner
 from advassay.cli.program import app
 from advassay.errors import CohortError
 from advassay.records import open_records
-from advassay.study import kept_study, parse_study, plan, run
+from advassay.study import parse_study, stored_study
+from advassay.study.plan.study_plan import plan
+from advassay.study.run.runner import run
 
 LACKING = TINY.replace("classes: {tuberculosis:", "where: {tuberculosis: nowhere}\n    classes: {tuberculosis:")
 """The chest cohort's rule names a value that occurs in no image."""
@@ -49,7 +51,7 @@ def test_the_other_cohort_is_recorded_as_in_the_whole_study(begun: Path, finishe
 
 def test_the_store_keeps_the_whole_study_and_its_plan(begun: Path, finished: Path) -> None:
     run(parse_study(LACKING), cpu(begun), {})
-    assert list(kept_study(cpu(begun).store).cohorts) == ["X-TB", "H-BR"]
+    assert list(stored_study(cpu(begun).store).cohorts) == ["X-TB", "H-BR"]
     plans = [open_records(store).analysis for store in (begun, finished)]
     assert plans[0].plan == plans[1].plan
 
@@ -119,7 +121,7 @@ def test_amplitudes_are_found_over_the_cohorts_that_are_there(begun: Path) -> No
     (found,) = [header for header in headers if header.arm == "C" and header.primary]
     assert found.cohort == "H-BR"
     assert len({point.epsilon for point in found.points}) > 1
-    assert list(kept_study(cpu(begun).store).cohorts) == ["X-TB", "H-BR"]
+    assert list(stored_study(cpu(begun).store).cohorts) == ["X-TB", "H-BR"]
 
 
 def test_plan_and_status_show_the_others_and_end_with_the_error(begun: Path, tmp_path: Path) -> None:

@@ -9,11 +9,12 @@ import pytest
 from tiny_study import TINY, cpu
 
 from advassay.errors import AdvassayWarning, CohortError, SourceError, SpecError
-from advassay.layout import HEADER
 from advassay.records import open_records, read_header
-from advassay.specs import Study
-from advassay.study import Plan, PlanRow, kept_study, parse_study, plan, site, train
-from advassay.study.counting import control_steps, gradient_steps
+from advassay.spec.study_spec import Study
+from advassay.store_layout import HEADER
+from advassay.study import Plan, PlanRow, make_environment, parse_study, stored_study, train
+from advassay.study.gradient_counts import control_steps, gradient_steps
+from advassay.study.plan.study_plan import plan
 
 REFERENCE_LIKE = """
 name: far
@@ -45,7 +46,10 @@ def test_controls_and_re_runs_that_a_store_lacks_are_told(
     run = next(h for h in open_records(copied).headers if h.cohort == "X-TB" and h.arm == "A")
     uncontrolled = read_header(here.store.run(run.run_id)).model_copy(update={"controls": None})
     (here.store.run(run.run_id) / HEADER).write_text(uncontrolled.model_dump_json())
-    monkeypatch.setattr("advassay.study.beside.numb_ids", lambda site, header, assignment: assignment.image_ids[:4])
+    monkeypatch.setattr(
+        "advassay.study.plan.planned_controls.gradient_masked_ids",
+        lambda site, header, assignment: assignment.image_ids[:4],
+    )
     rows = {row.stage: row for row in plan(tiny, here, timed=False).rows if (row.cohort, row.arm) == ("X-TB", "A")}
     controls, again = rows["controls"], rows["re-run"]
     assert (controls.total, controls.have, controls.at_most) == (control_steps(tiny.attack.arm("A"), 10), 0, True)
@@ -90,7 +94,7 @@ def test_a_store_says_what_is_done_without_its_data_and_start_weights(finished: 
     started = parse_study(TINY, overrides=["training.weights=start.safetensors", "cohorts.H-BR.train_sizes=[]"])
     train(started, cpu(tmp_path / "store", data=tmp_path / "data"))
     alone = cpu(shutil.copytree(tmp_path / "store", tmp_path / "laptop"))
-    rows = plan(kept_study(alone.store), alone, timed=False).rows
+    rows = plan(stored_study(alone.store), alone, timed=False).rows
     assert {row.stage for row in rows if not row.missing} == {"prepare", "train"}
     untrained = plan(parse_study(TINY, overrides=["training.weights=other.safetensors"]), alone, timed=False)
     assert all(row.have == 0 for row in untrained.rows if row.stage == "train")
@@ -117,4 +121,4 @@ def test_two_arms_that_would_be_one_run_are_refused() -> None:
 @pytest.mark.parametrize("given", [{"threads": 0}, {"key_file": Path("absent")}, {"data": Path("absent")}])
 def test_a_place_that_cannot_be_used_is_refused(tmp_path: Path, given: dict[str, object]) -> None:
     with pytest.raises(SpecError):
-        site(tmp_path, device="cpu", **given)  # type: ignore[arg-type]
+        make_environment(tmp_path, device="cpu", **given)  # type: ignore[arg-type]

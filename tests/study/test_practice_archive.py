@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from advassay.cli.program import app
 from advassay.study import load_study
-from advassay.study.practice_archive import check_archive
+from advassay.study.config.practice_archive import check_archive
 
 STUDY = Path(__file__).parents[2] / "studies" / "archive-example.yaml"
 

@@ -8,14 +8,16 @@ from pathlib import Path
 import pytest
 from tiny_study import TINY, cpu
 
-from advassay.analysis_plan import AnalysisPlan
 from advassay.checked_files import write_document
 from advassay.errors import DamagedError, SpecError
-from advassay.layout import Store
 from advassay.records import open_records
-from advassay.specs import Study
-from advassay.study import attacking, keep_study, parse_study, run
-from advassay.study.preregistration import freeze_analysis_plan
+from advassay.spec.analysis_plan import AnalysisPlan
+from advassay.spec.study_spec import Study
+from advassay.store_layout import Store
+from advassay.study import parse_study, store_study
+from advassay.study.run import attack_job
+from advassay.study.run.preregistration import freeze_analysis_plan
+from advassay.study.run.runner import run
 
 
 def _stated(*overrides: str) -> Study:
@@ -25,7 +27,7 @@ def _stated(*overrides: str) -> Study:
 def _store(root: Path, study: Study) -> Store:
     store = Store(root)
     root.mkdir(exist_ok=True)
-    keep_study(store, study)
+    store_study(store, study)
     return store
 
 
@@ -38,7 +40,7 @@ def test_the_plan_is_on_disk_before_the_first_image_is_attacked(
         seen.append((begun / "analysis.json").read_text())
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(attacking, "_stream", stop)
+    monkeypatch.setattr(attack_job, "_stream", stop)
     with pytest.raises(KeyboardInterrupt):
         run(tiny, cpu(begun))
     assert json.loads(seen[0])["attacked_before"] == 0

@@ -16,7 +16,9 @@ from typer.testing import CliRunner
 
 from advassay.cli.program import app
 from advassay.errors import AdvassayWarning
-from advassay.study import kept_study, load_study, plan, run
+from advassay.study import load_study, stored_study
+from advassay.study.plan.study_plan import plan
+from advassay.study.run.runner import run
 
 SECRETS = ("Clinic-7", "Ward B", "scan-of-", "MRN-0")
 """Pieces of the paths and of the original ids below."""
@@ -89,5 +91,5 @@ def test_a_store_without_its_paths_still_continues_and_knows_what_is_done(store:
         run(load_study(study_file), cpu(store, progress=counting))
     assert counting.tasks == []
     alone = cpu(shutil.copytree(store, store.parent / "laptop"))
-    assert kept_study(alone.store).sources["clinic"].path == "table.csv"
-    assert all(row.missing == 0 for row in plan(kept_study(alone.store), alone, timed=False).rows)
+    assert stored_study(alone.store).sources["clinic"].path == "table.csv"
+    assert all(row.missing == 0 for row in plan(stored_study(alone.store), alone, timed=False).rows)

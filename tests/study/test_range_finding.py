@@ -11,24 +11,18 @@ import numpy as np
 import pytest
 from tiny_study import TINY, Counting, cpu
 
-from advassay.attack_spec import Arm
 from advassay.checked_files import write_document
 from advassay.cohorts import PreparedCohort, open_cohort
-from advassay.documents import CHECKSUM, CohortRange
 from advassay.errors import AdvassayWarning, CohortError, SpecError
 from advassay.records import open_records
-from advassay.specs import Study
-from advassay.study import kept_study, parse_study, plan, range_finding, run
-from advassay.study.range_finding import (
-    ROUNDS,
-    RUNGS,
-    Search,
-    bracket,
-    grid,
-    ladder,
-    read_ranges,
-    smallest_rungs,
-)
+from advassay.spec.attack_spec import Arm
+from advassay.spec.study_spec import Study
+from advassay.store_documents import CHECKSUM, CohortRange
+from advassay.study import parse_study, stored_study
+from advassay.study.plan.study_plan import plan
+from advassay.study.run import range_finding
+from advassay.study.run.range_finding import ROUNDS, RUNGS, Search, bracket, grid, ladder, read_ranges, smallest_rungs
+from advassay.study.run.runner import run
 
 AUTO = ("attack.arms.C.epsilons=auto", "analysis.arm=C")
 
@@ -57,7 +51,7 @@ def test_the_grid_is_one_for_all_cohorts_and_frozen_with_the_plan(ranged: Path) 
     assert frozen is not None
     assert frozen.prespecified
     assert frozen.arm.epsilons == found.epsilons
-    assert kept_study(cpu(ranged).store).attack.arm("C").epsilons == found.epsilons
+    assert stored_study(cpu(ranged).store).attack.arm("C").epsilons == found.epsilons
 
 
 def test_only_tuning_images_are_attacked(ranged: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -92,7 +86,7 @@ def test_what_is_found_is_reused_and_the_plan_knows_it(ranged: Path, tmp_path: P
     assert any("Arm C: its 8 amplitudes are found on tuning images" in note for note in before.notes)
     assert all(row.missing == 0 for row in after.rows)
     assert not any("are found" in note for note in after.notes)
-    assert all(row.missing == 0 for row in plan(kept_study(cpu(ranged).store), cpu(ranged), timed=False).rows)
+    assert all(row.missing == 0 for row in plan(stored_study(cpu(ranged).store), cpu(ranged), timed=False).rows)
     store, counting = shutil.copytree(ranged, tmp_path / "store"), Counting()
     run(_study(), cpu(store, progress=counting))
     assert "gradient steps" not in counting.done

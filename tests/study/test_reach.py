@@ -10,10 +10,11 @@ import pytest
 from tiny_study import TINY, cpu
 
 from advassay.analysis.dose_response.thresholds import distinct_doses
-from advassay.attack_spec import Arm
 from advassay.records import open_records
-from advassay.study import parse_study, plan
-from advassay.study.reach import reach_notes, unreachable
+from advassay.spec.attack_spec import Arm
+from advassay.study import parse_study
+from advassay.study.gradient_counts import reach_notes, unreachable_epsilons
+from advassay.study.plan.study_plan import plan
 from benchmarks.verdict_scenarios import STEPS, CohortTruth, network
 
 NOTE = "Arm A, step size 0.01: 3 steps change an image by at most 0.03, so ε = 0.1 is not reached."
@@ -36,12 +37,12 @@ def test_an_amplitude_beyond_the_steps_is_noted_in_the_plan_and_in_the_header_of
 
 def test_only_sign_steps_of_absolute_size_from_the_clean_image_fall_short() -> None:
     grid = {"epsilons": (0.05, 0.2, 0.3), "steps": 10}
-    assert unreachable(Arm(**grid), 0.01) == [0.2, 0.3]
-    assert unreachable(Arm(**grid, norm="l2"), 0.02) == [0.3]  # 10 · 0.02 is 0.2, reached but for rounding
-    assert unreachable(Arm(**grid), "epsilon/4") == []
-    assert unreachable(Arm(**grid, random_start=True), 0.01) == []
-    assert unreachable(Arm(**grid, update="apgd"), 0.01) == []
-    assert unreachable(Arm(**grid, update="projected-gradient"), 0.01) == []
+    assert unreachable_epsilons(Arm(**grid), 0.01) == [0.2, 0.3]
+    assert unreachable_epsilons(Arm(**grid, norm="l2"), 0.02) == [0.3]  # 10 · 0.02 is 0.2, reached but for rounding
+    assert unreachable_epsilons(Arm(**grid), "epsilon/4") == []
+    assert unreachable_epsilons(Arm(**grid, random_start=True), 0.01) == []
+    assert unreachable_epsilons(Arm(**grid, update="apgd"), 0.01) == []
+    assert unreachable_epsilons(Arm(**grid, update="projected-gradient"), 0.01) == []
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
@@ -52,11 +53,11 @@ def test_the_study_and_the_analysis_agree_on_what_is_reached(norm: str) -> None:
     rules = {"update": arm.update, "norm": norm, "random_start": False}
     pack = replace(pack, step_size="0.05", header=pack.header.model_copy(update={"attack": rules}))
     assert distinct_doses(pack)[0].tolist() == [0.05, 0.2, 0.25]
-    assert unreachable(arm, 0.05) == [0.3, 0.4]
+    assert unreachable_epsilons(arm, 0.05) == [0.3, 0.4]
     for change in ({"random_start": True}, {"update": "apgd"}):
         free = replace(pack, header=pack.header.model_copy(update={"attack": rules | change}))
         assert distinct_doses(free)[0].tolist() == list(grid)
-        assert unreachable(arm.model_copy(update=change), 0.05) == []
+        assert unreachable_epsilons(arm.model_copy(update=change), 0.05) == []
 
 
 def test_each_step_size_has_its_own_note() -> None:

@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 from tiny_study import cpu
 
-from advassay.cohorts.metadata import select_by_metadata
+from advassay.cohorts.selection import select_by_metadata
 from advassay.errors import AdvassayWarning
 from advassay.sources import open_source
-from advassay.specs import Study
-from advassay.study import Plan, load_study, plan
+from advassay.spec.study_spec import Study
+from advassay.study import Plan, load_study
+from advassay.study.plan.study_plan import plan
 
 FILE = Path(__file__).parents[2] / "studies" / "reference.yaml"
 PUBLISHED = {  # Kovalev & Voynov 2019, Table 1

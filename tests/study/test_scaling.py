@@ -6,9 +6,9 @@ import pytest
 from tiny_study import TINY
 
 from advassay.errors import AdvassayWarning, SpecError
-from advassay.specs import Study, TrainingSpec
-from advassay.study import parse_study, select_cohorts, site
-from advassay.study.scaling import on_phantoms, scaled
+from advassay.spec.study_spec import Study, TrainingSpec
+from advassay.study import make_environment, parse_study, select_cohorts
+from advassay.study.config.scaling import on_phantoms, scaled
 
 LARGE = """
 name: large
@@ -69,7 +69,7 @@ def test_every_cohort_keeps_twenty_images_a_class_in_every_part_whatever_its_rul
     with pytest.warns(AdvassayWarning, match=r"--scale 0\.01: .* at least 20 images.*: X-NR3, H-BR\."):
         small = scaled(parse_study(RULED), 0.01)
     for name, cohort in small.cohorts.items():
-        counts = select_cohorts(small, site("absent", device="cpu"))[name].counts()
+        counts = select_cohorts(small, make_environment("absent", device="cpu"))[name].counts()
         of_class = [sum(counts[role][c] for role in counts) for c in cohort.classes]
         assert all(images > 0 for classes in counts.values() for images in classes.values())
         assert 20 <= min(of_class) <= max(of_class) < 40

@@ -9,8 +9,10 @@ from tiny_study import TINY, Counting, cpu
 
 from advassay.errors import SpecError
 from advassay.records import open_records
-from advassay.specs import Study
-from advassay.study import parse_study, plan, run
+from advassay.spec.study_spec import Study
+from advassay.study import parse_study
+from advassay.study.plan.study_plan import plan
+from advassay.study.run.runner import run
 
 
 def _study(*overrides: str) -> Study:

@@ -15,15 +15,16 @@ from typer.testing import CliRunner
 from advassay.cli.program import app
 from advassay.cohorts import open_cohort
 from advassay.errors import AdvassayWarning, StoreError
-from advassay.layout import HEADER, Store
 from advassay.records import Run, open_records, read_gallery, read_header
-from advassay.report.outdated import mark_outdated
-from advassay.sources.private import read_private
-from advassay.specs import Study
-from advassay.study import parse_study, run
-from advassay.study.forget import forget
-from advassay.study.merge import merge
-from advassay.study.prune import prune
+from advassay.report.output.outdated import mark_outdated
+from advassay.sources.pseudonyms import read_private
+from advassay.spec.study_spec import Study
+from advassay.store_layout import HEADER, Store
+from advassay.study import parse_study
+from advassay.study.run.runner import run
+from advassay.study.upkeep.forget_patient import forget
+from advassay.study.upkeep.merge_stores import merge
+from advassay.study.upkeep.superseded_runs import prune
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ from tiny_study import cpu
 
 import advassay as aa
 from advassay.records import open_records
-from advassay.specs import Study
-from advassay.study import run
-from advassay.study.subgroups import subgroup_columns
+from advassay.spec.study_spec import Study
+from advassay.study.run.runner import run
+from advassay.study.run.subgroup_columns import subgroup_columns
 
 MANIFEST = pl.DataFrame(
     {

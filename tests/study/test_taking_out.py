@@ -15,24 +15,24 @@ import pytest
 from test_store_upkeep import everything
 from tiny_study import assert_equal_records, cpu
 
-from advassay import layout
+from advassay import store_layout
 from advassay.checked_files import stamped, write_document
 from advassay.cohorts import open_cohort
-from advassay.cohorts.request import document_in
+from advassay.cohorts.cache_key import document_in
 from advassay.errors import AdvassayWarning, DamagedError, StoreError
-from advassay.layout import HEADER, PREPARATION, Store
 from advassay.records import Run, RunWriter, compact, open_records, read_gallery, read_header
-from advassay.records.account import joined
 from advassay.records.gallery import INDEX
-from advassay.records.removal import remove_images
-from advassay.records.shards import read_rows
-from advassay.sources.private import read_private
-from advassay.specs import Study
-from advassay.study import one_network, prepare
-from advassay.study.forget import drop_forgotten, forget
-from advassay.study.merge import merge
-from advassay.study.one_network import set_aside_other_network
-from advassay.study.prune import prune
+from advassay.records.image_removal import remove_images
+from advassay.records.row_shards import read_rows
+from advassay.records.run_header import sum_accounts
+from advassay.sources.pseudonyms import read_private
+from advassay.spec.study_spec import Study
+from advassay.store_layout import HEADER, PREPARATION, Store
+from advassay.study import prepare
+from advassay.study.upkeep import superseded_runs
+from advassay.study.upkeep.forget_patient import drop_forgotten, forget
+from advassay.study.upkeep.merge_stores import merge
+from advassay.study.upkeep.superseded_runs import prune, set_aside_other_network
 
 
 class Killed(BaseException):
@@ -191,7 +191,7 @@ def test_what_rows_took_stays_when_their_images_are_forgotten(copied: Path) -> N
     assert read_header(run).cost.gradient_evaluations == spent
     apart = read_header(run).cost_apart
     assert apart is not None
-    assert joined(Run(run).accounts()).gradient_evaluations == spent - apart.gradient_evaluations
+    assert sum_accounts(Run(run).accounts()).gradient_evaluations == spent - apart.gradient_evaluations
     remove_images(run, set(Run(run).images["image_id"]), "note")
     assert len(Run(run).rows()) == 0
     assert read_header(run).cost.gradient_evaluations == spent
@@ -216,7 +216,7 @@ def test_a_joined_run_costs_what_it_took_and_keeps_controls_and_notes_when_kille
     part = shutil.copytree(finished, tmp_path / "part")
     run = Store(part).run(run_id)
     shards = sorted(run.glob("shards/*.parquet"))
-    lost = joined({shards[0].name: Run(run).accounts()[shards[0].name]})
+    lost = sum_accounts({shards[0].name: Run(run).accounts()[shards[0].name]})
     shards[0].unlink()
     header = read_header(run)
     write_document(run / HEADER, header.model_copy(update={"controls": None, "notes": ()}))
@@ -280,7 +280,7 @@ def moving_is_killed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         raise Killed
 
     with monkeypatch.context() as patched:
-        patched.setattr(one_network, "_move", killed)
+        patched.setattr(superseded_runs, "_move", killed)
         yield
 
 
@@ -319,6 +319,6 @@ def test_leftovers_beside_a_store_are_found_whatever_its_name(tmp_path: Path) ->
     others = tmp_path / ".ab.sources.77-0a.writing.parquet"
     for path in (mine, others):
         path.write_text("half")
-    layout.clear_leftovers(store)
+    store_layout.clear_leftovers(store)
     assert (mine.exists(), others.exists()) == (False, True)
     assert read_private(store.private_sources).is_empty()

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from advassay.records import open_records
-from advassay.study import Site, site
+from advassay.study import RunEnvironment, make_environment
 from advassay.trajectory import TrajectoryRows
 
 TINY = """
@@ -41,8 +41,8 @@ attack:
 """
 
 
-def cpu(store: Path, **more: object) -> Site:
-    return site(store, device="cpu", **more)  # type: ignore[arg-type]
+def cpu(store: Path, **more: object) -> RunEnvironment:
+    return make_environment(store, device="cpu", **more)  # type: ignore[arg-type]
 
 
 def recorded(store: Path) -> dict[str, TrajectoryRows]:

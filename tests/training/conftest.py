@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from memory_cohort import ROLES, SIDE, MemoryCohort
 
-from advassay.specs import TrainingSpec
+from advassay.spec.study_spec import TrainingSpec
 from advassay.training import minimum_image_size, train
 
 

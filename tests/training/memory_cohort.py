@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
-from advassay.documents import Preparation
+from advassay.store_documents import Preparation
 
 SIDE = 32
 ROLES = {"training": 40, "tuning": 8, "validation": 16}

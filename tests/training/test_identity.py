@@ -8,7 +8,7 @@ import torch
 from memory_cohort import ROLES, MemoryCohort
 from safetensors.torch import save_file
 
-from advassay.specs import TrainingSpec
+from advassay.spec.study_spec import TrainingSpec
 from advassay.training import classifier_identity
 
 

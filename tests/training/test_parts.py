@@ -12,11 +12,9 @@ from memory_cohort import ROLES, MemoryCohort
 from torch import nn
 
 from advassay.errors import TrainingError
-from advassay.training.augment import augment_lightly
-from advassay.training.batch_norm import recompute_statistics
-from advassay.training.data import ImageCache, UpdateBatches
-from advassay.training.schedule import evaluation_updates, learning_rate_factor
-from advassay.training.scoring import cross_entropy, scores
+from advassay.training.evaluation import cross_entropy, recompute_statistics, scores
+from advassay.training.training_data import ImageCache, UpdateBatches, augment_lightly
+from advassay.training.update_schedule import evaluation_updates, learning_rate_factor
 
 
 @pytest.mark.parametrize(("bits", "channels"), [(8, 3), (16, 1)])

@@ -11,15 +11,15 @@ import pytest
 import torch
 from memory_cohort import ROLES, MemoryCohort
 
-from advassay.documents import TrainingDocument
 from advassay.errors import AdvassayWarning, TrainingError
-from advassay.layout import MODEL, TRAINING
-from advassay.specs import TrainingSpec
+from advassay.spec.study_spec import TrainingSpec
+from advassay.store_documents import TrainingDocument
+from advassay.store_layout import MODEL, TRAINING
 from advassay.training import load_classifier, train
-from advassay.training.batch_norm import recompute_statistics
-from advassay.training.data import ImageCache
-from advassay.training.resuming import PROGRESS
-from advassay.training.weights import file_sha256, read_tensors
+from advassay.training.evaluation import recompute_statistics
+from advassay.training.resume_state import PROGRESS
+from advassay.training.start_weights import file_sha256, read_tensors
+from advassay.training.training_data import ImageCache
 
 
 def _train(cohort: MemoryCohort, spec: TrainingSpec, folder: Path, **changes: object) -> TrainingDocument:
@@ -236,7 +236,7 @@ def test_training_killed_between_two_checkpoints_goes_on_to_the_same_weights(
             if self.done == 5:
                 raise RuntimeError("killed")
 
-    monkeypatch.setattr("advassay.training.resuming.EVERY_SECONDS", 0.0)
+    monkeypatch.setattr("advassay.training.resume_state.EVERY_SECONDS", 0.0)
     with pytest.raises(RuntimeError, match="killed"):
         _train(cohort, spec, tmp_path, progress=Killed())
     assert (tmp_path / PROGRESS).exists()

@@ -6,8 +6,8 @@ import pytest
 from pydantic import ValidationError
 
 import advassay as aa
-from advassay.attack_spec import resolve_step_size
-from advassay.specs import Study
+from advassay.spec.attack_spec import resolve_step_size
+from advassay.spec.study_spec import Study
 
 SMALLEST = {
     "name": "s",

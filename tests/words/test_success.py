@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from advassay import success
-from advassay.axes import Logits
+from advassay.array_types import Logits
 
 
 def path(*decisions: list[int], classes: int = 2) -> np.ndarray:

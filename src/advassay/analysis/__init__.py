@@ -7,42 +7,67 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from advassay.analysis.calibration import calibration_error, reliability
-    from advassay.analysis.curves import Curve, robust_accuracy_curve, success_curve
-    from advassay.analysis.dose_response.tables import epsilon50, minimal_epsilon
-    from advassay.analysis.flags import flags_summary
-    from advassay.analysis.flow import confidence_flow, transitions
-    from advassay.analysis.paired import Condition, paired_comparison
+    from advassay.analysis.aggregated_units import unit_outcomes
+    from advassay.analysis.attack_strength import flags_summary, worst_case_success_rate
+    from advassay.analysis.classifier_performance import calibration_error, performance, reliability
+    from advassay.analysis.cohort_summary import table1
+    from advassay.analysis.conclusions import Conclusion
+    from advassay.analysis.conclusions.specification_curve import specification_curve
+    from advassay.analysis.confidence_shift import confidence_flow, transitions
+    from advassay.analysis.differences import Condition, paired_comparison
+    from advassay.analysis.dose_response.epsilon50_tables import epsilon50, minimal_epsilon
+    from advassay.analysis.iterations_to_success import iteration_plateau, iteration_survival
     from advassay.analysis.perturbation import perturbation_size, visibility_curve
-    from advassay.analysis.plateau import iteration_plateau
-    from advassay.analysis.power import Needed, design_effect, needed_for_difference, needed_for_width
-    from advassay.analysis.questions import Conclusion, conclusions
-    from advassay.analysis.questions.specification import specification_curve
-    from advassay.analysis.scores import performance
-    from advassay.analysis.slides import unit_outcomes
+    from advassay.analysis.sample_size import Needed, design_effect, needed_for_difference, needed_for_width
     from advassay.analysis.subgroups import subgroup_effects
-    from advassay.analysis.survival import iteration_survival
-    from advassay.analysis.tables import table1
-    from advassay.analysis.worst_case import worst_case_success_rate
+    from advassay.analysis.success_curves import Curve, robust_accuracy_curve, success_curve
 
 _HOMES = {
-    "calibration": ("calibration_error", "reliability"),
-    "curves": ("Curve", "robust_accuracy_curve", "success_curve"),
-    "dose_response.tables": ("epsilon50", "minimal_epsilon"),
-    "flags": ("flags_summary",),
-    "flow": ("confidence_flow", "transitions"),
-    "paired": ("Condition", "paired_comparison"),
-    "perturbation": ("perturbation_size", "visibility_curve"),
-    "plateau": ("iteration_plateau",),
-    "power": ("Needed", "design_effect", "needed_for_difference", "needed_for_width"),
-    "questions": ("Conclusion", "conclusions"),
-    "questions.specification": ("specification_curve",),
-    "scores": ("performance",),
-    "slides": ("unit_outcomes",),
+    "classifier_performance": (
+        "calibration_error",
+        "reliability",
+        "performance",
+    ),
+    "success_curves": (
+        "Curve",
+        "robust_accuracy_curve",
+        "success_curve",
+    ),
+    "dose_response.epsilon50_tables": (
+        "epsilon50",
+        "minimal_epsilon",
+    ),
+    "attack_strength": (
+        "flags_summary",
+        "worst_case_success_rate",
+    ),
+    "confidence_shift": (
+        "confidence_flow",
+        "transitions",
+    ),
+    "differences": (
+        "Condition",
+        "paired_comparison",
+    ),
+    "perturbation": (
+        "perturbation_size",
+        "visibility_curve",
+    ),
+    "iterations_to_success": (
+        "iteration_plateau",
+        "iteration_survival",
+    ),
+    "sample_size": (
+        "Needed",
+        "design_effect",
+        "needed_for_difference",
+        "needed_for_width",
+    ),
+    "conclusions": ("Conclusion",),
+    "conclusions.specification_curve": ("specification_curve",),
+    "aggregated_units": ("unit_outcomes",),
     "subgroups": ("subgroup_effects",),
-    "survival": ("iteration_survival",),
-    "tables": ("table1",),
-    "worst_case": ("worst_case_success_rate",),
+    "cohort_summary": ("table1",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -52,7 +77,6 @@ __all__ = [
     "Curve",
     "Needed",
     "calibration_error",
-    "conclusions",
     "confidence_flow",
     "design_effect",
     "epsilon50",

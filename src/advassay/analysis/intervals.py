@@ -103,7 +103,7 @@ def counts(events: np.ndarray, included: np.ndarray, patients: np.ndarray, numbe
     return Counts((events & included).astype(np.float64) @ of_patient, included.astype(np.float64) @ of_patient)
 
 
-def too_few_either(points: Counts) -> np.ndarray:
+def few_discordant_patients(points: Counts) -> np.ndarray:
     """(point,) bool: fewer than 15 patients have an event, or fewer than 15 an image without one."""
     return _either(points) < FEWEST_EITHER
 
@@ -229,7 +229,7 @@ def intervals(
     """(low, high, method) of every point, by the rule at the head of this file; `curve` as in `pooled_icc`."""
     independent = (points.images <= 1).all(axis=1)
     patients = _effective_patients(points)
-    weak = ~independent & (too_few_either(points) | (patients < FEWEST_PATIENTS))
+    weak = ~independent & (few_discordant_patients(points) | (patients < FEWEST_PATIENTS))
     strong = ~independent & ~weak
     effective = np.maximum(effective_n(points, pooled_icc(points, curve)) * _student(patients, level), patients)
     size = np.where(independent, points.n, effective)

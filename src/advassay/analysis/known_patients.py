@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import polars as pl
 
-from advassay.documents import Preparation
+from advassay.store_documents import Preparation
 
 
 def with_known_patients(frame: pl.DataFrame, preparations: Mapping[str, Preparation]) -> pl.DataFrame:

@@ -12,13 +12,20 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 
-from advassay.analysis.flow import about
+from advassay.analysis.confidence_shift import about
 from advassay.analysis.intervals import Counts, counts, intervals
-from advassay.analysis.packed import NEXT, ONE_STEP_SIZE, Packed, packed, step_sizes
-from advassay.analysis.selection import first_step_size, runs_of
+from advassay.analysis.outcome_arrays import (
+    NEXT,
+    ONE_STEP_SIZE,
+    OutcomeArrays,
+    first_step_size,
+    load_outcomes,
+    runs_of,
+    step_sizes,
+)
 from advassay.errors import SpecError
-from advassay.records.run import Run
-from advassay.records.store import Records
+from advassay.records.run_reader import Run
+from advassay.records.store_reader import Records
 from advassay.success import Reading
 
 Measure = Literal["contrast", "psnr", "ssim"]
@@ -30,7 +37,7 @@ QUARTILES = (0.25, 0.5, 0.75)
 class Sizes:
     """Of one run at one step size, at the last iterate, float64 (epsilon, image); NaN where not recorded."""
 
-    pack: Packed
+    pack: OutcomeArrays
     linf: np.ndarray
     l2: np.ndarray
     ssim: np.ndarray
@@ -44,14 +51,14 @@ class Sizes:
             return np.asarray(10 * np.log10(values / self.l2**2))
 
 
-def relative_to_contrast(pack: Packed) -> np.ndarray:
+def relative_to_contrast(pack: OutcomeArrays) -> np.ndarray:
     """ε / clean contrast, float64 (epsilon, image); NaN where an image has none."""
     return np.asarray(pack.epsilons[:, None] / np.where(pack.contrast > 0, pack.contrast, np.nan))
 
 
-def one_step_size(run: Run, step_size: str | None) -> Packed:
+def one_step_size(run: Run, step_size: str | None) -> OutcomeArrays:
     """The run at a recorded step size, None = its first. Raises SpecError for "any"."""
-    pack = packed(run, step_size)
+    pack = load_outcomes(run, step_size)
     if pack.step_size == "any":
         raise SpecError('step_size: sizes need one recorded step size, got "any".', ONE_STEP_SIZE)
     return pack
@@ -70,7 +77,7 @@ def sizes_of(run: Run, step_size: str | None = None) -> Sizes:
     return Sizes(pack, **found)
 
 
-def _points(run: Run, pack: Packed) -> dict[float, slice]:
+def _points(run: Run, pack: OutcomeArrays) -> dict[float, slice]:
     return {e: rows for (name, e), rows in run.index.points().items() if name == pack.step_size and e > 0}
 
 
@@ -139,7 +146,7 @@ def visibility_curve(
     return pl.DataFrame(rows, infer_schema_length=None)
 
 
-def _visibility(run: Run, step_size: str, measure: Measure) -> tuple[Packed, np.ndarray]:
+def _visibility(run: Run, step_size: str, measure: Measure) -> tuple[OutcomeArrays, np.ndarray]:
     """(run, how visible its perturbation is, float64 (epsilon, image)); contrast as a logarithm."""
     if measure == "contrast":
         pack = one_step_size(run, step_size)
@@ -149,7 +156,13 @@ def _visibility(run: Run, step_size: str, measure: Measure) -> tuple[Packed, np.
 
 
 def _binned(
-    pack: Packed, value: np.ndarray, edges: np.ndarray, shown: np.ndarray, success: Reading, level: float, seed: int
+    pack: OutcomeArrays,
+    value: np.ndarray,
+    edges: np.ndarray,
+    shown: np.ndarray,
+    success: Reading,
+    level: float,
+    seed: int,
 ) -> list[dict[str, Any]]:
     bins = len(edges) - 1
     at = np.clip(np.searchsorted(edges, np.nan_to_num(value, posinf=np.inf), side="right") - 1, 0, bins - 1)

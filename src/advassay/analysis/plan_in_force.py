@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from advassay.analysis_plan import AnalysisPlan
-from advassay.attack_spec import step_size_name
-from advassay.records.store import Records
+from advassay.records.store_reader import Records
+from advassay.spec.analysis_plan import AnalysisPlan
+from advassay.spec.attack_spec import step_size_name
 
 
 @dataclass(frozen=True)

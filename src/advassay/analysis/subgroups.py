@@ -17,21 +17,20 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from advassay.analysis.conclusions.conclusion import as_ratio, finite
+from advassay.analysis.conclusions.effect_sizes import Value, joined, overall, values_of
+from advassay.analysis.conclusions.evidence import Evidence, evidence_of, kind_of
+from advassay.analysis.conclusions.iterations import nearest_shared
 from advassay.analysis.differences import holm
 from advassay.analysis.dose_response.epsilon50 import epsilon50_of
+from advassay.analysis.dose_response.epsilon50_tables import GREY_LEVELS, epsilon50_text
 from advassay.analysis.dose_response.shift import shift_of
 from advassay.analysis.dose_response.thresholds import thresholds
-from advassay.analysis.dose_response.wording import GREY_LEVELS, epsilon50_text
 from advassay.analysis.intervals import counts, intervals
-from advassay.analysis.packed import Packed
-from advassay.analysis.questions.conclusion import as_ratio, finite
-from advassay.analysis.questions.effects import Value, joined, overall, values_of
-from advassay.analysis.questions.evidence import Evidence, evidence_of
-from advassay.analysis.questions.image_kinds import kind_of
-from advassay.analysis.questions.iterations import nearest_shared
-from advassay.analysis_plan import AnalysisPlan
-from advassay.records.run import SUBGROUP
-from advassay.records.store import Records
+from advassay.analysis.outcome_arrays import OutcomeArrays
+from advassay.records.run_reader import SUBGROUP
+from advassay.records.store_reader import Records
+from advassay.spec.analysis_plan import AnalysisPlan
 
 FEWEST = 5
 """Attackable images of a group in a cohort below which the cohort says nothing about it."""
@@ -77,7 +76,7 @@ def carried_subgroups(records: Records) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _groups(records: Records, pack: Packed, name: str) -> np.ndarray:
+def _groups(records: Records, pack: OutcomeArrays, name: str) -> np.ndarray:
     """(image,) object: the group of each image of the pack, None where it is not known."""
     images = records.run(pack.header.run_id).images
     if SUBGROUP + name not in images.columns:
@@ -155,7 +154,7 @@ def _of_subgroup(evidence: Evidence, name: str, groups: dict[int, np.ndarray]) -
         }  # fmt: skip
 
 
-def _group_row(evidence: Evidence, pack: Packed, group: str, images: np.ndarray) -> dict[str, Any]:
+def _group_row(evidence: Evidence, pack: OutcomeArrays, group: str, images: np.ndarray) -> dict[str, Any]:
     plan = evidence.plan
     found = epsilon50_of(thresholds(pack, plan.success, plan.dose, images), plan.level)
     low, high = found.interval(plan.level) if found.side != "unknown" else (float("nan"),) * 2
@@ -177,7 +176,7 @@ def _group_row(evidence: Evidence, pack: Packed, group: str, images: np.ndarray)
 
 
 def group_shift(
-    pack: Packed, plan: AnalysisPlan, groups: dict[int, np.ndarray], group: str, reference: str
+    pack: OutcomeArrays, plan: AnalysisPlan, groups: dict[int, np.ndarray], group: str, reference: str
 ) -> Value | None:
     """ln of the ratio of ε50, group / reference; a bound where one of the two lies beyond the grid.
 

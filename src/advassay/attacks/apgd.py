@@ -14,10 +14,10 @@ from math import ceil
 import torch
 from torch import Tensor
 
-from advassay.attack_spec import PGD, Arm
 from advassay.attacks.losses import attack_loss
 from advassay.attacks.norm_balls import as_column, project_onto_ball, steepest_direction
 from advassay.attacks.update_rule import Proposal, State, UpdateRule, Visit
+from advassay.spec.attack_spec import PGD, Arm
 from advassay.success import is_adversarial
 
 MOMENTUM = 0.75  # α of the paper: weight of the new step against the last one

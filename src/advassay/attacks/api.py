@@ -11,16 +11,6 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 import torch
 
-from advassay.attack_spec import (
-    PGD,
-    Precision,
-    check_list,
-    check_step_rule,
-    did_you_mean,
-    parse_amplitude,
-    parse_step_size,
-    step_size_name,
-)
 from advassay.attacks.batch_tuning import activation_bytes, compute_shape
 from advassay.attacks.checks.inputs import ModelWarning, check_classifier, check_epsilons, check_images, clipped
 from advassay.attacks.engine.float32_verifier import REWRITES
@@ -31,6 +21,16 @@ from advassay.attacks.stream import AttackStream, Item, no_images
 from advassay.classifier import Classifier, one_at_a_time
 from advassay.errors import AttackError, AttackWarning, EpsilonError, InputError
 from advassay.progress import Silent
+from advassay.spec.attack_spec import (
+    PGD,
+    Precision,
+    check_list,
+    check_step_rule,
+    did_you_mean,
+    parse_amplitude,
+    parse_step_size,
+    step_size_name,
+)
 from advassay.trajectory import Sweep, Trajectory, TrajectoryRows
 
 DEFAULT_BATCH = 32

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from advassay.attack_spec import Precision
 from advassay.attacks.checks.inputs import check_classifier, check_weights
 from advassay.attacks.engine.float32_verifier import REWRITES
 from advassay.attacks.gradient_model import GradientModel, full_float32
@@ -19,8 +18,9 @@ from advassay.attacks.surrogate.build import FUSED, Surrogate, build_surrogate, 
 from advassay.attacks.surrogate.compile import backend_of, compile_surrogate, rewrite_name, worth_trying
 from advassay.attacks.surrogate.speed_trial import SpeedTrial
 from advassay.classifier import Classifier
-from advassay.documents import ComputeShape
 from advassay.errors import AdvassayWarning
+from advassay.spec.attack_spec import Precision
+from advassay.store_documents import ComputeShape
 
 ENOUGH = 0.95
 """Share of the best speed at which the simpler is preferred: a smaller batch, the network as it is."""

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from advassay.attack_spec import Loss
 from advassay.attacks.float32_settings import default_kernels, ieee_float32
 from advassay.attacks.losses import attack_loss
+from advassay.spec.attack_spec import Loss
 
 
 @contextmanager

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from advassay.attack_spec import Loss, check_complete
+from advassay.spec.attack_spec import Loss, check_complete
 
 
 def attack_loss(logits: Tensor, labels: Tensor, loss: Loss, targets: Tensor | None = None) -> Tensor:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from advassay.attack_spec import PGD, Arm, Loss, check_complete
+from advassay.spec.attack_spec import PGD, Arm, Loss, check_complete
 from advassay.trajectory import TrajectoryRows
 
 GRADIENT_MASKED = ("zero_gradient", "nan_gradient", "saturated", "loss_saturated")

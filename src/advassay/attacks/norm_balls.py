@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from advassay.attack_spec import Norm, check_complete
+from advassay.spec.attack_spec import Norm, check_complete
 
 _EPS_FOR_DIVISION = 1e-10  # torchattacks PGDL2: keeps a zero gradient a zero step
 

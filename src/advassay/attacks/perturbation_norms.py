@@ -7,8 +7,8 @@ from typing import assert_never
 import torch
 from torch import Tensor
 
-from advassay.attack_spec import Norm
 from advassay.attacks.norm_balls import norm_of
+from advassay.spec.attack_spec import Norm
 
 ON_BOUNDARY = 1 - 1e-5
 """|δ| this close to ε, as a ratio, counts as on it …"""

@@ -7,8 +7,8 @@ from typing import assert_never
 import torch
 from torch import Tensor
 
-from advassay.attack_spec import Norm
 from advassay.identity import draw
+from advassay.spec.attack_spec import Norm
 
 
 def random_start(clean: Tensor, epsilon: float, norm: Norm, seed: int, image_id: str, restart: int) -> Tensor:

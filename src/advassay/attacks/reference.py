@@ -14,9 +14,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from advassay.attack_spec import PGD, resolve_step_size
 from advassay.attacks.losses import attack_loss
 from advassay.attacks.random_init import random_start
+from advassay.spec.attack_spec import PGD, resolve_step_size
 
 
 def iterates(

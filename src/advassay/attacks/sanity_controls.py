@@ -10,15 +10,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from advassay.attack_spec import Arm, Loss, Norm, step_size_name
 from advassay.attacks.batch_tuning import SMALLEST
 from advassay.attacks.engine.preflight_cache import PreflightCache
 from advassay.attacks.random_init import sign_noise
 from advassay.attacks.stream import Item, computing, stream
 from advassay.attacks.surrogate.compile import backend_of
 from advassay.classifier import Classifier
-from advassay.documents import ComputeShape, Controls
-from advassay.success import Reading, attackable, counted, fallen, predicted
+from advassay.spec.attack_spec import Arm, Loss, Norm, step_size_name
+from advassay.store_documents import ComputeShape, Controls
+from advassay.success import Reading, correct_on_clean, counted, has_succeeded, predicted
 from advassay.trajectory import TrajectoryRows
 
 STRONGER_STEPS = 20
@@ -125,7 +125,7 @@ class _Sample:
         told = {}
         for epsilon, logits in zip(epsilons, np.split(np.concatenate(noisy), len(epsilons)), strict=True):
             path = np.stack([self.clean, logits])
-            down = fallen(path, self.labels, targets=self.targets)[-1]
+            down = has_succeeded(path, self.labels, targets=self.targets)[-1]
             told[f"{epsilon:.12g}"] = (int(down.sum()), int(counted(path, self.labels, targets=self.targets)[-1].sum()))
         return told
 
@@ -160,7 +160,7 @@ class _Sample:
         if rows is None:
             return {epsilon: set() for epsilon in epsilons}
         targets = rows.target if self.targets is not None else None
-        down = fallen(rows.logits.swapaxes(0, 1), rows.label, success, targets)[-1]
+        down = has_succeeded(rows.logits.swapaxes(0, 1), rows.label, success, targets)[-1]
         return {e: set(rows.image_id[down & (rows.epsilon == e)].tolist()) for e in epsilons}
 
     def _attack(
@@ -181,7 +181,7 @@ class _Sample:
         return TrajectoryRows.concatenate(blocks) if blocks else None
 
     def _attackable(self) -> set[str]:
-        kept = attackable(self.clean[None], self.labels, self.targets)
+        kept = correct_on_clean(self.clean[None], self.labels, self.targets)
         return {i for i, keep in zip(self.image_ids, kept, strict=True) if keep}
 
     @cached_property

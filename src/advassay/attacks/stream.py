@@ -13,7 +13,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from advassay.attack_spec import PGD, Arm, Precision, resolve_step_size, step_size_name
 from advassay.attacks.checks.inputs import (
     ModelWarning,
     check_images,
@@ -28,9 +27,10 @@ from advassay.attacks.engine.preflight_cache import PreflightCache
 from advassay.attacks.engine.scheduler import BatchScheduler
 from advassay.attacks.gradient_model import full_float32
 from advassay.classifier import Classifier, one_at_a_time
-from advassay.documents import ComputeShape
 from advassay.errors import AttackError, InputError
 from advassay.progress import Progress, Silent
+from advassay.spec.attack_spec import PGD, Arm, Precision, resolve_step_size, step_size_name
+from advassay.store_documents import ComputeShape
 from advassay.trajectory import Cost, TrajectoryRows
 
 

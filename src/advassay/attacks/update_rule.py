@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from advassay.attack_spec import PGD, Arm
 from advassay.attacks.norm_balls import as_column, project_onto_ball
+from advassay.spec.attack_spec import PGD, Arm
 
 State = tuple[Tensor, ...]
 

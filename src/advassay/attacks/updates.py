@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from advassay.attack_spec import PGD, Arm, Update, check_complete
 from advassay.attacks.apgd import AutoPGD
 from advassay.attacks.norm_balls import as_column, norm_of, steepest_direction
 from advassay.attacks.perturbation_norms import clipped_share
 from advassay.attacks.update_rule import Proposal, UpdateRule, Visit
+from advassay.spec.attack_spec import PGD, Arm, Update, check_complete
 
 
 class ProjectedStep(UpdateRule):

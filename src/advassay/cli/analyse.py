@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from advassay.cli import options
-from advassay.cli.clean import clean
-from advassay.cli.staging import say_without_runs
+from advassay.cli.error_handling import cli_errors
+from advassay.cli.options import say_without_runs
 from advassay.errors import SpecError
-from advassay.layout import writing
+from advassay.store_layout import writing
 
 if TYPE_CHECKING:
     import polars as pl
@@ -70,7 +70,7 @@ Output = Annotated[
 ]
 
 
-@clean
+@cli_errors
 def analyse(
     store: options.StoreArgument,
     over: OverOption = Over.epsilon,

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from advassay.cli import options
-from advassay.cli.clean import clean, say
-from advassay.cli.flow_table import end_with_errors
-from advassay.cli.progress import progress
-from advassay.cli.staging import Asked, say_left_out
+from advassay.cli.error_handling import cli_errors, say
+from advassay.cli.options import StudyOptions, say_left_out
+from advassay.cli.output_tables import end_with_errors
+from advassay.cli.progress_bars import progress
 
 if TYPE_CHECKING:
-    from advassay.study.preparing import Failures
+    from advassay.study.run.prepare_stage import Failures
 
 StudyOrNothing = Annotated[
     Optional[Path],  # noqa: UP045 (typer reads Optional)
@@ -41,7 +41,7 @@ Store = Annotated[
 ]
 
 
-@clean
+@cli_errors
 def attack(
     study: StudyOrNothing = None,
     model: Model = None,
@@ -72,7 +72,7 @@ def attack(
     if (study is None) == (model is None) or (model is None) != (images is None):
         raise SpecError("attack: give STUDY, or --model and --images.", "See `advassay attack --help`.")
     if study is not None:
-        _attack_study(Asked(study, store, data, device, threads, scale, source, changes, key_file, quiet))
+        _attack_study(StudyOptions(study, store, data, device, threads, scale, source, changes, key_file, quiet))
         return
     if scale != 1.0 or source is not None:
         raise SpecError("attack --model: --scale and --source change a study.", "Use --set attack.images=N.")
@@ -81,7 +81,7 @@ def attack(
     _attack_own(model, images, store or Path("runs/own"), device, threads, changes, key_file, quiet)
 
 
-def _attack_study(asked: Asked) -> None:
+def _attack_study(asked: StudyOptions) -> None:
     from advassay.study import attack as attack_study
 
     read = asked.read()
@@ -104,11 +104,11 @@ def _attack_own(
     key_file: Path | None,
     quiet: bool,
 ) -> None:
-    from advassay.study import attack_own, site
+    from advassay.study import attack_external_model, make_environment
 
     with progress(quiet) as shown:
-        here = site(store, device=device.value, threads=threads, key_file=key_file, progress=shown)
-        headers = attack_own(model, images, here, overrides=changes or ())
+        here = make_environment(store, device=device.value, threads=threads, key_file=key_file, progress=shown)
+        headers = attack_external_model(model, images, here, overrides=changes or ())
     for header in headers:
         what = f"{header.images} images, {header.rows} trajectories in records/{header.run_id}"
         say(f"{header.cohort}, arm {header.arm}: {what}")

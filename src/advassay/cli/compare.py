@@ -8,8 +8,8 @@ from typing import Annotated, Optional
 import typer
 
 from advassay.cli import options
-from advassay.cli.clean import clean
-from advassay.cli.progress import progress
+from advassay.cli.error_handling import cli_errors
+from advassay.cli.progress_bars import progress
 
 Stores = Annotated[
     list[Path],
@@ -21,7 +21,7 @@ Output = Annotated[
 ]
 
 
-@clean
+@cli_errors
 def compare(stores: Stores, output: Output = None, quiet: options.QuietOption = False) -> None:
     """Compare stores that attacked the same cohorts: curves side by side, paired differences, differing settings.
 

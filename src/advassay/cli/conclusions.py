@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from advassay.cli import options
-from advassay.cli.clean import clean
-from advassay.cli.staging import say_without_runs
+from advassay.cli.error_handling import cli_errors
+from advassay.cli.options import say_without_runs
 
 if TYPE_CHECKING:
     from advassay.analysis import Conclusion
@@ -60,7 +60,7 @@ COLUMNS = {
 }
 
 
-@clean
+@cli_errors
 def conclusions(store: options.StoreArgument, epsilon: Epsilon = None, as_json: options.Json = False) -> None:
     """Print the reference study's five conclusions tested on a store: the answer, its effect, and why.
 
@@ -71,7 +71,7 @@ def conclusions(store: options.StoreArgument, epsilon: Epsilon = None, as_json: 
 
         advassay conclusions runs/demo
     """
-    from advassay.analysis import conclusions as conclude
+    from advassay.analysis.conclusions import conclusions as conclude
     from advassay.records import open_records
 
     records = open_records(store)
@@ -90,8 +90,7 @@ def _print(found: list[Conclusion], records: Records) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from advassay.analysis.questions.conclusion_text import basis, correction, statistics_lines
-    from advassay.analysis.questions.plan_text import plan_sentences
+    from advassay.analysis.conclusions.conclusion_text import basis, correction, plan_sentences, statistics_lines
 
     console = Console(highlight=False, markup=False)
     for one in found:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from advassay.cli import options
-from advassay.cli.clean import clean, say
-from advassay.cli.progress import progress
+from advassay.cli.error_handling import cli_errors, say
+from advassay.cli.progress_bars import progress
 
 if TYPE_CHECKING:
-    from advassay.sources.recipes import Check, Recipe
+    from advassay.sources.datasets import Check, DatasetCard
 
 
 class Action(StrEnum):
@@ -64,7 +64,7 @@ COLUMNS = {
 """Columns of `datasets --json`."""
 
 
-@clean
+@cli_errors
 def datasets(
     what: What = Action.list,
     name: Name = None,
@@ -84,25 +84,25 @@ def datasets(
         advassay datasets check lc25000 data/histology/lc25000
     """
     from advassay.errors import SpecError
-    from advassay.sources.recipes import recipe, recipe_names
+    from advassay.sources.datasets import card_names, load_card
 
     if what is Action.list:
         # Those that stand in for a reference cohort first.
-        _list(sorted((recipe(one) for one in recipe_names()), key=lambda one: not one.stands_for), as_json)
+        _list(sorted((load_card(one) for one in card_names()), key=lambda one: not one.stands_for), as_json)
         return
     if name is None:
         raise SpecError(f"datasets {what.value}: the name of a recipe is needed.", "See `advassay datasets`.")
     if what is Action.check:
         if folder is None:
             raise SpecError("datasets check: a folder is needed.", f"advassay datasets check {name} FOLDER")
-        _check(recipe(name), folder, as_json, quiet)
+        _check(load_card(name), folder, as_json, quiet)
     elif what is Action.show:
         _show(name, as_json)
     else:
         _study(name, output)
 
 
-def _list(recipes: list[Recipe], as_json: bool) -> None:
+def _list(recipes: list[DatasetCard], as_json: bool) -> None:
     if as_json:
         _print_json([one.model_dump(mode="json", include=set(COLUMNS)) for one in recipes])
         return
@@ -121,16 +121,16 @@ def _list(recipes: list[Recipe], as_json: bool) -> None:
 
 
 def _show(name: str, as_json: bool) -> None:
-    from advassay.sources.recipes import recipe, study_blocks
+    from advassay.sources.datasets import load_card, study_blocks
 
     if as_json:
-        _print_json(recipe(name).model_dump(mode="json", by_alias=True, exclude_defaults=True))
+        _print_json(load_card(name).model_dump(mode="json", by_alias=True, exclude_defaults=True))
     else:
         print(study_blocks(name), end="")
 
 
-def _check(asked: Recipe, folder: Path, as_json: bool, quiet: bool) -> None:
-    from advassay.sources.recipes import check
+def _check(asked: DatasetCard, folder: Path, as_json: bool, quiet: bool) -> None:
+    from advassay.sources.datasets import check
 
     with progress(quiet) as shown:
         found = check(asked, folder, shown)
@@ -142,7 +142,7 @@ def _check(asked: Recipe, folder: Path, as_json: bool, quiet: bool) -> None:
         raise typer.Exit(1)
 
 
-def _print_check(asked: Recipe, found: Check, folder: Path) -> None:
+def _print_check(asked: DatasetCard, found: Check, folder: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -160,7 +160,7 @@ def _print_check(asked: Recipe, found: Check, folder: Path) -> None:
 
 def _study(name: str, output: Path | None) -> None:
     from advassay.errors import SpecError
-    from advassay.study.stand_in import dataset_study
+    from advassay.study.config.study_templates import dataset_study
 
     text = dataset_study(name, file=str(output or "study.yaml"))
     if output is None:

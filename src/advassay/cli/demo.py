@@ -8,14 +8,14 @@ from typing import Annotated
 import typer
 
 from advassay.cli import options
-from advassay.cli.clean import clean
+from advassay.cli.error_handling import cli_errors
+from advassay.cli.options import StudyOptions
 from advassay.cli.run import run_and_report
-from advassay.cli.staging import Asked
 
 Store = Annotated[Path, typer.Option("--store", metavar="FOLDER", help="Folder that everything is written to.")]
 
 
-@clean
+@cli_errors
 def demo(
     store: Store = Path("runs/demo"),
     device: options.DeviceOption = options.Device.auto,
@@ -33,7 +33,7 @@ def demo(
         advassay demo --store runs/demo
     """
     run_and_report(
-        Asked(
+        StudyOptions(
             shipped_study("demo.yaml"),
             store,
             device=device,

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from advassay.cli import options
-from advassay.cli.clean import clean
+from advassay.cli.error_handling import cli_errors
 
 COLUMNS = {
     "what": "what was looked at",
@@ -21,7 +21,7 @@ COLUMNS = {
 Store = Annotated[Path, typer.Option("--store", metavar="FOLDER", help="Folder whose disk is looked at.")]
 
 
-@clean
+@cli_errors
 def doctor(data: options.Data = None, store: Store = Path("runs"), as_json: options.Json = False) -> None:
     """Look at the machine: versions, processor, GPU, bfloat16, memory, data folder, disk, optional tools.
 
@@ -34,7 +34,7 @@ def doctor(data: options.Data = None, store: Store = Path("runs"), as_json: opti
     import json
     from dataclasses import asdict
 
-    from advassay.cli.checks import checks
+    from advassay.cli.doctor_checks import checks
 
     found = checks(data, store)
     if as_json:

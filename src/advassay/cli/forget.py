@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from advassay.cli import options
-from advassay.cli.clean import clean, say
+from advassay.cli.error_handling import cli_errors, say
 
 Patient = Annotated[
     str,
@@ -17,7 +17,7 @@ Patient = Annotated[
 ]
 
 
-@clean
+@cli_errors
 def forget(store: options.StoreArgument, patient: Patient) -> None:
     """Remove a patient from a store: images, rows, gallery entries, and what the private table says of the person.
 
@@ -28,13 +28,13 @@ def forget(store: options.StoreArgument, patient: Patient) -> None:
 
         advassay forget runs/demo --patient p0123456789abcdef
     """
-    from advassay.report.outdated import mark_outdated
-    from advassay.study.forget import forget as forget_patient
-    from advassay.study.keep import kept_study
-    from advassay.study.name_checks import store_at
+    from advassay.report.output.outdated import mark_outdated
+    from advassay.study.config.name_checks import store_at
+    from advassay.study.study_storage import stored_study
+    from advassay.study.upkeep.forget_patient import forget as forget_patient
 
     place = store_at(store)
-    kept_study(place)  # a folder that is no store is an error, and is not made one
+    stored_study(place)  # a folder that is no store is an error, and is not made one
     done = forget_patient(place, patient)
     for line in done.told():
         say(line)

@@ -8,7 +8,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from advassay.cli.clean import clean, say
+from advassay.cli.error_handling import cli_errors, say
 
 Images = Annotated[
     Path,
@@ -24,7 +24,7 @@ Name = Annotated[
 ]
 
 
-@clean
+@cli_errors
 def init(images: Images, output: Output = Path("study.yaml"), name: Name = None) -> None:
     """Write a commented starter study for your images.
 
@@ -37,7 +37,7 @@ def init(images: Images, output: Output = Path("study.yaml"), name: Name = None)
         advassay init images/by-class -o study.yaml
     """
     from advassay.errors import SpecError
-    from advassay.study.starter import starter
+    from advassay.study.config.starter_study import starter
 
     if output.exists():
         raise SpecError(f"--output: a file that does not exist yet is needed, got {output}.", "Give another -o FILE.")

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from advassay.cli import options
-from advassay.cli.clean import clean, say
-from advassay.cli.progress import progress
+from advassay.cli.error_handling import cli_errors, say
+from advassay.cli.progress_bars import progress
 
 if TYPE_CHECKING:
     import polars as pl
@@ -63,7 +63,7 @@ COLUMNS = {
 """Columns of the table that `label` writes."""
 
 
-@clean
+@cli_errors
 def label(
     reports: Reports,
     text: Text,
@@ -87,7 +87,7 @@ def label(
     """
     from advassay.errors import AdvassayWarning, SpecError
     from advassay.sources.reports import label_reports
-    from advassay.sources.tables import read_table
+    from advassay.sources.table_files import read_table
 
     _require_endings(output, left_out)
     if (language is None) == (language_column is None):

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from advassay.cli import options
-from advassay.cli.clean import clean, say
+from advassay.cli.error_handling import cli_errors, say
 
 Others = Annotated[
     list[Path],
@@ -19,7 +19,7 @@ Others = Annotated[
 OUTDATED = "Patients were taken out of the store after this was written."
 
 
-@clean
+@cli_errors
 def merge(store: options.StoreArgument, others: Others) -> None:
     """Bring into STORE what other stores of the same study have and it lacks: cohorts, networks, runs, gallery.
 
@@ -31,16 +31,16 @@ def merge(store: options.StoreArgument, others: Others) -> None:
 
         advassay merge runs/demo runs/demo-of-another-machine
     """
-    from advassay.report.outdated import mark_outdated
-    from advassay.study.keep import kept_study
-    from advassay.study.merge import merge as merge_stores
-    from advassay.study.name_checks import store_at
+    from advassay.report.output.outdated import mark_outdated
+    from advassay.study.config.name_checks import store_at
+    from advassay.study.study_storage import stored_study
+    from advassay.study.upkeep.merge_stores import merge as merge_stores
 
     place = store_at(store)
-    kept_study(place)
+    stored_study(place)
     for other in others:
         source = store_at(other)
-        kept_study(source)
+        stored_study(source)
         done = merge_stores(place, source)
         say(
             f"From {other}: {len(done.cohorts)} cohorts, {done.networks} networks, {done.runs} new runs, {done.rows} "

@@ -9,8 +9,8 @@ from typing import Annotated, Optional
 import typer
 
 from advassay.cli import options
-from advassay.cli.clean import clean, say
-from advassay.cli.progress import progress
+from advassay.cli.error_handling import cli_errors, say
+from advassay.cli.progress_bars import progress
 
 
 class Kind(StrEnum):
@@ -35,7 +35,7 @@ Size = Annotated[int, typer.Option("--size-px", metavar="PX", min=32, max=1024, 
 Seed = Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Another seed, other people.")]
 
 
-@clean
+@cli_errors
 def phantoms(
     archive: Archive = None,
     patients: Patients = 500,
@@ -63,14 +63,14 @@ def phantoms(
         raise SpecError("phantoms: give --archive or --output, one of them.", "See `advassay phantoms --help`.")
     with progress(quiet) as shown:
         if archive is not None:
-            from advassay.sources.archive import write_archive
+            from advassay.sources.synthetic_archive import write_archive
 
             plan = write_archive(archive, patients=patients, seed=seed, progress=shown)
             say(f"{len(plan.files)} files and {len(plan.reports)} reports in {archive}; what is true: {archive}/truth.")
             _say_if_too_small(patients, seed)
         elif output is not None:
-            from advassay.sources.phantoms.writing import write_images
-            from advassay.specs import PhantomSource
+            from advassay.sources.phantoms.rendering import write_images
+            from advassay.spec.source_spec import PhantomSource
 
             source = PhantomSource(kind="phantoms", phantom=phantom.value, images=images, size_px=size_px, seed=seed)
             write_images(source, output, shown)
@@ -81,7 +81,7 @@ def _say_if_too_small(patients: int, seed: int) -> None:
     """How many people studies/archive-example.yaml takes, where an archive of `patients` is too small for it."""
     from advassay.cli.demo import shipped_study
     from advassay.study import load_study
-    from advassay.study.practice_archive import MOST, check_archive
+    from advassay.study.config.practice_archive import MOST, check_archive
 
     study = load_study(shipped_study("archive-example.yaml"), overrides=["archive=archive"])
     too_small = check_archive(study, "archive", patients, seed)

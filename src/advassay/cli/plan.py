@@ -8,23 +8,22 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from advassay.cli import options
-from advassay.cli.clean import clean, say
-from advassay.cli.flow_table import end_with_errors
-from advassay.cli.progress import duration, size
-from advassay.cli.staging import Asked
-from advassay.cli.tables import print_json, print_table
+from advassay.cli.error_handling import cli_errors, say
+from advassay.cli.options import StudyOptions
+from advassay.cli.output_tables import end_with_errors, print_plan_json, print_plan_table
+from advassay.cli.progress_bars import duration, size
 
 if TYPE_CHECKING:
     from advassay.study import Plan
-    from advassay.study.planned import Cost
-    from advassay.study.preparing import Failures
+    from advassay.study.plan.plan_rows import Cost
+    from advassay.study.run.prepare_stage import Failures
 
 Measure = Annotated[
     bool, typer.Option("--measure/--no-measure", help="Measure this machine for a few seconds to estimate time.")
 ]
 
 
-@clean
+@cli_errors
 def plan(
     study: options.StudyFile,
     store: options.StoreFolder = None,
@@ -51,9 +50,9 @@ def plan(
         advassay plan studies/demo.yaml --store runs/demo
     """
     from advassay.cohorts.augmentation import warnings_of
-    from advassay.study import plan as plan_study
+    from advassay.study.plan.study_plan import plan as plan_study
 
-    asked = Asked(study, store, data, device, threads, scale, source, changes, None, quiet=True)
+    asked = StudyOptions(study, store, data, device, threads, scale, source, changes, None, quiet=True)
     read = asked.read()
     failures: Failures = {}
     with asked.site(read) as here:
@@ -64,10 +63,10 @@ def plan(
         for warning in warnings_of(cohort):
             say(f"{name}: {warning}")
     if as_json:
-        print_json(found)
+        print_plan_json(found)
         end_with_errors(failures)
         return
-    print_table(found, title=f"{read.name} into {here.store.root}")
+    print_plan_table(found, title=f"{read.name} into {here.store.root}")
     for cost in found.costs():
         print(_line(cost))
     print(f"estimate: {_whole_time(found)}; {size(found.bytes)} of disk ({_free(here.store.root)} free)")

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from advassay.cli import options
-from advassay.cli.clean import clean
-from advassay.cli.staging import Asked
+from advassay.cli.error_handling import cli_errors
+from advassay.cli.options import StudyOptions
 
 if TYPE_CHECKING:
-    from advassay.analysis.questions.power import Design, Power
-    from advassay.study.planned_design import PlannedDesign
+    from advassay.analysis.conclusions.study_power import Design, Power
+    from advassay.study.plan.image_counts import PlannedDesign
 
 COLUMNS = {
     "number": "question, 1 to 5",
@@ -45,7 +45,7 @@ PerPatient = Annotated[float, typer.Option("--images-per-patient", metavar="M", 
 Target = Annotated[float, typer.Option("--target", metavar="P", help="Chance of the verdict that is wanted.")]
 
 
-@clean
+@cli_errors
 def power(
     study: options.StudyFile,
     store: options.StoreFolder = None,
@@ -72,10 +72,10 @@ def power(
 
         advassay power studies/demo.yaml --type-ratio 3
     """
-    from advassay.analysis.questions.power import Assumed, study_power
-    from advassay.study.planned_design import planned_design
+    from advassay.analysis.conclusions.study_power import Assumed, study_power
+    from advassay.study.plan.image_counts import planned_design
 
-    asked = Asked(study, store, data, options.Device.auto, None, scale, source, changes, None, quiet=True)
+    asked = StudyOptions(study, store, data, options.Device.auto, None, scale, source, changes, None, quiet=True)
     read = asked.read()
     with asked.site(read) as here:
         declared = planned_design(read, here)
@@ -99,8 +99,8 @@ def power(
 
 
 def _design(declared: PlannedDesign, image_types: tuple[str, str], accuracy: float, per_patient: float) -> Design:
-    from advassay.analysis.questions.image_kinds import kind_of
-    from advassay.analysis.questions.power import Design
+    from advassay.analysis.conclusions.evidence import kind_of
+    from advassay.analysis.conclusions.study_power import Design
 
     kinds = [kind_of(kind) for kind in declared.image_types.values()]
     first, second = (kinds.count(kind) for kind in image_types)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from advassay.cli import flow_table, options
-from advassay.cli.clean import clean, say
-from advassay.cli.staging import Asked
+from advassay.cli import options, output_tables
+from advassay.cli.error_handling import cli_errors, say
+from advassay.cli.options import StudyOptions
 
 if TYPE_CHECKING:
-    from advassay.study.preparing import Failures
+    from advassay.study.run.prepare_stage import Failures
 
 
-@clean
+@cli_errors
 def prepare(
     study: options.StudyFile,
     store: options.StoreFolder = None,
@@ -23,7 +23,7 @@ def prepare(
     source: options.SourceOption = None,
     changes: options.Set = None,
     key_file: options.KeyFile = None,
-    flow: flow_table.FlowFile = None,
+    flow: output_tables.FlowFile = None,
     as_json: options.Json = False,
     quiet: options.QuietOption = False,
 ) -> None:
@@ -40,7 +40,7 @@ def prepare(
     from advassay.flow_chart import flow_of
     from advassay.study import prepare as prepare_study
 
-    asked = Asked(study, store, data, device, threads, scale, source, changes, key_file, quiet)
+    asked = StudyOptions(study, store, data, device, threads, scale, source, changes, key_file, quiet)
     read = asked.read()
     failures: Failures = {}
     with asked.site(read) as here:
@@ -49,7 +49,7 @@ def prepare(
         for warning in document.warnings:
             say(f"{name}: {warning}")
     charts = {name: flow_of(document) for name, document in documents.items()}
-    flow_table.show_charts(charts, failures, list(read.cohorts), flow, as_json)
+    output_tables.show_charts(charts, failures, list(read.cohorts), flow, as_json)
     if documents:
         say(f"{len(documents)} of {len(read.cohorts)} cohorts prepared in {here.store.root}.")
-    flow_table.end_with_errors(failures)
+    output_tables.end_with_errors(failures)

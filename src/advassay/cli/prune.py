@@ -7,15 +7,15 @@ from typing import Annotated
 import typer
 
 from advassay.cli import options
-from advassay.cli.clean import clean, say
-from advassay.cli.progress import size
+from advassay.cli.error_handling import cli_errors, say
+from advassay.cli.progress_bars import size
 
 Dry = Annotated[bool, typer.Option("--dry-run", help="Say what would be removed, and remove nothing.")]
 
 Yes = Annotated[bool, typer.Option("--yes", help="Also runs of cohorts and arms that the study does not have at all.")]
 
 
-@clean
+@cli_errors
 def prune(store: options.StoreArgument, dry: Dry = False, yes: Yes = False) -> None:
     """Remove runs that the store's study no longer asks for, and files that were set aside as damaged.
 
@@ -27,12 +27,12 @@ def prune(store: options.StoreArgument, dry: Dry = False, yes: Yes = False) -> N
 
         advassay prune runs/demo --dry-run
     """
-    from advassay.study.keep import kept_study
-    from advassay.study.name_checks import store_at
-    from advassay.study.prune import prune as prune_store
+    from advassay.study.config.name_checks import store_at
+    from advassay.study.study_storage import stored_study
+    from advassay.study.upkeep.superseded_runs import prune as prune_store
 
     place = store_at(store)
-    kept_study(place)  # a folder that is no store is an error, and is not made one
+    stored_study(place)  # a folder that is no store is an error, and is not made one
     done = prune_store(place, dry=dry, yes=yes)
     for name in done.runs:
         print(name)

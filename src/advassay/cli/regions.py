@@ -9,9 +9,9 @@ from typing import Annotated, Optional
 import typer
 
 from advassay.cli import options
-from advassay.cli.clean import clean, say
-from advassay.cli.progress import progress
-from advassay.cli.staging import Asked
+from advassay.cli.error_handling import cli_errors, say
+from advassay.cli.options import StudyOptions
+from advassay.cli.progress_bars import progress
 
 COLUMNS = {
     "image_id": "the image, by content",
@@ -35,7 +35,7 @@ Most = Annotated[
 ]
 
 
-@clean
+@cli_errors
 def regions(
     study: options.StudyFile,
     cohort: Cohort,
@@ -59,17 +59,17 @@ def regions(
 
         advassay regions studies/phantoms.yaml --cohort X-AO --set cohorts.X-AO.region=aorta -o sheets/
     """
-    from advassay.cohorts.regions.looking import look_over
+    from advassay.cohorts.regions.region_review import export_review
     from advassay.errors import SpecError
-    from advassay.study.located import located
+    from advassay.study.path_privacy import split_absolute_path
 
-    read = Asked(study, None, data, scale=scale, source=source, changes=changes).read()
+    read = StudyOptions(study, None, data, scale=scale, source=source, changes=changes).read()
     if cohort not in read.cohorts:
         raise SpecError(f"--cohort: one of {', '.join(read.cohorts)}, got {cohort!r}.")
     spec = read.cohorts[cohort]
-    where, folder = located(read.sources[spec.source], data)
+    where, folder = split_absolute_path(read.sources[spec.source], data)
     with progress(quiet) as shown:
-        table = look_over(cohort, spec, where, data=folder, out=output, most=most, progress=shown)
+        table = export_review(cohort, spec, where, data=folder, out=output, most=most, progress=shown)
     if as_json:
         print(json.dumps(table.to_dicts(), ensure_ascii=False))
     say(f"{table['kept'].sum()} of {table.height} images kept; sheets and lists are in {output}.")

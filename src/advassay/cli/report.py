@@ -9,8 +9,8 @@ from typing import Annotated, Optional
 import typer
 
 from advassay.cli import options
-from advassay.cli.clean import clean
-from advassay.cli.progress import progress
+from advassay.cli.error_handling import cli_errors
+from advassay.cli.progress_bars import progress
 
 
 class Format(StrEnum):
@@ -36,7 +36,7 @@ FormatOption = Annotated[
 ]
 
 
-@clean
+@cli_errors
 def report(
     store: options.StoreArgument, output: Output = None, format: FormatOption = Format.html,
     quiet: options.QuietOption = False,

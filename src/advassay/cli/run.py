@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from advassay.cli import options
-from advassay.cli.clean import clean, say
-from advassay.cli.flow_table import end_with_errors
-from advassay.cli.staging import Asked, say_left_out
+from advassay.cli.error_handling import cli_errors, say
+from advassay.cli.options import StudyOptions, say_left_out
+from advassay.cli.output_tables import end_with_errors
 
 if TYPE_CHECKING:
-    from advassay.study.preparing import Failures
+    from advassay.study.run.prepare_stage import Failures
 
 
-@clean
+@cli_errors
 def run(
     study: options.StudyFile,
     store: options.StoreFolder = None,
@@ -38,16 +38,16 @@ def run(
 
         advassay run studies/demo.yaml --store runs/demo
     """
-    run_and_report(Asked(study, store, data, device, threads, scale, source, changes, key_file, quiet))
+    run_and_report(StudyOptions(study, store, data, device, threads, scale, source, changes, key_file, quiet))
 
 
-def run_and_report(asked: Asked) -> None:
+def run_and_report(asked: StudyOptions) -> None:
     """Run a study, write its report, and say where that is: on stderr for people, its path on stdout for scripts.
 
     Ends with one error for each cohort that could not be formed; without a report where none could.
     """
     from advassay.report import write_report
-    from advassay.study import run as run_study
+    from advassay.study.run.runner import run as run_study
 
     read = asked.read()
     failures: Failures = {}

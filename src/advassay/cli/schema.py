@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from advassay.cli.clean import clean
+from advassay.cli.error_handling import cli_errors
 
 
-@clean
+@cli_errors
 def schema() -> None:
     """Print the JSON schema of study files: every field with its type, limits, default and meaning.
 
@@ -17,6 +17,6 @@ def schema() -> None:
     """
     import json
 
-    from advassay.specs import Study
+    from advassay.spec.study_spec import Study
 
     print(json.dumps(Study.model_json_schema(), indent=2, ensure_ascii=False))

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from advassay.cli import flow_table, options
-from advassay.cli.clean import clean, say
-from advassay.cli.staging import Asked
+from advassay.cli import options, output_tables
+from advassay.cli.error_handling import cli_errors, say
+from advassay.cli.options import StudyOptions
 
 if TYPE_CHECKING:
-    from advassay.study.preparing import Failures
+    from advassay.study.run.prepare_stage import Failures
 
 
-@clean
+@cli_errors
 def select(
     study: options.StudyFile,
     data: options.Data = None,
     source: options.SourceOption = None,
     changes: options.Set = None,
-    flow: flow_table.FlowFile = None,
+    flow: output_tables.FlowFile = None,
     as_json: options.Json = False,
 ) -> None:
     """Apply the rules of every cohort without reading an image: counts in, out and why, for millions of rows.
@@ -33,7 +33,7 @@ def select(
     """
     from advassay.study import select_cohorts
 
-    asked = Asked(study, None, data, options.Device.cpu, source=source, changes=changes, quiet=True)
+    asked = StudyOptions(study, None, data, options.Device.cpu, source=source, changes=changes, quiet=True)
     read = asked.read()
     failures: Failures = {}
     with asked.site(read) as here:
@@ -42,5 +42,5 @@ def select(
         for warning in one.flow.warnings:
             say(f"{one.cohort}: {warning}")
     charts = {name: one.chart() for name, one in selected.items()}
-    flow_table.show_charts(charts, failures, list(read.cohorts), flow, as_json)
-    flow_table.end_with_errors(failures)
+    output_tables.show_charts(charts, failures, list(read.cohorts), flow, as_json)
+    output_tables.end_with_errors(failures)

@@ -5,15 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from advassay.cli import options
-from advassay.cli.clean import clean
-from advassay.cli.flow_table import end_with_errors
-from advassay.cli.tables import print_json, print_table
+from advassay.cli.error_handling import cli_errors
+from advassay.cli.output_tables import end_with_errors, print_plan_json, print_plan_table
 
 if TYPE_CHECKING:
-    from advassay.study.preparing import Failures
+    from advassay.study.run.prepare_stage import Failures
 
 
-@clean
+@cli_errors
 def status(
     store: options.StoreArgument,
     data: options.Data = None,
@@ -28,14 +27,15 @@ def status(
 
         advassay status runs/demo
     """
-    from advassay.study import kept_study, plan, site
+    from advassay.study import make_environment, stored_study
+    from advassay.study.plan.study_plan import plan
 
-    here = site(store, data=data, device="cpu")
-    study = kept_study(here.store)
+    here = make_environment(store, data=data, device="cpu")
+    study = stored_study(here.store)
     failures: Failures = {}
     found = plan(study, here, timed=False, failures=failures)
     if as_json:
-        print_json(found)
+        print_plan_json(found)
     else:
-        print_table(found, title=f"{study.name} in {store}")
+        print_plan_table(found, title=f"{study.name} in {store}")
     end_with_errors(failures)

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 from advassay.cli import options
-from advassay.cli.clean import clean, say
-from advassay.cli.progress import progress
+from advassay.cli.error_handling import cli_errors, say
+from advassay.cli.progress_bars import progress
 
 if TYPE_CHECKING:
     from advassay.sources.slides import Tiles
-    from advassay.specs import SlideClasses, TileRules
+    from advassay.spec.tile_spec import SlideClasses, TileRules
 
 
 class Tissue(StrEnum):
@@ -143,7 +143,7 @@ COLUMNS = {
 """Columns of the tables that `tiles` writes (manifest.csv, manifest.parquet)."""
 
 
-@clean
+@cli_errors
 def tiles(
     slides: Slides,
     output: Output,
@@ -187,7 +187,7 @@ def tiles(
     """
     from advassay.errors import SpecError
     from advassay.sources import pseudonym_key
-    from advassay.sources.slides import Places, make_tiles
+    from advassay.sources.slides import SlidePaths, make_tiles
 
     if mpp is not None and level is not None:
         raise SpecError(f"tiles: --mpp or --level, one of them, got {mpp:g} and {level}.", "Leave one out.")
@@ -206,7 +206,7 @@ def tiles(
     checked_rules, checked_classes = _checked(rules, classes)
     with progress(quiet) as shown:
         made = make_tiles(
-            Places(slides, table, annotations, masks),
+            SlidePaths(slides, table, annotations, masks),
             output,
             checked_rules,
             checked_classes,
@@ -239,7 +239,7 @@ def _checked(rules: dict[str, Any], classes: dict[str, Any]) -> tuple[TileRules,
     from pydantic import ValidationError
 
     from advassay.errors import SpecError
-    from advassay.specs import SlideClasses, TileRules
+    from advassay.spec.tile_spec import SlideClasses, TileRules
 
     try:
         return TileRules(**rules), SlideClasses(**classes)

@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from advassay.cli import options
-from advassay.cli.clean import clean, say
-from advassay.cli.flow_table import end_with_errors
-from advassay.cli.staging import Asked, say_left_out
-from advassay.layout import MODEL
+from advassay.cli.error_handling import cli_errors, say
+from advassay.cli.options import StudyOptions, say_left_out
+from advassay.cli.output_tables import end_with_errors
+from advassay.store_layout import MODEL
 
 if TYPE_CHECKING:
-    from advassay.study.preparing import Failures
+    from advassay.study.run.prepare_stage import Failures
 
 
-@clean
+@cli_errors
 def train(
     study: options.StudyFile,
     store: options.StoreFolder = None,
@@ -39,7 +39,7 @@ def train(
     """
     from advassay.study import train as train_study
 
-    asked = Asked(study, store, data, device, threads, scale, source, changes, key_file, quiet)
+    asked = StudyOptions(study, store, data, device, threads, scale, source, changes, key_file, quiet)
     read = asked.read()
     failures: Failures = {}
     with asked.site(read) as here:

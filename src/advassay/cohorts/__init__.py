@@ -7,12 +7,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from advassay.cohorts.prepared import PreparedCohort as PreparedCohort
-    from advassay.cohorts.prepared import open_cohort as open_cohort
-    from advassay.cohorts.preparing import prepare as prepare
-    from advassay.cohorts.request import is_prepared as is_prepared
+    from advassay.cohorts.cache_key import is_prepared
+    from advassay.cohorts.cohort_preparation import prepare
+    from advassay.cohorts.prepared_cohort import PreparedCohort, open_cohort
 
-_HOMES = {"prepare": "preparing", "is_prepared": "request", "open_cohort": "prepared", "PreparedCohort": "prepared"}
+_HOMES = {
+    "prepare": "cohort_preparation",
+    "is_prepared": "cache_key",
+    "open_cohort": "prepared_cohort",
+    "PreparedCohort": "prepared_cohort",
+}
 
 __all__ = ["PreparedCohort", "is_prepared", "open_cohort", "prepare"]
 

@@ -14,10 +14,10 @@ import cv2
 import numpy as np
 import polars as pl
 
-from advassay.cohorts.flow import Flow
+from advassay.cohorts.selection_counts import SelectionCounts
 from advassay.cohorts.split import ROLES
 from advassay.identity import content_hash, draw
-from advassay.specs import AugmentationSpec, CohortSpec
+from advassay.spec.cohort_spec import AugmentationSpec, CohortSpec
 
 RECIPE = 1
 """Raised when the same (seed, parent, number) would give other pixels."""
@@ -52,7 +52,7 @@ class Copy(NamedTuple):
     number: int
 
 
-def with_copies(images: pl.DataFrame, spec: CohortSpec, seed: int, flow: Flow) -> pl.DataFrame:
+def with_copies(images: pl.DataFrame, spec: CohortSpec, seed: int, flow: SelectionCounts) -> pl.DataFrame:
     """`images` and the copies `spec.augmentation` asks for, in columns parent_image_id and copy_number (null: no copy).
 
     images: image_id, class_name, patient_id and, but for `before-split`, role. A copy has its own image_id (a hash of
@@ -93,7 +93,7 @@ def _shares(images: pl.DataFrame, spec: CohortSpec) -> dict[str, float]:
 
 
 def _copies(
-    images: pl.DataFrame, role: str | None, number: int, rule: AugmentationSpec, seed: int, flow: Flow
+    images: pl.DataFrame, role: str | None, number: int, rule: AugmentationSpec, seed: int, flow: SelectionCounts
 ) -> pl.DataFrame:
     parents = images.filter(pl.col("class_name") == rule.class_)
     if role is not None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import polars as pl
 
 from advassay.cohorts.conditions import column_of, missing
-from advassay.cohorts.flow import Flow
+from advassay.cohorts.selection_counts import SelectionCounts
 from advassay.errors import CohortError
 from advassay.identity import draw_each
-from advassay.sources.carried import short_values
-from advassay.specs import CohortSpec
+from advassay.sources.column_allowlist import short_values
+from advassay.spec.cohort_spec import CohortSpec
 
 DRAW_ID = "draw_id"
 """Column that names an image in draws where its pixels are not known yet; without it, image_id does."""
@@ -18,7 +18,7 @@ MOST_SHOWN = 10
 """Values named in an error; where there are more they may be ids, and only their number is told."""
 
 
-def draw_down(images: pl.DataFrame, spec: CohortSpec, seed: int, flow: Flow) -> pl.DataFrame:
+def subsample(images: pl.DataFrame, spec: CohortSpec, seed: int, flow: SelectionCounts) -> pl.DataFrame:
     """Apply `images_per_patient`, `balance`, `equal_classes` and `per_class`, in this order.
 
     `images`: image_id, patient_id, class_name, columns; draw_id where draws began before decoding.
@@ -46,7 +46,7 @@ def draw_down(images: pl.DataFrame, spec: CohortSpec, seed: int, flow: Flow) -> 
     return images.drop("stratum", "drawn")
 
 
-def _one_per_patient(images: pl.DataFrame, seed: int, flow: Flow) -> pl.DataFrame:
+def _one_per_patient(images: pl.DataFrame, seed: int, flow: SelectionCounts) -> pl.DataFrame:
     """Of every patient the image with the smallest draw, whatever its class."""
     keys = _keys(images, seed, "one per patient")
     others = (
@@ -61,7 +61,7 @@ def _one_per_patient(images: pl.DataFrame, seed: int, flow: Flow) -> pl.DataFram
     return flow.keep("images_per_patient", images, others.to_series())
 
 
-def _strata(images: pl.DataFrame, spec: CohortSpec, flow: Flow) -> pl.DataFrame:
+def _strata(images: pl.DataFrame, spec: CohortSpec, flow: SelectionCounts) -> pl.DataFrame:
     for name in spec.balance:
         column = column_of(images, name, "balance")
         absent = pl.DataFrame({"absent": missing(column)}).select(
@@ -74,7 +74,7 @@ def _strata(images: pl.DataFrame, spec: CohortSpec, flow: Flow) -> pl.DataFrame:
     return images
 
 
-def _all_strata_in_all_classes(images: pl.DataFrame, spec: CohortSpec, flow: Flow) -> None:
+def _all_strata_in_all_classes(images: pl.DataFrame, spec: CohortSpec, flow: SelectionCounts) -> None:
     strata = set(images["stratum"].unique())
     for name in spec.classes:
         absent = strata - set(images.filter(pl.col("class_name") == name)["stratum"].unique())
@@ -99,7 +99,7 @@ def _keys(images: pl.DataFrame, seed: int, purpose: str) -> pl.Series:
     return pl.Series("key", draw_each(seed, purpose, ids=images[DRAW_ID if DRAW_ID in images else "image_id"]))
 
 
-def _cut(step: str, images: pl.DataFrame, per_stratum: dict[str, int], flow: Flow) -> pl.DataFrame:
+def _cut(step: str, images: pl.DataFrame, per_stratum: dict[str, int], flow: SelectionCounts) -> pl.DataFrame:
     most = images.select(
         pl.col("class_name").replace_strict(per_stratum, default=images.height, return_dtype=pl.Int64)
     ).to_series()

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import polars as pl
 
-from advassay.cohorts.flow import Flow
-from advassay.sources.tables import is_id
+from advassay.cohorts.selection_counts import SelectionCounts
+from advassay.sources.table_files import is_id
 
 
-def drop_duplicates(images: pl.DataFrame, flow: Flow) -> pl.DataFrame:
+def drop_duplicates(images: pl.DataFrame, flow: SelectionCounts) -> pl.DataFrame:
     """One row per image_id. `images` has image_id, label, patient_id, has_patient, original_patient.
 
     Which copy stays depends on content (a known patient first, then the carried values), never on row order
@@ -37,7 +37,7 @@ def _preference(images: pl.DataFrame) -> list[pl.Expr]:
     return [pl.col("image_id"), ~pl.col("has_patient"), pl.col("original_patient"), *plain, pl.col("row")]
 
 
-def link_patients(images: pl.DataFrame, flow: Flow) -> pl.DataFrame:
+def link_patients(images: pl.DataFrame, flow: SelectionCounts) -> pl.DataFrame:
     """`images` with one patient_id for all patients who share an image_id; how many there are is a warning."""
     shared = images.filter("has_patient").group_by("image_id").agg(pl.col("patient_id").unique())
     shared = shared.filter(pl.col("patient_id").list.len() > 1)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from advassay.cohorts.flow import Flow
+from advassay.cohorts.selection_counts import SelectionCounts
 from advassay.cohorts.split_search import SplitGoal
 from advassay.errors import CohortError
 from advassay.identity import draw_each
 from advassay.sources.npz_source import SPLITS
-from advassay.specs import CohortSpec
+from advassay.spec.cohort_spec import CohortSpec
 
 ROLES = ("training", "tuning", "validation")
 
@@ -22,7 +22,7 @@ REDRAWS = 16
 """Draws that are improved where there are too many patients to compare all splits."""
 
 
-def assign_roles(images: pl.DataFrame, spec: CohortSpec, seed: int, flow: Flow) -> pl.DataFrame:
+def assign_roles(images: pl.DataFrame, spec: CohortSpec, seed: int, flow: SelectionCounts) -> pl.DataFrame:
     """Add `role` (training | tuning | validation). `images`: image_id, label, patient_id; `split` where declared.
 
     The order in which patients are dealt is keyed by (seed, smallest image_id of the patient): neither row order
@@ -165,7 +165,7 @@ def _units(images: pl.DataFrame, unit: str, seed: int, redraw: int = 0) -> tuple
     return units, units.select(str(label) for label in labels).to_numpy().astype(float)
 
 
-def _declared(images: pl.DataFrame, flow: Flow) -> pl.DataFrame:
+def _declared(images: pl.DataFrame, flow: SelectionCounts) -> pl.DataFrame:
     if "split" not in images.columns:
         raise CohortError("split: declared needs a column `split` in the source.", "Use split: patient, or add it.")
     stated = images["split"].cast(pl.String).str.to_lowercase()
@@ -180,7 +180,7 @@ def _declared(images: pl.DataFrame, flow: Flow) -> pl.DataFrame:
     return flow.keep("declared split", images, reasons.to_series())
 
 
-def _check_sides(images: pl.DataFrame, spec: CohortSpec, flow: Flow) -> None:
+def _check_sides(images: pl.DataFrame, spec: CohortSpec, flow: SelectionCounts) -> None:
     for role in ("training", "validation"):
         counts = images.filter(pl.col("role") == role)["class_name"].value_counts()
         have = dict(counts.iter_rows())
@@ -221,7 +221,7 @@ def _knows_patients(images: pl.DataFrame) -> bool:
     return "has_patient" not in images.columns or bool(images["has_patient"].any())
 
 
-def _warn_of_shared_patients(images: pl.DataFrame, flow: Flow) -> None:
+def _warn_of_shared_patients(images: pl.DataFrame, flow: SelectionCounts) -> None:
     patients = {role: set(images.filter(pl.col("role") == role)["patient_id"]) for role in ROLES}
     scored = "scores and success rates are optimistic or biased by recognised patients."
     chosen = "the checkpoint is chosen on recognised patients."

@@ -8,20 +8,44 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from advassay.records.account import Account
     from advassay.records.gallery import Example, read_gallery, read_image, write_example, write_png
-    from advassay.records.header import FORMAT_VERSION, Point, RunHeader, Spent, attack_rules, run_identity
-    from advassay.records.run import RowIndex, Run, read_header
-    from advassay.records.store import Records, open_records, read_analysis, read_range_finding
-    from advassay.records.writer import RunWriter, compact
+    from advassay.records.run_header import FORMAT_VERSION, Account, Point, RunHeader, Spent, attack_rules, run_identity
+    from advassay.records.run_reader import RowIndex, Run, read_header
+    from advassay.records.run_writer import RunWriter, compact
+    from advassay.records.store_reader import Records, open_records, read_analysis, read_range_finding
 
 _HOMES = {
-    "account": ("Account",),
-    "gallery": ("Example", "read_gallery", "read_image", "write_example", "write_png"),
-    "header": ("FORMAT_VERSION", "Point", "RunHeader", "Spent", "attack_rules", "run_identity"),
-    "run": ("RowIndex", "Run", "read_header"),
-    "store": ("Records", "open_records", "read_analysis", "read_range_finding"),
-    "writer": ("RunWriter", "compact"),
+    "run_header": (
+        "Account",
+        "FORMAT_VERSION",
+        "Point",
+        "RunHeader",
+        "Spent",
+        "attack_rules",
+        "run_identity",
+    ),
+    "gallery": (
+        "Example",
+        "read_gallery",
+        "read_image",
+        "write_example",
+        "write_png",
+    ),
+    "run_reader": (
+        "RowIndex",
+        "Run",
+        "read_header",
+    ),
+    "store_reader": (
+        "Records",
+        "open_records",
+        "read_analysis",
+        "read_range_finding",
+    ),
+    "run_writer": (
+        "RunWriter",
+        "compact",
+    ),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
-from advassay import layout
-from advassay.attack_spec import Frozen
+from advassay import store_layout
 from advassay.checked_files import damaged, read_document, write_document
 from advassay.errors import StoreError
 from advassay.identity import content_hash
-from advassay.records.run import check_version
+from advassay.records.run_reader import check_version
+from advassay.spec.base_model import Frozen
 
 INDEX = "index.json"
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -162,5 +162,5 @@ def write_png(path: Path, image: np.ndarray, bits: int) -> None:
     levels = np.rint(np.clip(image, 0, 1).astype(np.float64) * top).astype(np.uint8 if bits == 8 else np.uint16)
     pixels = levels[0] if len(levels) == 1 else cv2.cvtColor(np.moveaxis(levels, 0, -1), cv2.COLOR_RGB2BGR)
     encoded = cv2.imencode(".png", pixels)[1]
-    with layout.writing(path) as beside:
+    with store_layout.writing(path) as beside:
         beside.write_bytes(encoded.tobytes())

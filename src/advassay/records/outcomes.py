@@ -8,8 +8,8 @@ import numpy as np
 import polars as pl
 
 from advassay import success
-from advassay.records.run import Run
-from advassay.records.shards import FLAG
+from advassay.records.row_shards import FLAG
+from advassay.records.run_reader import Run
 
 SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "run_id": pl.String,
@@ -47,7 +47,7 @@ largest other one (negative = misclassified); the rest as in records/FORMAT.md. 
 _STEPPED = ("linf", "l2", "gradient_norm", "boundary_share", "scored_float32")
 
 
-def scan(runs: Sequence[Run]) -> pl.LazyFrame:
+def scan_outcomes(runs: Sequence[Run]) -> pl.LazyFrame:
     """A LazyFrame over `runs`; a query touches one run's grid point at a time, so memory stays small."""
     from polars.io.plugins import register_io_source
 
@@ -105,9 +105,9 @@ def judge(logits: np.ndarray, labels: np.ndarray, targets: np.ndarray) -> dict[s
     confidence = success.confidence(logits)
     return {
         "predicted": success.predicted(logits),
-        "fallen_last": success.fallen(stepped, labels, "last", target).T,
-        "fallen_any": success.fallen(stepped, labels, "any", target).T,
-        "attackable": np.broadcast_to(success.attackable(stepped, labels, target)[:, None], shape),
+        "fallen_last": success.has_succeeded(stepped, labels, "last", target).T,
+        "fallen_any": success.has_succeeded(stepped, labels, "any", target).T,
+        "attackable": np.broadcast_to(success.correct_on_clean(stepped, labels, target)[:, None], shape),
         "clean_confidence": np.broadcast_to(confidence[:, :1], shape),
         "adversarial_confidence": confidence,
         "margin": success.margin(stepped, labels).T,

@@ -7,18 +7,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from advassay.report.compare_page import write_comparison
-    from advassay.report.comparing import Comparison, compare
-    from advassay.report.findings import Findings, gather
-    from advassay.report.write import write_report
+    from advassay.report.comparison.comparison_page import write_comparison
+    from advassay.report.comparison.store_comparison import Comparison, compare
+    from advassay.report.data.findings import Findings, gather
+    from advassay.report.output.write_report import write_report
 
 _HOME = {
-    "Comparison": "comparing",
-    "Findings": "findings",
-    "compare": "comparing",
-    "gather": "findings",
-    "write_comparison": "compare_page",
-    "write_report": "write",
+    "Comparison": "comparison.store_comparison",
+    "Findings": "data.findings",
+    "compare": "comparison.store_comparison",
+    "gather": "data.findings",
+    "write_comparison": "comparison.comparison_page",
+    "write_report": "output.write_report",
 }
 
 __all__ = ["Comparison", "Findings", "compare", "gather", "write_comparison", "write_report"]

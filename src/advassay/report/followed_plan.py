@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from advassay.analysis.questions.conclusion_text import readings
-from advassay.report.findings import Findings
+from advassay.analysis.conclusions.conclusion_text import readings
+from advassay.report.data.findings import Findings
 
 
 def followed_plan(findings: Findings) -> str:

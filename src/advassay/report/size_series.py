@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from advassay.records.header import RunHeader
+from advassay.records.run_header import RunHeader
 
 
 def has_size_series(runs: Iterable[RunHeader], arm: str) -> bool:

@@ -1,6 +1,6 @@
 """Files from archives and hospitals → one manifest row per image. A bad file is a row with a reason.
 
-Start reading in `opened.py` (what an open source is), then `indexing.py` (what becomes of it). Phantoms are a source
+Start reading in `base.py` (what an open source is), then `image_index.py` (what becomes of it). Phantoms are a source
 like any other. Names are re-exported lazily, so that importing the package costs nothing.
 """
 
@@ -10,23 +10,23 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from advassay.sources.describing import SourceDescription, describe
-    from advassay.sources.indexing import Index, index
-    from advassay.sources.opened import OpenSource
-    from advassay.sources.opening import open_source
-    from advassay.sources.private import append_private, pseudonym_key
-    from advassay.sources.unreadable import Unreadable
+    from advassay.sources.base import OpenSource
+    from advassay.sources.image_index import Index, index
+    from advassay.sources.pseudonyms import append_private, pseudonym_key
+    from advassay.sources.read_failures import Unreadable
+    from advassay.sources.source_description import SourceDescription, describe
+    from advassay.sources.source_opener import open_source
 
 _HOME = {
-    "Index": "indexing",
-    "OpenSource": "opened",
-    "SourceDescription": "describing",
-    "Unreadable": "unreadable",
-    "append_private": "private",
-    "describe": "describing",
-    "index": "indexing",
-    "open_source": "opening",
-    "pseudonym_key": "private",
+    "Index": "image_index",
+    "OpenSource": "base",
+    "SourceDescription": "source_description",
+    "Unreadable": "read_failures",
+    "append_private": "pseudonyms",
+    "describe": "source_description",
+    "index": "image_index",
+    "open_source": "source_opener",
+    "pseudonym_key": "pseudonyms",
 }
 
 __all__ = [

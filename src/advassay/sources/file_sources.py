@@ -10,11 +10,10 @@ from pathlib import Path, PurePath
 import polars as pl
 
 from advassay.errors import SourceError
-from advassay.sources.file_names import NOT_UTF8, is_text
-from advassay.sources.nearest import did_you_mean
-from advassay.sources.opened import LEFT_OUT, FileSource
-from advassay.sources.tables import read_table
-from advassay.specs import FolderSource, TableSource
+from advassay.sources.base import LEFT_OUT, FileSource
+from advassay.sources.file_paths import NOT_UTF8, is_text
+from advassay.sources.table_files import did_you_mean, read_table
+from advassay.spec.source_spec import FolderSource, TableSource
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 _OWN = ("row", "path", "original_patient")

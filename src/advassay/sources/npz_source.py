@@ -13,9 +13,9 @@ import polars as pl
 
 from advassay.errors import SourceError
 from advassay.parquet_limits import most_decoded
-from advassay.sources.decode import one_channel_if_grey
-from advassay.sources.opened import LEFT_OUT, OpenSource, Pixels, Result
-from advassay.specs import NpzSource
+from advassay.sources.base import LEFT_OUT, OpenSource, Pixels, Result
+from advassay.sources.image_decoder import one_channel_if_grey
+from advassay.spec.source_spec import NpzSource
 
 SPLITS = {"train": "training", "val": "tuning", "test": "validation"}
 """MedMNIST's names → ours: its validation part selects models, its test part is scored once."""

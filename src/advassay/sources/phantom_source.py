@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import polars as pl
 
-from advassay.sources.decode import one_channel_if_grey
+from advassay.sources.base import LEFT_OUT, OpenSource, Pixels, Result
 from advassay.sources.file_sources import require_column
-from advassay.sources.opened import LEFT_OUT, OpenSource, Pixels, Result
-from advassay.specs import PhantomSource
+from advassay.sources.image_decoder import one_channel_if_grey
+from advassay.spec.source_spec import PhantomSource
 
 _BATCH = 32
 MANY = 256

@@ -1,6 +1,6 @@
 """Study: everything in order, from a study file to records in a store; resumable, in this process.
 
-Start with `running.py`. Nothing here knows analysis or report: they meet this room in the store. Names are imported
+Start with `run/runner.py`. Nothing here knows analysis or report: they meet this room in the store. Names are imported
 when first used.
 """
 
@@ -8,45 +8,58 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from advassay.study.keep import keep_study, kept_study, study_yaml
-    from advassay.study.load import load_study, parse_study
-    from advassay.study.own import attack_own
-    from advassay.study.place import Site, site
-    from advassay.study.planned import Plan, PlanRow
-    from advassay.study.planning import plan
-    from advassay.study.running import attack, prepare, run, train
-    from advassay.study.selecting import select_cohorts
-    from advassay.study.starter import starter_study
+    from advassay.study.config.load_study import load_study, parse_study
+    from advassay.study.config.starter_study import starter_study
+    from advassay.study.environment import RunEnvironment, make_environment
+    from advassay.study.plan.plan_rows import Plan, PlanRow
+    from advassay.study.run.external_model import attack_external_model
+    from advassay.study.run.prepare_stage import select_cohorts
+    from advassay.study.run.runner import attack, prepare, train
+    from advassay.study.study_storage import store_study, stored_study, study_yaml
 
 _HOMES = {
-    "keep": ("keep_study", "kept_study", "study_yaml"),
-    "load": ("load_study", "parse_study"),
-    "own": ("attack_own",),
-    "planned": ("Plan", "PlanRow"),
-    "planning": ("plan",),
-    "running": ("attack", "prepare", "run", "train"),
-    "place": ("Site", "site"),
-    "selecting": ("select_cohorts",),
-    "starter": ("starter_study",),
+    "study_storage": (
+        "store_study",
+        "stored_study",
+        "study_yaml",
+    ),
+    "config.load_study": (
+        "load_study",
+        "parse_study",
+    ),
+    "run.external_model": ("attack_external_model",),
+    "plan.plan_rows": (
+        "Plan",
+        "PlanRow",
+    ),
+    "run.runner": (
+        "attack",
+        "prepare",
+        "train",
+    ),
+    "environment": (
+        "RunEnvironment",
+        "make_environment",
+    ),
+    "run.prepare_stage": ("select_cohorts",),
+    "config.starter_study": ("starter_study",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Plan",
     "PlanRow",
-    "Site",
+    "RunEnvironment",
     "attack",
-    "attack_own",
-    "keep_study",
-    "kept_study",
+    "attack_external_model",
     "load_study",
+    "make_environment",
     "parse_study",
-    "plan",
     "prepare",
-    "run",
     "select_cohorts",
-    "site",
     "starter_study",
+    "store_study",
+    "stored_study",
     "study_yaml",
     "train",
 ]

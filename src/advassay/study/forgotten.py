@@ -9,8 +9,8 @@ from collections.abc import Collection, Sequence
 import polars as pl
 
 from advassay.checked_files import read_model, write_document
-from advassay.documents import ForgottenDocument, ForgottenList
-from advassay.layout import Store
+from advassay.store_documents import ForgottenDocument, ForgottenList
+from advassay.store_layout import Store
 
 HEALED = (
     "Restore it from a copy. Without one, delete it and take the people out again (`advassay forget`), else another "

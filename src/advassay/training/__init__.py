@@ -8,13 +8,13 @@ from typing import Any
 
 _HOMES = {
     "CheckpointMetadata": "checkpoint",
-    "TrainingCohort": "data",
+    "TrainingCohort": "training_data",
     "checkpoint_metadata": "checkpoint",
-    "classifier_identity": "identity",
+    "classifier_identity": "network_identity",
     "load_classifier": "checkpoint",
-    "minimum_image_size": "network",
+    "minimum_image_size": "timm_networks",
     "train": "pipeline",
-    "updates_for": "schedule",
+    "updates_for": "update_schedule",
 }
 
 __all__ = [

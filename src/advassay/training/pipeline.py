@@ -1,4 +1,4 @@
-"""train: cohort → model.safetensors + training.json, once: the same call again returns what is there."""
+"""A cohort → model.safetensors and training.json, once: the same call again returns what is there."""
 
 from __future__ import annotations
 
@@ -12,20 +12,27 @@ import torch
 
 from advassay.checked_files import read_model, write_document
 from advassay.classifier import Classifier
-from advassay.documents import Scores, TrainingDocument
 from advassay.errors import AdvassayWarning, DamagedError, TrainingError
 from advassay.identity import draw
-from advassay.layout import MODEL, TRAINING
 from advassay.progress import Progress, Silent
-from advassay.specs import TrainingSpec
-from advassay.training.checkpoint import CheckpointMetadata, as_classifier, versions, write_checkpoint
-from advassay.training.data import ImageCache, TrainingCohort, labels_of
-from advassay.training.identity import classifier_identity, selection_ids
-from advassay.training.loop import Fitted, fit
-from advassay.training.network import MEAN, STD, build_network, minimum_image_size, silence_head
-from advassay.training.resuming import PROGRESS
-from advassay.training.scoring import predict, scores
-from advassay.training.weights import StartWeights, file_sha256, load_start_weights, start_weights_path
+from advassay.spec.study_spec import TrainingSpec
+from advassay.store_documents import Scores, TrainingDocument
+from advassay.store_layout import MODEL, TRAINING
+from advassay.training.checkpoint import (
+    CheckpointMetadata,
+    as_classifier,
+    checkpoint_metadata,
+    load_classifier,
+    versions,
+    write_checkpoint,
+)
+from advassay.training.evaluation import predict, scores
+from advassay.training.network_identity import classifier_identity, selection_ids
+from advassay.training.resume_state import PROGRESS
+from advassay.training.start_weights import StartWeights, file_sha256, load_start_weights, start_weights_path
+from advassay.training.timm_networks import MEAN, STD, build_network, minimum_image_size, silence_head
+from advassay.training.training_data import ImageCache, TrainingCohort, labels_of
+from advassay.training.training_loop import Fitted, fit
 
 TISSUE = {"histology", "cytology", "tissue"}
 """Image types without up and down: augmentation turns them by quarters."""
@@ -274,3 +281,32 @@ def _metadata(
             )
         },
     )
+
+
+def rescore(document: TrainingDocument, cohort: TrainingCohort, folder: Path, device: str = "cpu") -> TrainingDocument:
+    """The document with scores of the cohort as it is now; written to `folder` where anything had changed.
+
+    A network's identity holds its training images, not who is in the validation part, which class is positive or what
+    classes are called: those may change while the network stays. Nothing is trained.
+    Raises TrainingError for weights that cannot be read.
+    """
+    prepared = cohort.preparation
+    positive = document.positive or checkpoint_metadata(folder / MODEL).positive
+    scored = (document.cohort, document.cohort_identity, document.class_names, positive)
+    if scored == (prepared.cohort, prepared.identity, prepared.class_names, prepared.positive):
+        return document
+    classifier = load_classifier(folder / MODEL, device)
+    tuning = cohort.ids("tuning")
+    renewed = document.model_copy(
+        update={
+            "cohort": prepared.cohort,
+            "cohort_identity": prepared.identity,
+            "class_names": prepared.class_names,
+            "positive": prepared.positive,
+            "full": document.train_size == len(cohort.ids("training")),
+            "validation": score(classifier, cohort, cohort.ids("validation"), device),
+            "tuning": score(classifier, cohort, tuning, device) if tuning else None,
+        }
+    )
+    write_document(folder / TRAINING, renewed, indent=1)
+    return renewed

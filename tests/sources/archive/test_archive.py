@@ -14,13 +14,11 @@ import pytest
 from pydicom.uid import ImplicitVRLittleEndian
 
 from advassay.errors import SourceError, SpecError
-from advassay.sources.archive import plan_archive, write_archive
-from advassay.sources.archive.ages import ILLEGAL, LEGAL, SAYS_NOTHING
-from advassay.sources.archive.encoding import UIDS
-from advassay.sources.archive.pictures import picture
-from advassay.sources.archive.plan import FATES, KEPT, SYNTAXES
-from advassay.sources.archive.writing import DICOM, REPORTS, TRUTH
 from advassay.sources.reports import LABELS, label_reports
+from advassay.sources.synthetic_archive import plan_archive, write_archive
+from advassay.sources.synthetic_archive.archive_plan import FILE_DEFECTS, ILLEGAL, KEPT, LEGAL, SAYS_NOTHING, SYNTAXES
+from advassay.sources.synthetic_archive.archive_writer import DICOM, REPORTS, TRUTH, UIDS
+from advassay.sources.synthetic_archive.dicom_datasets import picture
 
 PATIENTS = 55
 
@@ -29,8 +27,8 @@ PATIENTS = 55
 def archive(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("archive")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("advassay.sources.archive.plan.SIDES", (64, 80))
-        patch.setattr("advassay.sources.archive.plan.LARGE", 128)
+        patch.setattr("advassay.sources.synthetic_archive.archive_plan.SIDES", (64, 80))
+        patch.setattr("advassay.sources.synthetic_archive.archive_plan.LARGE", 128)
         write_archive(folder, patients=PATIENTS)
         yield folder
 
@@ -54,7 +52,7 @@ def test_a_larger_archive_begins_with_the_patients_of_a_smaller_one():
 
 def test_a_small_archive_has_every_fate_syntax_language_and_form_of_age():
     plan = plan_archive(500)
-    assert {file.fate for file in plan_archive(PATIENTS).files} == {KEPT, *FATES}
+    assert {file.fate for file in plan_archive(PATIENTS).files} == {KEPT, *FILE_DEFECTS}
     assert {file.syntax for file in plan.files} == set(SYNTAXES) == set(UIDS)
     assert {file.photometric for file in plan.files} == {"MONOCHROME1", "MONOCHROME2"}
     assert {report.language for report in plan.reports} == {"en", "es", "ru"}

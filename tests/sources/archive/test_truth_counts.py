@@ -9,9 +9,9 @@ import polars as pl
 import pytest
 
 from advassay.flow_chart import FlowRow, flow_of
-from advassay.sources.archive import write_archive
-from advassay.study import load_study, select_cohorts, site
-from advassay.study.preparing import prepare_cohort
+from advassay.sources.synthetic_archive import write_archive
+from advassay.study import load_study, make_environment, select_cohorts
+from advassay.study.run.prepare_stage import prepare_cohort
 
 STUDY = Path(__file__).parents[3] / "studies" / "archive-example.yaml"
 REASONS = {
@@ -31,8 +31,8 @@ AGES = {
 def archive(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("archive") / "in"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("advassay.sources.archive.plan.SIDES", (64, 80))
-        patch.setattr("advassay.sources.archive.plan.LARGE", 128)
+        patch.setattr("advassay.sources.synthetic_archive.archive_plan.SIDES", (64, 80))
+        patch.setattr("advassay.sources.synthetic_archive.archive_plan.LARGE", 128)
         write_archive(folder, patients=130)
     return folder
 
@@ -55,7 +55,7 @@ def charts(archive, tmp_path_factory) -> dict[str, dict[str, FlowRow]]:
     store = tmp_path_factory.mktemp("run") / "store"
     key = store.parent / "key"
     key.write_bytes(b"a key of 16 bytes or more")
-    here = site(store, device="cpu", key_file=key)
+    here = make_environment(store, device="cpu", key_file=key)
     made = {name: prepare_cohort(study_on(archive), name, here) for name in (*AGES, "X-TB")}
     written = b"".join(path.read_bytes() for path in store.rglob("*") if path.suffix in (".json", ".yaml"))
     assert b"PHANTOM" not in written
@@ -136,7 +136,7 @@ def test_the_fates_occur_so_that_the_counts_above_mean_something(truth):
 def test_each_image_of_a_finding_is_about_that_finding_alone_and_each_patient_once(archive, truth, tmp_path):
     study = study_on(archive)
     only = study.model_copy(update={"cohorts": {"X-AO": study.cohorts["X-AO"].model_copy(update={"split": "none"})}})
-    [selected] = select_cohorts(only, site(tmp_path / "none", device="cpu")).values()
+    [selected] = select_cohorts(only, make_environment(tmp_path / "none", device="cpu")).values()
     files = usable(truth)
     others = ["pneumosclerosis", "emphysema", "fibrosis", "pneumonia", "focal_shadows", "bronchitis", "tuberculosis"]
     alone = ~pl.any_horizontal(pl.col(name).is_in(["present", "uncertain"]) for name in others)
@@ -152,6 +152,6 @@ def test_each_image_of_a_finding_is_about_that_finding_alone_and_each_patient_on
 def test_of_the_real_samples_chest_radiographs_stay(archive, tmp_path):
     study = study_on(archive)
     only = study.model_copy(update={"cohorts": {"samples": study.cohorts["samples"]}})
-    here = site(tmp_path / "store", device="cpu", data=Path(os.environ["ADVASSAY_DATA"]))
+    here = make_environment(tmp_path / "store", device="cpu", data=Path(os.environ["ADVASSAY_DATA"]))
     [selected] = select_cohorts(only, here).values()
     assert selected.counts()["validation"] == {"women": 8, "men": 2}  # the dental film is no chest

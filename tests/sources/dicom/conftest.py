@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from advassay.sources.dicom.crew import Crew
+from advassay.sources.dicom.worker_pool import DicomWorkerPool
 
 
 @pytest.fixture(scope="session")
-def crew() -> Iterator[Crew]:
-    crew = Crew(1)
+def crew() -> Iterator[DicomWorkerPool]:
+    crew = DicomWorkerPool(1)
     yield crew
     crew.close()

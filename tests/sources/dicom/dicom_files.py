@@ -20,7 +20,7 @@ from pydicom.uid import (
     generate_uid,
 )
 
-from advassay.sources.archive.encoding import encoded
+from advassay.sources.synthetic_archive.archive_writer import encoded
 
 NAME, PATIENT, ACCESSION, BIRTH = "SECRETSON^OLGA", "MRN-77123456", "ACC-99887766", "19610203"
 

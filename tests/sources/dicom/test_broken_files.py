@@ -18,13 +18,13 @@ from hypothesis import strategies as st
 
 from advassay.errors import SourceError
 from advassay.sources.dicom import DicomFiles, open_dicom
-from advassay.sources.dicom import crew as crew_module
-from advassay.sources.dicom.crew import Crew
-from advassay.sources.dicom.headers import HEADER
-from advassay.sources.dicom.opening_file import open_dicom_file
-from advassay.sources.dicom.pixels import PixelRules, read_pixels
-from advassay.sources.unreadable import Unreadable
-from advassay.specs import DicomSource
+from advassay.sources.dicom import worker_pool as crew_module
+from advassay.sources.dicom.header_reader import HEADER
+from advassay.sources.dicom.open_dicom_file import open_dicom_file
+from advassay.sources.dicom.pixel_reader import PixelRules, read_pixels
+from advassay.sources.dicom.worker_pool import DicomWorkerPool
+from advassay.sources.read_failures import Unreadable
+from advassay.spec.source_spec import DicomSource
 
 WHOLE = file_bytes(radiograph())
 PACKED = file_bytes(radiograph(), "jpeg2000")
@@ -191,7 +191,7 @@ def test_a_hanging_and_a_dying_reader_cost_one_file_each(tmp_path: Path, monkeyp
     popen = crew_module.subprocess.Popen
     monkeypatch.setattr(crew_module.subprocess, "Popen", lambda cmd, **kw: popen([cmd[0], str(sick), *cmd[3:]], **kw))
     write(tmp_path, good=WHOLE, hang=WHOLE, die=WHOLE)
-    crew = Crew(1)
+    crew = DicomWorkerPool(1)
     reasons = []
     for name in ("hang", "good", "die", "good"):
         image = crew.image(str(tmp_path / f"{name}.dcm"), PixelRules(), limit_s=5.0)
@@ -202,7 +202,7 @@ def test_a_hanging_and_a_dying_reader_cost_one_file_each(tmp_path: Path, monkeyp
 
 def test_the_memory_of_a_reader_is_capped(tmp_path: Path) -> None:
     (tmp_path / "a.dcm").write_bytes(WHOLE)
-    crew = Crew(1, most_pixels=1)
+    crew = DicomWorkerPool(1, most_pixels=1)
     assert isinstance(crew.image(str(tmp_path / "a.dcm"), PixelRules()), np.ndarray)
     worker = next(iter(crew._all))
     limits = Path(f"/proc/{worker.process.pid}/limits").read_text(encoding="ascii")
@@ -213,12 +213,14 @@ def test_the_memory_of_a_reader_is_capped(tmp_path: Path) -> None:
 def test_a_process_that_does_not_start_is_an_error_not_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(crew_module.sys, "executable", "/bin/false")
     with pytest.raises(SourceError, match="does not start"):
-        Crew(1).image("x", PixelRules())
+        DicomWorkerPool(1).image("x", PixelRules())
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_a_file_with_any_bytes_changed_gives_an_image_or_a_reason(tmp_path: Path, crew: Crew, data: Any) -> None:
+def test_a_file_with_any_bytes_changed_gives_an_image_or_a_reason(
+    tmp_path: Path, crew: DicomWorkerPool, data: Any
+) -> None:
     body = bytearray(data.draw(st.sampled_from([WHOLE[:3000], WHOLE, PACKED])))
     for _ in range(data.draw(st.integers(1, 4))):
         body[data.draw(st.integers(128, len(body) - 1))] = data.draw(st.integers(0, 255))

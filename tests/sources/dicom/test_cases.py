@@ -13,12 +13,12 @@ import pytest
 from dicom_files import file_bytes, picture, radiograph
 from pydicom.pixels import pixel_array
 
-from advassay.cohorts.pixels import PixelRule, prepare_pixels, scale
+from advassay.cohorts.image_preparation import PixelRule, prepare_pixels, scale
 from advassay.sources.dicom import DicomFiles, open_dicom
-from advassay.sources.dicom.crew import Crew
-from advassay.sources.dicom.pixels import NOTES, DecodedImage, PixelRules
-from advassay.sources.unreadable import Unreadable
-from advassay.specs import DicomSource
+from advassay.sources.dicom.pixel_reader import NOTES, DecodedImage, PixelRules
+from advassay.sources.dicom.worker_pool import DicomWorkerPool
+from advassay.sources.read_failures import Unreadable
+from advassay.spec.source_spec import DicomSource
 
 CASES = Path(__file__).parent / "cases"
 
@@ -47,7 +47,7 @@ def outcome(opened: DicomFiles, name: str) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def read(folder: Path) -> Any:
     """The decoded image of a case."""
-    crew = Crew(1)
+    crew = DicomWorkerPool(1)
 
     def read(name: str, scaling: str = "full-range") -> DecodedImage | Unreadable:
         return crew.decoded(str(folder / f"{name}.dcm"), PixelRules(scaling))

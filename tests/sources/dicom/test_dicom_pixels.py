@@ -10,9 +10,9 @@ import pytest
 from dicom_files import file_bytes, picture, radiograph
 from pydicom.dataset import Dataset
 
-from advassay.sources.dicom.crew import Crew
-from advassay.sources.dicom.pixels import PixelRules
-from advassay.sources.unreadable import Unreadable
+from advassay.sources.dicom.pixel_reader import PixelRules
+from advassay.sources.dicom.worker_pool import DicomWorkerPool
+from advassay.sources.read_failures import Unreadable
 
 LOSSLESS = (
     *("explicit", "implicit", "big endian", "deflated", "no preamble"),
@@ -21,7 +21,7 @@ LOSSLESS = (
 
 
 @pytest.fixture
-def read(tmp_path: Path, crew: Crew) -> Any:
+def read(tmp_path: Path, crew: DicomWorkerPool) -> Any:
     def read(ds: Dataset | bytes, syntax: str = "explicit", **rules: Any) -> np.ndarray | Unreadable:
         path = tmp_path / "image"
         path.write_bytes(ds if isinstance(ds, bytes) else file_bytes(ds, syntax))

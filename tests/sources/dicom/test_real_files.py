@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from advassay.sources.dicom import DicomFiles, open_dicom
-from advassay.sources.unreadable import Unreadable
-from advassay.specs import DicomSource
+from advassay.sources.read_failures import Unreadable
+from advassay.spec.source_spec import DicomSource
 
 IMAGE = "image"
 OUTCOMES = {

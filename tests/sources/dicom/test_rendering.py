@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 from pydicom.pixels import apply_modality_lut, apply_voi_lut
 from pydicom.sequence import Sequence
 
-from advassay.sources.dicom.rendering import grey_table, lookup, stored_range, window
+from advassay.sources.dicom.grayscale_pipeline import grey_table, lookup, stored_range, window
 
 
 def lut(data: list[int], first: int = 0, bits: int = 12) -> Sequence:

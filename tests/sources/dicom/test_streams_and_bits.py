@@ -12,19 +12,17 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
-from advassay.sources.dicom.codestream import read_codestream
-from advassay.sources.dicom.crew import Crew
-from advassay.sources.dicom.decoding_words import BYTES_LEFT, STREAM_BITS
-from advassay.sources.dicom.pixels import SHUTTER_IGNORED, DecodedImage, PixelRules
-from advassay.sources.dicom.stored_values import BITS_MASKED, VALUES_LOW
-from advassay.sources.unreadable import Unreadable
+from advassay.sources.dicom.pixel_data import BITS_MASKED, BYTES_LEFT, STREAM_BITS, VALUES_LOW, read_codestream
+from advassay.sources.dicom.pixel_reader import SHUTTER_IGNORED, DecodedImage, PixelRules
+from advassay.sources.dicom.worker_pool import DicomWorkerPool
+from advassay.sources.read_failures import Unreadable
 
 COMPRESSED = ("rle", "jpeg2000", "jpeg-ls", "jpeg-lossless")
 WITH_HEADER = COMPRESSED[1:]
 
 
 @pytest.fixture
-def read(tmp_path: Path, crew: Crew) -> Any:
+def read(tmp_path: Path, crew: DicomWorkerPool) -> Any:
     def read(data: Dataset | bytes, syntax: str = "explicit", **rules: Any) -> DecodedImage | Unreadable:
         path = tmp_path / "image"
         path.write_bytes(data if isinstance(data, bytes) else file_bytes(data, syntax))
@@ -266,12 +264,12 @@ def test_a_window_that_leaves_two_levels_is_refused(read: Any, width: int) -> No
 
 
 def test_an_image_outside_its_window_is_blank_for_the_index(read: Any) -> None:
-    from advassay.sources.indexing import facts_of
+    from advassay.sources.image_index import inspect_image
 
     ds = radiograph((picture(bits=12) // 4).astype(np.uint16), WindowCenter=4000, WindowWidth=50)
     seen = read(ds, scaling="voi")
     assert isinstance(seen, DecodedImage)
-    assert facts_of(seen.pixels)[0] == "blank"
+    assert inspect_image(seen.pixels)[0] == "blank"
 
 
 @pytest.mark.parametrize(

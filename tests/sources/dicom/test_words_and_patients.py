@@ -12,11 +12,11 @@ from pydicom.config import IGNORE
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 
-from advassay.sources.dicom import DicomFiles, open_dicom, tags
-from advassay.sources.dicom.headers import read_header
-from advassay.sources.dicom.tag_words import kind_in
+from advassay.sources.dicom import DicomFiles, open_dicom, tag_normalisation
+from advassay.sources.dicom.header_reader import read_header
+from advassay.sources.dicom.tag_vocabulary import kind_in
 from advassay.sources.dicom.text_decoding import decode_text
-from advassay.specs import DicomSource
+from advassay.spec.source_spec import DicomSource
 
 
 def header(tmp_path: Path, raw: dict[int, tuple[str, bytes]] | None = None, **changes: Any) -> dict[str, Any]:
@@ -77,12 +77,12 @@ SEXES = {
 
 @pytest.mark.parametrize(("sex", "word"), [(sex, word) for sex, words in SEXES.items() for word in words])
 def test_sexes_are_read_in_the_archives_language(sex: str, word: str) -> None:
-    assert tags.sex_of(word) == sex
+    assert tag_normalisation.sex_of(word) == sex
 
 
 @pytest.mark.parametrize("word", ["V", "U", "N", "X", "unknown", "-", "0", "???", "неизвестно"])
 def test_a_sex_that_could_be_either_is_unknown(word: str) -> None:
-    assert tags.sex_of(word) is None
+    assert tag_normalisation.sex_of(word) is None
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ PARTS = {
 
 @pytest.mark.parametrize(("part", "word"), [(part, word) for part, words in PARTS.items() for word in words])
 def test_body_parts_are_read_in_the_archives_language(part: str | None, word: str) -> None:
-    assert tags.body_part_of(word) == part
+    assert tag_normalisation.body_part_of(word) == part
 
 
 VIEWS = {
@@ -147,7 +147,7 @@ VIEWS = {
 
 @pytest.mark.parametrize(("view", "word"), [(view, word) for view, words in VIEWS.items() for word in words])
 def test_views_are_read_in_the_archives_language(view: str | None, word: str) -> None:
-    assert tags.view_of(word) == view
+    assert tag_normalisation.view_of(word) == view
 
 
 DESCRIPTIONS = {
@@ -174,7 +174,7 @@ DESCRIPTIONS = {
 
 @pytest.mark.parametrize(("view", "text"), [(view, text) for view, texts in DESCRIPTIONS.items() for text in texts])
 def test_views_in_descriptions_are_whole_words(view: str | None, text: str) -> None:
-    assert tags.view_in(text) == view
+    assert tag_normalisation.view_in(text) == view
 
 
 @pytest.mark.parametrize("keyword", ["SeriesDescription", "ProtocolName", "AcquisitionDeviceProcessingDescription"])
@@ -252,7 +252,7 @@ def test_any_of_the_dates_gives_age_and_year(tmp_path: Path, keyword: str, study
     [("45 años", 45), ("45 лет", 45), ("45J", 45), ("6 meses", 0.5), ("45Q", None), ("45岁", 45), ("45 lat", 45)],
 )
 def test_ages_are_read_in_the_archives_language(text: str, years: float | None) -> None:
-    assert tags.age_in_years(text) == years
+    assert tag_normalisation.age_in_years(text) == years
 
 
 KINDS = {

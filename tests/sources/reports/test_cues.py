@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from advassay.sources.reports import Vocabulary, load_vocabulary
-from advassay.sources.reports.words import Normaliser
+from advassay.sources.reports.word_normaliser import Normaliser
 
 COMMON = {
     "en": """resolving resolves clearing clear clearly clearance exclude excluding exclusion excludes ruler seeing sees

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from advassay.sources.reports import LABELS, Reading, ReportReader, load_vocabulary
+from advassay.sources.reports import LABELS, ReportLabels, ReportReader, load_vocabulary
 
 
 @functools.cache
@@ -16,7 +16,7 @@ def reader(language: str) -> ReportReader:
     return ReportReader(load_vocabulary(language))
 
 
-def read(language: str, *texts: str | None) -> Reading:
+def read(language: str, *texts: str | None) -> ReportLabels:
     return reader(language).read(texts)
 
 

@@ -12,9 +12,9 @@ from advassay.cli.program import app
 from advassay.errors import AdvassayWarning, SourceError
 from advassay.sources import open_source
 from advassay.sources.reports import Labelled, label_reports
-from advassay.sources.reports.languages import language_code
-from advassay.sources.tables import read_table
-from advassay.specs import ReportSpec, TableSource
+from advassay.sources.reports.language_detection import language_code
+from advassay.sources.table_files import read_table
+from advassay.spec.source_spec import ReportSpec, TableSource
 
 TABLES = Path(__file__).parent / "tables"
 

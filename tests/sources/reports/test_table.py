@@ -11,13 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from advassay.cohorts.request import request_hash, source_state
+from advassay.cohorts.cache_key import request_hash, source_state
 from advassay.errors import SourceError
 from advassay.progress import Silent
 from advassay.sources import index, open_source
 from advassay.sources.reports import LABELS, Labelled, label_reports
-from advassay.sources.reports import table as table_module
-from advassay.specs import CohortSpec, ReportSpec, TableSource
+from advassay.sources.reports import label_table as table_module
+from advassay.spec.cohort_spec import CohortSpec
+from advassay.spec.source_spec import ReportSpec, TableSource
 
 
 def labelled(rows: list[tuple[str | None, str | None]], **options: object) -> Labelled:

@@ -9,15 +9,14 @@ import numpy as np
 import pytest
 from made_slides import stained
 
-from advassay.slide_spec import SlideClasses, TileRules
-from advassay.sources.slides.finding import SlideFile
-from advassay.sources.slides.grid import Grid, lay_grid, read_tile
-from advassay.sources.slides.image_slide import ImageSlide
-from advassay.sources.slides.labels import Labelled, Labels
-from advassay.sources.slides.quality import rejected
-from advassay.sources.slides.scanned_slide import _on_white
+from advassay.sources.read_failures import Unreadable
+from advassay.sources.slides.discover_slides import SlideFile
 from advassay.sources.slides.slide import Region
-from advassay.sources.unreadable import Unreadable
+from advassay.sources.slides.slide_readers import ImageSlide, _on_white
+from advassay.sources.slides.tile_grid import Grid, lay_grid, read_tile
+from advassay.sources.slides.tile_labels import Labelled, Labels
+from advassay.sources.slides.tile_quality import rejected
+from advassay.spec.tile_spec import SlideClasses, TileRules
 
 RULES = TileRules(size_px=100)
 

@@ -13,14 +13,14 @@ import pytest
 import tifffile
 from made_slides import on_glass, stained, write_png, write_slide
 
-from advassay.slide_spec import TileRules
-from advassay.sources.slides import Places, Slide, Tiles, make_tiles, open_slide
+from advassay.sources.slides import Slide, SlidePaths, Tiles, make_tiles, open_slide
+from advassay.spec.tile_spec import TileRules
 
 ALL = TileRules(size_px=64, tissue="any", min_tissue=0, max_pen=1, min_sharpness=0, min_scanned=0)
 
 
 def made(tmp_path: Path, rules: TileRules = ALL) -> Tiles:
-    return make_tiles(Places(tmp_path / "in"), tmp_path / "out", rules, key=b"k")
+    return make_tiles(SlidePaths(tmp_path / "in"), tmp_path / "out", rules, key=b"k")
 
 
 def reasons(tmp_path: Path) -> list[str | None]:
@@ -79,7 +79,7 @@ def test_a_damaged_place_costs_its_tiles_only(tmp_path: Path) -> None:
     data[offset : offset + 40] = b"\xff" * 40
     path.write_bytes(data)
     for attempt in range(10):  # two threads read: the error of one must not become the other's
-        again = make_tiles(Places(tmp_path / "in"), tmp_path / f"out{attempt}", ALL, key=b"k").slides
+        again = make_tiles(SlidePaths(tmp_path / "in"), tmp_path / f"out{attempt}", ALL, key=b"k").slides
         assert again.select("tiles", "damaged").rows() == [(31, 1)]
 
 
@@ -114,10 +114,10 @@ def test_a_fluorescence_slide_is_named_as_such_and_read_by_its_own_rule(tmp_path
     write_slide(tmp_path / "in" / "a.tif", pixels)
     assert made(tmp_path, TileRules(size_px=64)).slides["reason"].to_list() == ["dark ground"]
     rules = TileRules(size_px=64, tissue="fluorescence")
-    tiles = make_tiles(Places(tmp_path / "in"), tmp_path / "lit", rules, key=b"k").manifest
+    tiles = make_tiles(SlidePaths(tmp_path / "in"), tmp_path / "lit", rules, key=b"k").manifest
     assert sorted(tiles.select("x", "y").rows()) == [(0, 0), (0, 64), (64, 0), (64, 64)]
     write_slide(tmp_path / "bright" / "a.tif", stained(256, 256))
-    bright = make_tiles(Places(tmp_path / "bright"), tmp_path / "not", rules, key=b"k").slides
+    bright = make_tiles(SlidePaths(tmp_path / "bright"), tmp_path / "not", rules, key=b"k").slides
     assert bright["reason"].to_list() == ["bright ground"]
 
 
@@ -131,7 +131,7 @@ def test_glass_alone_gives_no_tile(tmp_path: Path) -> None:
 _MEASURE = """
 import sys
 from pathlib import Path
-from advassay.slide_spec import TileRules
+from advassay.spec.tile_spec import TileRules
 from advassay.sources.slides import Places, make_tiles
 make_tiles(Places(Path(sys.argv[1])), Path(sys.argv[2]), TileRules(tiles_per_slide=3), key=b"k")
 print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))

@@ -9,10 +9,10 @@ import openslide
 import polars as pl
 import pytest
 
-from advassay.slide_spec import TileRules
-from advassay.sources.slides import Places, Slide, Tiles, make_tiles, open_slide
-from advassay.sources.slides.grid import Grid, lay_grid, read_tile
-from advassay.sources.unreadable import Unreadable
+from advassay.sources.read_failures import Unreadable
+from advassay.sources.slides import Slide, SlidePaths, Tiles, make_tiles, open_slide
+from advassay.sources.slides.tile_grid import Grid, lay_grid, read_tile
+from advassay.spec.tile_spec import TileRules
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def wsi(data: Path) -> Path:
 @pytest.fixture(scope="module")
 def tiles(wsi: Path, tmp_path_factory: pytest.TempPathFactory) -> Tiles:
     out = tmp_path_factory.mktemp("tiles")
-    return make_tiles(Places(wsi), out / "tiles", TileRules(size_px=256, mpp=0.5, tiles_per_slide=5), key=b"k")
+    return make_tiles(SlidePaths(wsi), out / "tiles", TileRules(size_px=256, mpp=0.5, tiles_per_slide=5), key=b"k")
 
 
 STATED = {  # file: OpenSlide vendor, level-0 size, levels, µm per pixel (None: none that can be believed)

@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_slides import stained, write_png, write_slide
 
-from advassay.slide_spec import SlideClasses, TileRules
-from advassay.sources.slides import Places, Tiles, make_tiles
-from advassay.sources.slides.region_files import read_regions
-from advassay.sources.slides.regions import Outline, RegionFile, merge, shares
+from advassay.sources.slides import SlidePaths, Tiles, make_tiles
+from advassay.sources.slides.annotation_coverage import Outline, RegionFile, merge, shares
+from advassay.sources.slides.annotation_files import read_regions
+from advassay.spec.tile_spec import SlideClasses, TileRules
 
 ALL = TileRules(size_px=100, tissue="any", min_tissue=0, max_pen=1, min_sharpness=0, min_scanned=0)
 
@@ -61,7 +61,7 @@ def cut(tmp_path: Path, text: str | bytes, ending: str = ".geojson", **classes: 
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     spec = SlideClasses(annotations=str(path.parent), **classes)
-    places = Places(tmp_path / "in", annotations=path.parent)
+    places = SlidePaths(tmp_path / "in", annotations=path.parent)
     return make_tiles(places, tmp_path / "out", ALL, spec, key=b"k")
 
 
@@ -161,7 +161,7 @@ def test_a_slide_without_a_region_file_has_its_row_s_class_or_is_left_out(tmp_pa
     table = tmp_path / "t.csv"
     table.write_text("slide,label\na,normal\n")
     spec = SlideClasses(table=str(table), annotations=str(tmp_path / "regions"))
-    places = Places(tmp_path / "in", table=table, annotations=tmp_path / "regions")
+    places = SlidePaths(tmp_path / "in", table=table, annotations=tmp_path / "regions")
     made = make_tiles(places, tmp_path / "out", ALL, spec, key=b"k")
     assert made.manifest["label"].to_list() == ["normal"] * 4
     assert made.slides["reason"].to_list() == [None, "no region file"]
@@ -174,7 +174,7 @@ def test_mask_values_are_classes_by_their_share_at_any_size_of_the_mask(tmp_path
     mask[:50, 50:65] = 2  # 60 % of one tile's width, upper half
     write_png(tmp_path / "masks" / "a_mask.png", mask)
     classes = SlideClasses(masks=str(tmp_path / "masks"), regions={"0": "normal", "1": "tumour", "2": "stroma"})
-    places = Places(tmp_path / "in", masks=tmp_path / "masks")
+    places = SlidePaths(tmp_path / "in", masks=tmp_path / "masks")
     made = make_tiles(places, tmp_path / "out", ALL, classes, key=b"k").manifest
     assert dict(made["label"].value_counts().iter_rows()) == {"tumour": 8, "stroma": 2, "normal": 22}
     assert made.filter(pl.col("label") == "stroma")["label_share"].to_list() == pytest.approx([0.6, 0.6])
@@ -186,7 +186,7 @@ def test_a_mask_of_another_shape_or_in_colour_is_refused_with_the_reason(tmp_pat
     write_png(tmp_path / "masks" / "a.png", np.zeros((50, 50), np.uint8))
     write_png(tmp_path / "masks" / "b.png", stained(50, 100))
     (tmp_path / "masks" / "c.png").write_bytes(b"no image")
-    places = Places(tmp_path / "in", masks=tmp_path / "masks")
+    places = SlidePaths(tmp_path / "in", masks=tmp_path / "masks")
     made = make_tiles(places, tmp_path / "out", ALL, SlideClasses(masks="masks"), key=b"k")
     assert made.slides["reason"].to_list() == ["unusable mask"] * 3
     assert len(set(made.slides["detail"])) == 3

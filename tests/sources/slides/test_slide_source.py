@@ -12,11 +12,13 @@ from made_slides import on_glass, stained, write_png, write_slide
 from advassay.cohorts import prepare
 from advassay.errors import SourceError
 from advassay.identity import image_id
-from advassay.slide_spec import SlideClasses, TileRules
 from advassay.sources import index, open_source
-from advassay.sources.slides import Places, make_tiles, slides_state
-from advassay.specs import CohortSpec, SlideSource, Study
-from advassay.study.located import shown
+from advassay.sources.slides import SlidePaths, make_tiles, slides_state
+from advassay.spec.cohort_spec import CohortSpec
+from advassay.spec.source_spec import SlideSource
+from advassay.spec.study_spec import Study
+from advassay.spec.tile_spec import SlideClasses, TileRules
+from advassay.study.path_privacy import redact_paths
 
 KEY = b"a key for tests only"
 
@@ -32,7 +34,7 @@ def slides(tmp_path: Path) -> SlideSource:
 def test_the_source_and_the_verb_give_the_same_tiles(tmp_path: Path) -> None:
     source = slides(tmp_path)
     opened = open_source("slides", source, tmp_path)
-    places = Places(tmp_path / "in", table=tmp_path / "t.csv")
+    places = SlidePaths(tmp_path / "in", table=tmp_path / "t.csv")
     made = make_tiles(places, tmp_path / "out", source.tiles, source.classes, key=KEY)
     written = [cv2.imread(str(tmp_path / "out" / name))[:, :, ::-1] for name in made.manifest["image"]]
     read = [pixels for _, pixels in opened.read(opened.rows["row"].to_list())]
@@ -99,7 +101,7 @@ def test_a_cohort_is_prepared_from_slides_with_patients_on_one_side(tmp_path: Pa
 
 def test_a_changed_slide_table_or_region_is_noticed(tmp_path: Path) -> None:
     slides(tmp_path)
-    places = Places(tmp_path / "in", table=tmp_path / "t.csv")
+    places = SlidePaths(tmp_path / "in", table=tmp_path / "t.csv")
     before = slides_state(places)
     assert slides_state(places) == before
     (tmp_path / "t.csv").write_text("slide,label\na,normal\n")
@@ -112,7 +114,7 @@ def test_a_store_keeps_no_folder_of_slides_and_their_tables(tmp_path: Path) -> N
     source = SlideSource(kind="slides", path="/a/slides", classes=SlideClasses(table="/b/t.csv", annotations="/c/d"))
     spec = CohortSpec(source="s", classes={"a": {"label": "a"}, "b": {"label": "b"}})  # type: ignore[arg-type]
     study = Study(name="n", sources={"s": source}, cohorts={"c": spec}, training={"epochs": 1})  # type: ignore[arg-type]
-    kept = shown(study).sources["s"]
+    kept = redact_paths(study).sources["s"]
     assert isinstance(kept, SlideSource)
     assert (kept.path, kept.classes.table, kept.classes.annotations) == ("slides", "t.csv", "d")
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from made_slides import stained, write_png
 
-from advassay.slide_spec import TileRules
-from advassay.sources.slides import Places, make_tiles
-from advassay.sources.slides.stain import fit_stains, normalise
-from advassay.sources.slides.tissue import share_of_boxes, tissue_mask
+from advassay.sources.slides import SlidePaths, make_tiles
+from advassay.sources.slides.stain_normalisation import fit_stains, normalise
+from advassay.sources.slides.tile_quality import share_of_boxes, tissue_mask
+from advassay.spec.tile_spec import TileRules
 
 STAIN = Path(__file__).parent / "stain"
 
@@ -41,9 +41,9 @@ def test_normalisation_is_off_unless_asked_and_a_grey_slide_is_then_left_out(tmp
     write_png(tmp_path / "in" / "a.png", tile)
     write_png(tmp_path / "in" / "grey.png", np.random.default_rng(0).integers(20, 120, (256, 256), np.uint8))
     rules = {"size_px": 128, "min_tissue": 0, "min_sharpness": 0, "tissue": "any"}
-    plain = make_tiles(Places(tmp_path / "in"), tmp_path / "plain", TileRules(**rules), key=b"k")
+    plain = make_tiles(SlidePaths(tmp_path / "in"), tmp_path / "plain", TileRules(**rules), key=b"k")
     asked = TileRules(**rules, stain_normalisation="macenko")
-    changed = make_tiles(Places(tmp_path / "in"), tmp_path / "changed", asked, key=b"k")
+    changed = make_tiles(SlidePaths(tmp_path / "in"), tmp_path / "changed", asked, key=b"k")
     assert plain.manifest.height == 8
     assert changed.manifest.height == 4
     assert changed.slides["reason"].drop_nulls().to_list() == ["no two stains found"]
@@ -53,7 +53,7 @@ def test_normalisation_is_off_unless_asked_and_a_grey_slide_is_then_left_out(tmp
     for image, x, y in changed.manifest.select("image", "x", "y").iter_rows():
         written = rgb(tmp_path / "changed" / image)
         assert np.array_equal(written, whole[y : y + 128, x : x + 128])
-    again = make_tiles(Places(tmp_path / "in"), tmp_path / "changed", asked, key=b"k")
+    again = make_tiles(SlidePaths(tmp_path / "in"), tmp_path / "changed", asked, key=b"k")
     assert again.manifest.equals(changed.manifest)
 
 

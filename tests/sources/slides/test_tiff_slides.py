@@ -12,10 +12,10 @@ import tifffile
 from made_slides import stained, write_png
 from PIL import Image, TiffImagePlugin
 
-from advassay.slide_spec import SlideClasses, TileRules
-from advassay.sources.slides import Places, Slide, make_tiles, open_slide
+from advassay.sources.read_failures import Unreadable
+from advassay.sources.slides import Slide, SlidePaths, make_tiles, open_slide
 from advassay.sources.slides.tiff_slide import TiffSlide
-from advassay.sources.unreadable import Unreadable
+from advassay.spec.tile_spec import SlideClasses, TileRules
 
 RGB = stained(500, 610)
 UM = {"PhysicalSizeX": 0.25, "PhysicalSizeXUnit": "µm", "PhysicalSizeY": 0.25, "PhysicalSizeYUnit": "µm"}
@@ -219,7 +219,7 @@ def test_tiles_of_an_ome_tiff_carry_the_resolution_of_their_level(tmp_path: Path
     path = tmp_path / "in" / "a.ome.tif"
     path.parent.mkdir()
     write_ome(path, stained(1024, 1024), "YXS", 2, tile=(256, 256), photometric="rgb")
-    made = make_tiles(Places(path.parent), tmp_path / "out", TileRules(size_px=128, mpp=0.5), key=b"k")
+    made = make_tiles(SlidePaths(path.parent), tmp_path / "out", TileRules(size_px=128, mpp=0.5), key=b"k")
     assert made.manifest.height == 16
     assert set(made.manifest["mpp"]) == {0.5}
     assert set(made.manifest["level"]) == {1}
@@ -230,7 +230,7 @@ def test_the_table_says_each_slides_resolution(tmp_path: Path) -> None:
         write_png(tmp_path / "in" / f"{name}.png", stained(512, 512, ord(name)))
     table = tmp_path / "slides.csv"
     table.write_text("slide,label,um\na,x,0.5\nb,x,0.25\nc,x,soon\n")
-    places = Places(tmp_path / "in", table)
+    places = SlidePaths(tmp_path / "in", table)
     made = make_tiles(places, tmp_path / "out", TileRules(size_px=128, mpp=0.5), SlideClasses(mpp="um"), key=b"k")
     found = {row["tiles"]: (row["mpp"], row["mpp_from"]) for row in made.slides.to_dicts() if row["status"] == "read"}
     assert found == {16: (0.5, "table"), 4: (0.25, "table")}
@@ -245,7 +245,7 @@ def test_a_table_that_contradicts_the_file_goes_first_and_is_noted(tmp_path: Pat
     write_ome(path, stained(512, 512), "YXS", tile=(256, 256), photometric="rgb")
     (tmp_path / "slides.csv").write_text("slide,mpp\na.ome.tif,0.5\n")
     made = make_tiles(
-        Places(path.parent, tmp_path / "slides.csv"), tmp_path / "out", TileRules(size_px=256, mpp=0.5), key=b"k"
+        SlidePaths(path.parent, tmp_path / "slides.csv"), tmp_path / "out", TileRules(size_px=256, mpp=0.5), key=b"k"
     )
     row = made.slides.to_dicts()[0]
     assert (row["tiles"], row["mpp"], row["notes"]) == (4, 0.5, "the table says 0.5 µm per pixel, the file 0.25")

@@ -12,9 +12,9 @@ import pytest
 from made_slides import on_glass, stained, write_png, write_slide
 
 from advassay.errors import SourceError, SpecError
-from advassay.slide_spec import SlideClasses, TileRules
-from advassay.sources.slides import Places, Tiles, make_tiles
-from advassay.sources.slides.cutting import REASONS
+from advassay.sources.slides import SlidePaths, Tiles, make_tiles
+from advassay.sources.slides.tile_writer import REASONS
+from advassay.spec.tile_spec import SlideClasses, TileRules
 
 KEY = b"a key for tests only"
 ALL = TileRules(tissue="any", min_tissue=0, max_pen=1, min_sharpness=0, min_scanned=0)
@@ -23,7 +23,7 @@ ALL = TileRules(tissue="any", min_tissue=0, max_pen=1, min_sharpness=0, min_scan
 def made(
     folder: Path, output: Path, rules: TileRules = ALL, classes: SlideClasses | None = None, **places: Path
 ) -> Tiles:
-    return make_tiles(Places(folder, **places), output, rules, classes, key=KEY)
+    return make_tiles(SlidePaths(folder, **places), output, rules, classes, key=KEY)
 
 
 def read_png(path: Path) -> np.ndarray:

@@ -11,9 +11,9 @@ from functools import cached_property
 
 import numpy as np
 
-from advassay.analysis.packed import Packed
-from advassay.analysis_plan import DoseReading
-from advassay.attack_spec import largest_reach, parse_step_size
+from advassay.analysis.outcome_arrays import OutcomeArrays
+from advassay.spec.analysis_plan import DoseReading
+from advassay.spec.attack_spec import largest_reach, parse_step_size
 from advassay.success import Reading
 
 
@@ -57,7 +57,7 @@ class Thresholds:
         return len(np.unique(self.patients))
 
 
-def reachable(pack: Packed) -> np.ndarray:
+def reachable(pack: OutcomeArrays) -> np.ndarray:
     """(epsilon,) float64: the amplitude each ε of the grid gives the attack, min(ε, K · step size) for sign steps and
     normalised ones.
 
@@ -73,7 +73,7 @@ def reachable(pack: Packed) -> np.ndarray:
     return pack.epsilons if most is None else np.asarray(np.minimum(pack.epsilons, most))
 
 
-def distinct_doses(pack: Packed) -> tuple[np.ndarray, np.ndarray]:
+def distinct_doses(pack: OutcomeArrays) -> tuple[np.ndarray, np.ndarray]:
     """(doses (dose,) rising, index into the pack's ε of each): amplitudes that are not the same trajectory twice."""
     reached = reachable(pack)
     # 1e-9 is far below any step between two amplitudes and far above the rounding of K · step size.
@@ -87,7 +87,7 @@ def places_of(wanted: np.ndarray, doses: np.ndarray) -> np.ndarray:
 
 
 def thresholds(
-    pack: Packed, success: Reading = "last", dose: DoseReading = "monotone", images: np.ndarray | None = None
+    pack: OutcomeArrays, success: Reading = "last", dose: DoseReading = "monotone", images: np.ndarray | None = None
 ) -> Thresholds:
     """Thresholds of the images judged at every ε and first classified correctly; `images` (image,) bool restricts.
 
@@ -108,7 +108,7 @@ def thresholds(
     return Thresholds(doses, category.astype(np.int64), pack.patients[kept].astype(np.int64), kept)
 
 
-def misclassified(pack: Packed, success: Reading = "last") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def misclassified(pack: OutcomeArrays, success: Reading = "last") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """As recorded: doses (dose,), misclassified (dose, image) bool, patients (image,); images judged at every ε."""
     doses, at = distinct_doses(pack)
     kept = np.asarray(pack.attackable[at].all(axis=0))

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch.nn.parameter import is_lazy
 
-from advassay.attack_spec import Norm, Update, check_epsilon
 from advassay.classifier import Classifier
 from advassay.errors import ClassifierError, EpsilonError, InputError
+from advassay.spec.attack_spec import Norm, Update, check_epsilon
 
 NAMED = 5
 """Parts of a network that a message names; the others are counted."""

@@ -8,12 +8,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from advassay.attack_spec import Loss
 from advassay.attacks.checks.gradient import compare, jitter_inputs
 from advassay.attacks.checks.inputs import NAMED, ModelWarning
 from advassay.attacks.losses import attack_loss, minimum_classes
 from advassay.classifier import Classifier
 from advassay.errors import AdvassayError, AttackError, ClassifierError, InputError
+from advassay.spec.attack_spec import Loss
 
 PROBES = 2
 """Images the network is examined with."""

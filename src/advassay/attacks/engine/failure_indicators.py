@@ -25,7 +25,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from advassay.success import attackable, fallen, margin, undecided
+from advassay.success import correct_on_clean, has_succeeded, margin, undecided
 from advassay.trajectory import TrajectoryRows
 
 NEARLY_ONE = np.float32(1 - 2**-22)
@@ -48,10 +48,10 @@ def failure_flags(rows: TrajectoryRows, facts: RowFacts) -> dict[str, np.ndarray
     """Every indicator of the rows of finished images, (row,) bool each. All rows of an image are given together."""
     logits = rows.logits.swapaxes(0, 1)  # the shared definition of success, with rows in the place of images
     targets = rows.target if (rows.target >= 0).any() else None
-    fell = fallen(logits, rows.label, targets=targets).T
+    fell = has_succeeded(logits, rows.label, targets=targets).T
     down = fell[:, -1] | facts.retired
     unknown = undecided(logits).T
-    stands = attackable(logits, rows.label, targets) & ~down & ~unknown[:, -1]
+    stands = correct_on_clean(logits, rows.label, targets) & ~down & ~unknown[:, -1]
     moves = (rows.epsilon > 0) & (facts.step > 0) & (rows.logits.shape[1] > 1)
     flags = {
         "nan": unknown.any(axis=1) & ~facts.retired,

@@ -15,9 +15,9 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from advassay.attack_spec import PGD, Arm, Precision, check_complete
 from advassay.attacks.engine.image_state import GridRow, Records, SharedIterates
 from advassay.attacks.engine.uncertainty_band import required_float32_mask
+from advassay.spec.attack_spec import PGD, Arm, Precision, check_complete
 from advassay.success import is_adversarial, margin
 
 AUDIT = 1000

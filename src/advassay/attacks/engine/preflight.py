@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from advassay.attack_spec import PGD, Arm, Precision
 from advassay.attacks.checks.inputs import (
     ModelWarning,
     check_classifier,
@@ -45,7 +44,8 @@ from advassay.attacks.surrogate.compile import backend_of, compile_surrogate
 from advassay.attacks.surrogate.speed_trial import SpeedTrial, set_aside_note
 from advassay.attacks.updates import UPDATES
 from advassay.classifier import Classifier
-from advassay.documents import ComputeShape
+from advassay.spec.attack_spec import PGD, Arm, Precision
+from advassay.store_documents import ComputeShape
 
 FIRST_IMAGES = max(PROBES, IMAGES)
 """Images that the network is examined and measured on."""

@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from advassay.attack_spec import PGD, Arm
 from advassay.attacks.engine.branching import Branches, pieces, split_by_projection, split_by_step_size, unparted
 from advassay.attacks.engine.failure_indicators import RowFacts, failure_flags
 from advassay.attacks.engine.float32_verifier import Comparisons, Float32Verifier
@@ -28,7 +27,8 @@ from advassay.attacks.random_init import random_start
 from advassay.attacks.ssim import similarities
 from advassay.attacks.update_rule import Proposal, Visit
 from advassay.attacks.updates import UPDATES
-from advassay.success import attackable, is_adversarial
+from advassay.spec.attack_spec import PGD, Arm
+from advassay.success import correct_on_clean, is_adversarial
 from advassay.trajectory import Cost, TrajectoryRows
 
 X, SIZES, STATE = 0, 1, 2
@@ -641,7 +641,7 @@ class BatchScheduler:
         if self.verifier is not None:
             logits = records.verified[rows][:, ends]
         labels, targets = records.labels(records.rows.image[rows])
-        counts = attackable(logits.swapaxes(0, 1), labels, targets)
+        counts = correct_on_clean(logits.swapaxes(0, 1), labels, targets)
         survived: np.ndarray = counts & ~is_adversarial(logits[:, 1], labels, targets)
         return survived
 

@@ -12,10 +12,10 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from advassay.attack_spec import Loss
 from advassay.attacks.gradient_model import GradientModel
 from advassay.attacks.surrogate.build import Surrogate
 from advassay.classifier import Classifier
+from advassay.spec.attack_spec import Loss
 
 VERIFIED_SHARE = 0.15
 """Share of a surrogate's iterates that the unmodified network scores besides (docs/performance.md: 14 to 15%) …"""

@@ -1,1 +1,2 @@
-"""Regions: which part of each image a cohort shows. Start in `step.py`; `thorax.py` looks at the pixels."""
+"""Regions: which part of each image a cohort shows. Start in `apply_regions.py`; `thorax_finder.py` looks at the
+pixels."""

@@ -1,4 +1,4 @@
-"""Confidence flow: where images of a clean confidence end after the attack, fallen ones apart from those standing."""
+"""Where images of a clean confidence end after the attack, misclassified ones apart from correct ones."""
 
 from __future__ import annotations
 
@@ -7,9 +7,14 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from advassay.report.figures.axes import coarse_share
-from advassay.report.figures.panels import faceted
-from advassay.report.theme import MUTED, Style
+from advassay.report.data.findings import Findings
+from advassay.report.figures import captions
+from advassay.report.figures.chart_axes import coarse_share
+from advassay.report.figures.curve_panels import faceted
+from advassay.report.figures.figure import Figure
+from advassay.report.figures.theme import MUTED, Style, styles
+from advassay.report.text import caption_phrases
+from advassay.report.text.number_format import amplitude
 
 if TYPE_CHECKING:
     import altair as alt
@@ -67,3 +72,23 @@ def _placed(frame: pl.DataFrame, styles: Mapping[str, Style]) -> pl.DataFrame:
         state=pl.when("fallen").then(pl.lit("fallen")).otherwise(pl.lit("standing")),
         colour=pl.when("fallen").then(hue).otherwise(pl.lit(MUTED)),
     ).hstack(told)  # fmt: skip
+
+
+def fig_confidence_flow(findings: Findings) -> Figure | None:
+    table = findings.tables.get("confidence_flow")
+    frame = None if table is None else table.filter(epsilon=findings.epsilon)
+    if frame is None or not len(frame):
+        return None
+    totals = frame.group_by("cohort", maintain_order=True).agg(
+        n=pl.col("n").sum(), high=pl.col("n").filter(pl.col("fallen") & (pl.col("adversarial_low") >= 0.9 - 1e-9)).sum()
+    )
+    said = [f"{r['cohort']} {r['high']} of {r['n']}" for r in totals.iter_rows(named=True)]
+    return Figure(
+        "fig-confidence-flow", "", f"Confidence before and after the attack at {amplitude(findings.epsilon)}",
+        "Attackable images by confidence (largest probability) before and after the attack, in tenths; the area of a "
+        "mark is the number of images, circles have fallen, crosses still stand. Fallen with a confidence of at "
+        f"least 90 % in the wrong class: {'; '.join(said)}. {captions.main_arm(findings)}. "
+        f"n = {caption_phrases.span(totals['n'])} images of a cohort; counts, no intervals.",
+        f"Clean against adversarial confidence. Fallen with at least 90 % confidence: {'; '.join(said)}.",
+        lambda width: confidence_flow_plot(frame, styles(findings.cohorts), width=width), "confidence_flow", frame,
+    )  # fmt: skip

@@ -1,4 +1,4 @@
-"""ε50 over cohorts as a forest plot: one row a cohort and arm, its interval, and an arrow where the grid ends first."""
+"""ε50 over cohorts as a forest plot: one row a cohort and arm, its interval, arrows where the grid ends."""
 
 from __future__ import annotations
 
@@ -7,12 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from advassay.report.figures.axes import GREY_LEVELS, epsilon_axis, panel_width
-from advassay.report.figures.panels import colours, faceted
-from advassay.report.theme import Style
+from advassay.report.data.findings import Findings
+from advassay.report.figures import captions
+from advassay.report.figures.chart_axes import GREY_LEVELS, epsilon_axis, panel_width
+from advassay.report.figures.curve_panels import colours, faceted
+from advassay.report.figures.figure import Figure
+from advassay.report.figures.of_strength import _dose
+from advassay.report.figures.theme import Style, styles
+from advassay.report.text import caption_phrases
 
 if TYPE_CHECKING:
     import altair as alt
+
 
 ROW, TALL_ROW = 22, 34
 """Height of a row in CSS pixels, the number beside its interval or, on narrow screens, above it."""
@@ -94,3 +100,19 @@ def _low_end() -> pl.Expr:
 
 def _high_end() -> pl.Expr:
     return pl.coalesce("high", pl.when(pl.col("side") == "below").then("smallest").otherwise("largest"))
+
+
+def fig_epsilon50(findings: Findings) -> Figure | None:
+    frame = findings.tables["epsilon50"].filter(pl.col("n") > 0)
+    if not len(frame):
+        return None
+    rows = [f"{cohort} {text} (arm {arm})" for cohort, text, arm in frame.select("cohort", "text", "arm").iter_rows()]
+    return Figure(
+        "fig-epsilon50", "", "ε₅₀: the amplitude at which half of the attackable images are misclassified",
+        f"Squares: estimates of a log-logistic curve; bars: {100 * findings.level:g} % intervals. A bar without a "
+        "square: the curve does not fit, and the bar joins the amplitudes that bracket ε₅₀. Arrows: the bound lies "
+        f"outside the attacked grid, written as < or >. Each arm on the grid of its own ε. {_dose(findings)} "
+        f"{captions.every_arm(findings)}. {caption_phrases.sample(frame)}.",
+        f"ε50: {'; '.join(rows)}.",
+        lambda width: epsilon50_forest(frame, styles(findings.cohorts), width=width), "epsilon50", frame,
+    )  # fmt: skip

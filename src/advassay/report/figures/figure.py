@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from advassay.report.figures.plates import Row
+from advassay.report.figures.image_panels import Row
 
 if TYPE_CHECKING:
     import altair as alt

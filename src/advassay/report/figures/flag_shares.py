@@ -6,12 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from advassay.report.figures.axes import PERCENT
-from advassay.report.figures.panels import names_of
-from advassay.report.theme import INK
+from advassay.report.data.findings import Findings
+from advassay.report.figures import captions
+from advassay.report.figures.chart_axes import PERCENT
+from advassay.report.figures.curve_panels import names_of
+from advassay.report.figures.figure import Figure
+from advassay.report.figures.theme import INK
+from advassay.report.text import caption_phrases
+from advassay.report.text.number_format import percent
 
 if TYPE_CHECKING:
     import altair as alt
+
 
 ROW = 22
 LEGIBLE = 26
@@ -60,4 +66,25 @@ def _arm(frame: pl.DataFrame, arm: str, room: int) -> alt.LayerChart | alt.Facet
     return alt.layer(heat, *([numbers] if side >= LEGIBLE else [])).properties(
         width=side * len(amplitudes), height=ROW * cells["flag"].n_unique(),
         title=alt.TitleParams(f"Arm {arm}", anchor="start", color=INK),
+    )  # fmt: skip
+
+
+def fig_flags(findings: Findings) -> Figure | None:
+    frame = findings.tables.get("flags_by_epsilon")
+    if frame is None:
+        return None
+    top = frame.sort("share", descending=True).head(3)
+    said = [
+        f"{r['flag'].replace('_', ' ')} {percent(r['share'], 0)} (arm {r['arm']}, ε = {r['epsilon']:g})"
+        for r in top.iter_rows(named=True)
+    ]
+    return Figure(
+        "fig-flags", "", "Guards and failure indicators over ε",
+        "Share of attacked images that carry each flag, pooled over cohorts, in percent; a flag that no image of any "
+        "arm carries is left out (meanings: table of flags). A low success rate beside many flags is a failed attack, "
+        f"not robustness. {captions.every_arm(findings, every_step_size=True)}. "
+        f"n = {caption_phrases.span(frame['n'])} images at each ε; "
+        "counts, no intervals.",
+        f"Share of flagged images by arm and ε; most often: {'; '.join(said)}.",
+        lambda width: flag_shares(frame, width=width), "flags_by_epsilon", frame,
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Figure 3c: attack success rate against the clean confidence, in bins, with the number of images under each."""
+"""Figure 3c: attack success rate in bins of the clean confidence, with the number of images under each."""
 
 from __future__ import annotations
 
@@ -7,12 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from advassay.report.figures.axes import Horizontal, rate_axis, tooltips
-from advassay.report.figures.panels import colours, faceted
-from advassay.report.theme import MUTED, Style
+from advassay.report.data.findings import Findings
+from advassay.report.figures import captions
+from advassay.report.figures.chart_axes import Horizontal, rate_axis, tooltips
+from advassay.report.figures.curve_panels import colours, faceted
+from advassay.report.figures.figure import Figure
+from advassay.report.figures.theme import MUTED, Style, styles
+from advassay.report.text import caption_phrases
+from advassay.report.text.number_format import amplitude, listed, percent
 
 if TYPE_CHECKING:
     import altair as alt
+
 
 FIRST_EDGE = 0.5
 BELOW = (0.445, 0.495)
@@ -82,3 +88,38 @@ def _placed(frame: pl.DataFrame) -> pl.DataFrame:
         suspects_at=pl.lit(2 * COUNT_AT),
     )
     return edges.with_columns(middle=(pl.col("left") + pl.col("right")) / 2)
+
+
+def fig3c(findings: Findings) -> Figure:
+    frame = findings.of_main_arm("success_by_confidence").filter(epsilon=findings.epsilon)
+    used = [
+        cohort for cohort, below in frame.filter(pl.col("bin_low") < 0.5).select("cohort", "n").iter_rows() if below
+    ]
+    apart = f" Images of {listed(used)} below 0.5 are a bin of their own." if used else ""
+    return Figure(
+        "fig-3c", "3c", f"Success against clean confidence at {amplitude(findings.epsilon)}",
+        "Attack success rate by the largest probability of the clean image (softmax in float64), in ten bins "
+        f"[low, high) over [0.5, 1], the last one closed, at {amplitude(findings.epsilon)}, "
+        f"{captions.when(findings)}.{apart} "
+        f"{captions.main_arm(findings)}. Numbers above the axis: attackable images n in each bin.{_suspects(frame)} "
+        f"{caption_phrases.intervals(frame, findings.level)}.{captions.margin(findings, 4)} The other arms "
+        "are in tables/success_by_confidence.csv.",
+        "Success rate with interval in ten bins of clean confidence for "
+        + listed([f"{c} ({_high_confidence(frame, c)})" for c in findings.cohorts]) + ".",
+        lambda width: success_by_confidence(frame, styles(findings.cohorts), width=width),
+        "success_by_confidence", frame,
+    )  # fmt: skip
+
+
+def _suspects(frame: pl.DataFrame) -> str:
+    if not (frame["suspect_images"] > 0).any():
+        return ""
+    return (
+        " †: those of them flagged as saturated or without a gradient, which may stand because the attack failed, not "
+        "because the network is robust."
+    )
+
+
+def _high_confidence(frame: pl.DataFrame, cohort: str) -> str:
+    top = frame.filter(cohort=cohort).sort("bin_low").row(-1, named=True)
+    return f"{percent(top['rate'], 0)} of {top['n']} in the highest bin {top['bin']}"

@@ -1,4 +1,4 @@
-"""Figure 3b: attack success rate against the number of iterations, at one ε and, as small multiples, at every other."""
+"""Figure 3b, attack success rate against iterations, and iterations to success as survival curves."""
 
 from __future__ import annotations
 
@@ -7,13 +7,18 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from advassay.report.figures.axes import Horizontal
-from advassay.report.figures.panels import panels
-from advassay.report.theme import Style
-from advassay.report.wording import grey_levels
+from advassay.report.data.findings import Findings
+from advassay.report.figures import captions
+from advassay.report.figures.chart_axes import Horizontal
+from advassay.report.figures.curve_panels import panels
+from advassay.report.figures.figure import Figure
+from advassay.report.figures.theme import Style, styles
+from advassay.report.text import caption_phrases
+from advassay.report.text.number_format import amplitude, grey_levels, listed
 
 if TYPE_CHECKING:
     import altair as alt
+
 
 ITERATIONS = Horizontal("step", "Iterations", tooltip="iterations", smallest_tick=1)
 
@@ -34,3 +39,72 @@ def success_by_iteration_at_every_epsilon(
     )
     columns = min(3 if width > 500 else 1, named["panel"].n_unique())
     return panels(named, ITERATIONS, styles, by="panel", width=width, columns=columns, height=170, mark=9)
+
+
+def fig3b(findings: Findings) -> Figure:
+    frame = findings.of_main_arm("success_by_iteration").filter(epsilon=findings.epsilon)
+    return Figure(
+        "fig-3b", "3b", f"Success against iterations at {amplitude(findings.epsilon)}",
+        f"Attack success rate after 1 to {max(frame['step'].to_list())} iterations at {amplitude(findings.epsilon)}, "
+        f"{caption_phrases.OVER_ITERATIONS[findings.plan.success]}. {captions.main_arm(findings)}. "
+        f"{captions.statistics(frame, findings)}.{captions.margin(findings, 3)}",
+        captions.describe_endpoints(frame, "step", "iteration"),
+        lambda width: success_by_iteration(frame, styles(findings.cohorts), width=width), "success_by_iteration", frame,
+    )  # fmt: skip
+
+
+def fig3b_rest(findings: Findings) -> Figure | None:
+    frame = findings.of_main_arm("success_by_iteration").filter(pl.col("epsilon") != findings.epsilon)
+    if not len(frame):
+        return None
+    grid = sorted(set(frame["epsilon"].to_list()))
+    return Figure(
+        "fig-3b-all", "3b, other ε", "Success against iterations at the other amplitudes",
+        f"As figure 3b, one panel for each ε: {listed([f'{e:g}' for e in grid])}. "
+        f"{captions.main_arm(findings)}. {captions.statistics(frame, findings)}.",
+        f"Small multiples of figure 3b at ε from {grid[0]:g} to {grid[-1]:g}.",
+        lambda width: success_by_iteration_at_every_epsilon(frame, styles(findings.cohorts), width=width),
+        "success_by_iteration", frame,
+    )  # fmt: skip
+
+
+SURVIVAL_ITERATIONS = Horizontal("step", "Iterations", tooltip="iterations", smallest_tick=1)
+
+
+def iteration_survival_curves(frame: pl.DataFrame, styles: Mapping[str, Style], *, width: int) -> alt.FacetChart:
+    """`frame`: cohort, arm, epsilon, step, surviving, low, high, n, events (fallen so far); a panel an arm."""
+    named = frame.with_columns(
+        rate="surviving", events=pl.col("n") - pl.col("events"),
+        at=pl.col("epsilon").map_elements(amplitude, return_dtype=pl.String),
+    )  # fmt: skip
+    titled = named.with_columns(panel=pl.format("Arm {}, {}", "arm", "at"))
+    columns = min(2 if width > 500 else 1, titled["panel"].n_unique())
+    return panels(
+        titled, SURVIVAL_ITERATIONS, styles, by="panel", width=width, columns=columns, height=210, title="Still "
+                                                                                                         "standing",
+        steps=True, mark=12,
+    )  # fmt: skip
+
+
+def fig_survival(findings: Findings) -> Figure | None:
+    frame = findings.tables.get("iteration_survival")
+    if frame is None:
+        return None
+    medians = frame.unique(["arm", "cohort"], maintain_order=True).filter(pl.col("n") > 0)
+    halves = [f"arm {arm}: {_medians(part)}" for (arm,), part in medians.group_by("arm", maintain_order=True)]
+    return Figure(
+        "fig-survival", "", "Iterations to success",
+        "Share of attackable images that have not fallen at any iterate so far (Kaplan–Meier; every image is followed "
+        f"to the last iterate). Iteration by which half have fallen: {'; '.join(halves)}. "
+        f"{captions.every_arm(findings)}. {captions.statistics(frame, findings)}.",
+        f"Falling step curves, one panel per arm. Iteration by which half have fallen: {'; '.join(halves)}.",
+        lambda width: iteration_survival_curves(frame, styles(findings.cohorts), width=width),
+        "iteration_survival", frame,
+    )  # fmt: skip
+
+
+def _medians(part: pl.DataFrame) -> str:
+    """Medians by cohort; once where all agree."""
+    if len(part) > 1 and part["median"].n_unique() == 1:
+        return f"{part['median'][0]} in every cohort"
+    return ", ".join(f"{cohort} {median}" for cohort, median in part.select("cohort", "median").iter_rows())

@@ -1,4 +1,4 @@
-"""Figure 3d: attack success rate against the number of training images; one point is one trained network."""
+"""Figure 3d: attack success rate against the number of training images; one point is one network."""
 
 from __future__ import annotations
 
@@ -7,9 +7,14 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from advassay.report.figures.axes import Horizontal, rate_axis, tooltips
-from advassay.report.figures.panels import colours, faceted
-from advassay.report.theme import Style
+from advassay.report.data.findings import Findings
+from advassay.report.figures import captions
+from advassay.report.figures.chart_axes import Horizontal, rate_axis, tooltips
+from advassay.report.figures.curve_panels import colours, faceted
+from advassay.report.figures.figure import Figure
+from advassay.report.figures.of_reference import _series_arm
+from advassay.report.figures.theme import Style, styles
+from advassay.report.text.number_format import amplitude
 
 if TYPE_CHECKING:
     import altair as alt
@@ -52,3 +57,22 @@ def _aside(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.sort("train_size", "seed", maintain_order=True).with_columns(
         at=pl.col("train_size") * (1 + 0.04 * place), mean=pl.col("rate").mean().over(group)
     )
+
+
+def fig3d(findings: Findings) -> Figure | None:
+    frame = findings.tables.get("success_by_training_size")
+    if frame is None or findings.series_epsilon is None:
+        return None
+    seeds = frame["seed"].n_unique()
+    return Figure(
+        "fig-3d", "3d", f"Success against training-set size at {amplitude(findings.series_epsilon)}",
+        "Attack success rate of networks trained on nested subsets, the same validation images and number of "
+        f"updates for every size, at {amplitude(findings.series_epsilon)}, {captions.when(findings)}. "
+        f"One point is one network "
+        f"({len(frame)} networks, {seeds} seed{'s' if seeds > 1 else ''}); the dashed line joins the means over seeds. "
+        f"{_series_arm(findings)}. {captions.statistics(frame, findings)}; they hold the images' spread, not that "
+        f"between networks.{captions.margin(findings, 5)}",
+        captions.describe_endpoints(frame, "train_size", "training images"),
+        lambda width: success_by_training_size(frame, styles(findings.cohorts), width=width),
+        "success_by_training_size", frame,
+    )  # fmt: skip

@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from advassay.report.figures.axes import PERCENT
-from advassay.report.figures.panels import colours, faceted
-from advassay.report.theme import INK, Style
+from advassay.report.data.findings import Findings
+from advassay.report.figures.chart_axes import PERCENT
+from advassay.report.figures.curve_panels import colours, faceted
+from advassay.report.figures.figure import Figure
+from advassay.report.figures.theme import INK, Style, styles
+from advassay.report.text.number_format import listed
 
 if TYPE_CHECKING:
     import altair as alt
+
 
 LOSSES = {"training_loss": "training loss", "tuning_loss": "tuning loss"}
 ACCURACIES = {"tuning_accuracy": "tuning accuracy"}
@@ -72,3 +76,39 @@ def _dash(columns: int) -> alt.StrokeDash:
     )  # fmt: skip
     scale = alt.Scale(domain=list(NAMES.values()), range=[[1, 0], [7, 3], [2, 2]])
     return alt.StrokeDash("quantity:N", scale=scale, legend=legend)
+
+
+def fig_training(findings: Findings) -> Figure | None:
+    if "training" not in findings.tables:
+        return None
+    mains = {header.classifier for header in findings.headers()}
+    order = pl.DataFrame({"cohort": list(findings.cohorts)})
+    frame = findings.tables["training"].filter(pl.col("classifier").is_in(mains))
+    frame = order.join(frame, on="cohort", maintain_order="left_right").filter(pl.col("classifier").is_not_null())
+    if not len(frame):
+        return None
+    return Figure(
+        "fig-training", "", "Training curves",
+        "Training loss, tuning loss and tuning accuracy of each cohort's main network at every evaluation. "
+        + _tuned_on(findings),
+        "Training curves of " + listed(list(findings.cohorts)) + ".",
+        lambda width: training_curves(frame, styles(findings.cohorts), width=width), "training", frame,
+    )  # fmt: skip
+
+
+def _tuned_on(findings: Findings) -> str:
+    """On which images the tuning curves were taken, by cohort."""
+    documents = [findings.records.training(header.classifier) for header in findings.headers()]
+    known = [document for document in documents if document is not None]
+    without = [d.cohort for d in known if not any("tuning_loss" in entry for entry in d.history)]
+    validated = [d.cohort for d in known if d.cohort not in without and d.spec.get("select_on") == "validation"]
+    tuned = [d.cohort for d in known if d.cohort not in without + validated]
+    said = []
+    if tuned:
+        of = "" if len(tuned) == len(known) else f" of {listed(tuned)}"
+        said.append(f"The tuning part{of} is neither trained on nor attacked.")
+    if validated:
+        said.append(f"Tuning curves of {listed(validated)} are on the validation images, which chose the checkpoint.")
+    if without:
+        said.append(f"{listed(without)} had no tuning part.")
+    return " ".join(said)

@@ -1,4 +1,4 @@
-"""Class-transition matrices: which class images of each class are taken for, clean beside attacked."""
+"""Class-transition matrices: as which class images of each class are predicted, clean beside attacked."""
 
 from __future__ import annotations
 
@@ -7,11 +7,18 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from advassay.report.figures.panels import names_of
-from advassay.report.theme import INK, Style
+from advassay.report.data.findings import Findings
+from advassay.report.figures import captions
+from advassay.report.figures.captions import _clean_and_attacked
+from advassay.report.figures.curve_panels import names_of
+from advassay.report.figures.figure import Figure
+from advassay.report.figures.theme import INK, Style, styles
+from advassay.report.text import caption_phrases
+from advassay.report.text.number_format import amplitude
 
 if TYPE_CHECKING:
     import altair as alt
+
 
 CELL = 34
 LABEL_LIMIT = 96
@@ -71,3 +78,30 @@ def _told(frame: pl.DataFrame) -> pl.DataFrame:
 def in_percent(frame: pl.DataFrame) -> bool:
     """Whether cells are written as shares, because a count would not fit."""
     return bool((frame["n"] > MOST_WRITTEN).any())
+
+
+def fig_transitions(findings: Findings) -> Figure | None:
+    frame = _clean_and_attacked(findings, "transitions")
+    if frame is None:
+        return None
+    of_class = frame.group_by("cohort", "epsilon", "label", maintain_order=True).agg(pl.col("n").sum())["n"]
+    return Figure(
+        "fig-transitions", "", f"Class transitions, clean and at {amplitude(findings.epsilon)}",
+        "What images of each class (rows) are taken for (columns), clean and at "
+        f"{amplitude(findings.epsilon)}, last iteration: numbers are images, or percent of the class where "
+        "those are too many, colour is the share of the class. "
+        f"{captions.main_arm(findings)}. n = {caption_phrases.span(of_class)} images of a class, natively "
+        "misclassified ones "
+        "included; counts, no intervals.",
+        f"Confusion matrices, clean and attacked: {'; '.join(_commonest(frame, c) for c in findings.cohorts)}.",
+        lambda width: transition_matrices(frame, styles(findings.cohorts), width=width), "transitions", frame,
+    )  # fmt: skip
+
+
+def _commonest(frame: pl.DataFrame, cohort: str) -> str:
+    """The largest cell off the diagonal under attack, in words."""
+    moved = frame.filter(
+        (pl.col("cohort") == cohort) & (pl.col("epsilon") > 0) & (pl.col("label") != pl.col("predicted"))
+    )
+    row = moved.sort("n", descending=True).row(0, named=True)
+    return f"{cohort} most often {row['label']} → {row['predicted']} ({row['n']})"

@@ -12,27 +12,27 @@ import polars as pl
 
 from advassay.errors import SourceError
 from advassay.progress import Progress, Silent
-from advassay.sources.dicom.crew import Crew, Made
-from advassay.sources.dicom.finding import find_files
+from advassay.sources.base import LEFT_OUT, OpenSource, Pixels, Result
+from advassay.sources.dicom.discover_files import find_files
+from advassay.sources.dicom.header_filters import filter_by_header
+from advassay.sources.dicom.header_reader import IDS
 from advassay.sources.dicom.header_table import header_table
-from advassay.sources.dicom.headers import IDS
-from advassay.sources.dicom.identifying import counted
-from advassay.sources.dicom.patients import patient_remarks, with_patients
-from advassay.sources.dicom.pixels import NOTES, PixelRules
-from advassay.sources.dicom.screening import screened
-from advassay.sources.dicom.tag_words import IMAGE_KINDS
-from advassay.sources.dicom.tags import BODY_PARTS, VIEWS
+from advassay.sources.dicom.patient_identity import counted, patient_remarks, with_patients
+from advassay.sources.dicom.pixel_reader import NOTES, PixelRules
+from advassay.sources.dicom.tag_normalisation import BODY_PARTS, VIEWS
+from advassay.sources.dicom.tag_vocabulary import IMAGE_KINDS
+from advassay.sources.dicom.worker_pool import DicomWorkerPool, Made
 from advassay.sources.file_sources import require_column
-from advassay.sources.opened import LEFT_OUT, OpenSource, Pixels, Result
-from advassay.sources.unreadable import Unreadable
-from advassay.specs import DicomSource
+from advassay.sources.read_failures import Unreadable
+from advassay.spec.source_spec import DicomSource
 
 COLUMNS = (
     *("age", "sex", "view", "body_part", "modality", "laterality", "year", "photometric", "bits_stored"),
     *("pixel_spacing_mm", "voi", "transfer_syntax"),
     *("presentation_intent", "image_kind", "derivation", "orientation", "fov_flipped", "fov_rotation"),
 )
-"""What rules may use, besides ids. Every text in them comes from a closed list (tags.py) or from the standard."""
+"""What rules may use, besides ids. Every text in them comes from a closed list (tag_normalisation.py) or from the
+standard."""
 
 
 class DicomFiles(OpenSource):
@@ -47,7 +47,7 @@ class DicomFiles(OpenSource):
         left_out: pl.DataFrame,
         patient_column: str,
         folder: Path,
-        crew: Crew,
+        crew: DicomWorkerPool,
         rules: PixelRules,
         headers: pl.DataFrame,
     ) -> None:
@@ -110,9 +110,9 @@ def open_dicom(
     """
     _check_words(name, source)
     folder, found = find_files(f"sources.{name}.path", path)
-    crew = Crew(workers, source.most_pixels)
+    crew = DicomWorkerPool(workers, source.most_pixels)
     headers = with_patients(header_table(name, folder, found, crew, kept_headers, progress or Silent()))
-    reasons = screened(headers, source)
+    reasons = filter_by_header(headers, source)
     stays = reasons["reason"].is_null()
     rows = _candidates(name, headers.filter(stays), source)
     lost = headers.select("row").with_columns(reasons).filter(~stays).cast(LEFT_OUT)  # type: ignore[arg-type]

@@ -8,12 +8,12 @@ from pathlib import Path
 import polars as pl
 
 from advassay.identity import content_hash
-from advassay.layout import writing
 from advassay.progress import Progress
-from advassay.sources.dicom.crew import Crew
-from advassay.sources.dicom.finding import Found
-from advassay.sources.dicom.headers import HEADER, HEADER_VERSION
-from advassay.sources.private import closed_to_others
+from advassay.sources.dicom.discover_files import FileEntry
+from advassay.sources.dicom.header_reader import HEADER, HEADER_VERSION
+from advassay.sources.dicom.worker_pool import DicomWorkerPool
+from advassay.sources.pseudonyms import closed_to_others
+from advassay.store_layout import writing
 
 CHUNK = 8192
 """Files whose headers are kept at a time: what a killed run loses at most."""
@@ -21,7 +21,7 @@ _FILE = {"path": pl.String, "bytes": pl.Int64, "changed_ns": pl.Int64}
 
 
 def header_table(
-    name: str, folder: Path, found: list[Found], crew: Crew, kept: Path | None, progress: Progress
+    name: str, folder: Path, found: list[FileEntry], crew: DicomWorkerPool, kept: Path | None, progress: Progress
 ) -> pl.DataFrame:
     """One row per entry of `found`, in its order: row (UInt32), path, and the columns of HEADER.
 
@@ -38,7 +38,7 @@ def header_table(
 
 
 def _read(
-    name: str, folder: Path, paths: list[str], crew: Crew, memory: _Kept | None, progress: Progress
+    name: str, folder: Path, paths: list[str], crew: DicomWorkerPool, memory: _Kept | None, progress: Progress
 ) -> pl.DataFrame:
     """Facts of `paths` in that order: what is remembered, and what is read now, chunk by chunk."""
     task, chunks = f"read headers of {name}", []

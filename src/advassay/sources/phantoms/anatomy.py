@@ -8,11 +8,11 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from advassay.sources.phantoms.chest.detector import seen_at
 from advassay.sources.phantoms.chest.mediastinum import aortic_knob
 from advassay.sources.phantoms.chest.person import persons, positions
+from advassay.sources.phantoms.chest.radiograph import seen_at
 from advassay.sources.phantoms.truth import patient_of, truth_of
-from advassay.specs import PhantomSource
+from advassay.spec.source_spec import PhantomSource
 
 
 def landmarks(spec: PhantomSource) -> pl.DataFrame:

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from advassay.sources.phantoms.draws import Draws
-from advassay.specs import PhantomSource
+from advassay.spec.source_spec import PhantomSource
 
 _ALPHA = {"sex": 0.7548776662466927, "tuberculosis": 0.5698402909980532, "aortic_rotation": 0.6180339887498949}
 TILES_PER_SLIDE = 4

@@ -1,7 +1,7 @@
 """Radiology reports → what they say: strict norm, eight findings, each decision with the phrase that made it.
 
-Start reading in `reading.py` (one report), then `table.py` (a table of them). Words only; names are re-exported
-lazily.
+Start reading in `report_classifier.py` (one report), then `label_table.py` (a table of them). Words only; names are
+re-exported lazily.
 """
 
 from __future__ import annotations
@@ -10,19 +10,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from advassay.sources.reports.reading import LABELS, Evidence, Reading, ReportReader
-    from advassay.sources.reports.table import Labelled, label_reports
+    from advassay.sources.reports.label_table import Labelled, label_reports
+    from advassay.sources.reports.report_classifier import LABELS, Evidence, ReportLabels, ReportReader
     from advassay.sources.reports.vocabulary import FINDINGS, Vocabulary, languages, load_vocabulary
 
 _HOME = {
-    "Evidence": "reading",
+    "Evidence": "report_classifier",
     "FINDINGS": "vocabulary",
-    "LABELS": "reading",
-    "Labelled": "table",
-    "Reading": "reading",
-    "ReportReader": "reading",
+    "LABELS": "report_classifier",
+    "Labelled": "label_table",
+    "ReportLabels": "report_classifier",
+    "ReportReader": "report_classifier",
     "Vocabulary": "vocabulary",
-    "label_reports": "table",
+    "label_reports": "label_table",
     "languages": "vocabulary",
     "load_vocabulary": "vocabulary",
 }
@@ -32,7 +32,7 @@ __all__ = [
     "LABELS",
     "Evidence",
     "Labelled",
-    "Reading",
+    "ReportLabels",
     "ReportReader",
     "Vocabulary",
     "label_reports",

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple
 
-from advassay.sources.reports.words import DASHES, Normaliser
+from advassay.sources.reports.word_normaliser import DASHES, Normaliser
 
 _BULLETS = "\u00b7*\u2022\u2023\u2043\u2219\u25a0-\u25ff\u2713\u2714\u27a2\uf0a7\uf0b7"
 _TOKEN = re.compile(

@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from advassay.sources.reports.context import Cue, Decision, Found, Span, ends_part
-from advassay.sources.reports.phrases import Automaton
+from advassay.sources.reports.negation import Cue, Decision, Found, Span, ends_part
+from advassay.sources.reports.phrase_matcher import Automaton
 from advassay.sources.reports.sentences import Sentence
 from advassay.sources.reports.vocabulary import Context
-from advassay.sources.reports.words import Normaliser, is_number
+from advassay.sources.reports.word_normaliser import Normaliser, is_number
 
 _EARLIER, _EXAM, _DATED, _NOW, _TURN = "earlier", "exam", "dated", "now", "turn"
 _PAST = (_EARLIER, _EXAM, _DATED)

@@ -24,8 +24,8 @@ from pathlib import Path
 import yaml
 from pydantic import Field, ValidationError, field_validator
 
-from advassay.attack_spec import Frozen
 from advassay.errors import SourceError
+from advassay.spec.base_model import Frozen
 from advassay.yaml_limits import load_limited
 
 FINDINGS = (

@@ -1,7 +1,7 @@
 """Whole slides and microscope images → tiles: as files with a manifest, or as a study's source.
 
-Start reading in `slide.py` (what an open slide is), then `cells.py` (how its tiles are judged). Names are re-exported
-lazily.
+Start reading in `slide.py` (what an open slide is), then `tile_candidates.py` (how its tiles are judged). Names are
+re-exported lazily.
 """
 
 from __future__ import annotations
@@ -10,31 +10,32 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from advassay.sources.slides.listing import MANIFEST, SLIDES
-    from advassay.sources.slides.making import Tiles, make_tiles
-    from advassay.sources.slides.opened_folder import Places, slides_state
-    from advassay.sources.slides.slide import Region, Slide, open_slide
+    from advassay.sources.slides.slide import Region, Slide
+    from advassay.sources.slides.slide_collection import SlidePaths, slides_state
+    from advassay.sources.slides.slide_opener import open_slide
     from advassay.sources.slides.slide_source import open_slides
+    from advassay.sources.slides.tile_extraction import Tiles, make_tiles
+    from advassay.sources.slides.tile_writer import MANIFEST, SLIDES
 
 _HOME = {
-    "MANIFEST": "listing",
-    "Places": "opened_folder",
+    "MANIFEST": "tile_writer",
+    "SlidePaths": "slide_collection",
     "Region": "slide",
-    "SLIDES": "listing",
+    "SLIDES": "tile_writer",
     "Slide": "slide",
-    "Tiles": "making",
-    "make_tiles": "making",
-    "open_slide": "slide",
+    "Tiles": "tile_extraction",
+    "make_tiles": "tile_extraction",
+    "open_slide": "slide_opener",
     "open_slides": "slide_source",
-    "slides_state": "opened_folder",
+    "slides_state": "slide_collection",
 }
 
 __all__ = [
     "MANIFEST",
     "SLIDES",
-    "Places",
     "Region",
     "Slide",
+    "SlidePaths",
     "Tiles",
     "make_tiles",
     "open_slide",

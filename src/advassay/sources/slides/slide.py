@@ -13,10 +13,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from advassay.sources.unreadable import Unreadable
+from advassay.sources.read_failures import Unreadable
 
 TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 """First bytes of TIFF and BigTIFF files, in both byte orders."""
+
 
 UNEQUAL_MPP = 0.02
 """Largest relative difference of two statements of a resolution that count as one."""
@@ -71,27 +72,6 @@ def used_white(pixels: np.ndarray) -> int | None:
     if pixels.dtype != np.uint16 or not pixels.size:
         return None
     return max(255, 2 ** int(pixels.max()).bit_length() - 1)
-
-
-def open_slide(path: Path, folder: Path, channel: str | int | None = None) -> Slide | Unreadable:
-    """Open a slide (OpenSlide's formats, DICOM among them, OME-TIFF, QPTIFF) or an image (PNG, JPEG, TIFF) in `folder`.
-
-    By content, not by name. `channel`: of a fluorescence file with several. A file that cannot be opened is an
-    `Unreadable`, never an exception.
-    """
-    from advassay.sources.slides.image_slide import open_image
-    from advassay.sources.slides.scanned_slide import is_scanners_own, open_scanned
-    from advassay.sources.slides.tiff_slide import open_tiff
-
-    real = regular_file(path, folder)
-    if isinstance(real, Unreadable):
-        return real
-    with real.open("rb") as file:
-        is_tiff = file.read(4) in TIFF_SIGNATURES
-    own = is_scanners_own(real)
-    tiff = open_tiff(real, channel, plain=False) if is_tiff and not own else None
-    found = tiff or open_scanned(real) or (open_tiff(real, channel, plain=True) if is_tiff and not own else None)
-    return found or open_image(real, folder.resolve())
 
 
 def regular_file(path: Path, folder: Path) -> Path | Unreadable:

@@ -12,19 +12,19 @@ from itertools import groupby
 import polars as pl
 
 from advassay.errors import SourceError
-from advassay.sources.ahead import ahead
-from advassay.sources.decode import one_channel_if_grey
-from advassay.sources.opened import LEFT_OUT, OpenSource, Pixels, Result
-from advassay.sources.slides.cells import drawn_order, lay_cells
-from advassay.sources.slides.finding import SlideFile
-from advassay.sources.slides.grid import Grid, NoGrid, read_tile
-from advassay.sources.slides.opened_folder import Known, Places, SlideFolder
-from advassay.sources.slides.quality import rejected
-from advassay.sources.slides.slide import Slide, open_slide
+from advassay.sources.base import LEFT_OUT, OpenSource, Pixels, Result, prefetch
+from advassay.sources.image_decoder import one_channel_if_grey
+from advassay.sources.read_failures import Unreadable
+from advassay.sources.slides.discover_slides import SlideFile
+from advassay.sources.slides.slide import Slide
+from advassay.sources.slides.slide_collection import SlideEntry, SlideFolder, SlidePaths
+from advassay.sources.slides.slide_opener import open_slide
 from advassay.sources.slides.slide_table import state_mpp
-from advassay.sources.slides.stain import Stains, as_asked
-from advassay.sources.unreadable import Unreadable
-from advassay.specs import SlideSource
+from advassay.sources.slides.stain_normalisation import Stains, as_asked
+from advassay.sources.slides.tile_candidates import drawn_order, lay_candidates
+from advassay.sources.slides.tile_grid import Grid, SlideRejected, read_tile
+from advassay.sources.slides.tile_quality import rejected
+from advassay.spec.source_spec import SlideSource
 
 _OWN = {
     **{"path": pl.String, "original_patient": pl.String, "slide_id": pl.String, "label": pl.String},
@@ -38,7 +38,7 @@ class SlideTiles(OpenSource):
     """Tiles of slides; one slide is open at a time."""
 
     def __init__(
-        self, name: str, source: SlideSource, places: Places, rows: pl.DataFrame, lost: pl.DataFrame, laid: _Laid
+        self, name: str, source: SlideSource, places: SlidePaths, rows: pl.DataFrame, lost: pl.DataFrame, laid: _Laid
     ) -> None:
         named = source.patient_id if source.classes.table else None
         super().__init__(name, rows, lost, named, places.slides)
@@ -68,7 +68,7 @@ class SlideTiles(OpenSource):
                 return work(bad or Unreadable("damaged"))
             return work(one_channel_if_grey(as_asked(region.pixels, stains)))
 
-        yield from zip(rows, ahead(one, rows, threads=_THREADS, most=2 * _THREADS), strict=True)
+        yield from zip(rows, prefetch(one, rows, threads=_THREADS, most=2 * _THREADS), strict=True)
 
 
 class _Laid:
@@ -85,7 +85,7 @@ class _Laid:
         self.slides.append((file, grid, stains))
 
 
-def open_slides(name: str, source: SlideSource, places: Places) -> SlideTiles:
+def open_slides(name: str, source: SlideSource, places: SlidePaths) -> SlideTiles:
     """Look at every slide once (an overview of each is read) and list its candidate tiles.
 
     A slide that gives none is left out with the reason. tiles_per_slide draws among the candidates, before any is
@@ -95,7 +95,7 @@ def open_slides(name: str, source: SlideSource, places: Places) -> SlideTiles:
     laid, frames, lost = _Laid(), [], []
     for known in opened.known():
         found = _of(known, opened, source)
-        if isinstance(found, NoGrid):
+        if isinstance(found, SlideRejected):
             lost.append((None, f"slide: {found.reason}", found.detail))
             continue
         grid, stains, frame = found
@@ -116,16 +116,18 @@ def open_slides(name: str, source: SlideSource, places: Places) -> SlideTiles:
     return SlideTiles(name, source, places, rows, pl.DataFrame(lost, schema=LEFT_OUT, orient="row"), laid)
 
 
-def _of(known: Known, opened: SlideFolder, source: SlideSource) -> tuple[Grid, Stains | None, pl.DataFrame] | NoGrid:
+def _of(
+    known: SlideEntry, opened: SlideFolder, source: SlideSource
+) -> tuple[Grid, Stains | None, pl.DataFrame] | SlideRejected:
     if known.problem is not None:
         return known.problem
     slide = open_slide(known.file.path, known.file.folder, source.tiles.channel)
     if isinstance(slide, Unreadable):
-        return NoGrid(slide.reason, slide.detail)
+        return SlideRejected(slide.reason, slide.detail)
     with slide:
         state_mpp(slide, known.row)
-        cells = lay_cells(slide, known.file, known.row, opened.labels, source.tiles)
-    if isinstance(cells, NoGrid):
+        cells = lay_candidates(slide, known.file, known.row, opened.labels, source.tiles)
+    if isinstance(cells, SlideRejected):
         return cells
     frame = cells.frame.filter(pl.col("reason").is_null())
     if source.tiles.tiles_per_slide is not None:
@@ -133,7 +135,7 @@ def _of(known: Known, opened: SlideFolder, source: SlideSource) -> tuple[Grid, S
     return (
         (cells.grid, cells.stains, frame)
         if frame.height
-        else NoGrid("no candidate tile", f"of {cells.frame.height} cells")
+        else SlideRejected("no candidate tile", f"of {cells.frame.height} cells")
     )
 
 
@@ -146,7 +148,7 @@ def _drawn(frame: pl.DataFrame, fingerprint: str, most: int, seed: int) -> pl.Da
     return frame.filter(pl.col("cell").is_in(kept))
 
 
-def _columns(frame: pl.DataFrame, known: Known, grid: Grid, opened: SlideFolder) -> pl.DataFrame:
+def _columns(frame: pl.DataFrame, known: SlideEntry, grid: Grid, opened: SlideFolder) -> pl.DataFrame:
     # The slide is its own patient where nothing says another: no interval may treat its tiles as independent.
     patient = known.row.patient or f"slide {known.fingerprint}"
     own = frame.with_columns(

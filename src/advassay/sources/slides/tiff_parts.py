@@ -13,7 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from advassay.sources.unreadable import MAX_PIXELS
+from advassay.sources.read_failures import MAX_PIXELS
 
 _NONE, _LZW, _JPEG, _PACKBITS = 1, 5, 7, 32773
 _BY_TIFFFILE = frozenset({_NONE, 8, 32946, _PACKBITS, 34925})

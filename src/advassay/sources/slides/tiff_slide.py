@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 import tifffile
 
-from advassay.sources.slides.scanned_slide import COARSEST_TIFF_MPP
+from advassay.sources.read_failures import MAX_PIXELS, Unreadable
 from advassay.sources.slides.slide import UNEQUAL_MPP, Region, Slide, used_white
+from advassay.sources.slides.slide_readers import COARSEST_TIFF_MPP
 from advassay.sources.slides.tiff_parts import PageReader, unreadable_because
-from advassay.sources.unreadable import MAX_PIXELS, Unreadable
 
 # What tifffile has to say about a broken file it logs, with the file's name; here it becomes a reason without one.
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from advassay.sources.phantoms.chest.chest_wall import Thorax
 from advassay.sources.phantoms.chest.person import Person, Position
-from advassay.sources.phantoms.chest.thorax import Thorax
 from advassay.sources.phantoms.raster import bell, dome, step
 
 

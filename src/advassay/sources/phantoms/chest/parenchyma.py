@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from advassay.sources.phantoms.chest.chest_wall import Thorax
 from advassay.sources.phantoms.chest.person import Person, Position
-from advassay.sources.phantoms.chest.thorax import Thorax
 from advassay.sources.phantoms.raster import DRAWING_PX, bell, clouds, fill, resample, step, strokes
 
 _ROOTS = np.radians([-78, -50, -22, 8, 32, 55, 78])

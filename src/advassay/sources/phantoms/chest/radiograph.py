@@ -1,17 +1,92 @@
-"""A batch of radiographs: anatomy → attenuation path → detector."""
+"""A batch of radiographs: anatomy → attenuation path → pose, blur, noise, display curve, 12 bits."""
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 
 from advassay.sources.phantoms.chest import mediastinum, parenchyma
-from advassay.sources.phantoms.chest.detector import FIELD, expose
+from advassay.sources.phantoms.chest.chest_wall import chest_wall, skeleton, thorax_of
 from advassay.sources.phantoms.chest.person import Person, Position, persons, positions
-from advassay.sources.phantoms.chest.skeleton import skeleton
-from advassay.sources.phantoms.chest.thorax import chest_wall, thorax_of
-from advassay.sources.phantoms.raster import grid
+from advassay.sources.phantoms.draws import Draws
+from advassay.sources.phantoms.raster import grid, step
 from advassay.sources.phantoms.truth import patient_of, truth_of
-from advassay.specs import PhantomSource
+from advassay.spec.source_spec import PhantomSource
+
+FIELD = 1.12
+"""Half width of the anatomical canvas: more than the image, so that a moved or turned patient fills it."""
+_LEVELS = 4095
+_SPARE_BITS = 4
+
+
+def expose(path: np.ndarray, position: Position) -> np.ndarray:
+    """(batch, size, size) uint16 images from (batch, size, size) attenuation paths (0 = air, about 1 = mediastinum)."""
+    d = position.draws
+    seen = _pose(path, d)
+    exposure = np.exp(d.normal("dose", sd=0.35))
+    quanta = np.float32(0.007) / np.sqrt(exposure)
+    noise = np.stack([g.standard_normal(path.shape[1:], dtype=np.float32) for g in d.generators("quanta")])
+    seen += noise * (quanta * np.exp(np.float32(1.1) * np.minimum(seen, 1.6)))
+    return _store(_display(seen, d), d)
+
+
+def _pose(path: np.ndarray, d: Draws) -> np.ndarray:
+    """Turn, shift and magnify; the same resampling blurs a little, the focal spot a little more."""
+    size = path.shape[1]
+    sigma = (size / 128 * d.uniform("blur", 0.35, 0.85)).ravel()
+    return np.stack([_move(*each, size) for each in zip(path, *_moves(d), sigma, strict=True)])
+
+
+def _moves(d: Draws) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Turn in radians and magnification, both (batch,), and shift x, y (batch, 2) in half widths of the image."""
+    turn = d.normal("turn", sd=np.radians(1.1)).ravel()
+    zoom = np.exp(d.normal("zoom", sd=0.025)).ravel()
+    shift = np.stack([d.normal("shift x", sd=0.02).ravel(), d.normal("shift y", sd=0.025).ravel()], axis=1)
+    return turn, zoom, shift
+
+
+def seen_at(points: np.ndarray, position: Position) -> tuple[np.ndarray, np.ndarray]:
+    """Where the image shows points of the anatomical canvas, and how much larger: the inverse of `_move`.
+
+    points: (batch, 2) x, y on the canvas. Returns (batch, 2) x, y in half widths of the image, and (batch,) factors.
+    """
+    turn, zoom, shift = _moves(position.draws)
+    x, y = ((points - shift * FIELD) / zoom[:, None]).T
+    cosine, sine = np.cos(turn), np.sin(turn)
+    return np.stack([cosine * x + sine * y, cosine * y - sine * x], axis=1), 1 / zoom
+
+
+def _move(path: np.ndarray, turn: float, zoom: float, shift: np.ndarray, sigma: float, size: int) -> np.ndarray:
+    scale = zoom / FIELD
+    c, s = np.cos(turn) * scale, np.sin(turn) * scale
+    middle = (size - 1) / 2
+    linear = np.array([[c, -s], [s, c]])
+    offset = middle - linear @ np.array([middle, middle]) + shift * size / 2
+    matrix = np.column_stack([linear, offset])
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    moved = cv2.warpAffine(path, matrix, (size, size), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    return cv2.GaussianBlur(moved, (0, 0), float(sigma))
+
+
+def _display(path: np.ndarray, d: Draws) -> np.ndarray:
+    """Contrast, brightness and gamma of the workstation, different at every exposure."""
+    level = d.normal("level", 0.02, 0.035)
+    contrast = np.exp(d.normal("contrast", -0.08, 0.09))
+    gamma = np.exp(d.normal("gamma", 0.05, 0.11))
+    return np.clip(level + contrast * path, 0, 1) ** gamma
+
+
+def _store(grey: np.ndarray, d: Draws) -> np.ndarray:
+    """Shutters at the edges of some images, then 12-bit steps in uint16."""
+    x, y = grid(grey.shape[1], 1.0)
+    shut = d.unit("shutters") < 0.2
+    sides = [
+        np.where(shut, d.uniform(f"shutter {name}", 0.86, 1.06), np.float32(2))
+        for name in ("left", "right", "top", "low")
+    ]
+    open_x = step(sides[0] + x, 0.02) * step(sides[1] - x, 0.02)
+    open_y = step(sides[2] + y, 0.02) * step(sides[3] - y, 0.02)
+    return np.rint(grey * (open_x * open_y) * np.float32(_LEVELS)).astype(np.uint16) << _SPARE_BITS
 
 
 def radiographs(spec: PhantomSource, index: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from advassay.sources.phantoms.histology.layout import COLLOID, EPITHELIUM, SPACE, Layout, inside
+from advassay.sources.phantoms.histology.tile_layout import COLLOID, EPITHELIUM, SPACE, Layout, inside
 
 NUCLEUS = 0.062
 """Radius of a normal epithelial nucleus: 3.7 µm."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from advassay.sources.phantoms.draws import Draws
-from advassay.specs import PhantomSource
+from advassay.spec.source_spec import PhantomSource
 
 ORGANS = ("ovary", "thyroid", "breast")
 TUMOUR_SHIFT = {"ovary": 3.4, "thyroid": 3.8, "breast": 4.2}

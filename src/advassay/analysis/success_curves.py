@@ -1,0 +1,143 @@
+"""Success and robust accuracy over ε, iteration, clean confidence or training size, with n and intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import polars as pl
+
+from advassay.analysis import confidence_bins
+from advassay.analysis.confidence_shift import by_direction
+from advassay.analysis.outcome_arrays import OutcomeArrays, nearest_epsilon
+from advassay.analysis.rates import BY, Numerator, Numerators, group_columns, rate_table, run_subsets
+from advassay.errors import SpecError
+from advassay.records.store_reader import Records
+from advassay.success import Reading
+
+Over = Literal["epsilon", "step", "clean_confidence", "train_size"]
+OVER = ("epsilon", "step", "clean_confidence", "train_size")
+DIRECTION = "direction"
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Points with intervals.
+
+    frame columns: the names in `by` (and cohort, image_type, arm, step_size, train_size, seed where one value
+    holds), the coordinates (epsilon, step, and for confidence bin, bin_low, bin_high), rate, low, high in [0, 1],
+    n (images), events, patients, method (how the interval was made). rate is null where n is 0.
+    """
+
+    frame: pl.DataFrame
+    quantity: str
+    """attack_success_rate | robust_accuracy."""
+    over: str
+    by: tuple[str, ...]
+    success: str
+    level: float
+
+
+def success_curve(
+    records: Records, over: Over = "epsilon", by: str | Sequence[str] = "cohort", *, arm: str | None = None,
+    epsilon: float | None = None, step: int | None = None, step_size: str | None = None, success: Reading = "last",
+    from_chance: bool = False, level: float = 0.95, seed: int = 0,
+) -> Curve:  # fmt: skip
+    """Attack success rate = fallen / attackable (native misclassifications out of both; study protocol 4).
+
+    over       "epsilon": at `step` (None = last) · "step": 1 … K at `epsilon` · "clean_confidence": ten bins over
+               [0.5, 1.0] at `epsilon` and `step` · "train_size": every network of a cohort, one row each
+    by         one or more of cohort, image_type, class (of the label), arm, step_size, direction (label → class that
+               the image fell to, over the attackable images of that label: cancer → benign apart from benign → cancer)
+    arm        None = the study's first (main) arm; with by="arm" every arm
+    epsilon    None = the recorded one nearest to 0.02; the frame says which
+    step_size  None = the run's first; "any" = fallen at any step size; with by="step_size" every one
+    success    "last": at iterate k alone; "any": at an iterate ≤ k
+    from_chance  with over="clean_confidence": ten bins over [1/classes, 1.0] instead
+
+    Raises SpecError for an argument that the records do not have.
+    """
+    if over == "epsilon" and epsilon is not None:
+        raise SpecError(
+            f"epsilon: not with over='epsilon', which shows every one, got {epsilon}.",
+            "Leave epsilon out, or let another quantity run: over='step'.",
+        )
+    if over not in OVER:
+        raise SpecError(f"over: one of {', '.join(OVER)}, got {over!r}.", "Leave over out for epsilon.")
+    names = group_columns(by, (*BY, DIRECTION))
+    groups = run_subsets(records, names, arm, step_size, networks=over == "train_size")
+    cells = _success_cells(over, epsilon, step, success, from_chance)
+    cells = by_direction(cells, success) if DIRECTION in names else cells
+    return Curve(rate_table(groups, cells, level, seed), "attack_success_rate", over, names, success, level)
+
+
+def robust_accuracy_curve(
+    records: Records, over: Literal["epsilon", "step"] = "epsilon", by: str | Sequence[str] = "cohort", *,
+    arm: str | None = None, epsilon: float | None = None, step: int | None = None, step_size: str | None = None,
+    success: Reading = "last", level: float = 0.95, seed: int = 0,
+) -> Curve:  # fmt: skip
+    """Share of all attacked images still classified correctly; arguments as `success_curve`.
+
+    With over="step" it starts at step 0, the clean accuracy. `any`: correct at every iterate up to k.
+    """
+    if over not in ("epsilon", "step"):
+        raise SpecError(
+            f'over: "epsilon" or "step" for robust accuracy, got {over!r}.',
+            "Take one of them, or the success rate (without --robust-accuracy).",
+        )
+    groups, cells = (
+        run_subsets(records, group_columns(by), arm, step_size),
+        _accuracy_cells(over, epsilon, step, success),
+    )
+    return Curve(rate_table(groups, cells, level, seed), "robust_accuracy", over, group_columns(by), success, level)
+
+
+def _success_cells(
+    over: str, epsilon: float | None, step: int | None, success: Reading, from_chance: bool
+) -> Numerators:
+    def cells(pack: OutcomeArrays) -> list[Numerator]:
+        fallen, k = pack.fallen(success), pack.step(step)
+        if over == "epsilon":
+            return [
+                ({"epsilon": float(e), "step": k}, fallen[i, k], pack.attackable[i])
+                for i, e in enumerate(pack.epsilons)
+            ]
+        at = pack.at(nearest_epsilon(pack, epsilon))
+        here = {"epsilon": float(pack.epsilons[at])}
+        if over == "step":
+            return [(here | {"step": j}, fallen[at, j], pack.attackable[at]) for j in range(1, k + 1)]
+        if over == "train_size":
+            return [(here | {"step": k}, fallen[at, k], pack.attackable[at])]
+        classes = len(pack.header.class_names)
+        inside = confidence_bins.members(pack.clean_confidence, classes, from_chance) & pack.attackable[at]
+        named = zip(
+            confidence_bins.labels(classes, from_chance),
+            confidence_bins.edges(classes, from_chance),
+            inside,
+            strict=True,
+        )
+        return [
+            (here | {"step": k, "bin": name, "bin_low": low, "bin_high": high}, fallen[at, k], members)
+            for name, (low, high), members in named
+        ]
+
+    return cells
+
+
+def _accuracy_cells(over: str, epsilon: float | None, step: int | None, success: Reading) -> Numerators:
+    def cells(pack: OutcomeArrays) -> list[Numerator]:
+        k = pack.step(step)
+        correct = pack.correct if success == "last" else np.logical_and.accumulate(pack.correct, axis=1)
+        pack.fallen(success)  # refuses an unknown reading
+        if over == "epsilon":
+            return [
+                ({"epsilon": float(e), "step": k}, correct[i, k], pack.decided[i]) for i, e in enumerate(pack.epsilons)
+            ]
+        at = pack.at(nearest_epsilon(pack, epsilon))
+        return [
+            ({"epsilon": float(pack.epsilons[at]), "step": j}, correct[at, j], pack.decided[at]) for j in range(k + 1)
+        ]
+
+    return cells

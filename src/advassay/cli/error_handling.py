@@ -1,0 +1,126 @@
+"""How a verb ends: one clean message and an exit code instead of a traceback; warnings once, in plain words."""
+
+from __future__ import annotations
+
+import errno
+import functools
+import os
+import re
+import shlex
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import typer
+
+from advassay.errors import AdvassayError, AdvassayWarning
+from advassay.store_layout import DISK_FAULTS, disk_fault
+
+Verb = TypeVar("Verb", bound=Callable[..., Any])
+
+DISK = (*DISK_FAULTS, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO)
+"""What a full, closed or failing disk says: no fault of the program, so no traceback."""
+PLACE = (errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENXIO, errno.ENODEV)
+"""What is said of a path that names no place for a file."""
+
+SURROGATE = re.compile("[\ud800-\udfff]")
+"""What Python puts in place of a byte that is not UTF-8."""
+
+INTERRUPTED = 130
+TERMINATED = 143
+"""Exit codes after Ctrl-C and SIGTERM, as shells have them (128 + the signal's number)."""
+
+
+def cli_errors(verb: Verb) -> Verb:
+    """Wrap a verb: an AdvassayError becomes a message and its exit code, Ctrl-C a hint how to continue."""
+
+    @functools.wraps(verb)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        with warnings.catch_warnings(), _terminable() as terminated:
+            _show_warnings_once()
+            try:
+                return verb(*args, **kwargs)
+            except AdvassayError as error:
+                say_error(error)
+                raise typer.Exit(error.exit_code) from None
+            except OSError as error:
+                number = disk_fault(error) or error.errno
+                if number not in (*DISK, *PLACE):
+                    raise
+                fix = "Mend that; the same command continues." if number in DISK else "Give another path."
+                say(f"Error: {os.strerror(number)}: {error.filename or 'the store'}\n{fix}")
+                raise typer.Exit(1) from None
+            except UnicodeEncodeError as error:
+                if not SURROGATE.search(str(error.object)):
+                    raise
+                say("Error: a path that is not UTF-8 cannot be written down.\nRename the file or folder.")
+                raise typer.Exit(1) from None
+            except Exception as error:
+                if (number := disk_fault(error)) is None:
+                    raise
+                say(f"Error: {os.strerror(number)}\nMend that; the same command continues.")
+                raise typer.Exit(1) from None
+            except KeyboardInterrupt:
+                say(f"Stopped; nothing is lost. To go on: {typed()}")
+                raise typer.Exit(TERMINATED if terminated.received else INTERRUPTED) from None
+
+    return wrapped  # type: ignore[return-value]
+
+
+class _Terminated:
+    """SIGTERM as KeyboardInterrupt: a batch system's end of time is like Ctrl-C."""
+
+    def __init__(self) -> None:
+        self.received = False
+
+    def __call__(self, number: int, frame: object) -> None:
+        self.received = True
+        signal.raise_signal(signal.SIGINT)
+
+
+@contextmanager
+def _terminable() -> Iterator[_Terminated]:
+    """SIGTERM handled as above while inside (in the main thread, and where nobody else handles it)."""
+    terminated = _Terminated()
+    mine = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    if mine:
+        signal.signal(signal.SIGTERM, terminated)
+    try:
+        yield terminated
+    finally:
+        if mine:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def typed() -> str:
+    """The command as it was typed, ready to be pasted into a shell."""
+    return shlex.join(["advassay", *sys.argv[1:]])
+
+
+def say_error(error: AdvassayError) -> None:
+    """What is wrong and what to do next, on stderr."""
+    say(f"Error: {error.problem}" + (f"\n{error.fix}" if error.fix else ""))
+
+
+def say(text: str) -> None:
+    """A line for people, on stderr: stdout carries data only."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def _show_warnings_once() -> None:
+    """Our warnings once each; those of libraries are for developers and show only where Python was asked (-W)."""
+    shown: set[str] = set()
+
+    def show(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
+        if str(message) not in shown:
+            shown.add(str(message))
+            say(f"Note: {message}" if issubclass(category, AdvassayWarning) else f"{category.__name__}: {message}")
+
+    warnings.showwarning = show
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+    warnings.simplefilter("always", AdvassayWarning)

@@ -1,0 +1,102 @@
+"""preparation.json: what was prepared, from what, who is out and why; and the cohort's identity."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+
+from advassay.cohorts.cache_key import without_folders
+from advassay.cohorts.cohort_warnings import patients_per_class
+from advassay.cohorts.image_preparation import PixelRule
+from advassay.cohorts.regions.apply_regions import BOX
+from advassay.cohorts.selection_counts import SelectionCounts
+from advassay.cohorts.split import ROLES
+from advassay.identity import content_hash
+from advassay.sources.dicom.header_filters import DICOM_READING
+from advassay.spec.cohort_spec import CohortSpec
+from advassay.spec.source_spec import DicomSource, Source
+from advassay.store_documents import Deidentification, Preparation
+
+
+def make_document(
+    name: str,
+    spec: CohortSpec,
+    source: Source,
+    manifest: pl.DataFrame,
+    rule: PixelRule,
+    flow: SelectionCounts,
+    request: str,
+    state: str | None,
+    deidentification: Deidentification | None = None,
+) -> Preparation:
+    return Preparation(
+        **({"image_type": _image_type(manifest)} | described(name, spec)),
+        identity=_identity(manifest, rule),
+        request=request,
+        source_state=state,
+        class_names=tuple(spec.classes),
+        counts={role: _class_counts(manifest, role, spec) for role in ROLES},
+        copies=_copies(manifest, spec),
+        patients={role: manifest.filter(pl.col("role") == role)["patient_id"].n_unique() for role in ROLES},
+        patients_per_class=_patients_per_class(manifest, spec),
+        image_size_px=rule.size_px,
+        channels=rule.channels,
+        bits=rule.bits,
+        scaling=rule.scaling,
+        resize=rule.resize,
+        split=spec.split,
+        cluster=spec.patient_id or source.patient_id,
+        without_patient=manifest.filter(~pl.col("has_patient") & pl.col("parent_image_id").is_null()).height,
+        patients_known=bool(manifest["has_patient"].any()),
+        candidates=flow.candidates,
+        flow=tuple(flow.steps),
+        left_out=flow.reasons(),
+        warnings=tuple(flow.warnings),
+        deidentification=deidentification,
+        dicom_reading=DICOM_READING if isinstance(source, DicomSource) else None,
+    )
+
+
+def described(name: str, spec: CohortSpec) -> dict[str, Any]:
+    described: dict[str, Any] = {
+        "cohort": name,
+        "title": spec.title or name,
+        "positive": spec.positive or next(iter(spec.classes)),
+        "spec": without_folders(spec).model_dump(mode="json", by_alias=True),
+        "published": spec.published and spec.published.model_dump(),
+    }
+    return described | ({"image_type": spec.image_type} if spec.image_type else {})
+
+
+def _image_type(manifest: pl.DataFrame) -> str:
+    """What the source says: one type, several joined by " + ", or "unspecified"."""
+    return " + ".join(sorted(manifest["image_type"].drop_nulls().unique())) or "unspecified"
+
+
+def _class_counts(manifest: pl.DataFrame, role: str, spec: CohortSpec) -> dict[str, int]:
+    counts = dict(manifest.filter(pl.col("role") == role)["class_name"].value_counts().iter_rows())
+    return {name: counts.get(name, 0) for name in spec.classes}
+
+
+def _patients_per_class(manifest: pl.DataFrame, spec: CohortSpec) -> dict[str, dict[str, int]]:
+    known = manifest.filter("has_patient")
+    return patients_per_class(known, tuple(spec.classes)) if known.height else {}
+
+
+def _copies(manifest: pl.DataFrame, spec: CohortSpec) -> dict[str, dict[str, int]]:
+    copies = manifest.filter(pl.col("parent_image_id").is_not_null())
+    return {role: _class_counts(copies, role, spec) for role in ROLES} if copies.height else {}
+
+
+def _identity(manifest: pl.DataFrame, rule: PixelRule) -> str:
+    """Of content only: which pixels, with which label, in which role, prepared how. No path, patient or pseudonym.
+
+    With regions also where each one is; a copy's image_id already says how it is made.
+    """
+    rows = sorted(manifest.select("image_id", "label", "role").iter_rows())
+    content: dict[str, Any] = {"images": [list(row) for row in rows], "pixels": rule._asdict()}
+    if "region_left" in manifest.columns:
+        boxes = sorted(manifest.select("image_id", *BOX).iter_rows())
+        content["regions"] = [list(row) for row in boxes]
+    return content_hash(content)

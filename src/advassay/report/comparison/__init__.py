@@ -1,0 +1,1 @@
+"""Several stores side by side, as one page."""

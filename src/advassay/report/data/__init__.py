@@ -1,0 +1,1 @@
+"""What a report says, computed once from a store: findings, tables, warnings, gaps."""

@@ -1,0 +1,114 @@
+"""What happened to the images before any attack, as tables: selection, what was left out, training."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+
+from advassay.flow_chart import flow_of, tidy
+from advassay.records.store_reader import Records
+from advassay.store_documents import Preparation
+
+
+def preparations(records: Records) -> list[Preparation]:
+    """Prepared cohorts in the study's order; those without records after the others."""
+    place = {name: i for i, name in enumerate(records.cohorts)}
+    return sorted(records.preparations.values(), key=lambda p: (place.get(p.cohort, len(place)), p.cohort))
+
+
+SPLITS = {
+    "patient": "split by patient",
+    "image": "split by image",
+    "declared": "split as the source declares",
+    "none": "not split",
+}
+
+
+def division(preparation: Preparation) -> str:
+    """How training and validation images were kept apart, in words.
+
+    Without patients a split by patient keeps images apart, nothing more.
+    """
+    if preparation.split == "patient" and not preparation.patients_known:
+        return "split by image (patients not known)"
+    return SPLITS.get(preparation.split, preparation.split)
+
+
+SELECTION = {
+    "cohort": pl.String, "split": pl.String, "division": pl.String, "cluster": pl.String, "patients_known": pl.Boolean,
+    "without_patient": pl.Int64, "candidates": pl.Int64, "kept": pl.Int64, "left_out": pl.Int64,
+    "image_size_px": pl.Int64, "channels": pl.Int64, "bits": pl.Int64, "scaling": pl.String, "resize": pl.String,
+}  # fmt: skip
+
+
+def selection(records: Records) -> pl.DataFrame:
+    """One row per prepared cohort: how patients were told, how many rows had none, how many images are in and out."""
+    rows = []
+    for preparation in preparations(records):
+        kept = sum(sum(of_role.values()) for of_role in preparation.counts.values())
+        out = sum(reason.count for reason in preparation.left_out)
+        rows.append({n: getattr(preparation, n) for n in SELECTION if n not in ("division", "kept", "left_out")})
+        rows[-1] |= {"division": division(preparation), "kept": kept, "left_out": out}
+    return pl.DataFrame(rows, schema=SELECTION)
+
+
+DEIDENTIFICATION = {
+    "cohort": pl.String, "files": pl.Int64, "met": pl.String, "carried": pl.String, "columns_checked": pl.String,
+}  # fmt: skip
+
+
+def deidentification(records: Records) -> pl.DataFrame:
+    """One row per cohort of DICOM files: identifying tags that they hold (files), and which of them went along."""
+    checked = [(p.cohort, p.deidentification) for p in preparations(records) if p.deidentification is not None]
+    rows = [
+        {
+            "cohort": cohort, "files": found.files,
+            "met": ", ".join(f"{tag} ({files})" for tag, files in sorted(found.met.items())) or "none",
+            "carried": ", ".join(found.carried) or "none", "columns_checked": ", ".join(found.columns_checked),
+        }
+        for cohort, found in checked
+    ]  # fmt: skip
+    return pl.DataFrame(rows, schema=DEIDENTIFICATION)
+
+
+LEFT_OUT = {"cohort": pl.String, "reason": pl.String, "count": pl.Int64}
+
+
+def left_out(records: Records) -> pl.DataFrame:
+    """One row per cohort and reason for which rows were left out."""
+    rows = [
+        {"cohort": preparation.cohort, "reason": reason.reason, "count": reason.count}
+        for preparation in preparations(records)
+        for reason in preparation.left_out
+    ]
+    return pl.DataFrame(rows, schema=LEFT_OUT)
+
+
+TRAINING = {
+    "cohort": pl.String, "classifier": pl.String, "train_size": pl.Int64, "seed": pl.Int64, "full": pl.Boolean,
+    "update": pl.Float64, "training_loss": pl.Float64, "tuning_loss": pl.Float64, "tuning_accuracy": pl.Float64,
+}  # fmt: skip
+
+
+def training(records: Records) -> pl.DataFrame:
+    """One row per network and evaluation during its training."""
+    rows: list[dict[str, Any]] = []
+    for document in records.trainings:
+        network = {name: getattr(document, name) for name in ("cohort", "classifier", "train_size", "seed", "full")}
+        rows += [
+            network | {key: entry.get(key) for key in TRAINING if key not in network} for entry in document.history
+        ]
+    return pl.DataFrame(rows, schema=TRAINING)
+
+
+FLOW = {
+    "cohort": pl.String, "place": pl.Int64, "stage": pl.String, "part": pl.String, "what": pl.String,
+    "images": pl.Int64,
+}  # fmt: skip
+
+
+def flow(records: Records) -> pl.DataFrame:
+    """One number a row: part says which (entering | left out | kept | reason | class | role), what names it."""
+    rows = [row for preparation in preparations(records) for row in tidy(flow_of(preparation))]
+    return pl.DataFrame(rows, schema=FLOW)

@@ -1,0 +1,189 @@
+"""Success curves in panels, with labels at the ends of curves: the grammar that the curve figures share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from advassay.report.figures.chart_axes import (
+    GAP,
+    LABEL_SIZE,
+    LONGEST_LABEL,
+    Horizontal,
+    label_room,
+    panel_width,
+    rate_axis,
+    tooltips,
+)
+from advassay.report.figures.theme import Style
+
+if TYPE_CHECKING:
+    import altair as alt
+
+
+def spread(heights: Sequence[float], gap: float, low: float = 0.0, high: float = 1.0) -> list[float]:
+    """New heights at least `gap` apart, in the same order, near the old ones and inside [low, high] where they fit.
+
+    Neighbours that are too close form a block, centred on the mean of its wishes (pool adjacent violators).
+
+    >>> spread([0.5, 0.52, 0.9], 0.1)
+    [0.46, 0.56, 0.9]
+    """
+    order = sorted(range(len(heights)), key=lambda i: heights[i])
+    blocks: list[list[int]] = []
+    for index in order:
+        blocks.append([index])
+        while len(blocks) > 1 and _start(blocks[-1], heights, gap, low, high) < _end(
+            blocks[-2], heights, gap, low, high
+        ):
+            blocks[-2:] = [blocks[-2] + blocks[-1]]
+    placed = list(heights)
+    for block in blocks:
+        start = _start(block, heights, gap, low, high)
+        for place, index in enumerate(block):
+            placed[index] = round(start + place * gap, 9)
+    return placed
+
+
+def _start(block: list[int], heights: Sequence[float], gap: float, low: float, high: float) -> float:
+    length = gap * (len(block) - 1)
+    centre = sum(heights[i] for i in block) / len(block)
+    return max(low, min(centre - length / 2, high - length))
+
+
+def _end(block: list[int], heights: Sequence[float], gap: float, low: float, high: float) -> float:
+    return _start(block, heights, gap, low, high) + gap * len(block) - 1e-9
+
+
+LABEL: dict[str, Any] = {
+    "align": "left", "dx": 9, "fontSize": LABEL_SIZE, "fontWeight": "bold", "limit": LONGEST_LABEL
+}  # fmt: skip
+SIZES = (2.0, 1.4, 1.0, 0.75, 0.6, 0.5)
+"""Size of a mark by its curve's place: the first is the largest, so that it is seen under one that hides it."""
+
+
+def panels(
+    frame: pl.DataFrame,
+    x: Horizontal,
+    styles: Mapping[str, Style],
+    *,
+    by: str,
+    width: int,
+    columns: int,
+    height: int = 230,
+    series: str = "cohort",
+    label: str | None = None,
+    mark: int = 34,
+    title: str = "Attack success rate",
+    steps: bool = False,
+) -> alt.FacetChart:
+    """Panels side by side (`columns` of them in `width` CSS pixels), in the order in which `by` first appears.
+
+    `styles`: name of a series → how it is drawn; `label`: the column written at a curve's end, if not the
+    series; `mark`: size of a point in square CSS pixels; `steps`: curves hold their value until the next point.
+    """
+    import altair as alt
+
+    gap = LABEL_SIZE * 1.15 / height
+    labelled = with_labels(
+        _needed(frame, [series, by, label or series, x.column]), x.column, by=by, series=series, gap=gap
+    )
+    sizes = {name: mark * SIZES[style.place % len(SIZES)] for name, style in styles.items()}
+    labelled = labelled.with_columns(mark_size=pl.col(series).replace_strict(sizes, return_dtype=pl.Float64))
+    layers = _layers(labelled, x, styles, series, label or series, rate_axis(title=title), steps)
+    return faceted(
+        alt.layer(*layers), labelled, by, width=width, columns=columns, height=height,
+        room=label_room(labelled[label or series].unique()),
+    )  # fmt: skip
+
+
+def _layers(
+    frame: pl.DataFrame, x: Horizontal, styles: Mapping[str, Style], series: str, label: str, share: dict[str, Any],
+    steps: bool,
+) -> list[alt.Chart]:  # fmt: skip
+    import altair as alt
+
+    at = alt.Chart().encode(x=x.encoding(), color=colours(frame, styles, series))
+    rate = alt.Y("rate:Q", **share)
+    shape: Any = {"interpolate": "step-after"} if steps else {}
+    look = [styles[name] for name in names_of(frame, series)]
+    named = at.transform_filter("isValid(datum.label_height)").encode(
+        y=alt.Y("label_height:Q", **share), text=f"{label}:N"
+    )
+    layers = [
+        at.mark_area(opacity=0.11, **shape).encode(y=alt.Y("low:Q", **share), y2="high:Q", detail=f"{series}:N"),
+        at.mark_line(**shape).encode(
+            y=rate, strokeDash=_by_series(alt.StrokeDash, frame, series, [list(s.dash) for s in look])
+        ),
+        at.mark_point().encode(
+            y=rate,
+            shape=_by_series(alt.Shape, frame, series, [s.mark for s in look]),
+            size=alt.Size("mark_size:Q", scale=None, legend=None),
+            tooltip=tooltips(x, series),
+        ),
+        named.mark_text(**LABEL, stroke="white", strokeWidth=3, strokeJoin="round"),  # keeps it clear of other curves
+        named.mark_text(**LABEL),
+    ]
+    if frame["alone"].any():  # an empty layer would leave the axis without an extent
+        bar = at.transform_filter("datum.alone").mark_rule(strokeWidth=1.5)
+        layers.insert(0, bar.encode(y=alt.Y("low:Q", **share), y2="high:Q"))
+    return layers
+
+
+def faceted(
+    chart: Any, frame: pl.DataFrame, by: str, *, width: int, columns: int, height: int,
+    room: int = 0,
+) -> alt.FacetChart:  # fmt: skip
+    """`chart` once for each value of `by`, in order of appearance; `room`: free at the right of each panel."""
+    import altair as alt
+
+    panels = chart.properties(width=panel_width(width, columns, room), height=height).facet(
+        facet=alt.Facet(f"{by}:N", sort=names_of(frame, by), title=None),
+        data=alt.Data(values=frame.to_dicts()),
+        columns=columns,
+        spacing={"row": 26, "column": GAP},
+    )
+    # each panel has an x axis of its own where the last row is not full: none under an empty place
+    return panels.resolve_axis(x="independent") if frame[by].n_unique() % columns else panels
+
+
+def with_labels(frame: pl.DataFrame, x: str, *, by: str, series: str, gap: float) -> pl.DataFrame:
+    """`frame` with `label_height` (at each curve's last point where its name goes, null elsewhere) and `alone`.
+
+    A curve of a single point (`alone`) has no band: its interval is drawn as a bar.
+    """
+    frame = frame.with_columns(alone=pl.len().over(by, series) == 1)
+    last = frame.filter(pl.col(x) == pl.col(x).max().over(by, series)).unique([by, series], maintain_order=True)
+    placed = [
+        part.with_columns(label_height=pl.Series(spread(part["rate"].fill_null(0.0).to_list(), gap), dtype=pl.Float64))
+        for part in last.partition_by(by, maintain_order=True)
+    ]
+    heights = pl.concat(placed).select(by, series, x, "label_height")
+    return frame.join(heights, on=[by, series, x], how="left", maintain_order="left")
+
+
+def colours(frame: pl.DataFrame, styles: Mapping[str, Style], series: str = "cohort") -> alt.Color:
+    """The hue of every series; no legend, because curves and panels wear their names."""
+    import altair as alt
+
+    return _by_series(alt.Color, frame, series, [styles[name].colour for name in names_of(frame, series)])
+
+
+def names_of(frame: pl.DataFrame, column: str) -> list[str]:
+    """Values of a column in the order in which they first appear."""
+    return frame[column].unique(maintain_order=True).to_list()
+
+
+def _by_series(channel: Any, frame: pl.DataFrame, series: str, drawn: Sequence[Any]) -> Any:
+    import altair as alt
+
+    scale = alt.Scale(domain=names_of(frame, series), range=list(drawn))
+    return channel(f"{series}:N", legend=None, scale=scale)
+
+
+def _needed(frame: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
+    """Only what is drawn or told, so that a page with many points stays small."""
+    columns = dict.fromkeys([*keys, "rate", "low", "high", "n", "events"])
+    return frame.select(list(columns)).with_columns(pl.col("rate", "low", "high").round(5))

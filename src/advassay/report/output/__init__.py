@@ -1,0 +1,1 @@
+"""Findings → files: page, Markdown, JSON, PDF, CSV, figures."""

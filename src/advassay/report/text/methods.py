@@ -1,0 +1,234 @@
+"""The methods text and its references, written from what the store says was done: nothing is assumed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from advassay.records.run_header import RunHeader
+from advassay.report.data.cohort_tables import division, preparations
+from advassay.report.data.findings import Findings
+from advassay.report.text import caption_phrases
+from advassay.report.text.number_format import count, listed, number
+from advassay.store_documents import Preparation, TrainingDocument
+
+REFERENCES = (
+    "Kovalev V., Voynov D. Influence of Control Parameters and the Size of Biomedical Image Datasets on the Success of "
+    "Adversarial Attacks. 2019. arXiv 1904.06964. (The reference study.)",
+    "Madry A., Makelov A., Schmidt L., Tsipras D., Vladu A. Towards Deep Learning Models Resistant to Adversarial "
+    "Attacks. ICLR 2018. arXiv 1706.06083.",
+    "Kurakin A., Goodfellow I., Bengio S. Adversarial Examples in the Physical World. ICLR Workshop 2017. "
+    "arXiv 1607.02533.",
+    "Croce F., Hein M. Reliable Evaluation of Adversarial Robustness with an Ensemble of Diverse "
+    "Parameter-free Attacks. "
+    "ICML 2020. arXiv 2003.01690.",
+    "Carlini N. et al. On Evaluating Adversarial Robustness. 2019. arXiv 1902.06705.",
+    "Pintor M. et al. Indicators of Attack Failure: Debugging and Improving Optimization of Adversarial Examples. "
+    "NeurIPS 2022. arXiv 2106.09947.",
+    "Simonsohn U., Simmons J. P., Nelson L. D. Specification Curve Analysis. Nature Human Behaviour 4 (2020) "
+    "1208–1214.",
+    "Wilson E. B. Probable Inference, the Law of Succession, and Statistical Inference. J. Am. Stat. Assoc. 22 "
+    "(1927) 209–212.",
+    "Davison A. C., Hinkley D. V. Bootstrap Methods and their Application. Cambridge University Press, 1997.",
+    "Liang K.-Y., Zeger S. L. Longitudinal Data Analysis Using Generalized Linear Models. Biometrika 73 (1986) 13–22.",
+)
+
+
+UPDATES = {
+    "projected-sign": "x ← Π(x + α · sign ∇L): a step α along the sign of the gradient, then projection onto "
+    "the ε-ball "
+    "and the valid range (PGD, Madry et al. 2018; BIM, Kurakin et al. 2017)",
+    "projected-gradient": "x ← Π(x + α · ∇L): a step along the raw gradient with gain α, then projection onto "
+    "the ε-ball "
+    "and the valid range (the reference study's formula 1, with the clip read as a projection)",
+    "literal": "x ← x + α · clip(∇L, −ε, ε): the gradient is clipped, the image is not projected (the "
+    "reference study's "
+    "formula 1 as printed), pixels stay in the valid range",
+    "apgd": "Auto-PGD (Croce and Hein 2020): momentum, step size from 2ε on by the loss, restarts from the "
+    "best iterate",
+}
+LOSSES = {
+    "cross-entropy": "L is the cross-entropy of the true class",
+    "probability": "L is minus the softmax probability of the true class, whose gradient vanishes as it nears 1",
+    "margin": "L is the largest other logit minus the true class's logit",
+    "dlr": "L is the difference of logits ratio (Croce and Hein 2020)",
+}
+PRECISIONS = {
+    "exact": "float32 passes of the unmodified network throughout",
+    "fast32": "a rewritten network (batch norm folded) steers in float32; verdicts near the decision boundary, at the "
+    "last iterate and at first success are float32 passes of the unmodified network",
+    "fast": "a rewritten network steers, in bfloat16 where the processor has it; verdicts near the decision "
+    "boundary, at "
+    "the last iterate and at first success are float32 passes of the unmodified network",
+}
+
+
+@dataclass(frozen=True)
+class Paragraph:
+    heading: str
+    sentences: tuple[str, ...]
+
+
+def methods(findings: Findings) -> list[Paragraph]:
+    """Paragraphs in the order of the work: cohorts, networks, attack, success, statistics, software."""
+    records = findings.records
+    attacked = {header.classifier for header in findings.runs}
+    place = {cohort: i for i, cohort in enumerate(findings.cohorts)}
+    networks = [document for document in records.trainings if document.classifier in attacked]
+    networks.sort(key=lambda document: place.get(document.cohort, len(place)))
+    made = [
+        Paragraph("Cohorts", tuple(_cohort(p) for p in preparations(records) if p.cohort in findings.cohorts)),
+        Paragraph("Networks", tuple(_networks(networks))),
+        Paragraph("Attack", tuple(_attack(findings))),
+        Paragraph("Success", SUCCESS),
+        Paragraph("Statistics", tuple(_statistics(findings))),
+        Paragraph("Software and hardware", tuple(_software(findings.runs, networks))),
+    ]
+    return [paragraph for paragraph in made if paragraph.sentences]
+
+
+def _cohort(p: Preparation) -> str:
+    sizes = listed(
+        [f"{count(sum(of.values()))}{'' if p.split == 'none' else f' {role}'}" for role, of in p.counts.items() if of]
+    )
+    without = (
+        f"{count(p.without_patient)} rows have none, each is its own" if p.without_patient else "every row has one"
+    )
+    patients = (
+        f"(patients are told by the column {p.cluster}, {without})"
+        if p.patients_known
+        else "and treated as independent images"
+    )
+    return (
+        f"{p.cohort}: {p.title}; classes {listed(list(p.class_names))}, {p.positive} counted as positive; "
+        f"{sizes} images, "
+        f"{division(p)} {patients}; {p.image_size_px} × {p.image_size_px} px, {p.channels} "
+        f"channel{'s' if p.channels > 1 else ''}, {p.bits} bit, made square by {p.resize}, scaled to [0, 1] by "
+        f"{p.scaling}; "
+        f"content {p.identity}."
+    )
+
+
+def _networks(documents: list[TrainingDocument]) -> Iterator[str]:
+    for document in (d for d in documents if d.full):
+        spec = document.spec
+        start = (
+            f"weights with SHA-256 {document.start_weights_sha256[:16]}…"
+            if document.start_weights_sha256
+            else "random initialisation"
+        )
+        yield (
+            f"{document.cohort}: {document.architecture} from {start}, {count(document.updates)} updates of Adam with "
+            f"batches of {spec.get('batch_size')}, learning rate {number(spec.get('learning_rate'))}, on "
+            f"{count(document.train_size)} images (seed {document.seed}, augmentation "
+            f"{spec.get('augment', 'not recorded')}); {_kept(document)}; inputs are "
+            f"normalised inside the network as (x − {document.mean:g}) / {document.std:g}."
+        )
+    series = [document for document in documents if not document.full]
+    if series:
+        sizes = sorted({document.train_size for document in series})
+        yield (
+            f"Training-size series of {listed(sorted({d.cohort for d in series}))}: {len(series)} further "
+            "networks on nested "
+            f"subsets of {listed([count(size) for size in sizes])} images, with the same number of updates and "
+            "the same "
+            "validation images."
+        )
+
+
+def _kept(document: TrainingDocument) -> str:
+    """Which network of the training run was kept, by what chose it."""
+    if not any("tuning_loss" in entry for entry in document.history):
+        return "no images were set apart to choose a checkpoint, so the network after the last update is kept"
+    chosen = (
+        "the validation images, those it is scored on,"
+        if document.spec.get("select_on") == "validation"
+        else "the tuning part"
+    )
+    evaluations = len(document.history)
+    return f"the best of {evaluations} evaluation{'s' if evaluations > 1 else ''} on {chosen} is kept"
+
+
+def _attack(findings: Findings) -> Iterator[str]:
+    arms = {arm: findings.headers(arm) for arm in findings.records.arms}
+    runs = [header for headers in arms.values() for header in headers]
+    yield (
+        "White-box attacks on the prepared images as the network takes them. ε and the step are fractions of "
+        "the [0, 1] "
+        "range (0.02 is 5.1 grey levels of 255); for raw-gradient updates the step is a gain. "
+        f"{_attacked(findings)} Each is attacked with its true label, natively misclassified ones too."
+    )
+    for headers in arms.values():
+        if headers:
+            amplitudes = sorted({point.epsilon for header in headers for point in header.points if point.epsilon > 0})
+            grid = listed([f"{e:g}" for e in amplitudes])
+            yield f"{caption_phrases.attack(headers)}; ε {grid}; seed {headers[0].attack.get('seed')}."
+    for name, told in (("update", UPDATES), ("loss", LOSSES), ("precision", PRECISIONS)):
+        for value in dict.fromkeys(str(header.attack.get(name)) for header in runs):
+            yield f"{value}: {told[value]}." if value in told else f"{name} {value}."
+
+
+def _attacked(findings: Findings) -> str:
+    """Which images were attacked: the validation split, or all that somebody brought along with a network."""
+    unsplit = [name for name in findings.cohorts if findings.unsplit(name)]
+    split = [name for name in findings.cohorts if name not in unsplit]
+    of_split = "Attacked images are of the validation split"
+    if not unsplit:
+        return f"{of_split}."
+    whole = (
+        f"The images of {listed(unsplit)} are not split: any of them may be attacked, and whether the network was "
+        "trained on some is not known."
+    )
+    return f"{of_split} of {listed(split)}. {whole}" if split else whole
+
+
+SUCCESS = (
+    "Attack success rate: of the images that the network first classified correctly, the share it no longer does at "
+    "iterate k (reading “last”, the reference study's) or at any iterate up to k (reading “any”); natively "
+    "misclassified "
+    "images count neither above nor below the line.",
+    "Robust accuracy: of all attacked images, the share classified correctly. Logits of every iterate are recorded; "
+    "verdicts are derived from them, confidences by softmax in float64.",
+)
+
+
+def _statistics(findings: Findings) -> Iterator[str]:
+    used = findings.tables["success_by_arm"]["method"].unique().sort().to_list()
+    if not findings.patients_known:
+        yield (
+            f"{100 * findings.level:g} % intervals by {listed(used)}, each image taken as independent of the others. "
+            "Each table says which was used."
+        )
+    else:
+        yield _clustered(findings.level, used)
+    for conclusion in findings.conclusions:
+        margin = f"; margin {conclusion.margin:g}" if conclusion.margin is not None else ""
+        yield f"Conclusion {conclusion.number}: {conclusion.test}; level {conclusion.level:g}{margin}."
+
+
+def _clustered(level: float, used: list[str]) -> str:
+    """How intervals count patients."""
+    from advassay.analysis.intervals import FEWEST_EITHER, FEWEST_PATIENTS, REPLICATES
+
+    return (
+        f"{100 * level:g} % intervals by {listed(used)}: the Wilson interval where images are independent; "
+        f"where patients repeat, a bootstrap over patients ({count(REPLICATES)} replicates, seeded), or, with fewer "
+        f"than {FEWEST_PATIENTS} effective patients, fewer than {FEWEST_EITHER} with an image that fell or fewer than "
+        f"{FEWEST_EITHER} with one that did not, Wilson with n divided by the design effect. The bootstrap gives the "
+        "variance, and the interval has Wilson’s shape at the n of that variance. Where patients repeat, Student’s t "
+        "takes the place of the normal quantile, with effective patients − 1 degrees of freedom. Effective patients "
+        "are Kish’s number, (Σm)² / Σm² for patients of m images each. Each table says which was used."
+    )
+
+
+def _software(headers: list[RunHeader], networks: list[TrainingDocument]) -> Iterator[str]:
+    for what, found in (("Attacks", [h.versions for h in headers]), ("Training", [d.versions for d in networks])):
+        for versions in {tuple(sorted(v.items())): v for v in found}.values():
+            yield f"{what}: {listed([f'{name} {version}' for name, version in versions.items()])}."
+    for shape in dict.fromkeys(h.compute for h in headers if h.compute is not None):
+        rewrites = f", rewritten: {listed(list(shape.rewrites))}" if shape.rewrites else ", unmodified network"
+        yield (
+            f"Compute shape: {shape.device_name or shape.device}, {shape.threads} "
+            f"thread{'s' if shape.threads > 1 else ''}, "
+            f"batches of {shape.batch_size}, {shape.memory_format}{rewrites}, torch {shape.torch}."
+        )

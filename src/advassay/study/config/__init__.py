@@ -1,0 +1,1 @@
+"""From a study file to a `Study`: loading, overrides, scaling, templates."""

@@ -1,0 +1,146 @@
+"""The compute shape, chosen once per store and kept in STORE/compute.json.
+
+Results are bitwise independent of order, neighbours and interruption for one compute shape (batch size, memory
+format, rewrites, threads, device, torch version). So a resumed study reuses the shape it began with.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from pydantic import ValidationError
+
+from advassay.checked_files import read_document, write_document
+from advassay.errors import AdvassayWarning, DamagedError, StoreError
+from advassay.progress import timed_task
+from advassay.records import read_header
+from advassay.spec.attack_spec import Precision
+from advassay.store_documents import ComputeShape
+from advassay.store_layout import HEADER
+from advassay.study.environment import RunEnvironment
+from advassay.study.gradient_counts import control_steps, steps_at
+from advassay.study.jobs import AttackJob
+
+if TYPE_CHECKING:
+    from advassay.classifier import Classifier
+
+
+class WorkloadSize:
+    """What all runs of one compute shape ask for."""
+
+    def __init__(self, *assignments: AttackJob) -> None:
+        self.rows: list[int] = []
+        """Of each run: about how many trajectories go on side by side, so that small runs do not pad large batches."""
+        self.steps = 0
+        """Gradient steps of all, which bound what measuring may cost."""
+        for assignment in assignments:
+            self.add(assignment)
+
+    def add(self, assignment: AttackJob) -> None:
+        images, arm = len(assignment.image_ids), assignment.arm
+        steps = images * steps_at(arm, assignment.points)
+        self.rows.append(max(1, steps // max(1, arm.steps)))  # shared prefixes are one trajectory while they last
+        self.steps += steps + (control_steps(arm, min(images, assignment.control_images)) if assignment.controls else 0)
+        if assignment.doubling is not None:
+            self.steps += assignment.doubling.gradient_steps(arm, images)
+
+
+def kind_of(architecture: str, image_shape: Sequence[int], precision: Precision, device: str) -> str:
+    """What networks have in common that share a compute shape. `image_shape`: (channel, height, width)."""
+    return f"{architecture} {'x'.join(map(str, image_shape))} {precision} {device}"
+
+
+def compute_shape(
+    classifier: Classifier,
+    example: np.ndarray,
+    *,
+    architecture: str,
+    precision: Precision,
+    site: RunEnvironment,
+    work: WorkloadSize,
+) -> ComputeShape:
+    """The store's shape for this kind of network, image and precision; chosen and kept at the first call.
+
+    `example`: one float32 image (channel, height, width); `work`: of all runs of that kind. A shape that this machine
+    cannot repeat (other device or torch version) is chosen anew, with a warning: across shapes logits agree to a
+    tolerance, not bit for bit.
+    """
+    import torch
+
+    from advassay.attacks import choose_compute_shape
+
+    key = kind_of(architecture, example.shape, precision, site.device)
+    path = site.store.compute
+    kept = _read(path, site)
+    shape = kept.get(key)
+    if shape is not None and (shape.device, shape.torch) == (site.device, str(torch.__version__)):
+        _use_threads(shape.threads, site)
+        return shape
+    if shape is not None or any(other.device != site.device for other in kept.values()):
+        warnings.warn(
+            f"the store was begun on another device or torch version; {architecture} now runs as {site.device}, "
+            f"torch {torch.__version__}: logits agree with earlier ones to a tolerance, not bit for bit.",
+            AdvassayWarning,
+            stacklevel=2,
+        )
+    if site.threads is not None:
+        torch.set_num_threads(site.threads)
+    with timed_task(site.progress, f"measure batch sizes of {architecture}"):
+        shape = choose_compute_shape(
+            classifier, example, precision=precision, device=site.device, rows=work.rows, steps=work.steps
+        )
+    _write(path, kept | {key: shape})
+    return shape
+
+
+def _use_threads(threads: int, site: RunEnvironment) -> None:
+    import torch
+
+    if site.threads not in (None, threads):
+        warnings.warn(
+            f"--threads {site.threads}: the attacks keep the {threads} threads this store began with, because another "
+            "number changes the last bits of the logits.",
+            AdvassayWarning,
+            stacklevel=3,
+        )
+    torch.set_num_threads(threads)
+
+
+def _read(path: Path, site: RunEnvironment) -> dict[str, ComputeShape]:
+    """Kind → shape; of a file that is damaged what the runs' headers still say."""
+    fix = "`advassay attack` with the same study and --store writes it anew."
+    try:
+        return {key: ComputeShape.model_validate(shape) for key, shape in read_document(path, fix).items()}
+    except FileNotFoundError:
+        return {}
+    except (DamagedError, ValidationError):
+        found = _recorded(site)
+        warnings.warn(
+            f"{path.name} of the store could not be read; {len(found)} compute shape(s) are taken from the runs' "
+            "headers, others are chosen anew.",
+            AdvassayWarning,
+            stacklevel=3,
+        )
+        return found
+
+
+def _recorded(site: RunEnvironment) -> dict[str, ComputeShape]:
+    """Kind → shape as the runs' headers say it."""
+    found = {}
+    for path in sorted(site.store.records.glob(f"*/{HEADER}")):
+        try:
+            header = read_header(path.parent)
+        except StoreError:
+            continue
+        if (shape := header.compute) is not None:
+            image = (header.channels, header.image_size_px, header.image_size_px)
+            found[kind_of(header.architecture, image, header.attack["precision"], shape.device)] = shape
+    return found
+
+
+def _write(path: Path, shapes: dict[str, ComputeShape]) -> None:
+    write_document(path, {key: shape.model_dump(mode="json") for key, shape in shapes.items()})
