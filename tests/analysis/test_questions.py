@@ -652,7 +652,7 @@ def test_the_plan_names_the_arm_and_nothing_looks_at_the_attacked_images(tmp_pat
     records = open_records(make_store(tmp_path / "s", COHORTS, gallery=False))
     chosen = conclusions(records, plan=AnalysisPlan(arm="C"))
     assert {c.arm for c in chosen} == {"C"}
-    with pytest.raises(SpecError, match="analysis.arm: Z decides, and no network is attacked by it yet; recorded: A, B, C"):
+    with pytest.raises(SpecError, match=r"analysis\.arm: Z decides, and .*; recorded: A, B, C"):
         conclusions(records, plan=AnalysisPlan(arm="Z"))
     with pytest.raises(SpecError, match=r"analysis\.step_size"):
         conclusions(records, plan=AnalysisPlan(step_size=0.5))
