@@ -258,7 +258,7 @@ def test_images_settled_together_are_settled_as_alone():
 
 
 def one_image(rows: list[GridRow]) -> Records:
-    records = Records(steps=5, classes=2, targeted=False)
+    records = Records(steps=5, classes=2, targeted=False, keyed=True)
     records.enter("a", torch.zeros(1, 1, 1), 0, -1, Grid(rows))
     return records
 

@@ -111,6 +111,6 @@ class UpdateRule:
         """The update from each iterate, before any ε is looked at."""
         raise NotImplementedError
 
-    def boundary_share(self, measured: Tensor, proposal: Proposal, epsilon: Tensor, rules: PGD | Arm) -> Tensor:
-        """What the record's boundary_share says, (iterate,); `measured`: the share of pixel values at the boundary."""
-        return measured
+    def boundary_share(self, proposal: Proposal, epsilon: Tensor, rules: PGD | Arm) -> Tensor | None:
+        """What the record's boundary_share says, (iterate,); None = the share of pixel values at the boundary."""
+        return None

@@ -38,7 +38,7 @@ class ClippedGradientStep(UpdateRule):
         assert visit.gradient is not None
         return Proposal(visit.x, visit.gradient, visit.step_size, norm_of(visit.gradient, rules.norm), visit.state)
 
-    def boundary_share(self, measured: Tensor, proposal: Proposal, epsilon: Tensor, rules: PGD | Arm) -> Tensor:
+    def boundary_share(self, proposal: Proposal, epsilon: Tensor, rules: PGD | Arm) -> Tensor:
         assert proposal.offset is not None
         return clipped_share(proposal.offset, epsilon, rules.norm)
 

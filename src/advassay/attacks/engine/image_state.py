@@ -282,8 +282,10 @@ class Records:
     NORM, LINF, L2, SHARE = -4, -3, -2, -1
     """Places in the last axis of `values`: gradient norm, ‖δ‖∞, ‖δ‖₂, boundary share."""
 
-    def __init__(self, steps: int, classes: int, *, targeted: bool) -> None:
+    def __init__(self, steps: int, classes: int, *, targeted: bool, keyed: bool) -> None:
         self.steps, self.classes, self.path, self.targeted = steps, classes, steps + 1, targeted
+        self.keyed = keyed
+        """Whether rows get their `key`: where nothing is drawn at random, it is not computed."""
         self.images, self.rows = ImageColumns(), RowColumns()
         self.values = np.empty((0, self.path, classes + 4), np.float32)
         self.verified = np.empty((0, self.path, classes), np.float32)
@@ -315,7 +317,8 @@ class Records:
         of_row.reset(rows)
         of_row.image[rows], of_row.epsilon[rows], of_row.step[rows] = image, grid.epsilon, grid.step
         of_row.next_restart[rows] = np.where(grid.next_restart < 0, -1, first + grid.next_restart)
-        of_row.key[rows] = grid.key ^ np.uint64(draw(0, image_id))
+        if self.keyed:
+            of_row.key[rows] = grid.key ^ np.uint64(draw(0, image_id))
         # Not 0: what a row that retired never came to must not look like a result.
         self.values[rows], self.verified[rows] = np.nan, np.nan
         self.scored[rows], self.required[rows] = False, False

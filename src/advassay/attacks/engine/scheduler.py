@@ -59,7 +59,7 @@ class BatchScheduler:
         # Without a step nothing is updated, and any rule is as good as the one that shares everything.
         self._rule = UPDATES[rules.update if rules.steps else "projected-sign"]
         self._apart = rules.steps > 0 and (rules.random_start or not self._rule.shares_iterates)
-        self.records = Records(rules.steps, classes, targeted=rules.targeted)
+        self.records = Records(rules.steps, classes, targeted=rules.targeted, keyed=verifier is not None)
         self._pool = IteratePool()
         self._beginning: list[tuple[int, np.ndarray]] = []  # (image, rows) to be put into the pool
         self._waiting: deque[SharedIterates] = deque()  # the deepest first
@@ -407,7 +407,9 @@ class BatchScheduler:
                 of = at.image[branches.parent[leaves.parent[part]]]
                 origin = self.records.pixels.index_select(0, self._index(of))
             sizes = measure(x, origin, ends, self.rules.norm)
-            sizes[:, 2] = self._rule.boundary_share(sizes[:, 2], mine, ends, self.rules)
+            share = self._rule.boundary_share(mine, ends, self.rules)
+            if share is not None:
+                sizes[:, 2] = share
             slots.append(self._pool.store(x, sizes, *mine.state))
         return slots[0] if len(slots) == 1 else np.concatenate(slots)
 
