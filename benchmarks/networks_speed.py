@@ -64,6 +64,10 @@ QUICK = (Network("small CNN", 28, 1, 64), Network("resnet18", 28, 3, 8), Network
 
 def main() -> None:
     options = _options()
+    if options.engine:
+        _engine_cost(256 if options.quick else 2048)
+        say("\n" + machine())
+        return
     chosen = QUICK if options.quick else NETWORKS
     if options.networks:
         chosen = tuple(n for n in chosen if any(word in n.title for word in options.networks))
@@ -88,6 +92,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--networks", nargs="*", help="parts of names, such as resnet18 or 224; all by default")
     parser.add_argument("--quick", action="store_true", help="three small networks, one round")
+    parser.add_argument("--engine", action="store_true", help="only what the engine itself costs")
     parser.add_argument("--rounds", type=int, default=None, help="calls after the first (3)")
     parser.add_argument("--stream", type=int, default=0, metavar="N", help="also N images of 28 × 28 as a stream")
     options = parser.parse_args()
