@@ -104,7 +104,10 @@ def simple_store(path: Path) -> Path:
     shutil.copytree(run, path / "superseded" / f"{run.name}-00000000")
     superseded_in_place(run)
     shard = min((run / "shards").glob("*.parquet"))
-    rewrite_logits(shard, shard, with_ties_and_nan)
+    changed = shard.with_name(f"{shard.name.partition('-')[0]}.parquet")  # a name without the footer's checksum
+    rewrite_logits(shard, changed, with_ties_and_nan)
+    shard.unlink()
+    shard = changed
     rewrite_logits(shard, shard.with_name("zz-twice.parquet"), lambda logits, labels: -logits)
     return path
 

@@ -89,7 +89,7 @@ def flipped(
     when the tiles that bring it most are exchanged first. None where no number of tiles turns it.
 
     >>> before = np.array([[0.9, 0.1], [0.8, 0.2], [0.7, 0.3]])
-    >>> turned(before, 1 - before, 0, "majority"), turned(before, 1 - before, 0, "max", positive=0)
+    >>> flipped(before, 1 - before, 0, "majority"), flipped(before, 1 - before, 0, "max", positive=0)
     ((True, True, 2), (True, True, 3))
     """
     a, b = (_votes(x, rule, positive) for x in (clean, adversarial))

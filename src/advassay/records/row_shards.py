@@ -6,6 +6,7 @@ Arrays over iterates are fixed-size lists, so a column is one flat buffer: NumPy
 from __future__ import annotations
 
 import hashlib
+import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -33,6 +34,8 @@ STEPPED = {
 }
 ACCOUNT = "advassay_account"
 """Name of the metadata that holds a shard's account, JSON."""
+NAME = re.compile("[0-9a-f]{16}-[0-9a-f]{8}")
+"""A shard's name without its suffix: checksums of its content and of its footer. Version 0.1 wrote the first alone."""
 TAIL = 8
 """Bytes at the end of a Parquet file: the footer's length (4, little-endian) and the magic PAR1."""
 FLAG = "flag_"
@@ -141,11 +144,10 @@ def _footer_checksum(file: BinaryIO | pa.NativeFile, size: int) -> str:
 
 
 def check_footer(path: Path) -> None:
-    """Raise ValueError where the footer's checksum is not the one in the file's name; names of 0.1 have none."""
-    _, _, written = path.stem.partition("-")
-    if written:
+    """Raise ValueError where the footer's checksum is not the one in the file's name; other names have none."""
+    if NAME.fullmatch(path.stem):
         with path.open("rb") as file:
-            if _footer_checksum(file, path.stat().st_size) != written:
+            if _footer_checksum(file, path.stat().st_size) != path.stem[-8:]:
                 raise ValueError("its Parquet footer is not as it was written")
 
 

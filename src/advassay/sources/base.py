@@ -26,7 +26,7 @@ def prefetch(
 ) -> Iterator[Done]:
     """`work(item)` for each item, in order; at most `most` results wait at any time.
 
-    >>> list(ahead(str.upper, ["a", "b"]))
+    >>> list(prefetch(str.upper, ["a", "b"]))
     ['A', 'B']
     """
     with ThreadPoolExecutor(threads) as pool:

@@ -63,7 +63,7 @@ def allowed_columns(
     birth, or holds long texts (reports) is refused.
 
     >>> rows = pl.DataFrame({"age": [40, 50], "operator": ["A", "B"]})
-    >>> carried_columns(rows, [pl.Series(["P1", "P2"])])
+    >>> allowed_columns(rows, [pl.Series(["P1", "P2"])])
     (['age'], {'operator': 'not a column known to be harmless'})
     """
     reasons = {

@@ -145,7 +145,7 @@ def inspect_image(pixels: Pixels) -> ImageFacts | tuple[str, str]:
     """Facts of a decoded image, or (reason, detail) for leaving it out.
 
     >>> import numpy as np
-    >>> facts_of(np.zeros((2, 3), np.uint8))
+    >>> inspect_image(np.zeros((2, 3), np.uint8))
     ('blank', '3 × 2 equal pixels')
     """
     if isinstance(pixels, Unreadable):

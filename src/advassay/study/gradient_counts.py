@@ -12,7 +12,7 @@ from advassay.spec.attack_spec import Arm, largest_reach, step_size_name
 def largest_reachable_epsilon(arm: Arm, rule: float | str) -> float | None:
     """The largest perturbation that the arm's steps add up to; None where no number of steps says it.
 
-    >>> reach(Arm(), 0.01), reach(Arm(), "epsilon/4")
+    >>> largest_reachable_epsilon(Arm(), 0.01), largest_reachable_epsilon(Arm(), "epsilon/4")
     (0.2, None)
     """
     return largest_reach(rule, arm.steps, arm.update, random_start=arm.random_start)

@@ -182,7 +182,7 @@ def test_bytes_behind_the_deflated_data_set_do_not_keep_the_reader_busy(tmp_path
 def test_a_hanging_and_a_dying_reader_cost_one_file_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The worker itself is replaced by one that sleeps or dies at a file's name: no sane decoder does so on demand."""
     sick = tmp_path / "sick.py"
-    body = Path(crew_module.__file__).with_name("worker.py").read_text(encoding="utf-8")
+    body = Path(crew_module.__file__).with_name("worker_process.py").read_text(encoding="utf-8")
     trap = (
         '        if request.get("pixels", "").endswith("hang.dcm"): __import__("time").sleep(60)\n'
         '        if request.get("pixels", "").endswith("die.dcm"): os.kill(os.getpid(), 11)\n'

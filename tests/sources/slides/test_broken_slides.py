@@ -132,8 +132,8 @@ _MEASURE = """
 import sys
 from pathlib import Path
 from advassay.spec.tile_spec import TileRules
-from advassay.sources.slides import Places, make_tiles
-make_tiles(Places(Path(sys.argv[1])), Path(sys.argv[2]), TileRules(tiles_per_slide=3), key=b"k")
+from advassay.sources.slides import SlidePaths, make_tiles
+make_tiles(SlidePaths(Path(sys.argv[1])), Path(sys.argv[2]), TileRules(tiles_per_slide=3), key=b"k")
 print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
 """  # the peak of this process alone; getrusage would count what the test itself held when it started it
 

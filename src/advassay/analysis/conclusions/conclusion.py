@@ -174,7 +174,7 @@ def verdict_of(effect: Effect, margin: float | None = None, *, absence_supports:
     contradicted the interval lies below 0, or within ±margin: no effect that counts is left
     absence_supports: the claim is that there is none. Then within ±margin supports, and wholly outside contradicts.
 
-    >>> judged(Effect(1.0, 0.5, 1.5, None, 3, 10)), judged(Effect(0.0, -0.1, 0.1, None, 3, 10), margin=0.2)
+    >>> verdict_of(Effect(1.0, 0.5, 1.5, None, 3, 10)), verdict_of(Effect(0.0, -0.1, 0.1, None, 3, 10), margin=0.2)
     ('supported', 'contradicted')
     """
     low, high = effect.low, effect.high

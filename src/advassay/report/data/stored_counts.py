@@ -33,7 +33,7 @@ def _grid(header: RunHeader, step_size: str | None) -> set[float]:
 def nearest_available(wanted: float, available: list[float]) -> float | None:
     """The available amplitude nearest to the wanted one; the smaller of two; None where none is available.
 
-    >>> nearest(0.02, [0.01, 0.05]), nearest(0.02, [])
+    >>> nearest_available(0.02, [0.01, 0.05]), nearest_available(0.02, [])
     (0.01, None)
     """
     return min(available, key=lambda epsilon: (abs(epsilon - wanted), epsilon)) if available else None
@@ -134,7 +134,7 @@ def _series(runs: Sequence[RunHeader], study: Study, name: str) -> Iterator[str]
 def null_non_finite(frame: pl.DataFrame) -> pl.DataFrame:
     """`frame` with null where a float is NaN or infinite, e.g. the PSNR (dB) of an image that did not change.
 
-    >>> finite(pl.DataFrame({"psnr": [float("inf"), 37.5]}))["psnr"].to_list()
+    >>> null_non_finite(pl.DataFrame({"psnr": [float("inf"), 37.5]}))["psnr"].to_list()
     [None, 37.5]
     """
     return frame.with_columns(pl.when(cs.float().is_finite()).then(cs.float()))

@@ -22,7 +22,7 @@ def dedupe_datasets(specs: dict[str, dict[str, Any]]) -> str:
     The page's script puts the sets back as Vega-Lite's top-level `datasets`.
 
     >>> data = {"values": [{"x": 1, "y": None}, {"x": 2, "y": 3}]}
-    >>> print(packed({"wide": {"data": data}, "narrow": {"data": data}}))
+    >>> print(dedupe_datasets({"wide": {"data": data}, "narrow": {"data": data}}))
     {"datasets":{"d0":{"columns":["x","y"],"rows":[[1,null],[2,3]]}},"wide":{"data":{"name":"d0"}},"narrow":{"data":{"name":"d0"}}}
     """
     names: dict[str, str] = {}
