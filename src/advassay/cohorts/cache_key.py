@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import assert_never
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from advassay.spec.source_spec import (
     DicomSource,
     FolderSource,
     Hdf5Source,
+    NpzSource,
     PhantomSource,
     ReportSpec,
     SlideSource,
@@ -85,7 +87,9 @@ def source_state(name: str, source: Source, data: Path | None) -> str | None:
         return content_hash([layout, _folder_state(path), reports])
     if isinstance(source, FolderSource | Hdf5Source):
         return _folder_state(path)
-    return content_hash([path.stat().st_size, path.stat().st_mtime_ns])
+    if isinstance(source, NpzSource):
+        return content_hash([path.stat().st_size, path.stat().st_mtime_ns])
+    assert_never(source)
 
 
 def _archive_state(name: str, source: DicomSource, path: Path, data: Path | None) -> str:
