@@ -339,3 +339,34 @@ def test_a_gradient_that_is_nan_in_part_of_every_image_is_flagged_and_run_again(
     assert s.rerun is not None
     apgd = aa.attack(aa.Classifier(module), images, labels, aa.PGD(0.02, steps=3, update="apgd"))
     assert apgd.flags["nan_gradient"].all()
+
+
+@pytest.mark.parametrize(
+    ("images", "said"),
+    [
+        ([[0.5], [0.5, 0.5]], "parts differ in shape"),
+        (np.ma.masked_greater(np.full((1, 1, 8, 8), 0.5, np.float32), 0.4), "masked"),
+        (torch.full((1, 1, 8, 8), 0.5).to_sparse(), "dense tensor"),
+    ],
+    ids=["ragged", "masked", "sparse"],
+)
+def test_images_that_are_no_plain_array_are_refused_by_name(images: object, said: str) -> None:
+    network = aa.Classifier(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 2)).eval())
+    with pytest.raises(InputError, match=said):
+        aa.attack(network, images, [0], aa.PGD(epsilon=0.1))
+
+
+def test_an_amplitude_that_float64_cannot_hold_and_a_list_that_is_none_are_refused() -> None:
+    network = aa.Classifier(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 2)).eval())
+    with pytest.raises(EpsilonError, match="a list of numbers is needed, got None"):
+        aa.sweep(network, np.full((1, 1, 8, 8), 0.5, np.float32), [0], aa.PGD(epsilon=0.1), None)
+    with pytest.raises(EpsilonError, match="rounds to 0"):
+        aa.sweep(network, np.full((1, 1, 8, 8), 0.5, np.float32), [0], aa.PGD(epsilon=0.1), ["1e-400"])
+
+
+def test_a_buffer_made_in_inference_mode_is_named() -> None:
+    module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 2)).eval()
+    with torch.inference_mode():
+        module.register_buffer("offset", torch.zeros(1))
+    with pytest.raises(ClassifierError, match=r"offset, a buffer"):
+        aa.attack(aa.Classifier(module), np.full((1, 1, 8, 8), 0.5, np.float32), [0], aa.PGD(epsilon=0.1))

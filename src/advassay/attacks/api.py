@@ -228,9 +228,9 @@ class _Arrays:
                 "Say what the attack is: advassay.PGD(epsilon=0.02, step_size=0.01, steps=20).",
             )
         self.classifier, self.attack = classifier, attack
-        self.images = _numpy(images)
-        self.labels = _numpy(labels)
-        self.targets = _numpy(targets) if targets is not None else None
+        self.images = _numpy("images", images)
+        self.labels = _numpy("labels", labels)
+        self.targets = _numpy("targets", targets) if targets is not None else None
         check_images(self.images, self.labels, self.targets)
         if attack.targeted != (targets is not None):
             raise InputError(
@@ -366,8 +366,24 @@ def _step_rules(step_sizes: Sequence[float | str], attack: PGD) -> dict[str, flo
     return {step_size_name(rule): rule for rule in rules}
 
 
-def _numpy(values: Any) -> np.ndarray:
+def _numpy(argument: str, values: Any) -> np.ndarray:
+    """The argument's values as an array. Raises InputError for what is no plain array."""
+    if isinstance(values, np.ma.MaskedArray):
+        raise InputError(
+            f"{argument}: an array without a mask is needed, got a masked one.",
+            f"Fill what is masked, as in {argument}.filled(0), or leave these images out.",
+        )
     if isinstance(values, torch.Tensor):
+        if values.layout != torch.strided:
+            raise InputError(
+                f"{argument}: a dense tensor is needed, got layout {values.layout}.", f"Give {argument}.to_dense()."
+            )
         plain = values.detach().cpu()
         return plain.numpy() if plain.dtype != torch.bfloat16 else plain.float().numpy()  # NumPy has none
-    return np.asarray(values)
+    try:
+        return np.asarray(values)
+    except ValueError:
+        raise InputError(
+            f"{argument}: an array is needed, got a list whose parts differ in shape.",
+            "Bring all images to one shape (image, channel, height, width).",
+        ) from None

@@ -55,6 +55,8 @@ def parse_amplitude(value: Any) -> float:
     number = number if isinstance(value, str) and "/" in value else canonical_float(number)
     if number < 0:
         raise ValueError(f"must be 0 or more, got {value!r}")
+    if number == 0 and isinstance(value, str) and Fraction(value) != 0:
+        raise ValueError(f"must be a number that float64 can hold, got {value!r}, which it rounds to 0")
     return number
 
 
@@ -205,6 +207,8 @@ def check_list(values: Any) -> None:
         raise ValueError(f"a list of numbers is needed, got {single!r}")
     if isinstance(single, int | float | str):
         raise ValueError(f"a list is needed, got the single value {single!r}: write [{single!r}]")
+    if not hasattr(values, "__iter__"):
+        raise ValueError(f"a list of numbers is needed, got {values!r}")
 
 
 def _refusal(found: ValidationError) -> AttackError:

@@ -127,6 +127,12 @@ def check_classifier(classifier: object) -> None:
 
 def check_weights(classifier: Classifier) -> None:
     """Raise ClassifierError for weights that are not there yet, or that float32 images cannot go through."""
+    for name, buffer in classifier.module.named_buffers():
+        if buffer.is_inference():
+            raise ClassifierError(
+                f"module: no gradient can pass {name}, a buffer which was made inside torch.inference_mode().",
+                "Build or load the network outside inference mode.",
+            )
     for name, weight in classifier.module.named_parameters():
         if is_lazy(weight):
             raise ClassifierError(
