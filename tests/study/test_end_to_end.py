@@ -139,7 +139,7 @@ def test_added_images_are_attacked_and_the_old_ones_kept(copied: Path) -> None:
     counting = Counting()
     run(more, cpu(copied, progress=counting))
     assert {h.images for h in open_records(copied).headers if h.arm == "A"} == {14}
-    assert counting.done["gradient steps"] < 3 * 4 * 2 * 3 + 1  # three networks × new images × (two ε) × steps
+    assert counting.by_task["attack"] < 3 * 4 * 2 * 3 + 1  # three networks × new images × (two ε) × steps
 
 
 def test_plan_finds_nothing_to_do_in_a_finished_store(finished: Path, tiny: Study) -> None:

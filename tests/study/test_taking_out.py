@@ -23,7 +23,7 @@ from advassay.errors import AdvassayWarning, DamagedError, StoreError
 from advassay.records import Run, RunWriter, compact, open_records, read_gallery, read_header
 from advassay.records.gallery import INDEX
 from advassay.records.image_removal import remove_images
-from advassay.records.row_shards import read_rows
+from advassay.records.row_shards import account_of, read_rows, write_shard
 from advassay.records.run_header import sum_accounts
 from advassay.sources.pseudonyms import read_private
 from advassay.spec.study_spec import Study
@@ -156,7 +156,20 @@ def test_no_picture_and_no_file_set_aside_is_left_of_a_person(private: Path) -> 
     assert "records/stopped" in " ".join(done.told())
 
 
+def split_shards(run: Path) -> None:
+    """Each shard of the run as two of whole images: a small run is stored at once."""
+    for path in sorted(run.glob("shards/*.parquet")):
+        rows, account = read_rows(path), account_of(pq.read_schema(path))
+        first = np.isin(rows.image_id, np.unique(rows.image_id)[::2])
+        assert account is not None
+        whole = account.model_copy(update={"replaces": (*account.replaces, path.name)})
+        write_shard(path.parent, rows.take(first), whole)
+        write_shard(path.parent, rows.take(~first))
+        path.unlink()
+
+
 def flip_in_logits(run: Path) -> Path:
+    split_shards(run)
     path = sorted(run.glob("shards/*.parquet"))[0]
     group = pq.read_metadata(path).row_group(0)
     chunk = next(c for c in map(group.column, range(group.num_columns)) if c.path_in_schema.startswith("logits"))
@@ -265,6 +278,7 @@ def test_pruning_that_is_killed_is_finished_by_the_same_call(
     number: int, copied: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = main_run(copied)
+    split_shards(run)
     (copied / "superseded").mkdir()
     shutil.copytree(run, copied / "superseded" / "earlier")
     with pytest.raises(Killed), killed_at(number, monkeypatch):

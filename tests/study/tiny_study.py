@@ -68,6 +68,8 @@ class Counting:
 
     def __init__(self, interrupt: Callable[[str, float], bool] = lambda unit, done: False) -> None:
         self.done: dict[str, float] = {}
+        self.by_task: dict[str, float] = {}
+        """First word of the task → units done."""
         self.tasks: list[str] = []
         self._units: dict[str, str] = {}
         self._interrupt = interrupt
@@ -79,6 +81,8 @@ class Counting:
     def advance(self, task: str, amount: float = 1) -> None:
         unit = self._units[task]
         self.done[unit] = self.done.get(unit, 0) + amount
+        kind = task.split()[0]
+        self.by_task[kind] = self.by_task.get(kind, 0) + amount
         if self._interrupt(unit, self.done[unit]):
             raise KeyboardInterrupt
 
