@@ -53,7 +53,7 @@ def with_copies(spec: CohortSpec, roles: Mapping[str, Mapping[str, int]]) -> dic
     >>> spec = CohortSpec.model_validate(
     ...     {"source": "s", "classes": {"a": {"x": 1}, "b": {"x": 2}}, "augmentation": {"class": "a", "to": 100}}
     ... )
-    >>> with_copies(spec, stated_roles(spec, {"a": 10, "b": 100}))
+    >>> with_copies(spec, declared_roles(spec, {"a": 10, "b": 100}))
     {'training': 144, 'tuning': 9, 'validation': 22}
     """
     images = {role: sum(classes.values()) for role, classes in roles.items()}
