@@ -4,6 +4,7 @@ Start with `run/runner.py`. Nothing here knows analysis or report: they meet thi
 when first used.
 """
 
+import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -65,7 +66,22 @@ __all__ = [
 ]
 
 
+_FORMER = {
+    "Site": "RunEnvironment",
+    "attack_own": "attack_external_model",
+    "keep_study": "store_study",
+    "kept_study": "stored_study",
+    "site": "make_environment",
+}
+"""Names up to 0.1 → names now."""
+
+
 def __getattr__(name: str) -> Any:
+    if name in _FORMER:
+        warnings.warn(f"advassay.study.{name} is now {_FORMER[name]}.", DeprecationWarning, stacklevel=2)
+        name = _FORMER[name]
+    if name in ("plan", "run"):  # packages, which can be called as the functions of these names
+        return import_module(f"advassay.study.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'advassay.study' has no attribute {name!r}")
     return getattr(import_module(f"advassay.study.{_HOME[name]}"), name)

@@ -18,6 +18,7 @@ from advassay.analysis.conclusions.training_size import judge_training_size
 from advassay.analysis.differences import holm
 from advassay.analysis.intervals import checked_level
 from advassay.errors import SpecError
+from advassay.former_names import keep_callable
 from advassay.records.store_reader import Records
 from advassay.spec.analysis_plan import AnalysisPlan
 
@@ -105,3 +106,6 @@ def _rests_on_p(one: Conclusion) -> bool:
     neutral = 1.0 if one.number in RATIOS else 0.0
     excluded = (one.low is not None and one.low > neutral) or (one.high is not None and one.high < neutral)
     return one.verdict != "undecided" and excluded
+
+
+keep_callable(__name__, f"{__name__}:conclusions", "advassay.conclusions")
