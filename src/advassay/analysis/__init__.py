@@ -103,6 +103,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "conclusions":  # a package, which can be called as the function of this name
+        return import_module("advassay.analysis.conclusions")
     if name not in _HOME:
         raise AttributeError(f"module 'advassay.analysis' has no attribute {name!r}")
     return getattr(import_module(f"advassay.analysis.{_HOME[name]}"), name)
