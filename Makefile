@@ -29,7 +29,7 @@ demo-compare: setup  ## the demo's main arm with one coarse step of ε, and the 
 	$(BIN)/advassay run studies/demo.yaml --store runs/demo-coarse-step --set 'attack.arms=$(COARSE)' --set 'cohorts.H-BR.train_sizes=[]'
 	$(BIN)/advassay compare runs/demo runs/demo-coarse-step -o compare.html
 
-test: setup  ## the tests, doctests included (about 10 minutes at most on 2 cores)
+test: setup  ## the tests, doctests included (about 15 minutes on 2 cores)
 	$(BIN)/python -m pytest
 
 check: setup  ## lint, format, types, doctests
