@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -29,7 +29,6 @@ from advassay.analysis.rates import Numerator, Numerators, rate_table, run_subse
 from advassay.records.run_header import RunHeader
 from advassay.records.store_reader import Records
 from advassay.report.data import stored_counts
-from advassay.report.size_series import series_arm
 from advassay.success import Reading
 
 Where = dict[tuple[str, str], float]
@@ -252,3 +251,18 @@ def detail_rows(found: Sequence[Conclusion]) -> pl.DataFrame:
         if c.details
     ]
     return pl.concat(frames, how="diagonal_relaxed") if frames else pl.DataFrame()
+
+
+def has_size_series(runs: Iterable[RunHeader], arm: str) -> bool:
+    """Whether networks of one cohort that differ in training size were attacked by the arm."""
+    sizes: dict[str, set[int | None]] = {}
+    for header in runs:
+        if header.arm == arm:
+            sizes.setdefault(header.cohort, set()).add(header.train_size)
+    return any(len(found) > 1 for found in sizes.values())
+
+
+def series_arm(runs: Sequence[RunHeader], main: str) -> str:
+    """The arm of figure 3d: the main one if it attacked a size series, else the first that did, else the main one."""
+    arms = [main, *(h.arm for h in sorted(runs, key=lambda header: header.arm_position))]
+    return next((arm for arm in arms if has_size_series(runs, arm)), main)

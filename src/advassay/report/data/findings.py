@@ -22,8 +22,8 @@ from advassay.records.gallery import Example
 from advassay.records.run_header import RunHeader
 from advassay.records.store_reader import Records, open_records
 from advassay.report.data import stored_counts, table_builders
+from advassay.report.data.curve_tables import has_size_series, series_arm
 from advassay.report.data.stored_counts import describe_gaps, headers_with_stored_counts, null_non_finite
-from advassay.report.size_series import has_size_series, series_arm
 from advassay.report.text import recorded_warnings
 from advassay.report.text.checklist import checklist
 from advassay.spec.analysis_plan import AnalysisPlan

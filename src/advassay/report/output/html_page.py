@@ -12,11 +12,11 @@ from advassay.analysis.conclusions.conclusion_text import plan_sentences
 from advassay.analysis.interval_text import interval_text
 from advassay.report.data.findings import Findings
 from advassay.report.figures import captions
-from advassay.report.followed_plan import every_arm, followed_plan, main_arm
 from advassay.report.output import figure_files, page_tables
 from advassay.report.output.render_figures import RenderedFigure
 from advassay.report.output.templates import downloads, rendered
 from advassay.report.text import limitations, methods, recorded_warnings
+from advassay.report.text.followed_plan import every_arm, followed_plan, main_arm
 from advassay.report.text.methods import REFERENCES
 from advassay.report.text.number_format import count, listed, number
 

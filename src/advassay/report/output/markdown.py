@@ -9,11 +9,11 @@ from advassay.analysis.conclusions.conclusion_text import basis, correction, pla
 from advassay.report.data.findings import Findings
 from advassay.report.figures import captions
 from advassay.report.figures.figure import Figure
-from advassay.report.followed_plan import followed_plan
 from advassay.report.output import page_tables
 from advassay.report.output.html_page import READING_HELP, subgroup_sentences, summary
 from advassay.report.output.table_format import Grid
 from advassay.report.text import limitations, methods, recorded_warnings
+from advassay.report.text.followed_plan import followed_plan
 from advassay.report.text.methods import REFERENCES
 
 NUMBERS = (

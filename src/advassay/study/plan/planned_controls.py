@@ -16,7 +16,7 @@ from advassay.study.gradient_counts import control_steps, gradient_steps, missin
 from advassay.study.jobs import AttackJob, doubling_of
 from advassay.study.plan.plan_rows import STEPS, PlanRow
 from advassay.study.run.attack_header import recorded_images
-from advassay.study.run.masked_gradient_rerun import gradient_masked_ids
+from advassay.study.run.linked_rerun import gradient_masked_ids
 
 
 def control_rows_unprepared(study: Study, attacked: PlanRow, images: int) -> Iterator[PlanRow]:

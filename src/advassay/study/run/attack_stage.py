@@ -19,7 +19,7 @@ from advassay.study.environment import RunEnvironment
 from advassay.study.jobs import AttackJob, Network, attack_jobs, networks
 from advassay.study.run.attack_header import trained_header
 from advassay.study.run.execution_config import WorkloadSize, kind_of
-from advassay.study.run.masked_gradient_rerun import attack_with_rerun
+from advassay.study.run.linked_rerun import attack_with_rerun
 from advassay.study.run.preregistration import freeze_analysis_plan
 from advassay.study.run.range_finding import find_ranges
 from advassay.study.run.train_stage import identity_of

@@ -26,7 +26,7 @@ from advassay.study.jobs import all_arms
 from advassay.study.run.attack_header import external_header
 from advassay.study.run.attack_stage import LazyClassifier, check_arms, superseded_runs
 from advassay.study.run.execution_config import WorkloadSize
-from advassay.study.run.masked_gradient_rerun import attack_with_rerun
+from advassay.study.run.linked_rerun import attack_with_rerun
 from advassay.study.run.prepare_stage import prepare_cohort
 from advassay.study.run.preregistration import freeze_analysis_plan
 from advassay.study.run.range_finding import check_tuning_images
