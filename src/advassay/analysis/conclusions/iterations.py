@@ -16,7 +16,6 @@ from typing import Any, Literal
 
 import numpy as np
 
-from advassay import store_documents
 from advassay.analysis.conclusions.conclusion import (
     Conclusion,
     Verdict,
@@ -27,16 +26,21 @@ from advassay.analysis.conclusions.conclusion import (
     scope,
     what_it_takes,
 )
+from advassay.analysis.conclusions.doubling_effect import (
+    Doubling,
+    counts_of,
+    doubled_change,
+    doubled_doses,
+    doubling_of,
+    mean_change,
+    pool_statistic,
+)
 from advassay.analysis.conclusions.effect_sizes import (
     Effect,
     Value,
-    joined,
-    mean_by_patient,
-    overall,
     told_few_patients,
-    values_of,
 )
-from advassay.analysis.conclusions.evidence import Evidence, kind_of
+from advassay.analysis.conclusions.evidence import Evidence
 from advassay.analysis.dose_response.thresholds import distinct_doses, places_of
 from advassay.analysis.interval_text import (
     NOT_DETERMINED,
@@ -54,31 +58,6 @@ PUBLISHED = "More iterations, more success, levelling off: 6 of 8 cohorts have r
 
 Decisive = Literal["all", "one", "control"]
 """The change that a verdict rests on: over the second half at all ε, at the plan's ε, or from K to 2K iterations."""
-
-
-@dataclass(frozen=True)
-class Doubling:
-    """What twice the iterations did to the samples of all main networks.
-
-    effect    change of the success rate from K to 2K, pooled over cohorts; None: no interval can be formed
-    change    the same over all images × ε together, as counted; NaN where none counts
-    compared  images × ε that count
-    images    images of the samples that count
-    cohorts   with a control
-    lacking   cohorts with a main network that no control was run on, or only one that kept no changes by image
-    """
-
-    effect: Effect | None
-    change: float
-    compared: int
-    images: int
-    cohorts: int
-    lacking: tuple[str, ...] = ()
-
-    @property
-    def decides(self) -> bool:
-        """Whether there is an interval over every main network."""
-        return self.effect is not None and self.effect.known and not self.lacking
 
 
 @dataclass(frozen=True)
@@ -195,7 +174,7 @@ def rise(pack: OutcomeArrays, success: Reading, doses: np.ndarray, first: int | 
         return None
     fallen = pack.fallen(success)[at][:, :, kept].astype(np.float64)
     change = (fallen[:, pack.steps] - fallen[:, start]).mean(axis=0)
-    return _mean_change(pack, change, pack.patients[kept], len(at))
+    return mean_change(pack, change, pack.patients[kept], len(at))
 
 
 def _nearest(pack: OutcomeArrays, epsilon: float) -> np.ndarray:
@@ -209,100 +188,9 @@ def nearest_shared(evidence: Evidence) -> float:
     return float(doses[np.argmin(np.abs(doses - wanted))]) if doses.size else wanted
 
 
-def _pooled(evidence: Evidence, statistic: Any) -> Effect:
-    return overall(joined(values_of(evidence.comparable, statistic), evidence.comparable), evidence.plan.level)
-
-
-def doubling_of(evidence: Evidence) -> Doubling | None:
-    """The control of every main network, at the shared amplitudes that all of them doubled; None where none ran.
-
-    Networks of a size series have no controls and need none.
-    """
-    needed = [
-        [p for i, p in enumerate(packs) if i == 0 or p.header.controls is not None] for packs in evidence.comparable
-    ]
-    ran = [packs for packs in needed if any(_control_of(pack) for pack in packs)]
-    if not ran:
-        return None
-    doses = _doubled_doses(needed, evidence.shared_doses)
-    statistic = partial(doubled_change, success=evidence.plan.success, doses=doses)
-    values = joined(values_of(needed, statistic), needed)
-    lacking = tuple(packs[0].header.cohort for packs in needed if not all(map(_kept_changes, packs)))
-    points = [point for packs in needed for pack in packs for point in _counts_of(pack)]
-    compared = sum(point["images"] for point in points)
-    names = ("at_k", "at_2k") if evidence.plan.success == "last" else ("any_k", "any_2k")
-    at_k, at_2k = (sum(point[name] for point in points) for name in names)
-    return Doubling(
-        overall(values, evidence.plan.level) if values else None,
-        (at_2k - at_k) / compared if compared else float("nan"),
-        compared, sum(v.images for v in values), len(ran), lacking,
-    )  # fmt: skip
-
-
-def _control_of(pack: OutcomeArrays) -> store_documents.Doubling | None:
-    """The run's control to 2K iterations; None where none ran at this step size."""
-    controls = pack.header.controls
-    if controls is None or controls.doubling is None or controls.doubling.step_size != pack.step_size:
-        return None
-    return controls.doubling
-
-
-def _counts_of(pack: OutcomeArrays) -> list[dict[str, int]]:
-    """The counts of a run's control, one a ε; empty where none ran."""
-    control = _control_of(pack)
-    return [] if control is None else list(control.by_epsilon.values())
-
-
-def _kept_changes(pack: OutcomeArrays) -> bool:
-    control = _control_of(pack)
-    return control is not None and bool(control.changes)
-
-
-def _doubled_doses(networks: list[list[OutcomeArrays]], shared: np.ndarray) -> np.ndarray:
-    """Those of the shared amplitudes that every control with changes by image doubled."""
-    found = shared
-    for control in (_control_of(pack) for packs in networks for pack in packs):
-        if control is not None and control.changes:
-            found = found[places_of(np.array(sorted(map(float, control.changes))), found)]
-    return found
-
-
-def doubled_change(pack: OutcomeArrays, success: Reading, doses: np.ndarray) -> Value | None:
-    """Change of success from K to 2K iterations in the control's sample, as a mean over `doses` (dose,).
-
-    None without a control that kept which images change, or without an image that counts at all of them.
-    """
-    control = _control_of(pack)
-    if control is None or not control.changes or not doses.size:
-        return None
-    prefix = "" if success == "last" else "any_"
-    known = {float(text): changes for text, changes in control.changes.items()}
-    grid = np.array(sorted(known))
-    used = [known[epsilon] for epsilon in grid[places_of(doses, grid)]]
-    places = {image: place for place, image in enumerate(pack.image_ids)}
-    kept = np.array([image in places for image in control.image_ids], bool)  # not those removed from the store
-    change = np.zeros(len(kept))
-    for changes in used:
-        change[list(changes[f"{prefix}gained"])] += 1 / len(used)
-        change[list(changes[f"{prefix}lost"])] -= 1 / len(used)
-        kept[list(changes["left_out"])] = False
-    if not used or not kept.any():
-        return None
-    patients = pack.patients[[places[image] for image, of in zip(control.image_ids, kept, strict=True) if of]]
-    return _mean_change(pack, change[kept], patients, len(used))
-
-
-def _mean_change(pack: OutcomeArrays, change: np.ndarray, patients: np.ndarray, amplitudes: int) -> Value:
-    """The mean of a change of each image (image,) over `amplitudes`, clustered by patient."""
-    smallest = max(float(np.abs(change).max()), 1 / amplitudes)
-    mean, variance, groups = mean_by_patient(change, patients, smallest)
-    header = pack.header
-    return Value((header.cohort,), kind_of(header.image_type), mean, variance, max(groups - 1, 1), len(change))
-
-
 def pooled_rise(evidence: Evidence, doses: np.ndarray, first: int | None = None) -> Effect:
     """`rise` over `doses` (dose,), pooled over the cohorts."""
-    return _pooled(evidence, partial(rise, success=evidence.plan.success, doses=doses, first=first))
+    return pool_statistic(evidence, partial(rise, success=evidence.plan.success, doses=doses, first=first))
 
 
 def is_within(effect: Effect, margin: float) -> bool:
@@ -481,7 +369,7 @@ def _control(doubling: Doubling | None) -> str:
 
 def _remarks(evidence: Evidence, doubling: Doubling | None) -> tuple[str, ...]:
     other: Reading = "any" if evidence.plan.success == "last" else "last"
-    effect = _pooled(evidence, partial(rise, success=other, doses=evidence.shared_doses))
+    effect = pool_statistic(evidence, partial(rise, success=other, doses=evidence.shared_doses))
     told = []
     if effect.known:
         name = "at any iteration so far" if other == "any" else "at the last iteration alone"
@@ -522,10 +410,10 @@ def _row(pack: OutcomeArrays, epsilon: float, evidence: Evidence, success: Readi
             f"{name}low": finite(low), f"{name}high": finite(high),
         }  # fmt: skip
     row["rate"] = float(pack.fallen(success)[at, -1, kept].mean()) if kept.any() else None
-    points, prefix = _counts_of(pack), "at" if success == "last" else "any"
+    points, prefix = counts_of(pack), "at" if success == "last" else "any"
     compared = sum(point["images"] for point in points)
     gained = sum(point[f"{prefix}_2k"] - point[f"{prefix}_k"] for point in points)
-    doubled = doubled_change(pack, success, _doubled_doses([[pack]], every))
+    doubled = doubled_change(pack, success, doubled_doses([[pack]], every))
     low, high = doubled.interval(evidence.plan.level) if doubled else (float("nan"),) * 2
     return row | {
         "doubling_compared": compared, "doubling_gained": gained / compared if compared else None,
