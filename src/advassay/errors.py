@@ -2,6 +2,7 @@
 
     AdvassayError
     ├── SpecError             a study file or an argument is wrong              exit 2
+    ├── ExtensionError        a registered part is incomplete or named twice    exit 2
     ├── SourceError           a source as a whole cannot be read                exit 3
     ├── CohortError           a cohort cannot be formed or prepared             exit 3
     ├── TrainingError         a network cannot be built, trained or loaded      exit 4
@@ -35,6 +36,10 @@ class AdvassayError(Exception):
 
 
 class SpecError(AdvassayError):
+    exit_code = 2
+
+
+class ExtensionError(AdvassayError):
     exit_code = 2
 
 
