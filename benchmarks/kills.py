@@ -85,7 +85,7 @@ APART = ("created", "updated", "versions", "cost", "cost_apart", "seconds")
 
 
 IMPORTED = (
-    *("torch", "timm", "lightning", "cv2", "scipy.stats", "statsmodels.api", "altair", "vl_convert"),
+    *("torch", "timm", "cv2", "scipy.stats", "statsmodels.api", "altair", "vl_convert"),
     *(
         "advassay.study.run.runner",
         "advassay.training",

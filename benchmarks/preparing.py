@@ -1,6 +1,6 @@
 """DICOM files → scaled, resized, encoded rows of a shard: our `prepare` beside a plain pydicom + OpenCV script.
 
-    python -m benchmarks.preparing           # 40 to 240 radiographs of 1300 × 1600 a syntax; about 8 minutes on 2 cores
+    python -m benchmarks.preparing           # 40 to 240 radiographs of 1300 × 1600 a syntax; 40 minutes on 2 cores
     python -m benchmarks.preparing --small   # to see that it works
 
 Both begin with a folder and end with a Parquet shard of 16-bit PNGs and their columns. The plain script is a loop in

@@ -56,7 +56,7 @@ def _read_document(path: Path, fix: str) -> tuple[dict[str, Any], bool]:
     except (OSError, ValueError, RecursionError) as error:
         raise damaged(path, f"it is no JSON document ({_reason(error)})", fix) from None
     if not isinstance(content, dict):
-        raise damaged(path, f"a JSON object is needed, got {type(content).__name__}", fix)
+        raise damaged(path, f"expected a JSON object, got {type(content).__name__}", fix)
     written = content.pop(CHECKSUM, None)
     if written is not None and written != _checksum(content):
         raise damaged(path, "it is not as it was written (its checksum differs)", fix)

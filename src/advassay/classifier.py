@@ -117,7 +117,7 @@ class Classifier(nn.Module):
         logits = self.decide(self.module(self.normalise(images)))
         if len(logits) != len(images):
             raise ClassifierError(
-                f"module: one row of logits per image is needed, got {len(logits)} rows for {len(images)} images.",
+                f"module: expected one row of logits per image, got {len(logits)} rows for {len(images)} images.",
                 "Wrap the module so that it returns (image, class).",
             )
         return logits
@@ -142,7 +142,7 @@ class Classifier(nn.Module):
         if self.finding is not None:
             if self.finding >= outputs.shape[1]:
                 raise ClassifierError(
-                    f"finding: an output of the module, 0 to {outputs.shape[1] - 1}, is needed, got {self.finding}.",
+                    f"finding: expected an output of the module, 0 to {outputs.shape[1] - 1}, got {self.finding}.",
                     "Count the module's outputs from 0.",
                 )
             outputs = outputs[:, self.finding : self.finding + 1]
@@ -198,7 +198,7 @@ def as_module(given: Any) -> nn.Module:
         fix = "Load the network first: advassay.load_classifier(path) reads a checkpoint of `advassay train`."
     elif isinstance(given, Mapping):
         fix = "A state dict holds weights alone: build the network and load them with load_state_dict."
-    raise ClassifierError(f"module: a torch module or a function is needed, got {seen}.", fix)
+    raise ClassifierError(f"module: expected a torch module or a function, got {seen}.", fix)
 
 
 class _FixedBatch(nn.Module):
@@ -336,7 +336,7 @@ def _count(name: str, value: Any, least: int) -> int:
         number = -1
     if number < least:
         raise ClassifierError(
-            f"{name}: a whole number, {least} or more, is needed, got {value!r}.", f"Give {name} as an integer."
+            f"{name}: expected a whole number, {least} or more, got {value!r}.", f"Give {name} as an integer."
         )
     return number
 

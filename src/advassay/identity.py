@@ -91,5 +91,5 @@ def canonical_float(value: float) -> float:
     True
     """
     if not math.isfinite(value):
-        raise ValueError(f"a finite number is needed, got {value!r}")
+        raise ValueError(f"expected a finite number, got {value!r}")
     return float(f"{value:.12g}")

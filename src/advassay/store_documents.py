@@ -257,7 +257,7 @@ class StatedPlan(Frozen):
             found = content_hash(plan)
             if found != data.get("sha256"):
                 raise ValueError(
-                    f"plan: the one with sha256 {data.get('sha256')} is needed, got {found}: the file was changed "
+                    f"plan: expected the one with sha256 {data.get('sha256')}, got {found}: the file was changed "
                     "after the plan was frozen"
                 )
         return data

@@ -72,7 +72,7 @@ class TrajectoryRows:
     def concatenate(blocks: list[TrajectoryRows]) -> TrajectoryRows:
         """One block from several with the same number of steps and classes. Raises ValueError for an empty list."""
         if not blocks:
-            raise ValueError("blocks: at least one block is needed, got none")
+            raise ValueError("blocks: expected at least one block, got none")
         columns = {
             f.name: np.concatenate([getattr(b, f.name) for b in blocks])
             for f in fields(TrajectoryRows)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import sys
 import threading
+import types
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 
@@ -14,6 +16,7 @@ from tiny_networks import small_cnn
 from torch import nn
 
 import advassay as aa
+from advassay.attacks.engine import fingerprint as fingerprints
 from advassay.attacks.engine.fingerprint import NotFingerprintableError, fingerprint
 from advassay.attacks.engine.preflight_cache import lookup
 
@@ -205,3 +208,25 @@ def test_a_sweep_attacks_the_network_as_it_is_now(hold, precision):
         np.testing.assert_array_equal(again.logits, fresh.logits)
         different.append(again.logits[0, -1])
     assert not np.array_equal(*different)
+
+
+def test_a_class_typed_anew_into_a_notebook_is_another_network(monkeypatch):
+    """Such a module has no file."""
+    notebook = types.ModuleType("notebook")
+    monkeypatch.setitem(sys.modules, "notebook", notebook)
+    cell = "from torch import nn\nclass Net(nn.Module):\n    def forward(self, x):\n        return x.mean((2, 3)) * {}"
+    told = []
+    for factor in (1, 2, 1):
+        exec(cell.format(factor), vars(notebook))
+        told.append(fingerprint(notebook.Net()))
+    assert told[0] == told[2] != told[1]
+
+
+def test_installed_packages_inside_the_standard_library_are_no_library(monkeypatch):
+    """conda and system Pythons install into lib/python3.x/site-packages."""
+    monkeypatch.setattr(fingerprints, "_STANDARD_LIBRARY", "/opt/conda/lib/python3.11/")
+    assert fingerprints._is_library_path("/opt/conda/lib/python3.11/functools.py")
+    assert not fingerprints._is_library_path("/opt/conda/lib/python3.11/site-packages/mine/net.py")
+    assert not fingerprints._is_library_path("/usr/lib/python3/dist-packages/mine/net.py")
+    assert fingerprints._is_library_path(torch.nn.modules.__file__)
+    assert fingerprints._is_library(sys)

@@ -358,7 +358,7 @@ def test_images_that_are_no_plain_array_are_refused_by_name(images: object, said
 
 def test_an_amplitude_that_float64_cannot_hold_and_a_list_that_is_none_are_refused() -> None:
     network = aa.Classifier(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 2)).eval())
-    with pytest.raises(EpsilonError, match="a list of numbers is needed, got None"):
+    with pytest.raises(EpsilonError, match="expected a list of numbers, got None"):
         aa.sweep(network, np.full((1, 1, 8, 8), 0.5, np.float32), [0], aa.PGD(epsilon=0.1), None)
     with pytest.raises(EpsilonError, match="rounds to 0"):
         aa.sweep(network, np.full((1, 1, 8, 8), 0.5, np.float32), [0], aa.PGD(epsilon=0.1), ["1e-400"])

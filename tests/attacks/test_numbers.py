@@ -62,11 +62,11 @@ def test_counts_may_be_of_numpy_or_torch():
 
 @pytest.mark.parametrize("single", [0.03, "0.03", "5/255", np.float32(0.03), torch.tensor(0.03), 0])
 def test_a_single_amplitude_where_a_list_is_wanted_is_told_so(classifier, images, labels, single):
-    with pytest.raises(EpsilonError, match=r"epsilons: a list is needed.*write \["):
+    with pytest.raises(EpsilonError, match=r"epsilons: expected a list.*write \["):
         aa.sweep(classifier, images, labels, PGD, single)
-    with pytest.raises(AttackError, match=r"step_sizes: a list is needed"):
+    with pytest.raises(AttackError, match=r"step_sizes: expected a list"):
         aa.sweep(classifier, images, labels, PGD, [0.03], step_sizes=single)
-    with pytest.raises(ValueError, match="a list is needed"):
+    with pytest.raises(ValueError, match="expected a list"):
         aa.Arm(epsilons=single)
 
 
@@ -101,7 +101,7 @@ def test_sweep_and_attack_answer_unknown_arguments_too(classifier, images, label
 def test_wrong_objects_in_place_of_classifier_and_attack_are_refused(network, classifier, images, labels):
     with pytest.raises(ClassifierError, match=r"got Sequential.*Classifier\("):
         aa.attack(network, images, labels, PGD)
-    with pytest.raises(AttackError, match=r"attack: an advassay.PGD is needed, got float"):
+    with pytest.raises(AttackError, match=r"attack: expected an advassay.PGD, got float"):
         aa.attack(classifier, images, labels, 0.03)
     with pytest.raises(InputError, match="image_ids"):
         aa.attack(classifier, images, labels, PGD, image_ids="abcdefgh")
@@ -191,7 +191,7 @@ def test_numbers_that_a_classifier_cannot_have_are_refused(options, said):
 
 @pytest.mark.parametrize("finding", [3, 7])
 def test_a_finding_that_the_head_lacks_is_refused(images, finding):
-    with pytest.raises(ClassifierError, match=f"finding: an output of the module, 0 to 2, is needed, got {finding}"):
+    with pytest.raises(ClassifierError, match=f"finding: expected an output of the module, 0 to 2, got {finding}"):
         aa.attack(aa.Classifier(small_cnn(), finding=finding), images, np.zeros(8, int), PGD)
 
 

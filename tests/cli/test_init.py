@@ -73,7 +73,7 @@ def test_one_class_is_written_alone_and_the_missing_one_is_told(tmp_path: Path) 
     result = runner.invoke(app, ["init", str(tmp_path / "images"), "-o", str(file)])
     assert result.exit_code == 0
     assert 'Note: a second class is missing, all images are of "sick"' in result.stderr
-    with pytest.raises(SpecError, match="classes: 2 or more entries are needed, got 1"):
+    with pytest.raises(SpecError, match="classes: expected 2 or more entries, got 1"):
         load_study(file)
     second = '      "well": {"label": ["well"]}\n    # positive'
     file.write_text(file.read_text().replace("    # positive", second, 1))

@@ -58,14 +58,14 @@ def test_help_lists_the_verbs_of_a_study() -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["plan", "absent.yaml"], 2, "Error: study: a readable YAML file is needed, got absent.yaml"),
+        (["plan", "absent.yaml"], 2, "Error: study: expected a readable YAML file, got absent.yaml"),
         (["plan", "STUDY", "--set", "attack.step=1"], 2, "'step' is not a part of attack. Close matches: steps"),
         (["plan", "STUDY", "--scale", "0"], 2, "--scale: a number above 0"),
-        (["plan", "STUDY", "--data", "absent"], 2, "--data: a folder is needed, got absent"),
+        (["plan", "STUDY", "--data", "absent"], 2, "--data: expected a folder, got absent"),
         (["plan", "STUDY", "--set", "training.architecture=inception_v3"], 3, "images of 75 px or more, got A 40 px"),
         (["plan", "STUDY", "--set", "attack.arms={A: {}, B: {steps: 3}}"], 2, "A and B differ only in"),
-        (["run", "STUDY", "--store", "STUDY"], 6, "--store: a folder is needed"),
-        (["status", "absent"], 6, "a folder with a study.yaml is needed"),
+        (["run", "STUDY", "--store", "STUDY"], 6, "--store: expected a folder"),
+        (["status", "absent"], 6, "expected a folder with a study.yaml"),
         (["attack"], 2, "give STUDY, or --model and --images"),
         (["attack", "STUDY", "--model", "m"], 2, "give STUDY, or --model and --images"),
         (["attack", "--model", "STUDY", "--images", "."], 4, "not a safetensors file"),

@@ -304,5 +304,5 @@ def test_looking_over_writes_sheets_a_table_and_lists_that_stay(tmp_path):
 
 def test_only_a_cohort_with_a_region_can_be_looked_over(tmp_path):
     spec = CohortSpec.model_validate({"source": "p", "classes": ROTATION})
-    with pytest.raises(CohortError, match="a cohort with a region is needed"):
+    with pytest.raises(CohortError, match="expected a cohort with a region"):
         export_review("X-AO", spec, CHESTS, data=None, out=tmp_path)

@@ -15,7 +15,7 @@ import advassay
 PACKAGE = Path(advassay.__file__).parent
 ROOMS = ("sources", "cohorts", "training", "attacks", "records", "analysis", "report", "study", "cli")
 WORDS = {"spec"}  # a folder of words, beside the files of the root
-TORCH = {"torch", "torchvision", "torchmetrics", "timm", "lightning"}
+TORCH = {"torch", "torchvision", "torchmetrics", "timm"}
 
 MAY_IMPORT = {
     "sources": {"words"},

@@ -123,7 +123,7 @@ def test_a_cohort_that_one_store_lacks_is_said(stores: tuple[Path, Path], tmp_pa
 def test_what_cannot_be_compared_is_refused(stores: tuple[Path, Path], tmp_path: Path) -> None:
     other = make_store(tmp_path / "other", SMALL[1:], {"A": SMALL_ARMS["A"]}, gallery=False)
     first = make_store(tmp_path / "first", SMALL[:1], {"A": SMALL_ARMS["A"]}, gallery=False)
-    with pytest.raises(ReportError, match="at least two are needed, got 1"):
+    with pytest.raises(ReportError, match="expected at least two, got 1"):
         compare([stores[0]])
     with pytest.raises(ReportError, match="a cohort that all of them attacked"):
         compare([first, other])

@@ -38,7 +38,7 @@ def refused(text: str, *overrides: str) -> str:
         ("  X-TB:", "  ../X-TB:", "s.yaml:8: cohorts.../X-TB: a name is letters, digits, '.', '_', '-', the first a"),
         ("  breast: {", "  my breast: {", "s.yaml:6: sources.my breast: a name is letters, digits"),
         ("    C: {", "    C/D: {", "attack.arms.C/D: a name is letters, digits"),
-        ("updates: 4,", "updates: 4, weights: 7,", "training.weights: a path written as text is needed, got 7."),
+        ("updates: 4,", "updates: 4, weights: 7,", "training.weights: expected a path written as text, got 7."),
     ],
 )  # fmt: skip
 def test_a_mistake_is_named_by_line_field_rule_and_value(old: str, new: str, message: str) -> None:
@@ -69,10 +69,10 @@ def test_what_is_no_study_is_refused(text: str, message: str) -> None:
 
 
 def test_an_unreadable_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match="a readable YAML file is needed"):
+    with pytest.raises(SpecError, match="expected a readable YAML file"):
         load_study(tmp_path / "absent.yaml")
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(SpecError, match="a readable YAML file is needed"):
+    with pytest.raises(SpecError, match="expected a readable YAML file"):
         load_study(tmp_path / "binary.yaml")
 
 
@@ -115,7 +115,7 @@ def test_a_line_is_found_through_a_merged_mapping() -> None:
         ("cohorts.X-TV.per_class=5", None, "'X-TV' is not a part of cohorts. Close matches: X-TB"),
         ("sources.chest.path=a", None, "'path' is not a part of sources.chest."),
         ("attack.steps=[", None, "must be YAML"),
-        ("attack.steps", None, "PATH=VALUE is needed"),
+        ("attack.steps", None, "expected PATH=VALUE"),
         ("attack.steps=-5", None, "--set attack.steps=-5: attack.steps: Input should be greater than or equal to 0"),
     ],
 )
@@ -194,8 +194,8 @@ def test_the_archive_stands_in_front_of_paths_and_is_then_forgotten(tmp_path, mo
     ("text", "says"),
     [(ARCHIVE, r"archive: a folder is needed for '\$\{archive\}/files.csv', got none; give --set archive=FOLDER"),
      (f"archive: ../hospital\n{ARCHIVE}", "must stay inside the data folder"),
-     (f"archive: 5\n{ARCHIVE}", "archive: .*a path written as text is needed, got 5"),
-     ("archive: in\n" + ARCHIVE.replace("${archive}/", ""), "archive: paths that start with .* are needed, got none")],
+     (f"archive: 5\n{ARCHIVE}", "archive: .*expected a path written as text, got 5"),
+     ("archive: in\n" + ARCHIVE.replace("${archive}/", ""), "archive: expected paths that start with .*, got none")],
 )  # fmt: skip
 def test_an_archive_that_is_missing_or_leaves_the_data_folder_is_said(text, says):
     with pytest.raises(SpecError, match=says):
@@ -208,7 +208,7 @@ def test_an_archive_that_is_missing_or_leaves_the_data_folder_is_said(text, says
         ("attack.steps=-1", "--set attack.steps=-1: attack.steps: ", "Correct --set attack.steps=…;"),
         (
             "attack.epsilons=0.1",
-            "attack.epsilons: a list is needed, got the single value 0.1: write [0.1]",
+            "attack.epsilons: expected a list, got the single value 0.1: write [0.1]",
             "Correct --set attack.eps",
         ),
         ("attack.epsilons=[5]", 'Did you mean "5/255"?', "Correct --set attack.epsilons=…;"),

@@ -78,7 +78,7 @@ def test_run_reports_the_others_and_ends_with_the_error(begun: Path, tmp_path: P
 def test_results_name_the_cohort_they_do_not_rest_on(begun: Path, finished: Path) -> None:
     run(parse_study(LACKING), cpu(begun), {})
     for verb in ("conclusions", "analyse"):
-        assert "nothing is recorded of them: X-TB." in CliRunner().invoke(app, [verb, str(begun)]).stderr
+        assert "the store has no records of them: X-TB." in CliRunner().invoke(app, [verb, str(begun)]).stderr
         assert "nothing is recorded" not in CliRunner().invoke(app, [verb, str(finished)]).stderr
 
 

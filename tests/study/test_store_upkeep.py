@@ -204,6 +204,6 @@ def test_the_verbs_of_upkeep_say_what_they_did_and_what_is_no_store(copied: Path
     assert "To remove: 0 superseded runs" in said["prune"].stderr
     assert said["prune"].exit_code == 0
     assert "a pseudonym that the store knows" in said["forget"].stderr
-    assert "two stores are needed" in said["merge"].stderr
+    assert "expected two stores" in said["merge"].stderr
     assert {said[name].exit_code for name in ("forget", "merge", "nowhere")} == {6}
     assert not (tmp_path / "nowhere").exists()

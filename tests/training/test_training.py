@@ -243,6 +243,25 @@ def test_training_killed_between_two_checkpoints_goes_on_to_the_same_weights(
     assert _train(cohort, spec, tmp_path).weights_sha256 == file_sha256(trained / MODEL)
 
 
+def test_training_that_goes_on_with_another_number_of_threads_says_so(
+    cohort: MemoryCohort, spec: TrainingSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(Quiet):
+        def advance(self, task: str, amount: float = 1) -> None:
+            super().advance(task, amount)
+            if self.done == 3:
+                raise RuntimeError("killed")
+
+    monkeypatch.setattr("advassay.training.resume_state.EVERY_SECONDS", 0.0)
+    with pytest.raises(RuntimeError, match="killed"):
+        _train(cohort, spec, tmp_path, progress=Killed())
+    state = torch.load(tmp_path / PROGRESS, weights_only=True)
+    torch.save(state | {"threads": state["threads"] + 1}, tmp_path / PROGRESS)
+    with pytest.warns(AdvassayWarning, match="went on at update 2"):
+        document = _train(cohort, spec, tmp_path)
+    assert any("went on at update 2" in note for note in document.warnings)
+
+
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 half", bytes(1000)])
 def test_a_damaged_checkpoint_of_a_training_is_said_and_training_starts_anew(
     content: bytes, trained: Path, cohort: MemoryCohort, spec: TrainingSpec, tmp_path: Path

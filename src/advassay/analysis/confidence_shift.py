@@ -117,6 +117,6 @@ def about(pack: OutcomeArrays) -> dict[str, Any]:
 
 def _one_step_size(step_size: str | None) -> str | None:
     if step_size == "any":
-        problem = 'step_size: one recorded step size is needed, got "any" (it has no logits of its own).'
+        problem = 'step_size: expected one recorded step size, got "any" (it has no logits of its own).'
         raise SpecError(problem, ONE_STEP_SIZE)
     return step_size

@@ -37,7 +37,7 @@ def design_effect(images_per_patient: float, icc: float) -> float:
     """
     if images_per_patient < 1 or not 0 <= icc <= 1:
         raise SpecError(
-            f"images_per_patient ≥ 1 and icc in [0, 1] are needed, got {images_per_patient} and {icc}.",
+            f"expected images_per_patient ≥ 1 and icc in [0, 1], got {images_per_patient} and {icc}.",
             "Take 1 and any icc where every patient has one image.",
         )
     return 1 + (images_per_patient - 1) * icc
@@ -81,7 +81,7 @@ def needed_for_difference(
     _within(first=first, second=second, level=level, power=power)
     if first == second:
         raise SpecError(
-            f"first and second: different rates are needed, got {first} twice.",
+            f"first and second: expected different rates, got {first} twice.",
             "Give the smallest difference worth finding: no number of images shows none.",
         )
     alpha, beta = norm.ppf(0.5 + level / 2), norm.ppf(power)

@@ -224,7 +224,7 @@ class _Arrays:
         check_classifier(classifier)
         if not isinstance(attack, PGD):
             raise AttackError(
-                f"attack: an advassay.PGD is needed, got {type(attack).__name__}.",
+                f"attack: expected an advassay.PGD, got {type(attack).__name__}.",
                 "Say what the attack is: advassay.PGD(epsilon=0.02, step_size=0.01, steps=20).",
             )
         self.classifier, self.attack = classifier, attack
@@ -241,12 +241,10 @@ class _Arrays:
         self.targets = None if self.targets is None else self.targets.astype(np.int64)
         n = len(self.images)
         if isinstance(image_ids, str):
-            raise InputError(f"image_ids: a list of {n} ids is needed, got one text.", "Give one id an image.")
+            raise InputError(f"image_ids: expected a list of {n} ids, got one text.", "Give one id an image.")
         self.image_ids = tuple(map(str, image_ids)) if image_ids is not None else tuple(map(str, range(n)))
         if len(self.image_ids) != n or len(set(self.image_ids)) != n:
-            raise InputError(
-                f"image_ids: {n} distinct ids are needed, got {len(set(self.image_ids))}.", "One an image."
-            )
+            raise InputError(f"image_ids: expected {n} distinct ids, got {len(set(self.image_ids))}.", "One an image.")
 
     def run(
         self,
@@ -260,7 +258,7 @@ class _Arrays:
     ) -> tuple[TrajectoryRows, AttackStream]:
         if precision not in REWRITES or (batch_size is not None and batch_size < 1):
             raise AttackError(
-                f"precision, batch_size: one of {', '.join(REWRITES)} and 1 or more are needed, got {precision!r} and "
+                f"precision, batch_size: expected one of {', '.join(REWRITES)} and 1 or more, got {precision!r} and "
                 f"{batch_size!r}.",
                 "Leave them out for the defaults.",
             )
@@ -347,7 +345,7 @@ def _amplitudes(epsilons: Sequence[float | str], attack: PGD) -> list[float]:
         ) from None
     if not amplitudes or len(set(amplitudes)) < len(amplitudes):
         raise EpsilonError(
-            f"epsilons: one or more distinct amplitudes are needed, got {list(epsilons)}.", "List each once."
+            f"epsilons: expected one or more distinct amplitudes, got {list(epsilons)}.", "List each once."
         )
     check_epsilons(amplitudes, attack.norm)
     return amplitudes
@@ -362,7 +360,7 @@ def _step_rules(step_sizes: Sequence[float | str], attack: PGD) -> dict[str, flo
     except (TypeError, ValueError) as problem:
         raise AttackError(f"step_sizes: {problem}.", "Give steps such as 0.01, or 100 for a raw gradient.") from None
     if not rules:
-        raise AttackError("step_sizes: at least one is needed, got none.", "Leave it out to use the attack's own.")
+        raise AttackError("step_sizes: expected at least one, got none.", "Leave it out to use the attack's own.")
     return {step_size_name(rule): rule for rule in rules}
 
 
@@ -370,13 +368,13 @@ def _numpy(argument: str, values: Any) -> np.ndarray:
     """The argument's values as an array. Raises InputError for what is no plain array."""
     if isinstance(values, np.ma.MaskedArray):
         raise InputError(
-            f"{argument}: an array without a mask is needed, got a masked one.",
+            f"{argument}: expected an array without a mask, got a masked one.",
             f"Fill what is masked, as in {argument}.filled(0), or leave these images out.",
         )
     if isinstance(values, torch.Tensor):
         if values.layout != torch.strided:
             raise InputError(
-                f"{argument}: a dense tensor is needed, got layout {values.layout}.", f"Give {argument}.to_dense()."
+                f"{argument}: expected a dense tensor, got layout {values.layout}.", f"Give {argument}.to_dense()."
             )
         plain = values.detach().cpu()
         return plain.numpy() if plain.dtype != torch.bfloat16 else plain.float().numpy()  # NumPy has none
@@ -384,6 +382,6 @@ def _numpy(argument: str, values: Any) -> np.ndarray:
         return np.asarray(values)
     except ValueError:
         raise InputError(
-            f"{argument}: an array is needed, got a list whose parts differ in shape.",
+            f"{argument}: expected an array, got a list whose parts differ in shape.",
             "Bring all images to one shape (image, channel, height, width).",
         ) from None

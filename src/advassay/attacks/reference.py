@@ -36,7 +36,7 @@ def iterates(
     three (apgd is compared with torchattacks' instead).
     """
     if attack.update not in ("projected-sign", "projected-gradient", "literal"):
-        raise ValueError(f"update: projected-sign, projected-gradient or literal is needed, got {attack.update}")
+        raise ValueError(f"update: expected projected-sign, projected-gradient or literal, got {attack.update}")
     clean, epsilon = images, attack.epsilon
     step = resolve_step_size(attack.step_size, epsilon)
     x = clean

@@ -231,7 +231,7 @@ class AttackStream:
     def _check_classes(self, item: Item) -> None:
         if item.label >= self._classes or (self.rules.targeted and not 0 <= item.target < self._classes):
             raise InputError(
-                f"labels: class indices below {self._classes} are needed, got {item.label} (target {item.target}).",
+                f"labels: expected class indices below {self._classes}, got {item.label} (target {item.target}).",
                 "Check that the network and the labels belong together, and give targets if the attack is targeted.",
             )
 
@@ -242,7 +242,7 @@ class AttackStream:
         unknown = {name for name, _ in item.points} - set(self._step_rules)
         if unknown or not item.points:
             raise AttackError(
-                f"points: step sizes of the arm ({', '.join(self._step_rules)}) are needed, got {sorted(unknown)}.",
+                f"points: expected step sizes of the arm ({', '.join(self._step_rules)}), got {sorted(unknown)}.",
                 "Name them as attack_spec.step_size_name does.",
             )
         order = list(self._step_rules)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Over(StrEnum):
-    """What runs along the curve."""
+    """Variable of the x axis."""
 
     epsilon = "epsilon"
     step = "step"
@@ -48,12 +48,19 @@ class Success(StrEnum):
     any = "any"
 
 
-OverOption = Annotated[Over, typer.Option("--over", help="What runs along the curve.")]
+OverOption = Annotated[Over, typer.Option("--over", help="Variable of the x axis.")]
 ByOption = Annotated[list[By], typer.Option("--by", help="Split the images by this; repeatable.")]
-Arm = Annotated[Optional[str], typer.Option("--arm", metavar="NAME", help="Attack arm; the main one if not given.")]  # noqa: UP045
+Arm = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--arm", metavar="NAME", help="Attack arm; default: the one that the analysis plan names."),
+]
 Epsilon = Annotated[
     Optional[float],  # noqa: UP045
-    typer.Option("--epsilon", metavar="E", help="Amplitude, where ε does not run along; the one nearest to 0.02."),
+    typer.Option(
+        "--epsilon",
+        metavar="E",
+        help="Amplitude to show; default: the recorded one nearest to 0.02. Not with --over epsilon.",
+    ),
 ]
 Step = Annotated[Optional[int], typer.Option("--step", metavar="K", help="Iteration; the last if not given.")]  # noqa: UP045
 StepSize = Annotated[
@@ -61,9 +68,11 @@ StepSize = Annotated[
     typer.Option("--step-size", metavar="RULE", help='A recorded step size, or "any"; the first if not given.'),
 ]
 SuccessOption = Annotated[
-    Success, typer.Option("--success", help="last: fallen at iteration K; any: at an iteration up to K.")
+    Success, typer.Option("--success", help="last: misclassified at iteration K; any: at some iteration up to K.")
 ]
-Robust = Annotated[bool, typer.Option("--robust-accuracy", help="Share of all images still right, not success.")]
+Robust = Annotated[
+    bool, typer.Option("--robust-accuracy", help="Print robust accuracy (all images) in place of the success rate.")
+]
 Output = Annotated[
     Optional[Path],  # noqa: UP045
     typer.Option("--output", "-o", metavar="FILE", help="Write the rows to FILE as CSV instead of printing them."),
@@ -126,11 +135,12 @@ COLUMNS = {
     "seed": "seed the network was trained with",
     "epsilon": "amplitude, a fraction of the pixel range",
     "step": "iteration, 0 = clean",
-    "rate": "attack success rate over images first classified correctly (--robust-accuracy: share of all still right)",
+    "rate": "attack success rate over images first classified correctly (--robust-accuracy: share of all images that "
+    "are still correct)",
     "low": "lower bound of the 95% interval",
     "high": "upper bound",
     "n": "images counted",
-    "events": "of those, fallen (--robust-accuracy: still right)",
+    "events": "of those, misclassified (--robust-accuracy: still correct)",
     "patients": "patients they come from; null where none is known, and then not printed",
     "method": "how the interval was made",
 }

@@ -13,7 +13,7 @@ from advassay.cli.progress_bars import progress
 
 Stores = Annotated[
     list[Path],
-    typer.Argument(metavar="STORE STORE...", help="Folders of two or more stores; the first is the yardstick."),
+    typer.Argument(metavar="STORE STORE...", help="Folders of two or more stores; the first is the baseline."),
 ]
 Output = Annotated[
     Optional[Path],  # noqa: UP045 (typer reads Optional)

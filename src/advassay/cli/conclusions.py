@@ -64,8 +64,8 @@ COLUMNS = {
 def conclusions(store: options.StoreArgument, epsilon: Epsilon = None, as_json: options.Json = False) -> None:
     """Print the reference study's five conclusions tested on a store: the answer, its effect, and why.
 
-    Each verdict is supported, contradicted or undecided. The published statement stands beside it. Cohorts of the
-    study that nothing is recorded of are named. --json also holds the numbers of every cohort and network.
+    Each verdict is supported, contradicted or undecided. The published result is printed beside it. Cohorts of
+    the study without records are named. --json also holds the numbers of every cohort and network.
 
     Example:
 

@@ -77,7 +77,7 @@ def datasets(
 
     A recipe says whose a set is, where to ask for it, what it should contain and how its files become images with
     columns; docs/datasets.md has them all. `check` decodes no image; it exits with 1 if something is missing or there
-    are fewer images than published, and says so when a folder is a sample or laid out differently.
+    are fewer images than published, and it says whether a folder is a sample or has another layout.
 
     Example:
 
@@ -170,7 +170,7 @@ def _study(name: str, output: Path | None) -> None:
         with output.open("x", encoding="utf-8") as file:
             file.write(text)
     except OSError as error:
-        problem = f"--output: a new file in an existing folder is needed, got {output} ({type(error).__name__})."
+        problem = f"--output: a new file in no such folder: {output} ({type(error).__name__})."
         raise SpecError(problem, "Choose another name.") from None
     say(f"Wrote {output}. What would run: advassay plan {output} --data FOLDER")
 

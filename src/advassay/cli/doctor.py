@@ -11,19 +11,19 @@ from advassay.cli import options
 from advassay.cli.error_handling import cli_errors
 
 COLUMNS = {
-    "what": "what was looked at",
+    "what": "what was checked",
     "found": "what was found",
     "ok": "true: fine; false: something will not work; null: optional and absent",
     "hint": "what to do about it; empty where nothing is to be done",
 }
 """Columns of `doctor --json`."""
 
-Store = Annotated[Path, typer.Option("--store", metavar="FOLDER", help="Folder whose disk is looked at.")]
+Store = Annotated[Path, typer.Option("--store", metavar="FOLDER", help="Folder whose disk is checked.")]
 
 
 @cli_errors
 def doctor(data: options.Data = None, store: Store = Path("runs"), as_json: options.Json = False) -> None:
-    """Look at the machine: versions, processor, GPU, bfloat16, memory, data folder, disk, optional tools.
+    """Check the machine: versions, processor, GPU, bfloat16, memory, data folder, disk, optional tools.
 
     Exit code 1 where something will not work.
 

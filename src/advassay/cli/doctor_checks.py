@@ -14,7 +14,7 @@ from pathlib import Path
 
 from advassay.cli.progress_bars import size
 
-NEEDED = ("torch", "torchvision", "timm", "lightning", "polars", "pyarrow", "opencv-python-headless", "altair")
+NEEDED = ("torch", "torchvision", "timm", "polars", "pyarrow", "opencv-python-headless", "altair")
 OPTIONAL = {
     "torchattacks": "comparison with another attack library (extra dev)",
     "foolbox": "comparison with another attack library (extra dev)",
@@ -35,7 +35,7 @@ class Check:
 
 
 def checks(data: Path | None, store: Path) -> list[Check]:
-    """Everything looked at, in the order shown."""
+    """All checks, in the order shown."""
     return [*_program(), *_libraries(), _processor(), _memory(), *_torch(), _data(data), _disk(store)]
 
 

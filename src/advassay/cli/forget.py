@@ -19,7 +19,7 @@ Patient = Annotated[
 
 @cli_errors
 def forget(store: options.StoreArgument, patient: Patient) -> None:
-    """Remove a patient from a store: images, rows, gallery entries, and what the private table says of the person.
+    """Remove a patient from a store: images, rows, gallery entries, and the patient's rows of the private table.
 
     For consent that is withdrawn. Reports in the store are marked as outdated, and what was trained with the person's
     images is named. Stopped at any point, the same command continues.

@@ -40,7 +40,7 @@ def init(images: Images, output: Output = Path("study.yaml"), name: Name = None)
     from advassay.study.config.starter_study import starter
 
     if output.exists():
-        raise SpecError(f"--output: a file that does not exist yet is needed, got {output}.", "Give another -o FILE.")
+        raise SpecError(f"{output} already exists.", "Choose another -o FILE.")
     text, data = starter(images, name=name, file=str(output))
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(text, encoding="utf-8")

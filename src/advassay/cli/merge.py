@@ -21,7 +21,7 @@ OUTDATED = "Patients were taken out of the store after this was written."
 
 @cli_errors
 def merge(store: options.StoreArgument, others: Others) -> None:
-    """Bring into STORE what other stores of the same study have and it lacks: cohorts, networks, runs, gallery.
+    """Copy into STORE what it lacks of other stores of the same study: cohorts, networks, runs, gallery.
 
     Everything is known by its content, so nothing is doubled. Who was taken out of one of the stores (advassay forget)
     is left out, and removed from STORE. A cohort that was prepared otherwise and a network with

@@ -40,7 +40,7 @@ StoreFolder = Annotated[
     typer.Option(
         "--store",
         metavar="FOLDER",
-        help="Folder that everything is written to, reused to continue; runs/NAME of the study if not given.",
+        help="Output folder. An existing store is continued. Default: runs/NAME of the study.",
     ),
 ]
 StoreArgument = Annotated[Path, typer.Argument(metavar="STORE", help="Folder of a store.", show_default=False)]
@@ -58,16 +58,17 @@ Scale = Annotated[
     typer.Option(
         "--scale",
         metavar="FACTOR",
-        help="Multiply the numbers of images that the study states: phantoms, per_class, train_sizes, attacked images. "
-        "Never below 20 images a class (as many phantoms as that takes), 16 training, 8 attacked and 2 control images; "
-        "a note names cohorts that stay larger so. A source without per_class keeps all of its images.",
+        help="Multiply all sample sizes of the study: phantoms, per_class, train_sizes, attacked images. Minimum: "
+        "20 images a class, 16 training, 8 attacked and 2 control images. A source without per_class keeps all of "
+        "its images.",
     ),
 ]
 SourceOption = Annotated[
     Optional[Replacement],  # noqa: UP045
     typer.Option(
         "--source",
-        help="phantoms: each cohort's `phantom` block in place of its source; cohorts without one must read phantoms.",
+        help="phantoms: replace each source by the cohort's `phantom` block. Every cohort needs one, or phantoms as "
+        "its source.",
     ),
 ]
 Set = Annotated[
@@ -76,7 +77,11 @@ Set = Annotated[
 ]
 KeyFile = Annotated[
     Optional[Path],  # noqa: UP045
-    typer.Option("--key-file", metavar="FILE", help="Secret key of the patients' pseudonyms; it enters no identity."),
+    typer.Option(
+        "--key-file",
+        metavar="FILE",
+        help="Secret key for pseudonymising patient IDs. Changing it does not invalidate results.",
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the data as JSON on stdout.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress; warnings and errors still show.")]
@@ -136,7 +141,7 @@ def say_left_out(failures: Failures, study: Study, here: RunEnvironment) -> None
     if not failures:
         return
     share = f"{len(failures)} of {len(study.cohorts)} cohorts"
-    say(f"Left out, since they cannot be formed: {', '.join(failures)} ({share}).")
+    say(f"Left out, because they cannot be formed: {', '.join(failures)} ({share}).")
     if held := [name for name in failures if (here.store.cohort(name) / PREPARATION).exists()]:
         say(f"The store still holds {', '.join(held)} as prepared before; what was recorded of that is kept and shown.")
 
@@ -146,4 +151,4 @@ def say_without_runs(records: Records) -> None:
     from advassay.cli.error_handling import say
 
     if absent := records.cohorts_without_runs:
-        say(f"Not in these results, since nothing is recorded of them: {', '.join(absent)}.")
+        say(f"Not in these results, because the store has no records of them: {', '.join(absent)}.")

@@ -32,7 +32,7 @@ Output = Annotated[
 Phantom = Annotated[Kind, typer.Option("--phantom", help="With --output: which images.")]
 Images = Annotated[int, typer.Option("--images", metavar="N", min=1, help="With --output: how many.")]
 Size = Annotated[int, typer.Option("--size-px", metavar="PX", min=32, max=1024, help="With --output: side in pixels.")]
-Seed = Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Another seed, other people.")]
+Seed = Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Random seed.")]
 
 
 @cli_errors

@@ -10,9 +10,9 @@ from advassay.cli import options
 from advassay.cli.error_handling import cli_errors, say
 from advassay.cli.progress_bars import size
 
-Dry = Annotated[bool, typer.Option("--dry-run", help="Say what would be removed, and remove nothing.")]
+Dry = Annotated[bool, typer.Option("--dry-run", help="Print what would be removed. Remove nothing.")]
 
-Yes = Annotated[bool, typer.Option("--yes", help="Also runs of cohorts and arms that the study does not have at all.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Also remove runs of cohorts and arms that the study no longer has.")]
 
 
 @cli_errors
@@ -20,7 +20,7 @@ def prune(store: options.StoreArgument, dry: Dry = False, yes: Yes = False) -> N
     """Remove runs that the store's study no longer asks for, and files that were set aside as damaged.
 
     Runs of earlier versions of the study, and of networks that were trained again, go with their re-runs and gallery
-    images. No number of the report is made of them. Where study.yaml was edited by hand or is damaged nothing is
+    images. The report does not use them. Where study.yaml was edited by hand or is damaged nothing is
     removed.
 
     Example:

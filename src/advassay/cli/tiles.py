@@ -42,7 +42,9 @@ Output = Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="
 Size = Annotated[int, typer.Option("--size", min=16, max=4096, metavar="PX", help="Side of a tile in pixels.")]
 Mpp = Annotated[
     Optional[float],  # noqa: UP045 (typer reads Optional)
-    typer.Option("--mpp", metavar="UM", help="µm per pixel: read at the level at or above it, resampled. Or --level."),
+    typer.Option(
+        "--mpp", metavar="UM", help="Resolution of the tiles in µm per pixel (resampled). Alternative: --level."
+    ),
 ]
 Level = Annotated[
     Optional[int],  # noqa: UP045
@@ -50,7 +52,9 @@ Level = Annotated[
 ]
 AssumeMpp = Annotated[
     Optional[float],  # noqa: UP045
-    typer.Option("--assume-mpp", metavar="UM", help="µm per pixel of slides that state none; else they are left out."),
+    typer.Option(
+        "--assume-mpp", metavar="UM", help="µm per pixel of slides that state none. Default: such slides are left out."
+    ),
 ]
 TissueOption = Annotated[
     Tissue, typer.Option("--tissue", help="Tissue is coloured (brightfield), bright (fluorescence), or everything.")
@@ -80,7 +84,7 @@ PerSlide = Annotated[
     Optional[int],  # noqa: UP045
     typer.Option("--per-slide", min=1, metavar="N", help="At most N tiles per slide and class, drawn by content."),
 ]
-Seed = Annotated[int, typer.Option("--seed", help="Of the draw.")]
+Seed = Annotated[int, typer.Option("--seed", help="Random seed of --per-slide.")]
 Table = Annotated[
     Optional[Path],  # noqa: UP045
     typer.Option("--table", metavar="FILE", help="CSV or Parquet with one row a slide: class, patient, organ, …"),
@@ -92,7 +96,11 @@ LabelColumn = Annotated[str, typer.Option("--label-column", metavar="COLUMN", he
 PatientColumn = Annotated[str, typer.Option("--patient-column", metavar="COLUMN", help="Column with the patient.")]
 PatientPattern = Annotated[
     Optional[str],  # noqa: UP045
-    typer.Option("--patient-pattern", metavar="REGEX", help="First group = the patient in a file's name."),
+    typer.Option(
+        "--patient-pattern",
+        metavar="REGEX",
+        help="Regular expression; its first group is the patient in a file's name.",
+    ),
 ]
 Annotations = Annotated[
     Optional[Path],  # noqa: UP045
@@ -114,7 +122,9 @@ RegionsOption = Annotated[
 ]
 Outside = Annotated[
     Optional[str],  # noqa: UP045
-    typer.Option("--outside", metavar="CLASS", help="Class of tiles that no region touches; else they are left out."),
+    typer.Option(
+        "--outside", metavar="CLASS", help="Class of tiles that no region touches. Default: such tiles are left out."
+    ),
 ]
 MinShare = Annotated[float, typer.Option("--min-share", min=0, max=1, help="Least share of a tile in its class.")]
 
@@ -179,7 +189,7 @@ def tiles(
     Written: images/CLASS/*.png (lossless), manifest.csv and .parquet (a row a tile), slides.csv (a row a slide: counts
     of every reason, or why it was left out), thumbnails/ with the chosen tiles drawn; and beside the folder
     OUTPUT.sources.csv, which says which file is which slide and is readable by its owner only. Names of slides and
-    patients are pseudonyms everywhere else. Stop it whenever; the same command goes on.
+    patients are pseudonyms everywhere else. If it is stopped, the same command continues.
 
     Example:
 
@@ -230,7 +240,7 @@ def _regions(pairs: list[str]) -> dict[str, str]:
     for pair in pairs:
         name, equals, wanted = pair.rpartition("=")
         if not (name and equals and wanted):
-            raise SpecError(f"--region: NAME=CLASS is needed, got {pair!r}.", "E.g. --region Tumor=tumour.")
+            raise SpecError(f"--region: expected NAME=CLASS, got {pair!r}.", "E.g. --region Tumor=tumour.")
         regions[name] = wanted
     return regions
 

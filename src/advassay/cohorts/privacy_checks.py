@@ -30,7 +30,7 @@ def check_key(name: str, folder: Path, private: Path, key: bytes) -> None:
     compared = [made == pseudonym(key, original) for made, original in pairs]
     if compared and not any(compared):  # some may differ: linked patients share a pseudonym
         raise CohortError(
-            f"--key-file: the key whose pseudonyms cohort {name} holds is needed, got another (without --key-file it "
+            f"--key-file: expected the key whose pseudonyms cohort {name} holds, got another (without --key-file it "
             "follows from the study's name).",
             "Give the key file the cohort was prepared with, or prepare into another --store.",
         )

@@ -230,7 +230,7 @@ def shard_schema(path: Path, steps: int, classes: int) -> pa.Schema:
     written = (found.metadata or {}).get(b"advassay_format", b"").decode("latin-1")
     if written.isdigit() and int(written) > int(FORMAT_VERSION):
         raise FormatError(
-            f"shard {path.name}: format {FORMAT_VERSION} or older is needed, got {written!r}.",
+            f"shard {path.name}: expected format {FORMAT_VERSION} or older, got {written!r}.",
             "Open it with a newer advassay.",
         )
     flags = tuple(name.removeprefix(FLAG) for name in found.names if name.startswith(FLAG))

@@ -238,7 +238,7 @@ class Run:
                 return np.zeros(rows, bool)
             values = row_shards.to_numpy(row_shards.read_shard(path, [name])[name])
             if len(values) != rows:
-                raise ValueError(f"{rows} values are needed, got {len(values)}")
+                raise ValueError(f"expected {rows} values, got {len(values)}")
             return values
         except FileNotFoundError:
             raise StoreError(
@@ -310,7 +310,7 @@ def check_version(found: object, where: str) -> None:
     """Raise FormatError unless `found` names a format that this version reads."""
     if not isinstance(found, str) or not found.isdigit() or int(found) > int(FORMAT_VERSION):
         raise FormatError(
-            f"{where}: records format {FORMAT_VERSION} or older is needed, got {found!r}.",
+            f"{where}: expected records format {FORMAT_VERSION} or older, got {found!r}.",
             "Open the store with a newer advassay.",
         )
 

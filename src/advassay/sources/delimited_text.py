@@ -90,7 +90,7 @@ def _checked(encoding: str) -> str:
         return codecs.lookup(encoding).name
     except LookupError:
         raise Refused(
-            f"a known encoding is needed, got {encoding!r}",
+            f"expected a known encoding, got {encoding!r}",
             "Name one, such as utf-8, cp1251, cp1252, koi8-r or utf-16.",
         ) from None
 

@@ -65,7 +65,7 @@ def require_files(opened: OpenSource, rows: pl.Series) -> MissingFiles | None:
     lost = missing_files(opened, rows)
     if lost is not None and lost.all:
         raise SourceError(
-            f"sources.{opened.name}: files that exist are needed, got none of {lost.files:,}; the first missing one is "
+            f"sources.{opened.name}: expected files that exist, got none of {lost.files:,}; the first missing one is "
             f"{lost.first}.",
             "Check the paths in the source, `images` and --data.",
         )

@@ -40,7 +40,7 @@ def open_table(name: str, source: TableSource, path: Path, images: Path | None =
     kept = frame.filter(~pl.col("row").is_in(out["row"].implode()))
     if kept.is_empty():
         raise SourceError(
-            f"sources.{name}: at least one row with an image path inside {folder} is needed, got none of "
+            f"sources.{name}: expected at least one row with an image path inside {folder}, got none of "
             f"{table.height} rows.",
             f"Write the paths in column {source.image!r} relative to {folder}, or name another folder in `images`.",
         )
@@ -51,7 +51,7 @@ def require_column(columns: list[str], wanted: str, argument: str) -> None:
     """Raise SourceError unless `wanted` is one of `columns`."""
     if wanted not in columns:
         fix = f"{did_you_mean(wanted, columns)}There are: {columns}."
-        raise SourceError(f"{argument}: one of the columns is needed, got {wanted!r}.", fix)
+        raise SourceError(f"{argument}: expected one of the columns, got {wanted!r}.", fix)
 
 
 def patient_column(name: str, source: TableSource | FolderSource, columns: list[str]) -> str | None:
@@ -88,7 +88,7 @@ def patients_in_paths(paths: pl.Series, pattern: str) -> pl.Series:
 def _found_by_name(frame: pl.DataFrame, folder: Path, argument: str) -> tuple[pl.DataFrame, pl.DataFrame]:
     """`frame` with the place of each bare name below `folder`, and the rows whose name several files have."""
     if not folder.is_dir():
-        raise SourceError(f"{argument}: an existing folder is needed, got {folder}.", "Check it and --data.")
+        raise SourceError(f"{argument}: no such folder: {folder}.", "Check it and --data.")
     bare = frame.filter(~pl.col("path").str.contains("/", literal=True))
     if bare.is_empty():
         return frame, _lost(bare, "", "")
@@ -164,7 +164,7 @@ def open_folder(name: str, source: FolderSource, path: Path) -> FileSource:
     ending. Raises SourceError if there is no class folder with images.
     """
     if not path.is_dir():
-        raise SourceError(f"sources.{name}.path: an existing folder is needed, got {path}.", "Check it and --data.")
+        raise SourceError(f"sources.{name}.path: no such folder: {path}.", "Check it and --data.")
     levels = list(source.folders)
     if source.patient_id != "patient_id":
         require_column([level for level in levels if level != "-"], source.patient_id, f"sources.{name}.patient_id")
@@ -173,7 +173,7 @@ def open_folder(name: str, source: FolderSource, path: Path) -> FileSource:
     images = [file for file in found if _is_candidate(file, depth)]
     if not images:
         raise SourceError(
-            f"sources.{name}.path: a subfolder per class with images is needed, got {path} without any.",
+            f"sources.{name}.path: expected a subfolder per class with images, got {path} without any.",
             "Put the images of each class into a folder of its own (PNG, JPEG, TIFF), or use a table.",
         )
     parts = [PurePath(file).parts[:-1] for file in images]
@@ -205,7 +205,7 @@ def _walk(folder: Path, argument: str) -> Iterator[str]:
     """
 
     def refuse(error: OSError) -> None:
-        raise SourceError(f"{argument}: folders that can be listed are needed, got {error.filename}.", str(error))
+        raise SourceError(f"{argument}: expected folders that can be listed, got {error.filename}.", str(error))
 
     for name in sorted(os.listdir(folder)):
         if name.startswith("."):

@@ -59,7 +59,7 @@ def open_hdf5(name: str, source: Hdf5Source, path: Path) -> Hdf5Arrays:
     n labels. Links to other files and arrays kept in them are refused.
     """
     if not path.is_dir():
-        raise SourceError(f"sources.{name}.path: a folder of HDF5 files is needed, got {path}.", "Check it and --data.")
+        raise SourceError(f"sources.{name}.path: expected a folder of HDF5 files, got {path}.", "Check it and --data.")
     parts = [_part(name, source, split, part, path) for split, part in source.parts.items()]
     frame = pl.concat(parts, how="diagonal_relaxed")
     patient = source.patient_id if source.patient_id in frame.columns else None
@@ -100,12 +100,12 @@ def _with_table(name: str, rows: pl.DataFrame, path: Path) -> pl.DataFrame:
 
 def _opened(name: str, path: Path, array: str) -> h5py.Dataset:
     if not path.is_file():
-        raise SourceError(f"sources.{name}.parts: an existing HDF5 file is needed, got {path}.", "Unpack .gz files.")
+        raise SourceError(f"sources.{name}.parts: no such file: {path}.", "Unpack .gz files.")
     try:
         return _array(path, array)
     except _BROKEN as error:
         raise SourceError(
-            f"sources.{name}.parts: an HDF5 file with an array {array!r} is needed, got {path.name} "
+            f"sources.{name}.parts: expected an HDF5 file with an array {array!r}, got {path.name} "
             f"({type(error).__name__}).",
             "Get the file again, or name its arrays with images_array and labels_array.",
         ) from error

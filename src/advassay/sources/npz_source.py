@@ -69,7 +69,7 @@ def open_npz(name: str, source: NpzSource, path: Path) -> NpzArrays:
     labels (n, 1) or (n,) of whole numbers, or (n, findings) of 0 and 1.
     """
     if not path.is_file():
-        raise SourceError(f"sources.{name}.path: an existing .npz is needed, got {path}.", "Check it and --data.")
+        raise SourceError(f"sources.{name}.path: no such file: {path}.", "Check it and --data.")
     try:
         parts = [_part(name, path, part) for part in SPLITS]
         findings = {_findings(path, part) for part in SPLITS}

@@ -42,9 +42,9 @@ def pseudonym_key(key_file: Path | None, study_name: str) -> bytes:
     try:
         key = key_file.read_bytes().strip()
     except OSError as error:
-        raise SourceError(f"--key-file: a readable file is needed, got {key_file} ({error.strerror}).", fix) from error
+        raise SourceError(f"--key-file: expected a readable file, got {key_file} ({error.strerror}).", fix) from error
     if len(key) < _SHORTEST_KEY:
-        raise SourceError(f"--key-file: at least {_SHORTEST_KEY} bytes are needed, got {len(key)}.", fix)
+        raise SourceError(f"--key-file: expected at least {_SHORTEST_KEY} bytes, got {len(key)}.", fix)
     return key
 
 

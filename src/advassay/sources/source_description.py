@@ -122,7 +122,7 @@ def _described_beside(path: Path) -> SourceDescription:
     if beside is not None and beside.images_folder is not None and Path(beside.images_folder).parts[:1] == (path.name,):
         return beside
     raise SourceError(
-        f"path: a subfolder per class with images, or a table beside them, is needed, got {path} without any.",
+        f"path: expected a subfolder per class with images, or a table beside them, got {path} without any.",
         "Put the images of each class into a folder of its own (PNG, JPEG, TIFF), or use a table.",
     )
 
@@ -177,7 +177,7 @@ def _describe_table(path: Path) -> SourceDescription:
     image, folder, ending = _place_of_images(table, path.parent)
     if image is None:
         raise SourceError(
-            f"path: a table with a column of image paths (ending in {', '.join(SUFFIXES)}) is needed, got {path}.",
+            f"path: expected a table with a column of image paths (ending in {', '.join(SUFFIXES)}), got {path}.",
             f"There are: {table.columns}.",
         )
     label = _label_column(table, image)

@@ -58,7 +58,7 @@ def read_table(
     be guessed), names a column twice or is larger than the limits above.
     """
     if not path.is_file():
-        raise SourceError(f"path: an existing table is needed, got {path}.", "Check the path and --data.")
+        raise SourceError(f"path: no such table: {path}.", "Check the path and --data.")
     try:
         if path.suffix.lower() == ".parquet":
             return _trimmed(_read_parquet(path))
@@ -67,7 +67,7 @@ def read_table(
         raise SourceError(f"path: {refused}, got {path}.", refused.fix) from None
     except (*_BROKEN, UnicodeDecodeError, OSError, EOFError, zlib.error, MemoryError) as error:
         raise SourceError(
-            f"path: a readable CSV (UTF-8) or Parquet table is needed, got {path} ({_first_line(error)}).",
+            f"path: expected a readable CSV (UTF-8) or Parquet table, got {path} ({_first_line(error)}).",
             "Save it again as UTF-8 CSV with one header line and the same number of fields in every line.",
         ) from error
     return frame.with_columns(_typed(frame[name]) for name in frame.columns if name not in text and not is_id(name))

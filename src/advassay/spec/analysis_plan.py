@@ -60,7 +60,7 @@ class AnalysisPlan(Frozen):
     @classmethod
     def _two_types(cls, value: tuple[str, str]) -> tuple[str, str]:
         if value[0] == value[1]:
-            raise ValueError(f"two different image types are needed, got {value[0]!r} twice")
+            raise ValueError(f"expected two different image types, got {value[0]!r} twice")
         return value
 
     @property

@@ -46,11 +46,11 @@ def parse_amplitude(value: Any) -> float:
     """
     value = plain_number(value)
     if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise ValueError(f'a number or a text like "5/255" is needed, got {value!r}')
+        raise ValueError(f'expected a number or a text like "5/255", got {value!r}')
     try:
         number = float(Fraction(value)) if isinstance(value, str) else float(value)
     except (ValueError, ZeroDivisionError):
-        raise ValueError(f'a number or a text like "5/255" is needed, got {value!r}') from None
+        raise ValueError(f'expected a number or a text like "5/255", got {value!r}') from None
     # "5/255" keeps its own float: rounding it would move it off the grey level.
     number = number if isinstance(value, str) and "/" in value else canonical_float(number)
     if number < 0:
@@ -72,7 +72,7 @@ def parse_step_size(value: Any) -> float | str:
     if isinstance(value, str) and "epsilon" in value:
         match = _RELATIVE.match(value.strip())
         if not match or (match[2] and float(match[2]) <= 0):
-            raise ValueError(f'a number, "1/255" or "epsilon/4" is needed, got {value!r}')
+            raise ValueError(f'expected a number, "1/255" or "epsilon/4", got {value!r}')
         return "epsilon" if match[1] is None else f"epsilon{match[1]}{match[2]}"
     return parse_amplitude(value)
 
@@ -204,11 +204,11 @@ def check_list(values: Any) -> None:
     """Raise ValueError where a single amplitude or step stands for a list of them."""
     single = plain_number(values)
     if isinstance(single, str) and not any(letter.isdigit() for letter in single):
-        raise ValueError(f"a list of numbers is needed, got {single!r}")
+        raise ValueError(f"expected a list of numbers, got {single!r}")
     if isinstance(single, int | float | str):
-        raise ValueError(f"a list is needed, got the single value {single!r}: write [{single!r}]")
+        raise ValueError(f"expected a list, got the single value {single!r}: write [{single!r}]")
     if not hasattr(values, "__iter__"):
-        raise ValueError(f"a list of numbers is needed, got {values!r}")
+        raise ValueError(f"expected a list of numbers, got {values!r}")
 
 
 def _refusal(found: ValidationError) -> AttackError:

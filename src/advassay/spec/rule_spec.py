@@ -48,7 +48,7 @@ _FORBIDDEN_PARTS = {".."}
 
 def _inside(value: Any) -> str:
     if not isinstance(value, str):
-        raise ValueError(f"a path written as text is needed, got {value!r}")
+        raise ValueError(f"expected a path written as text, got {value!r}")
     if _FORBIDDEN_PARTS & set(PurePath(value).parts):
         raise ValueError(f"must stay inside the data folder (no '..'), got {value!r}")
     return value
@@ -61,9 +61,9 @@ def _with_group(value: str) -> str:
     try:
         groups = re.compile(value).groups
     except re.error as error:
-        raise ValueError(f"patient_pattern: a regular expression is needed, got {value!r} ({error})") from None
+        raise ValueError(f"patient_pattern: expected a regular expression, got {value!r} ({error})") from None
     if groups < 1:
-        raise ValueError(f"patient_pattern: a group in parentheses is needed, got {value!r}")
+        raise ValueError(f"patient_pattern: expected a group in parentheses, got {value!r}")
     return value
 
 

@@ -191,7 +191,7 @@ class Study(Frozen):
             return data  # the field's own rule says what is wrong
         sources = _with_archive(data["sources"], folder)
         if folder is not None and sources == data["sources"]:
-            raise ValueError(f"archive: paths that start with {_ARCHIVE} are needed, got none that {folder!r} is for")
+            raise ValueError(f"archive: expected paths that start with {_ARCHIVE}, got none that {folder!r} is for")
         return data | {"archive": None, "sources": sources}
 
     @model_validator(mode="after")

@@ -85,13 +85,9 @@ def make_environment(
     """A checked Site. Raises SpecError for a data folder, key file, device or number of threads that cannot be
     used, StoreError for a place where no store can be."""
     if data is not None and not data.is_dir():
-        raise SpecError(
-            f"--data: a folder is needed, got {data}.", "Give the folder that the study's paths start from."
-        )
+        raise SpecError(f"--data: expected a folder, got {data}.", "Give the folder that the study's paths start from.")
     if key_file is not None and not key_file.is_file():
-        raise SpecError(
-            f"--key-file: a file is needed, got {key_file}.", "Any file of 16 or more random bytes will do."
-        )
+        raise SpecError(f"--key-file: expected a file, got {key_file}.", "Any file of 16 or more random bytes will do.")
     if threads is not None and threads < 1:
         raise SpecError(f"--threads: at least 1, got {threads}.")
     return RunEnvironment(store_at(Path(store)), data, choose_device(device), threads, key_file, progress or Silent())

@@ -92,7 +92,7 @@ def stored_study(store: Store) -> Study:
     """The study that the store holds. Raises StoreError where there is none, DamagedError where it cannot be read."""
     if not store.study.exists():
         raise StoreError(
-            f"store: a folder with a study.yaml is needed, got {store.root}.",
+            f"store: expected a folder with a study.yaml, got {store.root}.",
             "Give the folder that `advassay run STUDY --store` wrote.",
         )
     try:

@@ -133,7 +133,6 @@ def _header(path: Path) -> dict[str, str]:
 
 def versions() -> dict[str, str]:
     """Versions of the libraries that decide the numbers."""
-    import lightning
     import timm
 
     import advassay
@@ -142,5 +141,4 @@ def versions() -> dict[str, str]:
         "advassay": advassay.__version__,
         "torch": str(torch.__version__),
         "timm": timm.__version__,
-        "lightning": lightning.__version__,
     }

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning import Callback
 from scipy.special import log_softmax, softmax
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
@@ -105,7 +104,7 @@ def cross_entropy(logits: np.ndarray, labels: np.ndarray, class_weights: np.ndar
 
 def _check(logits: np.ndarray, labels: np.ndarray) -> None:
     if not len(labels):
-        raise TrainingError("labels: at least one image is needed, got 0.", "Give the split some images.")
+        raise TrainingError("labels: expected at least one image, got 0.", "Give the split some images.")
     if not np.isfinite(logits).all():
         raise TrainingError(
             f"logits: must be finite, {int((~np.isfinite(logits)).sum())} of {logits.size} are not.",
@@ -162,7 +161,7 @@ class Selection:
         return self.patience is not None and self.without_improvement >= self.patience
 
 
-class Evaluations(Callback):
+class Evaluations:
     """After the planned updates: recompute batch norm, score the selection images in float32, keep the best."""
 
     def __init__(
@@ -205,34 +204,31 @@ class Evaluations(Callback):
         for name, value in state["best"].items():
             setattr(self.best, name, value)
 
-    def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def after_update(self, loss: Tensor, learning_rate: float, classifier: Classifier, device: torch.device) -> None:
+        """Count the update; evaluate where one is planned. `loss`: the batch's, a scalar; `learning_rate`: the next."""
         self.updates += 1
-        self._losses.append(outputs["loss"].detach())
+        self._losses.append(loss.detach())
         self._progress.advance(self._task)
-        if self.updates in self._planned:
-            self._evaluate(trainer, module)
-
-    def _evaluate(self, trainer: Any, module: Any) -> None:
+        if self.updates not in self._planned:
+            return
         entry = {
             "update": float(self.updates),
-            "training_loss": float(torch.stack([loss.cpu() for loss in self._losses]).double().mean()),
-            "learning_rate": float(trainer.optimizers[0].param_groups[0]["lr"]),
+            "training_loss": float(torch.stack([each.cpu() for each in self._losses]).double().mean()),
+            "learning_rate": learning_rate,
         }
         self._losses.clear()
-        entry |= self._score(module)
+        entry |= self._score(classifier, device)
         _refuse_divergence(entry)
         self.history.append(entry)
-        self.best.offer(self.updates, entry.get("tuning_loss"), module.classifier)
-        if self.best.exhausted:
-            trainer.should_stop = True
+        self.best.offer(self.updates, entry.get("tuning_loss"), classifier)
 
-    def _score(self, module: Any) -> dict[str, float]:
+    def _score(self, classifier: Classifier, device: torch.device) -> dict[str, float]:
         batches = self._training.in_parts(self._sample, IMAGES_AT_ONCE)
-        recompute_statistics(module.classifier, (images.to(module.device) for images, _ in batches))
+        recompute_statistics(classifier, (images.to(device) for images, _ in batches))
         if self._selection is None:
             return {}
-        logits, labels = predict(module.classifier, self._selection, module.device)
-        module.train()
+        logits, labels = predict(classifier, self._selection, device)
+        classifier.train()
         return {
             "tuning_loss": cross_entropy(logits, labels, self._class_weights),
             "tuning_accuracy": balanced_accuracy(logits, labels),

@@ -73,7 +73,7 @@ def refuse_leaks(cohort: TrainingCohort, train_ids: Sequence[str]) -> None:
     outside = [image_id for image_id in train_ids if image_id not in allowed]
     if outside or not train_ids or len(set(train_ids)) < len(train_ids):
         raise TrainingError(
-            f"train_ids: distinct images of the cohort's training part are needed, got {len(train_ids)} "
+            f"train_ids: expected distinct images of the cohort's training part, got {len(train_ids)} "
             f"({len(set(train_ids))} distinct), {len(outside)} of them of another role or unknown.",
             "Take them from the cohort's ids('training') or training_subset(size, seed).",
         )

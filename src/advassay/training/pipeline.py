@@ -111,7 +111,7 @@ def train(
         history=fitted.history,
         seconds=time.perf_counter() - started,
         versions=metadata.versions,
-        warnings=tuple(notes),
+        warnings=(*notes, *fitted.notes),
     )
     write_document(folder / TRAINING, document, indent=1)  # last: its presence says the classifier is complete
     kept.unlink(missing_ok=True)

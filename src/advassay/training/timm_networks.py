@@ -178,7 +178,7 @@ def _configuration(architecture: str) -> Any:
     if not timm.is_model(architecture):
         close = difflib.get_close_matches(architecture, timm.list_models(), n=5, cutoff=0.5)
         raise TrainingError(
-            f"training.architecture: a timm model name is needed, got {architecture!r}.",
+            f"training.architecture: expected a timm model name, got {architecture!r}.",
             f"Close names: {', '.join(close)}." if close else "timm.list_models() lists them.",
         )
     return timm.get_pretrained_cfg(architecture) or timm.models.PretrainedCfg()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from itertools import islice
+from threading import Lock
 from typing import Protocol
 
 import numpy as np
@@ -68,12 +69,17 @@ class ImageCache:
             np.empty(shape, dtype) if size <= (_affordable_bytes() if most_bytes is None else most_bytes) else None
         )
         self._known = np.zeros(len(self.image_ids), dtype=bool)
+        self._lock = Lock()  # batches are read ahead in a thread of their own
 
     def __len__(self) -> int:
         return len(self.image_ids)
 
     def images(self, positions: np.ndarray) -> Tensor:
         """float32 (image, channel, height, width) in [0, 1] of these positions, in that order."""
+        with self._lock:
+            return self._images(positions)
+
+    def _images(self, positions: np.ndarray) -> Tensor:
         if self._kept is None:
             return torch.from_numpy(self._cohort.images([self.image_ids[k] for k in positions]))
         new = np.unique(positions[~self._known[positions]])

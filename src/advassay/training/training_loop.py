@@ -1,26 +1,36 @@
-"""The training loop: batches → loss → Adam, in Lightning's Trainer; returns the best network, without scoring it."""
+"""The training loop: batches → loss → Adam; returns the best network, without scoring it on validation images.
+
+One network is trained on one device. Several devices train several networks.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import warnings
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from lightning import LightningModule
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from advassay.classifier import Classifier, keep_freed_memory
+from advassay.errors import AdvassayWarning
 from advassay.identity import draw
 from advassay.progress import Progress
 from advassay.spec.study_spec import TrainingSpec
 from advassay.training.evaluation import Evaluations
-from advassay.training.quiet_lightning import interruptible, quiet_lightning, quiet_trainer
-from advassay.training.resume_state import SaveTrainingState, read_training_state
+from advassay.training.resume_state import (
+    TrainingState,
+    TrainingStateWriter,
+    read_training_state,
+    set_generators,
+    stops_after_update,
+    thread_note,
+)
 from advassay.training.training_data import ImageCache, UpdateBatches, augment_lightly
 from advassay.training.update_schedule import evaluation_updates, learning_rate_factor
 
@@ -36,6 +46,12 @@ class Fitted:
     """The update whose network was kept."""
     history: tuple[dict[str, float], ...]
     precision: str
+    notes: tuple[str, ...] = ()
+    """What weakens the promise of the same weights, for the training's document."""
+
+
+BFLOAT16 = "bf16-mixed"
+FLOAT32 = "32-true"
 
 
 def fit(
@@ -75,69 +91,68 @@ def fit(
         task=task,
     )
     before = read_training_state(kept, identity)
-    done = 0 if before is None else before.updates
+    done, notes = 0 if before is None else before.updates, ()
     if before is not None:
         classifier.module.load_state_dict(before.network)
+        if (note := thread_note(before)) is not None:
+            warnings.warn(note, AdvassayWarning, stacklevel=4)
+            notes = (note,)
         evaluations.restore(before.evaluations)
         progress.advance(task, done)
-    module = _Training(
-        classifier, spec, weights, updates=updates, seed=seed, tissue=tissue,
-        done=done, optimiser=None if before is None else before.optimiser,
-    )  # fmt: skip
     batches = UpdateBatches(training, batch_size=spec.batch_size, updates=updates, seed=seed, first=done)
-    if done < updates and not evaluations.best.exhausted:
-        with _deterministic(seed, device), interruptible() as stop, quiet_lightning():
-            callbacks = [evaluations, SaveTrainingState(kept, identity, evaluations, stop, before)]
-            trainer = quiet_trainer(updates=updates - done, device=device, precision=precision, callbacks=callbacks)
-            trainer.fit(module, train_dataloaders=batches)
+    classifier = classifier.to(device=device, memory_format=torch.channels_last)  # before Adam takes its moments there
+    optimiser, schedule = _optimiser(classifier, spec, updates=updates, done=done, before=before)
+    loss_weights = torch.from_numpy(weights).float().to(device)
+    writer = TrainingStateWriter(kept, identity)
+    with _deterministic(seed, device), stops_after_update() as stop, closing(_read_ahead(batches)) as read:
+        if before is not None:
+            set_generators(before.generators)
+        classifier.train()
+        for images, labels, update in read:
+            if evaluations.best.exhausted:
+                break
+            images, labels = images.to(device), labels.to(device)
+            if spec.augment == "light":
+                generator = torch.Generator().manual_seed(draw(seed, "augment", update) >> 1)
+                images = augment_lightly(images, turns=tissue, generator=generator)
+            with torch.autocast(device.type, torch.bfloat16, enabled=precision == BFLOAT16):
+                logits = classifier(images.contiguous(memory_format=torch.channels_last))
+                loss = cross_entropy(logits.float(), labels, weight=loss_weights)
+            optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            schedule.step()
+            evaluations.after_update(loss, schedule.get_last_lr()[0], classifier, device)
+            writer.after_update(classifier.module, optimiser, evaluations, stop)
     classifier.cpu().to(memory_format=torch.contiguous_format)
     classifier.module.load_state_dict(dict(evaluations.best.state))
     classifier.eval()
-    return Fitted(classifier, evaluations.updates, evaluations.best.update, tuple(evaluations.history), str(precision))
+    return Fitted(
+        classifier, evaluations.updates, evaluations.best.update, tuple(evaluations.history), precision, notes
+    )
 
 
-class _Training(LightningModule):
-    def __init__(
-        self,
-        classifier: Classifier,
-        spec: TrainingSpec,
-        weights: np.ndarray,
-        *,
-        updates: int,
-        seed: int,
-        tissue: bool,
-        done: int = 0,
-        optimiser: Mapping[str, Any] | None = None,
-    ) -> None:
-        super().__init__()
-        self.classifier = classifier.to(memory_format=torch.channels_last)
-        self.register_buffer("class_weights", torch.from_numpy(weights).float(), persistent=False)
-        self._spec, self._updates, self._seed, self._tissue = spec, updates, seed, tissue
-        self._done, self._optimiser = done, optimiser
+def _optimiser(
+    classifier: Classifier, spec: TrainingSpec, *, updates: int, done: int, before: TrainingState | None
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    """Adam and its learning rates, as they are after `done` updates."""
+    optimiser = torch.optim.Adam(classifier.parameters(), lr=spec.learning_rate, weight_decay=spec.weight_decay)
+    if before is not None:
+        optimiser.load_state_dict(dict(before.optimiser))
+    for group in optimiser.param_groups:  # the schedule counts from the update it goes on with
+        group["lr"] = group["initial_lr"] = spec.learning_rate
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda update: learning_rate_factor(done + update, updates))
+    return optimiser, schedule
 
-    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> tuple[Tensor, Tensor]:
-        images, labels, update = batch
-        if self._spec.augment == "light":
-            generator = torch.Generator().manual_seed(draw(self._seed, "augment", update) >> 1)
-            images = augment_lightly(images, turns=self._tissue, generator=generator)
-        return images.contiguous(memory_format=torch.channels_last), labels
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        images, labels = batch
-        return cross_entropy(self.classifier(images).float(), labels, weight=self.class_weights)  # type: ignore[arg-type]
-
-    def configure_optimizers(self) -> Any:
-        optimiser = torch.optim.Adam(
-            self.parameters(), lr=self._spec.learning_rate, weight_decay=self._spec.weight_decay
-        )
-        if self._optimiser is not None:
-            optimiser.load_state_dict(dict(self._optimiser))
-        for group in optimiser.param_groups:  # the schedule counts from the update it goes on with
-            group["lr"] = group["initial_lr"] = self._spec.learning_rate
-        schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimiser, lambda update: learning_rate_factor(self._done + update, self._updates)
-        )
-        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+def _read_ahead(batches: UpdateBatches) -> Iterator[tuple[Tensor, Tensor, int]]:
+    """The same batches; the next one is read and decoded while the caller works on this one."""
+    waiting = iter(batches)
+    with ThreadPoolExecutor(1, "advassay-batches") as reader:
+        following = reader.submit(next, waiting, None)
+        while (batch := following.result()) is not None:
+            following = reader.submit(next, waiting, None)
+            yield batch
 
 
 def class_weights(labels: np.ndarray, weighted: bool, classes: int) -> np.ndarray:
@@ -152,15 +167,15 @@ def class_weights(labels: np.ndarray, weighted: bool, classes: int) -> np.ndarra
 
 
 def fastest_precision(device: torch.device) -> str:
-    """Lightning's name of the arithmetic used for updates: bfloat16 autocast where the hardware has it, else float32.
+    """The arithmetic of updates: BFLOAT16 (bfloat16 autocast) where the hardware has it, else FLOAT32.
 
     On processors only those with AVX-512 BF16 (measured, InceptionV3, 32 images of 80 px, 2 threads, channels-last:
     0.21 s an update against 0.43 s); older ones emulate it, slowly. Weights and the loss are always float32.
     """
     if device.type == "cuda":
-        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
+        return BFLOAT16 if torch.cuda.is_bf16_supported(including_emulation=False) else FLOAT32
     native = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
-    return "bf16-mixed" if device.type == "cpu" and native is not None and native() else "32-true"
+    return BFLOAT16 if device.type == "cpu" and native is not None and native() else FLOAT32
 
 
 @contextmanager

@@ -55,7 +55,7 @@ def test_older_cyrillic_encodings_are_told_apart(tmp_path: Path, encoding: str, 
 
 
 def test_an_encoding_that_is_unknown_or_does_not_fit_is_refused() -> None:
-    with pytest.raises(SourceError, match="a known encoding is needed, got 'klingon'"):
+    with pytest.raises(SourceError, match="expected a known encoding, got 'klingon'"):
         table("11_bom.csv", "klingon")
     with pytest.raises(SourceError, match="text in ascii is needed, line 2 is not"):
         table("02_cp1251.csv", "ascii")

@@ -70,7 +70,7 @@ class Design:
     def __post_init__(self) -> None:
         if self.images < 1 or len(self.doses) < 1 or min(self.cohorts) < 0:
             raise SpecError(
-                f"images ≥ 1 and at least one amplitude are needed, got {self.images} and {len(self.doses)}.",
+                f"expected images ≥ 1 and at least one amplitude, got {self.images} and {len(self.doses)}.",
                 "Name an arm with amplitudes, and cohorts with images.",
             )
 

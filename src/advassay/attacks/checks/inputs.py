@@ -34,16 +34,16 @@ def check_images(images: np.ndarray, labels: np.ndarray, targets: np.ndarray | N
     """Raise InputError unless images are floats in [0, 1] to rounding, four axes, and labels integers, one each."""
     if images.ndim != 4 or len(images) == 0:
         raise InputError(
-            f"images: (image, channel, height, width) with at least one image is needed, got {images.shape}.",
+            f"images: expected (image, channel, height, width) with at least one image, got {images.shape}.",
             "Add the missing axis with images[None] or images[:, None].",
         )
     if not np.issubdtype(images.dtype, np.floating):
         raise InputError(
-            f"images: floats in [0, 1] are needed, got {images.dtype}.", "Divide 8-bit images by 255, 16-bit by 65535."
+            f"images: expected floats in [0, 1], got {images.dtype}.", "Divide 8-bit images by 255, 16-bit by 65535."
         )
     low, high = float(np.min(images)), float(np.max(images))
     if not (low >= -ROUNDING and high <= 1 + ROUNDING):
-        raise InputError(f"images: values in [0, 1] are needed, got {low:.4g} to {high:.4g}.", _range_fix(low, high))
+        raise InputError(f"images: expected values in [0, 1], got {low:.4g} to {high:.4g}.", _range_fix(low, high))
     for name, classes in (("labels", labels), ("targets", targets)):
         if classes is not None:
             _check_classes(name, classes, len(images))
@@ -69,13 +69,13 @@ def _range_fix(low: float, high: float) -> str:
 def _check_classes(name: str, classes: np.ndarray, n: int) -> None:
     if not np.issubdtype(classes.dtype, np.integer):
         raise InputError(
-            f"{name}: class indices as integers are needed, got {classes.dtype}.",
+            f"{name}: expected class indices as integers, got {classes.dtype}.",
             "One index an image, not one-hot rows or floats: labels.argmax(1) or labels.long().",
         )
     if classes.shape != (n,):
-        raise InputError(f"{name}: one per image, ({n},), is needed, got {classes.shape}.", f"Give {n} class indices.")
+        raise InputError(f"{name}: expected one per image, ({n},), got {classes.shape}.", f"Give {n} class indices.")
     if classes.min() < 0:
-        raise InputError(f"{name}: class indices from 0 are needed, got {classes.min()}.", "Number the classes from 0.")
+        raise InputError(f"{name}: expected class indices from 0, got {classes.min()}.", "Number the classes from 0.")
 
 
 def check_epsilons(epsilons: list[float], norm: Norm) -> list[ModelWarning]:
@@ -111,7 +111,7 @@ def check_device(classifier: Classifier, device: torch.device) -> None:
     kinds = {t.device.type for t in (*classifier.parameters(), *classifier.buffers())}
     if kinds != {device.type}:
         raise ClassifierError(
-            f"classifier: all of it on one device, {device.type}, is needed, got {', '.join(sorted(kinds))}.",
+            f"classifier: expected all of it on one device, {device.type}, got {', '.join(sorted(kinds))}.",
             'Move the whole classifier, not only the module inside it: classifier.to("cuda").',
         )
 
@@ -120,7 +120,7 @@ def check_classifier(classifier: object) -> None:
     """Raise ClassifierError unless it is a Classifier."""
     if not isinstance(classifier, Classifier):
         raise ClassifierError(
-            f"classifier: an advassay.Classifier is needed, got {type(classifier).__name__}.",
+            f"classifier: expected an advassay.Classifier, got {type(classifier).__name__}.",
             "Wrap the module: advassay.Classifier(module, mean=…, std=…).",
         )
 
@@ -146,7 +146,7 @@ def check_weights(classifier: Classifier) -> None:
             )
         if weight.is_floating_point() and weight.dtype.itemsize < 4:
             raise ClassifierError(
-                f"module: float32 weights are needed, got {_dtype(weight)} ({name}): its rounding would be attacked.",
+                f"module: expected float32 weights, got {_dtype(weight)} ({name}): its rounding would be attacked.",
                 "Convert the network: module.float(). A fast attack is made in bfloat16 by itself.",
             )
 

@@ -113,14 +113,14 @@ def _explained(classifier: Classifier, images: Tensor, problem: Exception) -> At
     wanted, channels = classifier.channels, images.shape[1]
     if wanted is not None and channels != wanted and (channels, wanted) != (1, 3):
         return InputError(
-            f"images: {wanted} channels, as the network's first convolution takes, are needed, got {channels}.",
+            f"images: expected {wanted} channels, as the network's first convolution takes, got {channels}.",
             "Convert the images, or give Classifier(channels=…) if the network takes another number.",
         )
     others = {t.dtype for t in classifier.module.parameters() if t.is_floating_point()} - {torch.float32}
     if others:
         named = ", ".join(sorted(str(kind).removeprefix("torch.") for kind in others))
         return ClassifierError(
-            f"module: float32 weights are needed, got {named}, and float32 images cannot go through it.",
+            f"module: expected float32 weights, got {named}, and float32 images cannot go through it.",
             "Convert the network: module.float().",
         )
     said = str(problem).strip().partition("\n")[0][:200]
@@ -208,12 +208,12 @@ def _check_class_count(classifier: Classifier, classes: int, labels: Tensor, tar
     for name, wanted in (("labels", labels), ("targets", targets)):
         if wanted is not None and int(wanted.max()) >= classes:
             raise InputError(
-                f"{name}: class indices below {classes}, the network's classes, are needed, got {int(wanted.max())}.",
+                f"{name}: expected class indices below {classes}, the network's classes, got {int(wanted.max())}.",
                 "Check that the network and the labels belong together, and that classes are numbered from 0.",
             )
     if classifier.class_names is not None and len(classifier.class_names) != classes:
         raise ClassifierError(
-            f"class_names: {classes} names, one per logit, are needed, got {len(classifier.class_names)}.",
+            f"class_names: expected {classes} names, one per logit, got {len(classifier.class_names)}.",
             "Give the names of the classes the network was trained on, in its order.",
         )
 

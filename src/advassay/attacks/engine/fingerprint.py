@@ -42,8 +42,17 @@ _GLOBAL_HOOKS = tuple(sorted(name for name in vars(nn_module) if name.startswith
 _POINTER = struct.calcsize("P")
 _MOST_OBJECTS = 200_000
 """Beyond so many a network has hold of more than itself (a trainer, a data set), and reading takes too long."""
-_LIBRARIES = tuple(os.path.dirname(os.path.abspath(m.__file__ or "")) + os.sep for m in (torch, np, os, advassay))
-"""Folders of Python, PyTorch, NumPy and of this package: their functions are told by name and code, and not entered."""
+
+
+def _folder(module: types.ModuleType) -> str:
+    return os.path.dirname(os.path.abspath(module.__file__ or "")) + os.sep
+
+
+_STANDARD_LIBRARY = _folder(os)
+_LIBRARIES = tuple(map(_folder, (torch, np, advassay)))
+"""PyTorch, NumPy and this package. Their functions, like Python's own, are told by name and code, and not entered."""
+_INSTALLED = (os.sep + "site-packages" + os.sep, os.sep + "dist-packages" + os.sep)
+"""Where conda and system Pythons put everybody's packages: inside the folder of the standard library."""
 
 
 class NotFingerprintableError(Exception):
@@ -238,14 +247,24 @@ def _class_parts(kind: type) -> Sequence[Any]:
 
 
 def _is_library(module: Any) -> bool:
+    """Whether a module's code is that of a library. One without a file is not, unless Python itself is its source:
+    what is typed into a notebook has no file, and changes."""
     path = getattr(module, "__file__", None)
-    return module is not None and (path is None or os.path.abspath(path).startswith(_LIBRARIES))
+    if path is None:
+        return getattr(getattr(module, "__spec__", None), "origin", None) in ("built-in", "frozen")
+    return _is_library_path(os.path.abspath(path))
+
+
+def _is_library_path(path: str) -> bool:
+    if path.startswith(_LIBRARIES):
+        return True
+    return path.startswith(_STANDARD_LIBRARY) and not any(folder in path for folder in _INSTALLED)
 
 
 def _function_parts(value: types.FunctionType) -> Sequence[Any]:
     """A function's code, defaults and enclosed variables; of one of no library also the globals that it names."""
     enclosed = [value.__code__, value.__defaults__, value.__kwdefaults__, value.__closure__, vars(value)]
-    if value.__code__.co_filename.startswith(_LIBRARIES):
+    if _is_library_path(value.__code__.co_filename):
         return enclosed
     return [*enclosed, *_globals_named(value.__code__, value.__globals__)]
 

@@ -120,7 +120,7 @@ def export_review(
     stored image), sheet and place on it (null beyond `most`). Raises CohortError for a cohort without a region.
     """
     if spec.region is None:
-        raise CohortError(f"cohorts.{name}: a cohort with a region is needed, got one without.", "Add `region: aorta`.")
+        raise CohortError(f"cohorts.{name}: expected a cohort with a region, got one without.", "Add `region: aorta`.")
     progress = progress or Silent()
     opened = open_source(spec.source, source, data, scaling=spec.scaling, progress=progress)
     rows = select(opened.rows, spec, SelectionCounts(opened.rows.height))["row"].to_list()

@@ -64,7 +64,7 @@ def _table(name: str, path: str | None, data: Path | None) -> pl.DataFrame:
     table = read_table(locate(f"region.{name}", path, data), text=frozenset({"image_id"}))
     if "image_id" not in table.columns:
         raise CohortError(
-            f"region.{name}: a column image_id is needed, got {', '.join(table.columns) or 'none'}.",
+            f"region.{name}: expected a column image_id, got {', '.join(table.columns) or 'none'}.",
             "Copy lines of the found.csv that `advassay regions` writes.",
         )
     return table.with_columns(pl.col("image_id").cast(pl.String))

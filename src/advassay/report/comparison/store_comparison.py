@@ -94,7 +94,7 @@ def compare(stores: Sequence[Path | Records]) -> Comparison:
     StoreError where a folder holds no store.
     """
     if len(stores) < 2:
-        raise ReportError(f"stores: at least two are needed, got {len(stores)}.", "Name them: `advassay compare A B`.")
+        raise ReportError(f"stores: expected at least two, got {len(stores)}.", "Name them: `advassay compare A B`.")
     sides = _sides([s if isinstance(s, Records) else open_records(s) for s in stores])
     first = sides[0]
     shared = [name for name in first.cohorts if all(name in side.cohorts for side in sides)]

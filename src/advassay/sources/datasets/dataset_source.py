@@ -23,7 +23,7 @@ def layout_of(name: str, source: DatasetSource) -> Layout:
     if found.layout is None:
         kinds = ", ".join(other.kind for other in found.sources.values())
         raise SourceError(
-            f"sources.{name}.recipe: one that `kind: dataset` reads is needed, got {source.recipe!r} (kind: {kinds}).",
+            f"sources.{name}.recipe: expected one that `kind: dataset` reads, got {source.recipe!r} (kind: {kinds}).",
             f"Paste the source that `advassay datasets show {found.name}` prints.",
         )
     return found.layout
@@ -90,7 +90,7 @@ def as_candidates(name: str, source: DatasetSource, rows: pl.DataFrame, path: Pa
 def _need_images(source: DatasetSource, rows: pl.DataFrame, path: Path, name: str) -> None:
     if rows.is_empty():
         raise SourceError(
-            f"sources.{name}.path: images of {source.recipe} are needed, got {path} without any.",
+            f"sources.{name}.path: expected images of {source.recipe}, got {path} without any.",
             f"`advassay datasets check {source.recipe} FOLDER` says what is missing.",
         )
 

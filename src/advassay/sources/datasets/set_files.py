@@ -25,10 +25,10 @@ def files_in(folder: Path, argument: str) -> list[str]:
     Links to folders are not followed. Raises SourceError where the folder is missing or cannot be listed.
     """
     if not folder.is_dir():
-        raise SourceError(f"{argument}: an existing folder is needed, got {folder}.", "Check it and --data.")
+        raise SourceError(f"{argument}: no such folder: {folder}.", "Check it and --data.")
 
     def refuse(error: OSError) -> None:
-        raise SourceError(f"{argument}: folders that can be listed are needed, got {error.filename}.", str(error))
+        raise SourceError(f"{argument}: expected folders that can be listed, got {error.filename}.", str(error))
 
     found = []
     for parent, folders, names in os.walk(folder, onerror=refuse):

@@ -40,10 +40,10 @@ def find_files(argument: str, path: Path) -> tuple[Path, list[FileEntry]]:
         names = _on_disk(folder, _directory(argument, path)) if _is_dicomdir(path) else _listed(argument, path)
         found = [_checked(folder, os.path.realpath(folder), name) for name in names]
     else:
-        raise SourceError(f"{argument}: a folder, a list or a DICOMDIR is needed, got {path}.", "Check it and --data.")
+        raise SourceError(f"{argument}: expected a folder, a list or a DICOMDIR, got {path}.", "Check it and --data.")
     if not found:
         raise SourceError(
-            f"{argument}: at least one file is needed, got {path.name!r} without any.",
+            f"{argument}: expected at least one file, got {path.name!r} without any.",
             "Hidden files do not count; check the path.",
         )
     return folder, found
@@ -100,7 +100,7 @@ def _listed(argument: str, path: Path) -> list[str]:
     data = path.read_bytes()
     if b"\0" in data or data[128:132] == b"DICM":
         raise SourceError(
-            f"{argument}: a folder, a DICOMDIR or a text file with one path per line is needed, got {path.name}.",
+            f"{argument}: expected a folder, a DICOMDIR or a text file with one path per line, got {path.name}.",
             "To read one DICOM file, give its folder.",
         )
     return [line.strip() for line in os.fsdecode(data.removeprefix(b"\xef\xbb\xbf")).splitlines() if line.strip()]
@@ -160,7 +160,7 @@ def _directory(argument: str, path: Path) -> list[str]:
     """(0004,1500) Referenced File ID of every IMAGE record, as paths; see open_dicom_file.py."""
     ids = _read_directory(path)
     if isinstance(ids, Unreadable):
-        problem = f"{argument}: a DICOMDIR that reads is needed, got {path.name} ({ids.reason})."
+        problem = f"{argument}: expected a DICOMDIR that reads, got {path.name} ({ids.reason})."
         raise SourceError(problem, "Give the folder instead.")
     return ids
 

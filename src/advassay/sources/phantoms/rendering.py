@@ -49,7 +49,7 @@ def write_images(spec: PhantomSource, folder: Path, progress: Progress | None = 
     manifest.csv: image, patient_id and the truth columns of `table`. Raises SourceError for a folder with files in it.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise SourceError(f"--output: a folder that is new or empty is needed, got {folder}.", "Give another folder.")
+        raise SourceError(f"--output: expected a folder that is new or empty, got {folder}.", "Give another folder.")
     progress, task = progress or Silent(), f"draw {spec.images} phantoms"
     (folder / "images").mkdir(parents=True, exist_ok=True)
     progress.start(task, spec.images, "images")

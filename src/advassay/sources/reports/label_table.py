@@ -89,7 +89,7 @@ def label_reports(
     if kept.is_empty():
         reasons = dict(left_out["reason"].value_counts(sort=True).iter_rows())
         raise SourceError(
-            f"reports: at least one report with id and text is needed, got none of {table.height} rows ({reasons}).",
+            f"reports: expected at least one report with id and text, got none of {table.height} rows ({reasons}).",
             "Check the columns given as text and id.",
         )
     fields = [f"text_{place}" for place in range(len(text))]
@@ -107,18 +107,16 @@ def _require_columns(
 ) -> None:
     if (language is None) == (language_column is None):
         raise SourceError(
-            f"language: one language or a column that names it is needed, got {language!r} and {language_column!r}.",
+            f"language: expected one language or a column that names it, got {language!r} and {language_column!r}.",
             "Give one of the two.",
         )
     if not text:
-        raise SourceError("text: at least one column is needed, got none.", f"There are: {table.columns}.")
+        raise SourceError("text: expected at least one column, got none.", f"There are: {table.columns}.")
     wanted = [("text", name) for name in text] + [("id", id)]
     wanted += [("language_column", language_column)] if language_column else []
     for argument, name in wanted:
         if name not in table.columns:
-            raise SourceError(
-                f"{argument}: one of the columns is needed, got {name!r}.", f"There are: {table.columns}."
-            )
+            raise SourceError(f"{argument}: expected one of the columns, got {name!r}.", f"There are: {table.columns}.")
 
 
 def _as_reports(

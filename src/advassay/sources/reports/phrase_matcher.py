@@ -82,7 +82,7 @@ class Automaton(Generic[Tag]):
             for node in nodes:
                 if node is self._root:
                     raise SourceError(
-                        f"vocabulary: a phrase of words that are not ignored is needed, got {phrase!r}.",
+                        f"vocabulary: expected a phrase of words that are not ignored, got {phrase!r}.",
                         "Take its words out of `ignore`, or the phrase out of the vocabulary.",
                     )
                 node.tags.append(tag)
@@ -98,7 +98,7 @@ class Automaton(Generic[Tag]):
         if word.startswith("{"):
             if word[1:-1] not in self._sets and word != _YEAR:
                 raise SourceError(
-                    f"vocabulary: a set out of {sorted(self._sets)} is needed, got {word!r} in {phrase!r}.",
+                    f"vocabulary: expected a set out of {sorted(self._sets)}, got {word!r} in {phrase!r}.",
                     "Define the set under context.sets.",
                 )
             return [node.next.setdefault(word, _Node())]
@@ -240,7 +240,7 @@ class WholeSentence:
         name, times = part[1:].split("}", 1)
         if name not in self._sets or times not in ("", "+", "?", "*"):
             raise SourceError(
-                f"vocabulary: a set out of {sorted(self._sets)}, with +, ? or * after it, is needed, got {part!r} "
+                f"vocabulary: expected a set out of {sorted(self._sets)}, with +, ? or * after it, got {part!r} "
                 f"in {phrase!r}.",
                 "Define the set under norm.sets.",
             )

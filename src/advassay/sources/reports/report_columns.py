@@ -31,7 +31,7 @@ def with_reports(
     """
     if spec.key not in rows.columns:
         raise SourceError(
-            f"{argument}.key: a column of the table is needed, got {spec.key!r}.", f"There are: {rows.columns}."
+            f"{argument}.key: expected a column of the table, got {spec.key!r}.", f"There are: {rows.columns}."
         )
     if taken := sorted({*LABELS, STATUS} & set(rows.columns)):
         raise SourceError(

@@ -228,13 +228,13 @@ def load_vocabulary(language: str | Path) -> Vocabulary:
     path = Path(name)
     if path.suffix not in (".yaml", ".yml") or not path.is_file():
         raise SourceError(
-            f"language: one of {languages()} or an existing vocabulary file (.yaml) is needed, got {name!r}.",
+            f"language: expected one of {languages()} or an existing vocabulary file (.yaml), got {name!r}.",
             "Copy the vocabulary of a shipped language and translate it.",
         )
     try:
         return _parse(name, path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise SourceError(f"language: a readable UTF-8 file is needed, got {name}.", str(error)) from error
+        raise SourceError(f"language: expected a readable UTF-8 file, got {name}.", str(error)) from error
 
 
 def _shipped() -> Traversable:

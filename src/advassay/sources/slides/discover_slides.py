@@ -50,7 +50,7 @@ def find_slides(folder: Path, argument: str) -> SlideListing:
     Raises SourceError if the folder is missing, cannot be listed, or holds no file with a slide's ending.
     """
     if not folder.is_dir():
-        raise SourceError(f"{argument}: an existing folder is needed, got {folder}.", "Check the path.")
+        raise SourceError(f"{argument}: no such folder: {folder}.", "Check the path.")
     others: Counter[str] = Counter()
     slides: list[SlideFile] = []
     series: set[tuple[str, str]] = set()
@@ -66,7 +66,7 @@ def find_slides(folder: Path, argument: str) -> SlideListing:
             slides.append(SlideFile(name, folder))
     if not slides:
         raise SourceError(
-            f"{argument}: a folder with slides or images is needed, got {folder} without any.",
+            f"{argument}: expected a folder with slides or images, got {folder} without any.",
             f"Known endings: {', '.join(ENDINGS)}.",
         )
     return SlideListing(tuple(slides), dict(sorted(others.items())))
@@ -76,7 +76,7 @@ def _files(folder: Path, argument: str) -> Iterator[tuple[str, frozenset[str]]]:
     """(path in `folder`, endings of the files beside it), in a fixed order."""
 
     def refuse(error: OSError) -> None:
-        raise SourceError(f"{argument}: folders that can be listed are needed, got {error.filename}.", str(error))
+        raise SourceError(f"{argument}: expected folders that can be listed, got {error.filename}.", str(error))
 
     for parent, folders, files in os.walk(folder, onerror=refuse):
         folders[:] = sorted(inner for inner in folders if not inner.startswith("."))

@@ -39,7 +39,7 @@ def check_settings(output: Path, rules: TileRules, classes: SlideClasses, key: b
     if not path.exists():
         if output.exists() and any(output.iterdir()):
             raise SpecError(
-                f"--output: a new or empty folder, or one of tiles, is needed, got {output}.", "Give another folder."
+                f"--output: expected a new or empty folder, or one of tiles, got {output}.", "Give another folder."
             )
         with writing(path) as beside:
             beside.write_text(json.dumps(asked, indent=2))

@@ -104,7 +104,7 @@ def open_slides(name: str, source: SlideSource, places: SlidePaths) -> SlideTile
     if not frames:
         reasons = ", ".join(sorted({reason for _, reason, _ in lost}))
         raise SourceError(
-            f"sources.{name}: at least one slide with tiles is needed, got none of {len(opened.files)} ({reasons}).",
+            f"sources.{name}: expected at least one slide with tiles, got none of {len(opened.files)} ({reasons}).",
             "Look at the slides with `advassay tiles`, whose slides.csv and thumbnails say more.",
         )
     rows = pl.concat(frames).select(

@@ -45,7 +45,7 @@ class Labels:
         self._endings = ENDINGS if annotations else MASK_ENDINGS
         self._masks = masks is not None
         if self._folder is not None and not self._folder.is_dir():
-            raise SourceError(f"classes: an existing folder is needed, got {self._folder}.", "Check the path.")
+            raise SourceError(f"classes: no such folder: {self._folder}.", "Check the path.")
 
     def file_of(self, slide: SlideFile) -> Path | None:
         """The slide's region file or mask: beside the same subfolders, or directly in the folder."""

@@ -185,7 +185,7 @@ def _is_there(folder: Path, made: dict[str, int]) -> bool:
     begun = not done.is_file() and {entry.name for entry in folder.glob("*")} <= {DICOM, REPORTS, TRUTH}
     if folder.exists() and not (folder.is_dir() and (begun or not any(folder.iterdir()))):
         raise SourceError(
-            f"--archive: a folder that is new or empty, or holds this very archive, is needed, got {folder}.",
+            f"--archive: expected a folder that is new or empty, or holds this very archive, got {folder}.",
             "Give another folder, or remove this one.",
         )
     return False

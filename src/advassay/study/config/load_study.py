@@ -35,11 +35,11 @@ def load_study(path: Path | str, *, overrides: Sequence[str] = (), scale: float 
         text = data.decode("utf-8", "replace" if len(data) > MAX_BYTES else "strict")
     except OSError as error:
         raise SpecError(
-            f"study: a readable YAML file is needed, got {path} ({error.strerror}).", "Check the path."
+            f"study: expected a readable YAML file, got {path} ({error.strerror}).", "Check the path."
         ) from None
     except ValueError:
         raise SpecError(
-            f"study: a readable YAML file is needed, got {path} (it is not UTF-8).", "Save it as UTF-8."
+            f"study: expected a readable YAML file, got {path} (it is not UTF-8).", "Save it as UTF-8."
         ) from None
     study = parse_study(text, name=str(path), overrides=overrides)
     study = on_phantoms(study) if phantoms else study
@@ -194,9 +194,9 @@ def _rule(mistake: Any, loc: Loc, data: Any) -> str:
     if mistake["type"] == "dict_type" and mistake["input"] is None:
         return "entries are needed here, none is written"
     if mistake["type"] == "tuple_type":
-        return f"a list such as [1, 2] is needed, got {_short(mistake['input'])}"
+        return f"expected a list such as [1, 2], got {_short(mistake['input'])}"
     if mistake["type"] == "too_short":
-        return f"{mistake['ctx']['min_length']} or more entries are needed, got {mistake['ctx']['actual_length']}"
+        return f"expected {mistake['ctx']['min_length']} or more entries, got {mistake['ctx']['actual_length']}"
     message = mistake["msg"].removeprefix("Value error, ").rstrip(".")
     message = message.removeprefix(f"{loc[-1]}: ") if loc else message
     return message if "got" in message else f"{message}, got {_short(mistake['input'])}"

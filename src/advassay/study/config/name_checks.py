@@ -38,7 +38,7 @@ def _check_each(field: str, names: Iterable[str]) -> None:
         key = _folded(name)
         if key in seen:
             raise SpecError(
-                f"{field}: names that differ by more than case are needed, got {seen[key]!r} and {name!r}.",
+                f"{field}: expected names that differ by more than case, got {seen[key]!r} and {name!r}.",
                 "Many file systems, and readers, cannot tell them apart: choose another name for one.",
             )
         seen[key] = name
@@ -73,14 +73,14 @@ def store_at(path: Path) -> Store:
     size = len(os.fsencode(whole.name))
     if not whole.name or size > MOST_STORE_BYTES:
         raise StoreError(
-            f"--store: a folder with a name of at most {MOST_STORE_BYTES} bytes is needed, got {size} bytes.",
+            f"--store: expected a folder with a name of at most {MOST_STORE_BYTES} bytes, got {size} bytes.",
             "Use another --store.",
         )
     try:
         ground = next(folder for folder in (whole, *whole.parents) if folder.exists())
         if not ground.is_dir():
             what = "the file" if ground == whole else "a place below the file"
-            raise StoreError(f"--store: a folder is needed, got {what} {ground}.", "Use another --store.")
+            raise StoreError(f"--store: expected a folder, got {what} {ground}.", "Use another --store.")
         twins = [] if whole.exists() or ground != whole.parent else _twins(whole)
     except OSError as error:
         raise StoreError(

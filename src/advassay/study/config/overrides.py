@@ -31,7 +31,7 @@ def apply_overrides(data: Any, overrides: Sequence[str]) -> tuple[Any, dict[Loc,
     for override in overrides:
         path, equals, text = override.partition("=")
         if not equals or not path.strip():
-            raise SpecError(f"--set: PATH=VALUE is needed, got {override!r}.", "For example --set attack.steps=5.")
+            raise SpecError(f"--set: expected PATH=VALUE, got {override!r}.", "For example --set attack.steps=5.")
         loc = _resolve(path.strip(), data)
         value = _value(text, override)
         if loc == ("archive",) and isinstance(value, str):

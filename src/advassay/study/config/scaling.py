@@ -76,7 +76,7 @@ def scaled(study: Study, scale: float) -> Study:
     an epoch. Raises SpecError where scale is not above 0.
     """
     if not scale > 0 or scale == float("inf"):
-        raise SpecError(f"--scale: a number above 0 is needed, got {scale}.", "For example --scale 0.01.")
+        raise SpecError(f"--scale: expected a number above 0, got {scale}.", "For example --scale 0.01.")
     if scale == 1.0:
         return study
     cohorts = {name: _scaled_cohort(cohort, scale) for name, cohort in study.cohorts.items()}

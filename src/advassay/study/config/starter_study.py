@@ -109,7 +109,7 @@ def starter(path: Path, *, name: str | None = None, file: str = "study.yaml") ->
     from advassay.sources import describe
 
     if not path.exists():
-        raise SourceError(f"IMAGES: a folder, table or .npz that exists is needed, got {path}.", "Check the path.")
+        raise SourceError(f"IMAGES: no such folder or file: {path}.", "Check the path.")
     path = path.resolve()
     found = describe(path)
     name = name if name is not None else _slug(path.stem)

@@ -220,7 +220,7 @@ def planned_design(study: Study, site: RunEnvironment) -> PlannedDesign:
     arm: Arm = study.attack.arm(name)
     if not arm.epsilons or isinstance(arm.epsilons, str):
         raise SpecError(
-            f"attack.arms.{name}.epsilons: amplitudes are needed, got {arm.epsilons!r}.",
+            f"attack.arms.{name}.epsilons: expected amplitudes, got {arm.epsilons!r}.",
             "Run the study once for its range-finding, or name amplitudes.",
         )
     counts = {cohort: count_images(study, cohort, site) for cohort in study.cohorts}

@@ -88,7 +88,7 @@ def _attack(
 def check_folders(images: Path, class_names: Sequence[str]) -> None:
     """Raise CohortError unless the subfolders are classes of the checkpoint; warn of classes without images."""
     if not images.is_dir():
-        raise CohortError(f"--images: a folder is needed, got {images}.", "It holds one subfolder per class.")
+        raise CohortError(f"--images: expected a folder, got {images}.", "It holds one subfolder per class.")
     found = {entry.name for entry in images.iterdir() if entry.is_dir() and not entry.name.startswith(".")}
     if not found or found - set(class_names):
         raise CohortError(

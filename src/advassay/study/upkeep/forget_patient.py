@@ -86,7 +86,7 @@ def forget(store: Store, patient: str) -> ForgetSummary:
         ids = {image for table in tables for image in table.filter(pl.col("patient_id") == patient)["image_id"]}
         if not ids:
             raise StoreError(
-                f"--patient: a pseudonym that the store knows is needed, got {patient!r}.",
+                f"--patient: expected a pseudonym that the store knows, got {patient!r}.",
                 f"Pseudonyms are in column patient_id of cohorts/*/{MANIFEST}; {store.private_sources.name} beside "
                 "the store says which images are whose.",
             )

@@ -58,7 +58,7 @@ def merge(store: Store, other: Store) -> MergeSummary:
     cohort that was prepared otherwise, and a network of one identity with two sets of weights.
     """
     if store.root.resolve() == other.root.resolve():
-        raise StoreError(f"merge: two stores are needed, got {store.root} twice.", "Give another one.")
+        raise StoreError(f"merge: expected two stores, got {store.root} twice.", "Give another one.")
     with store_lock(store), store_lock(other):
         _check(store, other)
         people = join_forgotten(store, other)
@@ -81,7 +81,7 @@ def _check(store: Store, other: Store) -> None:
     names = [stored_study(one).name for one in (store, other)]
     if names[0] != names[1]:
         raise StoreError(
-            f"merge: stores of one study are needed, got {names[0]!r} and {names[1]!r}.",
+            f"merge: expected stores of one study, got {names[0]!r} and {names[1]!r}.",
             "Give stores that `advassay run` wrote for the same study.",
         )
     for path in sorted(other.root.glob(f"cohorts/*/{PREPARATION}")):

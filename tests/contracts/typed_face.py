@@ -1,0 +1,16 @@
+"""Read by mypy alone (`make check`): a line that should be refused and is not fails as an unused ignore."""
+
+import numpy as np
+from torch import nn
+
+import advassay as aa
+
+
+def face(images: np.ndarray, labels: np.ndarray) -> float:
+    classifier = aa.Classifier(nn.Flatten(), mean=0.5, std=0.5)
+    attack = aa.PGD(epsilon="5/255", steps=20)
+    aa.PGD(eps=3)  # type: ignore[call-arg]
+    aa.sweep(classifier, images, labels)  # type: ignore[call-arg]
+    sweep = aa.sweep(classifier, images, labels, attack, epsilons=[0.01, 0.02])
+    sweep.atack_success_rate()  # type: ignore[attr-defined]
+    return float(sweep.attack_success_rate()[-1])
