@@ -178,10 +178,10 @@ def test_statistics_may_be_given_for_any_number_of_channels(channels):
         (dict(std=[1, float("inf"), 1]), "std"),
         (dict(std=0), "std"),
         (dict(mean="imagenet"), "mean"),
-        (dict(finding=-1), "finding: a whole number, 0 or more"),
+        (dict(finding=-1), "finding: expected a whole number, 0 or more"),
         (dict(finding=1.5), "finding"),
         (dict(finding=True), "finding"),
-        (dict(channels=0), "channels: a whole number, 1 or more"),
+        (dict(channels=0), "channels: expected a whole number, 1 or more"),
     ],
 )
 def test_numbers_that_a_classifier_cannot_have_are_refused(options, said):

@@ -54,7 +54,7 @@ def test_the_reference_page_names_the_columns_that_are_written(tmp_path: Path) -
         (("--id", "number"), 3, "got 'number'"),
         (("--language", "xx"), 3, "['en', 'es', 'ru']"),
         (("--language-column", "findings"), 2, "one of them"),
-        (("-o", "labels.csv"), 2, "--output: a .parquet file"),
+        (("-o", "labels.csv"), 2, "--output: expected a .parquet file"),
         (("-o", "nowhere/labels.parquet"), 2, "existing folder"),
     ],
 )

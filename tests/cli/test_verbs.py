@@ -60,7 +60,7 @@ def test_help_lists_the_verbs_of_a_study() -> None:
     [
         (["plan", "absent.yaml"], 2, "Error: study: expected a readable YAML file, got absent.yaml"),
         (["plan", "STUDY", "--set", "attack.step=1"], 2, "'step' is not a part of attack. Close matches: steps"),
-        (["plan", "STUDY", "--scale", "0"], 2, "--scale: a number above 0"),
+        (["plan", "STUDY", "--scale", "0"], 2, "--scale: expected a number above 0"),
         (["plan", "STUDY", "--data", "absent"], 2, "--data: expected a folder, got absent"),
         (["plan", "STUDY", "--set", "training.architecture=inception_v3"], 3, "images of 75 px or more, got A 40 px"),
         (["plan", "STUDY", "--set", "attack.arms={A: {}, B: {steps: 3}}"], 2, "A and B differ only in"),
@@ -109,7 +109,7 @@ def test_a_warning_is_shown_once_in_plain_words(study: Path, monkeypatch: pytest
         warnings.warn("a library's own business", FutureWarning, stacklevel=1)
         return {}
 
-    monkeypatch.setattr("advassay.study.run.runner.prepare", warning)
+    monkeypatch.setattr("advassay.study.prepare", warning)
     result = runner.invoke(app, ["prepare", str(study), "--store", str(study.parent / "store")])
     assert result.stderr.count("a choice that weakens") == 1
     assert "Note: a choice" in result.stderr
@@ -163,7 +163,7 @@ def test_a_full_disk_is_told_without_a_traceback(study: Path, monkeypatch: pytes
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", "model.safetensors")
 
-    monkeypatch.setattr("advassay.study.run.runner.train", full)
+    monkeypatch.setattr("advassay.study.train", full)
     result = runner.invoke(app, ["train", str(study), "--store", str(study.parent / "store")])
     assert result.exit_code == 1
     assert "No space left on device: model.safetensors" in result.stderr

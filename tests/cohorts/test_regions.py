@@ -242,10 +242,10 @@ def test_doubtful_regions_are_left_out_unless_accepted(chests, tmp_path):
 
 
 def test_a_list_that_cannot_be_used_says_what_to_do(chests, tmp_path):
-    with pytest.raises(SourceError, match="existing table"):
+    with pytest.raises(SourceError, match="no such table"):
         chests(accept="absent.csv")
     (tmp_path / "accept.csv").write_text("image\nx\n")
-    with pytest.raises(CohortError, match=r"region.accept: a column image_id.*found.csv"):
+    with pytest.raises(CohortError, match=r"region.accept: expected a column image_id.*found.csv"):
         chests(accept="accept.csv")
 
 

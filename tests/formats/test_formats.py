@@ -35,7 +35,7 @@ def test_the_numbers_of_the_format_1_store_have_not_moved() -> None:
 
 
 def test_a_store_from_the_future_is_refused() -> None:
-    with pytest.raises(FormatError, match=r"expected format 1 or older, got '2'.*newer advassay"):
+    with pytest.raises(FormatError, match=r"expected records format 1 or older, got '2'.*newer advassay"):
         open_records(HERE / "from-the-future")
 
 

@@ -90,7 +90,7 @@ def test_scale_one_is_the_study_itself(large: Study) -> None:
 
 @pytest.mark.parametrize("scale", [0, -1, float("nan"), float("inf")])
 def test_a_scale_that_is_no_size_is_refused(large: Study, scale: float) -> None:
-    with pytest.raises(SpecError, match="--scale: a number above 0"):
+    with pytest.raises(SpecError, match="--scale: expected a number above 0"):
         scaled(large, scale)
 
 

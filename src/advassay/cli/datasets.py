@@ -170,7 +170,7 @@ def _study(name: str, output: Path | None) -> None:
         with output.open("x", encoding="utf-8") as file:
             file.write(text)
     except OSError as error:
-        problem = f"--output: a new file in no such folder: {output} ({type(error).__name__})."
+        problem = f"--output: expected a new file in an existing folder, got {output} ({type(error).__name__})."
         raise SpecError(problem, "Choose another name.") from None
     say(f"Wrote {output}. What would run: advassay plan {output} --data FOLDER")
 

@@ -118,7 +118,9 @@ def _require_endings(output: Path, left_out: Path | None) -> None:
 
     for option, path, ending in (("--output", output, ".parquet"), ("--left-out", left_out, ".csv")):
         if path is not None and (path.suffix.lower() != ending or not path.absolute().parent.is_dir()):
-            raise SpecError(f"{option}: a {ending} file in no such folder: {path}.", "Change its name or folder.")
+            raise SpecError(
+                f"{option}: expected a {ending} file in an existing folder, got {path}.", "Change its name or folder."
+            )
 
 
 def _write(frame: pl.DataFrame, path: Path) -> None:

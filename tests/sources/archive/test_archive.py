@@ -96,7 +96,7 @@ def test_a_finished_archive_is_kept_and_a_folder_in_use_is_refused(archive, tmp_
     before = _digest(archive)
     write_archive(archive, patients=PATIENTS)
     assert _digest(archive) == before
-    with pytest.raises(SourceError, match="--archive: a folder that is new or empty"):
+    with pytest.raises(SourceError, match="--archive: expected a folder that is new or empty"):
         write_archive(archive, patients=PATIENTS + 1)
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(SourceError, match="--archive"):

@@ -87,10 +87,10 @@ def test_the_table_holds_places_and_entries_but_no_text() -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"text": ["report"]}, "text: one of the columns"),
-        ({"id": "number"}, "id: one of the columns"),
-        ({"language": "xx"}, "language: one of"),
-        ({"language": None, "language_column": "lang"}, "language_column: one of the columns"),
+        ({"text": ["report"]}, "text: expected one of the columns"),
+        ({"id": "number"}, "id: expected one of the columns"),
+        ({"language": "xx"}, "language: expected one of"),
+        ({"language": None, "language_column": "lang"}, "language_column: expected one of the columns"),
         ({"language": None}, "one language or a column"),
         ({"text": []}, "at least one column"),
     ],

@@ -92,7 +92,7 @@ def check_folders(images: Path, class_names: Sequence[str]) -> None:
     found = {entry.name for entry in images.iterdir() if entry.is_dir() and not entry.name.startswith(".")}
     if not found or found - set(class_names):
         raise CohortError(
-            f"--images: subfolders named as the checkpoint's classes ({', '.join(class_names)}) are needed, "
+            f"--images: expected subfolders named as the checkpoint's classes ({', '.join(class_names)}), "
             f"got {', '.join(sorted(found)) or 'none'}.",
             "Rename the subfolders, or give the checkpoint that knows these classes.",
         )
