@@ -19,7 +19,7 @@ is imported when it is asked for by name, so a broken one disturbs nobody who do
 (0.0, ('red',), False)
 >>> colours.get("rod")
 Traceback (most recent call last):
-advassay.errors.SpecError: colour: one of red is needed, got 'rod'. Did you mean red? Use a registered name.
+advassay.errors.SpecError: colour: expected one of red, got 'rod'. Did you mean red? Use a registered name.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ class Registry(Generic[Part]):
         hint = f" Did you mean {close[0]}?" if close else ""
         if not names:
             return f"{self.kind}: nothing is registered, got {name!r}."
-        return f"{self.kind}: one of {', '.join(names)} is needed, got {name!r}.{hint}"
+        return f"{self.kind}: expected one of {', '.join(names)}, got {name!r}.{hint}"
 
     def advice(self) -> str:
         """What to do about a name that is not registered."""
@@ -193,7 +193,7 @@ class Registry(Generic[Part]):
         """Raise ExtensionError unless `part` is an instance of `base` and has all that its classes annotate."""
         if not isinstance(part, self.base):
             raise ExtensionError(
-                f"{self.kind}: an instance of {self.base.__module__}.{self.base.__qualname__} is needed, got {part!r}.",
+                f"{self.kind}: expected an instance of {self.base.__module__}.{self.base.__qualname__}, got {part!r}.",
                 "Derive from that class, and register an instance.",
             )
         annotated = {name for cls in type(part).__mro__ for name in inspect.get_annotations(cls)}

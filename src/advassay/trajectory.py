@@ -29,8 +29,9 @@ class TrajectoryRows:
     target               (row,) int64; -1 when untargeted
     logits               (row, step, class) float32
     gradient_norm        (row, step) float32; L2 norm of the loss gradient at that iterate, NaN at the last one
-    boundary_share       (row, step) float32 in [0, 1]; share of pixel values on the ε-boundary; under `literal`, of
-                         gradient values with |g| ≥ ε in the update that led there (L2: 1 where ‖·‖₂ ≥ ε, else 0)
+    boundary_share       (row, step) float32 in [0, 1]; share of pixel values on the ε-boundary; where ε clips the
+                         gradient, of gradient values with |g| ≥ ε in the update that led there (L2: 1 where ‖·‖₂ ≥ ε,
+                         else 0)
     linf, l2             (row, step) float32; realised size of δ
                          (row, step) sizes and ssim are NaN after a row has retired
     scored_float32       (row, step) bool; logits from a float32 pass of the unmodified network

@@ -11,8 +11,8 @@ from torch import nn
 import advassay as aa
 from advassay.attacks import Item, choose_compute_shape
 from advassay.attacks.engine.scheduler import BatchScheduler
-from advassay.attacks.perturbation_norms import measure
 from advassay.attacks.stream import stream
+from advassay.attacks.update_rule import measure_perturbation
 from advassay.errors import AttackError
 from advassay.trajectory import TrajectoryRows
 
@@ -230,5 +230,5 @@ def test_a_pixel_put_on_the_boundary_counts_as_on_it_whatever_float32_made_of_it
     clean = torch.rand(2, 1, 64, 64, generator=torch.Generator().manual_seed(1)) * (1 - 2 * epsilon) + epsilon
     amplitudes = torch.full((2,), epsilon)
     inside = clean + 0.9 * epsilon
-    assert measure(clean + epsilon, clean, amplitudes, "linf")[:, 2].tolist() == [1, 1]
-    assert measure(inside, clean, amplitudes, "linf")[:, 2].max() == 0
+    assert measure_perturbation(clean + epsilon, clean, amplitudes, "linf")[:, 2].tolist() == [1, 1]
+    assert measure_perturbation(inside, clean, amplitudes, "linf")[:, 2].max() == 0

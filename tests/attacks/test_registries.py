@@ -1,4 +1,4 @@
-"""A loss, update, norm or precision that is declared in one place only is refused when the program is loaded."""
+"""Update rules, losses and precisions: what is declared and not written is refused when the program is loaded."""
 
 from __future__ import annotations
 
@@ -7,29 +7,96 @@ from typing import Literal, get_args
 
 import pytest
 
-from advassay.attacks import losses, masked_gradient_rerun, norm_balls, updates
+import advassay as aa
 from advassay.attacks.engine import float32_verifier
+from advassay.attacks.losses import attack_loss
+from advassay.attacks.update_rule import UpdateRule, update_rule
+from advassay.errors import ExtensionError
 from advassay.spec import attack_spec
+from advassay.spec.attack_components import LOSSES, UPDATE_RULES, LossFacts, UpdateRuleFacts, registered_components
 
 
-@pytest.mark.parametrize(
-    ("kind", "module"),
-    [
-        ("Loss", losses),
-        ("Loss", masked_gradient_rerun),
-        ("Update", updates),
-        ("Norm", norm_balls),
-        ("Precision", float32_verifier),
-    ],
-)
-def test_a_name_that_is_only_declared_stops_the_import_and_is_named(kind, module, monkeypatch):
-    declared = Literal[(*get_args(getattr(attack_spec, kind)), "momentous")]
-    monkeypatch.setattr(attack_spec, kind, declared)
-    spec = importlib.util.spec_from_file_location("afresh", module.__file__)
-    with pytest.raises(NotImplementedError, match=f"{kind.lower()}: .*momentous"):
+def test_a_precision_that_is_only_declared_stops_the_import_and_is_named(monkeypatch):
+    monkeypatch.setattr(attack_spec, "Precision", Literal[(*get_args(attack_spec.Precision), "momentous")])
+    spec = importlib.util.spec_from_file_location("afresh", float32_verifier.__file__)
+    with pytest.raises(NotImplementedError, match=r"precision: .*momentous"):
         spec.loader.exec_module(importlib.util.module_from_spec(spec))
 
 
 def test_a_name_that_is_only_written_is_named_too():
     with pytest.raises(NotImplementedError, match=r"colour: .*blue"):
         attack_spec.check_complete("colour", Literal["red"], {"red": 1, "blue": 2})
+
+
+def test_a_rule_or_a_loss_without_its_arithmetic_cannot_be_made():
+    class Idle(UpdateRule):
+        name = "idle"
+
+    class Numb(LossFacts):
+        name = "numb"
+
+    with pytest.raises(TypeError, match="propose"):
+        Idle()
+    with pytest.raises(TypeError, match="value"):
+        Numb()
+
+
+def test_a_rule_that_does_not_say_what_others_must_know_is_refused_when_it_registers():
+    class Vague(UpdateRule):
+        name = "vague"
+
+        def propose(self, visit, rules):
+            raise AssertionError
+
+    with pytest.raises(
+        ExtensionError, match=r"Vague is incomplete: it has no description, source, step_meaning, summa"
+    ):
+        UPDATE_RULES.register(Vague())
+    assert "vague" not in UPDATE_RULES
+
+
+def test_a_rule_that_only_has_the_facts_is_refused_before_the_first_step(monkeypatch):
+    class Facts(UpdateRuleFacts):
+        name = summary = description = source = "facts"
+        step_meaning = "length"
+
+        def propose(self, visit, rules):
+            raise AssertionError
+
+    monkeypatch.setitem(UPDATE_RULES._parts, "facts", Facts())
+    with pytest.raises(ExtensionError, match=r"expected an instance of advassay\.attacks\.update_rule\.UpdateRule"):
+        update_rule(aa.PGD(0.02, update="facts"))
+
+
+def test_a_loss_that_is_no_number_an_image_is_refused_before_the_first_step(monkeypatch, classifier, images, labels):
+    class Whole(LossFacts):
+        name = summary = description = "whole"
+        rerun_loss = None
+
+        def value(self, logits, labels, targets):
+            return logits.mean()
+
+    monkeypatch.setitem(LOSSES._parts, "whole", Whole())
+    with pytest.raises(ExtensionError, match=r"loss: expected one value an image of whole, \(2,\), got \(\)"):
+        aa.attack(classifier, images, labels, aa.PGD(0.02, steps=2, loss="whole"))
+
+
+@pytest.mark.parametrize("loss", LOSSES.names())
+def test_the_loss_that_repeats_another_is_registered_and_does_not_saturate(loss):
+    again = LOSSES.get(loss).rerun_loss
+    assert again is None or LOSSES.get(again).rerun_loss is None
+
+
+def test_every_name_is_listed_with_words_of_its_own():
+    listed = registered_components()
+    assert listed.keys() == {"update", "loss"}
+    assert {"apgd", "literal", "projected-gradient", "projected-sign"} <= listed["update"].keys()
+    assert {"cross-entropy", "dlr", "margin", "probability"} <= listed["loss"].keys()
+    for words in listed.values():
+        assert all(words.values())
+        assert len(set(words.values())) == len(words)
+
+
+def test_an_unknown_loss_is_refused_and_never_runs_as_another(images, labels, network):
+    with pytest.raises(aa.AdvassayError, match=r"expected one of .*dlr.*, got 'logit'"):
+        attack_loss(network(images), labels, "logit")

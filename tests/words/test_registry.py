@@ -96,7 +96,7 @@ def test_a_package_that_registers_by_itself_and_by_an_entry_point_is_one(shop):
     ("module", "value", "message"),
     [
         ("raise ValueError('gone')", "GREEN", r"'green' of shop_\d+-more 1.0 cannot be imported .*ValueError: gone"),
-        ("GREEN = 3", "GREEN", r"an instance of test_registry\.Colour is needed, got 3"),
+        ("GREEN = 3", "GREEN", r"expected an instance of test_registry\.Colour, got 3"),
         ("from test_registry import Colour\nGREEN = Colour('verde')", "GREEN", "calls itself 'verde'"),
         ("pass", "GREEN", "cannot be imported .*AttributeError"),
     ],
@@ -169,14 +169,14 @@ def test_an_incomplete_part_is_refused_when_it_registers(part, message):
 
 
 def test_a_part_of_another_kind_is_refused():
-    with pytest.raises(ExtensionError, match=r"an instance of .*Shape is needed, got Colour"):
+    with pytest.raises(ExtensionError, match=r"expected an instance of .*Shape, got Colour"):
         Registry("shape", Shape).register(Colour("red"))  # type: ignore[arg-type]
 
 
 def test_an_unknown_name_is_an_error_of_our_tree_that_lists_what_is_registered():
     shapes = Registry("shape", Shape, error=SourceError)
     shapes.register(Square())
-    with pytest.raises(SourceError, match=r"shape: one of square is needed, got 'sqare'. Did you mean square\?"):
+    with pytest.raises(SourceError, match=r"shape: expected one of square, got 'sqare'. Did you mean square\?"):
         shapes.get("sqare")
     assert shapes.find("sqare") is None
     assert shapes.find(None) is None
@@ -199,7 +199,7 @@ def test_a_field_takes_registered_names_and_its_schema_lists_them():
 
     assert Drawing(shape="square").shape == "square"
     assert Drawing.model_json_schema()["properties"]["shape"]["enum"] == ["square"]
-    with pytest.raises(pydantic.ValidationError, match=r"one of square is needed, got 'sqare'\. Did you mean"):
+    with pytest.raises(pydantic.ValidationError, match=r"expected one of square, got 'sqare'\. Did you mean"):
         Drawing(shape="sqare")
     with pytest.raises(pydantic.ValidationError, match="valid string"):
         Drawing(shape=4)

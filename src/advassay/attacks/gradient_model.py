@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from advassay.attacks.float32_settings import default_kernels, ieee_float32
-from advassay.attacks.losses import attack_loss
-from advassay.spec.attack_spec import Loss
+from advassay.spec.attack_components import LOSSES
 
 
 @contextmanager
@@ -25,8 +24,8 @@ def full_float32() -> Iterator[None]:
 class GradientModel:
     """Passes through one module, for one loss. Images are float32 in [0, 1]; logits and gradients float32."""
 
-    def __init__(self, module: nn.Module, loss: Loss, *, channels_last: bool = False) -> None:
-        self.module, self.loss = module, loss
+    def __init__(self, module: nn.Module, loss: str, *, channels_last: bool = False) -> None:
+        self.module, self._loss = module, LOSSES.get(loss)
         self._format = torch.channels_last if channels_last else torch.contiguous_format
 
     @torch.no_grad()
@@ -39,5 +38,6 @@ class GradientModel:
         x = images.contiguous(memory_format=self._format).detach().requires_grad_()
         with torch.enable_grad():
             logits = self.module(x).float()
-            (gradient,) = torch.autograd.grad(attack_loss(logits, labels, self.loss, targets).sum(), x)
+            # The sum: each image's loss depends on its own logits alone, so every image gets its own gradient.
+            (gradient,) = torch.autograd.grad(self._loss.value(logits, labels, targets).sum(), x)
         return logits.detach(), gradient.float().contiguous()

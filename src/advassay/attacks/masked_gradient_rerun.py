@@ -1,4 +1,4 @@
-"""The linked re-run: images whose softmax loss went numb are attacked again with the margin loss, beside the record.
+"""The linked re-run: images whose gradient vanished are attacked again with a loss that does not saturate.
 
 It answers whether their robustness was arithmetic. It is a run of its own and never overwrites the declared attack.
 """
@@ -7,28 +7,23 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from advassay.spec.attack_spec import PGD, Arm, Loss, check_complete
+from advassay.spec.attack_components import LOSSES
+from advassay.spec.attack_spec import PGD, Arm
 from advassay.trajectory import TrajectoryRows
 
 GRADIENT_MASKED = ("zero_gradient", "nan_gradient", "saturated", "loss_saturated")
 """Flags of an image whose gradient may have been rounded away, or was not a number."""
 
-RERUN_LOSS: dict[Loss, Loss | None] = {
-    "cross-entropy": "margin", "probability": "margin", "margin": None, "dlr": None,
-}  # fmt: skip
-"""The loss that an attack is run again with; None where its own does not saturate."""
-check_complete("loss", Loss, RERUN_LOSS)
-
 Attack = TypeVar("Attack", PGD, Arm)
 
 
 def linked_rerun(attack: Attack) -> Attack | None:
-    """The same attack with the margin loss; None where the loss does not saturate already (margin, dlr).
+    """The same attack with the loss that repeats its own; None where its own does not saturate.
 
     >>> linked_rerun(PGD(epsilon=0.02)).loss
     'margin'
     """
-    other = RERUN_LOSS[attack.loss]
+    other = LOSSES.get(attack.loss).rerun_loss
     return None if other is None else attack.model_copy(update={"loss": other})
 
 

@@ -35,5 +35,10 @@ def sign_noise(clean: Tensor, epsilon: float, norm: Norm, seed: int, image_id: s
     """
     generator = torch.Generator("cpu").manual_seed(draw(seed, image_id, "noise") >> 1)
     signs = torch.randint(0, 2, clean.shape, generator=generator, device="cpu") * 2.0 - 1
-    amplitude = {"linf": epsilon, "l2": epsilon / clean.numel() ** 0.5}[norm]
+    if norm == "linf":
+        amplitude = epsilon
+    elif norm == "l2":
+        amplitude = epsilon / clean.numel() ** 0.5
+    else:
+        assert_never(norm)
     return (clean + amplitude * signs.to(clean.device)).clamp(0, 1)

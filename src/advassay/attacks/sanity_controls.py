@@ -16,11 +16,13 @@ from advassay.attacks.random_init import sign_noise
 from advassay.attacks.stream import Item, computing, stream
 from advassay.attacks.surrogate.compile import backend_of
 from advassay.classifier import Classifier
-from advassay.spec.attack_spec import Arm, Loss, Norm, step_size_name
+from advassay.spec.attack_spec import Arm, Norm, step_size_name
 from advassay.store_documents import ComputeShape, Controls
 from advassay.success import Reading, correct_on_clean, counted, has_succeeded, predicted
 from advassay.trajectory import TrajectoryRows
 
+STRONGER_UPDATE, STRONGER_LOSS = "apgd", "margin"
+"""The stronger attack that cross-checks an arm. Its iterations:"""
 STRONGER_STEPS = 20
 """… at most, and at most twice the arm's own."""
 STRONGER_RESTARTS = 2
@@ -58,7 +60,6 @@ def run_controls(
         targets,
         known or PreflightCache(),
     )
-    stronger: Loss = "margin"
     checked = _spread(arm.epsilons)
     if declared is None:
         declared = sample.felled(arm.model_copy(update={"restarts": 1}), checked)
@@ -66,8 +67,8 @@ def run_controls(
         images=len(sample.labels),
         epsilon_zero_changed=sample.changed_at_zero(arm),
         noise=sample.noise(arm.epsilons, arm.norm, seed),
-        cross_check=sample.cross_check(arm, {e: set(declared[e]) for e in checked}, stronger),
-        stronger=f"apgd, {stronger} loss, {stronger_steps(arm)} steps, {STRONGER_RESTARTS} starts",
+        cross_check=sample.cross_check(arm, {e: set(declared[e]) for e in checked}),
+        stronger=f"{STRONGER_UPDATE}, {STRONGER_LOSS} loss, {stronger_steps(arm)} steps, {STRONGER_RESTARTS} starts",
     )
 
 
@@ -129,9 +130,12 @@ class _Sample:
             told[f"{epsilon:.12g}"] = (int(down.sum()), int(counted(path, self.labels, targets=self.targets)[-1].sum()))
         return told
 
-    def cross_check(self, arm: Arm, declared: Mapping[float, set[str]], loss: Loss) -> dict[str, dict[str, int]]:
+    def cross_check(self, arm: Arm, declared: Mapping[float, set[str]]) -> dict[str, dict[str, int]]:
         """ε as text → attackable images, those the arm felled, those felled by either attack, and the difference."""
-        strong = {"update": "apgd", "loss": loss, "steps": stronger_steps(arm), "restarts": STRONGER_RESTARTS}
+        strong = {
+            "update": STRONGER_UPDATE, "loss": STRONGER_LOSS, "steps": stronger_steps(arm),
+            "restarts": STRONGER_RESTARTS,
+        }  # fmt: skip
         attackable_ids = self._attackable()
         standing = {epsilon: attackable_ids - felled for epsilon, felled in declared.items()}
         extra = self.felled(arm.model_copy(update=strong), tuple(declared), standing, success="any")

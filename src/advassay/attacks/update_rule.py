@@ -1,20 +1,28 @@
-"""What an update rule is: from an iterate and its gradient to the next iterate, split where amplitudes part.
+"""What an update rule is: from an iterate and its gradient to the next iterate; and the norms that rules work in.
 
 `propose` goes as far as no ε is looked at, and says how far that is (`extent`). Every ε ≥ extent projects to the same
 bits, so those amplitudes can go on as one trajectory: this is the prefix sharing of the scheduler, and why it is exact.
 A rule may keep state beside each iterate: tensors with one entry an iterate, which its successors inherit.
+
+Rules are looked up where nobody has torch (study files, old records), so this file and theirs import it inside
+functions only. All tensors are float32, images (iterate, channel, height, width), ε (iterate,).
 """
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, assert_never
 
-from torch import Tensor
+from advassay.errors import ExtensionError
+from advassay.spec.attack_components import UPDATE_RULES, UpdateRuleFacts
 
-from advassay.attacks.norm_balls import as_column, project_onto_ball
-from advassay.spec.attack_spec import PGD, Arm
+if TYPE_CHECKING:
+    from torch import Tensor
 
-State = tuple[Tensor, ...]
+    from advassay.spec.attack_spec import PGD, Arm, Norm
+
+State = tuple["Tensor", ...]
 
 
 @dataclass
@@ -85,15 +93,8 @@ class Proposal:
         return (self.origin + (within if self.gain is None else as_column(self.gain) * within)).clamp_(0, 1)
 
 
-class UpdateRule:
-    """Base of all rules; `rules` of every method are the attack's."""
-
-    shares_iterates = True
-    """Whether rows of different ε and step size start as one iterate. A rule that uses ε in `propose` must say no."""
-    needs_float32 = False
-    """Whether its gradients must come from the unmodified network."""
-    records_another_point = False
-    """Whether what is recorded of an iterate is not the iterate itself (`recorded`)."""
+class UpdateRule(UpdateRuleFacts):
+    """Base of all rules; `rules` of every method are the attack's, with its norm, loss and number of steps."""
 
     def initial_state(self, x: Tensor, epsilon: Tensor, classes: int) -> State:
         """State of trajectories that begin at `x`."""
@@ -107,10 +108,115 @@ class UpdateRule:
         """The point and the logits (iterate, class) that the record shows, after `observe`."""
         return visit.x, visit.logits
 
+    @abstractmethod
     def propose(self, visit: Visit, rules: PGD | Arm) -> Proposal:
         """The update from each iterate, before any ε is looked at."""
-        raise NotImplementedError
 
     def boundary_share(self, proposal: Proposal, epsilon: Tensor, rules: PGD | Arm) -> Tensor | None:
         """What the record's boundary_share says, (iterate,); None = the share of pixel values at the boundary."""
         return None
+
+
+class NoUpdate(UpdateRule):
+    """The rule of attacks without a step: whatever they are called, nothing is updated and everything is shared."""
+
+    name = summary = description = source = "no update"
+    step_meaning = "unused"
+
+    def propose(self, visit: Visit, rules: PGD | Arm) -> Proposal:
+        raise AssertionError("an attack without a step asked for one")
+
+
+def update_rule(rules: PGD | Arm) -> UpdateRule:
+    """The registered rule that an attack runs; `NoUpdate` where it has no step.
+
+    Raises ExtensionError for a registered rule that is not derived from UpdateRule.
+    """
+    if not rules.steps:
+        return NoUpdate()
+    rule = UPDATE_RULES.get(rules.update)
+    if not isinstance(rule, UpdateRule):
+        raise ExtensionError(
+            f"update: expected an instance of {UpdateRule.__module__}.UpdateRule, got {type(rule).__qualname__}.",
+            "Derive the rule from that class.",
+        )
+    return rule
+
+
+# ---- the two norms of a perturbation --------------------------------------------------------------------------------
+
+_EPS_FOR_DIVISION = 1e-10  # torchattacks PGDL2: keeps a zero gradient a zero step
+
+
+def as_column(per_row: Tensor) -> Tensor:
+    """(row,) → (row, 1, 1, 1), to broadcast over images."""
+    return per_row.view(-1, 1, 1, 1)
+
+
+def norm_of(values: Tensor, norm: Norm) -> Tensor:
+    """Largest absolute value (L∞) or Euclidean length (L2) of each row, float32 (row,)."""
+    if norm == "linf":
+        return values.abs().flatten(1).amax(dim=1)
+    if norm == "l2":
+        return _length(values)
+    assert_never(norm)
+
+
+def steepest_direction(gradient: Tensor, norm: Norm) -> Tensor:
+    """The gradient's sign (L∞), or the gradient over its L2 norm (L2)."""
+    if norm == "linf":
+        return gradient.sign()
+    if norm == "l2":
+        return gradient / as_column(_length(gradient) + _EPS_FOR_DIVISION)
+    assert_never(norm)
+
+
+def project_onto_ball(values: Tensor, epsilon: Tensor, norm: Norm) -> Tensor:
+    """The nearest point of the ε-ball: elementwise clamp (L∞), or scaled down where longer than ε (L2)."""
+    if norm == "linf":
+        return values.clamp(-as_column(epsilon), as_column(epsilon))
+    if norm == "l2":
+        length = _length(values)
+        return values * as_column((epsilon / length).where(length > epsilon, 1.0))
+    assert_never(norm)
+
+
+def clipped_share(values: Tensor, epsilon: Tensor, norm: Norm) -> Tensor:
+    """Share of values with |value| ≥ ε (L∞), or 1 where the whole is at least ε long, else 0 (L2); float32 (row,)."""
+    if norm == "linf":
+        return (values.abs().flatten(1) >= epsilon[:, None]).double().mean(dim=1).float()
+    if norm == "l2":
+        return (norm_of(values, norm) >= epsilon).float()
+    assert_never(norm)
+
+
+def _length(values: Tensor) -> Tensor:
+    import torch
+
+    # In float64, because it is a long sum: in float32 its last bits would depend on how the kernel splits it.
+    return torch.linalg.vector_norm(values.flatten(1), dim=1, dtype=torch.float64).float()
+
+
+ON_BOUNDARY = 1 - 1e-5
+"""|δ| this close to ε, as a ratio, counts as on it …"""
+ROUNDING = 2.0**-24
+"""… and this close in pixel values: clean + δ is rounded to float32, by up to half this much just below 1."""
+
+
+def measure_perturbation(x: Tensor, clean: Tensor, epsilon: Tensor, norm: Norm) -> Tensor:
+    """‖δ‖∞, ‖δ‖₂ and boundary share of each row, float32 (row, 3), by float64 arithmetic apart from the attack's own.
+
+    The share is of pixel values with |δ| ≥ ε (L∞), or 1 where ‖δ‖₂ ≥ ε, else 0 (L2).
+    """
+    import torch
+
+    delta = x.double().sub_(clean).abs_().flatten(1)
+    edge = epsilon.double() * ON_BOUNDARY - ROUNDING
+    linf, l2 = delta.amax(dim=1), torch.linalg.vector_norm(delta, dim=1)
+    if norm == "linf":
+        share = (delta >= edge[:, None]).sum(dim=1) / delta.shape[1]
+    elif norm == "l2":
+        share = l2 >= edge
+    else:
+        assert_never(norm)
+    return torch.stack([linf, l2, share.double()], dim=1).float()

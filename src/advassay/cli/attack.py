@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
+from typer.core import TyperCommand
 
 from advassay.cli import options
 from advassay.cli.error_handling import cli_errors, say
@@ -41,6 +42,18 @@ Store = Annotated[
 ]
 
 
+class AttackCommand(TyperCommand):
+    """The verb, with the update rules and losses that are registered at the end of its help."""
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        # Only when help is asked for: it imports the packages that register some.
+        from advassay.spec.attack_components import registered_components
+
+        for field, parts in registered_components().items():
+            with formatter.section(f"Values of attack.{field}"):
+                formatter.write_dl(list(parts.items()))
+
+
 @cli_errors
 def attack(
     study: StudyOrNothing = None,
@@ -60,7 +73,8 @@ def attack(
 
     With STUDY: the stages up to the attack, without the report. With --model and --images: every image of the
     folder is attacked by the three arms of the shipped studies; subfolders bear the names of the checkpoint's
-    classes, and --set changes the attack (--set attack.images=40). Then: `advassay report STORE`.
+    classes, and --set changes the attack (--set attack.images=40, --set attack.arms.A.loss=margin). Then:
+    `advassay report STORE`.
     A cohort of the study that cannot be formed does not stop the others: its error comes last, and the exit code is 3.
 
     Example:

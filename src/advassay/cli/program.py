@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from advassay.cli.analyse import analyse
-from advassay.cli.attack import attack
+from advassay.cli.attack import AttackCommand, attack
 from advassay.cli.compare import compare
 from advassay.cli.conclusions import conclusions
 from advassay.cli.datasets import datasets
@@ -69,7 +69,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 for verb in VERBS:
-    app.command()(verb)
+    app.command(cls=AttackCommand if verb is attack else None)(verb)
 
 
 def _version(asked: bool) -> None:

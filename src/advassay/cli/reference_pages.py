@@ -18,6 +18,7 @@ import typer
 
 from advassay.cli import analyse, conclusions, datasets, doctor, label, output_tables, power, regions, tiles
 from advassay.cli.program import app
+from advassay.spec.attack_components import registered_components
 
 COLUMNS: dict[str, Mapping[str, str]] = {
     "plan": output_tables.PLAN_COLUMNS,
@@ -66,6 +67,9 @@ def _page(name: str, command: Any) -> str:
         parts.append("## Arguments\n\n" + "\n".join(_argument(p) for p in arguments))
     if options:
         parts.append("## Options\n\n| option | meaning | default |\n|---|---|---|\n" + "\n".join(map(_option, options)))
+    for field, components in registered_components().items() if name == "attack" else ():
+        rows = "\n".join(f"| `{component}` | {summary} |" for component, summary in components.items())
+        parts.append(f"## Values of attack.{field}\n\n| value | meaning |\n|---|---|\n{rows}")
     for title, known in (("Columns of --json", COLUMNS), ("Columns of the table", TABLES)):
         if name in known:
             rows = "\n".join(f"| `{column}` | {meaning} |" for column, meaning in known[name].items())

@@ -12,13 +12,8 @@ from pydantic import BeforeValidator, Field, ValidationError, field_validator, m
 
 from advassay.errors import AttackError, EpsilonError
 from advassay.identity import canonical_float
+from advassay.spec.attack_components import UPDATE_RULES, Loss, Update
 from advassay.spec.base_model import Frozen, plain_number, plain_numbers
-
-Update = Literal["projected-sign", "projected-gradient", "literal", "apgd"]
-
-
-Loss = Literal["cross-entropy", "probability", "margin", "dlr"]
-
 
 Norm = Literal["linf", "l2"]
 
@@ -92,13 +87,14 @@ def resolve_step_size(rule: float | str, epsilon: float) -> float:
 def largest_reach(rule: float | str, steps: int, update: str, *, random_start: bool) -> float | None:
     """The largest perturbation, in the attack's norm, that `steps` steps add up to; None where no number says it.
 
-    That is so for sign steps (linf) and normalised ones (l2) of absolute size, from the clean image. Relative steps
-    grow with ε; raw-gradient updates, apgd and random starts have no such bound.
+    That is so where `step_size` is the length of a step, an absolute one, from the clean image. Relative steps grow
+    with ε; other update rules and random starts have no such bound, nor is any known of a rule not registered here.
 
     >>> largest_reach(0.01, 20, "projected-sign", random_start=False)
     0.2
     """
-    if isinstance(rule, str) or update != "projected-sign" or random_start:
+    facts = UPDATE_RULES.find(update)
+    if isinstance(rule, str) or facts is None or facts.step_meaning != "length" or random_start:
         return None
     return steps * rule
 
@@ -116,9 +112,9 @@ StepSize = Annotated[float | str, BeforeValidator(parse_step_size)]
 
 class _Attack(Frozen):
     update: Update = "projected-sign"
-    """projected-sign (Madry et al. 2018, BIM) | projected-gradient | literal (study formula 1, two readings) | apgd."""
+    """The registered update rule: what one step does with the gradient (see `advassay attack --help`)."""
     loss: Loss = "cross-entropy"
-    """What is followed: cross-entropy, margin and dlr rise; probability (of the true class) falls."""
+    """The registered loss that the attack follows (see `advassay attack --help`)."""
     norm: Norm = "linf"
     steps: int = Field(20, ge=0, le=100_000)
     """Number of updates K; iterates are numbered 0 (clean) to K."""
@@ -136,7 +132,7 @@ class _Attack(Frozen):
 
     @model_validator(mode="after")
     def _consistent(self) -> _Attack:
-        if self.restarts > 1 and not self.random_start and self.update != "apgd":
+        if self.restarts > 1 and not self.random_start and not UPDATE_RULES.get(self.update).restarts_at_random:
             raise ValueError(
                 f"restarts: more than 1 repeats the same trajectory unless random_start is true, got {self.restarts}"
             )
@@ -286,7 +282,7 @@ def check_epsilon(epsilon: float, norm: str) -> None:
 
 def check_step_rule(rule: float | str, update: str) -> None:
     """Raise ValueError for an ε-relative step where the step is a gain on a raw gradient."""
-    if isinstance(rule, str) and update in ("projected-gradient", "literal"):
+    if isinstance(rule, str) and UPDATE_RULES.get(update).step_meaning == "gain":
         raise ValueError(
             f"step_size: {update} multiplies a raw gradient: give an absolute gain such as 100, got {rule!r}"
         )

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 
+from advassay.spec.attack_components import UPDATE_RULES
 from advassay.spec.attack_spec import Arm, largest_reach, step_size_name
 
 
@@ -53,7 +54,8 @@ def gradient_steps(arm: Arm) -> int:
     The gradient at the clean image is one for all. After it, trajectories of different ε are one as long as none has
     reached its boundary: with sign steps of absolute size s for ⌈ε/s⌉ − 1 steps. The trunk follows the largest ε, each
     smaller one branches off where it is first projected. Raw-gradient updates may share more, which depends on the
-    gradients and is not counted; ε-relative steps part at once; random starts and apgd share nothing.
+    gradients and is not counted; ε-relative steps part at once; random starts share nothing, nor do rules that use ε
+    themselves.
 
     >>> gradient_steps(Arm())  # the reference study's grid: 110 instead of 200
     110
@@ -62,14 +64,14 @@ def gradient_steps(arm: Arm) -> int:
     """
     if arm.steps == 0:
         return 0
-    if arm.random_start or arm.update == "apgd":
+    if arm.random_start or not UPDATE_RULES.get(arm.update).shares_iterates:
         return arm.restarts * arm.steps * len(arm.epsilons) * len(arm.step_sizes)
     return 1 + sum(_after_the_first(arm, rule) for rule in arm.step_sizes)
 
 
 def _after_the_first(arm: Arm, rule: float | str) -> int:
     """Gradients of one step size after the clean image's."""
-    if isinstance(rule, str) or arm.update != "projected-sign" or rule <= 0:
+    if isinstance(rule, str) or UPDATE_RULES.get(arm.update).step_meaning != "length" or rule <= 0:
         return (arm.steps - 1) * len(arm.epsilons)
     *smaller, _ = sorted(arm.epsilons)
     branches = (max(0, arm.steps - max(1, math.ceil(epsilon / rule - 1e-9))) for epsilon in smaller)

@@ -15,7 +15,8 @@ from torch.nn.parameter import is_lazy
 
 from advassay.classifier import Classifier
 from advassay.errors import ClassifierError, EpsilonError, InputError
-from advassay.spec.attack_spec import Norm, Update, check_epsilon
+from advassay.spec.attack_components import UPDATE_RULES
+from advassay.spec.attack_spec import Norm, check_epsilon
 
 NAMED = 5
 """Parts of a network that a message names; the others are counted."""
@@ -95,9 +96,9 @@ def check_epsilons(epsilons: list[float], norm: Norm) -> list[ModelWarning]:
     return []
 
 
-def check_steps(steps: list[float], epsilons: list[float], update: Update) -> list[ModelWarning]:
-    """Suspect a sign step so small or so coarse against every ε that the ball cannot be explored."""
-    if update == "projected-sign" and steps and epsilons and min(steps) > 2 * max(epsilons) > 0:
+def check_steps(steps: list[float], epsilons: list[float], update: str) -> list[ModelWarning]:
+    """Suspect a step of given length that is so coarse against every ε that the ball cannot be explored."""
+    if UPDATE_RULES.get(update).step_meaning == "length" and steps and epsilons and min(steps) > 2 * max(epsilons) > 0:
         text = (
             f"the step {min(steps):g} is more than twice the largest ε {max(epsilons):g}: iterates jump from "
             'face to face of the ball. Use a relative step such as "epsilon/4".'

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from advassay.attacks.checks.gradient import compare, jitter_inputs
 from advassay.attacks.checks.inputs import NAMED, ModelWarning
-from advassay.attacks.losses import attack_loss, minimum_classes
+from advassay.attacks.losses import attack_loss
 from advassay.classifier import Classifier
-from advassay.errors import AdvassayError, AttackError, ClassifierError, InputError
-from advassay.spec.attack_spec import Loss
+from advassay.errors import AdvassayError, AttackError, ClassifierError, ExtensionError, InputError
+from advassay.spec.attack_components import LOSSES
 
 PROBES = 2
 """Images the network is examined with."""
@@ -74,9 +74,9 @@ def _examined(
     return ModelReport(found + _cut(classifier, images, labels, targets, batch_size), logits)
 
 
-def examine_loss(loss: Loss, examined: ModelReport, labels: Tensor, targets: Tensor | None) -> list[ModelWarning]:
+def examine_loss(loss: str, examined: ModelReport, labels: Tensor, targets: Tensor | None) -> list[ModelWarning]:
     """Whether `loss` suits the network; arguments as for `examine`. Raises AttackError where it has too few classes."""
-    least, classes = minimum_classes(loss, targets is not None), examined.logits.shape[1]
+    least, classes = LOSSES.get(loss).minimum_classes[targets is not None], examined.logits.shape[1]
     if classes < least:
         when = " when targeted" if targets is not None else ""
         raise AttackError(
@@ -283,12 +283,17 @@ def _cut(
     return [ModelWarning("gradient_cut", text)]
 
 
-def _saturates(logits: Tensor, labels: Tensor, loss: Loss, targets: Tensor | None) -> list[ModelWarning]:
+def _saturates(logits: Tensor, labels: Tensor, loss: str, targets: Tensor | None) -> list[ModelWarning]:
     """Whether the loss has lost its gradient with respect to the logits themselves, on every image tried."""
     z = logits.detach().requires_grad_()
     with torch.enable_grad():
-        value = attack_loss(z, labels, loss, targets).sum()
-        (slope,) = torch.autograd.grad(value, z)
+        value = attack_loss(z, labels, loss, targets)
+        if value.shape != labels.shape:
+            raise ExtensionError(
+                f"loss: expected one value an image of {loss}, {tuple(labels.shape)}, got {tuple(value.shape)}.",
+                "Correct the package that registers it.",
+            )
+        (slope,) = torch.autograd.grad(value.sum(), z)
     if float(slope.nan_to_num().abs().max()) > 0:
         return []
     text = (

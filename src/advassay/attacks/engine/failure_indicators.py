@@ -9,8 +9,8 @@ zero_gradient    the loss gradient was exactly zero at some iterate, so that upd
 saturated        p_y of some iterate rounds to 1 in float32, or is within 4 spacings of it: softmax losses lose their
                  gradient there, or part of it
 unchanged        the last iterate is the clean image although ε, the step and K are above 0
-epsilon_inactive not fallen, and no iterate had a pixel on the ε-boundary (literal: no gradient value was clipped): a
-                 larger ε would change nothing
+epsilon_inactive not fallen, and no iterate had a pixel on the ε-boundary (where ε clips the gradient: no gradient
+                 value was clipped): a larger ε would change nothing
 not_converged    not fallen, and more than 5% of the rise of the loss came in the last quarter of the steps
 success_lost     fallen at some iterate, not at the last
 non_monotone     not fallen at the last iterate, although a smaller ε of the same step size has

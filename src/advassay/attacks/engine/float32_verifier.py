@@ -17,6 +17,7 @@ import numpy as np
 
 from advassay.attacks.engine.image_state import GridRow, Records, SharedIterates
 from advassay.attacks.engine.uncertainty_band import required_float32_mask
+from advassay.spec.attack_components import UPDATE_RULES
 from advassay.spec.attack_spec import PGD, Arm, Precision, check_complete
 from advassay.success import is_adversarial, margin
 
@@ -56,12 +57,13 @@ def expected_gradient_count(rows: Sequence[GridRow], rules: PGD | Arm) -> int:
     101
     """
     declared = [r for r in rows if r.restart == 0]
-    if rules.random_start or not rules.steps:
+    facts = UPDATE_RULES.get(rules.update)
+    if rules.random_start or not rules.steps or not facts.shares_iterates:
         return rules.steps * len(declared)
     count = 1  # the clean image's gradient is one for all
     for step in {r.step for r in declared}:
         epsilons = np.array([r.epsilon for r in declared if r.step == step])
-        reach = step * (1 - 1e-6) if rules.update == "projected-sign" else 0.0
+        reach = step * (1 - 1e-6) if facts.step_meaning == "length" else 0.0
         for k in range(1, rules.steps):
             parted = int((epsilons < k * reach).sum())
             count += parted + (parted < len(epsilons))

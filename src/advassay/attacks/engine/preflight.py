@@ -42,8 +42,8 @@ from advassay.attacks.gradient_model import GradientModel
 from advassay.attacks.surrogate.build import Surrogate, build_surrogate, possible_on, supports_channels_last
 from advassay.attacks.surrogate.compile import backend_of, compile_surrogate
 from advassay.attacks.surrogate.speed_trial import SpeedTrial, set_aside_note
-from advassay.attacks.updates import UPDATES
 from advassay.classifier import Classifier
+from advassay.spec.attack_components import UPDATE_RULES
 from advassay.spec.attack_spec import PGD, Arm, Precision
 from advassay.store_documents import ComputeShape
 
@@ -137,7 +137,7 @@ class Preflight:
         last = self._verifies_channels_last(first)
         self.known.held = (*surrogate.rewrites, *([VERIFIED_CHANNELS_LAST] if last else []))
         verifying = GradientModel(self.classifier, loss, channels_last=last)
-        if UPDATES[self.rules.update].needs_float32:
+        if UPDATE_RULES.get(self.rules.update).needs_float32:
             return Ready(verifying, verifying, None, self.classes)
         if not surrogate.rewrites:
             return Ready(GradientModel(self.classifier, loss), verifying, None, self.classes)
@@ -149,7 +149,7 @@ class Preflight:
 
     def _surrogate(self, first: PreflightBatch, gradients: int) -> Surrogate:
         """The copy that gives gradients: rewritten as far as that holds and pays, or as it is known to have."""
-        if UPDATES[self.rules.update].needs_float32:
+        if UPDATE_RULES.get(self.rules.update).needs_float32:
             return Surrogate(self.classifier)
         self._note_set_aside()
         wanted = tuple(r for r in self.shape.rewrites if r in REWRITES[self.precision])

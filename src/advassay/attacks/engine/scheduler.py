@@ -22,11 +22,9 @@ from advassay.attacks.engine.failure_indicators import RowFacts, failure_flags
 from advassay.attacks.engine.float32_verifier import Comparisons, Float32Verifier
 from advassay.attacks.engine.image_state import Grid, IteratePool, Records, SharedIterates
 from advassay.attacks.gradient_model import GradientModel
-from advassay.attacks.perturbation_norms import measure
 from advassay.attacks.random_init import random_start
 from advassay.attacks.ssim import similarities
-from advassay.attacks.update_rule import Proposal, Visit
-from advassay.attacks.updates import UPDATES
+from advassay.attacks.update_rule import Proposal, Visit, measure_perturbation, update_rule
 from advassay.spec.attack_spec import PGD, Arm
 from advassay.success import correct_on_clean, is_adversarial
 from advassay.trajectory import Cost, TrajectoryRows
@@ -56,8 +54,7 @@ class BatchScheduler:
         self.cost, self.first_success_only = cost, first_success_only
         self.compared: Comparisons | None = None
         """How steering compared with float32 on the images handed out last."""
-        # Without a step nothing is updated, and any rule is as good as the one that shares everything.
-        self._rule = UPDATES[rules.update if rules.steps else "projected-sign"]
+        self._rule = update_rule(rules)
         self._apart = rules.steps > 0 and (rules.random_start or not self._rule.shares_iterates)
         self.records = Records(rules.steps, classes, targeted=rules.targeted, keyed=verifier is not None)
         self._pool = IteratePool()
@@ -406,7 +403,7 @@ class BatchScheduler:
             else:
                 of = at.image[branches.parent[leaves.parent[part]]]
                 origin = self.records.pixels.index_select(0, self._index(of))
-            sizes = measure(x, origin, ends, self.rules.norm)
+            sizes = measure_perturbation(x, origin, ends, self.rules.norm)
             share = self._rule.boundary_share(mine, ends, self.rules)
             if share is not None:
                 sizes[:, 2] = share
@@ -679,7 +676,7 @@ class BatchScheduler:
 
     def _sizes(self, point: Tensor, visit: Visit) -> Tensor:
         parts = [
-            measure(point[p], visit.clean[p], visit.epsilon[p], self.rules.norm)
+            measure_perturbation(point[p], visit.clean[p], visit.epsilon[p], self.rules.norm)
             for p in pieces(len(point), point[0].numel())
         ]
         return torch.cat(parts)

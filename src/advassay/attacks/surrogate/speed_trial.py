@@ -15,7 +15,6 @@ from torch import Tensor
 from advassay.attacks.gradient_model import GradientModel
 from advassay.attacks.surrogate.build import Surrogate
 from advassay.classifier import Classifier
-from advassay.spec.attack_spec import Loss
 
 VERIFIED_SHARE = 0.15
 """Share of a surrogate's iterates that the unmodified network scores besides (docs/performance.md: 14 to 15%) …"""
@@ -44,7 +43,7 @@ class SpeedTrial:
         labels: Tensor,
         targets: Tensor | None,
         *,
-        loss: Loss,
+        loss: str,
         batch_size: int,
         gradients: float,
     ) -> None:

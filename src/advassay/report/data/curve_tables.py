@@ -29,6 +29,7 @@ from advassay.analysis.rates import Numerator, Numerators, rate_table, run_subse
 from advassay.records.run_header import RunHeader
 from advassay.records.store_reader import Records
 from advassay.report.data import stored_counts
+from advassay.spec.attack_components import UPDATE_RULES
 from advassay.success import Reading
 
 Where = dict[tuple[str, str], float]
@@ -202,7 +203,9 @@ def by_visibility(records: Records, runs: Sequence[RunHeader], plan: PlanInForce
 
 def _bounds_pixels(header: RunHeader) -> bool:
     """Whether ε is a bound of each pixel's change: not of an L2 length, nor of a gradient that is clipped."""
-    return header.attack.get("norm") == "linf" and header.attack.get("update") != "literal"
+    rule = UPDATE_RULES.find(header.attack.get("update"))
+    # Of a rule that is not registered here nobody knows what its ε bounds.
+    return header.attack.get("norm") == "linf" and rule is not None and rule.bounds_the_image
 
 
 def by_unit(records: Records, plan: PlanInForce) -> pl.DataFrame:

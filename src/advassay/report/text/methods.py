@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from advassay.records.run_header import RunHeader
+from advassay.registry import Registry
 from advassay.report.data.cohort_tables import division, preparations
 from advassay.report.data.findings import Findings
 from advassay.report.text import caption_phrases
 from advassay.report.text.number_format import count, listed, number
+from advassay.spec.attack_components import LOSSES, UPDATE_RULES, LossFacts, UpdateRuleFacts
 from advassay.store_documents import Preparation, TrainingDocument
 
 REFERENCES = (
@@ -34,25 +36,6 @@ REFERENCES = (
 )
 
 
-UPDATES = {
-    "projected-sign": "x ← Π(x + α · sign ∇L): a step α along the sign of the gradient, then projection onto "
-    "the ε-ball "
-    "and the valid range (PGD, Madry et al. 2018; BIM, Kurakin et al. 2017)",
-    "projected-gradient": "x ← Π(x + α · ∇L): a step along the raw gradient with gain α, then projection onto "
-    "the ε-ball "
-    "and the valid range (the reference study's formula 1, with the clip read as a projection)",
-    "literal": "x ← x + α · clip(∇L, −ε, ε): the gradient is clipped, the image is not projected (the "
-    "reference study's "
-    "formula 1 as printed), pixels stay in the valid range",
-    "apgd": "Auto-PGD (Croce and Hein 2020): momentum, step size from 2ε on by the loss, restarts from the "
-    "best iterate",
-}
-LOSSES = {
-    "cross-entropy": "L is the cross-entropy of the true class",
-    "probability": "L is minus the softmax probability of the true class, whose gradient vanishes as it nears 1",
-    "margin": "L is the largest other logit minus the true class's logit",
-    "dlr": "L is the difference of logits ratio (Croce and Hein 2020)",
-}
 PRECISIONS = {
     "exact": "float32 passes of the unmodified network throughout",
     "fast32": "a rewritten network (batch norm folded) steers in float32; verdicts near the decision boundary, at the "
@@ -163,9 +146,19 @@ def _attack(findings: Findings) -> Iterator[str]:
             amplitudes = sorted({point.epsilon for header in headers for point in header.points if point.epsilon > 0})
             grid = listed([f"{e:g}" for e in amplitudes])
             yield f"{caption_phrases.attack(headers)}; ε {grid}; seed {headers[0].attack.get('seed')}."
-    for name, told in (("update", UPDATES), ("loss", LOSSES), ("precision", PRECISIONS)):
-        for value in dict.fromkeys(str(header.attack.get(name)) for header in runs):
-            yield f"{value}: {told[value]}." if value in told else f"{name} {value}."
+    for registry in (UPDATE_RULES, LOSSES):
+        for value in dict.fromkeys(str(header.attack.get(registry.kind)) for header in runs):
+            yield _component(registry, value)
+    for value in dict.fromkeys(str(header.attack.get("precision")) for header in runs):
+        yield f"{value}: {PRECISIONS[value]}." if value in PRECISIONS else f"precision {value}."
+
+
+def _component(registry: Registry[UpdateRuleFacts] | Registry[LossFacts], name: str) -> str:
+    """An update rule or a loss in words; its name alone where it is not registered here."""
+    part = registry.find(name)
+    if part is None:
+        return f"{registry.kind} {name}."
+    return f"{name}: {part.description}{f' ({part.source})' if part.source else ''}."
 
 
 def _attacked(findings: Findings) -> str:

@@ -9,16 +9,26 @@ loss): what the attack would hand back if it were stopped there. So under apgd s
 from __future__ import annotations
 
 from functools import cache
-from math import ceil
-
-import torch
-from torch import Tensor
+from math import ceil, inf
+from typing import TYPE_CHECKING
 
 from advassay.attacks.losses import attack_loss
-from advassay.attacks.norm_balls import as_column, project_onto_ball, steepest_direction
-from advassay.attacks.update_rule import Proposal, State, UpdateRule, Visit
-from advassay.spec.attack_spec import PGD, Arm
+from advassay.attacks.update_rule import (
+    Proposal,
+    State,
+    UpdateRule,
+    Visit,
+    as_column,
+    project_onto_ball,
+    steepest_direction,
+)
+from advassay.spec.attack_components import UPDATE_RULES
 from advassay.success import is_adversarial
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from advassay.spec.attack_spec import PGD, Arm
 
 MOMENTUM = 0.75  # α of the paper: weight of the new step against the last one
 PROGRESS = 0.75  # ρ: share of updates that must raise the loss for the step to be kept
@@ -43,19 +53,25 @@ class AutoPGD(UpdateRule):
     """State of each trajectory: its last point, best point, the gradient there, the kept point and its logits, and
     the numbers named by STEP_SIZE … KEPT_ADVERSARIAL in one table (iterate, 8)."""
 
+    name = "apgd"
+    summary = "Auto-PGD: momentum and a step size that adapts; needs no step_size"
+    description = "Auto-PGD: momentum, step size from 2ε on by the loss, restarts from the best iterate"
+    source = "Croce and Hein 2020"
+    step_meaning = "unused"
     shares_iterates = False
+    restarts_at_random = True
     needs_float32 = True
     records_another_point = True
 
     STEP_SIZE, LOSS, RISES, BEST_LOSS, BEST_AT_CHECK, HALVED, KEPT_LOSS, KEPT_ADVERSARIAL = range(8)
 
     def initial_state(self, x: Tensor, epsilon: Tensor, classes: int) -> State:
-        table = torch.zeros(len(x), 8, device=x.device)
+        table = x.new_zeros(len(x), 8)
         table[:, self.STEP_SIZE] = 2 * epsilon
-        table[:, self.LOSS] = torch.inf  # so that the start itself is no rise
-        table[:, [self.BEST_LOSS, self.BEST_AT_CHECK, self.KEPT_LOSS]] = -torch.inf
+        table[:, self.LOSS] = inf  # so that the start itself is no rise
+        table[:, [self.BEST_LOSS, self.BEST_AT_CHECK, self.KEPT_LOSS]] = -inf
         table[:, self.HALVED] = 1
-        return x, x, torch.zeros_like(x), x, x.new_zeros(len(x), classes), table
+        return x, x, x.new_zeros(x.shape), x, x.new_zeros(len(x), classes), table
 
     def observe(self, visit: Visit, rules: PGD | Arm) -> State:
         before, best, best_gradient, kept, kept_logits, old = visit.state
@@ -65,51 +81,54 @@ class AutoPGD(UpdateRule):
         table[:, self.LOSS] = loss
         if visit.gradient is not None:
             better = loss > old[:, self.BEST_LOSS]
-            table[:, self.BEST_LOSS] = torch.where(better, loss, old[:, self.BEST_LOSS])
-            best = torch.where(as_column(better), visit.x, best)
-            best_gradient = torch.where(as_column(better), visit.gradient, best_gradient)
+            table[:, self.BEST_LOSS] = loss.where(better, old[:, self.BEST_LOSS])
+            best = visit.x.where(as_column(better), best)
+            best_gradient = visit.gradient.where(as_column(better), best_gradient)
         targets = None if visit.targets is None else visit.targets.cpu().numpy()
         verdict = is_adversarial(visit.logits.cpu().numpy(), visit.labels.cpu().numpy(), targets)
-        now, was = torch.from_numpy(verdict).to(loss.device), old[:, self.KEPT_ADVERSARIAL] > 0
+        now, was = visit.labels.new_tensor(verdict) > 0, old[:, self.KEPT_ADVERSARIAL] > 0
         take = (now & ~was) | ((now == was) & (loss > old[:, self.KEPT_LOSS])) | (visit.step == 0)
-        table[:, self.KEPT_LOSS] = torch.where(take, loss, old[:, self.KEPT_LOSS])
+        table[:, self.KEPT_LOSS] = loss.where(take, old[:, self.KEPT_LOSS])
         table[:, self.KEPT_ADVERSARIAL] = (was | now).float()
-        kept = torch.where(as_column(take), visit.x, kept)
-        return before, best, best_gradient, kept, torch.where(take[:, None], visit.logits, kept_logits), table
+        kept = visit.x.where(as_column(take), kept)
+        return before, best, best_gradient, kept, visit.logits.where(take[:, None], kept_logits), table
 
     def recorded(self, visit: Visit) -> tuple[Tensor, Tensor]:
         # Iterate 0 of the record is the clean image, wherever the trajectory starts.
-        return torch.where(as_column(visit.step == 0), visit.clean, visit.state[3]), visit.state[4]
+        return visit.clean.where(as_column(visit.step == 0), visit.state[3]), visit.state[4]
 
     def propose(self, visit: Visit, rules: PGD | Arm) -> Proposal:
         """The next point itself: halved and back at the best where progress stopped, then a step with momentum."""
         assert visit.gradient is not None
         before, best, best_gradient, kept, kept_logits, table = visit.state
         halve, table = self._checked(visit, table, rules.steps)
-        x = torch.where(as_column(halve), best, visit.x)
-        gradient = torch.where(as_column(halve), best_gradient, visit.gradient)
+        x = best.where(as_column(halve), visit.x)
+        gradient = best_gradient.where(as_column(halve), visit.gradient)
 
         def project(point: Tensor) -> Tensor:
             return (visit.clean + project_onto_ball(point - visit.clean, visit.epsilon, rules.norm)).clamp(0, 1)
 
         ahead = project(x + as_column(table[:, self.STEP_SIZE]) * steepest_direction(gradient, rules.norm))
         momentum = project(x + (MOMENTUM * (ahead - x) + (1 - MOMENTUM) * (x - before)))
-        moved = torch.where(as_column(visit.step == 0), ahead, momentum)  # the first step has none before it
-        together = torch.zeros(len(x), device=x.device)  # each row is alone: there is nothing to part
+        moved = ahead.where(as_column(visit.step == 0), momentum)  # the first step has none before it
+        together = x.new_zeros(len(x))  # each row is alone: there is nothing to part
         return Proposal(moved, None, None, together, (x, best, best_gradient, kept, kept_logits, table))
 
     def _checked(self, visit: Visit, old: Tensor, steps: int) -> tuple[Tensor, Tensor]:
         """Which trajectories halve their step here, and the table after it."""
-        periods = torch.zeros(steps + 1)
+        periods = [0.0] * (steps + 1)
         for last, at in zip([0, *checkpoints(steps)], checkpoints(steps), strict=False):
-            periods[at] = at - last
-        period = periods.to(old.device)[visit.step]
+            periods[at] = float(at - last)
+        period = old.new_tensor(periods)[visit.step]
         due = period > 0
         stuck = (old[:, self.HALVED] == 0) & (old[:, self.BEST_AT_CHECK] >= old[:, self.BEST_LOSS])
         halve = due & ((old[:, self.RISES] <= PROGRESS * period) | stuck)
         table = old.clone()
-        table[:, self.STEP_SIZE] = torch.where(halve, old[:, self.STEP_SIZE] / 2, old[:, self.STEP_SIZE])
-        table[:, self.BEST_AT_CHECK] = torch.where(due, old[:, self.BEST_LOSS], old[:, self.BEST_AT_CHECK])
-        table[:, self.HALVED] = torch.where(due, halve.float(), old[:, self.HALVED])
-        table[:, self.RISES] = torch.where(due, 0.0, old[:, self.RISES])
+        table[:, self.STEP_SIZE] = (old[:, self.STEP_SIZE] / 2).where(halve, old[:, self.STEP_SIZE])
+        table[:, self.BEST_AT_CHECK] = old[:, self.BEST_LOSS].where(due, old[:, self.BEST_AT_CHECK])
+        table[:, self.HALVED] = halve.float().where(due, old[:, self.HALVED])
+        table[:, self.RISES] = old[:, self.RISES].where(~due, 0.0)
         return halve, table
+
+
+AUTO_PGD = UPDATE_RULES.register(AutoPGD())

@@ -1,0 +1,1 @@
+"""The update rules there are: each file registers its own."""

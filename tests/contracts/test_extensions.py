@@ -1,0 +1,151 @@
+"""A distribution outside advassay adds an update rule and a loss through entry points, and nothing else is touched."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import advassay as aa
+from advassay.errors import AttackError
+from advassay.spec.attack_components import LOSSES, UPDATE_RULES
+from advassay.study import parse_study
+
+PACKAGE = Path(__file__).parent / "heavy_ball"
+STUDY = """
+name: momentum
+image_size_px: 40
+sources: {chest: {kind: phantoms, phantom: chest, images: 60, size_px: 40}}
+cohorts:
+  A: {source: chest, classes: {m: {sex: M}, f: {sex: F}}}
+training: {architecture: test_resnet, updates: 4}
+attack: {steps: 20, arms: {A: {}, M: {update: heavy-ball, loss: true-class-logit}}}
+"""
+ATTACKS = """
+import json, sys
+import advassay as aa
+from advassay.spec.attack_components import LOSSES, UPDATE_RULES
+told = {"updates": UPDATE_RULES.names(), "losses": LOSSES.names()}
+told["imported"] = sorted({"torch", "advassay_heavy_ball"} & set(sys.modules))
+from advassay.study import parse_study
+from advassay.study.gradient_counts import gradient_steps
+study = parse_study(open(sys.argv[1]).read())
+told["gradient steps"] = [gradient_steps(study.attack.arm(name)) for name in "AM"]
+told["relative"] = aa.PGD(0.02, "epsilon/4", update="heavy-ball").step_size
+told["torch"] = "torch" in sys.modules
+
+import torch
+torch.manual_seed(0)
+network = torch.nn.Sequential(
+    torch.nn.Conv2d(1, 4, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(4 * 36, 3)
+).eval()
+x = torch.rand(8, 1, 8, 8)
+y = network(x).argmax(1)
+rules = dict(step_size=0.01, steps=6, update="heavy-ball", loss="true-class-logit")
+
+
+def written_out(epsilon):
+    # The rule again, in the order of its paper: what the scheduler shares and splits must not be seen.
+    points, at, velocity = [x], x, torch.zeros_like(x)
+    for _ in range(6):
+        at = at.detach().requires_grad_()
+        loss = -network(at)[torch.arange(len(y)), y].sum()
+        (gradient,) = torch.autograd.grad(loss, at)
+        velocity = velocity + gradient / gradient.abs().sum((1, 2, 3), keepdim=True)
+        at = (x + (at.detach() + 0.01 * velocity.sign() - x).clamp(-epsilon, epsilon)).clamp(0, 1)
+        points.append(at)
+    return points
+
+
+epsilons = [0.015, 0.03, 0.05]
+wanted = [torch.stack([network(point) for point in written_out(epsilon)]).detach() for epsilon in epsilons]
+swept = aa.sweep(aa.Classifier(network), x, y, aa.PGD(0.02, **rules), epsilons=epsilons, precision="exact")
+told["swept"] = [bool((torch.from_numpy(ours) == theirs).all()) for ours, theirs in zip(swept.logits, wanted)]
+told["gradients"] = swept.cost.gradient_evaluations
+attacked = aa.attack(aa.Classifier(network), x, y, aa.PGD(0.03, **rules))
+told["attacked"] = bool((torch.from_numpy(attacked.adversarial_images) == written_out(0.03)[-1]).all())
+told["rerun"] = swept.rerun is None
+print(json.dumps(told))
+"""
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Environment of a process in which the package is installed, as pip would leave it from its pyproject.toml."""
+    root = tmp_path_factory.mktemp("site-packages")
+    project = tomllib.loads((PACKAGE / "pyproject.toml").read_text())["project"]
+    info = root / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n")
+    points = project["entry-points"].items()
+    lines = [f"[{group}]\n" + "\n".join(f"{k} = {v}" for k, v in named.items()) for group, named in points]
+    (info / "entry_points.txt").write_text("\n".join(lines) + "\n")
+    paths = [str(root), str(PACKAGE / "src"), str(Path(aa.__file__).parents[1])]
+    return os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture(scope="module")
+def told(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What a program says that attacks with the package's rule and loss."""
+    study = tmp_path_factory.mktemp("study") / "study.yaml"
+    study.write_text(STUDY)
+    return json.loads(run(environment, "-c", ATTACKS, str(study)).stdout)
+
+
+def run(environment: dict[str, str], *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, env=environment)
+    assert done.returncode == code, done.stderr
+    return done
+
+
+def test_its_names_are_known_without_importing_it_or_torch(told):
+    assert "heavy-ball" in told["updates"]
+    assert "true-class-logit" in told["losses"]
+    assert told["imported"] == []
+    assert told["torch"] is False
+
+
+def test_its_rule_and_loss_give_what_their_formula_gives_bit_for_bit(told):
+    assert told["attacked"]
+    assert told["swept"] == [True, True, True]
+
+
+def test_its_facts_count_the_gradients_that_the_engine_takes(told):
+    assert told["gradients"] < 8 * 3 * 6  # a prefix is shared, state and all
+    assert told["gradient steps"][0] == told["gradient steps"][1]
+    assert told["relative"] == "epsilon/4"
+    assert told["rerun"]
+
+
+def test_its_names_are_in_help_and_schema(environment):
+    shown = " ".join(run(environment, "-m", "advassay.cli", "attack", "--help").stdout.split())
+    assert "heavy-ball sign steps along a velocity that gathers the gradients" in shown
+    assert "true-class-logit the logit of the true class falls" in shown
+    schema = json.loads(run(environment, "-m", "advassay.cli", "schema").stdout)
+    arm = schema["$defs"]["AttackSpec"]["properties"]
+    assert {"heavy-ball", "apgd"} <= set(arm["update"]["enum"])
+    assert {"true-class-logit", "dlr"} <= set(arm["loss"]["enum"])
+
+
+def test_a_misspelt_name_is_refused_with_all_registered_ones(environment, tmp_path):
+    study = tmp_path / "study.yaml"
+    study.write_text(STUDY.replace("update: heavy-ball", "update: heavy-bell"))
+    refused = run(environment, "-m", "advassay.cli", "plan", str(study), code=2).stderr
+    assert "heavy-ball" in refused
+    assert "projected-sign" in refused
+    assert "got 'heavy-bell'" in refused
+
+
+def test_without_the_package_its_names_are_refused_and_what_is_registered_is_listed():
+    assert "heavy-ball" not in UPDATE_RULES
+    assert "true-class-logit" not in LOSSES
+    with pytest.raises(AttackError, match=r"update: expected one of apgd, .*projected-sign, got 'heavy-ball'"):
+        aa.PGD(0.02, update="heavy-ball")
+    with pytest.raises(aa.AdvassayError, match=r"attack\.arms\.M\.loss: expected one of .*margin.*, got 'true-class"):
+        parse_study(STUDY.replace("update: heavy-ball, ", ""))
