@@ -22,15 +22,16 @@ from .analysis import (
     transitions as transitions,
     unit_outcomes as unit_outcomes,
     visibility_curve as visibility_curve,
+    worst_case_robust_accuracy as worst_case_robust_accuracy,
     worst_case_success_rate as worst_case_success_rate,
 )
 from .analysis.conclusions import conclusions as conclusions
 from .attacks import attack as attack, sweep as sweep
 from .classifier import Classifier as Classifier
 from .errors import AdvassayError as AdvassayError
-from .process_tuning import tune_process as tune_process
 from .records import open_records as open_records
 from .spec.attack_spec import PGD as PGD, Arm as Arm
 from .spec.study_spec import Study as Study
 from .training import load_classifier as load_classifier
 from .trajectory import Sweep as Sweep, Trajectory as Trajectory
+from .workflows.evaluate import evaluate as evaluate

@@ -6,7 +6,7 @@ word. Run headers live in records/, which writes and reads them.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -324,3 +324,53 @@ class RangeFinding(Frozen):
 
     format_version: int = 1
     arms: dict[str, ArmRange] = {}
+
+
+class PlantedTest(Frozen):
+    """Images with an adversarial that is known to lie inside the ball, and how many of them an attack finds.
+
+    The active test of Zimmermann et al. 2022 (arXiv 2206.13991), see attacks/suite/planted_adversarials.py.
+    """
+
+    model_config = ConfigDict(extra="ignore")
+
+    arm: str
+    """Name of the attack arm that was tested."""
+    step_size: str
+    epsilon: float
+    steps: int
+    images: int
+    """Images in which an adversarial was planted, each confirmed by a forward pass."""
+    found: int
+    """Of these, how many the attack finds."""
+    one_step: int
+    """How many a single step of size ε finds: what makes the test worth something is that these are few."""
+    noise: int
+    """How many the best of `noise_draws` random points finds."""
+    noise_draws: int
+    features: Literal["penultimate", "logits"]
+    """What the planted decision reads: the input of the network's last linear layer, or its logits without one."""
+    readouts: int
+    """Directions of these features that must be passed at once."""
+    left_out: int
+    """Images in which nothing could be planted: no random point of the ball moves their features."""
+
+
+class Evaluation(Document):
+    """evaluation.json: a model that was handed over and evaluated (`advassay evaluate`)."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    format_version: int = 1
+    preset: str
+    """quick | standard | full."""
+    architecture: str
+    classifier: str
+    """Identity of the network in records."""
+    weights_sha256: str
+    labels: Literal["given", "model"]
+    """model: the images had no labels; the model's own decisions on them stand for labels."""
+    notes: tuple[str, ...] = ()
+    """What a reader of the numbers should know of the model and its images, in sentences."""
+    planted: PlantedTest | None = None
+    """Null until the attack has run, and where it was not asked for."""

@@ -1,6 +1,6 @@
 """Where things lie in a store: the names of its folders and of the files that several rooms meet in.
 
-STORE/study.yaml  analysis.json  range_finding.json  compute.json  forgotten.json  .lock
+STORE/study.yaml  analysis.json  range_finding.json  evaluation.json  compute.json  forgotten.json  .lock
       cohorts/<cohort>/manifest.parquet  images-*.parquet  preparation.json
       classifiers/<id>/model.safetensors  training.json
       records/<run_id>/header.json  images.parquet  shards/*.parquet
@@ -43,6 +43,11 @@ class Store:
     def range_finding(self) -> Path:
         """The amplitudes found for arms that declare `epsilons: auto`."""
         return self.root / "range_finding.json"
+
+    @property
+    def evaluation(self) -> Path:
+        """The model that was handed over, and what was found out about attacks on it besides their rows."""
+        return self.root / "evaluation.json"
 
     @property
     def compute(self) -> Path:

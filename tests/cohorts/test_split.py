@@ -116,6 +116,15 @@ def test_split_none_leaves_every_image_for_validation():
     assert assign_roles(images, spec(split="none"), 0, SelectionCounts(2))["role"].to_list() == ["validation"] * 2
 
 
+def test_split_tuning_leaves_out_whole_patients_to_find_amplitudes_and_trains_on_none():
+    images = frame([i // 2 for i in range(100)], [i // 2 % 2 for i in range(100)])
+    split = assign_roles(images, spec(split="tuning", tuning_fraction=0.2), 0, SelectionCounts(100))
+    assert split["role"].value_counts(sort=True).rows() == [("validation", 80), ("tuning", 20)]
+    assert split.group_by("patient_id").agg(pl.col("role").n_unique())["role"].max() == 1
+    one_class = frame([0, 1, 2], [0, 0, 0])
+    assert "training" not in assign_roles(one_class, spec(split="tuning"), 0, SelectionCounts(3))["role"]
+
+
 def test_a_class_of_a_single_patient_cannot_be_split():
     images = frame([0] * 5 + list(range(1, 20)), [0] * 5 + [1] * 19)
     with pytest.raises(CohortError, match=r"validation has none of \['ill'\].*\n?"):

@@ -26,3 +26,4 @@ from .success_curves import (
     robust_accuracy_curve as robust_accuracy_curve,
     success_curve as success_curve,
 )
+from .worst_case import worst_case_robust_accuracy as worst_case_robust_accuracy

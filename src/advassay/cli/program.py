@@ -13,6 +13,7 @@ from advassay.cli.conclusions import conclusions
 from advassay.cli.datasets import datasets
 from advassay.cli.demo import demo
 from advassay.cli.doctor import doctor
+from advassay.cli.evaluate import evaluate
 from advassay.cli.forget import forget
 from advassay.cli.init import init
 from advassay.cli.label import label
@@ -33,6 +34,7 @@ from advassay.cli.train import train
 
 VERBS = (
     demo,
+    evaluate,
     init,
     plan,
     power,

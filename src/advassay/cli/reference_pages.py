@@ -16,7 +16,7 @@ from typing import Any
 
 import typer
 
-from advassay.cli import analyse, conclusions, datasets, doctor, label, output_tables, power, regions, tiles
+from advassay.cli import analyse, conclusions, datasets, doctor, evaluate, label, output_tables, power, regions, tiles
 from advassay.cli.program import app
 from advassay.spec.attack_components import registered_components
 
@@ -31,6 +31,7 @@ COLUMNS: dict[str, Mapping[str, str]] = {
     "analyse": analyse.COLUMNS,
     "conclusions": conclusions.COLUMNS,
     "power": power.COLUMNS,
+    "evaluate": evaluate.COLUMNS,
 }
 """Verb → the columns of its --json output, with their meaning."""
 

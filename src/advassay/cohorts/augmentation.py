@@ -86,7 +86,7 @@ def _wanted(images: pl.DataFrame, spec: CohortSpec, rule: AugmentationSpec) -> d
 
 def _shares(images: pl.DataFrame, spec: CohortSpec) -> dict[str, float]:
     """The sides' shares of the class: as the study states them, or as the source's own split gives them."""
-    if spec.split in ("declared", "none"):
+    if spec.split in ("declared", "none", "tuning"):
         return {role: int((images["role"] == role).sum()) / max(1, images.height) for role in ROLES}
     validation = spec.validation_fraction
     return {"validation": validation, "tuning": (1 - validation) * spec.tuning_fraction}

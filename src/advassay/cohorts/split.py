@@ -31,6 +31,8 @@ def assign_roles(images: pl.DataFrame, spec: CohortSpec, seed: int, flow: Select
     """
     if spec.split == "none":
         return images.with_columns(pl.lit("validation").alias("role"))
+    if spec.split == "tuning":
+        return _without_training(images, spec, seed)
     if spec.split == "declared":
         images = _declared(images, flow)
         if not (images["role"] == "tuning").any():
@@ -43,6 +45,14 @@ def assign_roles(images: pl.DataFrame, spec: CohortSpec, seed: int, flow: Select
     _check_sides(images, spec, flow)
     _warn_of_shared_patients(images, flow)
     return images
+
+
+def _without_training(images: pl.DataFrame, spec: CohortSpec, seed: int) -> pl.DataFrame:
+    """Tuning images as `tuning_fraction` says, whole patients; every other image is a validation image."""
+    dealt = _deal_each(
+        images.with_columns(pl.lit("training").alias("role")), "patient_id", seed, {"tuning": spec.tuning_fraction}
+    )
+    return dealt.with_columns(pl.col("role").replace({"training": "validation"}))
 
 
 def _dealt(images: pl.DataFrame, spec: CohortSpec, unit: str, seed: int, shares: dict[str, float]) -> pl.DataFrame:

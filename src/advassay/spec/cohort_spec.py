@@ -143,9 +143,10 @@ class CohortSpec(Frozen):
     """At most this many images per class, drawn by content; scaled by --scale."""
     patient_id: str | None = None
     """Cluster column of this cohort if not its source's."""
-    split: Literal["patient", "image", "declared", "none"] = "patient"
+    split: Literal["patient", "image", "declared", "none", "tuning"] = "patient"
     """patient: all images of a patient on one side; image: as the paper did; declared: column `split` of the source
-    (training | tuning | validation); none: every image is a validation image (attacking a given model)."""
+    (training | tuning | validation). For attacking a given model, none: every image is a validation image; tuning:
+    tuning_fraction of the patients are tuning images, on which amplitudes are found, all others validation images."""
     validation_fraction: float = Field(0.2, gt=0, lt=1)
     tuning_fraction: float = Field(0.1, ge=0, lt=1)
     """Share of the training patients used for model selection only."""

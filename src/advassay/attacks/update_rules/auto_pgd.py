@@ -12,7 +12,8 @@ from functools import cache
 from math import ceil, inf
 from typing import TYPE_CHECKING
 
-from advassay.attacks.attack_step import (
+from advassay.attacks.losses import attack_loss
+from advassay.attacks.update_rule import (
     Proposal,
     State,
     UpdateRule,
@@ -21,7 +22,6 @@ from advassay.attacks.attack_step import (
     project_onto_ball,
     steepest_direction,
 )
-from advassay.attacks.losses import attack_loss
 from advassay.spec.attack_components import UPDATE_RULES
 from advassay.success import is_adversarial
 

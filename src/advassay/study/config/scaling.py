@@ -55,6 +55,8 @@ def _has_part(cohort: CohortSpec, role: str) -> bool:
     """Does the cohort's split deal images to this role?"""
     if cohort.split == "none":
         return role == "validation"
+    if cohort.split == "tuning":
+        return role == "validation" or (role == "tuning" and cohort.tuning_fraction > 0)
     return role == "training" or (cohort.tuning_fraction if role == "tuning" else cohort.validation_fraction) > 0
 
 

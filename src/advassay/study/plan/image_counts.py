@@ -67,6 +67,9 @@ def with_copies(spec: CohortSpec, roles: Mapping[str, Mapping[str, int]]) -> dic
 
 
 def _dealt(spec: CohortSpec, images: int) -> dict[str, int]:
+    if spec.split == "tuning":
+        tuning = round(images * spec.tuning_fraction)
+        return {"training": 0, "tuning": tuning, "validation": images - tuning}
     validation = round(images * spec.validation_fraction)
     tuning = round((images - validation) * spec.tuning_fraction)
     return {"training": images - validation - tuning, "tuning": tuning, "validation": validation}

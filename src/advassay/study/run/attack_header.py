@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from advassay.identity import ID_LENGTH
 from advassay.records import Run, RunHeader, attack_rules, run_identity
 from advassay.spec.attack_spec import Arm
@@ -11,9 +9,6 @@ from advassay.store_documents import Preparation, TrainingDocument
 from advassay.store_layout import HEADER, Store
 from advassay.study.gradient_counts import Point
 from advassay.study.jobs import AttackJob
-
-if TYPE_CHECKING:
-    from advassay.training import CheckpointMetadata
 
 
 def trained_header(
@@ -33,11 +28,11 @@ def trained_header(
 
 
 def external_header(
-    study: str, preparation: Preparation, metadata: CheckpointMetadata, weights_sha256: str, assignment: AttackJob
+    study: str, preparation: Preparation, architecture: str, weights_sha256: str, assignment: AttackJob
 ) -> RunHeader:
-    """Of a run on a checkpoint that was brought along. The bytes of its file name it, not what it says about itself."""
+    """Of a run on a network that was brought along. The hash of its file names it, not what it says about itself."""
     return _header(study, preparation, weights_sha256[:ID_LENGTH], assignment).model_copy(
-        update={"architecture": metadata.architecture, "weights_sha256": weights_sha256}
+        update={"architecture": architecture, "weights_sha256": weights_sha256}
     )
 
 

@@ -24,6 +24,7 @@ from advassay.study.config.yaml_tree import parse_value, yaml_text
 from advassay.study.environment import RunEnvironment
 from advassay.study.jobs import all_arms
 from advassay.study.run.attack_header import external_header
+from advassay.study.run.attack_job import ClassifierLoader
 from advassay.study.run.attack_stage import LazyClassifier, check_arms, superseded_runs
 from advassay.study.run.execution_config import WorkloadSize
 from advassay.study.run.linked_rerun import attack_with_rerun
@@ -64,12 +65,19 @@ def attack_external_model(
     with store_lock(site.store):
         store_study(site.store, study)
         prepare_cohort(study, cohort, replace(site, data=images.parent))
-        return _attack(study, cohort, site, metadata, sha256, LazyClassifier(model, site.device))
+        return attack_prepared_cohort(
+            study, cohort, site, LazyClassifier(model, site.device), architecture=metadata.architecture, sha256=sha256
+        )
 
 
-def _attack(
-    study: Study, name: str, site: RunEnvironment, metadata: CheckpointMetadata, sha256: str, load: LazyClassifier
+def attack_prepared_cohort(
+    study: Study, name: str, site: RunEnvironment, load: ClassifierLoader, *, architecture: str, sha256: str
 ) -> list[RunHeader]:
+    """Attack a network that was not trained here on a prepared cohort, by every arm of the study; what is there stays.
+
+    `load` gives the network when it is first needed; `architecture`: its name in records; `sha256`: 64 hexadecimal
+    digits that change when the network does. Called under the store's lock. Returns the runs' headers.
+    """
     from advassay.cohorts import open_cohort
 
     freeze_analysis_plan(study, site.store)
@@ -79,7 +87,7 @@ def _attack(
     arms = list(all_arms(study, cohort, gallery=study.keeps_gallery(name)))
     work = WorkloadSize(*arms)
     for assignment in arms:
-        header = external_header(study.name, cohort.preparation, metadata, sha256, assignment)
+        header = external_header(study.name, cohort.preparation, architecture, sha256, assignment)
         touch = header.run_id in superseded
         headers.append(attack_with_rerun(load, cohort, header, assignment, site, touch=touch, work=work))
     return headers

@@ -1,0 +1,1 @@
+"""Beyond one attack: images on which an attack must succeed, and the worst case over several attacks."""

@@ -1,0 +1,443 @@
+"""A model and its images → a store with attacks on it, and the answer: `advassay evaluate`, `advassay.evaluate`.
+
+Nothing here attacks or counts. The model and the images become a study of one cohort whose arms are a preset's; that
+study is stored as study.yaml and goes through the stages that every study goes through.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from advassay.checked_files import read_model, write_document
+from advassay.errors import AdvassayWarning, CohortError, SpecError, StoreError
+from advassay.identity import ID_LENGTH, canonical_float
+from advassay.progress import Progress, timed_task
+from advassay.spec.study_spec import AUTO, Study
+from advassay.store_documents import Evaluation, PlantedTest
+from advassay.study.config.load_study import parse_study
+from advassay.study.config.study_templates import positive_class
+from advassay.study.config.yaml_tree import yaml_text
+from advassay.study.environment import Device, RunEnvironment, make_environment
+from advassay.study.jobs import all_arms
+from advassay.study.run.attack_stage import check_arms
+from advassay.study.run.execution_config import WorkloadSize, kind_of
+from advassay.study.run.external_model import attack_prepared_cohort
+from advassay.study.run.prepare_stage import prepare_cohort
+from advassay.study.run.range_finding import find_ranges, searches
+from advassay.study.study_storage import store_lock, store_study
+from advassay.workflows.evaluated_images import EvaluatedImages, ImageOptions, labelled_by_model, opened_images
+from advassay.workflows.evaluated_model import EvaluatedModel, ModelOptions, Normalisation, open_model
+from advassay.workflows.evaluation_result import EvaluationResult
+from advassay.workflows.presets import DECIDING, GREY_LEVELS, SHOWN_EPSILON, Preset, arms_for, preset_named
+from advassay.workflows.requirement_gate import Requirement, parse_requirement
+
+if TYPE_CHECKING:
+    from advassay.cohorts import PreparedCohort
+    from advassay.records import RunHeader
+
+EVALUATION = "evaluation"
+"""Name of the study that such a store holds."""
+EVALUATION_HEALED = "`advassay evaluate` with the same MODEL, IMAGES and --store writes it anew."
+SAME_DOSE = 1.15
+"""Ratio of two amplitudes below which one of them is left out: between them nothing more can be seen."""
+BEYOND = 2.0
+"""Amplitudes of whole grey levels up to so many times the largest found one are attacked too."""
+MEASURED_BATCH = 8
+"""Images of the gradients that tell how fast this machine is."""
+
+Announce = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class EvaluationCost:
+    """What an evaluation takes, known before it begins."""
+
+    preset: str
+    images: int
+    gradient_steps: int
+    """Gradients of one image: of the attacks, their controls, range-finding and planted adversarials, at most."""
+    seconds: float
+    """At the speed of a few gradients of the unmodified model on this machine."""
+
+    def __str__(self) -> str:
+        return (
+            f"{self.preset}: {self.images:,} images, at most {self.gradient_steps:,} gradient steps with all controls, "
+            f"about {_duration(self.seconds)} on this machine; then the report."
+        )
+
+
+def evaluate(
+    model: Any,
+    images: Any,
+    labels: Any = None,
+    *,
+    store: str | os.PathLike[str],
+    preset: str = "standard",
+    patients: Any = None,
+    mean: Normalisation | None = None,
+    std: Normalisation | None = None,
+    channels: int | None = None,
+    class_names: Sequence[str] | None = None,
+    finding: str | int | None = None,
+    trust: bool = False,
+    size_px: int | None = None,
+    patient_pattern: str | None = None,
+    label_column: str = "label",
+    image_column: str = "image",
+    patient_column: str | None = None,
+    positive: str | None = None,
+    image_type: str | None = None,
+    limit: int | None = None,
+    require: str | Sequence[str] = (),
+    device: Device = "auto",
+    threads: int | None = None,
+    key_file: str | os.PathLike[str] | None = None,
+    progress: Progress | None = None,
+    announce: Announce | None = None,
+) -> EvaluationResult:
+    """How much must an image change before this model errs? Attacks it in a store, and gives the numbers.
+
+    `model`: any torch module, a function of images made of torch operations, a Classifier, or a model file.
+    `images`: a folder with a subfolder per class, a table (CSV, TSV, Parquet) with columns image, label, patient_id, an
+    .npz with images and labels, the folder of a prepared cohort; or an array or tensor, floats (image, channel, height,
+    width) in [0, 1] or 8- or 16-bit. `labels`: of arrays, one class index or name an image; where images have no
+    labels, the model's own decisions stand for them. `patients`: of arrays, one an image.
+    `store`: a folder; the same call continues there and computes only what is missing.
+    `preset`: quick | standard | full (see workflows/presets.py); `limit`: attack at most so many images.
+    `mean`, `std` (of images in [0, 1]), `channels`, `class_names` (in the order of the logits), `finding` (the output
+    of a multi-label model): as for Classifier. `size_px`: side of the square images that the model takes; by default
+    what it says, or the images' own. `require`: as --require, e.g. "robust_accuracy@2/255 >= 0.5": its amplitudes are
+    attacked too. `key_file`: secret key of the patients' pseudonyms. `announce` is told the cost before it begins.
+
+    Returns an EvaluationResult: .epsilon50, .robust_accuracy("2/255"), .to_polars(), .plot(), .report(path), .notes.
+    Raises SpecError, SourceError, CohortError, InputError, ClassifierError or StoreError, saying what to change.
+
+    >>> import tempfile, torch
+    >>> network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 2))
+    >>> images, folder = torch.rand(8, 1, 8, 8), tempfile.mkdtemp()
+    >>> result = evaluate(network, images, network(images).argmax(1), store=folder + "/mine", preset="quick")
+    >>> result.robust_accuracy("16/255").n
+    8
+    """
+    chosen = preset_named(preset)
+    if limit is not None and limit < 1:
+        raise SpecError(f"limit: expected 1 image or more, got {limit}.", "Leave it out for the preset's number.")
+    required = [parse_requirement(text) for text in ([require] if isinstance(require, str) else require)]
+    site = make_environment(
+        Path(store),
+        device=device,
+        threads=threads,
+        key_file=None if key_file is None else Path(key_file),
+        progress=progress,
+    )
+    names = None if class_names is None else tuple(class_names)
+    asked = ModelOptions(mean, std, channels, names, finding, trust, size_px)
+    opened = open_model(model, asked, site.device)
+    options = ImageOptions(opened.class_names, patient_pattern, label_column, image_column, patient_column)
+    with (
+        store_lock(site.store),
+        opened_images(images, labels, options, patients=patients, store=site.store.root) as given,
+    ):
+        _check_store(site, opened)
+        study, document, cohort = _prepared(opened, given, chosen, preset, site, size_px, positive, image_type, limit)
+        study = _within_the_grid(study, cohort, opened, chosen, required, site, preset, announce)
+        headers = attack_prepared_cohort(
+            study, cohort.preparation.cohort, site, opened, architecture=opened.architecture, sha256=opened.sha256
+        )
+        planted = _planted(study, cohort, opened, chosen, document.planted, site)
+        write_document(site.store.evaluation, document.model_copy(update={"planted": planted}))
+    return EvaluationResult(site.store.root, notes=_notes(document, cohort, headers))
+
+
+# ---- the study ------------------------------------------------------------------------------------------------------
+
+
+def _prepared(
+    model: EvaluatedModel,
+    given: EvaluatedImages,
+    preset: Preset,
+    preset_name: str,
+    site: RunEnvironment,
+    size_px: int | None,
+    positive: str | None,
+    image_type: str | None,
+    limit: int | None,
+) -> tuple[Study, Evaluation, PreparedCohort]:
+    """The study as it is stored, the evaluation's document, and the prepared cohort."""
+    from advassay.cohorts import open_cohort
+
+    side = _side(model, given)
+    fields = _cohort_fields(model, given, image_type)
+    names = model.class_names or tuple(given.classes) or _numbered_classes(model, given, side)
+    wanted = (
+        nullcontext(given)
+        if given.labelled
+        else labelled_by_model(given, lambda block: _decisions(model, block), names, fields, side, site.store.root)
+    )
+    with wanted as images:
+        study = _study(model, images, preset, side, fields, positive or model.positive, limit)
+        check_arms(study.attack)
+        store_study(site.store, study)
+        with warnings.catch_warnings():
+            if not images.names_patients:  # a table may name patients, this one does not
+                warnings.filterwarnings("ignore", "pseudonyms are keyed", AdvassayWarning)
+            prepare_cohort(study, images.name, replace(site, data=images.data))
+    cohort = open_cohort(site.store.cohort(given.name))
+    _check_classes(model, cohort)
+    notes = (*model.notes, *given.notes)
+    document = Evaluation(
+        preset=preset_name,
+        architecture=model.architecture,
+        classifier=model.sha256[:ID_LENGTH],
+        weights_sha256=model.sha256,
+        labels="given" if given.labelled else "model",
+        notes=notes,
+        planted=_kept_evaluation(site).planted if site.store.evaluation.exists() else None,
+    )
+    write_document(site.store.evaluation, document)
+    return study, document, cohort
+
+
+def _study(
+    model: EvaluatedModel,
+    images: EvaluatedImages,
+    preset: Preset,
+    side: int,
+    fields: Mapping[str, Any],
+    positive: str | None,
+    limit: int | None,
+) -> Study:
+    """A study of one cohort. An arm whose grid the preset does not state is given the deciding arm's, once found."""
+    classes = tuple(images.classes)
+    found = preset.epsilons is None
+    grid = list(GREY_LEVELS if preset.epsilons is None else preset.epsilons)
+    arms = {name: {"epsilons": grid} | arm for name, arm in arms_for(preset, len(classes)).items()}
+    if found:
+        arms[DECIDING]["epsilons"] = AUTO
+    most = [number for number in (preset.images, limit) if number is not None]
+    declared = {
+        "name": EVALUATION,
+        "title": f"{model.architecture} on {images.name}",
+        "image_size_px": side,
+        "sources": {images.name: images.source},
+        "cohorts": {
+            images.name: {
+                "source": images.name,
+                "title": f"{images.name}, {model.architecture} ({model.sha256[:8]})",
+                "classes": images.classes,
+                "positive": positive or positive_class(classes) or classes[0],
+                "split": "tuning" if found else "none",
+                "tuning_fraction": preset.range_share,
+                **fields,
+            }
+        },
+        "training": {"architecture": model.architecture, "updates": 1},
+        "attack": {
+            "steps": preset.steps,
+            "images": min(most) if most else None,
+            "precision": preset.precision,
+            "control_images": preset.control_images,
+            "doubling_images": preset.doubling_images,
+            "range_images": preset.range_images,
+            "range_points": preset.range_points,
+            "arms": arms,
+        },
+        "analysis": {"arm": DECIDING, "epsilon": SHOWN_EPSILON},
+        "figures": {"epsilon": SHOWN_EPSILON},
+    }
+    return parse_study(yaml_text(declared), name="evaluate")
+
+
+def _cohort_fields(model: EvaluatedModel, images: EvaluatedImages, image_type: str | None) -> dict[str, Any]:
+    """How images are prepared: as the model takes them. A grey image stays grey for a model of three channels."""
+    fields: dict[str, Any] = {"resize": model.resize, "scaling": model.scaling}
+    channels = 1 if model.classifier.channels == 1 else images.columns.get("channels")
+    if channels is not None:
+        fields["channels"] = channels
+    if kind := image_type or model.image_type:
+        fields["image_type"] = kind
+    if "where" in images.columns:
+        fields["where"] = images.columns["where"]
+    return fields
+
+
+def _side(model: EvaluatedModel, images: EvaluatedImages) -> int:
+    """Side of the prepared images. Raises CohortError where neither the model nor the images say it."""
+    side = model.size_px or images.side_px
+    if side is None:
+        raise CohortError(
+            "size_px: expected the side of the square images that the model takes; the model does not say it, and the "
+            "images are not squares of one size.",
+            "Say it: --size 224, or size_px=224.",
+        )
+    return side
+
+
+def _numbered_classes(model: EvaluatedModel, images: EvaluatedImages, side: int) -> tuple[str, ...]:
+    """Class 0, class 1, … as many as the model has logits."""
+    channels = model.classifier.channels or images.columns.get("channels") or 3
+    logits = _logits(model, np.zeros((1, channels, side, side), np.float32))
+    return tuple(f"class {number}" for number in range(logits.shape[1]))
+
+
+def _logits(model: EvaluatedModel, images: np.ndarray) -> np.ndarray:
+    import torch
+
+    with model.classifier.attack_mode(), torch.no_grad():
+        block = torch.from_numpy(images).to(model.classifier.mean.device)
+        return np.asarray(model.classifier(block).float().cpu().numpy())
+
+
+def _decisions(model: EvaluatedModel, images: np.ndarray) -> np.ndarray:
+    return np.asarray(_logits(model, images).argmax(axis=1), np.int64)
+
+
+def _check_classes(model: EvaluatedModel, cohort: PreparedCohort) -> None:
+    """Raise CohortError unless the model has as many logits as there are classes."""
+    first = cohort.ids("validation")[:1]
+    logits, names = _logits(model, cohort.images(first)), cohort.preparation.class_names
+    if logits.shape[1] != len(names):
+        raise CohortError(
+            f"classes: expected one for each of the model's {logits.shape[1]} outputs, got {len(names)}: "
+            f"{', '.join(names)}.",
+            "Name all of the model's classes in the order of its outputs: --classes a,b,c.",
+        )
+
+
+def _check_store(site: RunEnvironment, model: EvaluatedModel) -> None:
+    """Raise StoreError where the store holds the evaluation of another model."""
+    if not site.store.evaluation.exists():
+        return
+    held = _kept_evaluation(site)
+    if held.weights_sha256 != model.sha256:
+        raise StoreError(
+            f"store: {site.store.root} holds the evaluation of another model, or of the same weights used otherwise "
+            f"({held.architecture}, {held.weights_sha256[:8]}), got {model.architecture}, {model.sha256[:8]}.",
+            "Use another --store; `advassay compare` puts two stores side by side.",
+        )
+
+
+def _kept_evaluation(site: RunEnvironment) -> Evaluation:
+    return read_model(site.store.evaluation, Evaluation, EVALUATION_HEALED)
+
+
+# ---- amplitudes and cost --------------------------------------------------------------------------------------------
+
+
+def _within_the_grid(
+    study: Study,
+    cohort: PreparedCohort,
+    model: EvaluatedModel,
+    preset: Preset,
+    required: Sequence[Requirement],
+    site: RunEnvironment,
+    preset_name: str,
+    announce: Announce | None,
+) -> Study:
+    """The study with its amplitudes, found where the preset leaves them open; its cost is told before that."""
+    if announce is not None:
+        announce(str(cost_of(study, cohort, model, preset, site, preset_name)))
+    own = [name for name, arm in preset.arms.items() if "epsilons" not in arm and name in study.attack.arms]
+    asked = [requirement.epsilon for requirement in required if requirement.epsilon is not None]
+    grid = list(preset.epsilons or ())
+    if study.attack.auto_arms:
+        work = {_kind(study, cohort, site): WorkloadSize(*all_arms(study, cohort, gallery=False))}
+        found = find_ranges(study, [cohort], site, lambda _: (model.sha256[:ID_LENGTH], model), work)
+        grid = list(found.attack.arm(DECIDING).epsilons)
+        grey = [e for e in GREY_LEVELS if grid[0] <= e <= BEYOND * grid[-1]]
+        asked += [*grey, SHOWN_EPSILON]
+    joined = join_amplitudes(grid, asked)
+    study = study.with_epsilons(dict.fromkeys(own, joined))
+    store_study(site.store, study)
+    return study
+
+
+def join_amplitudes(grid: Sequence[float], asked: Sequence[float]) -> list[float]:
+    """Both in rising order, without amplitudes of the grid that nearly are asked ones.
+
+    >>> join_amplitudes([0.001, 0.004, 0.016], [1 / 255, 0.02])
+    [0.001, 0.00392156862745, 0.016, 0.02]
+    """
+    wanted = [canonical_float(epsilon) for epsilon in asked]
+    near = {e for e in grid for other in wanted if e / SAME_DOSE < other < e * SAME_DOSE}
+    return sorted({*wanted, *(canonical_float(epsilon) for epsilon in grid if epsilon not in near)})
+
+
+def cost_of(
+    study: Study, cohort: PreparedCohort, model: EvaluatedModel, preset: Preset, site: RunEnvironment, name: str
+) -> EvaluationCost:
+    """Gradient steps that the study takes at most, and their time at the speed of the unmodified model."""
+    from advassay.attacks.batch_tuning import attacked, images_per_second
+    from advassay.attacks.gradient_model import full_float32
+    from advassay.attacks.surrogate.build import build_surrogate
+
+    jobs = list(all_arms(study, cohort, gallery=False))
+    steps = WorkloadSize(*jobs).steps
+    steps += sum(search.gradient_steps * len(search.sample(cohort)) for search in searches(study))
+    images = max(len(job.image_ids) for job in jobs)
+    steps += min(preset.planted_images, images) * (preset.steps + 1)
+    import torch
+
+    example = cohort.images(jobs[0].image_ids[:1])
+    batch = min(MEASURED_BATCH, images)
+    with model.classifier.attack_mode(), full_float32():
+        image = torch.from_numpy(example).to(model.classifier.mean.device)
+        speed = images_per_second(attacked(build_surrogate(model.classifier, image, ())), image[0], batch)
+    return EvaluationCost(name, images, steps, steps / speed)
+
+
+def _kind(study: Study, cohort: PreparedCohort, site: RunEnvironment) -> str:
+    shape = (cohort.preparation.channels, *[cohort.preparation.image_size_px] * 2)
+    return kind_of(study.training.architecture, shape, study.attack.arm(DECIDING).precision, site.device)
+
+
+def _duration(seconds: float) -> str:
+    """A time in words, rounded: it is an estimate.
+
+    >>> _duration(0.4), _duration(75), _duration(5400)
+    ('1 s', '75 s', '1.5 h')
+    """
+    if seconds < 120:
+        return f"{max(1, round(seconds))} s"
+    return f"{seconds / 60:.0f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"
+
+
+# ---- evidence -------------------------------------------------------------------------------------------------------
+
+
+def _planted(
+    study: Study,
+    cohort: PreparedCohort,
+    model: EvaluatedModel,
+    preset: Preset,
+    kept: PlantedTest | None,
+    site: RunEnvironment,
+) -> PlantedTest:
+    """The active test of the deciding arm, at the attacked amplitude nearest to the first sentences'."""
+    from advassay.attacks.suite.planted_adversarials import run_planted_test
+
+    arm = study.attack.arm(DECIDING)
+    epsilon = min(arm.epsilons, key=lambda e: abs(e - SHOWN_EPSILON))
+    ids = cohort.attack_sample(arm.images)[: preset.planted_images]
+    if kept is not None:
+        same = (kept.arm, kept.epsilon, kept.steps, kept.images + kept.left_out)
+        if same == (DECIDING, canonical_float(epsilon), arm.steps, len(ids)):
+            return kept
+    with timed_task(site.progress, f"planted adversarials of arm {DECIDING}"):
+        success = study.resolved_analysis().success
+        found = run_planted_test(model(), cohort.images(ids), ids, arm, epsilon, success=success, name=DECIDING)
+    return found.model_copy(update={"epsilon": canonical_float(epsilon)})
+
+
+def _notes(document: Evaluation, cohort: PreparedCohort, headers: Sequence[RunHeader]) -> tuple[str, ...]:
+    """What the reader of a result should know: of the model, the images, and what the attack noticed."""
+    told = [*document.notes, *cohort.preparation.warnings, *(note for header in headers for note in header.notes)]
+    return tuple(dict.fromkeys(told))

@@ -1,0 +1,216 @@
+"""MODEL of `evaluate`: a file, a folder or an object that somebody hands over, as a network that can be attacked."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from advassay.errors import ClassifierError, SpecError, TrainingError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from advassay.attacks.engine.preflight_cache import ModelCache
+    from advassay.classifier import Classifier
+
+Normalisation = float | Sequence[float]
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """What the caller says of the model; None where its own files, or the defaults, decide."""
+
+    mean: Normalisation | None = None
+    std: Normalisation | None = None
+    channels: int | None = None
+    class_names: tuple[str, ...] | None = None
+    finding: str | int | None = None
+    trust: bool = False
+    size_px: int | None = None
+
+    @property
+    def given(self) -> list[str]:
+        """Names of the options that say how the network takes images."""
+        return [name for name in ("mean", "std", "channels", "finding") if getattr(self, name) is not None]
+
+
+@dataclass
+class EvaluatedModel:
+    """A network to attack, with what is known of it. Called, it gives the classifier (as the attack stage asks)."""
+
+    classifier: Classifier
+    architecture: str
+    sha256: str
+    """64 hexadecimal digits: of the file, or of the module's weights and code."""
+    class_names: tuple[str, ...] | None
+    size_px: int | None = None
+    """Side of the images that it takes; None where it takes any, or does not say."""
+    resize: Literal["squash", "crop", "pad"] = "squash"
+    scaling: Literal["full-range", "percentile"] = "full-range"
+    image_type: str | None = None
+    positive: str | None = None
+    notes: tuple[str, ...] = ()
+    shared: ModelCache | None = None
+    """What the arms' attacks on it share."""
+
+    def __post_init__(self) -> None:
+        from advassay.attacks.engine.preflight_cache import ModelCache
+
+        self.shared = ModelCache()
+
+    def __call__(self) -> Classifier:
+        return self.classifier
+
+
+def open_model(given: Any, options: ModelOptions, device: str) -> EvaluatedModel:
+    """The model that was handed over, on `device`.
+
+    `given`: a path or a text that names a file; a Classifier; any torch module; a function of images made of torch
+    operations. Raises TrainingError or ClassifierError for what cannot be read, SpecError for options that contradict
+    what the model says of itself.
+    """
+    from advassay.classifier import Classifier
+
+    if isinstance(given, str | os.PathLike):
+        model = _from_file(given, options, device)
+    elif isinstance(given, Classifier):
+        if options.given:
+            raise SpecError(
+                f"{', '.join(options.given)}: a Classifier knows how it takes images already, got both.",
+                "Give them to Classifier(...), or give evaluate the module inside it.",
+            )
+        model = _from_classifier(given, device)
+    else:
+        model = _from_classifier(_wrapped(given, options), device, name=_name_of(given))
+    names = options.class_names or model.class_names
+    return replace(model, class_names=names, size_px=options.size_px or model.size_px)
+
+
+def _wrapped(given: Any, options: ModelOptions) -> Classifier:
+    from advassay.classifier import Classifier
+
+    if isinstance(options.finding, str):
+        raise SpecError(
+            f"finding: expected the number of an output of the module, counted from 0, got {options.finding!r}.",
+            "A module does not name its outputs.",
+        )
+    return Classifier(
+        given,
+        mean=0.0 if options.mean is None else options.mean,
+        std=1.0 if options.std is None else options.std,
+        channels=options.channels,
+        finding=options.finding,
+        class_names=options.class_names,
+    )
+
+
+def _from_classifier(classifier: Classifier, device: str, name: str | None = None) -> EvaluatedModel:
+    notes = []
+    if parts := classifier.training_parts():
+        notes.append(f"The model came in train mode ({', '.join(parts[:3])}); it is attacked in eval mode.")
+    return EvaluatedModel(
+        classifier.to(device),
+        architecture=name or _name_of(classifier.module),
+        sha256=content_sha256(classifier),
+        class_names=classifier.class_names,
+        notes=tuple(notes),
+    )
+
+
+def _name_of(module: Any) -> str:
+    """What records call a model that has no name: its class or its function."""
+    return str(getattr(module, "__name__", None) or type(module).__name__)
+
+
+def _from_file(given: str | os.PathLike[str], options: ModelOptions, device: str) -> EvaluatedModel:
+    """A checkpoint that `train` wrote."""
+    from advassay.training import checkpoint_metadata, load_classifier
+    from advassay.training.start_weights import file_sha256
+
+    path = Path(given)
+    try:
+        metadata = checkpoint_metadata(path)
+    except TrainingError as error:
+        raise TrainingError(
+            f"model: {error.problem}",
+            "Give a checkpoint of `advassay train`; in Python advassay.evaluate takes any torch module.",
+        ) from None
+    if options.given:
+        raise SpecError(
+            f"{', '.join(options.given)}: the checkpoint says how it takes images, got both.", "Leave the options out."
+        )
+    scaling = "percentile" if metadata.scaling == "percentile" else "full-range"
+    notes = []
+    if metadata.scaling == "voi":
+        notes.append(
+            "The checkpoint saw DICOM images through their VOI windows; the images are taken as exported that way."
+        )
+    return EvaluatedModel(
+        load_classifier(path, device=device),
+        architecture=metadata.architecture,
+        sha256=file_sha256(path),
+        class_names=metadata.class_names,
+        size_px=metadata.image_size_px,
+        resize=metadata.resize,  # type: ignore[arg-type]
+        scaling=scaling,  # type: ignore[arg-type]
+        image_type=metadata.image_type,
+        positive=metadata.positive,
+        notes=tuple(notes),
+    )
+
+
+# ---- identity of a module in memory ---------------------------------------------------------------------------------
+
+
+def content_sha256(classifier: Classifier) -> str:
+    """Hash of a network by content: every weight and buffer, what its parts are, and the code of parts that are not a
+    library's. The same on any machine and device. Raises ClassifierError for a function in which no weights are found.
+    """
+    digest = hashlib.sha256()
+    state = classifier.module.state_dict()
+    for name, tensor in sorted({**state, "mean": classifier.mean, "std": classifier.std}.items()):
+        plain = tensor.detach().cpu().contiguous()
+        digest.update(f"{name} {plain.dtype} {tuple(plain.shape)};".encode())
+        digest.update(plain.reshape(-1).view(_bytes()).numpy().tobytes() if plain.numel() else b"")
+    for name, part in classifier.module.named_modules():
+        digest.update(f"{name} {type(part).__module__}.{type(part).__qualname__} {part.extra_repr()};".encode())
+    for text in sorted(set(_own_code(classifier.module))):
+        digest.update(text.encode())
+    digest.update(f"{classifier.channels} {classifier.finding}".encode())
+    if not state and not any(True for _ in _own_code(classifier.module)):
+        raise ClassifierError(
+            "model: expected weights or code by which it can be told from another model, got neither.",
+            "Give a torch module, or a function that is defined in a file.",
+        )
+    return digest.hexdigest()
+
+
+def _bytes() -> Any:
+    import torch
+
+    return torch.uint8
+
+
+_PACKAGE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "")
+
+
+def _own_code(module: nn.Module) -> Iterator[str]:
+    """Source of the classes and functions of a network that no installed library brings, where it can be read."""
+    from advassay.classifier import as_module
+
+    for part in module.modules():
+        code = getattr(part, "function", None) if type(part).__module__ == as_module.__module__ else type(part)
+        home = sys.modules.get(getattr(code, "__module__", None) or "")
+        path = getattr(home, "__file__", None) or ""
+        if code is None or f"{os.sep}site-packages{os.sep}" in path or path.startswith(_PACKAGE):
+            continue
+        try:
+            yield inspect.getsource(code)
+        except (OSError, TypeError):  # typed at a prompt, or compiled: its weights alone tell it apart
+            continue

@@ -1,0 +1,204 @@
+"""What `evaluate` gives back: the numbers of a store with their intervals, as the page shows them."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import polars as pl
+
+from advassay.analysis import worst_case_robust_accuracy
+from advassay.errors import SpecError
+from advassay.identity import canonical_float
+from advassay.report.data.findings import Findings, gather
+from advassay.report.data.first_screen import FirstScreen, first_screen
+from advassay.spec.attack_spec import parse_amplitude
+
+if TYPE_CHECKING:
+    import altair as alt
+
+Quantity = Literal["robust_accuracy", "attack_success_rate", "accuracy", "epsilon50"]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """One number with its interval.
+
+    value, low and high are null where the data do not determine them (an ε50 outside the attacked amplitudes): `text`
+    then says what is known.
+    """
+
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
+    """Images that it rests on."""
+    text: str
+    """With its unit, as the page prints it."""
+    level: float = 0.95
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """An evaluated model. Every number is read from the tables of the store's report; nothing is computed apart.
+
+    >>> EvaluationResult(Path("runs/nowhere")).store.name
+    'nowhere'
+    """
+
+    store: Path
+    notes: tuple[str, ...] = field(default=(), repr=False)
+    """What a reader of the numbers should know, in sentences."""
+
+    @cached_property
+    def findings(self) -> Findings:
+        """Everything that the report shows."""
+        return gather(self.store)
+
+    @cached_property
+    def answer(self) -> FirstScreen:
+        """The first sentences, as the page and the command line print them."""
+        found = first_screen(self.findings)
+        assert found is not None  # a store of one cohort and one model
+        return found
+
+    @property
+    def epsilon50(self) -> Estimate:
+        """The amplitude at which half of the images that the model gets right are misclassified: a fraction of [0, 1];
+        its text is in grey levels of 255."""
+        row = self._of_deciding_arm("epsilon50").row(0, named=True)
+        text = f"{row['text_255']} grey levels of 255"
+        return Estimate(row["estimate"], row["low"], row["high"], row["n"], text, self.findings.level)
+
+    @property
+    def accuracy(self) -> Estimate:
+        """Share of the images that the model gets right before any attack, of those that are attacked."""
+        return self._rate("performance", 0.0, "accuracy")
+
+    def robust_accuracy(self, epsilon: float | str) -> Estimate:
+        """Share of the images still classified correctly after an attack of this amplitude: an upper bound, since a
+        stronger attack may leave fewer. `epsilon`: 0.02 or "2/255". Raises SpecError for one that was not attacked.
+        """
+        return self._rate("performance", _amplitude(epsilon), "accuracy")
+
+    def attack_success_rate(self, epsilon: float | str) -> Estimate:
+        """Share of the images that the model gets right which it misclassifies after the attack: a lower bound.
+
+        Raises SpecError for an amplitude that was not attacked.
+        """
+        return self._rate("success_by_epsilon", _amplitude(epsilon), "rate")
+
+    def worst_case(self, epsilon: float | str) -> Estimate:
+        """Robust accuracy under the worst of all attacks that were run, image by image: an upper bound too, and never
+        above any single attack's. Raises SpecError for an amplitude that was not attacked.
+        """
+        norm = self.findings.headers()[0].attack.get("norm")
+        frame = worst_case_robust_accuracy(self.findings.records, level=self.findings.level)
+        return self._row_at(frame.filter(pl.col("norm") == norm), _amplitude(epsilon), "rate")
+
+    def quantity(self, name: Quantity, epsilon: float | None = None) -> Estimate:
+        """The estimate of a quantity by its name: what --require compares."""
+        if name == "epsilon50":
+            return self.epsilon50
+        if name == "accuracy":
+            return self.accuracy
+        if epsilon is None:
+            raise SpecError(f"{name}: expected an amplitude, got none.", f"Write {name}@2/255.")
+        return self.robust_accuracy(epsilon) if name == "robust_accuracy" else self.attack_success_rate(epsilon)
+
+    def to_polars(self) -> pl.DataFrame:
+        """One row per arm, step size and amplitude.
+
+        Columns: cohort, arm, step_size, epsilon, epsilon_255 (grey levels), n (images first classified correctly),
+        events (of these misclassified at the last iterate), rate, low, high, method.
+        """
+        frame = self.findings.tables["success_by_arm"].filter(pl.col("success") == self.findings.plan.success)
+        wanted = [
+            "cohort",
+            "arm",
+            "step_size",
+            "epsilon",
+            "epsilon_255",
+            "n",
+            "events",
+            "rate",
+            "low",
+            "high",
+            "method",
+        ]
+        return (
+            frame.with_columns(epsilon_255=pl.col("epsilon") * 255).select(wanted).sort("arm", "step_size", "epsilon")
+        )
+
+    def plot(self, width: int = 640) -> alt.FacetChart:
+        """Success against amplitude with intervals, the deciding arm: the report's figure 3a as an Altair chart."""
+        from advassay.report.figures.success_by_epsilon import success_by_epsilon
+        from advassay.report.figures.theme import styles
+
+        frame = self.findings.tables["success_by_epsilon"]
+        return success_by_epsilon(frame, styles(self.findings.cohorts), width=width)
+
+    def report(self, path: str | os.PathLike[str] | None = None) -> Path:
+        """Write the page (or md, json, pdf by the ending of `path`) and return where (STORE/report by default)."""
+        from advassay.report import write_report
+
+        if path is None:
+            return write_report(self.store)
+        output = Path(path)
+        kinds = {".html": "html", ".md": "md", ".json": "json", ".pdf": "pdf"}
+        if output.suffix not in kinds:
+            raise SpecError(
+                f"path: expected a file name that ends in {', '.join(kinds)}, got {output.name}.",
+                "Name it report.html.",
+            )
+        return write_report(self.store, output, kinds[output.suffix])  # type: ignore[arg-type]
+
+    def __repr__(self) -> str:
+        return f"EvaluationResult({self.store}: {self.answer.sentences[0]})" if self.store.exists() else str(self.store)
+
+    def _of_deciding_arm(self, table: str) -> pl.DataFrame:
+        frame = self.findings.of_main_arm(table)
+        size = self.findings.step_size(self.findings.main_arm)
+        return frame.filter(pl.col("step_size") == size) if "step_size" in frame.columns else frame
+
+    def _rate(self, table: str, epsilon: float, column: str) -> Estimate:
+        return self._row_at(self._of_deciding_arm(table), epsilon, column)
+
+    def _row_at(self, frame: pl.DataFrame, epsilon: float, column: str) -> Estimate:
+        wanted = canonical_float(epsilon)
+        found = [row for row in frame.iter_rows(named=True) if canonical_float(row["epsilon"]) == wanted]
+        if not found:
+            grid = ", ".join(grey_levels(e) for e in sorted(set(frame["epsilon"])) if e > 0)
+            raise SpecError(
+                f"epsilon: expected one of the attacked amplitudes, {grid}, got {grey_levels(epsilon)}.",
+                'Ask for it beforehand: evaluate(..., require="robust_accuracy@2/255 >= 0") attacks at 2/255 too.',
+            )
+        row: dict[str, Any] = found[0]
+        value, low, high = row[column], row["low"], row["high"]
+        text = "no image counts" if value is None else f"{value:.2f} [{low:.2f}, {high:.2f}]"
+        return Estimate(value, low, high, row["n"], text, self.findings.level)
+
+
+def grey_levels(epsilon: float) -> str:
+    """An amplitude as grey levels of 255.
+
+    >>> grey_levels(2 / 255), grey_levels(0.001)
+    ('2/255', '0.255/255')
+    """
+    return f"{epsilon * 255:.3g}/255"
+
+
+def _amplitude(value: float | str) -> float:
+    """Raises SpecError for what is no amplitude."""
+    try:
+        return parse_amplitude(value)
+    except ValueError as error:
+        raise SpecError(
+            f"epsilon: {error}.", "Give a fraction of the [0, 1] range: 0.02, or grey levels: 2/255."
+        ) from None

@@ -1,0 +1,117 @@
+"""What each preset of `advassay evaluate` attacks with, as data. Nothing else lists them.
+
+Every arm is an attack that a study file could state. The first arm decides: its margin loss does not saturate, and its
+steps of ε/4 are fine enough for the small amplitudes at which undefended networks fall.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, get_args
+
+from pydantic import Field
+
+from advassay.errors import SpecError
+from advassay.spec.attack_spec import Amplitude
+from advassay.spec.base_model import Frozen
+from advassay.study.config.study_templates import DEFAULT_ARMS
+
+PresetName = Literal["quick", "standard", "full"]
+DECIDING = "margin"
+"""The arm that decides."""
+SHOWN_EPSILON = 2 / 255
+"""Amplitude of the first sentences and of the figures, where it is attacked: two grey levels, which nobody sees."""
+GREY_LEVELS: tuple[float, ...] = (1 / 255, 2 / 255, 4 / 255, 8 / 255)
+"""Amplitudes that are always attacked: results of other people are stated at them."""
+
+_MARGIN: dict[str, Any] = {"update": "projected-sign", "loss": "margin", "step_sizes": ["epsilon/4"]}
+_CROSS_ENTROPY: dict[str, Any] = _MARGIN | {"loss": "cross-entropy"}
+_FIXED = tuple(2.0**power / 255 for power in range(-4, 5))
+"""1/16 to 16 grey levels, each twice the one before."""
+
+
+class Preset(Frozen):
+    """One preset. Its arms are arms of a study; an arm without `epsilons` gets the preset's grid."""
+
+    about: str
+    """What it is for, in one sentence."""
+    arms: dict[str, dict[str, Any]]
+    steps: int
+    images: int | None
+    """Images that are attacked at most; null = all."""
+    epsilons: tuple[Amplitude, ...] | None
+    """The grid; null = found on a few images that are then left out, and joined with GREY_LEVELS."""
+    range_points: int = 8
+    """Amplitudes of the grid that is found."""
+    range_images: int = 64
+    """Images that it is found on, at most …"""
+    range_share: float = Field(0.2, gt=0, lt=1)
+    """… and at most this share of the images (whole patients)."""
+    control_images: int = 16
+    doubling_images: int = 16
+    planted_images: int = 8
+    """Images with a planted adversarial that the deciding arm must find."""
+    precision: Literal["exact", "fast32", "fast"]
+    """exact: nothing about the network is rewritten, so nothing is searched for before the attack begins."""
+
+
+PRESETS: dict[PresetName, Preset] = {
+    "quick": Preset(
+        about="A first look within about a minute for a small model: 32 images, nine fixed amplitudes.",
+        arms={DECIDING: _MARGIN},
+        steps=10,
+        images=32,
+        epsilons=_FIXED,
+        control_images=8,
+        doubling_images=8,
+        precision="exact",
+    ),
+    "standard": Preset(
+        about="The amplitudes are found first; margin loss and cross-entropy on all images, with every control.",
+        arms={DECIDING: _MARGIN, "cross-entropy": _CROSS_ENTROPY},
+        steps=20,
+        images=None,
+        epsilons=None,
+        planted_images=16,
+        precision="fast",
+    ),
+    "full": Preset(
+        about="As standard; besides, Auto-PGD on three losses for the worst case, and the reference study's two arms.",
+        arms={
+            DECIDING: _MARGIN,
+            "cross-entropy": _CROSS_ENTROPY,
+            "apgd-margin": {"update": "apgd", "loss": "margin", "restarts": 2},
+            "apgd-cross-entropy": {"update": "apgd", "loss": "cross-entropy", "restarts": 2},
+            "apgd-dlr": {"update": "apgd", "loss": "dlr", "restarts": 2},
+            "A": DEFAULT_ARMS["A"] | {"epsilons": [0.02, 0.04, 0.06, 0.08, 0.10, 0.12, 0.14, 0.16, 0.18, 0.20]},
+            "B": DEFAULT_ARMS["B"],
+        },
+        steps=20,
+        images=None,
+        epsilons=None,
+        control_images=32,
+        doubling_images=32,
+        planted_images=32,
+        precision="fast",
+    ),
+}
+
+
+def preset_named(name: str) -> Preset:
+    """The preset of that name. Raises SpecError for another name.
+
+    >>> preset_named("quick").images
+    32
+    """
+    if name not in PRESETS:
+        known = ", ".join(get_args(PresetName))
+        raise SpecError(f"preset: one of {known}, got {name!r}.", "Leave it out for standard.")
+    return PRESETS[name]  # type: ignore[index]
+
+
+def arms_for(preset: Preset, classes: int) -> dict[str, dict[str, Any]]:
+    """The preset's arms for a model of so many classes: the DLR loss needs three (Croce & Hein 2020).
+
+    >>> "apgd-dlr" in arms_for(PRESETS["full"], 2), "apgd-dlr" in arms_for(PRESETS["full"], 3)
+    (False, True)
+    """
+    return {name: arm for name, arm in preset.arms.items() if classes > 2 or arm["loss"] != "dlr"}

@@ -1,0 +1,90 @@
+"""The answer about one model on one data set: what is said, and what is left unsaid."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from simulate import Cohort, make_store
+
+from advassay.analysis import epsilon50, performance
+from advassay.checked_files import write_document
+from advassay.records import open_records
+from advassay.report.data.findings import gather
+from advassay.report.data.first_screen import FirstScreen, first_screen
+from advassay.store_documents import Evaluation, PlantedTest
+from advassay.store_layout import Store
+
+PLANTED = PlantedTest(
+    arm="A", step_size="0.01", epsilon=0.02, steps=20, images=16, found=16, one_step=1, noise=0, noise_draws=32,
+    features="penultimate", readouts=6, left_out=0,
+)  # fmt: skip
+
+
+def store_with(folder: Path, **cohort: object) -> Path:
+    return make_store(folder / "store", (Cohort("X-A", "X-ray", **cohort),), gallery=False)  # type: ignore[arg-type]
+
+
+def answer(store: Path, planted: PlantedTest | None = None, labels: str = "given") -> FirstScreen:
+    document = Evaluation(
+        preset="quick", architecture="net", classifier="0" * 16, weights_sha256="0" * 64, labels=labels, planted=planted
+    )  # type: ignore[arg-type]
+    write_document(Store(store).evaluation, document)
+    found = first_screen(gather(store))
+    assert found is not None
+    return found
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return store_with(tmp_path_factory.mktemp("one"))
+
+
+def test_the_first_sentence_is_epsilon50_as_analysis_gives_it(store: Path) -> None:
+    found = gather(store)
+    row = epsilon50(open_records(store), arm=found.main_arm).row(0, named=True)
+    assert row["side"] == "inside"
+    assert f"{row['text_255']}" in answer(store).sentences[0]
+    assert f"({row['n']} images of {row['patients']} patients)" in answer(store).sentences[0]
+
+
+def test_scores_are_those_of_the_table_with_their_intervals(store: Path) -> None:
+    found = gather(store)
+    scores = performance(open_records(store), arm=found.main_arm)
+    for epsilon in (0.0, found.epsilon):
+        row = next(r for r in scores.iter_rows(named=True) if r["epsilon"] == epsilon)
+        assert f"{row['accuracy']:.2f} [{row['low']:.2f}, {row['high']:.2f}]" in answer(store).sentences[1]
+        assert f"{row['auroc']:.2f}" in answer(store).sentences[1]
+
+
+def test_beyond_the_attacked_amplitudes_it_says_on_which_side(tmp_path: Path) -> None:
+    robust = answer(store_with(tmp_path / "robust", epsilon50=50.0)).sentences[0]
+    assert robust.startswith("Even a change of ")
+    assert "A stronger attack may find more." in robust
+    fragile = answer(store_with(tmp_path / "fragile", epsilon50=0.00001)).sentences[0]
+    assert fragile.startswith("More than half of the images this model gets right are misclassified already")
+
+
+def test_several_cohorts_have_no_single_answer(tmp_path: Path) -> None:
+    cohorts = (Cohort("X-A", "X-ray"), Cohort("H-B", "histology"))
+    assert first_screen(gather(make_store(tmp_path / "store", cohorts, gallery=False))) is None
+
+
+def test_an_attack_that_misses_what_was_planted_is_called_weak(store: Path) -> None:
+    strong = answer(store, PLANTED)
+    assert not strong.weak
+    assert any("found 100% of planted adversarials (16 of 16); one step alone finds 1" in s for s in strong.sentences)
+    weak = answer(store, PLANTED.model_copy(update={"found": 9}))
+    assert weak.weak
+    assert any("It is weak on this model: low success rates here do not show robustness." in s for s in weak.sentences)
+    easy = answer(store, PLANTED.model_copy(update={"one_step": 15}))
+    assert any("this test tells little about this model" in s for s in easy.sentences)
+    nothing = answer(store, PLANTED.model_copy(update={"images": 0, "found": 0, "left_out": 16}))
+    assert any("No adversarial could be planted in 16 images" in s for s in nothing.sentences)
+
+
+def test_without_labels_nothing_is_said_of_how_often_the_model_is_right(store: Path) -> None:
+    text = " ".join(answer(store, labels="model").sentences)
+    assert "The images have no labels" in text
+    assert "gets right" not in text
+    assert "AUROC" not in text
