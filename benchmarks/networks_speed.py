@@ -174,6 +174,7 @@ def _peer_runs(network: Network) -> Runs:
 
 
 def _our_runs(network: Network, precision: str) -> Runs:
+    aa.tune_process()
     module, images, labels = _build(network)
     classifier = aa.Classifier(module)
     attack = aa.PGD(epsilon=0.02, step_size=STEP, steps=STEPS)
@@ -252,8 +253,8 @@ def _null_runs(images: int, batch_size: int) -> Runs:
 
 def _parts(run: Callable[[], object]) -> dict[str, float]:
     """What shares of a run its parts take; each is timed without those inside it that are listed too."""
+    from advassay.attacks.attack_step import GradientModel
     from advassay.attacks.engine import scheduler as s
-    from advassay.attacks.gradient_model import GradientModel
     from advassay.attacks.stream import AttackStream
 
     watched: list[tuple[str, Any, str]] = [
@@ -262,11 +263,11 @@ def _parts(run: Callable[[], object]) -> dict[str, float]:
         ("batches put together", s.BatchScheduler, "_gradients"),
         ("batches put together", s.BatchScheduler, "_visit"),
         ("queues", s.BatchScheduler, "_pick"),
-        ("queues", s.BatchScheduler, "_queue"),
+        ("queues", s.IterateQueues, "put"),
         ("rows parted", s, "split_by_projection"),
         ("projection and measurement", s.BatchScheduler, "_advance"),
         ("recording", s.BatchScheduler, "_record"),
-        ("ends and SSIM", s.BatchScheduler, "_end"),
+        ("ends and SSIM", s.RowEndings, "end"),
         ("images in", AttackStream, "_add"),
         ("images out", s.BatchScheduler, "collect"),
         ("other steps", s.BatchScheduler, "_gradient_step"),

@@ -7,7 +7,7 @@ The study's grid: ε 0.02 … 0.20, step 0.01, 20 iterations, L∞ sign, cross-e
 (ten runs take ten times as long: checked once with torchattacks); we run one ε and the whole grid with every
 iterate's logits. Every contender (of ours, every precision) runs in a process of its own, and rounds are interleaved so
 that a busy moment hits everyone. One row gives torchattacks what we do to a process's memory
-(classifier.keep_freed_memory); that oneDNN keeps more of what it compiles (classifier.py), all of them have.
+(process_tuning.keep_freed_memory); that oneDNN keeps more of what it compiles, all of them have.
 """
 
 from __future__ import annotations
@@ -106,15 +106,17 @@ class Few(NamedTuple):
 
     def load(self) -> tuple[aa.Classifier, torch.Tensor, torch.Tensor]:
         """The network, the images and the labels as tensors."""
+        from advassay.process_tuning import keep_compiled_layers
         from advassay.training import load_classifier
 
+        keep_compiled_layers()
         return load_classifier(self.checkpoint).eval(), torch.from_numpy(self.images), torch.from_numpy(self.labels)
 
 
 def _torchattacks_runs(few: Few, kept: bool) -> Runs:
     import torchattacks
 
-    from advassay.classifier import keep_freed_memory
+    from advassay.process_tuning import keep_freed_memory
 
     network, images, labels = few.load()
     if kept and not keep_freed_memory():
@@ -167,6 +169,7 @@ def _nothing(result: object) -> None:
 
 
 def _our_runs(few: Few, precision: str) -> Runs:
+    aa.tune_process()
     classifier, images, labels = few.load()
     attack = aa.PGD(epsilon=0.02, step_size=STEP, steps=STEPS)
 
@@ -223,7 +226,7 @@ def _first_success(subject: Subject, few: Few, one_s: float) -> None:
 
 def _overhead(subject: Subject, few: Few) -> None:
     """Wall time outside network passes, of a first call (which examines and rewrites the network) and of the next."""
-    from advassay.attacks import gradient_model as passes
+    from advassay.attacks import attack_step as passes
 
     spent = [0.0]
     originals = passes.GradientModel.gradient, passes.GradientModel.score

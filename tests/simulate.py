@@ -25,6 +25,7 @@ from scipy.stats import norm
 
 from advassay import store_layout
 from advassay.identity import canonical_float, content_hash, draw
+from advassay.record_columns import unset_columns
 from advassay.records import Example, RunHeader, RunWriter, attack_rules, run_identity, write_example
 from advassay.spec.attack_spec import Arm, resolve_step_size, step_size_name
 from advassay.spec.study_spec import Study
@@ -182,22 +183,15 @@ def _block(
     moved = np.minimum(epsilon, steps * min(resolve_step_size(rule, epsilon), epsilon)).astype(np.float32)
     norm_of_gradient = np.tile(1 - clean_confidence[:, None], (1, len(steps))).astype(np.float32)
     norm_of_gradient[:, -1] = np.nan
-    return TrajectoryRows(
-        image_id=images.image_ids,
-        step_size=np.full(n, name, dtype=object),
-        epsilon=np.full(n, epsilon),
-        restart=np.zeros(n, np.int32),
-        label=images.labels,
-        target=np.full(n, -1, np.int64),
-        logits=logits,
-        gradient_norm=norm_of_gradient,
-        boundary_share=np.tile((moved >= epsilon).astype(np.float32) * 0.8, (n, 1)),
-        linf=np.tile(moved, (n, 1)),
-        l2=np.tile(moved * 64, (n, 1)),
-        scored_float32=np.ones((n, len(steps)), bool),
-        ssim=np.full(n, np.exp(-5 * epsilon), np.float32),
-        flags={"saturated": clean_confidence > 0.999, "zero_gradient": clean_confidence > 0.9999},
-    )
+    known = {
+        "image_id": images.image_ids, "step_size": np.full(n, name, dtype=object), "epsilon": np.full(n, epsilon),
+        "label": images.labels, "logits": logits, "gradient_norm": norm_of_gradient,
+        "boundary_share": np.tile((moved >= epsilon).astype(np.float32) * 0.8, (n, 1)),
+        "linf": np.tile(moved, (n, 1)), "l2": np.tile(moved * 64, (n, 1)),
+        "scored_float32": np.ones((n, len(steps)), bool), "ssim": np.full(n, np.exp(-5 * epsilon), np.float32),
+    }  # fmt: skip
+    flags = {"saturated": clean_confidence > 0.999, "zero_gradient": clean_confidence > 0.9999}
+    return TrajectoryRows(**unset_columns(n, arm.steps, classes) | known, flags=flags)
 
 
 def run_header(

@@ -29,6 +29,7 @@ from .analysis.conclusions import conclusions as conclusions
 from .attacks import attack as attack, sweep as sweep
 from .classifier import Classifier as Classifier
 from .errors import AdvassayError as AdvassayError
+from .process_tuning import tune_process as tune_process
 from .records import open_records as open_records
 from .spec.attack_spec import PGD as PGD, Arm as Arm
 from .spec.study_spec import Study as Study

@@ -8,51 +8,27 @@ and `Sweep` (a grid) are the shapes people work with.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from advassay import success as _success
 from advassay.errors import AttackError
+from advassay.record_columns import COLUMNS, KeyColumns, PathColumns
 from advassay.spec.attack_spec import PGD
 
 
 @dataclass(frozen=True)
-class TrajectoryRows:
+class TrajectoryRows(PathColumns, KeyColumns):
     """A block of n rows. Step axis: K + 1 iterates, index 0 = clean image.
 
-    image_id             (row,) str
-    step_size            (row,) str; the rule: "0.01" or "epsilon/4"
-    epsilon              (row,) float64; 0.0 for the ε = 0 control
-    restart              (row,) int32; 0 is the declared run, 1 … are restarts of survivors (worst case only)
-    label                (row,) int64
-    target               (row,) int64; -1 when untargeted
-    logits               (row, step, class) float32
-    gradient_norm        (row, step) float32; L2 norm of the loss gradient at that iterate, NaN at the last one
-    boundary_share       (row, step) float32 in [0, 1]; share of pixel values on the ε-boundary; where ε clips the
-                         gradient, of gradient values with |g| ≥ ε in the update that led there (L2: 1 where ‖·‖₂ ≥ ε,
-                         else 0)
-    linf, l2             (row, step) float32; realised size of δ
-                         (row, step) sizes and ssim are NaN after a row has retired
-    scored_float32       (row, step) bool; logits from a float32 pass of the unmodified network
-    ssim                 (row,) float32; structural similarity of clean image and last iterate
-    flags                name → (row,) bool; guards and failure indicators
-    final_images         (image_id, step_size, epsilon) → float32 (channel, height, width); the few a gallery asked for
+    Columns: `record_columns.py` says of each what it is; (row,), (row, step) or (row, step, class).
+    flags         name → (row,) bool; guards and failure indicators
+    final_images  (image_id, step_size, epsilon) → float32 (channel, height, width); the few a gallery asked for
+
+    Sizes and ssim are NaN after a row has retired.
     """
 
-    image_id: np.ndarray
-    step_size: np.ndarray
-    epsilon: np.ndarray
-    restart: np.ndarray
-    label: np.ndarray
-    target: np.ndarray
-    logits: np.ndarray
-    gradient_norm: np.ndarray
-    boundary_share: np.ndarray
-    linf: np.ndarray
-    l2: np.ndarray
-    scored_float32: np.ndarray
-    ssim: np.ndarray
     flags: Mapping[str, np.ndarray] = field(default_factory=dict)
     final_images: Mapping[tuple[str, str, float], np.ndarray] = field(default_factory=dict)
 
@@ -66,7 +42,7 @@ class TrajectoryRows:
 
     def take(self, rows: np.ndarray) -> TrajectoryRows:
         """The rows at integer or boolean index `rows`, in that order; final_images are kept whole."""
-        columns = {f.name: getattr(self, f.name)[rows] for f in fields(self) if f.name not in ("flags", "final_images")}
+        columns = {name: getattr(self, name)[rows] for name in COLUMNS}
         return replace(self, **columns, flags={name: flag[rows] for name, flag in self.flags.items()})
 
     @staticmethod
@@ -74,11 +50,7 @@ class TrajectoryRows:
         """One block from several with the same number of steps and classes. Raises ValueError for an empty list."""
         if not blocks:
             raise ValueError("blocks: expected at least one block, got none")
-        columns = {
-            f.name: np.concatenate([getattr(b, f.name) for b in blocks])
-            for f in fields(TrajectoryRows)
-            if f.name not in ("flags", "final_images")
-        }
+        columns = {name: np.concatenate([getattr(b, name) for b in blocks]) for name in COLUMNS}
         names = sorted({name for b in blocks for name in b.flags})
         flags = {name: np.concatenate([b.flags.get(name, np.zeros(len(b), bool)) for b in blocks]) for name in names}
         images = {key: image for b in blocks for key, image in b.final_images.items()}
@@ -100,20 +72,13 @@ class Cost:
 
 
 @dataclass(frozen=True)
-class Trajectory:
-    """One attack on n images: every iterate's logits and the path's sizes, (step, image, …)."""
+class Trajectory(PathColumns):
+    """One attack on n images: every iterate's logits and the path's sizes, (step, image, …); ssim (image,)."""
 
     attack: PGD
     image_ids: tuple[str, ...]
     labels: np.ndarray
     targets: np.ndarray | None
-    logits: np.ndarray
-    gradient_norm: np.ndarray
-    boundary_share: np.ndarray
-    linf: np.ndarray
-    l2: np.ndarray
-    scored_float32: np.ndarray
-    ssim: np.ndarray
     flags: dict[str, np.ndarray]
     cost: Cost
     adversarial_images: np.ndarray
@@ -145,8 +110,11 @@ class Trajectory:
 
 
 @dataclass(frozen=True)
-class Sweep:
-    """A grid of attacks on n images. Leading axes: step_size (only if step sizes were given), epsilon."""
+class Sweep(PathColumns):
+    """A grid of attacks on n images. Leading axes: step_size (only if step sizes were given), epsilon.
+
+    Columns of the path are (…, step, image, …), as in `Trajectory`.
+    """
 
     attack: PGD
     epsilons: tuple[float, ...]
@@ -154,13 +122,6 @@ class Sweep:
     image_ids: tuple[str, ...]
     labels: np.ndarray
     targets: np.ndarray | None
-    logits: np.ndarray
-    gradient_norm: np.ndarray
-    boundary_share: np.ndarray
-    linf: np.ndarray
-    l2: np.ndarray
-    scored_float32: np.ndarray
-    ssim: np.ndarray
     flags: dict[str, np.ndarray]
     """name → bool (…, epsilon, image)."""
     cost: Cost

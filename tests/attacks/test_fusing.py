@@ -1,6 +1,7 @@
 """Packed layers and the networks fused from them: the same function, the same gradient."""
 
 import gc
+import os
 import platform
 import subprocess
 import sys
@@ -15,8 +16,8 @@ from tiny_networks import small_cnn
 from torch import nn
 
 import advassay as aa
+from advassay.attacks.attack_step import GradientModel
 from advassay.attacks.batch_tuning import compute_shape
-from advassay.attacks.gradient_model import GradientModel
 from advassay.attacks.surrogate.build import FUSED, build_surrogate
 from advassay.attacks.surrogate.fx_fusion import fuse
 from advassay.attacks.surrogate.packed_layers import (
@@ -340,7 +341,7 @@ def test_a_fused_gradient_is_the_same_bits_whatever_the_neighbours(images, preci
 FAULTS = """
 import resource, sys
 import torch
-from advassay.classifier import keep_freed_memory
+from advassay.process_tuning import keep_freed_memory
 kept = keep_freed_memory()
 faults = [resource.getrusage(resource.RUSAGE_SELF).ru_minflt]
 for _ in range(20):
@@ -371,21 +372,36 @@ def test_freed_buffers_are_kept_unless_the_environment_chooses(monkeypatch):
     assert page_faults({"GLIBC_TUNABLES": "glibc.rtld.optional_static_tls=512"}, monkeypatch)[0] == 1
 
 
-def test_attacks_and_training_keep_freed_memory(monkeypatch, images):
-    from advassay.training import training_loop
+def test_importing_and_attacking_tune_nothing_and_the_program_says_what_it_does():
+    code = (
+        "import os, torch, advassay as aa; from advassay import process_tuning as p\n"
+        "with aa.Classifier(torch.nn.Flatten()).attack_mode(): pass\n"
+        "print(sorted(set(p.PRIMITIVE_CACHE) & set(os.environ)), p.keep_freed_memory.cache_info().currsize)\n"
+        "print(*aa.tune_process(), sep='; '); print(os.environ[p.PRIMITIVE_CACHE[0]])\n"
+        "print(p.keep_compiled_layers())"
+    )
+    names = ("MALLOC_", "ONEDNN_", "DNNL_", "GLIBC_")
+    plain = {name: value for name, value in os.environ.items() if not name.startswith(names)}
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=plain).stdout
+    before, said, primitives, again = told.splitlines()
+    assert before == "[] 0"
+    assert "16384 compiled layers are kept" in said
+    assert (primitives, again) == ("16384", "False")
+
+
+@pytest.mark.parametrize(("device", "quiet", "said"), [("cpu", False, 1), ("cpu", True, 0), ("cuda", False, 0)])
+def test_the_command_line_tunes_its_process_where_networks_run_on_a_processor(
+    monkeypatch, capsys, tmp_path, device, quiet, said
+):
+    from advassay.cli.options import tune_for
+    from advassay.store_layout import Store
+    from advassay.study import RunEnvironment
 
     asked = []
-    monkeypatch.setattr("advassay.classifier.keep_freed_memory", lambda: asked.append("attack"))
-    with aa.Classifier(small_cnn()).attack_mode():
-        pass
-    assert asked == ["attack"]
-    monkeypatch.setattr(training_loop, "keep_freed_memory", lambda: 1 / 0)
-    with pytest.raises(ZeroDivisionError):  # before anything else
-        training_loop.fit(
-            None, None, None, None,
-            updates=1, seed=0, tissue=False, device=torch.device("cpu"), progress=None, task="",
-            identity="", kept=None,
-        )  # fmt: skip
+    monkeypatch.setattr("advassay.process_tuning.tune_process", lambda: asked.append(1) or ("memory is kept",))
+    tune_for(RunEnvironment(Store(tmp_path), device=device), quiet=quiet)
+    assert len(asked) == (device == "cpu")
+    assert capsys.readouterr().err.count("This process: memory is kept.") == said
 
 
 def test_a_dropped_copy_frees_its_weights_at_once(images):

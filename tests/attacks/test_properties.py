@@ -10,9 +10,9 @@ from torch import nn
 
 import advassay as aa
 from advassay.attacks import Item, choose_compute_shape
+from advassay.attacks.attack_step import PERTURBATION_COLUMNS, measure_perturbation
 from advassay.attacks.engine.scheduler import BatchScheduler
 from advassay.attacks.stream import stream
-from advassay.attacks.update_rule import measure_perturbation
 from advassay.errors import AttackError
 from advassay.trajectory import TrajectoryRows
 
@@ -198,7 +198,7 @@ def test_what_is_projected_and_measured_together_changes_no_bit(
                         precision="exact")  # fmt: skip
 
     whole = sweep()
-    monkeypatch.setattr("advassay.attacks.engine.branching.AT_ONCE", at_once)
+    monkeypatch.setattr("advassay.attacks.engine.scheduler.AT_ONCE", at_once)
     pieces = sweep()
     for name in ("logits", "linf", "l2", "boundary_share"):
         np.testing.assert_array_equal(getattr(whole, name), getattr(pieces, name))
@@ -230,5 +230,6 @@ def test_a_pixel_put_on_the_boundary_counts_as_on_it_whatever_float32_made_of_it
     clean = torch.rand(2, 1, 64, 64, generator=torch.Generator().manual_seed(1)) * (1 - 2 * epsilon) + epsilon
     amplitudes = torch.full((2,), epsilon)
     inside = clean + 0.9 * epsilon
-    assert measure_perturbation(clean + epsilon, clean, amplitudes, "linf")[:, 2].tolist() == [1, 1]
-    assert measure_perturbation(inside, clean, amplitudes, "linf")[:, 2].max() == 0
+    share = PERTURBATION_COLUMNS.index("boundary_share")
+    assert measure_perturbation(clean + epsilon, clean, amplitudes, "linf")[:, share].tolist() == [1, 1]
+    assert measure_perturbation(inside, clean, amplitudes, "linf")[:, share].max() == 0

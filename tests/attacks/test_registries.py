@@ -8,9 +8,9 @@ from typing import Literal, get_args
 import pytest
 
 import advassay as aa
+from advassay.attacks.attack_step import UpdateRule, update_rule
 from advassay.attacks.engine import float32_verifier
 from advassay.attacks.losses import attack_loss
-from advassay.attacks.update_rule import UpdateRule, update_rule
 from advassay.errors import ExtensionError
 from advassay.spec import attack_spec
 from advassay.spec.attack_components import LOSSES, UPDATE_RULES, LossFacts, UpdateRuleFacts, registered_components
@@ -48,9 +48,7 @@ def test_a_rule_that_does_not_say_what_others_must_know_is_refused_when_it_regis
         def propose(self, visit, rules):
             raise AssertionError
 
-    with pytest.raises(
-        ExtensionError, match=r"Vague is incomplete: it has no description, source, step_meaning, summa"
-    ):
+    with pytest.raises(ExtensionError, match=r"Vague is incomplete: it has no description, source, step_meaning"):
         UPDATE_RULES.register(Vague())
     assert "vague" not in UPDATE_RULES
 
@@ -64,7 +62,7 @@ def test_a_rule_that_only_has_the_facts_is_refused_before_the_first_step(monkeyp
             raise AssertionError
 
     monkeypatch.setitem(UPDATE_RULES._parts, "facts", Facts())
-    with pytest.raises(ExtensionError, match=r"expected an instance of advassay\.attacks\.update_rule\.UpdateRule"):
+    with pytest.raises(ExtensionError, match=r"expected an instance of advassay\.attacks\.attack_step\.UpdateRule"):
         update_rule(aa.PGD(0.02, update="facts"))
 
 

@@ -10,9 +10,9 @@ from torch import nn
 
 import advassay as aa
 from advassay.attacks import choose_compute_shape, run_controls
+from advassay.attacks.attack_step import Visit
 from advassay.attacks.random_init import sign_noise
 from advassay.attacks.ssim import similarities, ssim
-from advassay.attacks.update_rule import Visit
 from advassay.attacks.update_rules.auto_pgd import AutoPGD, checkpoints
 from advassay.trajectory import TrajectoryRows
 

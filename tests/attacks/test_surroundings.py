@@ -10,8 +10,7 @@ import torch
 from torch import nn
 
 import advassay as aa
-from advassay.attacks.float32_settings import _ALL, _BACKENDS, _OPERATIONS, _get, _own
-from advassay.attacks.gradient_model import full_float32
+from advassay.attacks.float32_settings import _ALL, _BACKENDS, _OPERATIONS, _get, _own, full_float32
 
 
 def network() -> nn.Module:

@@ -93,7 +93,7 @@ def test_ctrl_c_says_how_to_continue(study: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("sys.argv", [".venv/bin/advassay", *command])
     result = runner.invoke(app, command)
     assert result.exit_code == 130
-    (line,) = result.stderr.splitlines()
+    *_, line = result.stderr.splitlines()
     told = line.removeprefix("Stopped; nothing is lost. To go on: ")
     assert shlex.split(told) == ["advassay", *command]
 

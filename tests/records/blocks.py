@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from advassay.record_columns import unset_columns
 from advassay.records import RunHeader, RunWriter, attack_rules, run_identity
 from advassay.spec.attack_spec import Arm
 from advassay.trajectory import TrajectoryRows
@@ -34,22 +35,15 @@ def block(image_ids: list[str], points: list[tuple[str, float]] = POINTS, steps:
     wide = (place[:, None] + epsilon[:, None] * np.arange(steps + 1)).astype(np.float32)
     gradient_norm = wide.copy()
     gradient_norm[:, -1] = np.nan
-    return TrajectoryRows(
-        image_id=np.array([image for image, _, _ in keys], dtype=object),
-        step_size=np.array([name for _, name, _ in keys], dtype=object),
-        epsilon=epsilon,
-        restart=np.zeros(n, np.int32),
-        label=place % 2,
-        target=np.full(n, -1),
-        logits=np.stack([wide, 3 - wide], axis=-1).astype(np.float32),
-        gradient_norm=gradient_norm,
-        boundary_share=wide / 10,
-        linf=wide / 100,
-        l2=wide,
-        scored_float32=wide > 1,
-        ssim=wide[:, 0],
-        flags={"saturated": place == 2},
-    )
+    known = {
+        "image_id": np.array([image for image, _, _ in keys], dtype=object),
+        "step_size": np.array([name for _, name, _ in keys], dtype=object),
+        "epsilon": epsilon, "label": place % 2,
+        "logits": np.stack([wide, 3 - wide], axis=-1).astype(np.float32),
+        "gradient_norm": gradient_norm, "boundary_share": wide / 10, "linf": wide / 100, "l2": wide,
+        "scored_float32": wide > 1, "ssim": wide[:, 0],
+    }  # fmt: skip
+    return TrajectoryRows(**unset_columns(n, steps, 2) | known, flags={"saturated": place == 2})
 
 
 def images(image_ids: list[str] = IMAGES) -> pl.DataFrame:

@@ -18,9 +18,11 @@ from advassay.attacks.engine.preflight import FIRST_IMAGES
 from advassay.attacks.engine.preflight_cache import lookup
 from advassay.attacks.masked_gradient_rerun import gradient_masked_images, linked_rerun
 from advassay.attacks.stream import AttackStream, Item, no_images
-from advassay.classifier import Classifier, one_at_a_time
+from advassay.classifier import Classifier
+from advassay.classifier_state import one_at_a_time
 from advassay.errors import AttackError, AttackWarning, EpsilonError, InputError
 from advassay.progress import Silent
+from advassay.record_columns import PATH_COLUMNS
 from advassay.spec.attack_spec import (
     PGD,
     Precision,
@@ -120,8 +122,7 @@ def _attack(
         image_ids=given.image_ids,
         labels=given.labels,
         targets=given.targets,
-        **axes.paths(),
-        ssim=axes.per_row(rows.ssim),
+        **axes.columns(),
         flags={name: axes.per_row(flag) for name, flag in rows.flags.items()},
         cost=run.cost,
         adversarial_images=np.stack(final),
@@ -197,8 +198,7 @@ def _sweep(
         image_ids=given.image_ids,
         labels=given.labels,
         targets=given.targets,
-        **axes.paths(),  # type: ignore[arg-type]
-        ssim=axes.per_row(rows.ssim),
+        **axes.columns(),  # type: ignore[arg-type]
         flags={name: axes.per_row(flag) for name, flag in rows.flags.items()},
         cost=run.cost,
         rerun=rerun,
@@ -328,11 +328,14 @@ class _Axes:
         """(row,) → (…, image)."""
         return values[self._index]
 
-    def paths(self) -> dict[str, np.ndarray]:
-        """(row, step, …) → (…, step, image, …) for everything recorded along the path."""
-        names = ("logits", "gradient_norm", "boundary_share", "linf", "l2", "scored_float32")
+    def columns(self) -> dict[str, np.ndarray]:
+        """Every column of the path: (row, step, …) → (…, step, image, …), (row,) → (…, image)."""
         lead = self._index.ndim - 1
-        return {name: np.moveaxis(getattr(self.rows, name)[self._index], lead, lead + 1) for name in names}
+        found = {name: self.per_row(getattr(self.rows, name)) for name in PATH_COLUMNS}
+        return {
+            name: np.moveaxis(values, lead, lead + 1) if "step" in PATH_COLUMNS[name].axes else values
+            for name, values in found.items()
+        }
 
 
 def _amplitudes(epsilons: Sequence[float | str], attack: PGD) -> list[float]:

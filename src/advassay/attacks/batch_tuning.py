@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from advassay.attacks.attack_step import GradientModel
 from advassay.attacks.checks.inputs import check_classifier, check_weights
 from advassay.attacks.engine.float32_verifier import REWRITES
-from advassay.attacks.gradient_model import GradientModel, full_float32
+from advassay.attacks.float32_settings import full_float32
 from advassay.attacks.surrogate.build import FUSED, Surrogate, build_surrogate, possible_on
 from advassay.attacks.surrogate.compile import backend_of, compile_surrogate, rewrite_name, worth_trying
 from advassay.attacks.surrogate.speed_trial import SpeedTrial

@@ -45,6 +45,15 @@ def _kernel_switches() -> tuple[tuple[Callable[[], Any], Callable[[Any], None], 
 
 
 @contextmanager
+def full_float32() -> Iterator[None]:
+    """True float32 in an order that repeats, while inside: no TF32 (its 10-bit mantissa would make CUDA's judgements
+    depend on the batch), no bfloat16 inside a processor's float32, and none of cuDNN's kernels that add in whichever
+    order threads arrive."""
+    with default_kernels(), ieee_float32():
+        yield
+
+
+@contextmanager
 def default_kernels() -> Iterator[None]:
     """PyTorch's own choice of kernels while inside, whatever a caller has switched off or on."""
     with ExitStack() as stack:

@@ -25,8 +25,9 @@ from advassay.attacks.engine.image_state import Grid, GridRow
 from advassay.attacks.engine.preflight import FIRST_IMAGES, Preflight
 from advassay.attacks.engine.preflight_cache import PreflightCache
 from advassay.attacks.engine.scheduler import BatchScheduler
-from advassay.attacks.gradient_model import full_float32
-from advassay.classifier import Classifier, one_at_a_time
+from advassay.attacks.float32_settings import full_float32
+from advassay.classifier import Classifier
+from advassay.classifier_state import one_at_a_time
 from advassay.errors import AttackError, InputError
 from advassay.progress import Progress, Silent
 from advassay.spec.attack_spec import PGD, Arm, Precision, resolve_step_size, step_size_name

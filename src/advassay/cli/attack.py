@@ -10,7 +10,7 @@ from typer.core import TyperCommand
 
 from advassay.cli import options
 from advassay.cli.error_handling import cli_errors, say
-from advassay.cli.options import StudyOptions, say_left_out
+from advassay.cli.options import StudyOptions, say_left_out, tune_for
 from advassay.cli.output_tables import end_with_errors
 from advassay.cli.progress_bars import progress
 
@@ -100,7 +100,7 @@ def _attack_study(asked: StudyOptions) -> None:
 
     read = asked.read()
     failures: Failures = {}
-    with asked.site(read) as here:
+    with asked.site(read, runs_networks=True) as here:
         headers = attack_study(read, here, failures)
     say_left_out(failures, read, here)
     if headers:
@@ -122,6 +122,7 @@ def _attack_own(
 
     with progress(quiet) as shown:
         here = make_environment(store, device=device.value, threads=threads, key_file=key_file, progress=shown)
+        tune_for(here, quiet=quiet)
         headers = attack_external_model(model, images, here, overrides=changes or ())
     for header in headers:
         what = f"{header.images} images, {header.rows} trajectories in records/{header.run_id}"

@@ -118,12 +118,12 @@ class StudyOptions:
         return self.store or Path("runs") / study.name
 
     @contextmanager
-    def site(self, study: Study) -> Iterator[RunEnvironment]:
-        """The place to run, with progress shown while inside."""
+    def site(self, study: Study, *, runs_networks: bool = False) -> Iterator[RunEnvironment]:
+        """The place to run, with progress shown while inside; `runs_networks`: the process is tuned for that."""
         from advassay.study import make_environment
 
         with progress(self.quiet) as shown:
-            yield make_environment(
+            here = make_environment(
                 self.store_of(study),
                 data=self.data,
                 device=self.device.value,
@@ -131,6 +131,19 @@ class StudyOptions:
                 key_file=self.key_file,
                 progress=shown,
             )
+            if runs_networks:
+                tune_for(here, quiet=self.quiet)
+            yield here
+
+
+def tune_for(here: RunEnvironment, *, quiet: bool) -> None:
+    """Tune this process where networks run on the processor, and say what was set."""
+    from advassay.cli.error_handling import say
+    from advassay.process_tuning import tune_process
+
+    found = tune_process() if here.device == "cpu" else ()
+    if found and not quiet:
+        say(f"This process: {'; '.join(found)}.")
 
 
 def say_left_out(failures: Failures, study: Study, here: RunEnvironment) -> None:

@@ -55,7 +55,7 @@ def plan(
     asked = StudyOptions(study, store, data, device, threads, scale, source, changes, None, quiet=True)
     read = asked.read()
     failures: Failures = {}
-    with asked.site(read) as here:
+    with asked.site(read, runs_networks=True) as here:
         found = plan_study(read, here, timed=measure, failures=failures)
     for name, warning in found.warnings:
         say(f"{name}: {warning}")

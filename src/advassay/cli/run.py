@@ -51,7 +51,7 @@ def run_and_report(asked: StudyOptions) -> None:
 
     read = asked.read()
     failures: Failures = {}
-    with asked.site(read) as here:
+    with asked.site(read, runs_networks=True) as here:
         run_study(read, here, failures)
         page = (
             write_report(here.store.root, None, progress=here.progress) if len(failures) < len(read.cohorts) else None

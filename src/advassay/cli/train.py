@@ -42,7 +42,7 @@ def train(
     asked = StudyOptions(study, store, data, device, threads, scale, source, changes, key_file, quiet)
     read = asked.read()
     failures: Failures = {}
-    with asked.site(read) as here:
+    with asked.site(read, runs_networks=True) as here:
         documents = train_study(read, here, failures)
     for document in documents:
         score = document.validation

@@ -8,8 +8,12 @@ import numpy as np
 import polars as pl
 
 from advassay import success
+from advassay.record_columns import PATH_COLUMNS, STEP, columns_over
 from advassay.records.row_shards import FLAG
 from advassay.records.run_reader import Run
+
+_POLARS: dict[str, type[pl.DataType]] = {"bool": pl.Boolean, "float32": pl.Float32}
+"""Type of a recorded column → that of the long table."""
 
 SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "run_id": pl.String,
@@ -34,17 +38,11 @@ SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "clean_confidence": pl.Float64,
     "adversarial_confidence": pl.Float64,
     "margin": pl.Float64,
-    "linf": pl.Float32,
-    "l2": pl.Float32,
-    "gradient_norm": pl.Float32,
-    "boundary_share": pl.Float32,
-    "scored_float32": pl.Boolean,
+    **{name: _POLARS[PATH_COLUMNS[name].dtype] for name in columns_over(STEP)},
     "flags": pl.List(pl.String),
 }
 """Columns of `Records.outcomes()`. predicted is -1 where a logit is NaN; margin is the label's logit minus the
 largest other one (negative = misclassified); the rest as in records/FORMAT.md. Restart 0 only."""
-
-_STEPPED = ("linf", "l2", "gradient_norm", "boundary_share", "scored_float32")
 
 
 def scan_outcomes(runs: Sequence[Run]) -> pl.LazyFrame:
@@ -72,7 +70,7 @@ def point_frames(run: Run) -> Iterator[pl.DataFrame]:
     if not len(index):
         return
     logits, target = run.column("logits"), run.column("target")
-    stepped = {name: run.column(name) for name in _STEPPED}
+    stepped = {name: run.column(name) for name in columns_over(STEP)}
     flags = {name: run.column(FLAG + name) for name in index.flags}
     for (step_size, epsilon), rows in index.points().items():
         images = run.images[index.image[rows].tolist()]

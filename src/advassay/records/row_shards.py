@@ -20,18 +20,11 @@ from advassay import store_layout
 from advassay.checked_files import BROKEN, damaged
 from advassay.errors import DamagedError, FormatError
 from advassay.parquet_limits import check_pages
+from advassay.record_columns import COLUMNS, KEYS, Column, unset_columns
 from advassay.records.run_header import FORMAT_VERSION, Account
 from advassay.trajectory import TrajectoryRows
 
-KEYS = ("image_id", "step_size", "epsilon", "restart")
-SCALARS = {"label": np.int64, "target": np.int64, "ssim": np.float32}
-STEPPED = {
-    "gradient_norm": np.float32,
-    "boundary_share": np.float32,
-    "linf": np.float32,
-    "l2": np.float32,
-    "scored_float32": np.bool_,
-}
+TEXTS = tuple(name for name, column in COLUMNS.items() if column.dtype == "string")
 ACCOUNT = "advassay_account"
 """Name of the metadata that holds a shard's account, JSON."""
 NAME = re.compile("[0-9a-f]{16}-[0-9a-f]{8}")
@@ -48,25 +41,18 @@ HEALED = "`advassay attack` with the same study and --store computes again what 
 
 def schema(steps: int, classes: int, flags: tuple[str, ...]) -> pa.Schema:
     """The Arrow schema of a shard with K = `steps` and C = `classes`; no field may be null."""
-
-    def over_steps(item: pa.DataType) -> pa.DataType:
-        return pa.list_(pa.field("item", item, nullable=False), steps + 1)
-
-    per_class = pa.list_(pa.field("item", pa.float32(), nullable=False), classes)
-    types: dict[str, pa.DataType] = {
-        "image_id": pa.string(),
-        "step_size": pa.string(),
-        "epsilon": pa.float64(),
-        "restart": pa.int32(),
-        "label": pa.int64(),
-        "target": pa.int64(),
-        "logits": over_steps(per_class),
-        **{name: over_steps(pa.from_numpy_dtype(dtype)) for name, dtype in STEPPED.items()},
-        "ssim": pa.float32(),
-        **{FLAG + name: pa.bool_() for name in flags},
-    }
+    types = {name: _arrow_type(column, steps, classes) for name, column in COLUMNS.items()}
+    types |= {FLAG + name: pa.bool_() for name in flags}
     about = {"advassay_format": FORMAT_VERSION, "steps": str(steps), "classes": str(classes)}
     return pa.schema([pa.field(name, kind, nullable=False) for name, kind in types.items()], metadata=about)
+
+
+def _arrow_type(column: Column, steps: int, classes: int) -> pa.DataType:
+    """The column's type; its axes as fixed-size lists, the last one innermost."""
+    kind = pa.string() if column.dtype == "string" else pa.from_numpy_dtype(column.numpy_dtype)
+    for axis in reversed(column.axes):
+        kind = pa.list_(pa.field("item", kind, nullable=False), steps + 1 if axis == "step" else classes)
+    return kind
 
 
 def write_shard(folder: Path, rows: TrajectoryRows, account: Account | None = None) -> Path:
@@ -81,7 +67,7 @@ def write_shard(folder: Path, rows: TrajectoryRows, account: Account | None = No
     if account is not None:
         table = table.replace_schema_metadata((table.schema.metadata or {}) | {ACCOUNT: account.model_dump_json()})
     written = pa.BufferOutputStream()
-    pq.write_table(table, written, compression="zstd", use_dictionary=list(KEYS[:2]), write_page_checksum=True)
+    pq.write_table(table, written, compression="zstd", use_dictionary=list(TEXTS), write_page_checksum=True)
     content = written.getvalue()
     path = folder / f"{_content_name(rows)}-{_footer_checksum(pa.BufferReader(content), content.size)}.parquet"
     with store_layout.writing(path) as beside:
@@ -95,14 +81,12 @@ def to_table(rows: TrajectoryRows) -> pa.Table:
     flags = tuple(sorted(rows.flags))
     shape = schema(steps, classes, flags)
     values: dict[str, Any] = {
-        "image_id": pa.array(rows.image_id.tolist(), pa.string()),
-        "step_size": pa.array(rows.step_size.tolist(), pa.string()),
-        "epsilon": rows.epsilon.astype(np.float64),
-        "restart": rows.restart.astype(np.int32),
-        "logits": rows.logits.astype(np.float32, copy=False),
-        **{name: getattr(rows, name).astype(dtype, copy=False) for name, dtype in (SCALARS | STEPPED).items()},
-        **{FLAG + name: rows.flags[name].astype(bool) for name in flags},
+        name: pa.array(getattr(rows, name).tolist(), pa.string())
+        if column.dtype == "string"
+        else getattr(rows, name).astype(column.numpy_dtype, copy=False)
+        for name, column in COLUMNS.items()
     }
+    values |= {FLAG + name: rows.flags[name].astype(bool) for name in flags}
     return pa.table([_to_arrow(values[f.name], f.type) for f in shape], schema=shape)
 
 
@@ -153,7 +137,7 @@ def check_footer(path: Path) -> None:
 
 def read_shard(path: Path, columns: list[str]) -> pa.Table:
     """The asked columns of a shard that `check_whole` has passed. Raises an error of BROKEN where it is damaged."""
-    texts = [name for name in KEYS[:2] if name in columns]
+    texts = [name for name in TEXTS if name in columns]
     table = pq.read_table(
         path, columns=columns, page_checksum_verification=True, partitioning=None, read_dictionary=texts
     )
@@ -178,13 +162,27 @@ def read_rows(path: Path) -> TrajectoryRows:
         check_whole(path)
         names = pq.read_schema(path).names
         flags = [name for name in names if name.startswith(FLAG)]
-        table = read_shard(path, [*KEYS, "logits", *SCALARS, *STEPPED, *flags])
-        columns: dict[str, Any] = {name: to_numpy(table[name]) for name in (*KEYS, "logits", *SCALARS, *STEPPED)}
+        table = read_shard(path, [*(name for name in COLUMNS if name in names), *flags])
+        columns: dict[str, Any] = {
+            name: to_numpy(table[name]) if name in names else absent(name, path) for name in COLUMNS
+        }
         return TrajectoryRows(**columns, flags={name.removeprefix(FLAG): to_numpy(table[name]) for name in flags})
     except FileNotFoundError:
         raise
     except BROKEN as error:
         raise damaged(path, f"its rows cannot be read ({type(error).__name__})", HEALED) from None
+
+
+def absent(name: str, path: Path) -> np.ndarray:
+    """What stands for a column that a shard does not have: its `fill`. Raises ValueError where it must have it."""
+    column, about = COLUMNS[name], pq.read_schema(path)
+    if not column.may_lack:
+        raise ValueError(f"column {name} is missing")
+    written = about.metadata or {}
+    if b"steps" not in written or b"classes" not in written:
+        raise ValueError("it does not say how many steps and classes it has")
+    steps, classes = int(written[b"steps"]), int(written[b"classes"])
+    return unset_columns(pq.read_metadata(path).num_rows, steps, classes, [name])[name]
 
 
 def check_whole(path: Path) -> None:
@@ -203,7 +201,7 @@ def _why_not_whole(path: Path, size: int, changed: int) -> str:
     """What is wrong with a shard; "" where nothing is."""
     try:
         check_footer(path)
-        check_pages(path, measured=KEYS[:2], checksums=True)
+        check_pages(path, measured=TEXTS, checksums=True)
     except FileNotFoundError:
         raise
     except BROKEN as error:
@@ -235,6 +233,8 @@ def shard_schema(path: Path, steps: int, classes: int) -> pa.Schema:
         )
     flags = tuple(name.removeprefix(FLAG) for name in found.names if name.startswith(FLAG))
     for field in schema(steps, classes, flags):
+        if field.name not in found.names and field.name in COLUMNS and COLUMNS[field.name].may_lack:
+            continue
         if field.name not in found.names or not found.field(field.name).type.equals(field.type):
             raise ValueError(f"column {field.name} must be {field.type}")
     return found

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from advassay import store_layout
 from advassay.checked_files import BROKEN, damaged, read_document, read_frame
 from advassay.errors import AdvassayWarning, DamagedError, FormatError, StoreError
+from advassay.record_columns import COLUMNS, KEYS
 from advassay.records import row_shards
 from advassay.records.row_shards import HEALED
 from advassay.records.run_header import FORMAT_VERSION, Account, RunHeader
@@ -111,7 +112,7 @@ class Run:
         for path in sorted((self.folder / store_layout.SHARDS).glob("[!.]*.parquet")):
             try:
                 found = row_shards.shard_schema(path, steps, classes)
-                keys = row_shards.read_shard(path, [*row_shards.KEYS, "label"])
+                keys = row_shards.read_shard(path, [*KEYS, "label"])
                 if not self._labels_agree(keys):
                     raise ValueError("labels are not those of images.parquet")
             except FileNotFoundError:
@@ -191,9 +192,10 @@ class Run:
         return RowIndex(tuple(names), kept[0], kept[1], kept[2], kept[3], order[first], flags)
 
     def column(self, name: str) -> np.ndarray:
-        """One column in the order of `index`: logits (row, step, class), linf (row, step), ssim (row,), flag_… .
+        """One column (record_columns.py, flag_…) in the order of `index`: (row,), (row, step) or (row, step, class).
 
-        Peak memory: the result and one shard. A flag that a shard does not know is False there.
+        Peak memory: the result and one shard. A flag that a shard does not know is False there; a column that was
+        added later is not computed there.
         """
         good, index = self._readable[0], self.index
         destination = np.full(sum(table.num_rows for _, table in good), -1, np.int64)
@@ -234,8 +236,8 @@ class Run:
 
     def _block(self, path: Path, name: str, rows: int) -> np.ndarray:
         try:
-            if name.startswith(row_shards.FLAG) and name not in pq.read_schema(path).names:
-                return np.zeros(rows, bool)
+            if name not in pq.read_schema(path).names:
+                return np.zeros(rows, bool) if name.startswith(row_shards.FLAG) else row_shards.absent(name, path)
             values = row_shards.to_numpy(row_shards.read_shard(path, [name])[name])
             if len(values) != rows:
                 raise ValueError(f"expected {rows} values, got {len(values)}")
@@ -262,9 +264,7 @@ class Run:
         index = self.index
         ids = np.array(self.images["image_id"].to_list(), dtype=object)
         names = np.array(index.step_sizes, dtype=object)
-        wide: dict[str, Any] = {
-            name: self.column(name) for name in ("logits", *row_shards.SCALARS, *row_shards.STEPPED)
-        }
+        wide: dict[str, Any] = {name: self.column(name) for name in COLUMNS if name not in KEYS}
         return TrajectoryRows(
             image_id=ids[index.image] if len(ids) else ids,
             step_size=names[index.step_size] if len(names) else names,

@@ -1,9 +1,9 @@
 """Update rules and losses: what is to be known of each without running it, and the registries that hold them.
 
 Study files, plans, reports and old records ask for names and facts; none of that needs torch. The attack asks the very
-same objects to compute (`attacks/update_rule.py`, `attacks/gradient_model.py`), so that facts and arithmetic of a rule
-or a loss stand in one file: built-in ones in `attacks/update_rules/` and `attacks/losses/`, others in any package that
-declares an entry point. Such a file may import torch in functions only.
+same objects to compute (`attacks/attack_step.py`), so that facts and arithmetic of a rule or a loss stand in one file:
+built-in ones in `attacks/update_rules/` and `attacks/losses/`, others in any package that declares an entry point. Such
+a file may import torch in functions only.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class UpdateRuleFacts(ABC):
 
     @abstractmethod
     def propose(self, visit: Any, rules: Any) -> Any:
-        """One update (attacks.update_rule.UpdateRule)."""
+        """One update (attacks.attack_step.UpdateRule)."""
 
 
 class LossFacts(ABC):

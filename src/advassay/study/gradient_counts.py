@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 
+from advassay.record_columns import bytes_per_iterate
 from advassay.spec.attack_components import UPDATE_RULES
 from advassay.spec.attack_spec import Arm, largest_reach, step_size_name
 
@@ -118,7 +119,7 @@ def control_steps(arm: Arm, images: int) -> int:
 def record_bytes(arm: Arm, classes: int) -> int:
     """Bytes that one attacked image adds to the records, before compression.
 
-    Each row holds K + 1 iterates of `classes` logits, four sizes (4 bytes each) and a flag, and about 80 bytes of keys.
+    Each row holds K + 1 iterates of all columns over steps, and about 80 bytes of keys.
     """
     rows = len(arm.epsilons) * len(arm.step_sizes) * arm.restarts
-    return rows * ((arm.steps + 1) * (4 * classes + 4 * 4 + 1) + 80)
+    return rows * ((arm.steps + 1) * bytes_per_iterate(classes) + 80)

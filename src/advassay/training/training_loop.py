@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from advassay.classifier import Classifier, keep_freed_memory
+from advassay.classifier import Classifier
 from advassay.errors import AdvassayWarning
 from advassay.identity import draw
 from advassay.progress import Progress
@@ -76,8 +76,6 @@ def fit(
     that the state is written to at intervals, and read from where it is of the network `identity`.
     Raises TrainingError where the loss is not finite.
     """
-    if device.type == "cpu":
-        keep_freed_memory()
     weights = class_weights(training.labels.numpy(), spec.class_weights, len(classifier.class_names or ()))
     precision = fastest_precision(device)
     evaluations = Evaluations(

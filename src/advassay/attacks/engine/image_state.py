@@ -14,7 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from advassay.attacks.attack_step import GRADIENT_COLUMNS, PERTURBATION_COLUMNS
+from advassay.attacks.engine.iterates import SharedIterates
 from advassay.identity import draw
+from advassay.record_columns import PATH_COLUMNS, columns_of
 
 
 class GridRow(NamedTuple):
@@ -51,157 +54,12 @@ class Grid:
         return len(self.rows)
 
 
-class SharedIterates:
-    """Iterates, each shared bit for bit by some rows of one image: one entry an iterate, but for `rows`.
-
-    slot     where its pixels are in the `IteratePool`
-    image    index of its image in the `Records`
-    step     number of updates behind it
-    count    how many rows share it
-    rows     indices of those rows in the `Records`, iterate after iterate; of each sorted by step size, then ε
-    audited  bool, or None for none: drawn at random from outside the uncertainty band, to be scored in float32
-    """
-
-    __slots__ = ("_first", "_owner", "audited", "count", "image", "rows", "slot", "step")
-
-    def __init__(
-        self,
-        slot: np.ndarray,
-        image: np.ndarray,
-        step: np.ndarray,
-        count: np.ndarray,
-        rows: np.ndarray,
-        audited: np.ndarray | None = None,
-    ) -> None:
-        self.slot, self.image, self.step, self.count, self.rows = slot, image, step, count, rows
-        self.audited = audited
-        self._owner: np.ndarray | None = None
-        self._first: np.ndarray | None = None
-
-    def __len__(self) -> int:
-        return len(self.slot)
-
-    @property
-    def first(self) -> np.ndarray:
-        """Position in `rows` of each iterate's first row."""
-        # Asked for by nearly every operation on a batch, and a batch's rows never change.
-        if self._first is None:
-            self._first = self.count.cumsum() - self.count
-        return self._first
-
-    @property
-    def owner(self) -> np.ndarray:
-        """Of each entry of `rows`, which iterate it belongs to."""
-        if self._owner is None:
-            self._owner = np.arange(len(self.slot)).repeat(self.count)
-        return self._owner
-
-    def between(self, start: int, end: int) -> SharedIterates:
-        """The iterates `start` … `end` − 1."""
-        if start == 0 and end == len(self):
-            return self
-        bounds = [int(self.first[at]) if at < len(self) else len(self.rows) for at in (start, end)]
-        rows = self.rows[bounds[0] : bounds[1]]
-        audited = None if self.audited is None else self.audited[start:end]
-        slot, image, step, count = (c[start:end] for c in (self.slot, self.image, self.step, self.count))
-        return SharedIterates(slot, image, step, count, rows, audited)
-
-    def having(self, kept: np.ndarray) -> tuple[SharedIterates, np.ndarray]:
-        """With the rows where `kept` alone; iterates without any are left out. Also which remain, (iterate,) bool."""
-        if kept.all():
-            return self, np.ones(len(self), bool)
-        count = np.bincount(self.owner[kept], minlength=len(self))
-        left = count > 0
-        audited = None if self.audited is None else self.audited[left]
-        slot, image, step = self.slot[left], self.image[left], self.step[left]
-        return SharedIterates(slot, image, step, count[left], self.rows[kept], audited), left
-
-    @staticmethod
-    def joined(parts: Sequence[SharedIterates]) -> SharedIterates:
-        """One after the other; `parts` must not be empty."""
-        if len(parts) == 1:
-            return parts[0]
-        joined = SharedIterates(
-            np.concatenate([part.slot for part in parts]),
-            np.concatenate([part.image for part in parts]),
-            np.concatenate([part.step for part in parts]),
-            np.concatenate([part.count for part in parts]),
-            np.concatenate([part.rows for part in parts]),
-        )
-        if any(part.audited is not None for part in parts):
-            marks = [np.zeros(len(part), bool) if part.audited is None else part.audited for part in parts]
-            joined.audited = np.concatenate(marks)
-        return joined
-
-
-class IteratePool:
-    """Pixels of iterates that wait, with what an update rule keeps beside them; slots are reused.
-
-    A tensor for all, so that a batch is gathered and written back in one operation each, and no waiting iterate keeps
-    a whole batch alive as a view of it would.
-    """
-
-    def __init__(self) -> None:
-        self._free = np.arange(0)
-        self._columns: list[Tensor] = []
-        self._references = np.zeros(0, np.int32)
-
-    def __len__(self) -> int:
-        """Slots there are, used or not."""
-        return len(self._references)
-
-    @property
-    def n_columns(self) -> int:
-        return len(self._columns)
-
-    def store(self, *columns: Tensor) -> np.ndarray:
-        """Slots that now hold the entries of `columns` (entry, …), the same columns at every call."""
-        n = len(columns[0])
-        if n > len(self._free):
-            self._grow(n, columns)
-        # The slot freed last is taken first: its memory is still in the processor's cache.
-        slots, self._free = self._free[:n], self._free[n:]
-        # An iterate may be stepped from, scored and held back at once; its pixels go when the last of these is done.
-        self._references[slots] = 1
-        at = torch.from_numpy(slots).to(columns[0].device)
-        for kept, given in zip(self._columns, columns, strict=True):
-            kept.index_copy_(0, at, given)
-        return slots
-
-    def gather(self, column: int, slots: Tensor) -> Tensor:
-        """A copy of the column's entries at `slots` (int64, on the pool's device)."""
-        return self._columns[column].index_select(0, slots)
-
-    def keep(self, slots: np.ndarray) -> None:
-        """Count one more user of each slot, each given once."""
-        self._references[slots] += 1
-
-    def release(self, slots: np.ndarray) -> None:
-        """Count one user less of each slot, each given once; those without any may be reused."""
-        left = self._references[slots] - 1
-        self._references[slots] = left
-        self._free = np.concatenate([slots[left == 0], self._free])
-
-    def _grow(self, n: int, like: Sequence[Tensor]) -> None:
-        # By half and not by double: at 256 px a slot is a megabyte, and old and new stand side by side for a moment.
-        old = len(self)
-        size = max(old + n - len(self._free), old + old // 2)
-        if not self._columns:
-            self._columns = [t.new_empty((0, *t.shape[1:])) for t in like]
-        for i, column in enumerate(self._columns):
-            grown = column.new_empty((size, *column.shape[1:]))
-            grown[:old] = column
-            self._columns[i] = grown
-        self._free = np.concatenate([self._free, np.arange(old, size)])
-        self._references = np.concatenate([self._references, np.zeros(size - old, np.int32)])
-
-
 class _Columns:
     """Arrays of one length, which grow together; declared as Annotated[np.ndarray, dtype, value where nothing is]."""
 
-    def __init__(self) -> None:
+    def __init__(self, **more: tuple[np.dtype, object]) -> None:
         hints = get_type_hints(type(self), include_extras=True)
-        self._kinds = {name: hint.__metadata__ for name, hint in hints.items()}
+        self._kinds = {name: hint.__metadata__ for name, hint in hints.items()} | more
         for name, (dtype, _) in self._kinds.items():
             setattr(self, name, np.empty(0, dtype))
 
@@ -244,7 +102,7 @@ class ImageColumns(_Columns):
 
 
 class RowColumns(_Columns):
-    """One entry a row."""
+    """One entry a row; beside these the columns of the record that are measured on the last iterate."""
 
     image: Annotated[np.ndarray, np.int64, 0]
     epsilon: Annotated[np.ndarray, np.float32, 0.0]
@@ -267,7 +125,6 @@ class RowColumns(_Columns):
     """Ended at its first success, by request; its later iterates stay NaN."""
     nan_gradient: Annotated[np.ndarray, bool, False]
     """Some gradient was not a number, in whole or in part; those values were taken as 0."""
-    ssim: Annotated[np.ndarray, np.float32, np.nan]
     key: Annotated[np.ndarray, np.uint64, 0]
     """Tells it from all others by content: what is drawn at random for it is drawn from this."""
 
@@ -275,19 +132,26 @@ class RowColumns(_Columns):
 class Records:
     """All columns, and the images themselves. An image's rows stand side by side.
 
-    Columns of iterates are (row, K + 1, …): `values` holds the steering logits and behind them what NORM … SHARE name;
-    `verified` float32's logits where `scored`; `required` says which iterates float32 was found to have to judge.
+    Columns of iterates are (row, K + 1, …): `values` holds the steering logits and behind them what is measured of the
+    gradient and of the perturbation, each at its `place`; `verified` float32's logits where `scored`; `required` says
+    which iterates float32 was found to have to judge.
     """
-
-    NORM, LINF, L2, SHARE = -4, -3, -2, -1
-    """Places in the last axis of `values`: gradient norm, ‖δ‖∞, ‖δ‖₂, boundary share."""
 
     def __init__(self, steps: int, classes: int, *, targeted: bool, keyed: bool) -> None:
         self.steps, self.classes, self.path, self.targeted = steps, classes, steps + 1, targeted
         self.keyed = keyed
         """Whether rows get their `key`: where nothing is drawn at random, it is not computed."""
-        self.images, self.rows = ImageColumns(), RowColumns()
-        self.values = np.empty((0, self.path, classes + 4), np.float32)
+        measured = (*GRADIENT_COLUMNS, *PERTURBATION_COLUMNS)
+        self.place = {name: classes + i for i, name in enumerate(measured)}
+        """Measured column → its place in the last axis of `values`."""
+        self.sizes = slice(classes + len(GRADIENT_COLUMNS), classes + len(measured))
+        """Places of what is measured of the perturbation."""
+        # Not 0: what a row that retired never came to must not look like a result.
+        self._unset = np.array([np.nan] * classes + [PATH_COLUMNS[name].fill for name in measured], np.float32)
+        self.images = ImageColumns()
+        last = {name: PATH_COLUMNS[name] for name in columns_of("last iterate")}
+        self.rows = RowColumns(**{name: (column.numpy_dtype, column.fill) for name, column in last.items()})
+        self.values = np.empty((0, self.path, len(self._unset)), np.float32)
         self.verified = np.empty((0, self.path, classes), np.float32)
         self.scored = np.empty((0, self.path), bool)
         self.required = np.empty((0, self.path), bool)
@@ -319,8 +183,7 @@ class Records:
         of_row.next_restart[rows] = np.where(grid.next_restart < 0, -1, first + grid.next_restart)
         if self.keyed:
             of_row.key[rows] = grid.key ^ np.uint64(draw(0, image_id))
-        # Not 0: what a row that retired never came to must not look like a result.
-        self.values[rows], self.verified[rows] = np.nan, np.nan
+        self.values[rows], self.verified[rows] = self._unset, np.nan
         self.scored[rows], self.required[rows] = False, False
         return image
 
@@ -342,9 +205,69 @@ class Records:
         rows = np.repeat(self.images.first_row[images] - (np.cumsum(n) - n), n) + np.arange(n.sum())
         return rows[self.rows.ran[rows]]
 
+    def write_step(
+        self, at: SharedIterates, values: np.ndarray, *, starts_apart: bool, another_point: bool, final: bool
+    ) -> None:
+        """Write what a gradient pass showed: `values` (iterate, …) as in `self.values`.
+
+        `starts_apart`: iterate 0 of the record is the clean image, scored apart, and not where the trajectory starts.
+        `another_point`: sizes are of a point that the update rule has kept. `final`: the logits are float32's.
+        """
+        owner, places = at.owner, self.places(at)
+        shown = values[owner]
+        shown[self._reaches_farther(at), self.place["boundary_share"]] = 0
+        # A gradient with a NaN anywhere has a NaN norm.
+        nowhere = np.isnan(values[:, self.place["gradient_norm"]])
+        if nowhere.any():
+            self.rows.nan_gradient[at.rows[nowhere[owner]]] = True
+        flat = self.values.reshape(-1, self.values.shape[-1])
+        if starts_apart and (at.step == 0).any():
+            start = (at.step == 0)[owner]
+            if not another_point:
+                # What is measured of the clean image is 0, wherever a random start lies.
+                shown[start, self.sizes] = 0
+            flat[places[start], self.classes :] = shown[start, self.classes :]
+            flat[places[~start]] = shown[~start]
+            places = places[~start]
+        else:
+            flat[places] = shown
+        if final:
+            self.scored.reshape(-1)[places] = True
+
+    def write_scores(self, at: SharedIterates, values: np.ndarray, ends: np.ndarray, *, final: bool) -> None:
+        """Write float32's logits, `values` (iterate, class + sizes), and sizes of the last iterates (`ends`).
+
+        `final`: there are no others, and they stand with the steering ones.
+        """
+        owner, places = at.owner, self.places(at)
+        flat = self.values.reshape(-1, self.values.shape[-1])
+        if final:
+            flat[places, : self.classes] = values[owner, : self.classes]
+        else:
+            self.verified.reshape(-1, self.classes)[places] = values[owner, : self.classes]
+        self.scored.reshape(-1)[places] = True
+        if ends.any():
+            # No gradient is taken at the last iterate, so nothing else writes its sizes.
+            mine = ends[owner]
+            sizes = values[owner[mine], self.classes :]
+            sizes[self._reaches_farther(at)[mine], self.place["boundary_share"] - self.sizes.start] = 0
+            flat[places[mine], self.sizes] = sizes
+
+    def _reaches_farther(self, at: SharedIterates) -> np.ndarray:
+        """Of each entry of `at.rows`, whether its ε reaches beyond the iterate: only the smallest can be at its end."""
+        epsilon = self.rows.epsilon[at.rows]
+        farther: np.ndarray = epsilon != epsilon[at.first][at.owner]
+        return farther
+
     def places(self, at: SharedIterates) -> np.ndarray:
         """Of each entry of `at.rows`, where its iterate is in a column of iterates seen as (row · (K + 1), …)."""
         return at.rows * self.path + at.step[at.owner]
+
+    def index(self, values: np.ndarray) -> Tensor:
+        """A column, or indices, as a tensor on the network's device."""
+        tensor = torch.from_numpy(values)
+        # Not waited for: the copy is ordered before the operation that uses it.
+        return tensor.to(self.pixels.device, non_blocking=True) if self.pixels.is_cuda else tensor
 
     def labels(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         """Labels, and targets where the attack has them, of the images as given."""

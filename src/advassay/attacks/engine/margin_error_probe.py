@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from advassay.attacks.gradient_model import GradientModel
+from advassay.attacks.attack_step import GradientModel
 from advassay.success import margin
 
 PAIRS = 32

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from advassay.attacks.attack_step import GradientModel
 from advassay.attacks.checks.inputs import (
     ModelWarning,
     check_classifier,
@@ -38,7 +39,6 @@ from advassay.attacks.engine.image_state import GridRow
 from advassay.attacks.engine.margin_error_probe import IMAGES, measure_margin_error
 from advassay.attacks.engine.preflight_cache import PreflightCache
 from advassay.attacks.engine.uncertainty_band import initial_band_width
-from advassay.attacks.gradient_model import GradientModel
 from advassay.attacks.surrogate.build import Surrogate, build_surrogate, possible_on, supports_channels_last
 from advassay.attacks.surrogate.compile import backend_of, compile_surrogate
 from advassay.attacks.surrogate.speed_trial import SpeedTrial, set_aside_note

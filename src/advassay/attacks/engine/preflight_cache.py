@@ -18,9 +18,10 @@ import torch
 
 from advassay.attacks.checks.inputs import ModelWarning
 from advassay.attacks.engine.fingerprint import fingerprint
-from advassay.attacks.gradient_model import full_float32
+from advassay.attacks.float32_settings import full_float32
 from advassay.attacks.surrogate.build import Surrogate, behaviour
-from advassay.classifier import Classifier, one_at_a_time
+from advassay.classifier import Classifier
+from advassay.classifier_state import one_at_a_time
 
 Measured = TypeVar("Measured")
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from advassay.attacks.gradient_model import GradientModel
+from advassay.attacks.attack_step import GradientModel
 from advassay.attacks.surrogate.build import Surrogate
 from advassay.classifier import Classifier
 

@@ -12,8 +12,7 @@ from functools import cache
 from math import ceil, inf
 from typing import TYPE_CHECKING
 
-from advassay.attacks.losses import attack_loss
-from advassay.attacks.update_rule import (
+from advassay.attacks.attack_step import (
     Proposal,
     State,
     UpdateRule,
@@ -22,6 +21,7 @@ from advassay.attacks.update_rule import (
     project_onto_ball,
     steepest_direction,
 )
+from advassay.attacks.losses import attack_loss
 from advassay.spec.attack_components import UPDATE_RULES
 from advassay.success import is_adversarial
 

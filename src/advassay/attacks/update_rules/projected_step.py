@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from advassay.attacks.update_rule import (
+from advassay.attacks.attack_step import (
     Proposal,
     UpdateRule,
     Visit,

@@ -50,7 +50,7 @@ def measure(
     """
     import torch
 
-    from advassay.attacks.gradient_model import full_float32
+    from advassay.attacks.float32_settings import full_float32
     from advassay.training.checkpoint import as_classifier
     from advassay.training.timm_networks import MEAN, STD, build_network
     from advassay.training.training_loop import fastest_precision

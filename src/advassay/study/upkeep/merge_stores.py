@@ -15,9 +15,10 @@ from pydantic import BaseModel
 
 from advassay.checked_files import read_document, read_model, write_document
 from advassay.errors import AdvassayWarning, StoreError
+from advassay.record_columns import KEYS
 from advassay.records import Account, Run, RunHeader, RunWriter, Spent, read_gallery, read_header
 from advassay.records.gallery import write_index
-from advassay.records.row_shards import HEALED, KEYS, read_rows
+from advassay.records.row_shards import HEALED, read_rows
 from advassay.records.run_header import SUMMED_COSTS
 from advassay.records.run_writer import of_other_weights, recount
 from advassay.records.store_reader import PREPARATION_HEALED, TRAINING_HEALED

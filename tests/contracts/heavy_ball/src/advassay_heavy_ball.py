@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from advassay.attacks.update_rule import (
+from advassay.attacks.attack_step import (
     Proposal,
     State,
     UpdateRule,

@@ -1,11 +1,13 @@
-"""What an update rule is: from an iterate and its gradient to the next iterate; and the norms that rules work in.
+"""One step of an attack, in its order: gradient, update, projection and clip, and how far that has led.
 
-`propose` goes as far as no ε is looked at, and says how far that is (`extent`). Every ε ≥ extent projects to the same
-bits, so those amplitudes can go on as one trajectory: this is the prefix sharing of the scheduler, and why it is exact.
-A rule may keep state beside each iterate: tensors with one entry an iterate, which its successors inherit.
+`GradientModel` gives logits and the gradient at an iterate (a `Visit`), an `UpdateRule` makes a `Proposal` of them,
+whose `next_iterate` projects and clips it. `propose` goes as far as no ε is looked at, and says how far that is
+(`extent`). Every ε ≥ extent projects to the same bits, so those amplitudes can go on as one trajectory: this is the
+prefix sharing of the scheduler, and why it is exact. A rule may keep state beside each iterate: tensors with one entry
+an iterate, which its successors inherit.
 
 Rules are looked up where nobody has torch (study files, old records), so this file and theirs import it inside
-functions only. All tensors are float32, images (iterate, channel, height, width), ε (iterate,).
+functions only. Tensors are float32, images (iterate, channel, height, width), ε (iterate,).
 """
 
 from __future__ import annotations
@@ -15,14 +17,47 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, assert_never
 
 from advassay.errors import ExtensionError
-from advassay.spec.attack_components import UPDATE_RULES, UpdateRuleFacts
+from advassay.record_columns import columns_of
+from advassay.spec.attack_components import LOSSES, UPDATE_RULES, UpdateRuleFacts
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from advassay.spec.attack_spec import PGD, Arm, Norm
 
 State = tuple["Tensor", ...]
+
+
+class GradientModel:
+    """The network as the engine sees it: logits alone, or logits and the gradient of one loss.
+
+    Images are float32 in [0, 1]; logits and gradients float32.
+    """
+
+    def __init__(self, module: nn.Module, loss: str, *, channels_last: bool = False) -> None:
+        import torch
+
+        self.module, self._loss = module, LOSSES.get(loss)
+        self._format = torch.channels_last if channels_last else torch.contiguous_format
+
+    def score(self, images: Tensor) -> Tensor:
+        """Logits (image, class)."""
+        import torch
+
+        with torch.no_grad():
+            logits: Tensor = self.module(images.contiguous(memory_format=self._format)).float()
+        return logits
+
+    def gradient(self, images: Tensor, labels: Tensor, targets: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Logits (image, class) and the gradient of each image's own loss, shaped like `images`."""
+        import torch
+
+        x = images.contiguous(memory_format=self._format).detach().requires_grad_()
+        with torch.enable_grad():
+            logits = self.module(x).float()
+            # The sum: each image's loss depends on its own logits alone, so every image gets its own gradient.
+            (gradient,) = torch.autograd.grad(self._loss.value(logits, labels, targets).sum(), x)
+        return logits.detach(), gradient.float().contiguous()
 
 
 @dataclass
@@ -197,16 +232,25 @@ def _length(values: Tensor) -> Tensor:
     return torch.linalg.vector_norm(values.flatten(1), dim=1, dtype=torch.float64).float()
 
 
+# ---- what is measured of a step, for the record ---------------------------------------------------------------------
+
 ON_BOUNDARY = 1 - 1e-5
 """|δ| this close to ε, as a ratio, counts as on it …"""
 ROUNDING = 2.0**-24
 """… and this close in pixel values: clean + δ is rounded to float32, by up to half this much just below 1."""
+GRADIENT_COLUMNS, PERTURBATION_COLUMNS = columns_of("gradient"), columns_of("perturbation")
+"""Columns of the record that are measured here, in the order in which they stand in a table."""
+
+
+def measure_gradient(gradient: Tensor) -> Tensor:
+    """A column for each of GRADIENT_COLUMNS, float32 (row, column); NaN where the gradient is not a number."""
+    return _table({"gradient_norm": _length(gradient)}, GRADIENT_COLUMNS)
 
 
 def measure_perturbation(x: Tensor, clean: Tensor, epsilon: Tensor, norm: Norm) -> Tensor:
-    """‖δ‖∞, ‖δ‖₂ and boundary share of each row, float32 (row, 3), by float64 arithmetic apart from the attack's own.
+    """A column for each of PERTURBATION_COLUMNS, float32 (row, column), by float64 arithmetic apart from the attack's.
 
-    The share is of pixel values with |δ| ≥ ε (L∞), or 1 where ‖δ‖₂ ≥ ε, else 0 (L2).
+    The boundary share is of pixel values with |δ| ≥ ε (L∞), or 1 where ‖δ‖₂ ≥ ε, else 0 (L2).
     """
     import torch
 
@@ -216,7 +260,16 @@ def measure_perturbation(x: Tensor, clean: Tensor, epsilon: Tensor, norm: Norm) 
     if norm == "linf":
         share = (delta >= edge[:, None]).sum(dim=1) / delta.shape[1]
     elif norm == "l2":
-        share = l2 >= edge
+        share = (l2 >= edge).double()
     else:
         assert_never(norm)
-    return torch.stack([linf, l2, share.double()], dim=1).float()
+    return _table({"boundary_share": share, "linf": linf, "l2": l2}, PERTURBATION_COLUMNS)
+
+
+def _table(measured: dict[str, Tensor], columns: tuple[str, ...]) -> Tensor:
+    """What was measured, in the order of the columns. Raises NotImplementedError for one that was not, or is none."""
+    if odd := measured.keys() ^ columns:
+        raise NotImplementedError(f"record columns: declared or measured in one place only: {', '.join(sorted(odd))}")
+    import torch
+
+    return torch.stack([measured[name].float() for name in columns], dim=1)
