@@ -376,7 +376,7 @@ def cost_of(
 ) -> EvaluationCost:
     """Gradient steps that the study takes at most, and their time at the speed of the unmodified model."""
     from advassay.attacks.batch_tuning import attacked, images_per_second
-    from advassay.attacks.gradient_model import full_float32
+    from advassay.attacks.float32_settings import full_float32
     from advassay.attacks.surrogate.build import build_surrogate
 
     jobs = list(all_arms(study, cohort, gallery=False))
