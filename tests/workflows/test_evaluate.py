@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import warnings
 from pathlib import Path
 
@@ -15,7 +16,12 @@ from torch import nn
 import advassay as aa
 from advassay.errors import AdvassayWarning, CohortError, InputError, SourceError, SpecError, StoreError
 from advassay.records import open_records
+from advassay.spec.study_spec import AttackSpec
+from advassay.study import make_environment, stored_study
+from advassay.study.plan.study_plan import plan
+from advassay.study.run.attack_stage import check_arms
 from advassay.workflows import EvaluationResult
+from advassay.workflows.presets import PRESETS, arms_for
 
 Arrays = tuple[np.ndarray, np.ndarray]
 NAMES = ("wide", "tall")
@@ -71,6 +77,16 @@ def test_the_answer_says_where_half_of_the_images_are_lost_and_what_it_rests_on(
     assert "AUROC from " in second
     assert any("planted adversarials" in text for text in evidence)
     assert any(text.startswith("Random noise of the same size") for text in evidence)
+
+
+def test_the_page_begins_with_the_same_sentences(quick: EvaluationResult, tmp_path: Path) -> None:
+    page = quick.report(tmp_path / "page.html").read_text()
+    answer = page[page.index('id="answer"') : page.index('id="verdicts"')]
+    for sentence in quick.answer.sentences:
+        assert html.escape(sentence) in answer
+    assert quick.answer.evaluation is not None
+    assert quick.answer.evaluation.weights_sha256 in answer
+    assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
 
 
 def test_the_table_has_a_row_for_each_amplitude_and_the_chart_draws_it(quick: EvaluationResult) -> None:
@@ -195,6 +211,35 @@ def test_standard_finds_its_amplitudes_on_images_that_it_then_leaves_out(network
     assert rates[0] <= 0.1
     assert rates[-1] >= 0.9
     assert result.robust_accuracy("2/255").n == 60 - tuning
+
+
+def test_the_stores_status_counts_everything_as_done(quick: EvaluationResult) -> None:
+    here = make_environment(quick.store, device="cpu")
+    rows = plan(stored_study(here.store), here, timed=False).rows
+    assert {row.stage for row in rows} >= {"prepare", "attack", "controls"}
+    assert [row for row in rows if row.missing] == []
+
+
+def test_full_adds_the_worst_case_of_auto_pgd_and_the_reference_studys_attacks(
+    network: TinyCnn, images: Arrays, tmp_path: Path
+) -> None:
+    result = evaluated(network, *images, store=tmp_path / "mine", preset="full", limit=6)
+    headers = {header.arm: header for header in open_records(result.store).headers}
+    assert set(headers) == {"margin", "cross-entropy", "apgd-margin", "apgd-cross-entropy", "reference"}
+    attacked = {(point.step_size, point.epsilon) for point in headers["cross-entropy"].points}
+    assert {("0.01", 0.02), ("0.01", 0.2), ("epsilon/4", 0.02)} <= attacked
+    worst = result.worst_case("2/255")
+    assert worst.value is not None
+    assert worst.value <= min(result.robust_accuracy("2/255").value, result.accuracy.value)  # type: ignore[type-var]
+    assert any("Under the worst of 4 attacks, image by image" in text for text in result.answer.sentences)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_the_arms_of_a_preset_are_runs_of_their_own(name: str) -> None:
+    for classes in (2, 3):
+        arms = {arm: {"epsilons": [0.01]} | rules for arm, rules in arms_for(PRESETS[name], classes).items()}  # type: ignore[index]
+        check_arms(AttackSpec.model_validate({"arms": arms}))
+        assert next(iter(arms)) == "margin"
 
 
 def test_another_model_is_refused_in_the_same_store(quick: EvaluationResult, images: Arrays) -> None:

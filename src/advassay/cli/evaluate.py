@@ -197,7 +197,7 @@ def evaluate(
             patient_column=patient_column, positive=positive, image_type=image_type, limit=limit, require=require or (),
             device=device.value, threads=threads, key_file=key_file, progress=shown, announce=say,
         )  # fmt: skip
-        page = result.report()
+        page = result.report(progress=shown)
     outcomes = [requirement.check(result) for requirement in required]
     if sarif is not None:
         from advassay import __version__

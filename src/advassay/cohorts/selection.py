@@ -52,8 +52,7 @@ def values_that_never_occur(rows: pl.DataFrame, spec: CohortSpec) -> list[str]:
         column = column_of(rows, name, place)
         listed = [*(condition.in_ or ()), *(condition.not_in or ())]
         if absent := absent_values(column, listed):
-            trains = spec.split not in ("none", "tuning")
-            if trains and not matches(column, condition, place).any() and condition.in_ is not None:
+            if spec.is_trained_on and not matches(column, condition, place).any() and condition.in_ is not None:
                 raise _no_such_value(column, absent, place)
             warnings.append(f"{place}: no row of the source has {', '.join(map(repr, absent))}.")
     return warnings

@@ -177,6 +177,11 @@ class CohortSpec(Frozen):
     """What `--source phantoms` uses in place of the source."""
     published: Published | None = None
 
+    @property
+    def is_trained_on(self) -> bool:
+        """Whether the split has training images; false where a given model is attacked."""
+        return self.split not in ("none", "tuning")
+
     @model_validator(mode="after")
     def _names_and_shares_fit(self) -> CohortSpec:
         if self.positive and self.positive not in self.classes:

@@ -355,7 +355,7 @@ def _within_the_grid(
         grey = [e for e in GREY_LEVELS if grid[0] <= e <= BEYOND * grid[-1]]
         asked += [*grey, SHOWN_EPSILON]
     joined = join_amplitudes(grid, asked)
-    study = study.with_epsilons(dict.fromkeys(own, joined))
+    study = study.with_epsilons({name: join_amplitudes(joined, preset.besides.get(name, ())) for name in own})
     store_study(site.store, study)
     return study
 

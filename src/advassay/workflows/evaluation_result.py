@@ -13,8 +13,9 @@ import polars as pl
 from advassay.analysis import worst_case_robust_accuracy
 from advassay.errors import SpecError
 from advassay.identity import canonical_float
+from advassay.progress import Progress
 from advassay.report.data.findings import Findings, gather
-from advassay.report.data.first_screen import FirstScreen, first_screen
+from advassay.report.data.first_screen import FirstScreen
 from advassay.spec.attack_spec import parse_amplitude
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class EvaluationResult:
     @cached_property
     def answer(self) -> FirstScreen:
         """The first sentences, as the page and the command line print them."""
-        found = first_screen(self.findings)
+        found = self.findings.first_screen
         assert found is not None  # a store of one cohort and one model
         return found
 
@@ -144,12 +145,16 @@ class EvaluationResult:
         frame = self.findings.tables["success_by_epsilon"]
         return success_by_epsilon(frame, styles(self.findings.cohorts), width=width)
 
-    def report(self, path: str | os.PathLike[str] | None = None) -> Path:
-        """Write the page (or md, json, pdf by the ending of `path`) and return where (STORE/report by default)."""
+    def report(self, path: str | os.PathLike[str] | None = None, *, progress: Progress | None = None) -> Path:
+        """Write the page (or md, json, pdf by the ending of `path`) and return where it is.
+
+        Without `path`: STORE/report/report.html, with figures and tables as files beside it but for the preset quick.
+        """
         from advassay.report import write_report
 
         if path is None:
-            return write_report(self.store)
+            quick = self.answer.evaluation is not None and self.answer.evaluation.preset == "quick"
+            return write_report(self.store, files=not quick, progress=progress)
         output = Path(path)
         kinds = {".html": "html", ".md": "md", ".json": "json", ".pdf": "pdf"}
         if output.suffix not in kinds:
@@ -157,7 +162,7 @@ class EvaluationResult:
                 f"path: expected a file name that ends in {', '.join(kinds)}, got {output.name}.",
                 "Name it report.html.",
             )
-        return write_report(self.store, output, kinds[output.suffix])  # type: ignore[arg-type]
+        return write_report(self.store, output, kinds[output.suffix], files=False, progress=progress)  # type: ignore[arg-type]
 
     def __repr__(self) -> str:
         return f"EvaluationResult({self.store}: {self.answer.sentences[0]})" if self.store.exists() else str(self.store)

@@ -25,6 +25,8 @@ GREY_LEVELS: tuple[float, ...] = (1 / 255, 2 / 255, 4 / 255, 8 / 255)
 
 _MARGIN: dict[str, Any] = {"update": "projected-sign", "loss": "margin", "step_sizes": ["epsilon/4"]}
 _CROSS_ENTROPY: dict[str, Any] = _MARGIN | {"loss": "cross-entropy"}
+REFERENCE_EPSILONS = tuple(round(0.02 * number, 2) for number in range(1, 11))
+"""Those of the reference study (Kovalev & Voynov 2019), whose first arm is cross-entropy with steps of 0.01."""
 _FIXED = tuple(2.0**power / 255 for power in range(-4, 5))
 """1/16 to 16 grey levels, each twice the one before."""
 
@@ -40,6 +42,8 @@ class Preset(Frozen):
     """Images that are attacked at most; null = all."""
     epsilons: tuple[Amplitude, ...] | None
     """The grid; null = found on a few images that are then left out, and joined with GREY_LEVELS."""
+    besides: dict[str, tuple[Amplitude, ...]] = {}
+    """Arm → amplitudes that are joined to its grid."""
     range_points: int = 8
     """Amplitudes of the grid that is found."""
     range_images: int = 64
@@ -75,19 +79,19 @@ PRESETS: dict[PresetName, Preset] = {
         precision="fast",
     ),
     "full": Preset(
-        about="As standard; besides, Auto-PGD on three losses for the worst case, and the reference study's two arms.",
+        about="As standard; besides, Auto-PGD for the worst case, and the two attacks of the reference study.",
         arms={
             DECIDING: _MARGIN,
-            "cross-entropy": _CROSS_ENTROPY,
+            "cross-entropy": _CROSS_ENTROPY | {"step_sizes": ["epsilon/4", *DEFAULT_ARMS["A"]["step_sizes"]]},
             "apgd-margin": {"update": "apgd", "loss": "margin", "restarts": 2},
             "apgd-cross-entropy": {"update": "apgd", "loss": "cross-entropy", "restarts": 2},
             "apgd-dlr": {"update": "apgd", "loss": "dlr", "restarts": 2},
-            "A": DEFAULT_ARMS["A"] | {"epsilons": [0.02, 0.04, 0.06, 0.08, 0.10, 0.12, 0.14, 0.16, 0.18, 0.20]},
-            "B": DEFAULT_ARMS["B"],
+            "reference": DEFAULT_ARMS["B"],
         },
         steps=20,
         images=None,
         epsilons=None,
+        besides={"cross-entropy": REFERENCE_EPSILONS},
         control_images=32,
         doubling_images=32,
         planted_images=32,

@@ -31,6 +31,7 @@ from advassay.spec.study_spec import FigureSpec, Study
 
 if TYPE_CHECKING:
     from advassay.analysis import Conclusion
+    from advassay.report.data.first_screen import FirstScreen
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,13 @@ class Findings:
         place = {cohort: i for i, cohort in enumerate(self.cohorts)}
         found = [h for h in self.runs if h.primary and h.arm == (arm or self.main_arm) and h.cohort in place]
         return sorted(found, key=lambda header: place[header.cohort])
+
+    @property
+    def first_screen(self) -> FirstScreen | None:
+        """The answer in a few sentences; None where the store is about several cohorts or several networks."""
+        from advassay.report.data.first_screen import first_screen
+
+        return first_screen(self)
 
 
 def gather(store: Path | Records, figures: FigureSpec | None = None, *, progress: Progress | None = None) -> Findings:

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from advassay.analysis import robust_accuracy_curve, worst_case_robust_accuracy
 from advassay.checked_files import read_model
-from advassay.report.data.findings import Findings
 from advassay.store_documents import Evaluation, PlantedTest
 from advassay.store_layout import Store
+
+if TYPE_CHECKING:
+    from advassay.report.data.findings import Findings
 
 HEALED = "`advassay evaluate` with the same MODEL, IMAGES and --store writes it anew."
 FEW_FOUND = 0.9

@@ -110,7 +110,12 @@ FORMATS: tuple[str, ...] = get_args(Format)
 
 
 def write_report(
-    store: Path, output: Path | None = None, format: Format = "html", *, progress: Progress | None = None
+    store: Path,
+    output: Path | None = None,
+    format: Format = "html",
+    *,
+    files: bool = True,
+    progress: Progress | None = None,
 ) -> Path:
     """Write the report of a store and return the path of what was written.
 
@@ -124,6 +129,7 @@ def write_report(
     Without `output`: STORE/report/report.<format> (csv: STORE/report/tables). With `output` (a file name; csv: a
     folder): there, and figures/ and tables/ in a folder of its name, report.html → report_files/. A report is written
     anew each time.
+    files: of html; False writes the page alone, in a fraction of the time.
 
     Raises ReportError where nothing is recorded yet (pdf: or Chromium is not installed), StoreError where there is no
     store, SpecError for an unknown format.
@@ -140,10 +146,15 @@ def write_report(
     if format == "csv":
         return write_tables(found.tables, output or home / "tables")
     path = output or home / f"report.{format}"
+    if format == "html" and not files:
+        return _written(_write_page(found, path, told))
     beside = path.parent if output is None else path.with_name(f"{path.stem}_files")
-    written = WRITERS[format](found, path, beside, told)
-    is_written_anew(written)
-    return written
+    return _written(WRITERS[format](found, path, beside, told))
+
+
+def _written(path: Path) -> Path:
+    is_written_anew(path)
+    return path
 
 
 def check_output(output: Path, *, folder: bool = False) -> None:
@@ -152,6 +163,12 @@ def check_output(output: Path, *, folder: bool = False) -> None:
         raise SpecError(f"output: a file name is needed, {output} is a folder.", f"Name the file: {output / 'report'}")
     if folder and output.is_file():
         raise SpecError(f"output: csv goes into a folder, {output} is a file.", "Name a folder.")
+
+
+def _write_page(found: Findings, page: Path, told: Progress) -> Path:
+    """The page alone: figures and tables are in it."""
+    _write(page, render(found, list(draw_all(list(figures(found)), None, told)), as_csv(found.tables)))
+    return page
 
 
 def _write_html(found: Findings, page: Path, beside: Path, told: Progress) -> Path:

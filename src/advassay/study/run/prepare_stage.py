@@ -92,8 +92,11 @@ def check_image_sizes(study: Study) -> None:
     """Raise CohortError for a cohort whose images are smaller than the network can take (InceptionV3: 75 px)."""
     from advassay.training import minimum_image_size
 
+    trained = [name for name, cohort in study.cohorts.items() if cohort.is_trained_on]
+    if not trained:  # a given model, which may bear any name
+        return
     least = minimum_image_size(study.training.architecture)
-    small = {name: size for name in study.cohorts if (size := study.size_of(name)) < least}
+    small = {name: size for name in trained if (size := study.size_of(name)) < least}
     if small:
         sizes = ", ".join(f"{name} {size} px" for name, size in small.items())
         raise CohortError(
