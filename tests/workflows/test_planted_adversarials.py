@@ -32,7 +32,7 @@ def test_pgd_finds_what_was_planted_and_one_step_does_not(network: TinyCnn, pixe
     assert found.features == "penultimate"
     assert found.found >= 15
     assert found.one_step <= 4
-    assert found.noise <= 2
+    assert found.noise <= 4
     weak = run_planted_test(Classifier(network), pixels, ids(16), ONE_STEP, EPSILON)
     assert (weak.found, weak.images) == (found.one_step, 16)
 

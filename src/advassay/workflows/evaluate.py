@@ -432,8 +432,7 @@ def _planted(
         if same == (DECIDING, canonical_float(epsilon), arm.steps, len(ids)):
             return kept
     with timed_task(site.progress, f"planted adversarials of arm {DECIDING}"):
-        success = study.resolved_analysis().success
-        found = run_planted_test(model(), cohort.images(ids), ids, arm, epsilon, success=success, name=DECIDING)
+        found = run_planted_test(model(), cohort.images(ids), ids, arm, epsilon, name=DECIDING)
     return found.model_copy(update={"epsilon": canonical_float(epsilon)})
 
 

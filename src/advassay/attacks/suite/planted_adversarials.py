@@ -31,8 +31,8 @@ from advassay.spec.attack_spec import PGD, Arm, Norm, step_size_name
 from advassay.store_documents import PlantedTest
 from advassay.success import Reading, has_succeeded
 
-READOUTS = 6
-"""Directions that must all be passed. By chance one step passes the other five in 1 of 32 images."""
+READOUTS = 5
+"""Directions that must all be passed. By chance one step passes the other four in 1 of 16 images."""
 SHARE = 0.5
 """How far along each direction the decision lies, as a share of where the planted adversarial lies."""
 CANDIDATES = 16
@@ -53,15 +53,16 @@ def run_planted_test(
     epsilon: float,
     *,
     step_size: float | str | None = None,
-    success: Reading = "last",
+    success: Reading = "any",
     seed: int = 0,
     name: str = "",
 ) -> PlantedTest:
     """Plant one adversarial in the ε-ball of each image and count how many the arm finds, and how many one step does.
 
     `images`: float32 (image, channel, height, width) in [0, 1]; `image_ids` key the random draws; `step_size`: of the
-    arm's (None = the first); `success`: "last" or "any" iterate; `name`: the arm's. Every planted point is confirmed by
-    a forward pass; an image in which none can be planted is counted in `left_out`. Labels play no role.
+    arm's (None = the first); `success`: "any" iterate, so that a step too far after the point is found is no miss, or
+    the "last"; `name`: the arm's. Every planted point is confirmed by a forward pass; an image in which none can be
+    planted is counted in `left_out`. Labels play no role.
     """
     rule = arm.step_sizes[0] if step_size is None else step_size
     judged = arm.attack(epsilon, rule).model_copy(update={"seed": seed})

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from advassay.report.data.findings import Findings
 
 HEALED = "`advassay evaluate` with the same MODEL, IMAGES and --store writes it anew."
-FEW_FOUND = 0.9
-"""Share of the planted adversarials below which an attack is called weak."""
+FEW_FOUND = 0.75
+"""Share of the planted adversarials below which an attack is called weak. On networks of known robustness PGD finds more
+(docs/explanation/evaluate.md), where the gradient is masked hardly any."""
 MANY_BY_ONE_STEP = 0.5
 """Share of the planted adversarials that one step finds above which the test tells little."""
 
@@ -105,14 +106,14 @@ def _scores(findings: Findings) -> Iterator[str]:
     clean = frame.row(by_predicate=pl.col("epsilon") == 0, named=True)
     attacked = frame.row(by_predicate=pl.col("epsilon") == findings.epsilon, named=True)
     at = _level(findings.epsilon, findings)
-    parts = [
-        f"Accuracy {_moves(clean['accuracy'], attacked['accuracy'])} from {_rate(clean)} to {_rate(attacked)} at {at}"
-    ]
+    parts = [f"Accuracy {_moves(_rate(clean), _rate(attacked), clean['accuracy'], attacked['accuracy'])} at {at}"]
     if (found := _sensitivity(findings)) is not None:
         before, after = found
-        parts.append(f"sensitivity for {findings.headers()[0].positive} from {_rate(before)} to {_rate(after)}")
+        moves = _moves(_rate(before), _rate(after), before["accuracy"], after["accuracy"])
+        parts.append(f"sensitivity for {findings.headers()[0].positive} {moves}")
     if clean["auroc"] is not None and attacked["auroc"] is not None:
-        parts.append(f"AUROC from {clean['auroc']:.2f} to {attacked['auroc']:.2f}")
+        area = clean["auroc"], attacked["auroc"]
+        parts.append(f"AUROC {_moves(f'{area[0]:.2f}', f'{area[1]:.2f}', *area)}")
     yield f"{'; '.join(parts)}."
 
 
@@ -144,8 +145,13 @@ def _kept_decisions(findings: Findings) -> Iterator[str]:
     )
 
 
-def _moves(before: float, after: float) -> str:
-    return "falls" if after < before else "stays" if after == before else "rises"
+def _moves(before: str, after: str, from_value: float | None, to_value: float | None) -> str:
+    """From one figure to another, as written; without a direction where one of them is unknown."""
+    if before == after:
+        return f"stays at {after}"
+    known = from_value is not None and to_value is not None
+    verb = ("falls" if to_value < from_value else "rises") if known else "goes"  # type: ignore[operator]
+    return f"{verb} from {before} to {after}"
 
 
 def _rate(row: dict[str, Any]) -> str:
