@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from advassay.analysis.conclusions import QUESTIONS
+from advassay.analysis.conclusions import questions
 from advassay.analysis.conclusions.evidence import Evidence
 from advassay.analysis.dose_response.epsilon50 import epsilon50_of
 from advassay.analysis.dose_response.thresholds import Thresholds
@@ -342,7 +342,7 @@ def run_batch(index: int, batch: int, seed: int) -> list[list[Any]]:
     rows = []
     for i in range(BATCH):
         rng = _generator(scenario, seed, batch, i)
-        found = QUESTIONS[scenario.question - 1](scenario.make(rng))
+        found = questions()[scenario.question - 1].judge(scenario.make(rng))
         rows.append([found.verdict, found.estimate, found.low, found.high])
     return rows
 

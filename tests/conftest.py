@@ -8,6 +8,10 @@ from pathlib import Path
 import pytest
 from jaxtyping import install_import_hook
 
+collect_ignore = [
+    "external_package"
+]  # only subprocesses may find its entry points: it would add a question to every test
+
 # Axis names in the signatures of these modules (advassay.array_types) are checked on every call while tests run.
 install_import_hook(["advassay.success", "advassay.cohorts.prepared_cohort"], "beartype.beartype")
 

@@ -10,7 +10,6 @@ from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from advassay import success
 from advassay.analysis import (
-    confidence_bins,
     epsilon50,
     minimal_epsilon,
     performance,
@@ -19,6 +18,7 @@ from advassay.analysis import (
     table1,
 )
 from advassay.analysis.classifier_performance import auroc
+from advassay.analysis.success_curves import bin_labels, bin_members
 from advassay.errors import SpecError
 from advassay.records import Records, open_records
 from advassay.spec.attack_spec import Arm
@@ -75,7 +75,7 @@ def test_any_is_never_below_last_and_never_falls(records: Records) -> None:
 
 def test_confidence_bins_part_the_attackable_images(records: Records) -> None:
     frame = success_curve(records, "clean_confidence", epsilon=0.05).frame.filter(pl.col("cohort") == "steep")
-    assert frame["bin"].to_list() == confidence_bins.labels(2)
+    assert frame["bin"].to_list() == bin_labels(2)
     whole = success_curve(records).frame.filter(pl.col("cohort") == "steep", pl.col("epsilon") == 0.05)
     assert frame["n"].sum() == whole["n"][0]
     assert frame["events"].sum() == whole["events"][0]
@@ -84,9 +84,9 @@ def test_confidence_bins_part_the_attackable_images(records: Records) -> None:
 
 def test_bins_are_half_open_the_last_closed_and_images_below_a_half_are_apart() -> None:
     confidence = np.array([0.3, 0.5, 0.55, 0.65, 0.9499999, 0.95, 1.0])
-    inside = confidence_bins.members(confidence, 3)
+    inside = bin_members(confidence, 3)
     assert (inside.sum(0) == 1).all()
-    names = [confidence_bins.labels(3)[k] for k in inside.argmax(0)]
+    names = [bin_labels(3)[k] for k in inside.argmax(0)]
     assert names == [
         "below 0.5", "[0.50, 0.55)", "[0.55, 0.60)", "[0.65, 0.70)", "[0.90, 0.95)", "[0.95, 1.00]", "[0.95, 1.00]",
     ]  # fmt: skip

@@ -16,11 +16,12 @@ from statsmodels.stats.meta_analysis import combine_effects
 
 from advassay.analysis import epsilon50
 from advassay.analysis.dose_response.epsilon50 import epsilon50_of
-from advassay.analysis.dose_response.epsilon50_tables import epsilon50_text
+from advassay.analysis.dose_response.epsilon50_tables import _pooled, epsilon50_text
 from advassay.analysis.dose_response.log_logistic import fit
 from advassay.analysis.dose_response.pooling import pool
 from advassay.analysis.dose_response.thresholds import Thresholds, distinct_doses, thresholds
 from advassay.analysis.outcome_arrays import load_outcomes
+from advassay.analysis.rates import RunSubset
 from advassay.records import open_records
 from advassay.spec.attack_spec import Arm
 from tests.simulate import Cohort, make_store
@@ -313,3 +314,27 @@ def test_a_pooled_epsilon50_counts_shared_images_once(tmp_path: Path) -> None:
         named=True
     )
     assert (alike["high"] - alike["low"]) > 0.9 * (alone["high"] - alone["low"])
+
+
+def test_a_pooled_epsilon50_takes_what_is_known_of_each_cohort_and_not_its_share(tmp_path: Path) -> None:
+    """By hand: in each of six cohorts 6 of 10 images are misclassified at 0.02, all of them from 0.04 on.
+
+    Wilson's 95 % interval of 6 in 10 is 31 to 83 %: that half are misclassified at 0.02 is not shown. That of 10 in 10
+    begins at 72 %: it is shown at 0.04. So each ε50 is at most 0.04, and six such bounds bound their median (sign test:
+    1 / 64 is below 2.5 %) by the largest: at most 0.04, which is 10.2 grey levels. No number is an estimate.
+    """
+    cohorts = [Cohort(name, "X-ray", patients=10, images_per_patient=1, accuracy=1.0) for name in "abcdef"]
+    arm = Arm(epsilons=(0.02, 0.04, 0.08), step_sizes=("epsilon/4",), steps=4)
+    records = open_records(make_store(tmp_path / "s", tuple(cohorts), {"A": arm}, gallery=False))
+    groups = []
+    for run in records.runs:
+        pack = load_outcomes(run)
+        fallen = np.ones_like(pack.last)
+        fallen[0, :, 6:] = False
+        every = np.ones_like(pack.attackable)
+        known = replace(pack, last=fallen, any=fallen, attackable=every, decided=every)
+        groups.append([RunSubset(known, np.ones(10, bool), {})])
+    row = _pooled(groups, "last", "monotone", 0.95)
+    assert (row["text"], row["text_255"]) == ("at most 0.04", "at most 10.2")
+    assert (row["side"], row["estimate"], row["low"]) == ("unknown", None, None)
+    assert row["high"] == pytest.approx(0.04)

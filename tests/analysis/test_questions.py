@@ -715,7 +715,7 @@ def test_what_it_takes_is_met_by_as_many_images() -> None:
     """Half-widths fall with the root of the images: the number asked for makes the interval just miss 0."""
     effect = Effect(0.1, -0.1, 0.3, None, 1, 100)
     assert (
-        what_it_takes(1, effect, 0.95)
+        what_it_takes("points", effect, 0.95)
         == "About 400 images like these (now 100) would decide, if the true effect is as estimated."
     )
 
@@ -723,12 +723,12 @@ def test_what_it_takes_is_met_by_as_many_images() -> None:
 def test_what_it_takes_counts_an_interval_within_the_margin_as_decided() -> None:
     """An estimate near 0 is decided by an interval within the margin, not by one that excludes 0."""
     near = Effect(0.001, -0.030, 0.032, None, 1, 60)
-    assert "no realistic number" in what_it_takes(2, near, 0.95)
-    assert what_it_takes(1, near, 0.95, margin=0.02) == (
+    assert "no realistic number" in what_it_takes("ratio", near, 0.95)
+    assert what_it_takes("points", near, 0.95, margin=0.02) == (
         "About 160 images like these (now 60) would decide, if the true effect is as estimated."
     )
     between = Effect(0.019, -0.011, 0.049, None, 1, 60)
-    assert "About 150 images" in what_it_takes(1, between, 0.95, margin=0.02)  # excludes 0 sooner
+    assert "About 150 images" in what_it_takes("points", between, 0.95, margin=0.02)  # excludes 0 sooner
 
 
 def test_what_it_takes_is_enough_for_a_verdict_within_the_margin(rng: np.random.Generator) -> None:
@@ -763,7 +763,7 @@ def test_too_few_cohorts_are_described_at_the_level_of_the_plan(rng: np.random.G
 
 
 def test_what_it_takes_follows_the_level() -> None:
-    wide, narrow = (what_it_takes(1, Effect(0.1, 0.1 - h, 0.1 + h, None, 4, 100, freedom=3), level)
+    wide, narrow = (what_it_takes("points", Effect(0.1, 0.1 - h, 0.1 + h, None, 4, 100, freedom=3), level)
                     for h, level in ((0.3182, 0.95), (0.2353, 0.9)))  # fmt: skip
     assert (wide, narrow) == tuple(
         f"About {k} cohorts like these (now 4) would decide, if the true effect is as estimated." for k in (18, 13)

@@ -7,13 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from advassay.records import Example
-from advassay.report.data.sanity_evidence import controls_by_arm
 from advassay.report.figures import theme
 from advassay.report.figures.curve_panels import spread
 from advassay.report.figures.image_figures import spaced, successful_pairs
 from advassay.report.figures.image_panels import difference, display, enlarged, magnification
 from advassay.report.figures.success_by_epsilon import success_by_epsilon
 from advassay.report.output import figure_files
+from advassay.report.tables.evidence_tables import controls_by_arm
 
 SHARES = st.lists(st.floats(0, 1), min_size=1, max_size=8)
 

@@ -18,8 +18,7 @@ from advassay.checked_files import read_document, write_document
 from advassay.errors import ReportError, StoreError
 from advassay.records import open_records, read_image
 from advassay.report import gather, write_report
-from advassay.report.figures.figure import NARROW, WIDE
-from advassay.report.figures.figure_registry import figures
+from advassay.report.figures.figure import NARROW, WIDE, figures
 from advassay.report.figures.image_panels import EXPORT_SCALE, SIDE
 from advassay.store_layout import HEADER, Store
 

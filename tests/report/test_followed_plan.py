@@ -16,7 +16,7 @@ from written_report import Report
 
 from advassay.report import compare, gather, write_report
 from advassay.report.data.findings import Findings
-from advassay.report.figures.figure_registry import figures
+from advassay.report.figures.figure import figures
 from advassay.report.figures.image_figures import fig1, fig2
 from advassay.report.figures.success_by_epsilon import fig3a
 from advassay.report.figures.success_by_iteration import fig3b

@@ -17,7 +17,7 @@ from advassay.cli.program import app
 from advassay.records import open_records
 from advassay.report import write_report
 from advassay.report.comparison.comparison_page import write_comparison
-from advassay.report.text import caption_phrases
+from advassay.report.text import captions
 
 UNKNOWN = tuple(replace(cohort, patients_known=False, images_per_patient=1) for cohort in SMALL)
 SAID = (
@@ -78,9 +78,9 @@ def test_numbers_that_are_not_counts_of_patients_stay(mixed: Report, tmp_path: P
 
 def test_a_caption_says_of_which_points_the_patients_are_known() -> None:
     frame = pl.DataFrame({"n": [20, 30], "patients": [None, 10]})
-    assert caption_phrases.sample(frame) == "n = 20–30 images of 10 patients where patients are known at each point"
-    assert caption_phrases.sample(frame.head(1)) == "n = 20 images at each point"
-    assert caption_phrases.sample(frame.tail(1)) == "n = 30 images of 10 patients at each point"
+    assert captions.sample(frame) == "n = 20–30 images of 10 patients where patients are known at each point"
+    assert captions.sample(frame.head(1)) == "n = 20 images at each point"
+    assert captions.sample(frame.tail(1)) == "n = 30 images of 10 patients at each point"
 
 
 def test_the_json_report_holds_null_for_unknown_patients(mixed: Report) -> None:

@@ -7,7 +7,7 @@ import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import polars as pl
 import pytest
@@ -18,11 +18,10 @@ from advassay.analysis import Conclusion, unit_outcomes
 from advassay.errors import ReportError, SpecError
 from advassay.report import gather, write_report
 from advassay.report.data.findings import Findings
-from advassay.report.data.table_builders import TABLE_BUILDERS, TableContext
 from advassay.report.output.markdown import table
-from advassay.report.output.page_tables import tables
-from advassay.report.output.table_format import Column, grid
 from advassay.report.output.write_report import Format
+from advassay.report.tables.column_labels import Column, grid
+from advassay.report.tables.table import tables
 
 
 @pytest.fixture(scope="module")
@@ -82,18 +81,19 @@ def test_an_infinite_number_is_written_by_no_format(
     report: Report, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format: Format
 ) -> None:
     """As the PSNR of an image that did not change, or an amplitude that a fit cannot place."""
-    import advassay.analysis as analysis
+    from advassay.report.data import findings
+    from advassay.report.tables import classifier_tables
 
-    def unchanged(asked: TableContext) -> pl.DataFrame:
-        return sizes(asked).with_columns(q75=pl.lit(float("inf")), q25=pl.lit(float("-inf")))
+    def unchanged(*args: Any, **more: Any) -> pl.DataFrame:
+        return sizes(*args, **more).with_columns(q75=pl.lit(float("inf")), q25=pl.lit(float("-inf")))
 
     def unplaced(*args: Any) -> list[Conclusion]:
         details = ({"cohort": "X-TB", "fit": float("inf"), "slope": float("nan")},)
         return [c.model_copy(update={"estimate": float("inf"), "details": details}) for c in concluded(*args)]
 
-    sizes, concluded = TABLE_BUILDERS["perturbation_size"], analysis.conclusions
-    monkeypatch.setitem(cast(dict[str, Any], TABLE_BUILDERS), "perturbation_size", unchanged)
-    monkeypatch.setattr(analysis, "conclusions", unplaced)
+    sizes, concluded = classifier_tables.perturbation_size, findings._conclusions
+    monkeypatch.setattr(classifier_tables, "perturbation_size", unchanged)
+    monkeypatch.setattr(findings, "_conclusions", unplaced)
     path = write_report(report.store, tmp_path / f"r.{format}", format)
     written = [path] if path.is_file() else sorted(path.iterdir())
     text = "".join(re.sub(r"<script.*?</script>", "", one.read_text(encoding="utf-8"), flags=re.S) for one in written)

@@ -6,7 +6,7 @@ from simulate import COHORTS, make_store, population, trajectories
 from written_report import SMALL_ARMS
 
 from advassay.records import RunWriter, attack_rules, open_records, run_identity
-from advassay.report.data.sanity_evidence import reruns
+from advassay.report.tables.evidence_tables import reruns
 from advassay.store_layout import Store
 from advassay.success import correct_on_clean, has_succeeded
 

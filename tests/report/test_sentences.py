@@ -19,11 +19,11 @@ from advassay.analysis.intervals import BOOTSTRAP, FEWEST_EITHER, FEWEST_PATIENT
 from advassay.checked_files import write_document
 from advassay.cohorts import cohort_preparation
 from advassay.report import gather, write_report
-from advassay.report.figures.captions import bit_depth_note
+from advassay.report.figures.image_figures import bit_depth_note
 from advassay.report.figures.success_by_confidence import fig3c
 from advassay.report.figures.success_by_iteration import fig3b
 from advassay.report.figures.training_curves import fig_training
-from advassay.report.output.page_tables import tables
+from advassay.report.tables.table import tables
 from advassay.report.text.limitations import limits
 from advassay.report.text.methods import methods
 from advassay.report.text.recorded_warnings import FOR_THE_RECORD
@@ -112,7 +112,9 @@ def test_a_trained_study_is_reproduced_by_running_it(one: Store) -> None:
 
 def test_the_interval_rule_names_every_reason_to_leave_the_bootstrap(one: Store) -> None:
     told = _methods(one)
-    reasons = f"fewer than {FEWEST_EITHER} with an image that fell or fewer than {FEWEST_EITHER} with one that did not"
+    reasons = (
+        f"fewer than {FEWEST_EITHER} with a misclassified image or fewer than {FEWEST_EITHER} with an image that is"
+    )
     assert f"fewer than {FEWEST_PATIENTS} effective patients, {reasons}" in told
     assert "Student’s t" in told
 

@@ -9,10 +9,11 @@ import pytest
 
 from advassay.analysis.interval_text import NOT_DETERMINED, interval_text, is_too_wide, one_sided
 from advassay.report.figures.specification_curve_chart import _effect
-from advassay.report.output.html_page import _interval
-from advassay.report.output.page_tables import SPECIFICATION, SUBGROUP_DIFFERENCES, of_conclusion
-from advassay.report.output.table_format import Grid, grid
-from advassay.report.text.column_labels import columns
+from advassay.report.tables.classifier_tables import SUBGROUP_DIFFERENCES
+from advassay.report.tables.column_labels import Grid, columns, grid
+from advassay.report.tables.table import numbers_of_conclusion
+from advassay.report.tables.verdict_tables import SPECIFICATION
+from advassay.report.text.passages import ratio_text
 
 WIDE = {"estimate": 1.74, "low": 2.76e-05, "high": 109012.0}
 NARROW = {"estimate": 1.74, "low": 1.1, "high": 2.9}
@@ -68,15 +69,15 @@ def test_the_numbers_behind_conclusion_4_are_not_printed_where_they_say_nothing(
     assert isinstance(report, Report)
     fourth = gather(report.store).conclusions[3]
     row = fourth.details[0] | {"ratio": 1.74, "low": 2.76e-05, "high": 109012.0}
-    made = of_conclusion(fourth.model_copy(update={"details": (row,)}))
+    made = numbers_of_conclusion(fourth.model_copy(update={"details": (row,)}))
     assert made is not None
     assert texts(made, "ratio") == texts(made, "low") == texts(made, "high") == [NOT_DETERMINED]
 
 
 def test_sentences_and_tooltips_about_ratios_are_written_alike() -> None:
-    assert _interval(WIDE) == _effect(4, WIDE) == "not determined (interval wider than 1000-fold)"
-    assert _interval(NARROW) == _effect(4, NARROW) == "1.74 [1.1, 2.9]"
-    assert _interval({**NARROW, "high": None}) == "at least 1.1"
+    assert ratio_text(WIDE) == _effect(4, WIDE) == "not determined (interval wider than 1000-fold)"
+    assert ratio_text(NARROW) == _effect(4, NARROW) == "1.74 [1.1, 2.9]"
+    assert ratio_text({**NARROW, "high": None}) == "at least 1.1"
 
 
 def test_other_tables_show_every_number() -> None:

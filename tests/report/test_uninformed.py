@@ -35,8 +35,8 @@ def test_a_network_that_answers_one_class_is_read_first(tmp_path: Path, monkeypa
 
     monkeypatch.setattr(simulate, "population", constant)
     first = _first(write_report(_store(tmp_path, SMALL[0])).read_text(encoding="utf-8"))
-    assert "X-TB (all 48 taken for tuberculosis)" in first
-    assert "0 % too, is not robustness" in first
+    assert "X-TB (all 48 predicted as tuberculosis)" in first
+    assert "not even 0 %" in first
     assert "better than chance" not in first
 
 

@@ -14,12 +14,12 @@ from written_report import SMALL, SMALL_ARMS, Report
 from advassay.analysis.conclusions.conclusion_text import basis, statistics_lines
 from advassay.records import RunWriter, read_header
 from advassay.report import gather
-from advassay.report.figures.captions import describe_shared_grid, describe_unreachable
 from advassay.report.figures.figure import NARROW, WIDE
 from advassay.report.figures.specification_curve_chart import fig_specification
-from advassay.report.output.html_page import subgroup_sentences
-from advassay.report.output.page_tables import tables
+from advassay.report.tables.table import tables
+from advassay.report.text.captions import describe_shared_grid, describe_unreachable
 from advassay.report.text.limitations import training_chance
+from advassay.report.text.passages import subgroup_sentences
 from advassay.spec.analysis_plan import AnalysisPlan
 from advassay.store_documents import AnalysisDocument
 from advassay.store_layout import Store
@@ -56,7 +56,7 @@ def test_the_specification_curve_keeps_to_the_schema_of_vega_lite(report: Report
 def test_what_several_trainings_add_to_the_intervals_is_said(tmp_path: Path) -> None:
     once = replace(SMALL[1], sizes=())
     root = make_store(tmp_path / "store", (SMALL[0], once), {"A": SMALL_ARMS["A"]}, gallery=False)
-    assert "how far another training would differ is not in them" in training_chance(gather(root))
+    assert "do not include how far another training would differ" in training_chance(gather(root))
     images = population(once)
     write_run(Store(root), once, images, "A", SMALL_ARMS["A"], primary=False, seed=1)
     study = yaml.safe_load((root / "study.yaml").read_text())
@@ -64,7 +64,7 @@ def test_what_several_trainings_add_to_the_intervals_is_said(tmp_path: Path) -> 
     (root / "study.yaml").write_text(yaml.safe_dump(study, sort_keys=False))
     said = training_chance(gather(root))
     assert said.startswith("Trained several times on the same images: H-BR (2).")
-    assert said.endswith("X-TB has one, where it is not.")
+    assert said.endswith("X-TB has one network, so that it is not included there.")
 
 
 def test_amplitudes_that_no_step_can_reach_are_called_one_attack(tmp_path: Path) -> None:

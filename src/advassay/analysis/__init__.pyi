@@ -24,6 +24,7 @@ from .subgroups import subgroup_effects as subgroup_effects
 from .success_curves import (
     Curve as Curve,
     robust_accuracy_curve as robust_accuracy_curve,
+    success_by_confidence as success_by_confidence,
     success_curve as success_curve,
 )
 from .worst_case import worst_case_robust_accuracy as worst_case_robust_accuracy

@@ -1,4 +1,4 @@
-"""What is read beside a success rate: how often guards and failure indicators spoke, and what restarts add."""
+"""What is read beside a success rate: how often guards and failure indicators were set, and what restarts add."""
 
 from __future__ import annotations
 

@@ -83,13 +83,7 @@ def holm(p: np.ndarray) -> np.ndarray:
     >>> holm(np.array([0.01, 0.04, np.nan, 0.03])).tolist()
     [0.03, 0.06, nan, 0.06]
     """
-    p = np.asarray(p, np.float64)
-    adjusted = p.copy()
-    known = np.flatnonzero(np.isfinite(p))
-    order = known[np.argsort(p[known], kind="stable")]
-    raised = p[order] * (len(order) - np.arange(len(order)))
-    adjusted[order] = np.minimum(np.maximum.accumulate(raised), 1)
-    return adjusted
+    return _adjusted(p, "holm")
 
 
 def benjamini_hochberg(p: np.ndarray) -> np.ndarray:
@@ -98,12 +92,17 @@ def benjamini_hochberg(p: np.ndarray) -> np.ndarray:
     >>> benjamini_hochberg(np.array([0.01, 0.04, np.nan, 0.03])).round(3).tolist()
     [0.03, 0.04, nan, 0.04]
     """
-    p = np.asarray(p, np.float64)
-    adjusted = p.copy()
-    known = np.flatnonzero(np.isfinite(p))
-    order = known[np.argsort(p[known], kind="stable")[::-1]]
-    raised = p[order] * len(order) / np.arange(len(order), 0, -1)
-    adjusted[order] = np.minimum(np.minimum.accumulate(raised), 1)
+    return _adjusted(p, "fdr_bh")
+
+
+def _adjusted(p: np.ndarray, method: Literal["holm", "fdr_bh"]) -> np.ndarray:
+    """By statsmodels, which knows no NaN."""
+    from statsmodels.stats.multitest import multipletests  # imports pandas: only where something is corrected
+
+    adjusted = np.asarray(p, np.float64).copy()
+    known = np.isfinite(adjusted)
+    if known.any():
+        adjusted[known] = multipletests(adjusted[known], method=method)[1]
     return adjusted
 
 

@@ -1,14 +1,20 @@
-"""An estimate with its interval as text: one way to write rates, ratios and ε50 for the page, Markdown and terminals.
+"""What may be printed of a number: an estimate with its interval as text, and counts of patients.
 
-An interval that is too wide to say anything is not printed as two numbers. It is called what it is. Tables in CSV and
-JSON keep the numbers.
+One way to write rates, ratios and ε50 for the page, Markdown and terminals. An interval that is too wide to say
+anything is called not determined; tables in CSV and JSON keep its numbers. Patients are counted only where they are
+known.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
 from math import isfinite, isinf
 from typing import Literal
+
+import polars as pl
+
+from advassay.store_documents import Preparation
 
 Kind = Literal["ratio", "points", "epsilon"]
 """ratio: of two ε50. points: a difference of two success rates, in [−1, 1]. epsilon: an amplitude."""
@@ -95,3 +101,21 @@ def factor(value: float) -> str:
     if not isfinite(value):
         return "∞"
     return f"{Decimal(f'{value:.3g}'):f}" if value < 100 else f"{value:.0f}"
+
+
+def with_known_patients(frame: pl.DataFrame, preparations: Mapping[str, Preparation]) -> pl.DataFrame:
+    """`frame` with null in `patients` (and in `cluster`, the column that names them) where no patient is known.
+
+    Inside the analysis an image without a patient is a cluster of its own; a reader must not take these for patients.
+    `preparations`: cohort → its document. A frame without the columns cohort and patients or cluster stays as it is.
+
+    >>> frame = pl.DataFrame({"cohort": ["A"], "n": [3], "patients": [3]})
+    >>> with_known_patients(frame, {})["patients"].to_list()
+    [3]
+    """
+    columns = [name for name in ("patients", "cluster") if name in frame.columns]
+    unknown = [name for name, prepared in preparations.items() if not prepared.patients_known]
+    if "cohort" not in frame.columns or not unknown:
+        return frame
+    hidden = pl.col("cohort").is_in(unknown)
+    return frame.with_columns(pl.when(hidden).then(None).otherwise(pl.col(name)).alias(name) for name in columns)

@@ -22,6 +22,8 @@ _CACHE: WeakKeyDictionary[Run, dict[str, OutcomeArrays]] = WeakKeyDictionary()
 NEXT = "Take a recorded one, or add it to the study and run that again: only what is missing is attacked."
 """What to do where something that was not attacked is asked for."""
 ONE_STEP_SIZE = "Name one of the recorded step sizes, or leave step_size out for the first."
+GRADIENT_GONE = ("saturated", "zero_gradient")
+"""Flags of images whose gradient vanished."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,12 @@ class OutcomeArrays:
     clean_confidence: np.ndarray
     contrast: np.ndarray
     flags: dict[str, np.ndarray]
+
+    @property
+    def suspect(self) -> np.ndarray:
+        """(image,) bool: at some ε the gradient vanished or the loss was saturated."""
+        marks = [self.flags[name].any(axis=0) for name in GRADIENT_GONE if name in self.flags]
+        return np.logical_or.reduce(marks) if marks else np.zeros(len(self.labels), bool)
 
     @property
     def steps(self) -> int:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
 import polars as pl
 
-from advassay.analysis import confidence_bins
 from advassay.analysis.confidence_shift import by_direction
 from advassay.analysis.outcome_arrays import OutcomeArrays, nearest_epsilon
 from advassay.analysis.rates import BY, Numerator, Numerators, group_columns, rate_table, run_subsets
@@ -110,18 +110,7 @@ def _success_cells(
             return [(here | {"step": j}, fallen[at, j], pack.attackable[at]) for j in range(1, k + 1)]
         if over == "train_size":
             return [(here | {"step": k}, fallen[at, k], pack.attackable[at])]
-        classes = len(pack.header.class_names)
-        inside = confidence_bins.members(pack.clean_confidence, classes, from_chance) & pack.attackable[at]
-        named = zip(
-            confidence_bins.labels(classes, from_chance),
-            confidence_bins.edges(classes, from_chance),
-            inside,
-            strict=True,
-        )
-        return [
-            (here | {"step": k, "bin": name, "bin_low": low, "bin_high": high}, fallen[at, k], members)
-            for name, (low, high), members in named
-        ]
+        return _confidence_cells(pack, at, k, success, from_chance=from_chance)
 
     return cells
 
@@ -141,3 +130,75 @@ def _accuracy_cells(over: str, epsilon: float | None, step: int | None, success:
         ]
 
     return cells
+
+
+def success_by_confidence(
+    records: Records, *, arm: str | None = None, step_size: str | None = None, epsilon: float | None = None,
+    success: Reading = "last", level: float = 0.95,
+) -> pl.DataFrame:  # fmt: skip
+    """Success in ten bins of the clean confidence, a cohort's main network each, after the last iteration.
+
+    Columns as `success_curve(over="clean_confidence")`, and suspect_images: of n, those flagged as saturated or without
+    a gradient.
+    """
+
+    def cells(pack: OutcomeArrays) -> list[Numerator]:
+        at = pack.at(nearest_epsilon(pack, epsilon))
+        return [
+            (place | {"suspect_images": int((inside & pack.suspect).sum())}, fallen, inside)
+            for place, fallen, inside in _confidence_cells(pack, at, pack.step(None), success, from_chance=False)
+        ]
+
+    return rate_table(run_subsets(records, ("cohort",), arm, step_size), cells, level)
+
+
+def _confidence_cells(
+    pack: OutcomeArrays, at: int, step: int, success: Reading, *, from_chance: bool
+) -> list[Numerator]:
+    """One cell a bin of the clean confidence, at one ε and iterate."""
+    classes, here = len(pack.header.class_names), {"epsilon": float(pack.epsilons[at]), "step": step}
+    inside = bin_members(pack.clean_confidence, classes, from_chance) & pack.attackable[at]
+    named = zip(bin_labels(classes, from_chance), bin_edges(classes, from_chance), inside, strict=True)
+    return [
+        (here | {"bin": name, "bin_low": low, "bin_high": high}, pack.fallen(success)[at, step], members)
+        for name, (low, high), members in named
+    ]
+
+
+BELOW = "below 0.5"
+"""Name of the bin of images that no class has half of, where there are more than two."""
+
+
+def bin_labels(classes: int, from_chance: bool = False) -> list[str]:
+    """Names of the bins of the clean confidence, rising: ten equal ones over [0.5, 1.0], or from chance, 1/classes, on.
+
+    The last one is closed. Over [0.5, 1] with more than two classes the first one is `below 0.5`.
+
+    >>> bin_labels(2)[-1], bin_labels(4)[0], bin_labels(4, from_chance=True)[0]
+    ('[0.95, 1.00]', 'below 0.5', '[0.25, 0.33)')
+    """
+    edges = _bin_ends(classes, from_chance)
+    names = [f"[{a:.2f}, {b:.2f})" for a, b in pairwise(edges)]
+    names[-1] = names[-1][:-1] + "]"
+    return names if classes == 2 or from_chance else [BELOW, *names]
+
+
+def bin_edges(classes: int, from_chance: bool = False) -> list[tuple[float, float]]:
+    """(low, high) of each bin of `bin_labels`."""
+    pairs = [(float(round(a, 12)), float(round(b, 12))) for a, b in pairwise(_bin_ends(classes, from_chance))]
+    return pairs if classes == 2 or from_chance else [(0.0, 0.5), *pairs]
+
+
+def _bin_ends(classes: int, from_chance: bool) -> np.ndarray:
+    return np.linspace(1 / classes if from_chance else 0.5, 1.0, 11)
+
+
+def bin_members(confidence: np.ndarray, classes: int, from_chance: bool = False) -> np.ndarray:
+    """(bin, image) bool; confidence float64 (softmax in float64). Rounding at 1e-12 keeps 0.65 in [0.65, 0.70).
+
+    >>> [int(column.argmax()) for column in bin_members(np.array([0.5, 0.55, 0.949999, 0.95, 1.0]), 2).T]
+    [0, 1, 8, 9, 9]
+    """
+    value = np.round(confidence, 12)
+    pairs = bin_edges(classes, from_chance)
+    return np.stack([(value >= a) & ((value < b) | (b == 1.0) & (value <= 1.0)) for a, b in pairs])

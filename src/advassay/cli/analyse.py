@@ -102,7 +102,7 @@ def analyse(
         advassay analyse runs/demo --over epsilon --by cohort --step 20 --success last --json
     """
     from advassay.analysis import robust_accuracy_curve, success_curve
-    from advassay.analysis.known_patients import with_known_patients
+    from advassay.analysis.interval_text import with_known_patients
     from advassay.csv_export import write_csv
     from advassay.records import open_records
 

@@ -18,6 +18,9 @@ import typer
 
 from advassay.cli import analyse, conclusions, datasets, doctor, evaluate, label, output_tables, power, regions, tiles
 from advassay.cli.program import app
+from advassay.report.figures.figure import FIGURES
+from advassay.report.page_sections import in_page_order
+from advassay.report.tables.table import TABLES
 from advassay.spec.attack_components import registered_components
 
 COLUMNS: dict[str, Mapping[str, str]] = {
@@ -35,7 +38,7 @@ COLUMNS: dict[str, Mapping[str, str]] = {
 }
 """Verb → the columns of its --json output, with their meaning."""
 
-TABLES: dict[str, Mapping[str, str]] = {"label": label.COLUMNS, "tiles": tiles.COLUMNS}
+WRITTEN_TABLES: dict[str, Mapping[str, str]] = {"label": label.COLUMNS, "tiles": tiles.COLUMNS}
 """Verb → the columns of the table that it writes, with their meaning."""
 
 _HEAD = "<!-- Written by `python -m advassay.cli.reference_pages docs/cli`. Do not edit: change the verb. -->\n\n"
@@ -71,11 +74,25 @@ def _page(name: str, command: Any) -> str:
     for field, components in registered_components().items() if name == "attack" else ():
         rows = "\n".join(f"| `{component}` | {summary} |" for component, summary in components.items())
         parts.append(f"## Values of attack.{field}\n\n| value | meaning |\n|---|---|\n{rows}")
-    for title, known in (("Columns of --json", COLUMNS), ("Columns of the table", TABLES)):
+    for title, known in (("Columns of --json", COLUMNS), ("Columns of the table", WRITTEN_TABLES)):
         if name in known:
             rows = "\n".join(f"| `{column}` | {meaning} |" for column, meaning in known[name].items())
             parts.append(f"## {title}\n\n| column | meaning |\n|---|---|\n{rows}")
+    if name == "report":
+        parts.append(_report_contents())
     return _HEAD + "\n\n".join(parts) + "\n"
+
+
+def _report_contents() -> str:
+    """What a report holds: registered figures and tables, in the order of the page."""
+    figures = in_page_order(FIGURES.parts())
+    lines = [f"| `{one.name}` | {one.number} | {inspect.getdoc(one.make)} |" for one in figures]
+    tables = [f"| `{one.name}.csv` | {one.about} |" for one in TABLES.parts()]
+    return (
+        "## Figures\n\nIn the order of the page; those without a number are counted from 4, or as S1, S2, ….\n\n"
+        "| file | number | content |\n|---|---|---|\n" + "\n".join(lines) + "\n\n"
+        "## Tables\n\n| file | content |\n|---|---|\n" + "\n".join(tables)
+    )
 
 
 def _summary(command: Any) -> str:

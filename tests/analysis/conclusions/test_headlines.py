@@ -189,7 +189,8 @@ def test_a_headline_about_iterations_gives_the_reason_of_its_verdict(
 def test_the_effect_of_a_conclusion_is_written_as_its_headline_has_it() -> None:
     words = dict.fromkeys(("title", "statement", "estimand", "test", "reason", "published"), "")
     made = conclude(
-        2, effect(-10.0, 10.0), "undecided", unit="cohorts", rests_on="over 4 cohorts", needed="More.", **words
+        2, effect(-10.0, 10.0), "undecided", kind="ratio", unit="cohorts", rests_on="over 4 cohorts", needed="More.",
+        **words
     )  # fmt: skip
     assert made.effect == "ratio not determined (interval wider than 1000-fold)"
     assert (made.low, made.high) == (pytest.approx(np.exp(-10)), pytest.approx(np.exp(10)))

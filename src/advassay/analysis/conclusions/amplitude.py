@@ -10,6 +10,7 @@ an attack that does worse with a larger one has failed, and the image has not be
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -36,6 +37,14 @@ from advassay.analysis.conclusions.effect_sizes import (
     values_of,
 )
 from advassay.analysis.conclusions.evidence import Evidence, kind_of
+from advassay.analysis.conclusions.question import (
+    QUESTIONS,
+    REFERENCE_STUDY,
+    PowerRule,
+    Question,
+    Specification,
+)
+from advassay.analysis.conclusions.study_power import Assumed, Design, pooled_error, shown, smallest_error
 from advassay.analysis.dose_response.thresholds import distinct_doses, misclassified, places_of
 from advassay.analysis.interval_text import (
     NOT_DETERMINED,
@@ -44,11 +53,12 @@ from advassay.analysis.interval_text import (
     interval_text,
     is_too_wide,
 )
-from advassay.analysis.outcome_arrays import OutcomeArrays
+from advassay.analysis.outcome_arrays import GRADIENT_GONE, OutcomeArrays
 from advassay.spec.analysis_plan import AnalysisPlan
 from advassay.spec.attack_spec import parse_step_size, resolve_step_size
 from advassay.success import Reading
 
+TITLE = "Amplitude"
 PUBLISHED = "More amplitude, more success in 7 of 8 cohorts; X-AO falls instead."
 ITERATE: dict[Reading, str] = {"last": "the last iterate", "any": "any iterate"}
 """Iterate reading → where success counts."""
@@ -70,11 +80,12 @@ def judge_amplitude(evidence: Evidence) -> Conclusion:
         1,
         effect,
         verdict,
+        kind="points",
         unit="cohorts",
         rests_on=scope(effect, values[0].name) if values else "",
         needed=_needed(effect, plan, doses, flat) if effect.known else _none_open(rows, doses),
         effect_unit=f"{POINTS} per doubling of ε",
-        title="Amplitude",
+        title=TITLE,
         statement="The success rate rises with the amplitude ε.",
         headline=_headline(effect, verdict, values, margin, flat),
         estimand=f"change of the success rate at {ITERATE[plan.success]} per doubling of ε",
@@ -304,7 +315,7 @@ def _needed(effect: Effect, plan: AnalysisPlan, doses: np.ndarray, flat: Flatnes
     if flat is not None and flat.humped(plan.margins.amplitude):
         return "More amplitudes between those that differ would show where success rises and where it falls."
     doublings = float(np.log2(doses[-1] / doses[0]))
-    return what_it_takes(1, effect, plan.level, margin=plan.margins.amplitude / doublings)
+    return what_it_takes("points", effect, plan.level, margin=plan.margins.amplitude / doublings)
 
 
 def _reason(effect: Effect, rows: list[dict[str, Any]], doses: np.ndarray, margin: float, flat: Flatness | None) -> str:
@@ -384,10 +395,49 @@ def _signs_of_failure(row: dict[str, Any], evidence: Evidence) -> str:
     return f"Evidence in {row['cohort']}: {'; '.join(said)}."
 
 
-GRADIENT_GONE = ("saturated", "zero_gradient")
-"""Flags of images whose gradient vanished."""
 IN_WORDS = {name: name for name in ("rising", "falling", "flat", "at ceiling", "at floor")} | {
     "at ceiling": "at its ceiling", "at floor": "at its floor", "undecided": "not shown to rise or to fall",
     "no data": "not recorded",
 }  # fmt: skip
 """Direction of a cohort → what follows "success is"."""
+
+
+def _specifications(evidence: Evidence) -> Iterator[Specification]:
+    """One answer: it depends on the iterate reading alone, since the monotone dose reading cannot fall."""
+    effect = overall(slopes(evidence), evidence.plan.level)
+    yield Specification(effect, amplitude_verdict(effect, flatness(evidence, effect)))
+
+
+def _chance(design: Design, assumed: Assumed, plan: AnalysisPlan) -> float:
+    x = np.log2(design.doses)
+    if len(x) < FEWEST_AMPLITUDES or design.k < 1:
+        return 0.0
+    weights = (x - x.mean()) / ((x - x.mean()) ** 2).sum()
+    # Largest variance of a slope read off one image: as likely as not to be misclassified at each amplitude at once.
+    variance = float(np.abs(weights).sum() / 2) ** 2 / 4 / design.effective
+    error, freedom = pooled_error(variance, assumed.between_slopes, design.k)
+    freedom = freedom if design.k > 1 else design.effective - 1
+    return shown(assumed.change_per_doubling, error, freedom, plan.level, smallest_error(variance, design.k))
+
+
+QUESTIONS.register(
+    Question(
+        name="amplitude",
+        number=1,
+        title=TITLE,
+        kind="points",
+        effect_axis="Change of success per doubling of ε, percentage points",
+        judge=judge_amplitude,
+        smallest_effect=lambda margin: (
+            f"changes wholly within ±{100 * margin:g} percentage points, over all amplitudes and between any two, "
+            "count as none, unless the interval excludes 0"
+        ),
+        specifications=_specifications,
+        power=PowerRule(
+            "supported",
+            _chance,
+            lambda assumed, _: f"success changes by {100 * assumed.change_per_doubling:g} points per doubling of ε",
+        ),
+        family=REFERENCE_STUDY,
+    )
+)

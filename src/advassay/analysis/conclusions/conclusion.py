@@ -15,15 +15,13 @@ from advassay.spec.base_model import Frozen
 Verdict = Literal["supported", "contradicted", "undecided"]
 
 LEVEL = 0.95
-RATIOS = (2, 4, 5)
-"""Numbers of the conclusions whose effect is a ratio of ε50; that of the others is a difference of success rates."""
 
 
 class Conclusion(Frozen):
     """One conclusion of the reference study as a tested statement about these records."""
 
     number: int
-    """1 amplitude, 2 image type, 3 iterations, 4 confidence, 5 training size."""
+    """1 amplitude, 2 image type, 3 iterations, 4 confidence, 5 training size; above 5: added by another package."""
     title: str
     statement: str
     """What is claimed."""
@@ -98,29 +96,29 @@ def finite(value: float | None) -> float | None:
 
 
 def conclude(
-    number: int, effect: Effect, verdict: Verdict, *, unit: str, rests_on: str, needed: str, n: int | None = None,
-    spread_from: int | None = 2, effect_unit: str = "", **said: Any,
+    number: int, effect: Effect, verdict: Verdict, *, kind: Kind, unit: str, rests_on: str, needed: str,
+    n: int | None = None, spread_from: int | None = 2, effect_unit: str = "", **said: Any,
 ) -> Conclusion:  # fmt: skip
     """A conclusion from its effect: numbers in the effect's own unit, and what is said of it.
 
+    kind         the effect: a ratio of two ε50 (estimated as a logarithm) or a difference of success rates
     n            units that decide, None = the effect's
     rests_on     what a verdict rests on, kept where there is one; `needed` is kept where there is none
     spread_from  units from which on the spread between cohorts is told; None = never
     effect_unit  follows the printed estimate
     said         the other fields of `Conclusion`
     """
-    kind = kind_of_effect(number)
-    estimate, low, high = in_unit(number, effect)
+    estimate, low, high = in_unit(kind, effect)
     prediction = effect.prediction or (None, None)
     named = "ratio " if kind == "ratio" else ""
     return Conclusion(
         number=number,
         estimate=finite(estimate),
-        low=_closed(number, low),
-        high=_closed(number, high),
+        low=_closed(kind, low),
+        high=_closed(kind, high),
         effect=f"{named}{interval_text(kind, estimate, low, high, effect_unit)}" if effect.known else "no estimate",
-        prediction_low=_closed(number, *_units(number, prediction[:1])),
-        prediction_high=_closed(number, *_units(number, prediction[1:])),
+        prediction_low=_closed(kind, *_units(kind, prediction[:1])),
+        prediction_high=_closed(kind, *_units(kind, prediction[1:])),
         i2=effect.i2 if spread_from is not None and effect.k >= spread_from else None,
         p=effect.p,
         n=effect.k if n is None else n,
@@ -133,20 +131,15 @@ def conclude(
     )
 
 
-def kind_of_effect(number: int) -> Kind:
-    """How the effect of a question is written."""
-    return "ratio" if number in RATIOS else "points"
-
-
-def in_unit(number: int, effect: Effect) -> tuple[float, float, float]:
+def in_unit(kind: Kind, effect: Effect) -> tuple[float, float, float]:
     """(estimate, low, high) in the unit that is printed: ratios are estimated as logarithms."""
-    estimate, low, high = _units(number, (effect.estimate, effect.low, effect.high))
+    estimate, low, high = _units(kind, (effect.estimate, effect.low, effect.high))
     return estimate, low, high
 
 
-def _units(number: int, values: Sequence[float | None]) -> list[float]:
+def _units(kind: Kind, values: Sequence[float | None]) -> list[float]:
     known = [float("nan") if value is None else float(value) for value in values]
-    return [as_ratio(value) for value in known] if number in RATIOS else known
+    return [as_ratio(value) for value in known] if kind == "ratio" else known
 
 
 _LARGEST_LOG = 700.0
@@ -162,9 +155,9 @@ def as_ratio(log_value: float) -> float:
     return inf if log_value > _LARGEST_LOG else exp(log_value)
 
 
-def _closed(number: int, value: float) -> float | None:
+def _closed(kind: Kind, value: float) -> float | None:
     """An end of an interval; None where it is open, which for a ratio is 0 too."""
-    return None if number in RATIOS and value == 0 else finite(value)
+    return None if kind == "ratio" and value == 0 else finite(value)
 
 
 def verdict_of(effect: Effect, margin: float | None = None, *, absence_supports: bool = False) -> Verdict:
@@ -200,10 +193,10 @@ MOST_UNITS = 200
 
 
 def what_it_takes(
-    number: int, effect: Effect, level: float, threshold: float = 0.0, coefficients: int = 1, unit: str = "cohorts",
+    kind: Kind, effect: Effect, level: float, threshold: float = 0.0, coefficients: int = 1, unit: str = "cohorts",
     *, margin: float | None = None,
 ) -> str:  # fmt: skip
-    """How many more units, or images in a single cohort, would bring the interval of a question clear of `threshold`.
+    """How many more units, or images in a single cohort, would bring an interval clear of `threshold`.
 
     If the estimate and the spread stay as they are: half-width t(k − p) · s / √k with s² = k · error².
     `margin`: an interval within ±margin decides too, in the effect's unit (a logarithm for ratios).
@@ -216,7 +209,7 @@ def what_it_takes(
         if effect.k < coefficients + 1:
             return f"At least {coefficients + 1} independent {unit} are needed."
         return f"More {unit} are needed; how many cannot be told from an interval that is open."
-    if is_too_wide(kind_of_effect(number), *in_unit(number, effect)[1:]):
+    if is_too_wide(kind, *in_unit(kind, effect)[1:]):
         return f"More {'images' if effect.k == 1 else unit} are needed; the interval is too wide to tell how many."
     if not isfinite(distance) or distance < half / 10:
         return "The estimate lies so close to the limit that no realistic number of images would decide."

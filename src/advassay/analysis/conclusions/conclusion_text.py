@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from advassay.analysis.conclusions.conclusion import RATIOS, Conclusion, count_of, kind_of_effect
+from advassay.analysis.conclusions.conclusion import Conclusion, count_of
+from advassay.analysis.conclusions.question import question_of
 from advassay.analysis.interval_text import is_too_wide, written
 from advassay.records.store_reader import Records
 from advassay.spec.analysis_plan import AnalysisPlan
@@ -32,16 +33,16 @@ def basis(one: Conclusion) -> str:
     """What the effect rests on and what a new cohort would show, e.g. "Based on 8 cohorts with 762 images."."""
     if not one.images:
         return ""
-    each = " (each counted once for every network)" if one.number == 5 and one.n > 1 else ""
+    each = " (each counted once for every network)" if one.unit == "networks" and one.n > 1 else ""
     text = f"Based on {count_of(one.n, one.unit)} with {count_of(one.images, 'images')}{each}."
-    low, high, kind = one.prediction_low, one.prediction_high, kind_of_effect(one.number)
+    low, high, question = one.prediction_low, one.prediction_high, question_of(one.number)
     if low is None or high is None:
         return text
+    kind = question.kind
     if is_too_wide(kind, low, high):
         return f"{text} These are too few to say what a new cohort would show."
-    where = "Between two new cohorts" if one.number == 2 else "In a new cohort of the same kind"
     what = "a ratio between" if kind == "ratio" else "a change in percentage points between"
-    return f"{text} {where} {what} {written(kind, low)} and {written(kind, high)} is expected."
+    return f"{text} {question.new_unit} {what} {written(kind, low)} and {written(kind, high)} is expected."
 
 
 def correction(one: Conclusion) -> str:
@@ -98,14 +99,7 @@ def _margin(one: Conclusion) -> str:
 
 def what_counts(number: int, margin: float) -> str:
     """The smallest effect that counts in a question, in words."""
-    if number == 3:
-        change = f"a change within ±{100 * margin:g} percentage points over the second half of the iterations"
-        return f"{change}, and with twice as many, counts as a plateau"
-    if number in RATIOS:
-        what = "dependence" if number == 5 else "difference, unless it excludes 1"
-        return f"an interval of the ratio wholly within 1/{margin:g} to {margin:g} counts as no {what}"
-    changes = f"changes wholly within ±{100 * margin:g} percentage points, over all amplitudes and between any two,"
-    return f"{changes} count as none, unless the interval excludes 0"
+    return question_of(number).smallest_effect(margin)
 
 
 def plan_sentences(records: Records) -> list[str]:

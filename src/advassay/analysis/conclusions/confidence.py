@@ -9,6 +9,7 @@ saturates, a confident image can resist for a numerical reason alone; the other 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -29,6 +30,22 @@ from advassay.analysis.conclusions.conclusion import (
 )
 from advassay.analysis.conclusions.effect_sizes import Effect, Value, joined, overall, told_few_patients, values_of
 from advassay.analysis.conclusions.evidence import Evidence, kind_of
+from advassay.analysis.conclusions.question import (
+    QUESTIONS,
+    REFERENCE_STUDY,
+    PowerRule,
+    Question,
+    Specification,
+    no_difference,
+)
+from advassay.analysis.conclusions.study_power import (
+    Assumed,
+    Design,
+    pooled_error,
+    shown,
+    smallest_error,
+    variance_of_log_epsilon50,
+)
 from advassay.analysis.dose_response.epsilon50 import REJECTED, Epsilon50, by_bracket, epsilon50_of
 from advassay.analysis.dose_response.log_logistic import fit
 from advassay.analysis.dose_response.shift import shift_of
@@ -38,11 +55,10 @@ from advassay.analysis.intervals import FEWEST_EFFECTIVE, effective_patients
 from advassay.analysis.outcome_arrays import OutcomeArrays
 from advassay.spec.analysis_plan import AnalysisPlan
 
+TITLE = "Confidence"
 PUBLISHED = "Success drops sharply where the clean confidence exceeds 0.95 (most of all in H-OV and H-OV-TH)."
 FEWEST = 5
 """Images on either side of the threshold below which a cohort says nothing about it."""
-SUSPECT = ("saturated", "zero_gradient")
-"""Flags of images whose gradient vanished: they resist for a numerical reason."""
 _EFFECT = 4
 """Place of the first covariate in the curve's parameters."""
 _SHAPE_PARAMETERS = 3
@@ -62,10 +78,11 @@ def judge_confidence(evidence: Evidence) -> Conclusion:
         4,
         effect,
         verdict,
+        kind="ratio",
         unit="cohorts",
         rests_on=scope(effect, names),
         needed=_needed(effect, plan),
-        title="Confidence",
+        title=TITLE,
         statement=f"Images with a clean confidence above {plan.confidence_threshold:g} need more amplitude.",
         headline=_headline(effect, verdict, plan, names),
         estimand=f"ratio of ε50, clean confidence above {plan.confidence_threshold:g} / at most that",
@@ -165,7 +182,7 @@ def _pooled(evidence: Evidence, packs: tuple[tuple[OutcomeArrays, ...], ...], st
 
 
 def _ratio(effect: Effect) -> str:
-    return interval_text("ratio", *in_unit(4, effect))
+    return interval_text("ratio", *in_unit("ratio", effect))
 
 
 def _headline(effect: Effect, verdict: str, plan: AnalysisPlan, names: str) -> str:
@@ -180,7 +197,7 @@ def _headline(effect: Effect, verdict: str, plan: AnalysisPlan, names: str) -> s
             f"Whether confident images resist more cannot be judged: too few images lie above {at}, or too few below."
         )
     where = scope(effect, names)
-    estimate, low, high = in_unit(4, effect)
+    estimate, low, high = in_unit("ratio", effect)
     times = interval_text("ratio", estimate, low, high, " times the amplitude of the others")
     end = one_sided("ratio", low, high)
     if verdict == "supported":
@@ -244,7 +261,7 @@ def _needed(effect: Effect, plan: AnalysisPlan) -> str:
     if not effect.known:
         at = f"{plan.confidence_threshold:g}"
         return f"A cohort with at least {FEWEST} correctly classified images above {at} and as many below is needed."
-    return what_it_takes(4, effect, plan.level, margin=float(np.log(plan.margins.confidence)))
+    return what_it_takes("ratio", effect, plan.level, margin=float(np.log(plan.margins.confidence)))
 
 
 def _sharp(evidence: Evidence) -> tuple[str, ...]:
@@ -276,20 +293,12 @@ def _sharp(evidence: Evidence) -> tuple[str, ...]:
 
 def _unsaturated(evidence: Evidence) -> tuple[str, ...]:
     """The same without the images whose gradient vanished."""
-    suspects = sum(int(suspect_images(packs[0]).sum()) for packs in evidence.main)
+    suspects = sum(int(packs[0].suspect.sum()) for packs in evidence.main)
     if not suspects:
         return ("No image has a vanished gradient (saturated loss).",) if evidence.main else ()
-    effect = _pooled(
-        evidence, evidence.main, lambda pack: confidence_shift(pack, evidence, images=~suspect_images(pack))
-    )
+    effect = _pooled(evidence, evidence.main, lambda pack: confidence_shift(pack, evidence, images=~pack.suspect))
     told = _ratio(effect) if effect.known else "not estimable"
     return (f"Without {count_of(suspects, 'images')} whose gradient vanished (saturated loss) the ratio is {told}.",)
-
-
-def suspect_images(pack: OutcomeArrays) -> np.ndarray:
-    """(image,) bool: at some ε the gradient vanished or the loss was saturated."""
-    marks = [pack.flags[name].any(axis=0) for name in SUSPECT if name in pack.flags]
-    return np.logical_or.reduce(marks) if marks else np.zeros(len(pack.labels), bool)
 
 
 def _other_arms(evidence: Evidence) -> tuple[str, ...]:
@@ -318,5 +327,43 @@ def _row(pack: OutcomeArrays, value: Value | None, plan: AnalysisPlan) -> dict[s
         "n_below": int((~above).sum()), "largest_epsilon": float(doses[-1]) if len(doses) else None,
         "rate_above": float(last[above].mean()) if above.any() else None,
         "rate_below": float(last[~above].mean()) if (~above).any() else None,
-        "saturated": int(suspect_images(pack)[data.kept].sum()), "n": data.images, "patients": data.n_patients,
+        "saturated": int(pack.suspect[data.kept].sum()), "n": data.images, "patients": data.n_patients,
     }  # fmt: skip
+
+
+def _specifications(evidence: Evidence) -> Iterator[Specification]:
+    effect = _pooled(evidence, evidence.main, lambda pack: confidence_shift(pack, evidence))
+    yield Specification(effect, verdict_of(effect, float(np.log(evidence.plan.margins.confidence))))
+
+
+def _chance(design: Design, assumed: Assumed, plan: AnalysisPlan) -> float:
+    if design.k < 1:
+        return 0.0
+    share = assumed.share_confident
+    # Two groups of n · share and n · (1 − share) images against one of n.
+    variance = variance_of_log_epsilon50(design, assumed) / (share * (1 - share))
+    error, freedom = pooled_error(variance, assumed.between_ratios, design.k)
+    freedom = freedom if design.k > 1 else design.effective - 1
+    ratio = float(np.log(assumed.ratio_of_confidence))
+    return shown(ratio, error, freedom, plan.level, smallest_error(variance, design.k))
+
+
+QUESTIONS.register(
+    Question(
+        name="confidence",
+        number=4,
+        title=TITLE,
+        kind="ratio",
+        effect_axis="Ratio of ε50, confident images / others",
+        judge=judge_confidence,
+        smallest_effect=no_difference,
+        specifications=_specifications,
+        power=PowerRule(
+            "supported",
+            _chance,
+            lambda assumed, _: f"confident images need {assumed.ratio_of_confidence:g} times the amplitude",
+        ),
+        estimators=("curve", "bracket"),
+        family=REFERENCE_STUDY,
+    )
+)

@@ -1,4 +1,4 @@
-"""What the five questions are judged on: the plan, the networks of the arm it names, and their image types."""
+"""What questions are judged on: the plan in force, the networks of the arm that it names, and their image types."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import numpy as np
 from advassay.analysis.dose_response.epsilon50 import Epsilon50, Estimator, by_bracket, epsilon50_of
 from advassay.analysis.dose_response.thresholds import distinct_doses, places_of, thresholds
 from advassay.analysis.outcome_arrays import OutcomeArrays, first_step_size, load_outcomes, runs_of, step_sizes
-from advassay.analysis.plan_in_force import plan_in_force
 from advassay.errors import SpecError
 from advassay.records.store_reader import Records
 from advassay.spec.analysis_plan import AnalysisPlan
+from advassay.spec.attack_spec import step_size_name
 from advassay.store_documents import AnalysisDocument
 
 SYNONYMS = {
@@ -38,6 +38,42 @@ def kind_of(image_type: str | None) -> str:
     """
     name = " ".join((image_type or "").lower().replace("-", " ").replace("_", " ").split())
     return next((kind for kind, names in SYNONYMS.items() if name in names), (image_type or "").strip())
+
+
+@dataclass(frozen=True)
+class PlanInForce:
+    """A plan with its arm named.
+
+    plan          every choice; `plan.arm` is never None
+    prespecified  True: frozen before the first attack. False: after. None: the store holds no plan
+    """
+
+    plan: AnalysisPlan
+    prespecified: bool | None = None
+
+    @property
+    def arm(self) -> str:
+        """The arm that decides."""
+        assert self.plan.arm is not None
+        return self.plan.arm
+
+    def step_size(self, arm: str | None = None) -> str | None:
+        """Name of the step size at which an arm (None = the deciding one) is shown; None = the first it declares."""
+        if self.plan.step_size is None or arm not in (None, self.arm):
+            return None
+        return step_size_name(self.plan.step_size)
+
+
+def plan_in_force(records: Records, plan: AnalysisPlan | None = None) -> PlanInForce:
+    """The store's frozen plan, or the defaults where it holds none; `plan` replaces it and is not pre-specified.
+
+    A plan that names no arm is about the first declared one. Raises StoreError where it names none and nothing is
+    recorded.
+    """
+    document = records.analysis
+    chosen = plan or (document.plan if document else AnalysisPlan())
+    named = chosen if chosen.arm else chosen.model_copy(update={"arm": records.main_arm})
+    return PlanInForce(named, None if document is None else document.prespecified and plan is None)
 
 
 @dataclass(frozen=True)

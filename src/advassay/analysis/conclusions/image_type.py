@@ -7,7 +7,7 @@ cohorts. A cohort whose ε50 lies outside the grid enters as censored. Beside it
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -36,11 +36,21 @@ from advassay.analysis.conclusions.effect_sizes import (
     values_of,
 )
 from advassay.analysis.conclusions.evidence import Evidence, kind_of
+from advassay.analysis.conclusions.question import (
+    QUESTIONS,
+    REFERENCE_STUDY,
+    PowerRule,
+    Question,
+    Specification,
+    no_difference,
+)
+from advassay.analysis.conclusions.study_power import Assumed, Design, shown, variance_of_log_epsilon50
 from advassay.analysis.dose_response.epsilon50_tables import GREY_LEVELS, epsilon50_text
 from advassay.analysis.interval_text import NOT_DETERMINED, TOO_WIDE, interval_text, is_too_wide, one_sided
 from advassay.analysis.outcome_arrays import OutcomeArrays
 from advassay.spec.analysis_plan import AnalysisPlan
 
+TITLE = "Image type"
 PUBLISHED = "Histology is less sensitive to amplitude than X-ray."
 FEWEST = 2
 """Independent cohorts of each type below which cohorts cannot stand for their type."""
@@ -59,11 +69,12 @@ def judge_image_type(evidence: Evidence) -> Conclusion:
         2,
         effect,
         verdict,
+        kind="ratio",
         unit="independent cohorts",
         rests_on=f"over {counted[first]} {first} and {counted[second]} {second} cohorts",
         needed=_needed(effect, counted, plan),
         spread_from=3,
-        title="Image type",
+        title=TITLE,
         statement=f"{second[0].upper()}{second[1:]} images need more amplitude than {first} images.",
         headline=_headline(effect, verdict, plan, counted),
         estimand=f"ratio of ε50, {second} / {first}",
@@ -191,7 +202,7 @@ def _headline(effect: Effect, verdict: str, plan: AnalysisPlan, counted: dict[st
             f"Whether {second} images need more amplitude than {first} images cannot be judged: in too many cohorts "
             "even the smallest ε misclassifies half of the images, or the largest does not."
         )
-    estimate, low, high = in_unit(2, effect)
+    estimate, low, high = in_unit("ratio", effect)
     end = one_sided("ratio", low, high)
     if is_too_wide("ratio", low, high) and not end:
         return (
@@ -235,7 +246,7 @@ def _needed(effect: Effect, counted: dict[str, int], plan: AnalysisPlan) -> str:
         return f"At least {FEWEST} independent cohorts of each image type are needed."
     if not effect.known:
         return "Every cohort needs amplitudes below and above its ε50."
-    return what_it_takes(2, effect, plan.level, coefficients=2)
+    return what_it_takes("ratio", effect, plan.level, coefficients=2)
 
 
 def _remarks(values: list[Value], visible: Effect, plan: AnalysisPlan) -> tuple[str, ...]:
@@ -244,7 +255,7 @@ def _remarks(values: list[Value], visible: Effect, plan: AnalysisPlan) -> tuple[
     if visible.known:
         told.append(
             f"Relative to the contrast of the images (equal visibility) the ratio {second} / {first} is "
-            f"{interval_text('ratio', *in_unit(2, visible))}."
+            f"{interval_text('ratio', *in_unit('ratio', visible))}."
         )
     pair = [[v for v in values if v.image_type == kind] for kind in plan.image_types]
     inside = all(v.bound == "value" for part in pair for v in part)
@@ -282,3 +293,43 @@ def _row(pack: OutcomeArrays, evidence: Evidence) -> dict[str, Any]:
         "never": finite(1 - found.curve.ever) if found.curve else None, "fit_p": finite(found.fit_p),
         "n": found.data.images, "patients": found.data.n_patients,
     }  # fmt: skip
+
+
+def _specifications(evidence: Evidence) -> Iterator[Specification]:
+    effect = type_ratio(_values(evidence, log_epsilon50), evidence.plan)
+    yield Specification(effect, verdict_of(effect))
+
+
+def _chance(design: Design, assumed: Assumed, plan: AnalysisPlan) -> float:
+    if min(design.cohorts) < FEWEST:
+        return 0.0
+    sampling = variance_of_log_epsilon50(design, assumed)
+    error = float(np.sqrt(sum((sampling + assumed.between_cohorts**2) / k for k in design.cohorts)))
+    floor = float(np.sqrt(sum(sampling / k for k in design.cohorts)))
+    return shown(float(np.log(assumed.ratio_of_types)), error, design.k - 2, plan.level, floor)
+
+
+QUESTIONS.register(
+    Question(
+        name="image_type",
+        number=2,
+        title=TITLE,
+        kind="ratio",
+        effect_axis="Ratio of ε50, second image type / first",
+        judge=judge_image_type,
+        smallest_effect=no_difference,
+        specifications=_specifications,
+        power=PowerRule(
+            "supported",
+            _chance,
+            lambda assumed, plan: (
+                f"{plan.image_types[1]} needs {assumed.ratio_of_types:g} times the amplitude; "
+                f"spread between cohorts {assumed.between_cohorts:g} (ln ε50)"
+            ),
+            grows_by="cohorts of each type",
+        ),
+        estimators=("curve", "bracket"),
+        family=REFERENCE_STUDY,
+        new_unit="Between two new cohorts",
+    )
+)

@@ -10,6 +10,7 @@ image, clustered by patient, pooled over cohorts, under the plan's reading. A pl
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
@@ -35,12 +36,16 @@ from advassay.analysis.conclusions.doubling_effect import (
     mean_change,
     pool_statistic,
 )
-from advassay.analysis.conclusions.effect_sizes import (
-    Effect,
-    Value,
-    told_few_patients,
-)
+from advassay.analysis.conclusions.effect_sizes import NO_SIZE, Effect, Value, told_few_patients
 from advassay.analysis.conclusions.evidence import Evidence
+from advassay.analysis.conclusions.question import (
+    QUESTIONS,
+    REFERENCE_STUDY,
+    PowerRule,
+    Question,
+    Specification,
+)
+from advassay.analysis.conclusions.study_power import Assumed, Design, pooled_error, within
 from advassay.analysis.dose_response.thresholds import distinct_doses, places_of
 from advassay.analysis.interval_text import (
     NOT_DETERMINED,
@@ -53,6 +58,7 @@ from advassay.analysis.outcome_arrays import OutcomeArrays
 from advassay.spec.analysis_plan import AnalysisPlan
 from advassay.success import Reading
 
+TITLE = "Iterations"
 PUBLISHED = "More iterations, more success, levelling off: 6 of 8 cohorts have reached the plateau."
 
 
@@ -112,11 +118,12 @@ def judge_iterations(evidence: Evidence) -> Conclusion:
         3,
         decisive,
         verdict,
+        kind="points",
         unit="cohorts",
         rests_on=scope(decisive, names),
         needed=_needed(found, on, plan, new=new),
         effect_unit=f" percentage points {MORE if on == 'control' else HALF}",
-        title="Iterations",
+        title=TITLE,
         statement="The success rate rises with the number of iterations and levels off.",
         headline=_headline(verdict, found, on, margin, names, epsilon, new=new),
         estimand="change of the success rate from all of the iterations to twice as many"
@@ -318,7 +325,7 @@ def _needed(found: Changes, on: Decisive, plan: AnalysisPlan, *, new: bool) -> s
     if not found.known:
         return "Cohorts attacked at the same amplitudes, with at least 3 iterations, are needed."
     if on == "one" or not is_within(effect, margin):
-        return what_it_takes(3, effect, plan.level, margin if effect.estimate >= 0 else -margin)
+        return what_it_takes("points", effect, plan.level, margin if effect.estimate >= 0 else -margin)
     if control_allows(doubling, margin, new=new):
         return "More images are needed to show a rise from the first iteration to the last, if there is one."
     if doubling is None or doubling.lacking:
@@ -328,7 +335,7 @@ def _needed(found: Changes, on: Decisive, plan: AnalysisPlan, *, new: bool) -> s
             "The control with twice the iterations needs more images that are classified correctly without an attack."
         )
     nearest = margin if doubling.effect.estimate >= 0 else -margin
-    more = what_it_takes(3, doubling.effect, plan.level, nearest)
+    more = what_it_takes("points", doubling.effect, plan.level, nearest)
     return f"Of the control with twice the iterations: {more[0].lower()}{more[1:]}"
 
 
@@ -421,3 +428,50 @@ def _row(pack: OutcomeArrays, epsilon: float, evidence: Evidence, success: Readi
         "doubling_change": finite(doubled.value if doubled else None),
         "doubling_low": finite(low), "doubling_high": finite(high),
     }  # fmt: skip
+
+
+def _specifications(evidence: Evidence) -> Iterator[Specification]:
+    """At each ε, over all, and as the plan has it: over all, with its own ε beside it."""
+    doses, own = evidence.shared_doses, changes_of(evidence)
+    new, margin = evidence.prespecified is not None, evidence.plan.margins.iterations
+    rises = {f"{dose:g}": pooled_rise(evidence, np.array([dose])) for dose in doses}
+    for name, effect in {**rises, "all": own.over_all}.items():
+        verdict = plateau_verdict(replace(own, at_one=effect, over_all=effect), margin, new=new)
+        yield Specification(effect, verdict, name, as_planned=False)
+    verdict = plateau_verdict(own, margin, new=new)
+    decisive = effect_that_decides(own, decisive_change(own, verdict, margin))
+    yield Specification(decisive, verdict, f"{nearest_shared(evidence):g} and all")
+
+
+def _chance(design: Design, assumed: Assumed, plan: AnalysisPlan) -> float:
+    if design.k < 1:
+        return 0.0
+    # A change in one image at one amplitude: the verdict is of the mean over all amplitudes.
+    error, freedom = pooled_error((NO_SIZE / len(design.doses) / design.effective) ** 2, 0.0, design.k)
+    freedom = freedom if design.k > 1 else design.effective - 1
+    return within(plan.margins.iterations, error, freedom, plan.level)
+
+
+QUESTIONS.register(
+    Question(
+        name="iterations",
+        number=3,
+        title=TITLE,
+        kind="points",
+        effect_axis="Rise over the second half of the iterations, percentage points",
+        judge=judge_iterations,
+        smallest_effect=lambda margin: (
+            f"a change within ±{100 * margin:g} percentage points over the second half of the iterations, and with "
+            "twice as many, counts as a plateau"
+        ),
+        specifications=_specifications,
+        power=PowerRule(
+            "supported",
+            _chance,
+            lambda *_: "success has levelled off and does not change with twice the iterations",
+        ),
+        uses=frozenset({"epsilon"}),
+        tests_effect=False,
+        family=REFERENCE_STUDY,
+    )
+)

@@ -1,39 +1,23 @@
 """Every verdict under every defensible choice: what of it depends on how the question was put.
 
 A specification curve (Simonsohn, Simmons & Nelson, Nature Human Behaviour 4 (2020) 1208): each question is answered
-anew for every attack arm and step size, both iterate readings, both dose readings and both estimators of ε50, as far
-as the question depends on them. The monotone dose reading cannot fall, so it never decides question 1 and is not tried
-there; question 3 is tried at each ε and over all. Networks of a size series are judged against each other, and a
-bracket that all of them share would make them equal: question 5 keeps the curve. The plan's own choice is one row of
-each question.
+anew for every attack arm and step size, both iterate readings, both dose readings and its estimators of ε50, as far as
+it depends on them. What a question varies beside these is its own: question 3 is tried at each ε and over all. The
+plan's own choice is one row of each question.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
 from itertools import product
 from typing import Any
 
-import numpy as np
 import polars as pl
 
-from advassay.analysis.conclusions.amplitude import amplitude_verdict, flatness, slopes
-from advassay.analysis.conclusions.conclusion import RATIOS, Verdict, finite, in_unit, verdict_of
-from advassay.analysis.conclusions.confidence import confidence_shift
-from advassay.analysis.conclusions.effect_sizes import Effect, joined, overall, values_of
+from advassay.analysis.conclusions.conclusion import finite, in_unit
 from advassay.analysis.conclusions.evidence import Evidence, evidence_of
-from advassay.analysis.conclusions.image_type import log_epsilon50, type_ratio
-from advassay.analysis.conclusions.iterations import (
-    changes_of,
-    decisive_change,
-    effect_that_decides,
-    nearest_shared,
-    plateau_verdict,
-    pooled_rise,
-)
-from advassay.analysis.conclusions.training_size import series_of, size_effect
+from advassay.analysis.conclusions.question import Question, Specification, questions
 from advassay.analysis.dose_response.epsilon50 import Estimator
 from advassay.analysis.outcome_arrays import runs_of, step_sizes
 from advassay.records.store_reader import Records
@@ -54,11 +38,11 @@ COLUMNS = {
 def specification_curve(records: Records, plan: AnalysisPlan | None = None) -> pl.DataFrame:
     """One row per question and defensible choice, with the effect and the verdict it gives.
 
-    Columns: question (1 to 5), arm, step_size, success (last | any), dose (monotone | as recorded), estimator (of ε50:
-    curve | bracket), epsilon (question 3: one amplitude, "all", or the plan's "0.02 and all"); empty where the question
-    does not depend on the choice. estimate, low, high: a difference of success rates in questions 1 and 3, a ratio of
-    ε50 in 2, 4 and 5; null where there is none, or where an end is open. n: cohorts or networks. verdict; chosen: the
-    choice of the plan.
+    Columns: question (its number), arm, step_size, success (last | any), dose (monotone | as recorded), estimator (of
+    ε50: curve | bracket), epsilon (question 3: one amplitude, "all", or the plan's "0.02 and all"); empty where the
+    question does not depend on the choice. estimate, low, high: a difference of success rates in questions 1 and 3, a
+    ratio of ε50 in 2, 4 and 5; null where there is none, or where an end is open. n: cohorts or networks. verdict;
+    chosen: the choice of the plan.
     """
     own = evidence_of(records, plan)
     rows = [
@@ -83,73 +67,32 @@ def _of_arm(evidence: Evidence, own: Evidence) -> Iterator[dict[str, Any]]:
     here = evidence.arm == own.arm and evidence.networks[0].step_size == own.networks[0].step_size
     # Whether the store's plan was fixed beforehand decides what question 3 needs, also where another arm is tried.
     evidence = replace(evidence, prespecified=own.prespecified)
+    of_rates = [question for question in questions() if not question.estimators]
+    of_epsilon50 = [question for question in questions() if question.estimators]
     for success in SUCCESS:
         reading = evidence.at(success=success)
         planned = here and success == own.plan.success
-        yield _row(reading, 1, *_amplitude(reading), chosen=planned)
-        for epsilon, effect, verdict in _iterations(reading):
-            yield _row(reading, 3, effect, verdict, chosen=planned and epsilon.endswith(" and all"), epsilon=epsilon)
+        for question in of_rates:
+            for answer in question.specifications(reading):
+                yield _row(reading, question, answer, planned)
         for dose, estimator in product(DOSE, ESTIMATORS):
+            # One evidence for all questions, which estimates the ε50 of each network once.
             one = replace(reading.at(dose=dose), estimator=estimator)
             chosen = planned and dose == own.plan.dose and estimator == "curve"
-            for question, answer in BY_EPSILON50.items():
-                if question == 5 and estimator == "bracket":
-                    continue
-                yield _row(one, question, *answer(one), chosen=chosen, dose=dose, estimator=estimator)
+            for question in (q for q in of_epsilon50 if estimator in q.estimators):
+                for answer in question.specifications(one):
+                    yield _row(one, question, answer, chosen)
 
 
-def _row(
-    evidence: Evidence, question: int, effect: Effect, verdict: Verdict, *, chosen: bool, dose: str = "",
-    estimator: str = "", epsilon: str = "",
-) -> dict[str, Any]:  # fmt: skip
-    ends = in_unit(question, effect) if effect.known else (float("nan"),) * 3
-    numbers = [finite(end) if question not in RATIOS else finite(end) or None for end in ends]
+def _row(evidence: Evidence, question: Question, answer: Specification, planned: bool) -> dict[str, Any]:
+    """`planned`: whether the readings, the arm, its step size and the estimator are those of the plan."""
+    effect, on_epsilon50 = answer.effect, bool(question.estimators)
+    ends = in_unit(question.kind, effect) if effect.known else (float("nan"),) * 3
+    numbers = [finite(end) if question.kind == "points" else finite(end) or None for end in ends]
     return {
-        "question": question, "arm": evidence.arm, "step_size": evidence.networks[0].step_size,
-        "success": evidence.plan.success, "dose": dose, "estimator": estimator, "epsilon": epsilon,
-        "estimate": numbers[0], "low": numbers[1], "high": numbers[2], "n": effect.k, "verdict": verdict,
-        "chosen": chosen,
+        "question": question.number, "arm": evidence.arm, "step_size": evidence.networks[0].step_size,
+        "success": evidence.plan.success, "dose": evidence.plan.dose if on_epsilon50 else "",
+        "estimator": evidence.estimator if on_epsilon50 else "", "epsilon": answer.epsilon,
+        "estimate": numbers[0], "low": numbers[1], "high": numbers[2], "n": effect.k, "verdict": answer.verdict,
+        "chosen": planned and answer.as_planned,
     }  # fmt: skip
-
-
-Answer = tuple[Effect, Verdict]
-
-
-def _amplitude(evidence: Evidence) -> Answer:
-    effect = overall(slopes(evidence), evidence.plan.level)
-    return effect, amplitude_verdict(effect, flatness(evidence, effect))
-
-
-def _iterations(evidence: Evidence) -> Iterator[tuple[str, Effect, Verdict]]:
-    """At each ε, over all, and as the plan has it: over all, with its own ε beside it."""
-    doses, own = evidence.shared_doses, changes_of(evidence)
-    new, margin = evidence.prespecified is not None, evidence.plan.margins.iterations
-    rises = {f"{dose:g}": pooled_rise(evidence, np.array([dose])) for dose in doses}
-    for name, effect in {**rises, "all": own.over_all}.items():
-        yield name, effect, plateau_verdict(replace(own, at_one=effect, over_all=effect), margin, new=new)
-    verdict = plateau_verdict(own, margin, new=new)
-    decisive = effect_that_decides(own, decisive_change(own, verdict, margin))
-    yield f"{nearest_shared(evidence):g} and all", decisive, verdict
-
-
-def _image_type(evidence: Evidence) -> Answer:
-    values = joined(
-        values_of(evidence.main, partial(log_epsilon50, evidence=evidence)), evidence.main, within_type=True
-    )
-    effect = type_ratio(values, evidence.plan)
-    return effect, verdict_of(effect)
-
-
-def _confidence(evidence: Evidence) -> Answer:
-    values = joined(values_of(evidence.main, partial(confidence_shift, evidence=evidence)), evidence.main)
-    effect = overall(values, evidence.plan.level)
-    return effect, verdict_of(effect, float(np.log(evidence.plan.margins.confidence)))
-
-
-def _training_size(evidence: Evidence) -> Answer:
-    effect = size_effect(series_of(evidence), evidence.plan.level)
-    return effect, verdict_of(effect, float(np.log(evidence.plan.margins.training_size)), absence_supports=True)
-
-
-BY_EPSILON50: dict[int, Callable[[Evidence], Answer]] = {2: _image_type, 4: _confidence, 5: _training_size}
-"""Questions about ε50, which depend on the dose reading and on the estimator."""

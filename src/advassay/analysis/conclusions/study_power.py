@@ -1,6 +1,6 @@
-"""How large a study must be for each of the five verdicts, before it is run.
+"""How large a study must be for each verdict, before it is run; each question brings its own rule (`PowerRule`).
 
-Each verdict is read off one interval, estimate ± t(k − p) · √((τ² + v) / k) or its like, so the chance of a verdict
+A verdict is read off one interval, estimate ± t(k − p) · √((τ² + v) / k) or its like, so the chance of a verdict
 follows from the design and from stated effects: the noncentral t distribution where an effect must be shown, the
 distance of the estimate from both margins where an absence must be. v is the variance of one cohort's number for n
 images of a log-logistic curve inside the grid (its expected information), times the patients' design effect.
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from advassay.analysis.conclusions.effect_sizes import NO_SIZE
+from advassay.analysis.conclusions.question import Question, questions
 from advassay.analysis.dose_response.epsilon50 import BETWEEN
 from advassay.analysis.dose_response.log_logistic import expected_covariance
 from advassay.errors import SpecError
@@ -104,28 +104,30 @@ class Power:
 def study_power(
     design: Design, assumed: Assumed | None = None, plan: AnalysisPlan | None = None, target: float = 0.8
 ) -> list[Power]:
-    """The five questions' chances of the verdict that the assumed effects deserve, and what `target` would take.
+    """Every question's chance of the verdict that the assumed effects deserve, and what `target` would take.
 
     Raises SpecError for a target outside (0, 1).
     """
     if not 0 < target < 1:
         raise SpecError(f"target: between 0 and 1, got {target}.", "For example 0.8.")
     effects, rules = assumed or Assumed(), plan or AnalysisPlan()
-    return [_needed(question, design, effects, rules, target) for question in QUESTIONS]
+    return [_needed(question, design, effects, rules, target) for question in questions()]
 
 
 def _needed(question: Question, design: Design, assumed: Assumed, plan: AnalysisPlan, target: float) -> Power:
+    rule = question.power
+
     def chance(**changes: Any) -> float:
-        return question.chance(replace(design, **changes), assumed, plan)
+        return rule.chance(replace(design, **changes), assumed, plan)
 
     images = _smallest(lambda n: chance(images=n), 3, MOST, target)
-    if question.number == 5:
+    if rule.grows_by == "networks of each size":
         more = _smallest(lambda n: chance(seeds=n), 1, 100, target) if len(design.sizes) >= 3 else None
     else:
-        more = _cohorts(lambda kinds: chance(cohorts=kinds), design, target, per_type=question.number == 2)
-    return Power(
-        question.number, question.title, question.verdict, question.assumed(assumed, plan), chance(), images, more
-    )
+        more = _cohorts(
+            lambda kinds: chance(cohorts=kinds), design, target, per_type=rule.grows_by == "cohorts of each type"
+        )
+    return Power(question.number, question.title, rule.verdict, rule.assumed(assumed, plan), chance(), images, more)
 
 
 def _cohorts(
@@ -195,98 +197,11 @@ def variance_of_log_epsilon50(design: Design, assumed: Assumed) -> float:
     return float(gradient @ covariance @ gradient) + (BETWEEN * gap) ** 2
 
 
-def _pooled_error(within_cohort: float, between: float, k: int) -> tuple[float, float]:
+def pooled_error(within_cohort: float, between: float, k: int) -> tuple[float, float]:
     """(standard error of a mean over k cohorts, degrees of freedom); one cohort: its own, over its images."""
     return float(np.sqrt((within_cohort + (between**2 if k > 1 else 0.0)) / k)), float(k - 1)
 
 
-def _floor(within_cohort: float, k: int) -> float:
+def smallest_error(within_cohort: float, k: int) -> float:
     """Error of a mean over k cohorts that do not differ; none for one cohort, whose interval is over its images."""
     return float(np.sqrt(within_cohort / k)) if k > 1 else 0.0
-
-
-def _amplitude(design: Design, assumed: Assumed, plan: AnalysisPlan) -> float:
-    x = np.log2(design.doses)
-    if len(x) < 2 or design.k < 1:
-        return 0.0
-    weights = (x - x.mean()) / ((x - x.mean()) ** 2).sum()
-    # Largest variance of a slope read off one image: as likely as not to be misclassified at each amplitude at once.
-    variance = float(np.abs(weights).sum() / 2) ** 2 / 4 / design.effective
-    error, freedom = _pooled_error(variance, assumed.between_slopes, design.k)
-    freedom = freedom if design.k > 1 else design.effective - 1
-    return shown(assumed.change_per_doubling, error, freedom, plan.level, _floor(variance, design.k))
-
-
-def _image_type(design: Design, assumed: Assumed, plan: AnalysisPlan) -> float:
-    if min(design.cohorts) < 2:
-        return 0.0
-    each = variance_of_log_epsilon50(design, assumed) + assumed.between_cohorts**2
-    error = float(np.sqrt(sum(each / k for k in design.cohorts)))
-    floor = float(np.sqrt(sum(variance_of_log_epsilon50(design, assumed) / k for k in design.cohorts)))
-    return shown(float(np.log(assumed.ratio_of_types)), error, design.k - 2, plan.level, floor)
-
-
-def _iterations(design: Design, assumed: Assumed, plan: AnalysisPlan) -> float:
-    if design.k < 1:
-        return 0.0
-    # A change in one image at one amplitude: the verdict is of the mean over all amplitudes.
-    error, freedom = _pooled_error((NO_SIZE / len(design.doses) / design.effective) ** 2, 0.0, design.k)
-    freedom = freedom if design.k > 1 else design.effective - 1
-    return within(plan.margins.iterations, error, freedom, plan.level)
-
-
-def _confidence(design: Design, assumed: Assumed, plan: AnalysisPlan) -> float:
-    if design.k < 1:
-        return 0.0
-    share = assumed.share_confident
-    # Two groups of n · share and n · (1 − share) images against one of n.
-    variance = variance_of_log_epsilon50(design, assumed) / (share * (1 - share))
-    error, freedom = _pooled_error(variance, assumed.between_ratios, design.k)
-    freedom = freedom if design.k > 1 else design.effective - 1
-    return shown(float(np.log(assumed.ratio_of_confidence)), error, freedom, plan.level, _floor(variance, design.k))
-
-
-def _training_size(design: Design, assumed: Assumed, plan: AnalysisPlan) -> float:
-    if len(design.sizes) < 3 or design.seeds < 2:
-        return 0.0
-    x = np.repeat(np.log2(design.sizes), design.seeds)
-    spread = assumed.between_trainings**2 + variance_of_log_epsilon50(design, assumed) / 4
-    # A quarter of the sampling variance: most of it is alike in all networks, which see the same images.
-    error = float(np.sqrt(spread / ((x - x.mean()) ** 2).sum()) * np.ptp(x))
-    return within(float(np.log(plan.margins.training_size)), error, len(x) - 2, plan.level)
-
-
-@dataclass(frozen=True)
-class Question:
-    """One of the five, as far as planning needs it."""
-
-    number: int
-    title: str
-    verdict: str
-    chance: Callable[[Design, Assumed, AnalysisPlan], float]
-    assumed: Callable[[Assumed, AnalysisPlan], str]
-
-
-QUESTIONS = (
-    Question(
-        1, "Amplitude", "supported", _amplitude,
-        lambda a, _: f"success changes by {100 * a.change_per_doubling:g} points per doubling of ε",
-    ),
-    Question(
-        2, "Image type", "supported", _image_type,
-        lambda a, p: f"{p.image_types[1]} needs {a.ratio_of_types:g} times the amplitude; "
-        f"spread between cohorts {a.between_cohorts:g} (ln ε50)",
-    ),
-    Question(
-        3, "Iterations", "supported", _iterations,
-        lambda _, p: "success has levelled off; nothing changes, with twice the iterations neither",
-    ),
-    Question(
-        4, "Confidence", "supported", _confidence,
-        lambda a, _: f"confident images need {a.ratio_of_confidence:g} times the amplitude",
-    ),
-    Question(
-        5, "Training size", "supported", _training_size,
-        lambda a, _: f"ε50 does not depend on it; networks trained alike differ by {a.between_trainings:g} (ln ε50)",
-    ),
-)  # fmt: skip

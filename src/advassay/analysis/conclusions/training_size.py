@@ -11,6 +11,7 @@ a network's ε50 lies, the interval is wider by what that leaves open.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +30,15 @@ from advassay.analysis.conclusions.conclusion import (
 )
 from advassay.analysis.conclusions.effect_sizes import Effect
 from advassay.analysis.conclusions.evidence import Evidence, at_amplitudes, comparable_grids, finished, shared
+from advassay.analysis.conclusions.question import (
+    QUESTIONS,
+    REFERENCE_STUDY,
+    PowerRule,
+    Question,
+    Specification,
+    no_difference,
+)
+from advassay.analysis.conclusions.study_power import Assumed, Design, variance_of_log_epsilon50, within
 from advassay.analysis.dose_response.epsilon50 import BETWEEN, Epsilon50, by_bracket, epsilon50_of
 from advassay.analysis.dose_response.epsilon50_tables import GREY_LEVELS, epsilon50_text
 from advassay.analysis.dose_response.pooling import Bound, pool
@@ -38,6 +48,7 @@ from advassay.analysis.outcome_arrays import OutcomeArrays
 from advassay.spec.analysis_plan import AnalysisPlan
 from advassay.success import predicted
 
+TITLE = "Training size"
 PUBLISHED = "No dependence of success on the size of the training set was found (H-BR)."
 FEWEST_SIZES = 3
 FEWEST_SEEDS = 2
@@ -119,12 +130,13 @@ def judge_training_size(evidence: Evidence) -> Conclusion:
         5,
         effect,
         verdict,
+        kind="ratio",
         unit="networks",
         n=len(networks),
         rests_on=f"over {len(networks)} networks of {listed(cohorts)}",
         needed=_needed(effect, networks, plan),
         spread_from=None,
-        title="Training size",
+        title=TITLE,
         statement="Robustness (ε50) does not depend on the number of training images.",
         headline=_headline(effect, verdict, sizes, plan),
         estimand="ratio of ε50, largest / smallest training set of a cohort",
@@ -284,7 +296,7 @@ def _headline(effect: Effect, verdict: Verdict, sizes: list[int], plan: Analysis
             "Whether the number of training images matters cannot be judged: too few networks were trained on "
             "different numbers of images."
         )
-    estimate, low, high = in_unit(5, effect)
+    estimate, low, high = in_unit("ratio", effect)
     times = interval_text("ratio", estimate, low, high, " times the amplitude")
     end = one_sided("ratio", low, high)
     size = f"with {sizes[-1]} training images instead of {sizes[0]}, networks withstand {times}"
@@ -339,9 +351,9 @@ def _needed(effect: Effect, networks: list[Network], plan: AnalysisPlan) -> str:
         )
     margin = float(np.log(plan.margins.training_size))
     if any(n.open_by for n in networks):
-        return "Amplitudes between those at which almost no image and almost every image falls are needed."
+        return "Amplitudes between those that misclassify almost no image and almost every image are needed."
     nearest = margin if effect.estimate >= 0 else -margin
-    return what_it_takes(5, effect, plan.level, nearest, coefficients=2, unit="networks")
+    return what_it_takes("ratio", effect, plan.level, nearest, coefficients=2, unit="networks")
 
 
 def _outside(networks: list[Network]) -> tuple[str, ...]:
@@ -356,8 +368,8 @@ def _coarse(networks: list[Network]) -> tuple[str, ...]:
     if not coarse:
         return ()
     return (
-        f"In {len(coarse)} of {len(networks)} networks almost no image falls at one amplitude and almost every one at "
-        "the next: ε50 may lie anywhere between the two, and the interval is wider by that. Amplitudes in between "
+        f"In {len(coarse)} of {len(networks)} networks one amplitude misclassifies almost no image and the next "
+        "almost every image: ε50 may lie anywhere between the two, which widens the interval. Amplitudes in between "
         "would narrow it.",
     )
 
@@ -376,3 +388,46 @@ def _row(network: Network, plan: AnalysisPlan) -> dict[str, Any]:
         "clean_accuracy": float(correct[decided].mean()) if decided.any() else None,
         "n": dose.data.images, "patients": dose.data.n_patients,
     }  # fmt: skip
+
+
+def _specifications(evidence: Evidence) -> Iterator[Specification]:
+    effect = size_effect(series_of(evidence), evidence.plan.level)
+    margin = float(np.log(evidence.plan.margins.training_size))
+    yield Specification(effect, verdict_of(effect, margin, absence_supports=True))
+
+
+def _chance(design: Design, assumed: Assumed, plan: AnalysisPlan) -> float:
+    if len(design.sizes) < FEWEST_SIZES or design.seeds < FEWEST_SEEDS:
+        return 0.0
+    x = np.repeat(np.log2(design.sizes), design.seeds)
+    spread = assumed.between_trainings**2 + variance_of_log_epsilon50(design, assumed) / 4
+    # A quarter of the sampling variance: most of it is alike in all networks, which see the same images.
+    error = float(np.sqrt(spread / ((x - x.mean()) ** 2).sum()) * np.ptp(x))
+    return within(float(np.log(plan.margins.training_size)), error, len(x) - 2, plan.level)
+
+
+QUESTIONS.register(
+    Question(
+        name="training_size",
+        number=5,
+        title=TITLE,
+        kind="ratio",
+        effect_axis="Ratio of ε50, largest / smallest training set",
+        judge=judge_training_size,
+        smallest_effect=lambda margin: no_difference(margin, "dependence"),
+        specifications=_specifications,
+        power=PowerRule(
+            "supported",
+            _chance,
+            lambda assumed, _: (
+                f"ε50 does not depend on it; networks trained alike differ by {assumed.between_trainings:g} (ln ε50)"
+            ),
+            grows_by="networks of each size",
+        ),
+        # Networks of a size series are judged against each other: a bracket that all share would make them equal.
+        estimators=("curve",),
+        uses=frozenset({"series"}),
+        tests_effect=False,
+        family=REFERENCE_STUDY,
+    )
+)

@@ -9,10 +9,9 @@ import numpy as np
 import polars as pl
 
 from advassay.analysis.conclusions.conclusion import as_ratio
-from advassay.analysis.conclusions.effect_sizes import Value, joined, overall, values_of
+from advassay.analysis.conclusions.effect_sizes import Effect, Value, joined, overall, values_of
 from advassay.analysis.conclusions.evidence import repeats
-from advassay.analysis.dose_response.epsilon50 import Epsilon50, epsilon50_of
-from advassay.analysis.dose_response.pooling import Bound
+from advassay.analysis.dose_response.epsilon50 import Epsilon50, Side, epsilon50_of
 from advassay.analysis.dose_response.thresholds import distinct_doses, thresholds
 from advassay.analysis.interval_text import interval_text, is_too_wide
 from advassay.analysis.outcome_arrays import OutcomeArrays, load_outcomes, packs_of, runs_of, step_sizes
@@ -157,45 +156,76 @@ def _alone(found: Epsilon50, level: float) -> dict[str, Any]:
 
 
 def _pooled(networks: list[list[RunSubset]], success: Reading, dose: DoseReading, level: float) -> dict[str, Any]:
-    """Random effects on ln ε50; a cohort outside its grid enters as a bound. Nothing beyond all grids is printed."""
+    """Random effects on ln ε50 over cohorts; of some only a bound is known (`Epsilon50.known`).
+
+    Nothing beyond all grids is printed. Where a bound is all that is known of the cohorts together, there is no
+    estimate, and the side of the grid is unknown unless the bound lies at its end.
+    """
     masks = {id(part.pack): part.images for parts in networks for part in parts}
     grids = [distinct_doses(part.pack)[0] for parts in networks for part in parts]
     smallest, largest = min(grid[0] for grid in grids), max(grid[-1] for grid in grids)
 
     def value(pack: OutcomeArrays) -> Value | None:
         one = epsilon50_of(thresholds(pack, success, dose, masks[id(pack)]), level)
-        if one.side == "unknown":
+        if one.known is None:
             return None
-        bound: Bound = {"below": "at most", "above": "at least"}.get(one.side, "value")  # type: ignore[assignment]
+        log, bound = one.known
         header = pack.header
-        return Value(
-            (header.cohort,), header.image_type, one.log, one.variance, one.freedom, one.data.images, bound
-        )  # fmt: skip
+        return Value((header.cohort,), header.image_type, log, one.variance, one.freedom, one.data.images, bound)
 
     main = [[part.pack for part in parts] for parts in networks]
     effect = overall(joined(values_of(main, value), main), level)
-    estimate, low, high = (as_ratio(end) for end in (effect.estimate, effect.low, effect.high))
-    # NaN compares false: what is not known lies on neither side.
-    below, above = estimate < smallest or high < smallest, estimate > largest or low > largest
-    side = "unknown" if not effect.known else "below" if below else "above" if above else "inside"
-    ends = (low if low >= smallest else None, high if high <= largest else None)
+    numbers = as_ratio(effect.estimate), as_ratio(effect.low), as_ratio(effect.high)
+    side, bounded = _pooled_side(effect, smallest, largest), _is_bound(effect)
+    low, high = numbers[1:]
+    texts = [_pooled_text(side, bounded, numbers, (smallest, largest), unit) for unit in (1.0, GREY_LEVELS)]
     return {
-        "estimate": estimate if side == "inside" else None, "low": ends[0], "high": ends[1],
-        "text": _pooled_text(side, (estimate, low, high), (smallest, largest), 1.0),
-        "text_255": _pooled_text(side, (estimate, low, high), (smallest, largest), GREY_LEVELS),
-        "side": side, "method": "random effects over cohorts", "bracket_low": None, "bracket_high": None,
-        "ever": None, "fit_p": None,
+        "estimate": numbers[0] if side == "inside" else None,
+        "low": low if effect.known and low >= smallest * (1 - _ROUNDING) else None,
+        "high": high if effect.known and high <= largest * (1 + _ROUNDING) else None,
+        "text": texts[0], "text_255": texts[1], "side": side, "method": "random effects over cohorts",
+        "bracket_low": None, "bracket_high": None, "ever": None, "fit_p": None,
     }  # fmt: skip
 
 
-def _pooled_text(side: str, numbers: tuple[float, float, float], grid: tuple[float, float], unit: float) -> str:
-    if side == "unknown":
-        return "too few cohorts inside the grid"
+_ROUNDING = 1e-9
+"""Far below any step between two amplitudes, far above the rounding of exp(log ε)."""
+
+
+def _is_bound(effect: Effect) -> bool:
+    """Whether one end is all that is known."""
+    return effect.known and bool(np.isinf(effect.low) or np.isinf(effect.high))
+
+
+def _pooled_side(effect: Effect, smallest: float, largest: float) -> Side:
+    """On which side of the grids ε50 lies."""
+    if not effect.known:
+        return "unknown"
+    estimate, low, high = as_ratio(effect.estimate), as_ratio(effect.low), as_ratio(effect.high)
+    if _is_bound(effect):
+        if high <= smallest * (1 + _ROUNDING):
+            return "below"
+        return "above" if low >= largest * (1 - _ROUNDING) else "unknown"
+    # NaN compares false: what is not known lies on neither side.
+    if estimate < smallest or high < smallest:
+        return "below"
+    return "above" if estimate > largest or low > largest else "inside"
+
+
+def _pooled_text(
+    side: Side, bounded: bool, numbers: tuple[float, float, float], grid: tuple[float, float], unit: float
+) -> str:
     estimate, low, high = (number * unit for number in numbers)
     smallest, largest = (end * unit for end in grid)
+    middle, first, last = (written_inside(number, smallest, largest) for number in (estimate, low, high))
+    if bounded:
+        return f"< {smallest:.3g}" if side == "below" else f"> {largest:.3g}" if side == "above" else (
+            _between([first, last])
+        )  # fmt: skip
+    if side == "unknown":
+        return "too few cohorts inside the grid"
     if smallest <= low and high <= largest and is_too_wide("epsilon", low, high):
         return interval_text("epsilon", estimate, low, high)
-    middle, first, last = (written_inside(number, smallest, largest) for number in (estimate, low, high))
     outside = (side == "below" and high <= smallest) or (side == "above" and low >= largest)
     return middle if outside else f"{middle} [{first}, {last}]"
 

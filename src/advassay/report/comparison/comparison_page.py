@@ -15,12 +15,11 @@ from advassay.report.comparison.store_comparison import COMPARED, Comparison, co
 from advassay.report.figures.figure import Figure
 from advassay.report.figures.theme import hues
 from advassay.report.output import figure_files
+from advassay.report.output.html_page import downloads, rendered
 from advassay.report.output.render_figures import draw_all
-from advassay.report.output.table_format import Column, Grid, default_table, grid
-from advassay.report.output.templates import downloads, rendered
 from advassay.report.output.write_report import as_csv, check_output, write_tables
-from advassay.report.text import caption_phrases
-from advassay.report.text.column_labels import LEVEL, at_level, columns
+from advassay.report.tables.column_labels import LEVEL, Column, Grid, at_level, columns, default_table, grid
+from advassay.report.text import captions
 from advassay.report.text.number_format import amplitude, listed, number, points
 from advassay.store_layout import writing
 
@@ -109,7 +108,7 @@ def write_comparison(stores: Sequence[Path], output: Path | None = None, *, prog
             "javascript": figure_files.javascript(),
             "downloads": downloads(as_csv(found.tables)),
             "read": f"{readings(found.plan)}; {100 * found.level:g}% intervals",
-            "when": caption_phrases.WHEN[found.plan.success],
+            "when": captions.WHEN[found.plan.success],
             "title": f"Comparison of {listed(list(found.names))}",
         },
     )  # fmt: skip
@@ -137,7 +136,7 @@ def _columns(found: Comparison, table: str) -> list[Column]:
     first, *others = found.names
     other = others[0] if len(others) == 1 else "this store"
     made = columns(
-        SHOWN[table], rate_first=first, rate_second=other, only_first=f"fell only in {first}",
+        SHOWN[table], rate_first=first, rate_second=other, only_first=f"misclassified only in {first}",
         only_second=f"only in {other}", difference="difference, points",
     )  # fmt: skip
     signed = [replace(c, show=points) if c.key in ("low", "high") else c for c in at_level(made, found.level)]
@@ -154,34 +153,37 @@ def figures(found: Comparison) -> list[Figure]:
     arms = _arms(found.tables["stores"])
     made = [
         Figure(
-            "fig-curves", "1", "Success against amplitude", "Attack success rate against ε "
-            f"{caption_phrases.WHEN[found.plan.success]}, one curve a store. {arms} "
-            f"{caption_phrases.sample(curves)}; {caption_phrases.intervals(curves, found.level)}.",
+            "Success against amplitude", "Attack success rate against ε "
+            f"{captions.WHEN[found.plan.success]}, one curve a store. {arms} "
+            f"{captions.sample(curves)}; {captions.intervals(curves, found.level)}.",
             f"Success over ε of {listed(list(found.names))}, one panel per cohort.",
             lambda width: stores_over_epsilon(curves, hue, width=width), "curves", curves,
+            key="fig-curves", number="1",
         ),
         Figure(
-            "fig-iterations", "2", f"Success against iterations at {amplitude(found.epsilon)}",
-            f"Attack success rate over iterations, {caption_phrases.OVER_ITERATIONS[found.plan.success]}; "
-            f"one curve a store. {arms} {caption_phrases.sample(steps)}; "
-            f"{caption_phrases.intervals(steps, found.level)}.",
+            f"Success against iterations at {amplitude(found.epsilon)}",
+            f"Attack success rate over iterations, {captions.OVER_ITERATIONS[found.plan.success]}; "
+            f"one curve a store. {arms} {captions.sample(steps)}; "
+            f"{captions.intervals(steps, found.level)}.",
             f"Success over iterations of {listed(list(found.names))}, one panel per cohort.",
             lambda width: stores_over_iterations(steps, hue, width=width), "iterations", steps,
+            key="fig-iterations", number="2",
         ),
     ]  # fmt: skip
     if paired is not None:
         effective = " with the patients’ effective n" if paired["patients"].count() else ""
         above = found.names[1] if len(found.names) == 2 else "the store of the mark"
         made.append(Figure(
-            "fig-differences", "3", f"Paired differences from {found.names[0]}",
+            f"Paired differences from {found.names[0]}",
             f"Success of {listed(list(found.names[1:]))} minus success of {found.names[0]} on the same images, "
-            f"{caption_phrases.WHEN[found.plan.success]}, at every ε that both recorded, "
-            f"in percentage points; above zero {above} fells more. n = "
-            f"{caption_phrases.span(paired['n'])} images attackable in both; {100 * found.level:g} % intervals by "
+            f"{captions.WHEN[found.plan.success]}, at every ε that both recorded, "
+            f"in percentage points; above zero, more images are misclassified in {above}. n = "
+            f"{captions.span(paired['n'])} images attackable in both; {100 * found.level:g} % intervals by "
             f"square-and-add of Wilson bounds{effective}, not adjusted; p adjusted over cohorts and ε (Holm) in the "
             "table.",
             f"Differences in success from {found.names[0]}, by cohort and ε.",
             lambda width: paired_differences(paired, hue, width=width), "differences",  # the numbers are table 5
+            key="fig-differences", number="3",
         ))  # fmt: skip
     return made
 

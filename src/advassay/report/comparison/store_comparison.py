@@ -10,15 +10,15 @@ from typing import Any
 import polars as pl
 
 from advassay.analysis.conclusions.conclusion_text import readings
-from advassay.analysis.known_patients import with_known_patients
-from advassay.analysis.plan_in_force import PlanInForce, plan_in_force
+from advassay.analysis.conclusions.evidence import PlanInForce, plan_in_force
+from advassay.analysis.interval_text import with_known_patients
 from advassay.errors import ReportError
 from advassay.records.run_header import RunHeader
 from advassay.records.store_reader import Records, open_records
 from advassay.report.comparison.setting_differences import ExecutionInfo, differing
 from advassay.report.data import stored_counts
 from advassay.report.data.stored_counts import headers_with_stored_counts, null_non_finite
-from advassay.report.text import caption_phrases
+from advassay.report.text import captions
 from advassay.report.text.number_format import listed
 from advassay.spec.analysis_plan import AnalysisPlan
 
@@ -166,7 +166,7 @@ def _of_each(sides: Sequence[_StoreSide]) -> str:
 
 def _about(side: _StoreSide) -> dict[str, Any]:
     return {
-        "store": side.name, "attack": caption_phrases.attack(side.runs, _step_size(side)), "cohorts": ", "
+        "store": side.name, "attack": captions.attack(side.runs, _step_size(side)), "cohorts": ", "
                                                                                                       "".join(side.cohorts),
         "images": sum(header.images for header in side.runs),
         "versions": ", ".join(f"{name} {version}" for name, version in side.runs[0].versions.items()),

@@ -7,25 +7,28 @@ figures and printed on the page.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import polars as pl
 
-from advassay.analysis.conclusions.evidence import decided_arm_recorded
-from advassay.analysis.known_patients import with_known_patients
-from advassay.analysis.plan_in_force import PlanInForce, plan_in_force
+from advassay.analysis.conclusions.evidence import PlanInForce, decided_arm_recorded, plan_in_force
 from advassay.errors import ReportError
 from advassay.progress import Progress, Silent
 from advassay.records.gallery import Example
 from advassay.records.run_header import RunHeader
 from advassay.records.store_reader import Records, open_records
-from advassay.report.data import stored_counts, table_builders
-from advassay.report.data.curve_tables import has_size_series, series_arm
-from advassay.report.data.stored_counts import describe_gaps, headers_with_stored_counts, null_non_finite
+from advassay.report.data.stored_counts import (
+    describe_gaps,
+    has_size_series,
+    headers_with_stored_counts,
+    nearest_available,
+    series_arm,
+    shared_epsilons,
+)
+from advassay.report.tables.table import build_tables
 from advassay.report.text import recorded_warnings
-from advassay.report.text.checklist import checklist
 from advassay.spec.analysis_plan import AnalysisPlan
 from advassay.spec.study_spec import FigureSpec, Study
 
@@ -36,7 +39,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Findings:
-    """The study's answers. `tables`: name → frame; see `tables.TABLES` for what each holds."""
+    """The study's answers. `tables`: name → frame; `TABLES` in tables/table.py says what each holds."""
 
     records: Records
     runs: list[RunHeader]
@@ -48,7 +51,6 @@ class Findings:
     """Amplitude of figures 2 and 3b–3d."""
     series_epsilon: float | None
     """Amplitude of figure 3d: the nearest to `epsilon` that every network was attacked at; None without a series."""
-    tables: dict[str, pl.DataFrame]
     conclusions: list[Conclusion]
     examples: list[Example]
     missing: list[str]
@@ -56,6 +58,9 @@ class Findings:
     """What can change a number or a conclusion."""
     in_force: PlanInForce
     """The analysis plan that verdicts, figures and tables follow."""
+    decided: bool = True
+    """False: no network is attacked by the arm that decides, so that there are no verdicts yet."""
+    tables: dict[str, pl.DataFrame] = field(default_factory=dict)
 
     @property
     def plan(self) -> AnalysisPlan:
@@ -89,14 +94,24 @@ class Findings:
         """The rows of a table that are about the main arm."""
         return self.tables[table].filter(pl.col("arm") == self.main_arm)
 
+    def clean_and_attacked(self, table: str) -> pl.DataFrame | None:
+        """The rows of a table at ε = 0 and at the figures' amplitude; None without the table."""
+        frame = self.tables.get(table)
+        return None if frame is None else frame.filter(pl.col("epsilon").is_in([0.0, self.epsilon]))
+
+    def shown_step_sizes(self, arm: str | None = None) -> dict[str, str]:
+        """Cohort → the step size at which an arm (None = the main one) is shown."""
+        frame = self.tables["epsilon50"].filter(arm=arm or self.main_arm)
+        return {row["cohort"]: row["step_size"] for row in frame.iter_rows(named=True)}
+
     def unsplit(self, cohort: str) -> bool:
         """Whether the cohort was not split: every image of it may be attacked."""
         preparation = self.records.preparations.get(cohort)
         return preparation is not None and preparation.split == "none"
 
     @property
-    def brought_along(self) -> bool:
-        """Whether every attacked network was brought along (`advassay attack --model`): there is no study to run."""
+    def external(self) -> bool:
+        """Whether every attacked network is external (`advassay attack --model`): there is no study to run."""
         return all(header.train_size is None for header in self.runs)
 
     @property
@@ -143,9 +158,7 @@ def gather(store: Path | Records, figures: FigureSpec | None = None, *, progress
         in_force = PlanInForce(shown, in_force.prespecified)
     main = [header for header in runs if header.arm == in_force.arm]
     step_size = in_force.step_size()
-    epsilon = stored_counts.nearest_available(
-        wanted, stored_counts.shared_epsilons((h for h in main if h.primary), step_size)
-    )
+    epsilon = nearest_available(wanted, shared_epsilons((h for h in main if h.primary), step_size))
     if epsilon is None:
         raise ReportError(
             f"figures.epsilon: the arm {in_force.arm}, which decides, needs an ε that every cohort shares, found none.",
@@ -157,33 +170,29 @@ def gather(store: Path | Records, figures: FigureSpec | None = None, *, progress
         )
     of_series = series_arm(runs, in_force.arm)
     networks = (header for header in runs if header.arm == of_series)
-    has_series = has_size_series(runs, of_series)
-    series = stored_counts.nearest_available(
-        epsilon, stored_counts.shared_epsilons(networks, in_force.step_size(of_series))
-    )
-    asked = table_builders.TableContext(
-        records, runs, epsilon, series if has_series else None, in_force, decided=decided
-    )
-    made = table_builders.build_tables(asked, progress or Silent())
+    grid = shared_epsilons(networks, in_force.step_size(of_series))
     found = Findings(
         records=records,
         runs=runs,
         study=study,
         cohorts=_image_types(records, runs),
         epsilon=epsilon,
-        series_epsilon=asked.series,
-        tables={
-            name: with_known_patients(null_non_finite(frame), records.preparations)
-            for name, frame in made.items()
-            if len(frame)
-        },
-        conclusions=[_with_known_patients(one, records) for one in asked.concluded],
+        series_epsilon=nearest_available(epsilon, grid) if has_size_series(runs, of_series) else None,
+        conclusions=_conclusions(records) if decided else [],
         examples=records.gallery(),
         missing=describe_gaps(records, runs, study),
         warnings=warnings + recorded_warnings.warnings(records),
         in_force=in_force,
+        decided=decided,
     )
-    return replace(found, tables=found.tables | {"checklist": checklist(found)})
+    build_tables(found, progress or Silent())
+    return found
+
+
+def _conclusions(records: Records) -> list[Conclusion]:
+    from advassay.analysis.conclusions import conclusions
+
+    return [_with_known_patients(one, records) for one in conclusions(records)]
 
 
 def _with_known_patients(conclusion: Conclusion, records: Records) -> Conclusion:

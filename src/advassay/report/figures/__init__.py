@@ -1,1 +1,1 @@
-"""Figures, one file each: a frame and a width in CSS pixels in, a chart out; `figure_registry.py` lists them all."""
+"""Figures: a frame and a width in CSS pixels in, a chart out; each file registers its own (`figure.py`)."""

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from advassay.report.data.findings import Findings
-from advassay.report.figures import captions
 from advassay.report.figures.chart_axes import coarse_share
 from advassay.report.figures.curve_panels import faceted
-from advassay.report.figures.figure import Figure
+from advassay.report.figures.figure import FIGURES, Figure, figure
 from advassay.report.figures.theme import MUTED, Style, styles
-from advassay.report.text import caption_phrases
+from advassay.report.text import captions
 from advassay.report.text.number_format import amplitude
 
 if TYPE_CHECKING:
@@ -33,12 +32,12 @@ def confidence_flow_plot(frame: pl.DataFrame, styles: Mapping[str, Style], *, wi
     largest = int(placed["n"].max())  # type: ignore[arg-type]
     legend = alt.Legend(title=None, orient="top", symbolFillColor=MUTED, symbolStrokeColor=MUTED, symbolType="circle")
     sizes = alt.Legend(title="images", orient="top", values=_round_sizes(largest), format="d", symbolStrokeColor=MUTED)
+    states = alt.Scale(domain=["misclassified", "still correct"], range=["circle", "cross"])
     marks = alt.Chart().mark_point(filled=True, opacity=0.85).encode(
         x=alt.X("clean:Q", **coarse_share("Clean confidence", lowest)),
         y=alt.Y("adversarial:Q", **coarse_share("Confidence under attack", lowest)),
         size=alt.Size("n:Q", scale=alt.Scale(domain=[0, largest], range=[0, 260]), legend=sizes),
-        shape=alt.Shape("state:N", scale=alt.Scale(domain=["fallen", "standing"], range=["circle", "cross"]),
-                        legend=legend),
+        shape=alt.Shape("state:N", scale=states, legend=legend),
         color=alt.Color("colour:N", scale=None),
         tooltip=["state:N", "from:N", "to:N", alt.Tooltip("n:Q", title="images")],
     )  # fmt: skip
@@ -69,12 +68,15 @@ def _placed(frame: pl.DataFrame, styles: Mapping[str, Style]) -> pl.DataFrame:
         "cohort", "n",
         clean=(pl.col("clean_low") + pl.col("clean_high")) / 2,
         adversarial=(pl.col("adversarial_low") + pl.col("adversarial_high")) / 2,
-        state=pl.when("fallen").then(pl.lit("fallen")).otherwise(pl.lit("standing")),
+        state=pl.when("fallen").then(pl.lit("misclassified")).otherwise(pl.lit("still correct")),
         colour=pl.when("fallen").then(hue).otherwise(pl.lit(MUTED)),
     ).hstack(told)  # fmt: skip
 
 
+@FIGURES.register
+@figure("fig-confidence-flow", section="results", order=230)
 def fig_confidence_flow(findings: Findings) -> Figure | None:
+    """Confidence before and after the attack."""
     table = findings.tables.get("confidence_flow")
     frame = None if table is None else table.filter(epsilon=findings.epsilon)
     if frame is None or not len(frame):
@@ -84,11 +86,11 @@ def fig_confidence_flow(findings: Findings) -> Figure | None:
     )
     said = [f"{r['cohort']} {r['high']} of {r['n']}" for r in totals.iter_rows(named=True)]
     return Figure(
-        "fig-confidence-flow", "", f"Confidence before and after the attack at {amplitude(findings.epsilon)}",
+        f"Confidence before and after the attack at {amplitude(findings.epsilon)}",
         "Attackable images by confidence (largest probability) before and after the attack, in tenths; the area of a "
-        "mark is the number of images, circles have fallen, crosses still stand. Fallen with a confidence of at "
-        f"least 90 % in the wrong class: {'; '.join(said)}. {captions.main_arm(findings)}. "
-        f"n = {caption_phrases.span(totals['n'])} images of a cohort; counts, no intervals.",
-        f"Clean against adversarial confidence. Fallen with at least 90 % confidence: {'; '.join(said)}.",
+        "mark is the number of images. Circles are misclassified, crosses are still correct. Misclassified with a "
+        f"confidence of at least 90 % in the wrong class: {'; '.join(said)}. {captions.main_attack(findings)}. "
+        f"n = {captions.span(totals['n'])} images of a cohort; counts, no intervals.",
+        f"Clean against adversarial confidence. Misclassified with at least 90 % confidence: {'; '.join(said)}.",
         lambda width: confidence_flow_plot(frame, styles(findings.cohorts), width=width), "confidence_flow", frame,
     )  # fmt: skip

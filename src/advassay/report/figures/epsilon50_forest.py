@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from advassay.analysis.conclusions.conclusion_text import readings
 from advassay.report.data.findings import Findings
-from advassay.report.figures import captions
 from advassay.report.figures.chart_axes import GREY_LEVELS, epsilon_axis, panel_width
 from advassay.report.figures.curve_panels import colours, faceted
-from advassay.report.figures.figure import Figure
-from advassay.report.figures.of_strength import _dose
+from advassay.report.figures.figure import FIGURES, Figure, figure
 from advassay.report.figures.theme import Style, styles
-from advassay.report.text import caption_phrases
+from advassay.report.text import captions
 
 if TYPE_CHECKING:
     import altair as alt
@@ -102,17 +101,28 @@ def _high_end() -> pl.Expr:
     return pl.coalesce("high", pl.when(pl.col("side") == "below").then("smallest").otherwise("largest"))
 
 
+@FIGURES.register
+@figure("fig-epsilon50", section="results", order=110)
 def fig_epsilon50(findings: Findings) -> Figure | None:
+    """ε50 of every cohort and arm with its interval."""
     frame = findings.tables["epsilon50"].filter(pl.col("n") > 0)
     if not len(frame):
         return None
     rows = [f"{cohort} {text} (arm {arm})" for cohort, text, arm in frame.select("cohort", "text", "arm").iter_rows()]
     return Figure(
-        "fig-epsilon50", "", "ε₅₀: the amplitude at which half of the attackable images are misclassified",
-        f"Squares: estimates of a log-logistic curve; bars: {100 * findings.level:g} % intervals. A bar without a "
-        "square: the curve does not fit, and the bar joins the amplitudes that bracket ε₅₀. Arrows: the bound lies "
-        f"outside the attacked grid, written as < or >. Each arm on the grid of its own ε. {_dose(findings)} "
-        f"{captions.every_arm(findings)}. {caption_phrases.sample(frame)}.",
+        "ε₅₀: the amplitude at which half of the attackable images are misclassified",
+        f"Squares are estimates of a log-logistic curve, bars are {100 * findings.level:g} % intervals. A bar without "
+        f"a "
+        "square means that the curve does not fit; it joins the amplitudes that bracket ε₅₀. An arrow means that the "
+        f"bound lies outside the attacked grid; it is written as < or >. Each arm has a grid of its own. "
+        f"{_dose(findings)} "
+        f"{captions.every_attack(findings)}. {captions.sample(frame)}.",
         f"ε50: {'; '.join(rows)}.",
         lambda width: epsilon50_forest(frame, styles(findings.cohorts), width=width), "epsilon50", frame,
     )  # fmt: skip
+
+
+def _dose(findings: Findings) -> str:
+    """Both readings behind ε50."""
+    text = readings(findings.plan)
+    return f"{text[0].upper()}{text[1:]}."

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import polars as pl
 
 from advassay.report.data.findings import Findings
-from advassay.report.figures import captions
 from advassay.report.figures.chart_axes import AXIS_ROOM, GAP, PERCENT, Horizontal, tooltips
 from advassay.report.figures.curve_panels import names_of
-from advassay.report.figures.figure import Figure
-from advassay.report.text import caption_phrases
+from advassay.report.figures.figure import FIGURES, Figure, figure
+from advassay.report.text import captions
 from advassay.report.text.number_format import grey_levels
 
 if TYPE_CHECKING:
@@ -57,7 +56,7 @@ def _arm(frame: pl.DataFrame, width: int, columns: int) -> alt.FacetChart:
         columns=columns,
         spacing={"row": 20, "column": GAP},
     )
-    # as in `panels.faceted`: no axis under an empty place
+    # as in `curve_panels.faceted`: no axis under an empty place
     return panels.resolve_axis(x="independent") if cells["panel"].n_unique() % columns else panels
 
 
@@ -97,15 +96,17 @@ def _legend(columns: int) -> Any:
     )  # fmt: skip
 
 
+@FIGURES.register
+@figure("fig-surface", section="results", order=80)
 def fig_surface(findings: Findings) -> Figure:
+    """Success as colour over ε and iterations, by arm."""
     frame = findings.tables["success_by_iteration"]
     return Figure(
-        "fig-surface", "", "Success over amplitude and iterations",
-        "Attack success rate as colour, over iterations (across) and ε (upwards, in brackets in grey levels of 255); "
-        f"{caption_phrases.OVER_ITERATIONS[findings.plan.success]}; the number at the right is the last iterate's. "
-        f"{captions.every_arm(findings)}. {captions.statistics(frame, findings)}, told by each cell's tooltip and in "
-        "the "
-        "table.",
+        "Success over amplitude and iterations",
+        "Attack success rate as colour over iterations (across) and ε (upwards; in brackets, grey levels of 255); "
+        f"{captions.OVER_ITERATIONS[findings.plan.success]}. The number at the right is the rate at the last iterate. "
+        f"{captions.every_attack(findings)}. {captions.statistics(frame, findings)}. The interval of each cell is in "
+        "its tooltip and in the table.",
         "Heat maps of success over ε and iterations, one per cohort and arm. At the largest ε, "
         + captions.describe_endpoints(findings.of_main_arm("success_by_iteration").filter(
             pl.col("epsilon") == pl.col("epsilon").max()), "step", "iteration", "success of the main arm"),

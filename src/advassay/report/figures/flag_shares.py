@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from advassay.report.data.findings import Findings
-from advassay.report.figures import captions
 from advassay.report.figures.chart_axes import PERCENT
 from advassay.report.figures.curve_panels import names_of
-from advassay.report.figures.figure import Figure
+from advassay.report.figures.figure import FIGURES, Figure, figure
 from advassay.report.figures.theme import INK
-from advassay.report.text import caption_phrases
+from advassay.report.text import captions
 from advassay.report.text.number_format import percent
 
 if TYPE_CHECKING:
@@ -69,7 +68,10 @@ def _arm(frame: pl.DataFrame, arm: str, room: int) -> alt.LayerChart | alt.Facet
     )  # fmt: skip
 
 
+@FIGURES.register
+@figure("fig-flags", section="evidence", order=30, supplement=True)
 def fig_flags(findings: Findings) -> Figure | None:
+    """Share of flagged images over ε, by arm."""
     frame = findings.tables.get("flags_by_epsilon")
     if frame is None:
         return None
@@ -79,11 +81,11 @@ def fig_flags(findings: Findings) -> Figure | None:
         for r in top.iter_rows(named=True)
     ]
     return Figure(
-        "fig-flags", "", "Guards and failure indicators over ε",
-        "Share of attacked images that carry each flag, pooled over cohorts, in percent; a flag that no image of any "
-        "arm carries is left out (meanings: table of flags). A low success rate beside many flags is a failed attack, "
-        f"not robustness. {captions.every_arm(findings, every_step_size=True)}. "
-        f"n = {caption_phrases.span(frame['n'])} images at each ε; "
+        "Guards and failure indicators over ε",
+        "Share of attacked images that carry each flag, pooled over cohorts, in percent. Flags that no image carries "
+        "are left out; the table of flags says what each means. A low success rate beside many flags shows a failed "
+        f"attack, not robustness. {captions.every_attack(findings, every_step_size=True)}. "
+        f"n = {captions.span(frame['n'])} images at each ε; "
         "counts, no intervals.",
         f"Share of flagged images by arm and ε; most often: {'; '.join(said)}.",
         lambda width: flag_shares(frame, width=width), "flags_by_epsilon", frame,

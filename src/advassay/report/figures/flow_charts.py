@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import polars as pl
 
 from advassay.report.data.findings import Findings
-from advassay.report.figures.figure import Figure
+from advassay.report.figures.figure import FIGURES, Figure, figure
 from advassay.report.figures.theme import INK, MUTED
 from advassay.report.text.number_format import count, listed
 
@@ -134,7 +134,10 @@ def _across(main: Sequence[Box], side: Sequence[Box]) -> Iterator[dict[str, floa
         yield {"x": main[0].width / 2, "x2": box.x, "y": level, "y2": level}
 
 
+@FIGURES.register
+@figure("fig-flow", section="cohorts", order=40, supplement=True)
 def fig_flow(findings: Findings) -> Figure | None:
+    """How images were selected into each cohort."""
     frame = findings.tables.get("flow")
     if frame is None:
         return None
@@ -147,9 +150,9 @@ def fig_flow(findings: Findings) -> Figure | None:
     if not len(frame.filter(part="reason")):  # a store of an older version
         reasons = "(for which reasons: the table below)"
     return Figure(
-        "fig-flow", "", "Flow of images into each cohort",
-        "From the candidates of the source to the split, in the manner of STARD 2015: left what stays, of each class "
-        f"once images have classes, right what was left out {reasons}. Numbers of images.",
+        "Flow of images into each cohort",
+        "From the candidates of the source to the split, as STARD 2015 draws it. Left: the images that stay, by class "
+        f"where they have one. Right: the images that were left out {reasons}. Numbers are images.",
         "Selection of each cohort. " + listed(ends) + ".",
         lambda width: flow_charts(frame, width=width), "flow", frame,
     )  # fmt: skip

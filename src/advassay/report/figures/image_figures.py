@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
 
 from advassay.records.gallery import Example
+from advassay.report.data import stored_counts
 from advassay.report.data.findings import Findings
-from advassay.report.figures import captions
-from advassay.report.figures.figure import Figure
+from advassay.report.figures.figure import FIGURES, Figure, figure
 from advassay.report.figures.image_panels import Cell, Picture, Row, difference, display, magnification, pair, plate
-from advassay.report.figures.theme import Style
+from advassay.report.figures.theme import Style, styles
+from advassay.report.text import captions
 from advassay.report.text.number_format import amplitude, grey_levels, listed, percent
+from advassay.store_layout import Store
 
 COLUMNS = 4
 PAIRS = 8
@@ -26,7 +28,7 @@ def correct(example: Example) -> bool:
 def over_epsilon(examples: Iterable[Example], cohort: str, step_size: str, wanted: float) -> list[Example]:
     """Figure 1: one image of the cohort at up to four amplitudes, rising; empty where none was kept.
 
-    The image is the first by id, of those that fell at the smallest amplitude, among the correctly classified; the
+    The image is the first by id, of those misclassified at the smallest amplitude, among the correctly classified; the
     amplitudes are the smallest, the largest, `wanted` and an even choice between.
     """
     by_image: dict[str, list[Example]] = {}
@@ -42,7 +44,7 @@ def over_epsilon(examples: Iterable[Example], cohort: str, step_size: str, wante
 
 
 def successful_pairs(examples: Iterable[Example], step_sizes: dict[str, str], epsilon: float) -> list[Example]:
-    """Figure 2: up to eight images that fell at `epsilon`, cohorts in turn, each class transition once before repeats.
+    """Figure 2: up to eight images misclassified at `epsilon`, cohorts in turn, each class transition before repeats.
 
     `step_sizes`: cohort → the step size shown.
     """
@@ -133,7 +135,7 @@ def _attacked(gallery: Path, cohort: str, example: Example) -> Cell:
 def pair_rows(
     gallery: Path, examples: list[Example], step_sizes: Mapping[str, str], styles: Mapping[str, Style], epsilon: float
 ) -> list[Row]:
-    """One row per cohort that has a fallen kept image at `epsilon`. `step_sizes`: cohort → the step size shown."""
+    """One row per cohort with a kept image misclassified at `epsilon`. `step_sizes`: cohort → the step size shown."""
     shown = successful_pairs(examples, dict(step_sizes), epsilon)
     cohorts = dict.fromkeys(example.cohort for example in shown)
     return [
@@ -163,36 +165,97 @@ def _cell(gallery: Path, example: Example) -> Cell:
     return Cell((left, right, added))
 
 
+def pictured_arm(findings: Findings) -> str:
+    """The arm of the image figures: the main one, or the first of which images were kept where it has none."""
+    kept = {example.arm for example in findings.examples}
+    arms = [findings.main_arm, *findings.records.arms]
+    return next((arm for arm in arms if arm in kept), findings.main_arm)
+
+
+def picture_epsilon(findings: Findings) -> float:
+    """Amplitude of figure 2: the figures' own, or the one nearest to it in the grid of another arm."""
+    arm = pictured_arm(findings)
+    grid = stored_counts.shared_epsilons(findings.headers(arm), findings.step_size(arm))
+    return stored_counts.nearest_available(findings.epsilon, grid) or findings.epsilon
+
+
+def image_rows(findings: Findings, make: Callable[..., list[Row]]) -> list[Row]:
+    """Rows of an image figure, made by `make` from the kept images of the main networks under `pictured_arm`."""
+    arm = pictured_arm(findings)
+    runs = {header.run_id for header in findings.headers(arm)}
+    kept = [example for example in findings.examples if example.run_id in runs]
+    gallery, drawn = Store(findings.records.root).gallery, styles(findings.cohorts)
+    return make(gallery, kept, findings.shown_step_sizes(arm), drawn, picture_epsilon(findings))
+
+
+def _pictured(findings: Findings) -> str:
+    """The attack of the image figures in words, and whether it is another one than that of the verdicts."""
+    arm = pictured_arm(findings)
+    if arm == findings.main_arm:
+        return captions.main_attack(findings)
+    return (
+        f"{captions.attack(findings.headers(arm), findings.step_size(arm))}; the verdicts rest on arm "
+        f"{findings.main_arm}, of which no images were kept"
+    )
+
+
+def _scaling(findings: Findings) -> str:
+    """How pixel values became [0, 1], by cohort: the window of what the image figures show."""
+    known = [p for name, p in findings.records.preparations.items() if name in findings.cohorts]
+    ways: dict[str, list[str]] = {}
+    for p in known:
+        ways.setdefault(f"{p.scaling}, {p.bits} bit", []).append(p.cohort)
+    told = [f"{way} ({', '.join(names)})" for way, names in ways.items()]
+    return f" Grey scale as prepared for the network: {listed(told)}." if told else ""
+
+
+def bit_depth_note(findings: Findings) -> str:
+    """Over which values pictures are shown, where some are deeper than 8 bits."""
+    bits = {p.bits for name, p in findings.records.preparations.items() if name in findings.cohorts}
+    deep = "" if 16 not in bits else " from 0 to 65\u202f535" if bits == {16} else ", 16-bit ones from 0 to 65\u202f535"
+    return f"shown over their full range of values{deep}"
+
+
+@FIGURES.register
+@figure("fig-1", section="results", order=10, number="1")
 def fig1(findings: Findings) -> Figure | None:
-    rows = captions.image_rows(findings, example_rows)
+    """One image of each cohort at rising ε, with the difference."""
+    rows = image_rows(findings, example_rows)
     if not rows:
         return None
     return Figure(
-        "fig-1", "1", "Example images and their adversarial versions over ε",
-        f"One image per cohort, original and after the last iteration, with what was added below it. "
-        f"{captions.pictured(findings)}. Under each image: the predicted class with its probability, bold where "
-        "it is no longer the true one. Differences are magnified by the stated factor around mid-grey. Images are "
-        f"enlarged by whole factors (nearest neighbour) and {captions.bit_depth_note(findings)}."
-        f"{captions.scaling(findings)} Of the kept images that were classified correctly, the one that fell at the "
-        "smallest ε is shown, the first by id of several.",
+        "Example images and their adversarial versions over ε",
+        "One image per cohort: the original, and below each adversarial image what the attack added. "
+        f"{_pictured(findings)}. Under each image: the predicted class with its probability, in bold where it is no "
+        "longer the true class. Differences are magnified by the stated factor around mid-grey. Images are enlarged by "
+        f"whole factors (nearest neighbour) and {bit_depth_note(findings)}.{_scaling(findings)} Of the kept images "
+        "that were classified correctly, the one that was misclassified at the smallest ε is shown; of several, the "
+        "first by id.",
         f"Images of {listed([row.title for row in rows])}: original, adversarial at rising ε, magnified differences.",
-        lambda width: plate(rows, stacked=True, columns=5 if width > 500 else 2), rows=tuple(rows),
-    )  # fmt: skip
+        lambda width: plate(rows, stacked=True, columns=5 if width > 500 else 2),
+        rows=tuple(rows),
+    )
 
 
+@FIGURES.register
+@figure("fig-2", section="results", order=20, number="2")
 def fig2(findings: Findings) -> Figure | None:
-    rows = captions.image_rows(findings, pair_rows)
+    """Images of successful attacks at one ε, with the difference."""
+    rows = image_rows(findings, pair_rows)
     if not rows:
         return None
+    at = amplitude(picture_epsilon(findings))
     return Figure(
-        "fig-2", "2", f"Successful attacks at {amplitude(captions.picture_epsilon(findings))}",
-        f"Original, adversarial and what was added, of images misclassified after the last iteration at "
-        f"{amplitude(captions.picture_epsilon(findings))}. {captions.pictured(findings)}. "
-        f"Under each image: class and the network's confidence in it; under the "
-        f"difference: its magnification around mid-grey.{captions.scaling(findings)} Kept images only (a few per "
-        "class, "
-        "drawn before any result was known); each class transition is shown once before one is repeated.",
+        f"Successful attacks at {at}",
+        "Original, adversarial image and what the attack added, of images that are misclassified after the last "
+        f"iteration at {at}. {_pictured(findings)}. Under each image: the predicted class and the network's confidence "
+        f"in it. Under the difference: its magnification around mid-grey.{_scaling(findings)} Only kept images are "
+        "shown: a few of each class, drawn before any result was known. Each class transition is shown once before one "
+        "is repeated.",
         "Original, adversarial image and magnified difference, by cohort: "
-        + listed([f"{row.title} ({len(row.cells)})" for row in rows]) + ".",
-        lambda width: plate(rows, stacked=False, columns=2 if width > 500 else 1), rows=tuple(rows),
-    )  # fmt: skip
+        + listed([f"{row.title} ({len(row.cells)})" for row in rows])
+        + ".",
+        lambda width: plate(rows, stacked=False, columns=2 if width > 500 else 1),
+        rows=tuple(rows),
+        layout="beside",
+    )

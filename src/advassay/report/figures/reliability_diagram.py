@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from advassay.report.data.findings import Findings
-from advassay.report.figures import captions
-from advassay.report.figures.captions import _clean_and_attacked
 from advassay.report.figures.chart_axes import coarse_share
 from advassay.report.figures.curve_panels import faceted
-from advassay.report.figures.figure import Figure
+from advassay.report.figures.figure import FIGURES, Figure, figure
 from advassay.report.figures.theme import MUTED, Style, styles
-from advassay.report.text import caption_phrases
+from advassay.report.text import captions
 from advassay.report.text.number_format import amplitude
 
 if TYPE_CHECKING:
@@ -73,21 +71,25 @@ def _title(cohort: str, before: float | None, after: float | None) -> str:
     return f"{cohort}: {' → '.join(errors)}"
 
 
+@FIGURES.register
+@figure("fig-reliability", section="results", order=220)
 def fig_reliability(findings: Findings) -> Figure | None:
-    frame = _clean_and_attacked(findings, "reliability")
+    """Accuracy against confidence, clean and attacked."""
+    frame = findings.clean_and_attacked("reliability")
     if frame is None:
         return None
     images = frame.group_by("cohort", "epsilon", maintain_order=True).agg(pl.col("n").sum())["n"]
     errors = frame.unique(["cohort", "epsilon"], maintain_order=True)
     said = [f"{row['cohort']} at ε = {row['epsilon']:g}: {row['ece']:.2f}" for row in errors.iter_rows(named=True)]
     return Figure(
-        "fig-reliability", "", f"Reliability, clean and at {amplitude(findings.epsilon)}",
+        f"Reliability, clean and at {amplitude(findings.epsilon)}",
         "Share of images classified correctly against the mean confidence (largest probability) of their bin, clean "
-        f"and at {amplitude(findings.epsilon)}, last iteration; on the dashed diagonal confidence is earned. "
-        f"{frame['bins'][0]} equal bins over [0, 1], empty ones left out. Above each panel: expected calibration error "
-        f"(Guo et al. 2017), clean → attacked. {captions.main_arm(findings)}. n = {caption_phrases.span(images)} "
-        "images of a "
-        f"cohort, natively misclassified ones included; {caption_phrases.intervals(frame, findings.level)}.",
+        f"and at {amplitude(findings.epsilon)}, last iteration. On the dashed diagonal the two agree. "
+        f"{frame['bins'][0]} equal bins over [0, 1]; empty ones are left out. Above each panel: expected calibration "
+        f"error "
+        f"(Guo et al. 2017), clean → attacked. {captions.main_attack(findings)}. n = {captions.span(images)} "
+        "images of a cohort, with those that are misclassified "
+        f"without an attack; {captions.intervals(frame, findings.level)}.",
         f"Reliability diagrams; expected calibration error of {'; '.join(said)}.",
         lambda width: reliability_diagram(frame, styles(findings.cohorts), width=width), "reliability", frame,
     )  # fmt: skip

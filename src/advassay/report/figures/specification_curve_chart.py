@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from advassay.analysis.conclusions.conclusion import RATIOS, kind_of_effect
+from advassay.analysis.conclusions.question import question_of
 from advassay.analysis.interval_text import interval_text
 from advassay.report.data.findings import Findings
-from advassay.report.figures import captions
-from advassay.report.figures.figure import Figure
+from advassay.report.figures.figure import FIGURES, Figure, figure
 from advassay.report.figures.theme import INK, MUTED
-from advassay.report.text import caption_phrases
+from advassay.report.text import captions
 from advassay.report.text.number_format import listed
 
 if TYPE_CHECKING:
@@ -24,13 +23,6 @@ VERDICTS = ("supported", "undecided", "contradicted")
 HUES = ("#007a59", "#5f6368", "#b3261e")
 SHAPES = ("circle", "square", "diamond")
 """The page's colours of verdicts; shapes tell them apart without colour."""
-AXES = {
-    1: "Change of success per doubling of ε, percentage points",
-    2: "Ratio of ε50, second image type / first",
-    3: "Rise over the second half of the iterations, percentage points",
-    4: "Ratio of ε50, confident images / others",
-    5: "Ratio of ε50, largest / smallest training set",
-}
 CHOICES = {
     "arm": "arm ", "step_size": "step ", "success": "success: ", "dose": "dose: ", "estimator": "ε50: ", "epsilon": "ε "
 }  # fmt: skip
@@ -74,11 +66,11 @@ def _question(frame: pl.DataFrame, title: str, room: int) -> alt.VConcatChart:
 def _effects(placed: pl.DataFrame, number: int, across: alt.X, size: int, room: int) -> alt.LayerChart | alt.FacetChart:
     import altair as alt
 
-    low, high = _domain(placed)
-    scale = alt.Scale(type="log" if number in RATIOS else "linear", domain=[low, high], nice=False, clamp=True)
-    axis = alt.Axis(title=_lines(AXES[number]), tickCount=4, minExtent=LABELS, format="~r", titleX=-LABELS + 12)
+    low, high, question = *_domain(placed), question_of(number)
+    scale = alt.Scale(type="log" if question.kind == "ratio" else "linear", domain=[low, high], nice=False, clamp=True)
+    axis = alt.Axis(title=_lines(question.effect_axis), tickCount=4, minExtent=LABELS, format="~r", titleX=-LABELS + 12)
     base = alt.Chart(alt.Data(values=placed.to_dicts()))
-    neutral = 1.0 if number in RATIOS else 0.0
+    neutral = question.no_effect
     told = [
         alt.Tooltip("choices:N", title="choice"), alt.Tooltip("effect:N", title="effect with interval"), "verdict:N",
     ]  # fmt: skip
@@ -120,7 +112,7 @@ def _columns(room: int) -> int:
 
 def _placed(frame: pl.DataFrame, number: int) -> pl.DataFrame:
     """Rows in order of their effect, each with its ends on the axis; an open end reaches to the panel's edge."""
-    unit = 1.0 if number in RATIOS else 100.0
+    unit = 1.0 if question_of(number).kind == "ratio" else 100.0
     scaled = frame.sort("estimate").with_columns(pl.col("estimate", "low", "high") * unit).with_row_index("rank")
     low, high = _domain(scaled)
     written = [_effect(number, row) for row in frame.sort("estimate").iter_rows(named=True)]
@@ -136,7 +128,7 @@ def _placed(frame: pl.DataFrame, number: int) -> pl.DataFrame:
 
 
 def _effect(number: int, row: dict[str, Any]) -> str:
-    kind = kind_of_effect(number)
+    kind = question_of(number).kind
     ends = ("low", 0.0 if kind == "ratio" else -math.inf), ("high", math.inf)
     low, high = (open_end if row[key] is None else row[key] for key, open_end in ends)
     return interval_text(kind, row["estimate"], low, high)
@@ -144,11 +136,11 @@ def _effect(number: int, row: dict[str, Any]) -> str:
 
 def _domain(placed: pl.DataFrame) -> tuple[float, float]:
     """Ends of the axis: all estimates, and intervals as far as they are not much wider than the estimates' range."""
-    number = int(placed["question"][0])
-    neutral = 1.0 if number in RATIOS else 0.0
+    question = question_of(int(placed["question"][0]))
+    neutral = question.no_effect
     lows, highs = placed["low"].drop_nulls(), placed["high"].drop_nulls()
     ends = [*placed["estimate"].to_list(), neutral]
-    if number in RATIOS:
+    if question.kind == "ratio":
         # Nine tenths of the ends: a single interval over many powers of ten would flatten all others.
         low = min([*ends, lows.quantile(0.1) or min(ends)])
         high = max([*ends, highs.quantile(0.9) or max(ends)])
@@ -185,7 +177,10 @@ def _lines(title: str) -> list[str]:
     return lines
 
 
+@FIGURES.register
+@figure("fig-specification", section="verdicts", order=10, supplement=True)
 def fig_specification(findings: Findings) -> Figure | None:
+    """Every verdict under every other choice."""
     every = findings.tables.get("specification_curve")
     if every is None:
         return None
@@ -194,16 +189,18 @@ def fig_specification(findings: Findings) -> Figure | None:
         return None
     titles = {c.number: f"{c.number}. {c.title}" for c in findings.conclusions}
     without = len(every) - len(frame)
-    aside = f" {without} choices give no estimate and are left out." if without else ""
+    aside = f" {without} combinations of choices give no estimate and are left out." if without else ""
     return Figure(
-        "fig-specification", "", "The verdicts under every other choice",
+        "The verdicts under every other choice",
         "Each question is answered anew for every attack arm, step size and reading, and for both estimators of ε50 "
-        "(specification curve, Simonsohn et al. 2020). Above: the effects in order of size with "
-        f"{100 * findings.level:g} % intervals, the dashed line marks no effect. Below: the choices behind each. "
-        "Colour and shape show the verdict, a ring the choice of the analysis plan. An open or very wide "
-        "interval ends at the edge. A verdict that changes from left to right depends on choices: "
-        f"{_counts(frame)}.{aside} n = {caption_phrases.span(frame['n'])} cohorts or networks behind an effect. "
-        f"{captions.every_arm(findings, every_step_size=True)}.",
+        "(specification curve, Simonsohn et al. 2020). Above: the effects in order of size, with "
+        f"{100 * findings.level:g} % intervals; the dashed line marks no effect. Below: the choices behind each "
+        f"effect. "
+        "Colour and shape show the verdict; a ring marks the choice of the analysis plan. An open or very wide "
+        "interval "
+        "ends at the edge of the panel. A verdict that changes from left to right depends on the choices: "
+        f"{_counts(frame)}.{aside} n = {captions.span(frame['n'])} cohorts or networks behind an effect. "
+        f"{captions.every_attack(findings, every_step_size=True)}.",
         f"Specification curve of the five questions: {_counts(frame)}.",
         lambda width: specification_panels(frame, titles, width=width), "specification_curve", frame,
     )  # fmt: skip

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from advassay.report.data.findings import Findings
-from advassay.report.figures import captions
 from advassay.report.figures.chart_axes import epsilon_axis, label_room, panel_width
 from advassay.report.figures.curve_panels import panels
-from advassay.report.figures.figure import Figure
-from advassay.report.figures.theme import DASHES, MARKS, Style
+from advassay.report.figures.figure import FIGURES, Figure, figure
+from advassay.report.figures.theme import DASHES, MARKS, Style, colours_of
+from advassay.report.text import captions
 from advassay.report.text.number_format import listed
 
 if TYPE_CHECKING:
@@ -53,30 +53,36 @@ def _compared(frame: pl.DataFrame, hues: Mapping[str, str], width: int) -> alt.F
     )
 
 
+@FIGURES.register
+@figure("fig-arms", section="results", order=90)
 def fig_arms(findings: Findings) -> Figure | None:
+    """Success against ε of every arm and step size."""
     frame = findings.tables["success_by_arm"].filter(success=findings.plan.success)
     if frame.select("arm", "step_size").n_unique() < 2:
         return None
     return Figure(
-        "fig-arms", "", "Success by attack arm and step size",
-        f"Attack success rate against ε (logarithmic where arms differ in scale), "
-        f"{captions.when(findings)}. {captions.every_arm(findings, every_step_size=True)}. "
-        f"{captions.statistics(frame, findings)}. Arms may have attacked different numbers of "
-        "images.",
+        "Success by attack arm and step size",
+        f"Attack success rate against ε {captions.when(findings)}; ε is logarithmic where arms differ in scale. "
+        f"{captions.every_attack(findings, every_step_size=True)}. {captions.statistics(frame, findings)}. Arms may "
+        "have attacked different numbers of images.",
         "Success against ε for the arms " + listed(findings.records.arms) + ", one panel per cohort.",
-        lambda width: success_by_arm(frame, captions.cohort_colours(findings), width=width), "success_by_arm", frame,
+        lambda width: success_by_arm(frame, colours_of(findings.cohorts), width=width), "success_by_arm", frame,
     )  # fmt: skip
 
 
+@FIGURES.register
+@figure("fig-readings", section="results", order=100)
 def fig_readings(findings: Findings) -> Figure:
-    first = captions.main_step_sizes(findings)
+    """Success at the last iterate and at any iterate, over ε."""
+    first = findings.shown_step_sizes()
     frame = findings.of_main_arm("success_by_arm")
     frame = frame.filter(pl.col("step_size") == pl.col("cohort").replace_strict(first))
     return Figure(
-        "fig-readings", "", "Success at the last iterate and at any iterate",
-        "Attack success rate against ε: fallen at the last iterate (last) or at any iterate up to it (any). Where the "
-        f"two part, success was reached and lost again. {captions.main_arm(findings)}. "
+        "Success at the last iterate and at any iterate",
+        "Attack success rate against ε at the last iterate (last) and at any iterate up to it (any). Where the two "
+        "differ, success was reached and lost again. "
+        f"{captions.main_attack(findings)}. "
         f"{captions.statistics(frame, findings)}.",
         "Two curves per cohort over ε: success at the last iterate and at any iterate.",
-        lambda width: last_against_any(frame, captions.cohort_colours(findings), width=width), "success_by_arm", frame,
+        lambda width: last_against_any(frame, colours_of(findings.cohorts), width=width), "success_by_arm", frame,
     )  # fmt: skip

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from advassay.report.data.findings import Findings
-from advassay.report.figures import captions
 from advassay.report.figures.chart_axes import Horizontal, rate_axis, tooltips
 from advassay.report.figures.curve_panels import colours, faceted
-from advassay.report.figures.figure import Figure
+from advassay.report.figures.figure import FIGURES, Figure, figure
 from advassay.report.figures.theme import MUTED, Style, styles
-from advassay.report.text import caption_phrases
+from advassay.report.text import captions
 from advassay.report.text.number_format import amplitude, listed, percent
 
 if TYPE_CHECKING:
@@ -90,19 +89,22 @@ def _placed(frame: pl.DataFrame) -> pl.DataFrame:
     return edges.with_columns(middle=(pl.col("left") + pl.col("right")) / 2)
 
 
+@FIGURES.register
+@figure("fig-3c", section="results", order=60, number="3c")
 def fig3c(findings: Findings) -> Figure:
+    """Success in bins of the clean confidence."""
     frame = findings.of_main_arm("success_by_confidence").filter(epsilon=findings.epsilon)
     used = [
         cohort for cohort, below in frame.filter(pl.col("bin_low") < 0.5).select("cohort", "n").iter_rows() if below
     ]
-    apart = f" Images of {listed(used)} below 0.5 are a bin of their own." if used else ""
+    apart = f" Images of {listed(used)} below 0.5 have a bin of their own." if used else ""
     return Figure(
-        "fig-3c", "3c", f"Success against clean confidence at {amplitude(findings.epsilon)}",
+        f"Success against clean confidence at {amplitude(findings.epsilon)}",
         "Attack success rate by the largest probability of the clean image (softmax in float64), in ten bins "
         f"[low, high) over [0.5, 1], the last one closed, at {amplitude(findings.epsilon)}, "
         f"{captions.when(findings)}.{apart} "
-        f"{captions.main_arm(findings)}. Numbers above the axis: attackable images n in each bin.{_suspects(frame)} "
-        f"{caption_phrases.intervals(frame, findings.level)}.{captions.margin(findings, 4)} The other arms "
+        f"{captions.main_attack(findings)}. Numbers above the axis: attackable images n of each bin.{_suspects(frame)} "
+        f"{captions.intervals(frame, findings.level)}.{captions.margin(findings, 4)} The other arms "
         "are in tables/success_by_confidence.csv.",
         "Success rate with interval in ten bins of clean confidence for "
         + listed([f"{c} ({_high_confidence(frame, c)})" for c in findings.cohorts]) + ".",
@@ -115,8 +117,9 @@ def _suspects(frame: pl.DataFrame) -> str:
     if not (frame["suspect_images"] > 0).any():
         return ""
     return (
-        " †: those of them flagged as saturated or without a gradient, which may stand because the attack failed, not "
-        "because the network is robust."
+        " †: those of them that are flagged as saturated or without a gradient. They may be classified correctly "
+        "because "
+        "the attack failed, not because the network is robust."
     )
 
 

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from advassay.report.data.findings import Findings
-from advassay.report.figures import captions
 from advassay.report.figures.chart_axes import Horizontal, epsilon_axis
 from advassay.report.figures.curve_panels import panels
-from advassay.report.figures.figure import Figure
+from advassay.report.figures.figure import FIGURES, Figure, figure
 from advassay.report.figures.theme import Style, styles
-from advassay.report.text import caption_phrases
+from advassay.report.text import captions
 from advassay.report.text.number_format import listed, percent
 
 if TYPE_CHECKING:
@@ -35,24 +34,29 @@ def success_by_epsilon(frame: pl.DataFrame, styles: Mapping[str, Style], *, widt
     )
 
 
+@FIGURES.register
+@figure("fig-3a", section="results", order=30, number="3a")
 def fig3a(findings: Findings) -> Figure:
+    """Success against ε in the main arm."""
     frame = findings.tables["success_by_epsilon"]
+    unreachable = captions.describe_unreachable(findings, [findings.main_arm])
     return Figure(
-        "fig-3a", "3a", "Success against amplitude",
-        f"Attack success rate against ε {captions.when(findings)}. {captions.main_arm(findings)}. "
-        f"{caption_phrases.reading(findings.plan.success)} {captions.statistics(frame, findings)}."
-        f"{captions.margin(findings, 1)}{_coinciding(frame)}"
-        + "".join(f" {text}" for text in captions.describe_unreachable(findings, [findings.main_arm])),
+        "Success against amplitude",
+        f"Attack success rate against ε {captions.when(findings)}. {captions.main_attack(findings)}. "
+        f"{captions.reading(findings.plan.success)} {captions.statistics(frame, findings)}."
+        f"{captions.margin(findings, 1)}{_coinciding(frame)}" + "".join(f" {text}" for text in unreachable),
         captions.describe_endpoints(frame, "epsilon", "ε"),
-        lambda width: success_by_epsilon(frame, styles(findings.cohorts), width=width), "success_by_epsilon", frame,
-    )  # fmt: skip
+        lambda width: success_by_epsilon(frame, styles(findings.cohorts), width=width),
+        "success_by_epsilon",
+        frame,
+    )
 
 
 def _coinciding(frame: pl.DataFrame) -> str:
-    """A warning where curves of one panel lie on one another, as at 100 %."""
+    """A warning where curves of one panel coincide, as at 100 %."""
     points = frame.filter(pl.col("n") > 0).group_by("image_type", "epsilon", "rate").len()
     shared = points.filter(pl.col("len") > 1)["rate"].unique().sort().to_list()
-    return f" Curves lie on one another at {listed([percent(r, 0) for r in shared])}." if shared else ""
+    return f" Curves coincide at {listed([percent(r, 0) for r in shared])}." if shared else ""
 
 
 def accuracy_by_epsilon(frame: pl.DataFrame, styles: Mapping[str, Style], *, width: int) -> alt.FacetChart:
@@ -73,17 +77,22 @@ def accuracy_by_epsilon(frame: pl.DataFrame, styles: Mapping[str, Style], *, wid
     )
 
 
+@FIGURES.register
+@figure("fig-accuracy", section="results", order=200)
 def fig_accuracy(findings: Findings) -> Figure:
+    """Robust accuracy against ε in the main arm."""
     frame = findings.tables["performance"]
     at = [f"{c} from {_share_at(frame, c, 0)} clean to {_share_at(frame, c, -1)}" for c in findings.cohorts]
     return Figure(
-        "fig-accuracy", "", "Robust accuracy",
-        "Share of all attacked images, natively misclassified ones included, that are classified correctly at the last "
-        f"iterate; ε = 0 is the clean accuracy on the attacked images. {captions.main_arm(findings)}. "
-        f"{captions.statistics(frame, findings)}.",
+        "Robust accuracy",
+        "Share of all attacked images that are classified correctly at the last iterate. Images that are misclassified "
+        f"without an attack count, too. ε = 0 is the clean accuracy on the attacked images. "
+        f"{captions.main_attack(findings)}. {captions.statistics(frame, findings)}.",
         f"Robust accuracy against ε: {listed(at)}.",
-        lambda width: accuracy_by_epsilon(frame, styles(findings.cohorts), width=width), "performance", frame,
-    )  # fmt: skip
+        lambda width: accuracy_by_epsilon(frame, styles(findings.cohorts), width=width),
+        "performance",
+        frame,
+    )
 
 
 def _share_at(frame: pl.DataFrame, cohort: str, place: int) -> str:
@@ -95,7 +104,10 @@ FEWEST = 5
 VISIBILITY = Horizontal("visibility", "ε over clean contrast", log=True, tooltip="ε over clean contrast")
 
 
+@FIGURES.register
+@figure("fig-visibility", section="results", order=130)
 def fig_visibility(findings: Findings) -> Figure | None:
+    """Success against ε divided by the image's contrast, by arm."""
     if "success_by_visibility" not in findings.tables:
         return None
     frame = findings.tables["success_by_visibility"].filter(pl.col("n") >= FEWEST)
@@ -103,21 +115,17 @@ def fig_visibility(findings: Findings) -> Figure | None:
         return None
     by_arm = frame.partition_by("arm", maintain_order=True, as_dict=True)
     known = frame["patients"].drop_nulls()
-    patients = f" of {caption_phrases.span(known)} patients" if len(known) else ""
+    patients = f" of {captions.span(known)} patients" if len(known) else ""
     patients += " where patients are known" if 0 < len(known) < len(frame) else ""
-    attacks = ". ".join(
-        caption_phrases.attack(findings.headers(str(arm)), findings.step_size(str(arm))) for (arm,) in by_arm
-    )
+    attacks = ". ".join(captions.attack(findings.headers(str(arm)), findings.step_size(str(arm))) for (arm,) in by_arm)
     return Figure(
-        "fig-visibility", "", "Success at equal visibility",
-        "Attack success rate against ε, the bound of the perturbation, over the image’s clean contrast (standard "
-        "deviation of its pixels): image types compared at equal visibility in place of equal ε. All cohorts of an arm "
-        "have the same bins; an image counts once for each of its ε that falls into a bin "
-        f"(n = {caption_phrases.span(frame['n'])} image × ε{patients} at each point), "
-        f"and bins with fewer than {FEWEST} are in the table alone. Arms whose ε does not bound each pixel are left "
-        "out. "
-        f"{attacks}. {caption_phrases.JUDGED[findings.plan.success]}; "
-        f"{caption_phrases.intervals(frame, findings.level)}.",
+        "Success at equal visibility",
+        "Attack success rate against ε divided by the image’s clean contrast (standard deviation of its pixels). It "
+        "compares image types at equal visibility in place of equal ε. All cohorts of an arm have the same bins. An "
+        f"image counts once for each of its ε that falls into a bin (n = {captions.span(frame['n'])} image × "
+        f"ε{patients} at each point); bins with fewer than {FEWEST} are in the table alone. Arms whose ε does not "
+        f"bound each pixel are left out. {attacks}. {captions.JUDGED[findings.plan.success]}; "
+        f"{captions.intervals(frame, findings.level)}.",
         "Success against ε over contrast, one panel per arm. "
         + " ".join(captions.describe_endpoints(part, "visibility", "ε over contrast", f"Arm {arm}")
                    for (arm,), part in by_arm.items()),

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from advassay.report.data.findings import Findings
-from advassay.report.figures import captions
 from advassay.report.figures.chart_axes import Horizontal
 from advassay.report.figures.curve_panels import panels
-from advassay.report.figures.figure import Figure
+from advassay.report.figures.figure import FIGURES, Figure, figure
 from advassay.report.figures.theme import Style, styles
-from advassay.report.text import caption_phrases
+from advassay.report.text import captions
 from advassay.report.text.number_format import amplitude, grey_levels, listed
 
 if TYPE_CHECKING:
@@ -41,27 +40,33 @@ def success_by_iteration_at_every_epsilon(
     return panels(named, ITERATIONS, styles, by="panel", width=width, columns=columns, height=170, mark=9)
 
 
+@FIGURES.register
+@figure("fig-3b", section="results", order=40, number="3b")
 def fig3b(findings: Findings) -> Figure:
+    """Success against iterations at one ε in the main arm."""
     frame = findings.of_main_arm("success_by_iteration").filter(epsilon=findings.epsilon)
     return Figure(
-        "fig-3b", "3b", f"Success against iterations at {amplitude(findings.epsilon)}",
+        f"Success against iterations at {amplitude(findings.epsilon)}",
         f"Attack success rate after 1 to {max(frame['step'].to_list())} iterations at {amplitude(findings.epsilon)}, "
-        f"{caption_phrases.OVER_ITERATIONS[findings.plan.success]}. {captions.main_arm(findings)}. "
+        f"{captions.OVER_ITERATIONS[findings.plan.success]}. {captions.main_attack(findings)}. "
         f"{captions.statistics(frame, findings)}.{captions.margin(findings, 3)}",
         captions.describe_endpoints(frame, "step", "iteration"),
         lambda width: success_by_iteration(frame, styles(findings.cohorts), width=width), "success_by_iteration", frame,
     )  # fmt: skip
 
 
+@FIGURES.register
+@figure("fig-3b-all", section="results", order=50, number="3b, other ε")
 def fig3b_rest(findings: Findings) -> Figure | None:
+    """Success against iterations at the other ε."""
     frame = findings.of_main_arm("success_by_iteration").filter(pl.col("epsilon") != findings.epsilon)
     if not len(frame):
         return None
     grid = sorted(set(frame["epsilon"].to_list()))
     return Figure(
-        "fig-3b-all", "3b, other ε", "Success against iterations at the other amplitudes",
-        f"As figure 3b, one panel for each ε: {listed([f'{e:g}' for e in grid])}. "
-        f"{captions.main_arm(findings)}. {captions.statistics(frame, findings)}.",
+        "Success against iterations at the other amplitudes",
+        f"Like figure 3b, with one panel for each ε: {listed([f'{e:g}' for e in grid])}. "
+        f"{captions.main_attack(findings)}. {captions.statistics(frame, findings)}.",
         f"Small multiples of figure 3b at ε from {grid[0]:g} to {grid[-1]:g}.",
         lambda width: success_by_iteration_at_every_epsilon(frame, styles(findings.cohorts), width=width),
         "success_by_iteration", frame,
@@ -72,7 +77,7 @@ SURVIVAL_ITERATIONS = Horizontal("step", "Iterations", tooltip="iterations", sma
 
 
 def iteration_survival_curves(frame: pl.DataFrame, styles: Mapping[str, Style], *, width: int) -> alt.FacetChart:
-    """`frame`: cohort, arm, epsilon, step, surviving, low, high, n, events (fallen so far); a panel an arm."""
+    """`frame`: cohort, arm, epsilon, step, surviving, low, high, n, events (misclassified so far); a panel an arm."""
     named = frame.with_columns(
         rate="surviving", events=pl.col("n") - pl.col("events"),
         at=pl.col("epsilon").map_elements(amplitude, return_dtype=pl.String),
@@ -80,24 +85,26 @@ def iteration_survival_curves(frame: pl.DataFrame, styles: Mapping[str, Style], 
     titled = named.with_columns(panel=pl.format("Arm {}, {}", "arm", "at"))
     columns = min(2 if width > 500 else 1, titled["panel"].n_unique())
     return panels(
-        titled, SURVIVAL_ITERATIONS, styles, by="panel", width=width, columns=columns, height=210, title="Still "
-                                                                                                         "standing",
-        steps=True, mark=12,
+        titled, SURVIVAL_ITERATIONS, styles, by="panel", width=width, columns=columns, height=210,
+        title="Not yet misclassified", steps=True, mark=12,
     )  # fmt: skip
 
 
+@FIGURES.register
+@figure("fig-survival", section="results", order=190)
 def fig_survival(findings: Findings) -> Figure | None:
+    """Share of images that no iterate so far has misclassified, by arm."""
     frame = findings.tables.get("iteration_survival")
     if frame is None:
         return None
     medians = frame.unique(["arm", "cohort"], maintain_order=True).filter(pl.col("n") > 0)
     halves = [f"arm {arm}: {_medians(part)}" for (arm,), part in medians.group_by("arm", maintain_order=True)]
     return Figure(
-        "fig-survival", "", "Iterations to success",
-        "Share of attackable images that have not fallen at any iterate so far (Kaplan–Meier; every image is followed "
-        f"to the last iterate). Iteration by which half have fallen: {'; '.join(halves)}. "
-        f"{captions.every_arm(findings)}. {captions.statistics(frame, findings)}.",
-        f"Falling step curves, one panel per arm. Iteration by which half have fallen: {'; '.join(halves)}.",
+        "Iterations to success",
+        "Share of attackable images that no iterate so far has misclassified (Kaplan–Meier; every image is followed to "
+        f"the last iterate). Iteration by which half of them are misclassified: {'; '.join(halves)}. "
+        f"{captions.every_attack(findings)}. {captions.statistics(frame, findings)}.",
+        f"Step curves that fall, one panel per arm. Iteration by which half are misclassified: {'; '.join(halves)}.",
         lambda width: iteration_survival_curves(frame, styles(findings.cohorts), width=width),
         "iteration_survival", frame,
     )  # fmt: skip

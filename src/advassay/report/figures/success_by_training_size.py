@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from advassay.report.data.findings import Findings
-from advassay.report.figures import captions
 from advassay.report.figures.chart_axes import Horizontal, rate_axis, tooltips
 from advassay.report.figures.curve_panels import colours, faceted
-from advassay.report.figures.figure import Figure
-from advassay.report.figures.of_reference import _series_arm
+from advassay.report.figures.figure import FIGURES, Figure, figure
 from advassay.report.figures.theme import Style, styles
+from advassay.report.text import captions
 from advassay.report.text.number_format import amplitude
 
 if TYPE_CHECKING:
@@ -59,20 +58,32 @@ def _aside(frame: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+@FIGURES.register
+@figure("fig-3d", section="results", order=70, number="3d")
 def fig3d(findings: Findings) -> Figure | None:
+    """Success against the number of training images."""
     frame = findings.tables.get("success_by_training_size")
     if frame is None or findings.series_epsilon is None:
         return None
     seeds = frame["seed"].n_unique()
     return Figure(
-        "fig-3d", "3d", f"Success against training-set size at {amplitude(findings.series_epsilon)}",
+        f"Success against training-set size at {amplitude(findings.series_epsilon)}",
         "Attack success rate of networks trained on nested subsets, the same validation images and number of "
         f"updates for every size, at {amplitude(findings.series_epsilon)}, {captions.when(findings)}. "
         f"One point is one network "
         f"({len(frame)} networks, {seeds} seed{'s' if seeds > 1 else ''}); the dashed line joins the means over seeds. "
-        f"{_series_arm(findings)}. {captions.statistics(frame, findings)}; they hold the images' spread, not that "
-        f"between networks.{captions.margin(findings, 5)}",
+        f"{_series_arm(findings)}. {captions.statistics(frame, findings)}. They hold the spread "
+        f"between images, not that between networks.{captions.margin(findings, 5)}",
         captions.describe_endpoints(frame, "train_size", "training images"),
         lambda width: success_by_training_size(frame, styles(findings.cohorts), width=width),
         "success_by_training_size", frame,
     )  # fmt: skip
+
+
+def _series_arm(findings: Findings) -> str:
+    """The attack of figure 3d in words, and whether conclusion 5 rests on another one."""
+    arm = findings.series_arm
+    said = captions.attack([h for h in findings.runs if h.arm == arm], findings.step_size(arm))
+    if arm == findings.main_arm:
+        return said
+    return f"{said}; conclusion 5 is judged in arm {findings.main_arm}, which attacked no networks of other sizes"

@@ -87,3 +87,8 @@ def styles(cohorts: Mapping[str, str]) -> dict[str, Style]:
         drawn[cohort] = Style(hue[image_type], MARKS[place], tuple(DASHES[place]), place)
         seen[image_type] += 1
     return drawn
+
+
+def colours_of(cohorts: Mapping[str, str]) -> dict[str, str]:
+    """Cohort → hue of its image type, from cohort → image type."""
+    return {cohort: style.colour for cohort, style in styles(cohorts).items()}

@@ -10,7 +10,7 @@ import polars as pl
 from advassay.report.data.findings import Findings
 from advassay.report.figures.chart_axes import PERCENT
 from advassay.report.figures.curve_panels import colours, faceted
-from advassay.report.figures.figure import Figure
+from advassay.report.figures.figure import FIGURES, Figure, figure
 from advassay.report.figures.theme import INK, Style, styles
 from advassay.report.text.number_format import listed
 
@@ -78,7 +78,10 @@ def _dash(columns: int) -> alt.StrokeDash:
     return alt.StrokeDash("quantity:N", scale=scale, legend=legend)
 
 
+@FIGURES.register
+@figure("fig-training", section="evidence", order=70, supplement=True)
 def fig_training(findings: Findings) -> Figure | None:
+    """Loss and accuracy during training."""
     if "training" not in findings.tables:
         return None
     mains = {header.classifier for header in findings.headers()}
@@ -88,7 +91,7 @@ def fig_training(findings: Findings) -> Figure | None:
     if not len(frame):
         return None
     return Figure(
-        "fig-training", "", "Training curves",
+        "Training curves",
         "Training loss, tuning loss and tuning accuracy of each cohort's main network at every evaluation. "
         + _tuned_on(findings),
         "Training curves of " + listed(list(findings.cohorts)) + ".",
@@ -106,7 +109,7 @@ def _tuned_on(findings: Findings) -> str:
     said = []
     if tuned:
         of = "" if len(tuned) == len(known) else f" of {listed(tuned)}"
-        said.append(f"The tuning part{of} is neither trained on nor attacked.")
+        said.append(f"The tuning images{of} are neither trained on nor attacked.")
     if validated:
         said.append(f"Tuning curves of {listed(validated)} are on the validation images, which chose the checkpoint.")
     if without:

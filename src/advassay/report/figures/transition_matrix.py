@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from advassay.report.data.findings import Findings
-from advassay.report.figures import captions
-from advassay.report.figures.captions import _clean_and_attacked
 from advassay.report.figures.curve_panels import names_of
-from advassay.report.figures.figure import Figure
+from advassay.report.figures.figure import FIGURES, Figure, figure
 from advassay.report.figures.theme import INK, Style, styles
-from advassay.report.text import caption_phrases
+from advassay.report.text import captions
 from advassay.report.text.number_format import amplitude
 
 if TYPE_CHECKING:
@@ -43,7 +41,7 @@ def _cohort(frame: pl.DataFrame, hue: str, cohort: str, room: int) -> alt.FacetC
 
     labels, predicted = names_of(frame, "label"), names_of(frame, "predicted")
     told = _told(frame)
-    x = alt.X("predicted:N", sort=predicted, title="taken for", axis=_axis(angle=-35))
+    x = alt.X("predicted:N", sort=predicted, title="predicted as", axis=_axis(angle=-35))
     y = alt.Y("label:N", sort=labels, title="class", axis=_axis())
     base = alt.Chart().encode(x=x, y=y, tooltip=["label:N", "predicted:N", "n:Q", alt.Tooltip("share:Q", format=".1%")])
     scale = alt.Scale(domain=[0, 1], range=["#ffffff", hue], interpolate="rgb")
@@ -80,19 +78,22 @@ def in_percent(frame: pl.DataFrame) -> bool:
     return bool((frame["n"] > MOST_WRITTEN).any())
 
 
+@FIGURES.register
+@figure("fig-transitions", section="results", order=240)
 def fig_transitions(findings: Findings) -> Figure | None:
-    frame = _clean_and_attacked(findings, "transitions")
+    """Class and predicted class, clean and attacked."""
+    frame = findings.clean_and_attacked("transitions")
     if frame is None:
         return None
     of_class = frame.group_by("cohort", "epsilon", "label", maintain_order=True).agg(pl.col("n").sum())["n"]
     return Figure(
-        "fig-transitions", "", f"Class transitions, clean and at {amplitude(findings.epsilon)}",
-        "What images of each class (rows) are taken for (columns), clean and at "
-        f"{amplitude(findings.epsilon)}, last iteration: numbers are images, or percent of the class where "
-        "those are too many, colour is the share of the class. "
-        f"{captions.main_arm(findings)}. n = {caption_phrases.span(of_class)} images of a class, natively "
-        "misclassified ones "
-        "included; counts, no intervals.",
+        f"Class transitions, clean and at {amplitude(findings.epsilon)}",
+        "Predicted class (columns) of the images of each class (rows), clean and at "
+        f"{amplitude(findings.epsilon)}, last iteration. Numbers are images, or percent of the class where a cell "
+        f"holds "
+        f"more than {MOST_WRITTEN}. Colour is the share of the class. "
+        f"{captions.main_attack(findings)}. n = {captions.span(of_class)} images of a class, with those that are "
+        "misclassified without an attack; counts, no intervals.",
         f"Confusion matrices, clean and attacked: {'; '.join(_commonest(frame, c) for c in findings.cohorts)}.",
         lambda width: transition_matrices(frame, styles(findings.cohorts), width=width), "transitions", frame,
     )  # fmt: skip

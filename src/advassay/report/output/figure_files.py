@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import struct
-import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import escape
@@ -30,8 +28,14 @@ def in_svg(svg: str, title: str, description: str) -> str:
 
 def in_png(png: bytes, title: str, description: str) -> bytes:
     """A PNG with international text chunks Title and Description (PNG third edition §11.3.3.4)."""
-    said = b"".join(_text_chunk(key, text) for key, text in (("Title", title), ("Description", description)))
-    return png[:_AFTER_HEADER] + said + png[_AFTER_HEADER:]
+    from PIL.PngImagePlugin import PngInfo, putchunk
+
+    words, written = PngInfo(), io.BytesIO()
+    words.add_itxt("Title", title)
+    words.add_itxt("Description", description)
+    for kind, content, *_ in words.chunks:
+        putchunk(written, kind, content)
+    return png[:_AFTER_HEADER] + written.getvalue() + png[_AFTER_HEADER:]
 
 
 def in_pdf(pdf: bytes, title: str, description: str) -> bytes:
@@ -64,11 +68,6 @@ def in_pdf(pdf: bytes, title: str, description: str) -> bytes:
 
 _AFTER_HEADER = 8 + 25
 """Bytes of a PNG's signature and its IHDR chunk."""
-
-
-def _text_chunk(keyword: str, text: str) -> bytes:
-    content = b"iTXt" + keyword.encode("latin-1") + b"\0\0\0\0\0" + text.encode()  # not compressed, no language
-    return struct.pack(">I", len(content) - 4) + content + struct.pack(">I", zlib.crc32(content))
 
 
 VEGA_LITE = "6.4"

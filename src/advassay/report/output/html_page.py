@@ -1,62 +1,49 @@
-"""The page: findings, sentences and figures put into one self-contained HTML file."""
+"""The page: findings, sentences and figures put into one self-contained HTML file, from Jinja templates."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+import base64
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-import polars as pl
-
-from advassay.analysis.conclusions.conclusion_text import plan_sentences
-from advassay.analysis.interval_text import interval_text
+from advassay.analysis.conclusions.conclusion_text import basis, correction, plan_sentences, statistics_lines
+from advassay.analysis.conclusions.question import REFERENCE_STUDY, question_of
 from advassay.report.data.findings import Findings
-from advassay.report.figures import captions
-from advassay.report.output import figure_files, page_tables
+from advassay.report.figures.figure import Figure
+from advassay.report.figures.image_panels import page_uri
+from advassay.report.output import figure_files
 from advassay.report.output.render_figures import RenderedFigure
-from advassay.report.output.templates import downloads, rendered
-from advassay.report.text import limitations, methods, recorded_warnings
-from advassay.report.text.followed_plan import every_arm, followed_plan, main_arm
+from advassay.report.page_sections import PASSAGES, SECTIONS, Passage, Section, in_page_order
+from advassay.report.tables.column_labels import exact
+from advassay.report.tables.table import PrintedTable, numbers_of_conclusion, printed_tables
+from advassay.report.text import captions, limitations, methods
 from advassay.report.text.methods import REFERENCES
 from advassay.report.text.number_format import count, listed, number
 
 
-def subgroup_sentences(findings: Findings) -> list[str]:
-    """One sentence for every subgroup that the plan names or the records carry; empty where there is none."""
-    frame = findings.tables.get("subgroups", pl.DataFrame(schema={"subgroup": pl.String}))
-    plan = findings.records.analysis
-    named = [*(plan.plan.subgroups if plan else ()), *frame["subgroup"].to_list()]
-    return [_sentence(name, frame.filter(subgroup=name), findings.level) for name in dict.fromkeys(named)]
+@dataclass(frozen=True)
+class Block:
+    """One thing that stands in a section: a figure, a table or sentences."""
+
+    section: Section
+    order: float
+    figure: Figure | None = None
+    drawn: RenderedFigure | None = None
+    table: PrintedTable | None = None
+    passage: Passage | None = None
+    sentences: tuple[str, ...] = ()
 
 
-def _sentence(name: str, frame: pl.DataFrame, level: float) -> str:
-    words = name.replace("_", " ")
-    if frame.is_empty():
-        return f"{words}: the analysis plan names this column, but the records do not carry it."
-    differences = frame.filter(row="difference")
-    if differences.is_empty():
-        return f"{words}: no two groups have enough correctly classified images in one cohort to be compared."
-    shown = differences.filter(pl.col("p_holm") <= 1 - level)
-    if shown.is_empty():
-        pairs = listed([_ratio(row) for row in differences.iter_rows(named=True)])
-        return f"{words}: no difference is shown once all groups are allowed for (Holm); ratios of ε50: {pairs}."
-    told = [
-        f"“{row['group']}” is {'easier' if row['estimate'] < 1 else 'harder'} to fool than “{row['reference']}” "
-        f"(ratio of ε50 {_interval(row)}, "
-        f"p = {number(row['p_holm'], 2)} after correction for all groups)"
-        for row in shown.iter_rows(named=True)
-    ]
-    return f"{words}: {listed(told)}."
-
-
-def _ratio(row: dict[str, Any]) -> str:
-    return f"“{row['group']}” / “{row['reference']}” {_interval(row)}"
-
-
-def _interval(row: dict[str, Any]) -> str:
-    """The ratio with its interval; an end that is open is null in the table."""
-    low, high = (open_end if row[key] is None else row[key] for key, open_end in (("low", 0.0), ("high", math.inf)))
-    return interval_text("ratio", row["estimate"], low, high)
+def blocks(findings: Findings, figures: Iterable[Figure]) -> dict[Section, list[Block]]:
+    """Section → what stands in it, in the order of the page."""
+    made = [Block(one.section, one.order, figure=one) for one in figures]
+    made += [Block(one.section, one.order, table=one) for one in printed_tables(findings)]
+    for passage in PASSAGES.parts():
+        if sentences := passage.sentences(findings):
+            made.append(Block(passage.section, passage.order, passage=passage, sentences=tuple(sentences)))
+    placed = in_page_order(made)
+    return {section: [block for block in placed if block.section == section] for section in SECTIONS}
 
 
 def render(findings: Findings, drawn: Sequence[RenderedFigure], csv: dict[str, str]) -> str:
@@ -65,30 +52,29 @@ def render(findings: Findings, drawn: Sequence[RenderedFigure], csv: dict[str, s
 
 
 def _content(findings: Findings, drawn: Sequence[RenderedFigure], csv: dict[str, str]) -> dict[str, Any]:
-    by_key = {one.figure.key: one for one in drawn}
+    drawings = {one.figure.key: one for one in drawn}
+    placed = {
+        section: [replace(b, drawn=drawings[b.figure.key]) if b.figure else b for b in found]
+        for section, found in blocks(findings, [one.figure for one in drawn]).items()
+    }
     return {
         "findings": findings,
+        "sections": SECTIONS,
+        "blocks": placed,
         "summary": summary(findings),
         "notices": limitations.notices(findings),
-        "verdicts": [(conclusion, page_tables.of_conclusion(conclusion)) for conclusion in findings.conclusions],
-        "verdict_counts": _counts([conclusion.verdict for conclusion in findings.conclusions], VERDICTS),
+        "verdicts": [(conclusion, numbers_of_conclusion(conclusion)) for conclusion in findings.conclusions],
+        "verdicts_heading": verdicts_heading(findings),
+        "verdicts_sentence": verdicts_sentence(findings),
         "reading_help": READING_HELP,
-        "patients_known": findings.patients_known,
         "plan_sentences": plan_sentences(findings.records),
         "evidence_sentences": [*captions.describe_shared_grid(findings), limitations.training_chance(findings)],
-        "followed_plan": followed_plan(findings),
-        "of_main_arm": main_arm(findings),
-        "of_every_arm": every_arm(findings),
-        "amplitude_notes": captions.describe_unreachable(findings),
-        "subgroup_sentences": subgroup_sentences(findings),
-        "figures": by_key,
-        "tables": page_tables.tables(findings),
+        "followed_plan": captions.followed_plan(findings),
+        "evidence_help": EVIDENCE_HELP,
         "downloads": downloads(csv),
         "methods": methods.methods(findings),
         "limits": limitations.limits(findings),
-        "checklist_counts": _counts(findings.tables["checklist"]["answer"].to_list(), ANSWERS),
-        "prepared_notes": recorded_warnings.of_preparation(findings.records),
-        "run_notes": recorded_warnings.of_runs(findings.records, findings.runs),
+        "checklist_sentence": checklist_sentence(findings),
         "references": REFERENCES,
         "javascript": figure_files.javascript() if any(one.specs for one in drawn) else "",
     }
@@ -113,6 +99,36 @@ def _counted(number: int, what: str) -> str:
     return f"{count(number)} {what}{'' if number == 1 else 's'}"
 
 
+WORDS = ("No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine", "Ten")
+
+
+def verdicts_heading(findings: Findings) -> str:
+    """ "Five conclusions, tested"."""
+    found = len(findings.conclusions) or 5
+    return f"{WORDS[found] if found < len(WORDS) else found} conclusion{'' if found == 1 else 's'}, tested"
+
+
+def verdicts_sentence(findings: Findings) -> str:
+    """Whose statements they are, and how often each verdict was given."""
+    numbers = [one.number for one in findings.conclusions]
+    added = [number for number in numbers if question_of(number).family != REFERENCE_STUDY]
+    verdicts = _counts([one.verdict for one in findings.conclusions], VERDICTS)
+    whose = "Each statement is a conclusion of the reference study (Kovalev and Voynov 2019), tested on these records"
+    if added:
+        those = listed([str(number) for number in added])
+        whose = f"{whose}; {those} {'was' if len(added) == 1 else 'were'} added by another package"
+    return f"{whose}: {verdicts}." if verdicts else f"{whose}."
+
+
+def checklist_sentence(findings: Findings) -> str:
+    """What the checklist is, and how often each answer was given."""
+    answers = _counts(findings.tables["checklist"]["answer"].to_list(), ANSWERS)
+    return (
+        "What Carlini et al. 2019 ask of an evaluation of robustness, in our words, answered from these records: "
+        f"{answers}."
+    )
+
+
 READING_HELP = (
     "Amplitude ε: how much the attack may change an image. For L∞ attacks it is the largest change of any pixel as a "
     "share of the full grey scale; ε = 0.02 is 5.1 grey levels of 255.",
@@ -124,6 +140,11 @@ READING_HELP = (
     "leaves no effect large enough to count. Undecided: the interval allows both; that is no evidence of absence.",
 )
 """How a reader who does not know the program should read a verdict."""
+EVIDENCE_HELP = (
+    "A success rate without evidence that the attack worked does not show robustness. ε = 0 must change no decision. "
+    "Noise of the same size shows what the direction of the attack adds. A stronger attack shows how much the declared "
+    "one missed at least."
+)
 
 VERDICTS = ("supported", "contradicted", "undecided")
 ANSWERS = ("yes", "partly", "no", "not applicable")
@@ -132,3 +153,41 @@ ANSWERS = ("yes", "partly", "no", "not applicable")
 def _counts(given: Sequence[str], kinds: Sequence[str]) -> str:
     """How often each kind was given, e.g. "3 yes, 1 no"."""
     return ", ".join(f"{given.count(kind)} {kind}" for kind in kinds if kind in given)
+
+
+def rendered(template: str, content: Mapping[str, Any]) -> str:
+    """A page from a template of `templates/`; a name that the content lacks is an error."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+    environment = Environment(
+        loader=PackageLoader("advassay.report"),
+        autoescape=select_autoescape(default=True, default_for_string=True),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "number": number, "count": count, "exact": exact, "page_uri": page_uri, "code": _code, "data": _data,
+        "basis": basis, "correction": correction, "statistics": statistics_lines,
+    }  # fmt: skip
+    return environment.get_template(template).render(**content)
+
+
+def downloads(csv: Mapping[str, str]) -> dict[str, str]:
+    """Table → data URI of its CSV text, offered by the page itself."""
+    return {name: f"data:text/csv;charset=utf-8;base64,{base64.b64encode(text.encode()).decode()}"
+            for name, text in csv.items()}  # fmt: skip
+
+
+def _code(text: str) -> Any:
+    """The library's script, which holds neither </script nor <!-- (a test looks)."""
+    from markupsafe import Markup
+
+    return Markup(text)
+
+
+def _data(text: str) -> Any:
+    """JSON for a script element: no title or class name in it can end the element."""
+    from markupsafe import Markup
+
+    return Markup(text.replace("<", "\\u003c"))

@@ -1,4 +1,4 @@
-"""The report as Markdown: the page's words and tables for a repository or a manuscript; figures as linked files."""
+"""The report as Markdown: the page's words, tables and figures in its order, for a repository or a manuscript."""
 
 from __future__ import annotations
 
@@ -7,25 +7,21 @@ from collections.abc import Iterator, Sequence
 from advassay.analysis import Conclusion
 from advassay.analysis.conclusions.conclusion_text import basis, correction, plan_sentences, statistics_lines
 from advassay.report.data.findings import Findings
-from advassay.report.figures import captions
 from advassay.report.figures.figure import Figure
-from advassay.report.output import page_tables
-from advassay.report.output.html_page import READING_HELP, subgroup_sentences, summary
-from advassay.report.output.table_format import Grid
-from advassay.report.text import limitations, methods, recorded_warnings
-from advassay.report.text.followed_plan import followed_plan
-from advassay.report.text.methods import REFERENCES
-
-NUMBERS = (
-    "epsilon50",
-    "iteration_plateau",
-    "perturbation_size",
-    "units",
-    "subgroup_differences",
-    "subgroups",
-    "performance",
+from advassay.report.output.html_page import (
+    EVIDENCE_HELP,
+    READING_HELP,
+    Block,
+    blocks,
+    checklist_sentence,
+    summary,
+    verdicts_heading,
+    verdicts_sentence,
 )
-"""Tables 3, 3b to 3f and 4 of the page."""
+from advassay.report.page_sections import SECTIONS, Section
+from advassay.report.tables.column_labels import Grid
+from advassay.report.text import captions, limitations, methods
+from advassay.report.text.methods import REFERENCES
 
 
 def markdown(findings: Findings, figures: Sequence[Figure], folder: str) -> str:
@@ -34,36 +30,56 @@ def markdown(findings: Findings, figures: Sequence[Figure], folder: str) -> str:
 
 
 def _lines(findings: Findings, figures: Sequence[Figure], folder: str) -> Iterator[str]:
-    tables = page_tables.tables(findings)
     yield from (f"# {escaped(findings.title)}", "", escaped(summary(findings)), "")
-    yield from _bullets("Read this first", limitations.notices(findings))
-    yield from ("## Five conclusions, tested", "", *(f"- {escaped(text)}" for text in READING_HELP), "")
-    told = [
-        *plan_sentences(findings.records), *captions.describe_shared_grid(findings),
-        limitations.training_chance(findings),
-    ]  # fmt: skip
-    yield from (f"{escaped(text)}\n" for text in told)
-    for conclusion in findings.conclusions:
-        yield from _verdict(conclusion)
-    yield from _tables(
-        "Cohorts", [tables[key] for key in ("cohorts", "selection", "deidentification", "left_out") if key in tables]
-    )
-    yield from _bullets("Notes that preparation left", recorded_warnings.of_preparation(findings.records))
-    yield from ("## Results", "", escaped(followed_plan(findings)), "")
-    for figure in figures:
-        yield from _figure(figure, folder)
-    yield from _bullets("Who is easier to fool?", subgroup_sentences(findings))
-    yield from _tables("Numbers", [tables[key] for key in NUMBERS if key in tables])
-    worked = [tables[key] for key in ("controls", "flags", "reruns", "cost") if key in tables]
-    yield from _tables("Evidence that the attack worked", worked)
-    yield from _bullets("Notes that runs left", recorded_warnings.of_runs(findings.records, findings.runs))
-    yield from ("## Methods", "")
-    for paragraph in methods.methods(findings):
-        yield from (f"### {escaped(paragraph.heading)}", "", *(f"{escaped(text)}\n" for text in paragraph.sentences))
-    yield from _bullets("Limits", limitations.limits(findings))
-    yield from _tables("Evaluation checklist", [tables["checklist"]])
-    yield from _tables("Identities", [tables["identities"]])
-    yield from _bullets("References", list(REFERENCES))
+    if notices := limitations.notices(findings):
+        yield from ("## Read this first", "", *_bullets(notices))
+    for section, found in blocks(findings, figures).items():
+        own = list(_own_lines(findings, section))
+        if not own and not found:
+            continue
+        heading = verdicts_heading(findings) if section == "verdicts" else SECTIONS[section][0]
+        yield from (f"## {heading}", "", *own)
+        for block in found:
+            yield from _block(block, folder)
+
+
+def _own_lines(findings: Findings, section: Section) -> Iterator[str]:
+    """What a section says before its figures and tables."""
+    if section == "verdicts":
+        yield from (escaped(verdicts_sentence(findings)), "", *_bullets(READING_HELP))
+        told = [
+            *plan_sentences(findings.records), *captions.describe_shared_grid(findings),
+            limitations.training_chance(findings),
+        ]  # fmt: skip
+        yield from _paragraphs(told)
+        for conclusion in findings.conclusions:
+            yield from _verdict(conclusion)
+    elif section == "results":
+        yield from _paragraphs([captions.followed_plan(findings)])
+    elif section == "evidence":
+        yield from _paragraphs([EVIDENCE_HELP])
+    elif section == "methods":
+        for paragraph in methods.methods(findings):
+            yield from (f"### {escaped(paragraph.heading)}", "", *_paragraphs(paragraph.sentences))
+    elif section == "limits":
+        yield from _bullets(limitations.limits(findings))
+    elif section == "checklist":
+        yield from _paragraphs([checklist_sentence(findings)])
+    elif section == "references":
+        yield from _bullets(REFERENCES)
+
+
+def _block(block: Block, folder: str) -> Iterator[str]:
+    if block.figure:
+        yield from _figure(block.figure, folder)
+    elif block.table:
+        yield from _paragraphs([block.table.heading])
+        if block.table.grid:
+            yield from (*table(block.table.grid), "")
+    elif block.passage:
+        if heading := block.passage.heading or block.passage.fold:
+            yield from (f"### {escaped(heading)}", "")
+        yield from _bullets(block.sentences)
 
 
 def _verdict(conclusion: Conclusion) -> Iterator[str]:
@@ -86,13 +102,6 @@ def _figure(figure: Figure, folder: str) -> Iterator[str]:
     yield from (f"**Figure {figure.number}. {escaped(figure.title)}.** {escaped(figure.caption)}", "")
 
 
-def _tables(heading: str, grids: Sequence[Grid]) -> Iterator[str]:
-    if grids:
-        yield from (f"## {heading}", "")
-    for grid in grids:
-        yield from (f"{escaped(grid.title[:1].upper() + grid.title[1:])}:", "", *table(grid), "")
-
-
 def table(grid: Grid) -> Iterator[str]:
     """A grid as a Markdown table; a cell that the page prints once for a group is repeated on each of its rows."""
     yield "| " + " | ".join(escaped(text) for text, _ in grid.headers) + " |"
@@ -101,9 +110,12 @@ def table(grid: Grid) -> Iterator[str]:
         yield "| " + " | ".join(escaped(cell.text) for cell in row) + " |"
 
 
-def _bullets(heading: str, texts: Sequence[str]) -> Iterator[str]:
-    if texts:
-        yield from (f"## {heading}", "", *(f"- {escaped(text)}" for text in texts), "")
+def _paragraphs(texts: Sequence[str]) -> Iterator[str]:
+    yield from (f"{escaped(text)}\n" for text in texts)
+
+
+def _bullets(texts: Sequence[str]) -> Iterator[str]:
+    yield from (*(f"- {escaped(text)}" for text in texts), "")
 
 
 def escaped(text: str) -> str:

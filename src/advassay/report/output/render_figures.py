@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 from advassay.progress import Progress
 from advassay.report.figures.figure import NARROW, WIDE, Figure
-from advassay.report.output import figure_files, page_tables
-from advassay.report.output.table_format import Grid
-from advassay.report.output.templates import as_base64
+from advassay.report.output import figure_files
+from advassay.report.tables.column_labels import Grid
+from advassay.report.tables.table import numbers_of_figure
 
 
 def dedupe_datasets(specs: dict[str, dict[str, Any]]) -> str:
@@ -86,9 +86,7 @@ def draw_all(made: Sequence[Figure], beside: Path | None, told: Progress) -> Ite
     )
     for figure, (wide, narrow, specs) in zip(made, drawings, strict=True):
         yield (
-            RenderedFigure(figure, wide, narrow, specs, page_tables.of_figure(figure))
-            if specs
-            else RenderedFigure(figure)
+            RenderedFigure(figure, wide, narrow, specs, numbers_of_figure(figure)) if specs else RenderedFigure(figure)
         )
         told.advance("draw figures")
     told.finish("draw figures")
@@ -134,4 +132,4 @@ def _still(svg: str) -> str:
         png = figure_files.to_png(svg)
         if len(png) < len(svg):
             return f"data:image/png;base64,{base64.b64encode(png).decode()}"
-    return f"data:image/svg+xml;base64,{as_base64(svg)}"
+    return f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"

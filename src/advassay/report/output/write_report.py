@@ -18,11 +18,11 @@ from advassay.csv_export import csv_text
 from advassay.errors import ReportError, SpecError
 from advassay.progress import Progress, Silent
 from advassay.report.data.findings import Findings, gather
-from advassay.report.data.table_builders import TABLES
-from advassay.report.figures.figure_registry import figures
+from advassay.report.figures.figure import figures
 from advassay.report.output.html_page import render, summary
 from advassay.report.output.outdated import is_written_anew
 from advassay.report.output.render_figures import draw_all
+from advassay.report.tables.table import TABLES
 from advassay.report.text import limitations, methods, recorded_warnings
 from advassay.report.text.methods import REFERENCES
 from advassay.store_layout import Store, writing
@@ -48,7 +48,7 @@ def _data(findings: Findings) -> dict[str, Any]:
         | {"arm": findings.main_arm, "step_size": findings.step_size(findings.main_arm)},
         "conclusions": [_plain(conclusion.model_dump(mode="json")) for conclusion in findings.conclusions],
         "tables": {
-            name: {"about": TABLES[name], "columns": frame.columns, "rows": _plain(list(frame.iter_rows()))}
+            name: {"about": TABLES.get(name).about, "columns": frame.columns, "rows": _plain(list(frame.iter_rows()))}
             for name, frame in findings.tables.items()
         },
         "notes": {

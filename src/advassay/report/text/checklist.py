@@ -1,6 +1,6 @@
 """The evaluation checklist of Carlini et al. 2019 (arXiv 1902.06705, section 5), answered from what the store holds.
 
-Questions are in our words. An answer is yes, partly, no or not applicable, and always says on what it rests; what
+Questions are in our words. An answer is yes, partly, no or not applicable, and says what it rests on. What
 the program does not do (transfer, gradient-free attacks) is a plain no.
 """
 
@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Literal
 
 import polars as pl
 
-from advassay.report.data.sanity_evidence import KINDS
-from advassay.report.text import caption_phrases
+from advassay.report.tables.evidence_tables import KINDS
+from advassay.report.text import captions
 from advassay.report.text.number_format import count, interval, listed, percent
 
 if TYPE_CHECKING:
@@ -63,7 +63,9 @@ def _adaptive(findings: Findings) -> Answer:
 def _clean_accuracy(findings: Findings) -> Answer:
     clean = findings.tables["performance"].filter(epsilon=0.0)
     said = [f"{c} {percent(a)}" for c, a in clean.select("cohort", "accuracy").iter_rows()]
-    return Answer("yes", f"Clean accuracy on the attacked images: {', '.join(said)} (figure of robust accuracy).")
+    return Answer(
+        "yes", f"Clean accuracy on the attacked images: {', '.join(said)} (see the figure of robust accuracy)."
+    )
 
 
 def _iterations_help(findings: Findings) -> Answer:
@@ -90,8 +92,9 @@ def _budget_helps(findings: Findings) -> Answer:
         return Answer("yes", "In no cohort and no arm does success at the last iterate fall as ε grows.")
     return Answer(
         "partly" if len(falling) < frame.select("cohort", "arm", "step_size").n_unique() else "no",
-        f"Success at the last iterate falls somewhere as ε grows: {', '.join(dict.fromkeys(falling))}. Chance, or "
-        "a raw-gradient or coarse step whose work it is.",
+        f"Success at the last iterate falls somewhere as ε grows: {', '.join(dict.fromkeys(falling))}. The cause may "
+        f"be "
+        "chance, a raw-gradient step or a coarse step.",
     )
 
 
@@ -105,7 +108,8 @@ def _large_epsilon(findings: Findings) -> Answer:
     ]
     return Answer(
         _all_or_some(above, ends["cohort"]),
-        f"Accuracy at the largest ε of the main arm: {', '.join(said)}; guessing gives one in the number of classes.",
+        f"Accuracy at the largest ε of the main arm: {', '.join(said)}; guessing gives 1 divided by the number of "
+        f"classes.",
     )
 
 
@@ -126,7 +130,8 @@ def _stronger(findings: Findings) -> Answer:
     said = [f"arm {arm} {events} of {n}" for arm, events, n in by_arm.iter_rows()]
     return Answer(
         "yes",
-        "Per image, on a sample: images that a stronger attack felled and the declared one did not, over its ε: "
+        "On a sample, image by image: images that a stronger attack misclassified and the declared one did not, over "
+        "its ε: "
         f"{', '.join(said)}.",
     )
 
@@ -138,12 +143,15 @@ def _noise(findings: Findings) -> Answer:
         return Answer("no", "No random noise was tried.")
     largest = rows.sort("epsilon").group_by("arm", maintain_order=True).last().sort("arm")
     said = [f"arm {r['arm']} {r['events']} of {r['n']} at ε = {r['epsilon']:g}" for r in largest.iter_rows(named=True)]
-    return Answer("partly", f"Random sign noise: images fallen, {', '.join(said)}. No black-box or transfer attack.")
+    return Answer(
+        "partly",
+        f"Random sign noise: misclassified images, {', '.join(said)}. No black-box or transfer attack was run.",
+    )
 
 
 def _parameters(findings: Findings) -> Answer:
     arms = [findings.headers(arm) for arm in findings.records.arms]
-    return Answer("yes", " · ".join(caption_phrases.attack(headers) for headers in arms if headers) + " (Methods).")
+    return Answer("yes", " · ".join(captions.attack(headers) for headers in arms if headers) + " (Methods).")
 
 
 def _diverse(findings: Findings) -> Answer:
@@ -153,7 +161,9 @@ def _diverse(findings: Findings) -> Answer:
 
 
 def _gradient_free(findings: Findings) -> Answer:
-    return Answer("no", "No attack without gradients and none on decisions alone was run; random noise is no search.")
+    return Answer(
+        "no", "No attack without gradients was run, and none that uses decisions alone. Random noise is not a search."
+    )
 
 
 def _transfer(findings: Findings) -> Answer:
@@ -164,7 +174,7 @@ def _randomness(findings: Findings) -> Answer:
     came = sum(header.flag_counts.get("train_mode", 0) > 0 for header in findings.runs)
     note = f" {count(came)} runs attacked a network that came in train mode." if came else ""
     return Answer(
-        "not applicable", f"Networks are attacked and judged in evaluation mode: nothing is drawn at random.{note}"
+        "not applicable", f"Networks are attacked and judged in evaluation mode, in which nothing is random.{note}"
     )
 
 
@@ -182,7 +192,8 @@ def _vanishing(findings: Findings) -> Answer:
     missed, n = int(again["only_again"].sum()), int(again["n"].sum())
     return Answer(
         "yes",
-        f"Flagged rows: {', '.join(said)}. Attacked again under the margin loss: {missed} of {n} fell only then.",
+        f"Flagged rows: {', '.join(said)}. Attacked again under the margin loss: {missed} of {n} were misclassified "
+        f"only then.",
     )
 
 
@@ -190,27 +201,29 @@ def _converged(findings: Findings) -> Answer:
     rows = findings.tables.get("flags_by_arm")
     found = None if rows is None else rows.filter(flag="not_converged")
     if found is None or not len(found):
-        return Answer("yes", "No image that still stands had a loss rising in the last quarter of the iterations.")
+        return Answer(
+            "yes", "No image that is still correct had a loss that was rising in the last quarter of the iterations."
+        )
     said = [f"arm {r['arm']} {r['events']} of {r['n']} rows" for r in found.iter_rows(named=True)]
-    return Answer("partly", f"Still standing with the loss rising in the last quarter: {', '.join(said)}.")
+    return Answer("partly", f"Still correct, with a loss that was rising in the last quarter: {', '.join(said)}.")
 
 
 def _searched(findings: Findings) -> Answer:
     steps = sorted({header.steps for header in findings.runs})
-    sizes = caption_phrases.step_sizes(findings.runs)
+    sizes = captions.step_sizes(findings.runs)
     restarts = max(int(header.attack.get("restarts") or 1) for header in findings.runs)
     verdict: Verdict = "yes" if restarts > 1 and len(sizes) > 1 else "partly" if len(sizes) > 1 else "no"
     return Answer(
         verdict,
-        f"Step sizes {listed(sizes)}; {listed([str(k) for k in steps])} iterations, every one judged; "
-        f"{restarts} start{'s' if restarts > 1 else ''} per image. Far fewer iterations than the checklist advises for "
-        "claims of robustness; success is a lower bound.",
+        f"Step sizes {listed(sizes)}; {listed([str(k) for k in steps])} iterations, each of them judged; "
+        f"{restarts} start{'s' if restarts > 1 else ''} per image. The checklist advises far more iterations "
+        "for claims of robustness; success is a lower bound.",
     )
 
 
 def _prior_work(findings: Findings) -> Answer:
     return Answer(
-        "yes", "Each conclusion stands beside what Kovalev and Voynov 2019 published, with other causes named."
+        "yes", "Each conclusion is shown beside what Kovalev and Voynov 2019 published, with alternative explanations."
     )
 
 
@@ -218,8 +231,8 @@ def _released(findings: Findings) -> Answer:
     kept = {h.weights_sha256[:12] for h in findings.runs if h.weights_sha256}
     return Answer(
         "partly",
-        f"Weights of {count(len(kept))} networks are named by SHA-256, the store holds those trained here, the study "
-        "file is below; whether they are public is the author's choice.",
+        f"Weights of {count(len(kept))} networks are named by SHA-256. The store holds those trained here, and the "
+        "study file is below. The author decides whether they are public.",
     )
 
 
@@ -235,15 +248,15 @@ QUESTIONS: dict[str, Callable[[Findings], Answer]] = {
     "Do many iterations do better than one?": _iterations_help,
     "Does more ε never lower success?": _budget_helps,
     "Does a large ε bring the network down to guessing?": _large_epsilon,
-    "Is success shown over ε, up to where nearly all images fall?": _curve_to_the_end,
+    "Is success shown over ε, up to where nearly all images are misclassified?": _curve_to_the_end,
     "Is the attack compared with a stronger one, image by image?": _stronger,
-    "Were noise, transfer and black-box attacks tried beside it?": _noise,
+    "Were noise, transfer and black-box attacks tried as well?": _noise,
     "Are all parameters of the attacks given?": _parameters,
     "Are the attacks of different kinds?": _diverse,
     "Was an attack without gradients tried?": _gradient_free,
     "Was an attack through a substitute model tried?": _transfer,
     "Is randomness of the network averaged over?": _randomness,
-    "Were vanished gradients and saturated losses looked for?": _vanishing,
+    "Were vanished gradients and saturated losses searched for?": _vanishing,
     "Have the attacks converged?": _converged,
     "Were step sizes, iterations and starts explored?": _searched,
     "Is it compared with earlier work?": _prior_work,

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from advassay.analysis.classifier_performance import chance_reach
-from advassay.report.data.findings import Findings
 from advassay.report.text.number_format import count, listed
 from advassay.spec.source_spec import PhantomSource
 
+if TYPE_CHECKING:
+    from advassay.report.data.findings import Findings
+
 ONE_CLASS = (
     "The network gives one class to every clean image: {}. Its answer does not depend on the image, so a low success "
-    "rate there, 0 % too, is not robustness."
+    "rate there does not show robustness, not even 0 %."
 )
 CHANCE = (
-    "The network is not shown to do better than chance (AUROC 0.5) on the clean images: {}. There may be little "
-    "knowledge that an attack could overturn, so neither a low nor a high success rate there tells how "
+    "The network is not shown to do better than chance (AUROC 0.5) on the clean images: {}. Where "
+    "a network knows little, an attack has little to overturn. Neither a low nor a high success rate there says how "
     "robust the image type is."
 )
 
@@ -40,10 +42,10 @@ def degenerate_classifiers(transitions: pl.DataFrame, performance: pl.DataFrame)
 
 
 def _constant(clean: pl.DataFrame) -> Iterator[tuple[str, str]]:
-    """Cohorts of at least two classes whose clean images are all taken for one of them."""
+    """Cohorts of at least two classes whose clean images are all predicted as one of them."""
     for (cohort,), part in clean.filter(pl.col("n") > 0).group_by("cohort", maintain_order=True):
         if part["predicted"].n_unique() == 1 and part["label"].n_unique() > 1:
-            yield str(cohort), f"{cohort} (all {count(int(part['n'].sum()))} taken for {part['predicted'][0]})"
+            yield str(cohort), f"{cohort} (all {count(int(part['n'].sum()))} predicted as {part['predicted'][0]})"
 
 
 def _by_chance(row: dict[str, Any], clean: pl.DataFrame) -> str:
@@ -93,7 +95,7 @@ def limits(findings: Findings) -> list[str]:
 
 
 def training_chance(findings: Findings) -> str:
-    """Whether the verdicts' intervals hold the chance of training, which only several networks of a cohort show."""
+    """Whether the verdicts' intervals include how trainings vary, which only several networks of a cohort show."""
     networks: dict[str, set[str]] = {cohort: set() for cohort in findings.cohorts}
     for header in findings.runs:
         if header.full and header.arm == findings.main_arm and header.cohort in networks:
@@ -103,30 +105,29 @@ def training_chance(findings: Findings) -> str:
     sampled = "images and patients" if findings.patients_known else "images"
     if not several:
         return (
-            f"Each cohort has one trained network. The intervals of verdicts 1 to 4 hold the chance of {sampled}; how "
-            "far another training would differ is not in them."
+            f"Each cohort has one trained network. The intervals of verdicts 1 to 4 include the sampling of {sampled}. "
+            "They do not include how far another training would differ."
         )
-    rest = f" {listed(single)} {'has' if len(single) == 1 else 'have'} one, where it is not." if single else ""
+    has = "has" if len(single) == 1 else "have"
+    rest = f" {listed(single)} {has} one network, so that it is not included there." if single else ""
     return (
-        f"Trained several times on the same images: {listed(several)}. There the intervals of verdicts 1 to 4 hold the "
-        f"chance of training too.{rest}"
+        f"Trained several times on the same images: {listed(several)}. There the intervals of verdicts 1 to 4 also "
+        f"include the variation between trainings.{rest}"
     )
 
 
 def _limits(findings: Findings) -> Iterator[str]:
     yield (
-        "A success rate of one attack is a lower bound: a stronger attack may fell more images. A low rate is "
-        "evidence of "
-        "robustness only as far as the controls below carry."
+        "The success rate of one attack is a lower bound: a stronger attack may misclassify more images. A low rate is "
+        "evidence of robustness only as far as the controls support it."
     )
     sizes = sorted({header.image_size_px for header in findings.runs})
     yield (
-        f"Images are attacked at {listed([f'{size} × {size}' for size in sizes])} px, as the network takes "
-        "them; an ε at this "
-        "size is not the same disturbance at the detector's."
+        f"Images are attacked at {listed([f'{size} × {size}' for size in sizes])} px, the size that the "
+        "network takes. The same ε is another disturbance at the size of the detector."
     )
     smallest = min(header.images for header in findings.headers())
-    yield f"The smallest cohort has {smallest} attacked images; intervals say how much that allows."
+    yield f"The smallest cohort has {smallest} attacked images; the width of the intervals shows what that allows."
     unknown = [
         name for name, p in findings.records.preparations.items() if not p.patients_known and name in findings.cohorts
     ]
@@ -146,14 +147,17 @@ def _limits(findings: Findings) -> Iterator[str]:
         name for name, p in findings.records.preparations.items() if p.split == "image" and name in findings.cohorts
     ]
     if by_image:
-        yield f"{listed(by_image)} are split by image: one patient may be on both sides, and scores may be too high."
+        yield (
+            f"{listed(by_image)} are split by image: a patient may have images in training and in validation, so that "
+            "scores may be too high."
+        )
     single = {(h.cohort, h.train_size) for h in findings.headers()}
     yield (
-        f"Each of the {len(single)} main curves rests on one trained network: differences between cohorts hold the "
-        "chance of training too."
+        f"Each of the {len(single)} main curves rests on one trained network: differences between cohorts include "
+        "the variation between trainings."
     )
     if len(findings.cohorts) < 8:
         yield (
-            f"{len(findings.cohorts)} cohorts stand for image types: a difference between types is one between "
-            "these cohorts."
+            f"{len(findings.cohorts)} cohorts stand for their image types: a difference between types is a "
+            "difference between these cohorts."
         )

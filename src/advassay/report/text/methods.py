@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from advassay.records.run_header import RunHeader
 from advassay.registry import Registry
-from advassay.report.data.cohort_tables import division, preparations
-from advassay.report.data.findings import Findings
-from advassay.report.text import caption_phrases
+from advassay.report.tables.cohort_tables import division, preparations
+from advassay.report.text import captions
 from advassay.report.text.number_format import count, listed, number
 from advassay.spec.attack_components import LOSSES, UPDATE_RULES, LossFacts, UpdateRuleFacts
 from advassay.store_documents import Preparation, TrainingDocument
+
+if TYPE_CHECKING:
+    from advassay.report.data.findings import Findings
 
 REFERENCES = (
     "Kovalev V., Voynov D. Influence of Control Parameters and the Size of Biomedical Image Datasets on the Success of "
@@ -38,11 +41,12 @@ REFERENCES = (
 
 PRECISIONS = {
     "exact": "float32 passes of the unmodified network throughout",
-    "fast32": "a rewritten network (batch norm folded) steers in float32; verdicts near the decision boundary, at the "
+    "fast32": "a rewritten network (batch norm folded) gives the gradients in float32; verdicts near the decision "
+    "boundary, at the "
     "last iterate and at first success are float32 passes of the unmodified network",
-    "fast": "a rewritten network steers, in bfloat16 where the processor has it; verdicts near the decision "
-    "boundary, at "
-    "the last iterate and at first success are float32 passes of the unmodified network",
+    "fast": "a rewritten network gives the gradients, in bfloat16 where the processor has it; verdicts near the "
+    "decision "
+    "boundary, at the last iterate and at first success are float32 passes of the unmodified network",
 }
 
 
@@ -75,20 +79,21 @@ def _cohort(p: Preparation) -> str:
         [f"{count(sum(of.values()))}{'' if p.split == 'none' else f' {role}'}" for role, of in p.counts.items() if of]
     )
     without = (
-        f"{count(p.without_patient)} rows have none, each is its own" if p.without_patient else "every row has one"
+        f"{count(p.without_patient)} rows without one count as separate patients"
+        if p.without_patient
+        else "every row has one"
     )
     patients = (
-        f"(patients are told by the column {p.cluster}, {without})"
+        f"(the column {p.cluster} names the patient; {without})"
         if p.patients_known
         else "and treated as independent images"
     )
+    channels = f"{p.channels} channel{'s' if p.channels > 1 else ''}"
     return (
         f"{p.cohort}: {p.title}; classes {listed(list(p.class_names))}, {p.positive} counted as positive; "
-        f"{sizes} images, "
-        f"{division(p)} {patients}; {p.image_size_px} × {p.image_size_px} px, {p.channels} "
-        f"channel{'s' if p.channels > 1 else ''}, {p.bits} bit, made square by {p.resize}, scaled to [0, 1] by "
-        f"{p.scaling}; "
-        f"content {p.identity}."
+        f"{sizes} images, {division(p)} {patients}; {p.image_size_px} × {p.image_size_px} px, {channels}, {p.bits} "
+        f"bit, "
+        f"made square by {p.resize}, scaled to [0, 1] by {p.scaling}; content {p.identity}."
     )
 
 
@@ -139,13 +144,14 @@ def _attack(findings: Findings) -> Iterator[str]:
         "White-box attacks on the prepared images as the network takes them. ε and the step are fractions of "
         "the [0, 1] "
         "range (0.02 is 5.1 grey levels of 255); for raw-gradient updates the step is a gain. "
-        f"{_attacked(findings)} Each is attacked with its true label, natively misclassified ones too."
+        f"{_attacked(findings)} Each is attacked with its true label, with those that are misclassified without an "
+        f"attack."
     )
     for headers in arms.values():
         if headers:
             amplitudes = sorted({point.epsilon for header in headers for point in header.points if point.epsilon > 0})
             grid = listed([f"{e:g}" for e in amplitudes])
-            yield f"{caption_phrases.attack(headers)}; ε {grid}; seed {headers[0].attack.get('seed')}."
+            yield f"{captions.attack(headers)}; ε {grid}; seed {headers[0].attack.get('seed')}."
     for registry in (UPDATE_RULES, LOSSES):
         for value in dict.fromkeys(str(header.attack.get(registry.kind)) for header in runs):
             yield _component(registry, value)
@@ -162,7 +168,7 @@ def _component(registry: Registry[UpdateRuleFacts] | Registry[LossFacts], name: 
 
 
 def _attacked(findings: Findings) -> str:
-    """Which images were attacked: the validation split, or all that somebody brought along with a network."""
+    """Which images were attacked: the validation split, or all that were given with an external network."""
     unsplit = [name for name in findings.cohorts if findings.unsplit(name)]
     split = [name for name in findings.cohorts if name not in unsplit]
     of_split = "Attacked images are of the validation split"
@@ -176,10 +182,10 @@ def _attacked(findings: Findings) -> str:
 
 
 SUCCESS = (
-    "Attack success rate: of the images that the network first classified correctly, the share it no longer does at "
-    "iterate k (reading “last”, the reference study's) or at any iterate up to k (reading “any”); natively "
-    "misclassified "
-    "images count neither above nor below the line.",
+    "Attack success rate: of the images that the network classifies correctly without an attack, the share that it "
+    "misclassifies at iterate k (reading “last”, that of the reference study) or at any iterate up to k (reading "
+    "“any”). "
+    "Images that are misclassified without an attack are not counted.",
     "Robust accuracy: of all attacked images, the share classified correctly. Logits of every iterate are recorded; "
     "verdicts are derived from them, confidences by softmax in float64.",
 )
@@ -189,7 +195,7 @@ def _statistics(findings: Findings) -> Iterator[str]:
     used = findings.tables["success_by_arm"]["method"].unique().sort().to_list()
     if not findings.patients_known:
         yield (
-            f"{100 * findings.level:g} % intervals by {listed(used)}, each image taken as independent of the others. "
+            f"{100 * findings.level:g} % intervals by {listed(used)}, taking each image as independent of the others. "
             "Each table says which was used."
         )
     else:
@@ -206,8 +212,10 @@ def _clustered(level: float, used: list[str]) -> str:
     return (
         f"{100 * level:g} % intervals by {listed(used)}: the Wilson interval where images are independent; "
         f"where patients repeat, a bootstrap over patients ({count(REPLICATES)} replicates, seeded), or, with fewer "
-        f"than {FEWEST_PATIENTS} effective patients, fewer than {FEWEST_EITHER} with an image that fell or fewer than "
-        f"{FEWEST_EITHER} with one that did not, Wilson with n divided by the design effect. The bootstrap gives the "
+        f"than {FEWEST_PATIENTS} effective patients, fewer than {FEWEST_EITHER} with a misclassified image or fewer "
+        f"than "
+        f"{FEWEST_EITHER} with an image that is still correct, Wilson with n divided by the design effect. The "
+        f"bootstrap gives the "
         "variance, and the interval has Wilson’s shape at the n of that variance. Where patients repeat, Student’s t "
         "takes the place of the normal quantile, with effective patients − 1 degrees of freedom. Effective patients "
         "are Kish’s number, (Σm)² / Σm² for patients of m images each. Each table says which was used."

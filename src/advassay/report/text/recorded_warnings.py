@@ -1,4 +1,4 @@
-"""What preparation, training and runs left to say: what can change a number, and what is for the record."""
+"""Warnings that preparation, training and runs recorded: which can change a number, and which are for the record."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def can_change_a_number(text: str) -> bool:
 
 
 def warnings(records: Records) -> list[str]:
-    """What weakens the evidence, as preparation and training said it; each sentence once."""
+    """Warnings of preparation and training that can change a number; each sentence once."""
     return list(dict.fromkeys(_warnings(records)))
 
 
@@ -43,7 +43,7 @@ def _warnings(records: Records) -> Iterator[str]:
 
 
 def of_preparation(records: Records) -> list[str]:
-    """What preparation noted that changes no number."""
+    """Warnings of preparation that change no number."""
     return [f"{name}: {text}" for name, text in _prepared(records) if not can_change_a_number(text)]
 
 
@@ -52,7 +52,7 @@ def _prepared(records: Records) -> Iterator[tuple[str, str]]:
 
 
 def of_runs(records: Records, runs: Sequence[RunHeader]) -> list[str]:
-    """Notes that runs left, each with the cohorts and arms it is about; and how many older runs are not shown."""
+    """Warnings of runs, each with the cohorts and arms it is about; and how many older runs are not shown."""
     about: dict[str, list[str]] = {}
     for header in runs:
         for note in header.notes:

@@ -1,14 +1,20 @@
-"""What happened to the images before any attack, as tables: selection, what was left out, training."""
+"""Tables of what happened before any attack: cohorts, their selection, what was left out, training."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from advassay.analysis import table1
 from advassay.flow_chart import flow_of, tidy
 from advassay.records.store_reader import Records
+from advassay.report.tables.column_labels import columns
+from advassay.report.tables.table import TABLES, Printed, Table
 from advassay.store_documents import Preparation
+
+if TYPE_CHECKING:
+    from advassay.report.data.findings import Findings
 
 
 def preparations(records: Records) -> list[Preparation]:
@@ -112,3 +118,90 @@ def flow(records: Records) -> pl.DataFrame:
     """One number a row: part says which (entering | left out | kept | reason | class | role), what names it."""
     rows = [row for preparation in preparations(records) for row in tidy(flow_of(preparation))]
     return pl.DataFrame(rows, schema=FLOW)
+
+
+def _selection_caption(findings: Findings) -> str:
+    if not findings.patients_known:
+        return "How each cohort was formed. No patient is known: every image counts as independent."
+    return (
+        "How each cohort was formed. Intervals are clustered by the patient column; rows without a patient count as "
+        "separate patients."
+    )
+
+
+TABLES.register(
+    Table(
+        "cohorts",
+        about="Table 1: images of each class and role, the network's scores on the validation split",
+        build=lambda findings: table1(findings.records),
+        printed=(
+            Printed(
+                columns(
+                    "cohort* image_type* class training tuning validation total* patients* attacked* accuracy* auroc* "
+                    "sensitivity* specificity* published_images* published_score*"
+                ),
+                "Images of each class by role, and the scores of the cohort’s network on the whole validation split "
+                "(empty for an external network). Beside them: what the reference study published. With more than two "
+                "classes AUROC, sensitivity and specificity are means over the classes, each against the rest.",
+                "cohorts", 10, group="cohort",
+            ),
+        ),
+    )
+)  # fmt: skip
+TABLES.register(
+    Table(
+        "selection",
+        about="how each cohort was formed and, where known, which column says who is a patient",
+        build=lambda findings: selection(findings.records),
+        printed=(
+            Printed(
+                columns(
+                    "cohort division cluster without_patient candidates kept left_out image_size_px channels bits "
+                    "scaling resize"
+                ),
+                _selection_caption, "cohorts", 20,
+            ),
+        ),
+    )
+)  # fmt: skip
+TABLES.register(
+    Table(
+        "deidentification",
+        about="DICOM tags that name a person: found in the source's files, and copied (none may be)",
+        build=lambda findings: deidentification(findings.records),
+        printed=(
+            Printed(
+                columns("cohort files met carried columns_checked", columns_checked="manifest columns compared"),
+                "Tags of the source’s DICOM files that can name a person (PS3.15 Table E.1-1), with the number of "
+                "files that hold a value. None was copied: only pixels and a manifest with new ids were kept, and "
+                "every "
+                "text column of it was compared with the original ids.",
+                "cohorts", 30, companion=True,
+            ),
+        ),
+    )
+)  # fmt: skip
+TABLES.register(
+    Table(
+        "flow",
+        about="flow charts: images entering, left out (why) and kept at every stage of the selection",
+        build=lambda findings: flow(findings.records),
+        of_figure=columns("cohort* stage part what images"),
+    )
+)
+TABLES.register(
+    Table(
+        "left_out",
+        about="rows left out, by reason",
+        build=lambda findings: left_out(findings.records),
+        printed=(
+            Printed(
+                None, "Rows that are in no cohort, by reason.", "cohorts", 50, numbered=False,
+                fold="Rows left out, by reason",
+            ),
+        ),
+    )
+)  # fmt: skip
+TABLES.register(
+    Table("training", about="training curves", build=lambda findings: training(findings.records), of_figure=())
+)

@@ -1,16 +1,21 @@
-"""Evidence that the attack worked, as tables: controls, cross-check, flags, linked re-runs, cost."""
+"""Tables of evidence that the attack worked: controls, flags, linked re-runs; what each run was and cost."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from advassay.records.run_header import RunHeader
 from advassay.records.run_reader import Run
 from advassay.records.store_reader import Records
+from advassay.report.tables.column_labels import columns
+from advassay.report.tables.table import TABLES, Printed, Table
 from advassay.success import counted, has_succeeded
+
+if TYPE_CHECKING:
+    from advassay.report.data.findings import Findings
 
 FLAG_MEANING = {
     "nan": "a logit of some iterate is not a number: the image counts neither as success nor as robustness there",
@@ -18,23 +23,23 @@ FLAG_MEANING = {
     "saturated": "the probability of the true class is 1 in float32 or within 4 spacings of it, where softmax losses "
     "lose their gradient or part of it",
     "unchanged": "the last iterate is the clean image",
-    "nan_gradient": "the gradient was not a number at some iterate; it was taken as zero there",
+    "nan_gradient": "the gradient was not a number at some iterate; it was set to zero there",
     "audit_changed": "float32 changed a verdict outside the band: iterates scored in low precision may be wrong",
-    "epsilon_inactive": "not fallen, and ε was not reached at any iterate: a larger ε would change nothing",
-    "not_converged": "not fallen, and the loss was still rising in the last quarter of the iterations",
-    "success_lost": "fallen at some iterate, not at the last",
-    "non_monotone": "not fallen at the last iterate, although a smaller ε has",
+    "epsilon_inactive": "still correct, and ε was not reached at any iterate: a larger ε would change nothing",
+    "not_converged": "still correct, and the loss was still rising in the last quarter of the iterations",
+    "success_lost": "misclassified at some iterate, not at the last",
+    "non_monotone": "still correct at the last iterate, although a smaller ε misclassified it",
     "retired": "ended at its first success, because only that was asked for",
     "epsilon_large": "ε is more than half of the [0, 1] range",
     "step_coarse": "the step is more than twice the largest ε",
     "probabilities": "the network may put out a probability instead of a logit",
     "loss_saturated": "the loss has no gradient on any image tried",
-    "gradient_cut": "the network does not change as its gradient says: part of it gives no gradient, and success is a "
-    "lower bound",
+    "gradient_cut": "the network does not change as its gradient says: part of it gives no gradient, so that success "
+    "is a lower bound",
     "train_mode": "the network, or a part of it, came in train mode and was attacked in eval mode",
     "normalisation": "mean or standard deviation are on the scale of grey levels, not of [0, 1]",
     "stateful": "passes in eval mode change the network, so that its numbers may depend on the images seen before",
-    "not_deterministic": "the same images gave slightly different logits: verdicts near the boundary are chance",
+    "not_deterministic": "the same images gave slightly different logits: verdicts near the boundary are random",
     "float64": "the network computes in float64; its logits are recorded in float32",
 }
 """Flag → what it says, for readers; a flag that is not here is shown by its name."""
@@ -63,12 +68,12 @@ def _controls(header: RunHeader) -> list[dict[str, Any]]:
             "meaning": "decisions that differ from the clean pass; must be 0"}  # fmt: skip
     noise = [
         {"control": KINDS[1], "epsilon": float(epsilon), "n": n, "events": fallen,
-         "meaning": "images fallen under noise of the same size"}
+         "meaning": "images misclassified under noise of the same size"}
         for epsilon, (fallen, n) in found.noise.items()
     ]  # fmt: skip
     cross = [
         {"control": KINDS[2], "epsilon": float(epsilon), "n": counts["images"], "events": counts["missed"],
-         "meaning": f"images that only the stronger attack felled ({found.stronger})"}
+         "meaning": f"images that only the stronger attack misclassified ({found.stronger})"}
         for epsilon, counts in found.cross_check.items()
     ]  # fmt: skip
     return [run | row for row in (zero, *noise, *cross)]
@@ -167,8 +172,8 @@ RERUNS = {
 def reruns(records: Records) -> pl.DataFrame:
     """One row per run that was attacked again and ε, over its attackable images that were.
 
-    n images; fallen at the last iterate (at any step size) under the declared attack, under the one again, and under
-    that one only: at least so many were missed.
+    n images; those misclassified at the last iterate (at any step size) under the declared attack, under the one again,
+    and under that one only: at least so many were missed.
     """
     frames = [_compared(records, header.run_id, header.rerun_of) for header in records.reruns if header.rerun_of]
     return pl.concat(frames) if frames else pl.DataFrame(schema=RERUNS)
@@ -205,3 +210,110 @@ def _fell(run: Run) -> pl.DataFrame:
         }
     )
     return frame.filter("counts").group_by("image_id", "epsilon").agg(pl.col("fell").any())
+
+
+def with_largest_noise(frame: pl.DataFrame, findings: Findings) -> pl.DataFrame:
+    """Of random noise only the largest ε of each arm, where it is most likely to misclassify an image."""
+    noise = pl.col("control") == KINDS[1]
+    return frame.filter(~noise | (pl.col("epsilon") == pl.col("epsilon").max().over("arm", "control")))
+
+
+TABLES.register(
+    Table(
+        "controls",
+        about="ε = 0, random noise and a stronger attack beside every run",
+        build=lambda findings: controls(findings.runs),
+    )
+)
+TABLES.register(
+    Table(
+        "controls_by_arm",
+        about="the controls, summed over the runs of each arm",
+        build=lambda findings: controls_by_arm(findings.tables.get("controls", pl.DataFrame(schema=CONTROLS))),
+        needs=("controls",),
+        printed=(
+            Printed(
+                columns(
+                    "arm* control epsilon events n where meaning", events="counted", n="of", meaning="what is counted"
+                ),
+                "Controls, summed over each arm’s runs; random noise at the arm’s largest ε (each run and every ε: "
+                "controls.csv below).",
+                "evidence", 10, name="controls", group="arm", rows=with_largest_noise,
+                absent="No controls are recorded. Low success rates must not be read as robustness.",
+            ),
+        ),
+    )
+)  # fmt: skip
+TABLES.register(
+    Table(
+        "flags", about="guards and failure indicators of every run", build=lambda findings: flags(findings.runs)
+    )
+)  # fmt: skip
+TABLES.register(
+    Table(
+        "flags_by_arm",
+        about="the guards and failure indicators that occurred, summed over the runs of each arm",
+        build=lambda findings: flags_by_arm(findings.tables.get("flags", pl.DataFrame(schema=FLAGS))),
+        needs=("flags",),
+        printed=(
+            Printed(
+                columns("flag* meaning* arm events n share where", events="rows", n="of"),
+                "Guards and failure indicators that occurred; a row is an image × ε × step size (each run: flags.csv "
+                "below).",
+                "evidence", 20, name="flags", group="flag",
+                absent="No row carries a guard or failure indicator.",
+            ),
+        ),
+    )
+)  # fmt: skip
+TABLES.register(
+    Table(
+        "flags_by_epsilon",
+        about="flagged images of the main networks at every ε, summed over the cohorts of each arm",
+        build=lambda findings: flags_by_epsilon(findings.records),
+        of_figure=columns("arm* flag epsilon events n share", events="images", n="of"),
+    )
+)
+TABLES.register(
+    Table(
+        "reruns",
+        about="flagged images attacked again under the margin loss: misclassified under each, and only then",
+        build=lambda findings: reruns(findings.records),
+        printed=(
+            Printed(
+                columns(
+                    "cohort* arm train_size epsilon n declared again only_again", n="attackable images",
+                    declared="misclassified as declared", again="misclassified again",
+                ),
+                "Images whose gradient had vanished, attacked again under the margin loss. The last column counts "
+                "those "
+                "that the declared attack missed for a numerical reason. Main curves keep the declared attack.",
+                "evidence", 40, group="cohort",
+            ),
+        ),
+    )
+)  # fmt: skip
+TABLES.register(
+    Table(
+        "runs",
+        about="every run: attack, cost, identities",
+        build=lambda findings: table_of_runs(findings.runs),
+        printed=(
+            Printed(
+                columns(
+                    "cohort* arm train_size seed images rows gradient_evaluations forward_passes rescored changed "
+                    "seconds precision device"
+                ),
+                "What each run cost, and how many iterates a float32 pass of the unmodified network judged again.",
+                "evidence", 60, name="cost", group="cohort", title="what each run cost",
+                fold="Cost, precision and verdicts judged again",
+            ),
+            Printed(
+                columns("cohort* arm train_size seed run_id classifier cohort_identity weights_sha256"),
+                "Hashes of content: equal hashes mean equal inputs.", "reproduce", 10, name="identities",
+                group="cohort", title="identities of runs, networks and cohorts",
+                fold="Identities of runs, networks and cohorts",
+            ),
+        ),
+    )
+)  # fmt: skip

@@ -1,0 +1,1 @@
+"""What another package adds to the report: see lost_again.py."""
