@@ -422,14 +422,14 @@ def _planted(
     site: RunEnvironment,
 ) -> PlantedTest:
     """The active test of the deciding arm, at the attacked amplitude nearest to the first sentences'."""
-    from advassay.attacks.suite.planted_adversarials import run_planted_test
+    from advassay.attacks.suite.planted_adversarials import READOUTS, run_planted_test
 
     arm = study.attack.arm(DECIDING)
     epsilon = min(arm.epsilons, key=lambda e: abs(e - SHOWN_EPSILON))
     ids = cohort.attack_sample(arm.images)[: preset.planted_images]
     if kept is not None:
-        same = (kept.arm, kept.epsilon, kept.steps, kept.images + kept.left_out)
-        if same == (DECIDING, canonical_float(epsilon), arm.steps, len(ids)):
+        same = (kept.arm, kept.epsilon, kept.steps, kept.readouts, kept.images + kept.left_out)
+        if same == (DECIDING, canonical_float(epsilon), arm.steps, READOUTS, len(ids)):
             return kept
     with timed_task(site.progress, f"planted adversarials of arm {DECIDING}"):
         found = run_planted_test(model(), cohort.images(ids), ids, arm, epsilon, name=DECIDING)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 HEALED = "`advassay evaluate` with the same MODEL, IMAGES and --store writes it anew."
 FEW_FOUND = 0.75
-"""Share of the planted adversarials below which an attack is called weak. On networks of known robustness PGD finds more
+"""Share of the planted adversarials below which an attack is called weak. PGD finds more on networks of known strength
 (docs/explanation/evaluate.md), where the gradient is masked hardly any."""
 MANY_BY_ONE_STEP = 0.5
 """Share of the planted adversarials that one step finds above which the test tells little."""
