@@ -279,7 +279,7 @@ def _memory(most: int) -> None:
 
 
 def _streaming_runs(count: int) -> Runs:
-    from advassay.attacks import Item, choose_compute_shape
+    from advassay.attacks import Item, tune_batch_size
     from advassay.attacks.stream import stream
 
     torch.manual_seed(0)
@@ -289,7 +289,7 @@ def _streaming_runs(count: int) -> Runs:
     classifier = aa.Classifier(network.eval())
     arm = aa.Arm(epsilons=(0.02, 0.1, 0.2), steps=5, precision="fast32")
     points = frozenset(("0.01", e) for e in arm.epsilons)
-    shape = choose_compute_shape(classifier, _noise(0), precision="fast32", most=16)
+    shape = tune_batch_size(classifier, _noise(0), precision="fast32", most=16)
     items = (Item(str(i), _noise(i), i % 2, points) for i in range(count))
     return {"stream": lambda: _nothing([None for _ in stream(classifier, items, arm, shape=shape)])}
 

@@ -29,7 +29,7 @@ from advassay.record_columns import unset_columns
 from advassay.records import Example, RunHeader, RunWriter, attack_rules, run_identity, write_example
 from advassay.spec.attack_spec import Arm, resolve_step_size, step_size_name
 from advassay.spec.study_spec import Study
-from advassay.store_documents import ComputeShape, Controls, LeftOut, Preparation, Scores, TrainingDocument
+from advassay.store_documents import Controls, ExecutionConfig, LeftOut, Preparation, Scores, TrainingDocument
 from advassay.trajectory import Cost, TrajectoryRows
 
 GRID = tuple(canonical_float(0.02 * i) for i in range(1, 11))
@@ -210,7 +210,7 @@ def run_header(
         weights_sha256="0" * 64,
         train_size=train_size, full=full, primary=primary, seed=seed, arm=arm_name, arm_position=position,
         attack=attack_rules(arm), steps=arm.steps,
-        compute=ComputeShape(batch_size=16, device="cpu", device_name="simulated", threads=1,
+        compute=ExecutionConfig(batch_size=16, device="cpu", device_name="simulated", threads=1,
                              memory_format="contiguous", torch="none"),
     )  # fmt: skip
 

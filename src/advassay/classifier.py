@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
-from advassay.classifier_state import NetworkState, one_at_a_time, parts_with_modes, plain_surroundings
+from advassay.classifier_state import NetworkState, find_moded_parts, one_at_a_time, plain_surroundings
 from advassay.errors import ClassifierError
 
 
@@ -116,7 +116,7 @@ class Classifier(nn.Module):
 
     def training_parts(self) -> list[str]:
         """Names and kinds of the module's parts in train mode; the whole counts as one, named "the module"."""
-        moded = {id(part) for part in parts_with_modes(self.module) if part.training}
+        moded = {id(part) for part in find_moded_parts(self.module) if part.training}
         if id(self.module) in moded:
             return ["the module"]
         return [f"{name} ({type(part).__name__})" for name, part in self.module.named_modules() if id(part) in moded]

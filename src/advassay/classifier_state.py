@@ -108,7 +108,7 @@ class NetworkState:
     def __init__(self, classifier: nn.Module, module: nn.Module) -> None:
         self.classifier = classifier
         modules = list(module.modules())
-        self.modes = [(m, m.training) for m in parts_with_modes(module)]
+        self.modes = [(m, m.training) for m in find_moded_parts(module)]
         self.switches = any(training for _, training in self.modes)
         self.wants_gradient = [(p, p.requires_grad) for p in classifier.parameters() if p.is_leaf]
         self.attributes = [(m, _attributes(m)) for m in modules]
@@ -172,7 +172,7 @@ class NetworkState:
                 tensor.data.copy_(saved)  # by .data: a graph that the caller holds stays whole
 
 
-def parts_with_modes(module: nn.Module) -> Iterator[nn.Module]:
+def find_moded_parts(module: nn.Module) -> Iterator[nn.Module]:
     """The module and all parts that have a train and an eval mode, parents first; an exported program has one form."""
     seen: set[int] = set()
     waiting = [module]

@@ -176,7 +176,7 @@ class TrainingDocument(Document):
     warnings: tuple[str, ...] = ()
 
 
-class ComputeShape(Frozen):
+class ExecutionConfig(Frozen):
     """What fixes the last bits of a result: chosen once per store, kept in every header, reused on resume."""
 
     batch_size: int
@@ -189,6 +189,10 @@ class ComputeShape(Frozen):
     rewrites: tuple[str, ...] = ()
     """What was done to the network that steers: folded, channels-last, bfloat16, fused, compiled; empty = as it is."""
     torch: str
+
+
+ComputeShape = ExecutionConfig
+"""Its name up to 0.1."""
 
 
 class Doubling(Frozen):

@@ -17,7 +17,7 @@ from torch import nn
 
 import advassay as aa
 from advassay.attacks.attack_step import GradientModel
-from advassay.attacks.batch_tuning import compute_shape
+from advassay.attacks.batch_tuning import execution_config
 from advassay.attacks.surrogate.build import FUSED, build_surrogate
 from advassay.attacks.surrogate.fx_fusion import fuse
 from advassay.attacks.surrogate.packed_layers import (
@@ -311,7 +311,7 @@ def test_the_studys_network_is_fused_whole(precision):
     network = frozen(timm.create_model("inception_v3", num_classes=2, aux_logits=False))
     classifier = aa.Classifier(network, mean=0.5, std=0.5)
     x = torch.rand(2, 3, 96, 96, generator=torch.Generator().manual_seed(0))
-    wanted = compute_shape(2, precision=precision).rewrites
+    wanted = execution_config(2, precision=precision).rewrites
     with classifier.attack_mode():
         steering = build_surrogate(classifier, x, wanted)
     assert steering.rewrites == wanted
@@ -323,7 +323,7 @@ def test_the_studys_network_is_fused_whole(precision):
 @pytest.mark.parametrize("precision", ["fast32", "fast"])
 def test_a_fused_gradient_is_the_same_bits_whatever_the_neighbours(images, precision):
     classifier = aa.Classifier(frozen(Mixed()))
-    steering = build_surrogate(classifier, images, compute_shape(4, precision=precision).rewrites)
+    steering = build_surrogate(classifier, images, execution_config(4, precision=precision).rewrites)
     assert steering.rewrites[-1] == FUSED
     network = GradientModel(steering.module, "margin", channels_last=True)
     labels = torch.zeros(8, dtype=torch.int64)

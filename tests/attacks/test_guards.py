@@ -8,7 +8,7 @@ from tiny_networks import small_cnn
 from torch import nn
 
 import advassay as aa
-from advassay.attacks import Item, choose_compute_shape
+from advassay.attacks import Item, tune_batch_size
 from advassay.attacks.checks.model import examine
 from advassay.attacks.stream import stream
 from advassay.errors import AttackError, ClassifierError, EpsilonError, InputError
@@ -251,7 +251,7 @@ def test_a_gradient_cut_in_part_is_flagged_with_cause_and_fix(images, name):
     items = [Item("a", images[0].numpy(), 0, frozenset({("0.01", 0.02)}))] * 2
     items[1] = items[1]._replace(image_id="b", image=images[1].numpy())
     arm = aa.Arm(epsilons=(0.02,), steps=1, precision="exact")
-    shape = choose_compute_shape(classifier, items[0].image, precision="exact", most=1)
+    shape = tune_batch_size(classifier, items[0].image, precision="exact", most=1)
     run = stream(classifier, items, arm, shape=shape)
     assert all(block.flags["gradient_cut"].all() for block in run)
     (note,) = (n for n in run.notes if n.startswith("gradient_cut"))
@@ -313,7 +313,7 @@ def test_suspicions_reach_the_notes_of_a_stream(images, labels):
     classifier = aa.Classifier(small_cnn().train())
     arm = aa.Arm(epsilons=(0.6,), step_sizes=(0.01,), steps=2, precision="exact")
     items = [Item("a", images[0].numpy(), int(labels[0]), frozenset({("0.01", 0.6)}))]
-    shape = choose_compute_shape(classifier, items[0].image, precision="exact", most=1)
+    shape = tune_batch_size(classifier, items[0].image, precision="exact", most=1)
     run = stream(classifier, items, arm, shape=shape)
     (block,) = run
     assert {"train_mode", "epsilon_large"} <= set(block.flags)

@@ -12,7 +12,7 @@ import torch
 from tiny_networks import small_cnn
 
 import advassay as aa
-from advassay.attacks.batch_tuning import compute_shape
+from advassay.attacks.batch_tuning import execution_config
 from advassay.attacks.stream import Item, stream
 from advassay.errors import AttackError, AttackWarning, ClassifierError, EpsilonError, InputError
 
@@ -130,7 +130,7 @@ def test_pixels_further_off_are_refused(classifier, images, labels, off):
 
 def test_pixels_of_a_stream_are_clipped_too(classifier, images):
     images[1, 0, 0, 0] = 1 + 1e-6
-    shape = compute_shape(4, precision="exact")
+    shape = execution_config(4, precision="exact")
     items = [Item(str(i), image, 0, frozenset({("0.01", 0.02)})) for i, image in enumerate(images.numpy())]
     run = stream(classifier, iter(items), aa.Arm(epsilons=(0.02,), steps=1, precision="exact"), shape=shape)
     assert sum(map(len, run)) == len(images)

@@ -9,8 +9,8 @@ from tiny_networks import small_cnn
 from torch import nn
 
 import advassay as aa
-from advassay.attacks import Item, choose_compute_shape
-from advassay.attacks.batch_tuning import compute_shape
+from advassay.attacks import Item, tune_batch_size
+from advassay.attacks.batch_tuning import execution_config
 from advassay.attacks.engine.float32_verifier import Comparisons, Float32Verifier
 from advassay.attacks.engine.image_state import Grid, GridRow, Records, SharedIterates
 from advassay.attacks.engine.preflight_cache import PreflightCache
@@ -156,7 +156,7 @@ def rows_of(normed, images, order, *, precision, band=None, batch_size=4, sessio
     points = frozenset(("0.002", e) for e in arm.epsilons)
     targets = (labels + 1) % normed(images).shape[1] if arm.targeted else -torch.ones_like(labels)
     items = [Item(str(i), images[i].numpy(), int(labels[i]), points, int(targets[i])) for i in order]
-    shape = compute_shape(batch_size, precision=precision)
+    shape = execution_config(batch_size, precision=precision)
     found = {}
     for part in np.array_split(np.arange(len(items)), sessions):
         run = stream(normed, [items[i] for i in part], arm, shape=shape, known=PreflightCache(band=band))
@@ -320,7 +320,7 @@ def test_the_audit_is_in_the_notes_with_its_bound(normed, images):
         for r in range(3)
         for i, (x, y) in enumerate(zip(images, labels, strict=True))
     ]
-    shape = choose_compute_shape(normed, items[0].image, precision="fast32", most=8)
+    shape = tune_batch_size(normed, items[0].image, precision="fast32", most=8)
     run = stream(normed, items, arm, shape=shape)
     list(run)
     assert "audit outside the band" in run.notes[-1]

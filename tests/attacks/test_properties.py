@@ -9,7 +9,7 @@ from tiny_networks import small_cnn
 from torch import nn
 
 import advassay as aa
-from advassay.attacks import Item, choose_compute_shape
+from advassay.attacks import Item, tune_batch_size
 from advassay.attacks.attack_step import PERTURBATION_COLUMNS, measure_perturbation
 from advassay.attacks.engine.scheduler import BatchScheduler
 from advassay.attacks.stream import stream
@@ -61,7 +61,7 @@ def test_order_neighbours_and_shards_do_not_change_a_bit_at_one_compute_shape(im
     arm = aa.Arm(epsilons=(0.01, 0.02, 0.05), step_sizes=(0.01, "epsilon/4"), steps=5, precision=precision)
     points = frozenset((s, e) for s in ("0.01", "epsilon/4") for e in arm.epsilons)
     items = [Item(str(i), x.numpy(), int(y), points) for i, (x, y) in enumerate(zip(images, labels, strict=True))]
-    shape = choose_compute_shape(classifier, items[0].image, precision=precision, most=4).model_copy(
+    shape = tune_batch_size(classifier, items[0].image, precision=precision, most=4).model_copy(
         update={"batch_size": 4}
     )
 
@@ -109,7 +109,7 @@ def test_restarts_run_for_survivors_only_and_stay_out_of_the_declared_rows(class
     arm = aa.Arm(epsilons=(0.01, 0.05), steps=3, random_start=True, restarts=3, precision="exact")
     points = frozenset({("0.01", 0.01), ("0.01", 0.05)})
     items = [Item(str(i), x.numpy(), int(y), points) for i, (x, y) in enumerate(zip(images, labels, strict=True))]
-    shape = choose_compute_shape(classifier, items[0].image, precision="exact", most=4)
+    shape = tune_batch_size(classifier, items[0].image, precision="exact", most=4)
     rows = TrajectoryRows.concatenate(list(stream(classifier, items, arm, shape=shape)))
     fell = (rows.logits[:, -1].argmax(1) != rows.label) & (rows.logits[:, 0].argmax(1) == rows.label)
     begun = {(i, e, r): down for i, e, r, down in zip(rows.image_id, rows.epsilon, rows.restart, fell, strict=True)}

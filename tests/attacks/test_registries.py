@@ -8,12 +8,12 @@ from typing import Literal, get_args
 import pytest
 
 import advassay as aa
-from advassay.attacks.attack_step import UpdateRule, update_rule
+from advassay.attacks.attack_step import UpdateRule, get_update_rule
 from advassay.attacks.engine import float32_verifier
 from advassay.attacks.losses import attack_loss
 from advassay.errors import ExtensionError
 from advassay.spec import attack_spec
-from advassay.spec.attack_components import LOSSES, UPDATE_RULES, LossFacts, UpdateRuleFacts, registered_components
+from advassay.spec.attack_components import LOSSES, UPDATE_RULES, LossFacts, UpdateRuleFacts, list_components
 
 
 def test_a_precision_that_is_only_declared_stops_the_import_and_is_named(monkeypatch):
@@ -63,7 +63,7 @@ def test_a_rule_that_only_has_the_facts_is_refused_before_the_first_step(monkeyp
 
     monkeypatch.setitem(UPDATE_RULES._parts, "facts", Facts())
     with pytest.raises(ExtensionError, match=r"expected an instance of advassay\.attacks\.attack_step\.UpdateRule"):
-        update_rule(aa.PGD(0.02, update="facts"))
+        get_update_rule(aa.PGD(0.02, update="facts"))
 
 
 def test_a_loss_that_is_no_number_an_image_is_refused_before_the_first_step(monkeypatch, classifier, images, labels):
@@ -86,7 +86,7 @@ def test_the_loss_that_repeats_another_is_registered_and_does_not_saturate(loss)
 
 
 def test_every_name_is_listed_with_words_of_its_own():
-    listed = registered_components()
+    listed = list_components()
     assert listed.keys() == {"update", "loss"}
     assert {"apgd", "literal", "projected-gradient", "projected-sign"} <= listed["update"].keys()
     assert {"cross-entropy", "dlr", "margin", "probability"} <= listed["loss"].keys()

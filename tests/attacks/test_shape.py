@@ -7,8 +7,8 @@ from tiny_networks import small_cnn
 from torch import nn
 
 import advassay as aa
-from advassay.attacks import Item, batch_tuning, choose_compute_shape
-from advassay.attacks.batch_tuning import best_batch, compute_shape
+from advassay.attacks import Item, batch_tuning, tune_batch_size
+from advassay.attacks.batch_tuning import best_batch, execution_config
 from advassay.attacks.stream import stream
 from advassay.attacks.surrogate.build import build_surrogate
 from advassay.attacks.surrogate.compile import compile_surrogate
@@ -51,27 +51,25 @@ def tried(monkeypatch) -> dict[bool, list[int]]:
 
 
 def test_measuring_costs_no_more_than_a_share_of_the_work(classifier, images, tried):
-    small, large = (
-        choose_compute_shape(classifier, images[0].numpy(), precision="exact", steps=n) for n in (40, 100_000)
-    )
+    small, large = (tune_batch_size(classifier, images[0].numpy(), precision="exact", steps=n) for n in (40, 100_000))
     assert sum(tried[False]) - 127 <= batch_tuning.MEASURING * 40 / batch_tuning.PASSES
     assert small.batch_size < large.batch_size == 64
 
 
 def test_no_batch_is_measured_that_the_rows_cannot_fill(classifier, images, tried):
-    choose_compute_shape(classifier, images[0].numpy(), precision="exact", rows=[5, 3], steps=100_000)
+    tune_batch_size(classifier, images[0].numpy(), precision="exact", rows=[5, 3], steps=100_000)
     assert tried[False] == [4, 8]
 
 
 def test_compiling_is_kept_where_it_wins_and_only_tried_where_the_attack_is_long(classifier, images, tried):
     def rewrites(gain: float, steps: int) -> tuple[str, ...]:
         tried["gain"][0] = gain
-        chosen = choose_compute_shape(
+        chosen = tune_batch_size(
             classifier, images[0].numpy(), precision="fast32", steps=steps, most=4, backend="aot_eager"
         )
         return chosen.rewrites
 
-    unfused, uncompiled = ("folded", "channels-last"), compute_shape(4, precision="fast32").rewrites
+    unfused, uncompiled = ("folded", "channels-last"), execution_config(4, precision="fast32").rewrites
     assert rewrites(gain=2.0, steps=100_000) == (*unfused, "compiled:aot_eager")
     assert tried[True] == [4]
     assert rewrites(gain=0.73, steps=100_000) == uncompiled
@@ -87,7 +85,7 @@ def test_a_compiled_network_steers_and_the_unmodified_one_judges(images):
     arm = aa.Arm(epsilons=(0.02, 0.1), step_sizes=(0.01,), steps=5, precision="fast32")
     points = frozenset({("0.01", e) for e in arm.epsilons})
     items = [Item(str(i), x.numpy(), int(y), points) for i, (x, y) in enumerate(zip(images, labels, strict=True))]
-    plain = compute_shape(4, precision="fast32").model_copy(update={"rewrites": ("folded", "channels-last")})
+    plain = execution_config(4, precision="fast32").model_copy(update={"rewrites": ("folded", "channels-last")})
     runs = []
     for extra in ((), ("compiled:aot_eager",)):
         run = stream(classifier, items, arm, shape=plain.model_copy(update={"rewrites": (*plain.rewrites, *extra)}),
@@ -112,10 +110,10 @@ def test_what_cannot_be_compiled_is_attacked_without_and_says_so(classifier, ima
     assert failed.rewrites == steering.rewrites
     assert failed.notes[-1].startswith("compiled: taken back: ")
     with pytest.warns(AdvassayWarning, match="goes on without"):
-        chosen = choose_compute_shape(
+        chosen = tune_batch_size(
             classifier, images[0].numpy(), precision="fast32", steps=10**9, most=2, backend="no-such-backend"
         )
-    assert chosen.rewrites == compute_shape(2, precision="fast32").rewrites
+    assert chosen.rewrites == execution_config(2, precision="fast32").rewrites
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # torch tells of every break in the graph

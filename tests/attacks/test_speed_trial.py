@@ -8,8 +8,8 @@ import torch
 from tiny_networks import small_cnn
 
 import advassay as aa
-from advassay.attacks import Item, choose_compute_shape
-from advassay.attacks.batch_tuning import compute_shape
+from advassay.attacks import Item, tune_batch_size
+from advassay.attacks.batch_tuning import execution_config
 from advassay.attacks.engine.preflight_cache import PreflightCache
 from advassay.attacks.stream import stream
 from advassay.attacks.surrogate import speed_trial
@@ -61,7 +61,7 @@ def test_float32_verdicts_count_against_a_surrogate(images, seconds):
     assert not sweep(images, "fast32")[1]
 
 
-@pytest.mark.skipif("bfloat16" not in compute_shape(4, precision="fast").rewrites, reason="no bfloat16 here")
+@pytest.mark.skipif("bfloat16" not in execution_config(4, precision="fast").rewrites, reason="no bfloat16 here")
 def test_bfloat16_is_set_aside_alone_where_float32_copies_are_faster(images, seconds):
     seconds.update(exact=1e-3, fast32=5e-4, fast=8e-4)
     _, notes = sweep(images, "fast")
@@ -87,18 +87,18 @@ def test_a_second_call_and_a_run_that_goes_on_keep_to_the_choice(classifier, ima
     arm = aa.Arm(epsilons=(0.01,), step_sizes=(0.005,), steps=6, precision="fast32")
     point = frozenset({("0.005", 0.01)})
     items = [Item(str(i), images[i].numpy(), int(labels[i]), point) for i in range(8)]
-    on = stream(classifier, items, arm, shape=compute_shape(8, precision="fast32"), known=PreflightCache(held=()))
+    on = stream(classifier, items, arm, shape=execution_config(8, precision="fast32"), known=PreflightCache(held=()))
     assert TrajectoryRows.concatenate(list(on)).scored_float32.all()
 
 
 def test_a_stores_shape_is_chosen_by_the_same_trial_and_says_what_was_set_aside(classifier, images, labels, seconds):
     def chosen(precision):
-        return choose_compute_shape(classifier, images[0].numpy(), precision=precision, most=4, steps=1000)
+        return tune_batch_size(classifier, images[0].numpy(), precision=precision, most=4, steps=1000)
 
     shape = chosen("fast32")
     assert shape.rewrites == ()
     seconds["fast32"] = 1e-4
-    assert chosen("fast32").rewrites == compute_shape(4, precision="fast32").rewrites
+    assert chosen("fast32").rewrites == execution_config(4, precision="fast32").rewrites
     arm = aa.Arm(epsilons=(0.01,), step_sizes=(0.005,), steps=6, precision="fast32")
     item = Item("0", images[0].numpy(), int(labels[0]), frozenset({("0.005", 0.01)}))
     run = stream(classifier, [item], arm, shape=shape)

@@ -9,7 +9,7 @@ from tiny_networks import small_cnn
 from torch import nn
 
 import advassay as aa
-from advassay.attacks import choose_compute_shape, run_controls
+from advassay.attacks import run_controls, tune_batch_size
 from advassay.attacks.attack_step import Visit
 from advassay.attacks.random_init import sign_noise
 from advassay.attacks.ssim import similarities, ssim
@@ -134,7 +134,7 @@ def test_controls_find_nothing_at_epsilon_zero_little_by_noise_and_what_a_blunt_
     network, x, y = trained
     classifier = aa.Classifier(network)
     blunt = aa.Arm(epsilons=(0.005, 0.01), step_sizes=(0.0001,), steps=2, precision="exact")
-    shape = choose_compute_shape(classifier, x[0].numpy(), precision="exact", most=8)
+    shape = tune_batch_size(classifier, x[0].numpy(), precision="exact", most=8)
     ids = [str(i) for i in range(16)]
     controls = run_controls(classifier, x[:16].numpy(), y[:16].numpy(), ids, blunt, shape=shape, seed=0)
     assert controls.images == 16

@@ -10,7 +10,7 @@ import torch
 from tiny_networks import small_cnn
 
 import advassay as aa
-from advassay.attacks.batch_tuning import compute_shape
+from advassay.attacks.batch_tuning import execution_config
 from advassay.attacks.float32_settings import _OPERATIONS, _get, _own
 from advassay.attacks.stream import Item, stream
 
@@ -79,7 +79,7 @@ def test_streams_in_threads_take_turns_block_by_block(images):
     """A block ends a turn: of two streams of one network neither waits for the other's end."""
     classifier = aa.Classifier(small_cnn())
     arm = aa.Arm(epsilons=(0.03,), steps=3, precision="exact")
-    shape = compute_shape(2, precision="exact")
+    shape = execution_config(2, precision="exact")
     point = frozenset({("0.01", 0.03)})
     items = [Item(str(i), image, 0, point) for i, image in enumerate(images.numpy())]
     alone = [block.logits for block in stream(classifier, items, arm, shape=shape)]

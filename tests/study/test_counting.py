@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from advassay.attacks import Item, choose_compute_shape
+from advassay.attacks import Item, tune_batch_size
 from advassay.classifier import Classifier
 from advassay.spec.attack_spec import Arm, step_size_name
 from advassay.study.gradient_counts import gradient_steps, missing_steps, steps_at
@@ -31,7 +31,7 @@ def test_counted_steps_bound_the_engines_closely(arm: Arm) -> None:
     classifier = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(9, 2)))
     points = frozenset((step_size_name(rule), epsilon) for rule in arm.step_sizes for epsilon in arm.epsilons)
     images = [Item(str(i), np.full((1, 3, 3), 0.5, np.float32), 0, points) for i in range(3)]
-    shape = choose_compute_shape(classifier, images[0].image, precision="exact", device="cpu", most=2)
+    shape = tune_batch_size(classifier, images[0].image, precision="exact", device="cpu", most=2)
     attack = stream(classifier, images, arm, shape=shape)
     list(attack)
     assert 0.9 * gradient_steps(arm) <= attack.cost.gradient_evaluations / 3 <= gradient_steps(arm)

@@ -31,3 +31,11 @@ def test_a_plan_of_a_package_is_found_from_the_package_itself() -> None:
 
     assert advassay.conclusions.__module__ == "advassay.analysis.conclusions"
     assert issubclass(advassay.errors.SpecError, AdvassayError)
+
+
+def test_the_execution_configuration_is_found_under_its_former_names():
+    from advassay import attacks, store_documents
+
+    assert store_documents.ComputeShape is store_documents.ExecutionConfig
+    with pytest.warns(DeprecationWarning, match="tune_batch_size"):
+        assert attacks.choose_compute_shape is attacks.tune_batch_size

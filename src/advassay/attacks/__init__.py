@@ -11,7 +11,7 @@ import lazy_loader
 
 _find, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
-_RENAMED = {"numb_images": "gradient_masked_images"}
+_RENAMED = {"choose_compute_shape": "tune_batch_size", "numb_images": "gradient_masked_images"}
 """Names up to 0.1 → names now."""
 
 

@@ -11,7 +11,7 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 import torch
 
-from advassay.attacks.batch_tuning import activation_bytes, compute_shape
+from advassay.attacks.batch_tuning import activation_bytes, execution_config
 from advassay.attacks.checks.inputs import ModelWarning, check_classifier, check_epsilons, check_images, clipped
 from advassay.attacks.engine.float32_verifier import REWRITES
 from advassay.attacks.engine.preflight import FIRST_IMAGES
@@ -263,7 +263,7 @@ class _Arrays:
                 "Leave them out for the defaults.",
             )
         device = str(self.classifier.mean.device)
-        shape = compute_shape(batch_size or self._default_batch(precision), precision=precision, device=device)
+        shape = execution_config(batch_size or self._default_batch(precision), precision=precision, device=device)
         wanted = frozenset(points)
         goals = [-1] * len(self.labels) if self.targets is None else self.targets
         items = [

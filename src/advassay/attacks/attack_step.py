@@ -162,7 +162,7 @@ class NoUpdate(UpdateRule):
         raise AssertionError("an attack without a step asked for one")
 
 
-def update_rule(rules: PGD | Arm) -> UpdateRule:
+def get_update_rule(rules: PGD | Arm) -> UpdateRule:
     """The registered rule that an attack runs; `NoUpdate` where it has no step.
 
     Raises ExtensionError for a registered rule that is not derived from UpdateRule.

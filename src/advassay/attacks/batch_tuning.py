@@ -1,4 +1,4 @@
-"""The compute shape: what fixes the last bits of a result. Chosen once, recorded, reused."""
+"""The execution configuration: what fixes the last bits of a result. Chosen once, recorded, reused."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from advassay.attacks.surrogate.speed_trial import SpeedTrial
 from advassay.classifier import Classifier
 from advassay.errors import AdvassayWarning
 from advassay.spec.attack_spec import Precision
-from advassay.store_documents import ComputeShape
+from advassay.store_documents import ExecutionConfig
 
 ENOUGH = 0.95
 """Share of the best speed at which the simpler is preferred: a smaller batch, the network as it is."""
@@ -37,11 +37,11 @@ MEASURING = 0.25
 """Share of the work's gradient steps that measuring may cost."""
 
 
-def compute_shape(batch_size: int, *, precision: Precision, device: str = "cpu") -> ComputeShape:
+def execution_config(batch_size: int, *, precision: Precision, device: str = "cpu") -> ExecutionConfig:
     """The shape of this machine and process at a given batch size."""
     cuda = torch.device(device).type == "cuda"
     rewrites = possible_on(device, REWRITES[precision])
-    return ComputeShape(
+    return ExecutionConfig(
         batch_size=batch_size,
         device="cuda" if cuda else "cpu",
         device_name=torch.cuda.get_device_name() if cuda else _processor(),
@@ -52,7 +52,7 @@ def compute_shape(batch_size: int, *, precision: Precision, device: str = "cpu")
     )
 
 
-def choose_compute_shape(
+def tune_batch_size(
     classifier: Classifier,
     example: np.ndarray,
     *,
@@ -62,7 +62,7 @@ def choose_compute_shape(
     rows: Sequence[int] | None = None,
     steps: int | None = None,
     backend: str = "inductor",
-) -> ComputeShape:
+) -> ExecutionConfig:
     """Measure gradient throughput at growing batch sizes and take the one that ends the work soonest.
 
     `example`: one image, float32 (channel, height, width) in [0, 1]; `most`: largest batch to consider (by default
@@ -79,7 +79,7 @@ def choose_compute_shape(
     largest = most or LARGEST[torch.device(device).type]
     largest = largest if rows is None else min(largest, _holding(max(rows)))
     with classifier.attack_mode(), full_float32():
-        wanted = compute_shape(1, precision=precision, device=device)
+        wanted = execution_config(1, precision=precision, device=device)
         steering = build_surrogate(classifier, image[None], wanted.rewrites)
         speeds = _speeds(steering, image, largest, steps)
         chosen = best_batch(speeds, rows)
@@ -91,7 +91,7 @@ def choose_compute_shape(
                 rewrites = unfused + compiled
         if rewrites and backend_of(rewrites) is None:
             rewrites = _fastest(classifier, image, steering, rewrites, chosen, steps or UNKNOWN_STEPS)
-    shape = compute_shape(chosen, precision=precision, device=device)
+    shape = execution_config(chosen, precision=precision, device=device)
     return shape.model_copy(update={"rewrites": rewrites})
 
 

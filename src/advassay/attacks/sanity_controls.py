@@ -17,7 +17,7 @@ from advassay.attacks.stream import Item, computing, stream
 from advassay.attacks.surrogate.compile import backend_of
 from advassay.classifier import Classifier
 from advassay.spec.attack_spec import Arm, Norm, step_size_name
-from advassay.store_documents import ComputeShape, Controls
+from advassay.store_documents import Controls, ExecutionConfig
 from advassay.success import Reading, correct_on_clean, counted, has_succeeded, predicted
 from advassay.trajectory import TrajectoryRows
 
@@ -37,7 +37,7 @@ def run_controls(
     image_ids: Sequence[str],
     arm: Arm,
     *,
-    shape: ComputeShape,
+    shape: ExecutionConfig,
     seed: int = 0,
     targets: np.ndarray | None = None,
     declared: Mapping[float, Collection[str]] | None = None,
@@ -85,7 +85,7 @@ def _spread(epsilons: Sequence[float]) -> list[float]:
     return [ordered[0], ordered[len(ordered) // 2], ordered[-1]]
 
 
-def _no_larger(shape: ComputeShape, rows: int) -> ComputeShape:
+def _no_larger(shape: ExecutionConfig, rows: int) -> ExecutionConfig:
     """The shape with the smallest power-of-two batch that holds `rows`, and not compiled: padding a small sample costs
     full steps, and compiling for it more than the sample."""
     fitting = max(SMALLEST, 1 << max(rows - 1, 0).bit_length())
@@ -102,7 +102,7 @@ class _Sample:
         images: np.ndarray,
         labels: np.ndarray,
         image_ids: tuple[str, ...],
-        shape: ComputeShape,
+        shape: ExecutionConfig,
         targets: np.ndarray | None,
         known: PreflightCache,
     ) -> None:

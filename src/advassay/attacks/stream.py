@@ -31,7 +31,7 @@ from advassay.classifier_state import one_at_a_time
 from advassay.errors import AttackError, InputError
 from advassay.progress import Progress, Silent
 from advassay.spec.attack_spec import PGD, Arm, Precision, resolve_step_size, step_size_name
-from advassay.store_documents import ComputeShape
+from advassay.store_documents import ExecutionConfig
 from advassay.trajectory import Cost, TrajectoryRows
 
 
@@ -75,7 +75,7 @@ class AttackStream:
         rules: Arm | PGD,
         step_rules: dict[str, float | str],
         *,
-        shape: ComputeShape,
+        shape: ExecutionConfig,
         precision: Precision,
         keep_images: Callable[[str], bool],
         progress: Progress,
@@ -269,7 +269,7 @@ def undecided_text(images: int) -> str:
 
 
 @contextmanager
-def computing(classifier: Classifier, shape: ComputeShape) -> Iterator[None]:
+def computing(classifier: Classifier, shape: ExecutionConfig) -> Iterator[None]:
     """Attack mode, the compute shape's threads and true float32 while inside; all as they were after."""
     with one_at_a_time():
         threads = torch.get_num_threads()
@@ -286,7 +286,7 @@ def stream(
     items: Iterable[Item],
     arm: Arm,
     *,
-    shape: ComputeShape,
+    shape: ExecutionConfig,
     keep_images: Callable[[str], bool] = no_images,
     progress: Progress | None = None,
     expected_images: int | None = None,

@@ -47,9 +47,9 @@ class AttackCommand(TyperCommand):
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
         # Only when help is asked for: it imports the packages that register some.
-        from advassay.spec.attack_components import registered_components
+        from advassay.spec.attack_components import list_components
 
-        for field, parts in registered_components().items():
+        for field, parts in list_components().items():
             with formatter.section(f"Values of attack.{field}"):
                 formatter.write_dl(list(parts.items()))
 

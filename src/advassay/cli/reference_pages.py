@@ -21,7 +21,7 @@ from advassay.cli.program import app
 from advassay.report.figures.figure import FIGURES
 from advassay.report.page_sections import in_page_order
 from advassay.report.tables.table import TABLES
-from advassay.spec.attack_components import registered_components
+from advassay.spec.attack_components import list_components
 
 COLUMNS: dict[str, Mapping[str, str]] = {
     "plan": output_tables.PLAN_COLUMNS,
@@ -71,7 +71,7 @@ def _page(name: str, command: Any) -> str:
         parts.append("## Arguments\n\n" + "\n".join(_argument(p) for p in arguments))
     if options:
         parts.append("## Options\n\n| option | meaning | default |\n|---|---|---|\n" + "\n".join(map(_option, options)))
-    for field, components in registered_components().items() if name == "attack" else ():
+    for field, components in list_components().items() if name == "attack" else ():
         rows = "\n".join(f"| `{component}` | {summary} |" for component, summary in components.items())
         parts.append(f"## Values of attack.{field}\n\n| value | meaning |\n|---|---|\n{rows}")
     for title, known in (("Columns of --json", COLUMNS), ("Columns of the table", WRITTEN_TABLES)):

@@ -164,7 +164,7 @@ def read_rows(path: Path) -> TrajectoryRows:
         flags = [name for name in names if name.startswith(FLAG)]
         table = read_shard(path, [*(name for name in COLUMNS if name in names), *flags])
         columns: dict[str, Any] = {
-            name: to_numpy(table[name]) if name in names else absent(name, path) for name in COLUMNS
+            name: to_numpy(table[name]) if name in names else fill_missing(name, path) for name in COLUMNS
         }
         return TrajectoryRows(**columns, flags={name.removeprefix(FLAG): to_numpy(table[name]) for name in flags})
     except FileNotFoundError:
@@ -173,7 +173,7 @@ def read_rows(path: Path) -> TrajectoryRows:
         raise damaged(path, f"its rows cannot be read ({type(error).__name__})", HEALED) from None
 
 
-def absent(name: str, path: Path) -> np.ndarray:
+def fill_missing(name: str, path: Path) -> np.ndarray:
     """What stands for a column that a shard does not have: its `fill`. Raises ValueError where it must have it."""
     column, about = COLUMNS[name], pq.read_schema(path)
     if not column.may_lack:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from advassay.identity import content_hash
 from advassay.spec.attack_spec import Arm
 from advassay.spec.base_model import Frozen
-from advassay.store_documents import ComputeShape, Controls
+from advassay.store_documents import Controls, ExecutionConfig
 from advassay.trajectory import Cost
 
 
@@ -26,7 +26,7 @@ class Account(Frozen):
     run_id: str = ""
     weights_sha256: str = ""
     """Weights of the network that gave the rows."""
-    compute: ComputeShape | None = None
+    compute: ExecutionConfig | None = None
     band: float | None = None
     held: tuple[str, ...] | None = None
     """As in the run's header, which can be made again from them."""
@@ -172,7 +172,7 @@ class RunHeader(BaseModel):
     sizes, which are axes."""
     rerun_of: str | None = None
     """run_id of the declared run whose flagged images this run attacks again; null for a declared run."""
-    compute: ComputeShape | None = None
+    compute: ExecutionConfig | None = None
     """What fixes the last bits of the logits."""
     band: float | None = None
     """|margin| in logits up to which no image's low-precision verdict was trusted (single images: up to more); null

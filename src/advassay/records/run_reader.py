@@ -237,7 +237,7 @@ class Run:
     def _block(self, path: Path, name: str, rows: int) -> np.ndarray:
         try:
             if name not in pq.read_schema(path).names:
-                return np.zeros(rows, bool) if name.startswith(row_shards.FLAG) else row_shards.absent(name, path)
+                return np.zeros(rows, bool) if name.startswith(row_shards.FLAG) else row_shards.fill_missing(name, path)
             values = row_shards.to_numpy(row_shards.read_shard(path, [name])[name])
             if len(values) != rows:
                 raise ValueError(f"expected {rows} values, got {len(values)}")

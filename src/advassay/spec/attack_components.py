@@ -86,7 +86,7 @@ Update = Annotated[str, RegisteredName(UPDATE_RULES)]
 Loss = Annotated[str, RegisteredName(LOSSES)]
 
 
-def registered_components() -> dict[str, dict[str, str]]:
+def list_components() -> dict[str, dict[str, str]]:
     """Field of an attack → name → summary of every update rule and loss there is.
 
     Those of other distributions are imported for it.

@@ -13,7 +13,7 @@ from advassay.record_columns import columns_of
 from advassay.trajectory import TrajectoryRows
 
 
-def finished_rows(records: Records, images: np.ndarray, *, judged: bool) -> TrajectoryRows:
+def build_block(records: Records, images: np.ndarray, *, judged: bool) -> TrajectoryRows:
     """The begun rows of the images, image after image, of each as its grid lists them.
 
     `judged`: float32 has judged some iterates of a surrogate; its logits stand there.

@@ -114,7 +114,7 @@ class Branches:
         return self.count.cumsum() - self.count
 
 
-def unparted(at: SharedIterates) -> Branches:
+def as_branches(at: SharedIterates) -> Branches:
     """Each iterate as one branch."""
     return Branches(np.arange(len(at)), at.count, at.rows)
 
@@ -124,7 +124,7 @@ def split_by_step_size(at: SharedIterates, rows: RowColumns) -> Branches:
     step = rows.step[at.rows]
     cuts = step[1:] != step[:-1]
     cuts[at.first[1:] - 1] = True
-    return _parted(at.owner, at.rows, cuts)
+    return _split_rows(at.owner, at.rows, cuts)
 
 
 def split_by_projection(of: Branches, rows: RowColumns, extent: np.ndarray) -> Branches:
@@ -136,10 +136,10 @@ def split_by_projection(of: Branches, rows: RowColumns, extent: np.ndarray) -> B
     # Sorted by ε, those alone come first; the first that is not alone has another ε than the last that is.
     cuts = alone[:-1] & (epsilon[1:] != epsilon[:-1])
     cuts[of.first[1:] - 1] = True
-    return _parted(owner, of.rows, cuts)
+    return _split_rows(owner, of.rows, cuts)
 
 
-def _parted(owner: np.ndarray, rows: np.ndarray, cuts: np.ndarray) -> Branches:
+def _split_rows(owner: np.ndarray, rows: np.ndarray, cuts: np.ndarray) -> Branches:
     """`rows` parted after each entry where `cuts`; `owner`: what each row is of."""
     first = np.empty(np.count_nonzero(cuts) + 1, np.int64)
     first[0], first[1:] = 0, np.flatnonzero(cuts) + 1

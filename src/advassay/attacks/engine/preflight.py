@@ -45,7 +45,7 @@ from advassay.attacks.surrogate.speed_trial import SpeedTrial, set_aside_note
 from advassay.classifier import Classifier
 from advassay.spec.attack_components import UPDATE_RULES
 from advassay.spec.attack_spec import PGD, Arm, Precision
-from advassay.store_documents import ComputeShape
+from advassay.store_documents import ExecutionConfig
 
 FIRST_IMAGES = max(PROBES, IMAGES)
 """Images that the network is examined and measured on."""
@@ -82,7 +82,7 @@ class Preflight:
         classifier: Classifier,
         rules: PGD | Arm,
         *,
-        shape: ComputeShape,
+        shape: ExecutionConfig,
         precision: Precision,
         known: PreflightCache,
         choose: bool,

@@ -20,11 +20,11 @@ from advassay.attacks.attack_step import (
     GradientModel,
     Proposal,
     Visit,
+    get_update_rule,
     measure_gradient,
     measure_perturbation,
-    update_rule,
 )
-from advassay.attacks.engine.finished_rows import finished_rows
+from advassay.attacks.engine.finished_rows import build_block
 from advassay.attacks.engine.float32_verifier import Comparisons, Float32Verifier
 from advassay.attacks.engine.image_state import Grid, Records
 from advassay.attacks.engine.iterates import (
@@ -32,9 +32,9 @@ from advassay.attacks.engine.iterates import (
     IteratePool,
     IterateQueues,
     SharedIterates,
+    as_branches,
     split_by_projection,
     split_by_step_size,
-    unparted,
 )
 from advassay.attacks.engine.row_endings import RowEndings
 from advassay.attacks.random_init import random_start
@@ -70,7 +70,7 @@ class BatchScheduler:
         self.cost, self.first_success_only = cost, first_success_only
         self.compared: Comparisons | None = None
         """How steering compared with float32 on the images handed out last."""
-        self._rule = update_rule(rules)
+        self._rule = get_update_rule(rules)
         # Trajectories then begin one by one, and none passes through the clean image, which is scored apart.
         self._apart = rules.steps > 0 and (rules.random_start or not self._rule.shares_iterates)
         self.records = Records(rules.steps, classes, targeted=rules.targeted, keyed=verifier is not None)
@@ -159,7 +159,7 @@ class BatchScheduler:
         if not self._settled:
             return None
         images, self._settled = np.array(self._settled, np.int64), []
-        block = finished_rows(self.records, images, judged=self.verifier is not None)
+        block = build_block(self.records, images, judged=self.verifier is not None)
         self.compared = None if self.verifier is None else self.verifier.comparisons(self.records, images)
         self.records.leave(images)
         return block
@@ -271,7 +271,7 @@ class BatchScheduler:
                 return
             known = known[:0]
         # Only the clean image is shared by rows of several step sizes; it comes last in a batch, if at all.
-        branches = split_by_step_size(at, records.rows) if at.step[-1] == 0 else unparted(at)
+        branches = split_by_step_size(at, records.rows) if at.step[-1] == 0 else as_branches(at)
         proposal = self._rule.propose(self._of_branches(visit, branches, len(at)), self.rules)
         moved = torch.cat([known.reshape(-1), proposal.extent]).cpu().numpy()  # one copy: a GPU waits once a batch
         if len(known):
@@ -341,7 +341,7 @@ class BatchScheduler:
         n, whole = len(leaves.parent), len(leaves.parent) == len(branches.parent)
         first = leaves.rows[leaves.first]
         epsilon, index = self.records.index(self.records.rows.epsilon[first]), self.records.index(leaves.parent)
-        for part in _pieces(n, proposal.origin[0].numel()):
+        for part in _split_for_memory(n, proposal.origin[0].numel()):
             # Nothing is copied where nothing has parted: that is most batches.
             every = whole and part.start == 0 and part.stop >= n
             ends, mine = epsilon[part], proposal if every else proposal.at(index[part])
@@ -492,7 +492,7 @@ class BatchScheduler:
         """What is measured of the perturbation at points that are not the iterates themselves."""
         parts = [
             measure_perturbation(point[p], visit.clean[p], visit.epsilon[p], self.rules.norm)
-            for p in _pieces(len(point), point[0].numel())
+            for p in _split_for_memory(len(point), point[0].numel())
         ]
         return torch.cat(parts)
 
@@ -502,7 +502,7 @@ def _padded(values: Tensor, n: int) -> Tensor:
     return torch.cat([values, values[:1].expand(n - len(values))])
 
 
-def _pieces(n: int, values: int) -> Iterator[slice]:
+def _split_for_memory(n: int, values: int) -> Iterator[slice]:
     """Slices of `n` images of so many pixel values that are small enough to be worked on together."""
     # At least one, however large an image is.
     each = max(1, AT_ONCE // values)

@@ -67,10 +67,10 @@ def measure(
 
 def _speed(classifier: Classifier, precision: Precision, image: Tensor) -> float:
     """Images per second."""
-    from advassay.attacks.batch_tuning import attacked, compute_shape, images_per_second
+    from advassay.attacks.batch_tuning import attacked, execution_config, images_per_second
     from advassay.attacks.surrogate.build import build_surrogate
 
-    rewrites = compute_shape(BATCH, precision=precision, device=str(image.device)).rewrites
+    rewrites = execution_config(BATCH, precision=precision, device=str(image.device)).rewrites
     return images_per_second(attacked(build_surrogate(classifier, image[None], rewrites)), image, BATCH)
 
 

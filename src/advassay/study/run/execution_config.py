@@ -71,7 +71,7 @@ def compute_shape(
     """
     import torch
 
-    from advassay.attacks import choose_compute_shape
+    from advassay.attacks import tune_batch_size
 
     key = kind_of(architecture, example.shape, precision, site.device)
     path = site.store.compute
@@ -90,7 +90,7 @@ def compute_shape(
     if site.threads is not None:
         torch.set_num_threads(site.threads)
     with timed_task(site.progress, f"measure batch sizes of {architecture}"):
-        shape = choose_compute_shape(
+        shape = tune_batch_size(
             classifier, example, precision=precision, device=site.device, rows=work.rows, steps=work.steps
         )
     _write(path, kept | {key: shape})
