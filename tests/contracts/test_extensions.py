@@ -10,10 +10,12 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import advassay as aa
 from advassay.errors import AttackError
+from advassay.report.text.methods import describe_component
 from advassay.spec.attack_components import LOSSES, UPDATE_RULES
 from advassay.study import parse_study
 
@@ -21,11 +23,14 @@ PACKAGE = Path(__file__).parent / "heavy_ball"
 STUDY = """
 name: momentum
 image_size_px: 40
-sources: {chest: {kind: phantoms, phantom: chest, images: 60, size_px: 40}}
+sources: {chest: {kind: phantoms, phantom: chest, images: 80, size_px: 40, signal: 3}}
 cohorts:
-  A: {source: chest, classes: {m: {sex: M}, f: {sex: F}}}
-training: {architecture: test_resnet, updates: 4}
-attack: {steps: 20, arms: {A: {}, M: {update: heavy-ball, loss: true-class-logit}}}
+  X: {source: chest, classes: {m: {sex: M}, f: {sex: F}}}
+training: {architecture: test_resnet, updates: 4, evaluations: 1}
+attack:
+  steps: 20
+  controls: false
+  arms: {A: {}, M: {update: heavy-ball, loss: true-class-logit}}
 """
 ATTACKS = """
 import json, sys
@@ -121,6 +126,24 @@ def test_its_facts_count_the_gradients_that_the_engine_takes(told):
     assert told["gradient steps"][0] == told["gradient steps"][1]
     assert told["relative"] == "epsilon/4"
     assert told["rerun"]
+
+
+def test_a_study_attacks_with_them_and_its_records_open_without_the_package(environment, tmp_path):
+    study = tmp_path / "study.yaml"
+    study.write_text(STUDY)
+    few = ["--set", "attack.steps=3", "--set", "attack.images=6", "--set", "attack.epsilons=[0.02, 0.1]"]
+    command = ["attack", str(study), "--store", str(tmp_path / "store"), "--device", "cpu", *few]
+    run(environment, "-m", "advassay.cli", *command)
+    records = aa.open_records(tmp_path / "store")
+    attacked = {header.arm: header for header in records.headers}
+    assert attacked["M"].attack["update"] == "heavy-ball"
+    rows = {arm: records.run(header.run_id).rows() for arm, header in attacked.items()}
+    assert len(rows["A"]) == len(rows["M"]) == 12
+    clean, moved = (np.abs(rows["M"].linf[:, step]).max() for step in (0, 3))
+    assert (clean, float(moved)) == (0, pytest.approx(0.03, rel=1e-4))
+    assert not np.array_equal(rows["A"].logits, rows["M"].logits)
+    assert describe_component(UPDATE_RULES, "heavy-ball") == "update heavy-ball."
+    assert describe_component(UPDATE_RULES, "apgd").endswith("(Croce and Hein 2020).")
 
 
 def test_its_names_are_in_help_and_schema(environment):

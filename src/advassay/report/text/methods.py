@@ -12,6 +12,7 @@ from advassay.report.tables.cohort_tables import division, preparations
 from advassay.report.text import captions
 from advassay.report.text.number_format import count, listed, number
 from advassay.spec.attack_components import LOSSES, UPDATE_RULES, LossFacts, UpdateRuleFacts
+from advassay.spec.attack_spec import Precision, check_complete
 from advassay.store_documents import Preparation, TrainingDocument
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ REFERENCES = (
 )
 
 
-PRECISIONS = {
+PRECISIONS: dict[Precision, str] = {
     "exact": "float32 passes of the unmodified network throughout",
     "fast32": "a rewritten network (batch norm folded) gives the gradients in float32; verdicts near the decision "
     "boundary, at the "
@@ -48,6 +49,7 @@ PRECISIONS = {
     "decision "
     "boundary, at the last iterate and at first success are float32 passes of the unmodified network",
 }
+check_complete("precision", Precision, PRECISIONS)
 
 
 @dataclass(frozen=True)
@@ -154,12 +156,12 @@ def _attack(findings: Findings) -> Iterator[str]:
             yield f"{captions.attack(headers)}; ε {grid}; seed {headers[0].attack.get('seed')}."
     for registry in (UPDATE_RULES, LOSSES):
         for value in dict.fromkeys(str(header.attack.get(registry.kind)) for header in runs):
-            yield _component(registry, value)
+            yield describe_component(registry, value)
     for value in dict.fromkeys(str(header.attack.get("precision")) for header in runs):
-        yield f"{value}: {PRECISIONS[value]}." if value in PRECISIONS else f"precision {value}."
+        yield f"{value}: {PRECISIONS[value]}." if value in PRECISIONS else f"precision {value}."  # type: ignore[index]
 
 
-def _component(registry: Registry[UpdateRuleFacts] | Registry[LossFacts], name: str) -> str:
+def describe_component(registry: Registry[UpdateRuleFacts] | Registry[LossFacts], name: str) -> str:
     """An update rule or a loss in words; its name alone where it is not registered here."""
     part = registry.find(name)
     if part is None:
