@@ -29,13 +29,15 @@ demo-compare: setup  ## the demo's main arm with one coarse step of ε, and the 
 	$(BIN)/advassay run studies/demo.yaml --store runs/demo-coarse-step --set 'attack.arms=$(COARSE)' --set 'cohorts.H-BR.train_sizes=[]'
 	$(BIN)/advassay compare runs/demo runs/demo-coarse-step -o compare.html
 
-test: setup  ## the tests, doctests included (about 15 minutes on 2 cores)
-	$(BIN)/python -m pytest
+# One process a core, each with one thread: more threads than cores make PyTorch many times slower.
+test: setup  ## the tests, doctests included
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses=4 --dist loadfile
 
 check: setup  ## lint, format, types, doctests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy --warn-unused-ignores --follow-imports=silent tests/contracts/typed_face.py
 	$(BIN)/python -m pytest src tests/contracts
 
 bench: setup  ## side by side with torchattacks, Foolbox and ART (about 30 minutes)
