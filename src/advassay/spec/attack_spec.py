@@ -6,7 +6,7 @@ import difflib
 import re
 from collections.abc import Collection
 from fractions import Fraction
-from typing import Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
@@ -153,12 +153,31 @@ class PGD(_Attack):
     step_size: StepSize = 0.01
     """Step in image units for sign and L2-normalised updates; a gain for raw-gradient updates."""
 
-    def __init__(self, epsilon: Any = None, step_size: Any = 0.01, **data: Any) -> None:
-        given = {} if epsilon is None else {"epsilon": epsilon}
-        try:
-            super().__init__(**given, **{"step_size": step_size}, **data)
-        except ValidationError as found:
-            raise _refusal(found) from None
+    if TYPE_CHECKING:  # for type checkers: the fields, which Pydantic's own signature would hide behind **data
+
+        def __init__(
+            self,
+            epsilon: float | str,
+            step_size: float | str = 0.01,
+            *,
+            update: str = ...,
+            loss: str = ...,
+            norm: str = ...,
+            steps: int = ...,
+            random_start: bool = ...,
+            restarts: int = ...,
+            seed: int = ...,
+            targeted: bool = ...,
+        ) -> None: ...
+
+    else:
+
+        def __init__(self, epsilon: Any = None, step_size: Any = 0.01, **data: Any) -> None:
+            given = {} if epsilon is None else {"epsilon": epsilon}
+            try:
+                super().__init__(**given, **{"step_size": step_size}, **data)
+            except ValidationError as found:
+                raise _refusal(found) from None
 
     @model_validator(mode="after")
     def _known_unit(self) -> PGD:

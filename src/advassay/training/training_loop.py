@@ -6,7 +6,7 @@ One network is trained on one device. Several devices train several networks.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -98,7 +98,7 @@ def fit(
         evaluations.restore(before.evaluations)
         progress.advance(task, done)
     batches = UpdateBatches(training, batch_size=spec.batch_size, updates=updates, seed=seed, first=done)
-    classifier = classifier.to(device=device, memory_format=torch.channels_last)  # before Adam takes its moments there
+    classifier = classifier.to(device).to(memory_format=torch.channels_last)  # before Adam takes its moments there
     optimiser, schedule = _optimiser(classifier, spec, updates=updates, done=done, before=before)
     loss_weights = torch.from_numpy(weights).float().to(device)
     writer = TrainingStateWriter(kept, identity)
@@ -120,7 +120,7 @@ def fit(
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             schedule.step()
-            evaluations.after_update(loss, schedule.get_last_lr()[0], classifier, device)
+            evaluations.after_update(loss, float(schedule.get_last_lr()[0]), classifier, device)
             writer.after_update(classifier.module, optimiser, evaluations, stop)
     classifier.cpu().to(memory_format=torch.contiguous_format)
     classifier.module.load_state_dict(dict(evaluations.best.state))
@@ -143,7 +143,7 @@ def _optimiser(
     return optimiser, schedule
 
 
-def _read_ahead(batches: UpdateBatches) -> Iterator[tuple[Tensor, Tensor, int]]:
+def _read_ahead(batches: UpdateBatches) -> Generator[tuple[Tensor, Tensor, int], None, None]:
     """The same batches; the next one is read and decoded while the caller works on this one."""
     waiting = iter(batches)
     with ThreadPoolExecutor(1, "advassay-batches") as reader:
