@@ -89,7 +89,8 @@ def fit(
         task=task,
     )
     before = read_training_state(kept, identity)
-    done, notes = 0 if before is None else before.updates, ()
+    done = 0 if before is None else before.updates
+    notes: tuple[str, ...] = ()
     if before is not None:
         classifier.module.load_state_dict(before.network)
         if (note := thread_note(before)) is not None:
