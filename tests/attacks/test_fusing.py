@@ -390,16 +390,12 @@ def test_importing_and_attacking_tune_nothing_and_the_program_says_what_it_does(
 
 
 @pytest.mark.parametrize(("device", "quiet", "said"), [("cpu", False, 1), ("cpu", True, 0), ("cuda", False, 0)])
-def test_the_command_line_tunes_its_process_where_networks_run_on_a_processor(
-    monkeypatch, capsys, tmp_path, device, quiet, said
-):
+def test_the_command_line_tunes_its_process_where_networks_run_on_a_processor(monkeypatch, capsys, device, quiet, said):
     from advassay.cli.options import tune_for
-    from advassay.store_layout import Store
-    from advassay.study import RunEnvironment
 
     asked = []
     monkeypatch.setattr("advassay.process_tuning.tune_process", lambda: asked.append(1) or ("memory is kept",))
-    tune_for(RunEnvironment(Store(tmp_path), device=device), quiet=quiet)
+    tune_for(device, quiet=quiet)
     assert len(asked) == (device == "cpu")
     assert capsys.readouterr().err.count("This process: memory is kept.") == said
 

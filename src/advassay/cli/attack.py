@@ -122,7 +122,7 @@ def _attack_own(
 
     with progress(quiet) as shown:
         here = make_environment(store, device=device.value, threads=threads, key_file=key_file, progress=shown)
-        tune_for(here, quiet=quiet)
+        tune_for(here.device, quiet=quiet)
         headers = attack_external_model(model, images, here, overrides=changes or ())
     for header in headers:
         what = f"{header.images} images, {header.rows} trajectories in records/{header.run_id}"

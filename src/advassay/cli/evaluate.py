@@ -11,6 +11,7 @@ import typer
 
 from advassay.cli import options
 from advassay.cli.error_handling import cli_errors, say
+from advassay.cli.options import tune_for
 from advassay.cli.progress_bars import progress
 
 if TYPE_CHECKING:
@@ -183,12 +184,14 @@ def evaluate(
         advassay evaluate model.safetensors images --store runs/mine --preset quick --require 'accuracy >= 0.8'
     """
     from advassay.errors import SpecError
+    from advassay.study.environment import choose_device
     from advassay.workflows.evaluate import evaluate as evaluate_model
     from advassay.workflows.requirement_gate import UNMET, parse_requirement, write_junit, write_sarif
 
     required = [parse_requirement(text) for text in require or ()]
     if (sarif or junit) and not required:
         raise SpecError("--sarif, --junit: they hold requirements, got none.", "Add --require TEXT.")
+    tune_for(choose_device(device.value), quiet=quiet or as_json)
     with progress(quiet or as_json) as shown:
         result = evaluate_model(
             model, images, store=store, preset=preset.value, mean=_numbers("--mean", mean), std=_numbers("--std", std),

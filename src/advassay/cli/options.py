@@ -132,16 +132,16 @@ class StudyOptions:
                 progress=shown,
             )
             if runs_networks:
-                tune_for(here, quiet=self.quiet)
+                tune_for(here.device, quiet=self.quiet)
             yield here
 
 
-def tune_for(here: RunEnvironment, *, quiet: bool) -> None:
-    """Tune this process where networks run on the processor, and say what was set."""
+def tune_for(device: str, *, quiet: bool) -> None:
+    """Tune this process where networks run on the processor (`device` is cpu), and say what was set."""
     from advassay.cli.error_handling import say
     from advassay.process_tuning import tune_process
 
-    found = tune_process() if here.device == "cpu" else ()
+    found = tune_process() if device == "cpu" else ()
     if found and not quiet:
         say(f"This process: {'; '.join(found)}.")
 
