@@ -114,7 +114,7 @@ class DicomSource(ReportedSource):
     Examined, else (0008,2218) Anatomic Region Sequence, else the descriptions of series, protocol and study."""
     views: tuple[str, ...] = ("PA", "AP")
     """Views accepted; empty = any. From (0018,5101) View Position, else (0054,0220) View Code Sequence, else the
-    descriptions of series and protocol."""
+    descriptions of series and protocol; a lateral one also from the study's and from Patient Orientation."""
     unstated: Literal["keep", "leave-out"] = "keep"
     """Images that state no body part or no view: many de-identified archives lost both tags."""
     smallest_side_px: int = Field(200, ge=1)

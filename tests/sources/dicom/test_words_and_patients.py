@@ -377,3 +377,43 @@ def test_japanese_ids_with_escapes_are_text() -> None:
     assert decode_text(value, ["latin-1", "iso2022_jp"]).text == text
     assert decode_text("Müller".encode("latin-1"), ["iso8859"]).text == "Müller"
     assert decode_text("Müller".encode("latin-1"), []) == ("Müller", True)
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        {"PatientOrientation": ["A", "F"]},
+        {"PatientOrientation": ["P", "F"]},
+        {"StudyDescription": "CHEST LATERAL"},
+        {"PerformedProcedureStepDescription": "Chest lateral"},
+        {"BodyPartExamined": "CHEST LAT"},
+        {"SeriesDescription": "Torace L-L"},
+        {"SeriesDescription": "Thorax seitl."},
+    ],
+)
+def test_a_lateral_without_a_view_is_known_by_whatever_else_says_so(tmp_path: Path, tags: dict[str, Any]) -> None:
+    assert header(tmp_path, ViewPosition=None, **tags)["view"] == "lateral"
+
+
+def test_a_study_of_both_views_and_a_frontal_study_say_nothing_of_an_image(tmp_path: Path) -> None:
+    for text in ("CHEST PA AND LATERAL", "CHEST PA"):
+        assert header(tmp_path, ViewPosition=None, StudyDescription=text)["view"] is None
+
+
+def test_a_frontal_description_over_rows_to_the_front_is_no_frontal_view(tmp_path: Path) -> None:
+    said = header(tmp_path, ViewPosition=None, SeriesDescription="Chest PA", PatientOrientation=["A", "F"])
+    assert said["view"] == "other"
+
+
+def test_m_is_unknown_where_h_is_what_men_are(tmp_path: Path) -> None:
+    def sexes(folder: str, letters: str) -> tuple[list[str | None], str]:
+        made = {f"f{n}": file_bytes(radiograph(picture(seed=n), PatientSex=sex)) for n, sex in enumerate(letters)}
+        opened = open_dicom("d", DicomSource(kind="dicom", path="x"), write(tmp_path / folder, **made), workers=1)
+        return opened.rows["sex"].to_list(), " ".join(opened.remarks(opened.rows["row"].to_list()))
+
+    spanish, said = sexes("hombre-mujer", "HMHM")
+    assert spanish == ["M", None, "M", None]
+    assert "2 of 4 images state the sex M where others state H" in said
+    french, said = sexes("homme-femme", "HFFM")
+    assert french == ["M", "F", "F", "M"]
+    assert "others state H" not in said

@@ -17,7 +17,7 @@ from advassay.sources.dicom.discover_files import find_files
 from advassay.sources.dicom.header_filters import filter_by_header
 from advassay.sources.dicom.header_reader import IDS
 from advassay.sources.dicom.header_table import header_table
-from advassay.sources.dicom.patient_identity import counted, patient_remarks, with_patients
+from advassay.sources.dicom.patient_identity import counted, patient_remarks, with_patients, with_sexes
 from advassay.sources.dicom.pixel_reader import NOTES, PixelRules
 from advassay.sources.dicom.tag_normalisation import BODY_PARTS, VIEWS
 from advassay.sources.dicom.tag_vocabulary import IMAGE_KINDS
@@ -111,7 +111,7 @@ def open_dicom(
     _check_words(name, source)
     folder, found = find_files(f"sources.{name}.path", path)
     crew = DicomWorkerPool(workers, source.most_pixels)
-    headers = with_patients(header_table(name, folder, found, crew, kept_headers, progress or Silent()))
+    headers = with_sexes(with_patients(header_table(name, folder, found, crew, kept_headers, progress or Silent())))
     reasons = filter_by_header(headers, source)
     stays = reasons["reason"].is_null()
     rows = _candidates(name, headers.filter(stays), source)
@@ -185,6 +185,10 @@ def _of_kinds(rows: pl.DataFrame, turn: bool) -> list[str]:
         ),
         (astray, f"are mirrored, upside down or lying by their Patient Orientation: {stays}"),
         (rows["fov_flipped"].sum(), "were flipped by their detector (Field of View Horizontal Flip)"),
+        (
+            rows["sex_doubted"].sum(),
+            "state the sex M where others state H: M may mean mujer or male: unknown",
+        ),
         (rows["sex_unread"].sum(), "state a sex in a word that is not known: unknown"),
     ]
     return [f"{count} of {total} images {sentence}." for count, sentence in told if count]

@@ -9,7 +9,7 @@ import polars as pl
 from advassay.sources.read_failures import Unreadable
 from advassay.spec.source_spec import DicomSource
 
-DICOM_READING = 3
+DICOM_READING = 4
 """Raised when the same files would give other images or other candidates; prepared cohorts say which read them."""
 
 

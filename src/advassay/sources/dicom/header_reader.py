@@ -16,11 +16,11 @@ from advassay.sources.dicom import tag_normalisation
 from advassay.sources.dicom.coded_attributes import orientation_words, part_of_code, view_of_code
 from advassay.sources.dicom.open_dicom_file import open_dicom_file
 from advassay.sources.dicom.patient_identity import IDENTIFYING, tags_met
-from advassay.sources.dicom.tag_vocabulary import kind_in, stands_for_nothing
+from advassay.sources.dicom.tag_vocabulary import fold, kind_in, stands_for_nothing
 from advassay.sources.dicom.text_decoding import GUESSES, DecodedText, decode_text, encodings_of, in_encoding
 from advassay.sources.read_failures import Unreadable
 
-HEADER_VERSION = 3
+HEADER_VERSION = 4
 """Raised when the same file would give other facts: kept headers are then read anew."""
 
 IDS = ("patient_id", "study_instance_uid", "series_instance_uid", "sop_instance_uid", "accession_number")
@@ -37,6 +37,7 @@ HEADER: dict[str, Any] = {
     "fov_flipped": pl.Boolean,
     "fov_rotation": pl.Int32,
     **dict.fromkeys(("respelled", "view_from_text", "view_doubted", "part_from_text", "sex_unread"), pl.Boolean),
+    "sex_letter": pl.String,  # F, H or M where the tag is that one letter: what M means depends on the others
     "year": pl.Int32,
     "photometric": pl.String,
     "bits_stored": pl.Int32,
@@ -103,6 +104,7 @@ _TAGS = {
     "WindowWidth": 0x00281051,
     "VOILUTFunction": 0x00281056,
     "VOILUTSequence": 0x00283010,
+    "PerformedProcedureStepDescription": 0x00400254,
     "ViewCodeSequence": 0x00540220,
 }
 
@@ -284,11 +286,12 @@ def _person(header: Tags) -> dict[str, Any]:
     dates = [(header.text(keyword) or "")[: 10 if keyword != "AcquisitionDateTime" else 8] for keyword in _DATES]
     age = tag_normalisation.age_in_years(header.text("PatientAge"))
     years = (tag_normalisation.year_of(date) for date in dates)
-    sex = header.word("PatientSex", tag_normalisation.sex_of)
+    sex, letter = header.word("PatientSex", tag_normalisation.sex_of), fold(header.text("PatientSex"))
     return {
         "age": tag_normalisation.age_at_any(header.text("PatientBirthDate"), dates) if age is None else age,
         "sex": sex,
         "sex_unread": sex is None and not stands_for_nothing(header.text("PatientSex")),
+        "sex_letter": letter if letter in ("F", "H", "M") else None,
         **_shown(header),
         "laterality": tag_normalisation.laterality_of(header.text("ImageLaterality") or header.text("Laterality")),
         "year": next((year for year in years if year is not None), None),
@@ -296,11 +299,13 @@ def _person(header: Tags) -> dict[str, Any]:
 
 
 _OF_SERIES = ("SeriesDescription", "ProtocolName", "AcquisitionDeviceProcessingDescription")
+_OF_STUDY = ("BodyPartExamined", "PerformedProcedureStepDescription", "StudyDescription")
 
 
 def _shown(header: Tags) -> dict[str, Any]:
-    """View and body part: the tag, else the code, else what series and protocol are called (of the study the part
-    alone: it may have several views)."""
+    """View and body part: the tag, else the code, else what series and protocol are called. A study may have several
+    views: its name is believed where it names one, and no frontal one. Last, rows that lead to the patient's front or
+    back are of a lateral image (PS3.3 §C.7.6.1.1.1)."""
     view = header.word("ViewPosition", tag_normalisation.view_of)
     part = header.word("BodyPartExamined", tag_normalisation.body_part_of)
     coded = _of_code(header.code("ViewCodeSequence"), view_of_code, tag_normalisation.view_of)
@@ -313,13 +318,19 @@ def _shown(header: Tags) -> dict[str, Any]:
     from_series = [
         _first_plain(header, _OF_SERIES, read) for read in (tag_normalisation.view_in, tag_normalisation.body_part_in)
     ]
-    of_study = header.word("StudyDescription", tag_normalisation.body_part_in)
-    part_in_text = from_series[1] or (None if of_study == "other" else of_study)
+    sideways = "lateral" if (header.text("PatientOrientation") or "").strip().upper()[:1] in ("A", "P") else None
+    if from_series[0] is None:
+        of_study = (header.word(keyword, tag_normalisation.view_in) for keyword in _OF_STUDY)
+        from_series[0] = next((one for one in of_study if one in tag_normalisation.SIDEWAYS), sideways)
+    elif sideways and from_series[0] in tag_normalisation.FRONTAL:
+        from_series[0] = "other"  # a description of several images
+    part_of_study = header.word("StudyDescription", tag_normalisation.body_part_in)
+    part_in_text = from_series[1] or (None if part_of_study == "other" else part_of_study)
     return {
         "view": from_series[0] if view is None else view,
         "view_from_text": view is None and from_series[0] is not None,
         "view_doubted": stated in tag_normalisation.FRONTAL
-        and bool({coded, from_series[0]} - {None, "other", *tag_normalisation.FRONTAL}),
+        and bool({coded, from_series[0], sideways} - {None, "other", *tag_normalisation.FRONTAL}),
         "body_part": part_in_text if part is None else part,
         "part_from_text": part is None and part_in_text is not None,
     }

@@ -110,6 +110,17 @@ def _is_latin(text: str) -> bool:
     return max(map(ord, text)) < 256
 
 
+def with_sexes(headers: pl.DataFrame) -> pl.DataFrame:
+    """`headers` with `sex` unknown, and `sex_doubted` true, where an M may mean mujer.
+
+    An archive that writes H (hombre, homme) for men, and F less often than H, writes M for women.
+    """
+    letters = headers["sex_letter"]
+    men, women = int((letters == "H").sum()), int((letters == "F").sum())
+    doubted = (pl.col("sex_letter") == "M").fill_null(False) & pl.lit(men > women)
+    return headers.with_columns(sex=pl.when(~doubted).then("sex"), sex_doubted=doubted)
+
+
 def patient_remarks(images: pl.DataFrame) -> list[str]:
     """Sentences with counts about the ids of `images` (patient_id, its three marks, sex, age, year)."""
     remarks = []

@@ -115,6 +115,7 @@ def sex_of(text: str | None) -> str | None:
 VIEWS = ("PA", "AP", "lateral", "oblique", "decubitus", "other")
 """What `view` can be."""
 FRONTAL = frozenset(("PA", "AP"))
+SIDEWAYS = frozenset(("lateral", "oblique", "decubitus"))
 
 
 def view_of(text: str | None) -> str | None:

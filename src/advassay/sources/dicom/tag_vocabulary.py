@@ -130,11 +130,13 @@ def _table(words: dict[str, str]) -> dict[str, str]:
 
 SEXES = _table(
     {
-        "F": "F,female,W,woman,weiblich,frau,mujer,femenino,femenina,feminino,feminina,mulher,femme,féminin,femmina,"
+        "F": "F,female,fem,"
+        "W,woman,weiblich,frau,mujer,femenino,femenina,feminino,feminina,mulher,femme,féminin,femmina,"
         "femminile,donna,vrouw,vrouwelijk,kobieta,K,žena,kvinna,kvinde,kvinne,nainen,kadın,Ж,жен,женск,женский,"
         "женщина,"
         "жіноча,жіночий,жінка,девочка,θήλυ,γυναίκα,女,女性,여,여자,여성,nő,weibl",
-        "M": "M,male,man,männlich,maennlich,mann,hombre,varón,masculino,homem,homme,masculin,H,uomo,maschio,maschile,"
+        "M": "M,male,masc,"
+        "man,männlich,maennlich,mann,hombre,varón,masculino,homem,homme,masculin,H,uomo,maschio,maschile,"
         "mannelijk,mężczyzna,muž,mies,erkek,М,муж,мужск,мужской,мужчина,чоловік,чоловіча,чоловічий,Ч,мальчик,άρρεν,άνδρας,"
         "男,男性,남,남자,남성,férfi,männl",
         "O": "O,other,otro,outro,autre,altro,divers,другой,другое",
@@ -148,7 +150,8 @@ VIEW_PHRASES = _table(
         "заднепередняя,задне передняя,прямая передняя,передняя прямая,dorsoventral,dorso ventral,后前位,後前位",
         "AP": "AP,A P,anteroposterior,antero posterior,anterior posterior,antéro postérieur,antéropostérieur,АР,"
         "переднезадняя,передне задняя,прямая задняя,задняя прямая,ventrodorsal,ventro dorsal,前后位,前後位",
-        "lateral": "lateral,lat,LL,RL,latero,L lat,R lat,llat,rlat,latero lateral,laterolateral,laterale,latérale,"
+        "lateral": "lateral,lat,LL,RL,L L,latl,latr,side view,seitl,"
+        "latero,L lat,R lat,llat,rlat,latero lateral,laterolateral,laterale,latérale,"
         "lateraal,"
         "zijdelings,seitlich,seitenaufnahme,profil,profilo,perfil,bok,boczne,boczny,boczna,boční,yan,боковая,боковой,"
         "боковые,бок,бічна,бокова,laterolaterale,latero laterale,側面,側位,侧位,侧面,측면",
