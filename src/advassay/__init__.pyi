@@ -33,6 +33,6 @@ from .process_tuning import tune_process as tune_process
 from .records import open_records as open_records
 from .spec.attack_spec import PGD as PGD, Arm as Arm
 from .spec.study_spec import Study as Study
-from .training import load_classifier as load_classifier
+from .models import LoadedModel as LoadedModel, load_classifier as load_classifier, load_model as load_model
 from .trajectory import Sweep as Sweep, Trajectory as Trajectory
 from .workflows.evaluate import evaluate as evaluate

@@ -132,7 +132,7 @@ class NetworkState:
         """Every part in eval mode, by its own `eval`; parameters frozen."""
         for module, training in self.modes:
             if training and module.training:
-                _set_mode(module, False)
+                set_mode(module, training=False)
         if self.switches:
             self.switched = [
                 (module, name, value) for module, before in self.attributes for name, value in _changes(module, before)
@@ -148,7 +148,7 @@ class NetworkState:
                 parameter.requires_grad_(wanted)
         for module, training in self.modes:
             if module.training != training:
-                _set_mode(module, training)
+                set_mode(module, training=training)
         rebound = [
             (module, name, value)
             for module, before in self.attributes
@@ -187,13 +187,13 @@ def find_moded_parts(module: nn.Module) -> Iterator[nn.Module]:
         waiting += reversed(list(each.children()))
 
 
-def _set_mode(module: nn.Module, training: bool) -> None:
+def set_mode(module: nn.Module, *, training: bool) -> None:
     """Call the module's own `train` or `eval`; where it or a part of it refuses, that of every part which does not."""
     try:
         module.train() if training else module.eval()
     except Exception:  # the module is the user's: an exported program raises NotImplementedError, others anything
         for part in module.children():
-            _set_mode(part, training)
+            set_mode(part, training=training)
         if "train" not in vars(module):
             module.training = training
 

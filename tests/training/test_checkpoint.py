@@ -9,11 +9,11 @@ from memory_cohort import MemoryCohort
 from safetensors.torch import save_file
 
 from advassay.errors import TrainingError
+from advassay.models.checkpoint import as_classifier, write_checkpoint
+from advassay.models.timm_networks import build_network
+from advassay.models.weight_files import read_tensors
 from advassay.store_layout import MODEL
 from advassay.training import checkpoint_metadata, load_classifier
-from advassay.training.checkpoint import as_classifier, write_checkpoint
-from advassay.training.start_weights import read_tensors
-from advassay.training.timm_networks import build_network
 
 
 def test_a_written_classifier_comes_back_with_the_same_logits_bit_for_bit(tmp_path: Path, trained: Path) -> None:

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from advassay.errors import TrainingError
+from advassay.models.timm_networks import blank_network, build_network, measured_minimum, silence_head
 from advassay.training import minimum_image_size
-from advassay.training.timm_networks import blank_network, build_network, measured_minimum, silence_head
 
 
 def test_inception_needs_75_pixels_as_measured_by_running_it() -> None:

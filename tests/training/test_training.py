@@ -12,13 +12,13 @@ import torch
 from memory_cohort import ROLES, MemoryCohort
 
 from advassay.errors import AdvassayWarning, TrainingError
+from advassay.models.weight_files import file_sha256, read_tensors
 from advassay.spec.study_spec import TrainingSpec
 from advassay.store_documents import TrainingDocument
 from advassay.store_layout import MODEL, TRAINING
 from advassay.training import load_classifier, train
 from advassay.training.evaluation import recompute_statistics
 from advassay.training.resume_state import PROGRESS
-from advassay.training.start_weights import file_sha256, read_tensors
 from advassay.training.training_data import ImageCache
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from advassay.training.timm_networks import unseen_pixels
+from advassay.models.timm_networks import unseen_pixels
 
 
 def test_strides_that_do_not_divide_the_side_leave_pixels_over() -> None:

@@ -8,8 +8,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from advassay.errors import TrainingError
+from advassay.models.timm_networks import build_network
 from advassay.training.start_weights import load_start_weights, start_weights_path
-from advassay.training.timm_networks import build_network
 
 IMAGENET = "weights/inception_v3_keras_imagenet_notop_fp16.safetensors"
 

@@ -11,8 +11,8 @@ from tiny_models import bars, write_folders
 from typer.testing import CliRunner
 
 from advassay.cli.program import app
-from advassay.training.checkpoint import CheckpointMetadata, write_checkpoint
-from advassay.training.timm_networks import build_network
+from advassay.models.checkpoint import CheckpointMetadata, write_checkpoint
+from advassay.models.timm_networks import build_network
 
 SIDE = 32
 

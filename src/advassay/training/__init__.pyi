@@ -1,10 +1,10 @@
-from .checkpoint import (
+from .network_identity import classifier_identity as classifier_identity
+from .pipeline import (
     CheckpointMetadata as CheckpointMetadata,
     checkpoint_metadata as checkpoint_metadata,
     load_classifier as load_classifier,
+    minimum_image_size as minimum_image_size,
+    train as train,
 )
-from .network_identity import classifier_identity as classifier_identity
-from .pipeline import train as train
-from .timm_networks import minimum_image_size as minimum_image_size
 from .training_data import TrainingCohort as TrainingCohort
 from .update_schedule import updates_for as updates_for

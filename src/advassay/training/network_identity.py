@@ -7,8 +7,9 @@ from pathlib import Path
 
 from advassay.errors import TrainingError
 from advassay.identity import content_hash
+from advassay.models.weight_files import file_sha256
 from advassay.spec.study_spec import TrainingSpec
-from advassay.training.start_weights import file_sha256, start_weights_path
+from advassay.training.start_weights import start_weights_path
 from advassay.training.training_data import TrainingCohort, labels_of
 from advassay.training.update_schedule import updates_for
 

@@ -14,11 +14,7 @@ from advassay.checked_files import read_model, write_document
 from advassay.classifier import Classifier
 from advassay.errors import AdvassayWarning, DamagedError, TrainingError
 from advassay.identity import draw
-from advassay.progress import Progress, Silent
-from advassay.spec.study_spec import TrainingSpec
-from advassay.store_documents import Scores, TrainingDocument
-from advassay.store_layout import MODEL, TRAINING
-from advassay.training.checkpoint import (
+from advassay.models.checkpoint import (
     CheckpointMetadata,
     as_classifier,
     checkpoint_metadata,
@@ -26,11 +22,16 @@ from advassay.training.checkpoint import (
     versions,
     write_checkpoint,
 )
+from advassay.models.timm_networks import MEAN, STD, build_network, minimum_image_size, silence_head
+from advassay.models.weight_files import file_sha256
+from advassay.progress import Progress, Silent
+from advassay.spec.study_spec import TrainingSpec
+from advassay.store_documents import Scores, TrainingDocument
+from advassay.store_layout import MODEL, TRAINING
 from advassay.training.evaluation import predict, scores
 from advassay.training.network_identity import classifier_identity, selection_ids
 from advassay.training.resume_state import PROGRESS
-from advassay.training.start_weights import StartWeights, file_sha256, load_start_weights, start_weights_path
-from advassay.training.timm_networks import MEAN, STD, build_network, minimum_image_size, silence_head
+from advassay.training.start_weights import StartWeights, load_start_weights, start_weights_path
 from advassay.training.training_data import ImageCache, TrainingCohort, labels_of
 from advassay.training.training_loop import Fitted, fit
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-from functools import lru_cache
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
@@ -11,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from advassay.errors import TrainingError
+from advassay.models.weight_files import read_tensors
 
 _AUXILIARY_HEAD = "AuxLogits"  # of torchvision's InceptionV3; the networks here are built without it
 
@@ -48,18 +47,6 @@ def start_weights_path(data: Path | None, weights: str | None) -> Path | None:
     return path
 
 
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes, 64 hex digits; remembered while size and modification time stay."""
-    state = path.stat()
-    return _sha256(path, state.st_size, state.st_mtime_ns)
-
-
-@lru_cache(maxsize=64)
-def _sha256(path: Path, size: int, modified: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def load_start_weights(network: nn.Module, path: Path) -> StartWeights:
     """Copy the file's tensors into a timm network of the same architecture (its parameter names), as float32.
 
@@ -89,20 +76,6 @@ def load_start_weights(network: nn.Module, path: Path) -> StartWeights:
         fitted |= {name: given[name] for name in head}
     network.load_state_dict({name: t.float() for name, t in fitted.items()}, strict=False)
     return StartWeights(used=len(fitted), wanted=len(body), head=head_fits)
-
-
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """All tensors of a safetensors file. Never unpickles; raises TrainingError for any other kind of file."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(path)
-    except (SafetensorError, ValueError) as error:
-        raise TrainingError(
-            f"{path.name}: a safetensors file is needed, and it cannot be read as one ({error}).",
-            "Convert pickled weights (.pt, .pth) with safetensors.torch.save_file where you trust their origin.",
-        ) from error
 
 
 def _fit_channels(kernel: Tensor, wanted: Tensor) -> Tensor:

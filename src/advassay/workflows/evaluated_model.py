@@ -130,8 +130,8 @@ def _name_of(module: Any) -> str:
 
 def _from_file(given: str | os.PathLike[str], options: ModelOptions, device: str) -> EvaluatedModel:
     """A checkpoint that `train` wrote."""
+    from advassay.models.weight_files import file_sha256
     from advassay.training import checkpoint_metadata, load_classifier
-    from advassay.training.start_weights import file_sha256
 
     path = Path(given)
     try:

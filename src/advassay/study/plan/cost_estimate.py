@@ -51,8 +51,8 @@ def measure(
     import torch
 
     from advassay.attacks.float32_settings import full_float32
-    from advassay.training.checkpoint import as_classifier
-    from advassay.training.timm_networks import MEAN, STD, build_network
+    from advassay.models.checkpoint import as_classifier
+    from advassay.models.timm_networks import MEAN, STD, build_network
     from advassay.training.training_loop import fastest_precision
 
     network = build_network(architecture, channels=channels, classes=classes, image_size_px=image_size_px, seed=0)
@@ -110,7 +110,7 @@ class Estimator:
         return replace(row, seconds=seconds if self._timed else None, bytes=stored)
 
     def _train(self, row: PlanRow) -> PlanRow:
-        from advassay.training.timm_networks import checkpoint_bytes
+        from advassay.models.timm_networks import checkpoint_bytes
 
         stored = checkpoint_bytes(
             self._study.training.architecture,

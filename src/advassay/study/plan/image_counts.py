@@ -94,7 +94,7 @@ def selection_warnings(spec: CohortSpec, size_px: int, opened: OpenSource, selec
 
 def network_warnings(study: Study) -> dict[str, str]:
     """Cohort → a sentence about pixels its network never sees, of each cohort with such pixels."""
-    from advassay.training.timm_networks import unseen_pixels
+    from advassay.models.timm_networks import unseen_pixels
 
     architecture = study.training.architecture
     told = {}

@@ -51,8 +51,8 @@ def attack_external_model(
 
     Raises TrainingError for a file that `train` did not write, CohortError for folders that are not its classes.
     """
+    from advassay.models.weight_files import file_sha256
     from advassay.training import checkpoint_metadata
-    from advassay.training.start_weights import file_sha256
 
     metadata = checkpoint_metadata(model)
     images = images.resolve()

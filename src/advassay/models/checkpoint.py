@@ -12,10 +12,10 @@ from torch import nn
 
 from advassay.classifier import Classifier
 from advassay.errors import TrainingError
+from advassay.models.timm_networks import blank_network
+from advassay.models.weight_files import read_tensors
 from advassay.spec.base_model import Frozen
 from advassay.store_layout import writing
-from advassay.training.start_weights import read_tensors
-from advassay.training.timm_networks import blank_network
 
 FORMAT_VERSION = 1
 _KEY = "advassay"  # the header's only entry, JSON: safetensors writes several in random order, changing the file's hash

@@ -1,0 +1,1 @@
+"""One file a model format. Each registers itself (models.base.FORMATS); nothing else lists them."""
