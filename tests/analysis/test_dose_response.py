@@ -21,7 +21,7 @@ from advassay.analysis.dose_response.log_logistic import fit
 from advassay.analysis.dose_response.pooling import pool
 from advassay.analysis.dose_response.thresholds import Thresholds, distinct_doses, thresholds
 from advassay.analysis.outcome_arrays import load_outcomes
-from advassay.analysis.rates import RunSubset
+from advassay.analysis.success_curves import RunSubset
 from advassay.records import open_records
 from advassay.spec.attack_spec import Arm
 from tests.simulate import Cohort, make_store

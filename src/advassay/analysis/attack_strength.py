@@ -11,7 +11,7 @@ from advassay import success
 from advassay.analysis.confidence_shift import about
 from advassay.analysis.intervals import counts, intervals
 from advassay.analysis.outcome_arrays import NEXT, OutcomeArrays, first_step_size, runs_of, step_sizes
-from advassay.analysis.rates import run_subsets
+from advassay.analysis.success_curves import run_subsets
 from advassay.errors import SpecError
 from advassay.records.run_reader import Run
 from advassay.records.store_reader import Records

@@ -9,10 +9,8 @@ import polars as pl
 
 from advassay import success as _success
 from advassay.analysis.outcome_arrays import ONE_STEP_SIZE, OutcomeArrays, packs_of
-from advassay.analysis.rates import Numerator, Numerators
 from advassay.errors import SpecError
 from advassay.records.store_reader import Records
-from advassay.success import Reading
 
 BINS = 10
 
@@ -81,30 +79,6 @@ def _flows(pack: OutcomeArrays, epsilon: float | None, bins: int) -> list[dict[s
 def _bin(confidence: np.ndarray, bins: int) -> np.ndarray:
     """Index of the bin [i/bins, (i+1)/bins), the last closed; rounding at 1e-12 keeps 0.3 in the bin it begins."""
     return np.clip(np.floor(np.round(np.nan_to_num(confidence) * bins, 9)), 0, bins - 1).astype(np.int64)
-
-
-def by_direction(cells: Numerators, success: Reading) -> Numerators:
-    """Cells of success split by (label → class fallen to); `any`: the class at the first fall."""
-
-    def split(pack: OutcomeArrays) -> list[Numerator]:
-        if pack.step_size == "any":
-            raise SpecError('by="direction": needs one recorded step size, got step_size="any".', ONE_STEP_SIZE)
-        return [part for cell in cells(pack) for part in _directions(pack, cell, success)]
-
-    return split
-
-
-def _directions(pack: OutcomeArrays, cell: Numerator, success: Reading) -> list[Numerator]:
-    place, fallen, inside = cell
-    at, k = pack.at(place["epsilon"]), place["step"]
-    where = np.full(len(fallen), k) if success == "last" else pack.any[at].argmax(0)
-    reached = np.take_along_axis(pack.decision[at], where[None], axis=0)[0]
-    names = enumerate(pack.header.class_names)
-    pairs = [(i, a, j, b) for i, a in names for j, b in enumerate(pack.header.class_names) if i != j]
-    return [
-        (place | {"class": a, "direction": f"{a} → {b}"}, fallen & (reached == j), inside & (pack.labels == i))
-        for i, a, j, b in pairs
-    ]
 
 
 def about(pack: OutcomeArrays) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from advassay.analysis.confidence_shift import about
 from advassay.analysis.differences import Difference, paired_difference
 from advassay.analysis.intervals import checked_level
 from advassay.analysis.outcome_arrays import OutcomeArrays, nearest_epsilon, packs_of
-from advassay.analysis.rates import BY, Numerator, Numerators, group_columns, rate_table, run_subsets
+from advassay.analysis.success_curves import BY, Numerator, Numerators, group_columns, rate_table, run_subsets
 from advassay.records.store_reader import Records
 from advassay.success import Reading
 

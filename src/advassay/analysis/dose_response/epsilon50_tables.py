@@ -15,7 +15,7 @@ from advassay.analysis.dose_response.epsilon50 import Epsilon50, Side, epsilon50
 from advassay.analysis.dose_response.thresholds import distinct_doses, thresholds
 from advassay.analysis.interval_text import interval_text, is_too_wide
 from advassay.analysis.outcome_arrays import OutcomeArrays, load_outcomes, packs_of, runs_of, step_sizes
-from advassay.analysis.rates import RunSubset, group_columns, run_subsets, shared_key
+from advassay.analysis.success_curves import RunSubset, group_columns, run_subsets, shared_key
 from advassay.records.store_reader import Records
 from advassay.spec.analysis_plan import DoseReading
 from advassay.success import Reading
