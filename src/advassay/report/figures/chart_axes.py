@@ -15,6 +15,8 @@ AXIS_ROOM = 58
 GAP = 16
 """Between panels side by side, labels of curves not counted."""
 LABEL_SIZE = 11
+FEW_IMAGES = 5
+"""Points that rest on fewer images are drawn open; an interval of a single image is not drawn."""
 LONGEST_LABEL = 130
 """A longer name at a curve's end is cut with an ellipsis, in CSS pixels."""
 

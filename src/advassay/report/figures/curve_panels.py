@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from advassay.report.figures.chart_axes import (
+    FEW_IMAGES,
     GAP,
     LABEL_SIZE,
     LONGEST_LABEL,
@@ -117,11 +118,14 @@ def _layers(
         at.mark_line(**shape).encode(
             y=rate, strokeDash=_by_series(alt.StrokeDash, frame, series, [list(s.dash) for s in look])
         ),
-        at.mark_point().encode(
-            y=rate,
-            shape=_by_series(alt.Shape, frame, series, [s.mark for s in look]),
-            size=alt.Size("mark_size:Q", scale=None, legend=None),
-            tooltip=tooltips(x, series),
+        *points(
+            at.encode(
+                y=rate,
+                shape=_by_series(alt.Shape, frame, series, [s.mark for s in look]),
+                size=alt.Size("mark_size:Q", scale=None, legend=None),
+                tooltip=tooltips(x, series),
+            ),
+            frame,
         ),
         named.mark_text(**LABEL, stroke="white", strokeWidth=3, strokeJoin="round"),  # keeps it clear of other curves
         named.mark_text(**LABEL),
@@ -187,3 +191,15 @@ def _needed(frame: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
     """Only what is drawn or told, so that a page with many points stays small."""
     columns = dict.fromkeys([*keys, "rate", "low", "high", "n", "events"])
     return frame.select(list(columns)).with_columns(pl.col("rate", "low", "high").round(5))
+
+
+def points(base: alt.Chart, frame: pl.DataFrame, **mark: Any) -> list[alt.Chart]:
+    """Marks of `base` at each row of `frame`: filled, or open where a row rests on few images (column n)."""
+    n = frame["n"].fill_null(0)
+    made = []
+    if (n >= FEW_IMAGES).any():
+        made.append(base.transform_filter(f"datum.n >= {FEW_IMAGES}").mark_point(filled=True, **mark))
+    if ((n > 0) & (n < FEW_IMAGES)).any():  # an empty layer would leave the axis without an extent
+        shown = base.transform_filter(f"datum.n > 0 && datum.n < {FEW_IMAGES}")
+        made.append(shown.mark_point(filled=False, strokeWidth=1.5, **mark))
+    return made

@@ -14,6 +14,7 @@ from advassay.report.figures.curve_panels import colours, faceted
 from advassay.report.figures.figure import FIGURES, Figure, figure
 from advassay.report.figures.theme import Style, styles
 from advassay.report.text import captions
+from advassay.report.text.number_format import listed
 
 if TYPE_CHECKING:
     import altair as alt
@@ -105,10 +106,12 @@ def _high_end() -> pl.Expr:
 @figure("fig-epsilon50", section="results", order=110)
 def fig_epsilon50(findings: Findings) -> Figure | None:
     """ε50 of every cohort and arm with its interval."""
-    frame = findings.tables["epsilon50"].filter(pl.col("n") > 0)
+    every = findings.tables["epsilon50"].filter(pl.col("n") > 0)
+    outside = pl.col("text").str.contains(OUTSIDE)
+    frame = every.filter(~outside)
     if not len(frame):
         return None
-    rows = [f"{cohort} {text} (arm {arm})" for cohort, text, arm in frame.select("cohort", "text", "arm").iter_rows()]
+    rows = [f"{cohort} {text} (arm {arm})" for cohort, text, arm in every.select("cohort", "text", "arm").iter_rows()]
     return Figure(
         "ε₅₀: the amplitude at which half of the attackable images are misclassified",
         f"Squares are estimates of a log-logistic curve, bars are {100 * findings.level:g} % intervals. A bar without "
@@ -116,7 +119,7 @@ def fig_epsilon50(findings: Findings) -> Figure | None:
         "square means that the curve does not fit; it joins the amplitudes that bracket ε₅₀. An arrow means that the "
         f"bound lies outside the attacked grid; it is written as < or >. Each arm has a grid of its own. "
         f"{_dose(findings)} "
-        f"{captions.every_attack(findings)}. {captions.sample(frame)}.",
+        f"{captions.every_attack(findings)}. {captions.sample(frame)}.{_not_drawn(every.filter(outside))}",
         f"ε50: {'; '.join(rows)}.",
         lambda width: epsilon50_forest(frame, styles(findings.cohorts), width=width), "epsilon50", frame,
     )  # fmt: skip
@@ -126,3 +129,18 @@ def _dose(findings: Findings) -> str:
     """Both readings behind ε50."""
     text = readings(findings.plan)
     return f"{text[0].upper()}{text[1:]}."
+
+
+OUTSIDE = r"^[<>] \S+$"
+"""The text of an ε50 of which only is known beyond which end of the grid it lies: a row without anything to draw."""
+
+
+def _not_drawn(outside: pl.DataFrame) -> str:
+    """Which ε50 lie wholly outside the attacked grid, by arm."""
+    if outside.is_empty():
+        return ""
+    told = [
+        f"arm {arm}: {listed([f'{cohort} {text}' for cohort, text in part.select('cohort', 'text').iter_rows()])}"
+        for (arm,), part in outside.group_by("arm", maintain_order=True)
+    ]
+    return f" Not drawn, because wholly outside the attacked grid: {'; '.join(told)}."

@@ -105,7 +105,8 @@ def fig_surface(findings: Findings) -> Figure:
         "Success over amplitude and iterations",
         "Attack success rate as colour over iterations (across) and ε (upwards; in brackets, grey levels of 255); "
         f"{captions.OVER_ITERATIONS[findings.plan.success]}. The number at the right is the rate at the last iterate. "
-        f"{captions.every_attack(findings)}. {captions.statistics(frame, findings)}. The interval of each cell is in "
+        f"{captions.every_attack(findings)}. {captions.statistics(frame, findings, points=False)}. The interval of "
+        f"each cell is in "
         "its tooltip and in the table.",
         "Heat maps of success over ε and iterations, one per cohort and arm. At the largest ε, "
         + captions.describe_endpoints(findings.of_main_arm("success_by_iteration").filter(

@@ -188,7 +188,7 @@ def image_rows(findings: Findings, make: Callable[..., list[Row]]) -> list[Row]:
     return make(gallery, kept, findings.shown_step_sizes(arm), drawn, picture_epsilon(findings))
 
 
-def _pictured(findings: Findings) -> str:
+def pictured_attack(findings: Findings) -> str:
     """The attack of the image figures in words, and whether it is another one than that of the verdicts."""
     arm = pictured_arm(findings)
     if arm == findings.main_arm:
@@ -226,7 +226,8 @@ def fig1(findings: Findings) -> Figure | None:
     return Figure(
         "Example images and their adversarial versions over ε",
         "One image per cohort: the original, and below each adversarial image what the attack added. "
-        f"{_pictured(findings)}. Under each image: the predicted class with its probability, in bold where it is no "
+        f"{pictured_attack(findings)}. Under each image: the predicted class with its probability, in bold where it "
+        f"is no "
         "longer the true class. Differences are magnified by the stated factor around mid-grey. Images are enlarged by "
         f"whole factors (nearest neighbour) and {bit_depth_note(findings)}.{_scaling(findings)} Of the kept images "
         "that were classified correctly, the one that was misclassified at the smallest ε is shown; of several, the "
@@ -248,7 +249,8 @@ def fig2(findings: Findings) -> Figure | None:
     return Figure(
         f"Successful attacks at {at}",
         "Original, adversarial image and what the attack added, of images that are misclassified after the last "
-        f"iteration at {at}. {_pictured(findings)}. Under each image: the predicted class and the network's confidence "
+        f"iteration at {at}. {pictured_attack(findings)}. Under each image: the predicted class and the network's "
+        f"confidence "
         f"in it. Under the difference: its magnification around mid-grey.{_scaling(findings)} Only kept images are "
         "shown: a few of each class, drawn before any result was known. Each class transition is shown once before one "
         "is repeated.",

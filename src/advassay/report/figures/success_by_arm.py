@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -11,7 +11,7 @@ from advassay.report.data.findings import Findings
 from advassay.report.figures.chart_axes import epsilon_axis, label_room, panel_width
 from advassay.report.figures.curve_panels import panels
 from advassay.report.figures.figure import FIGURES, Figure, figure
-from advassay.report.figures.theme import DASHES, MARKS, Style, colours_of
+from advassay.report.figures.theme import DASHES, MARKS, SERIES_HUES, Style, colours_of
 from advassay.report.text import captions
 from advassay.report.text.number_format import listed
 
@@ -20,13 +20,14 @@ if TYPE_CHECKING:
 
 
 def success_by_arm(frame: pl.DataFrame, hues: Mapping[str, str], *, width: int) -> alt.FacetChart:
-    """`frame` of one reading: cohort, image_type, arm, step_size, epsilon, rate, …; a panel per cohort, ε logarithmic.
+    """`frame` of one reading: cohort, image_type, arm, step_size, epsilon, rate, …; a panel per cohort.
 
-    `hues`: cohort → colour; arms (and step sizes, where an arm has several) differ by mark and dash.
+    `hues`: its cohorts give the order of panels; arms (and step sizes, where an arm has several) differ
+    by colour, mark and dash, the same in every panel.
     """
     many = frame.group_by("arm").agg(pl.col("step_size").n_unique())["step_size"].max() != 1
     named = frame.with_columns(curve=pl.col("arm") + ", step " + pl.col("step_size") if many else pl.col("arm"))
-    return _compared(named, hues, width)
+    return _compared(named, hues, width, SERIES_HUES)
 
 
 def last_against_any(frame: pl.DataFrame, hues: Mapping[str, str], *, width: int) -> alt.FacetChart:
@@ -34,13 +35,15 @@ def last_against_any(frame: pl.DataFrame, hues: Mapping[str, str], *, width: int
     return _compared(frame.with_columns(curve=pl.col("success")), hues, width)
 
 
-def _compared(frame: pl.DataFrame, hues: Mapping[str, str], width: int) -> alt.FacetChart:
-    """Curves of one cohort in one panel and in its hue, told apart by mark and dash."""
+def _compared(frame: pl.DataFrame, hues: Mapping[str, str], width: int, own: Sequence[str] = ()) -> alt.FacetChart:
+    """Curves of one cohort in one panel, told apart by mark and dash; in its hue, or each in one of its `own`."""
     series = pl.col("cohort") + " · " + pl.col("curve")
     named = frame.with_columns(series=series).sort("epsilon", maintain_order=True)
     curves = frame["curve"].unique(maintain_order=True).to_list()
     styles = {
-        f"{cohort} · {curve}": Style(hue, MARKS[i % len(MARKS)], tuple(DASHES[i % len(DASHES)]), i)
+        f"{cohort} · {curve}": Style(
+            own[i % len(own)] if own else hue, MARKS[i % len(MARKS)], tuple(DASHES[i % len(DASHES)]), i
+        )
         for cohort, hue in hues.items()
         for i, curve in enumerate(curves)
     }
@@ -63,6 +66,7 @@ def fig_arms(findings: Findings) -> Figure | None:
     return Figure(
         "Success by attack arm and step size",
         f"Attack success rate against ε {captions.when(findings)}; ε is logarithmic where arms differ in scale. "
+        f"Colour and mark tell arms apart. "
         f"{captions.every_attack(findings, every_step_size=True)}. {captions.statistics(frame, findings)}. Arms may "
         "have attacked different numbers of images.",
         "Success against ε for the arms " + listed(findings.records.arms) + ", one panel per cohort.",

@@ -9,7 +9,7 @@ import polars as pl
 
 from advassay.report.data.findings import Findings
 from advassay.report.figures.chart_axes import Horizontal, rate_axis, tooltips
-from advassay.report.figures.curve_panels import colours, faceted
+from advassay.report.figures.curve_panels import colours, faceted, points
 from advassay.report.figures.figure import FIGURES, Figure, figure
 from advassay.report.figures.theme import MUTED, Style, styles
 from advassay.report.text import captions
@@ -37,15 +37,15 @@ def success_by_confidence(frame: pl.DataFrame, styles: Mapping[str, Style], *, w
     share = rate_axis(low=(3 if suspects else 2) * COUNT_AT)
     x = _confidence_axis(bool((frame["bin_low"] < FIRST_EDGE).any()))
     every = alt.Chart().encode(x=alt.X("middle:Q", **x))
-    filled = alt.Chart().transform_filter("datum.n > 0").encode(color=colours(frame, styles))
-    middle = filled.encode(x=alt.X("middle:Q", **x))
+    several = alt.Chart().transform_filter("datum.n > 1").encode(color=colours(frame, styles))
+    middle = alt.Chart().encode(x=alt.X("middle:Q", **x), color=colours(frame, styles))
     layers = [
-        filled.mark_rect(opacity=0.2).encode(
+        several.mark_rect(opacity=0.2).encode(
             x=alt.X("left:Q", **x), x2="right:Q", y=alt.Y("zero:Q", **share), y2="rate:Q"
         ),
-        middle.mark_rule(strokeWidth=1.5).encode(y=alt.Y("low:Q", **share), y2="high:Q"),
-        middle.mark_point(size=40).encode(
-            y=alt.Y("rate:Q", **share), tooltip=tooltips(Horizontal("bin", "", kind="N"))
+        several.mark_rule(strokeWidth=1.5).encode(x=alt.X("middle:Q", **x), y=alt.Y("low:Q", **share), y2="high:Q"),
+        *points(
+            middle.encode(y=alt.Y("rate:Q", **share), tooltip=tooltips(Horizontal("bin", "", kind="N"))), frame, size=40
         ),
         every.mark_text(fontSize=10, color=MUTED).encode(y=alt.Y("count_at:Q", **share), text="n:Q"),
     ]
@@ -103,7 +103,8 @@ def fig3c(findings: Findings) -> Figure:
         "Attack success rate by the largest probability of the clean image (softmax in float64), in ten bins "
         f"[low, high) over [0.5, 1], the last one closed, at {amplitude(findings.epsilon)}, "
         f"{captions.when(findings)}.{apart} "
-        f"{captions.main_attack(findings)}. Numbers above the axis: attackable images n of each bin.{_suspects(frame)} "
+        f"{captions.main_attack(findings)}. Numbers above the axis: attackable images n of each bin; open points rest "
+        f"on fewer than 5.{_suspects(frame)} "
         f"{captions.intervals(frame, findings.level)}.{captions.margin(findings, 4)} The other arms "
         "are in tables/success_by_confidence.csv.",
         "Success rate with interval in ten bins of clean confidence for "

@@ -72,7 +72,7 @@ def fig3d(findings: Findings) -> Figure | None:
         f"updates for every size, at {amplitude(findings.series_epsilon)}, {captions.when(findings)}. "
         f"One point is one network "
         f"({len(frame)} networks, {seeds} seed{'s' if seeds > 1 else ''}); the dashed line joins the means over seeds. "
-        f"{_series_arm(findings)}. {captions.statistics(frame, findings)}. They hold the spread "
+        f"{_series_arm(findings)}. {captions.statistics(frame, findings, points=False)}. They hold the spread "
         f"between images, not that between networks.{captions.margin(findings, 5)}",
         captions.describe_endpoints(frame, "train_size", "training images"),
         lambda width: success_by_training_size(frame, styles(findings.cohorts), width=width),

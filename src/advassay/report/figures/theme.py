@@ -92,3 +92,7 @@ def styles(cohorts: Mapping[str, str]) -> dict[str, Style]:
 def colours_of(cohorts: Mapping[str, str]) -> dict[str, str]:
     """Cohort → hue of its image type, from cohort → image type."""
     return {cohort: style.colour for cohort, style in styles(cohorts).items()}
+
+
+SERIES_HUES = (*KNOWN_HUES.values(), *SPARE_HUES)
+"""Hues of curves that are no cohorts, such as attack arms in the panel of one cohort."""

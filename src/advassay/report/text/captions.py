@@ -96,9 +96,10 @@ def intervals(frame: pl.DataFrame, level: float) -> str:
     return f"{100 * level:g} % intervals: {listed(methods)}"
 
 
-def statistics(frame: pl.DataFrame, findings: Findings) -> str:
-    """How many images a point rests on and how its interval was made."""
-    return f"{sample(frame)}; {intervals(frame, findings.level)}"
+def statistics(frame: pl.DataFrame, findings: Findings, *, points: bool = True) -> str:
+    """How many images a point rests on and how its interval was made; `points`: whether points are drawn."""
+    few = "; open points rest on fewer than 5 images" if points and (frame["n"] < 5).any() else ""
+    return f"{sample(frame)}{few}; {intervals(frame, findings.level)}"
 
 
 def span(values: pl.Series) -> str:

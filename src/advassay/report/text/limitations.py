@@ -52,7 +52,7 @@ def _by_chance(row: dict[str, Any], clean: pl.DataFrame) -> str:
     """What is said of a cohort whose AUROC is within the reach of chance, or below it; empty where it is above."""
     area, clusters = row["auroc"], row["n"] if row["patients"] is None else row["patients"]
     labels = clean.filter(cohort=row["cohort"]).group_by("label").agg(pl.col("n").sum())["n"].to_list()
-    reach = chance_reach([n * clusters / row["n"] for n in labels]) if row["n"] else math.nan
+    reach = chance_reach([n * clusters / sum(labels) for n in labels]) if sum(labels) else math.nan
     if area is None or not area - reach <= 0.5:
         return ""
     patients = "" if clusters == row["n"] else f" of {count(clusters)} patients"
@@ -72,9 +72,29 @@ def notices(findings: Findings) -> list[str]:
         if made
         else []
     )
-    clean = [findings.of_main_arm(name) for name in ("transitions", "performance") if name in findings.tables]
-    unknowing = degenerate_classifiers(*clean) if len(clean) == 2 else []
+    unknowing = []
+    if "transitions" in findings.tables and "performance" in findings.tables:
+        unknowing = degenerate_classifiers(findings.of_main_arm("transitions"), _on_whole_split(findings))
     return phantom + unknowing + findings.missing + findings.warnings
+
+
+def _on_whole_split(findings: Findings) -> pl.DataFrame:
+    """`performance` of the main arm with the clean AUROC of Table 1, that of the whole validation split, where there is
+    one: the page gives one AUROC for one network.
+    """
+    frame = findings.of_main_arm("performance")
+    rows = []
+    for row in frame.filter(epsilon=0.0).iter_rows(named=True):
+        header = next(h for h in findings.headers() if h.cohort == row["cohort"])
+        training, prepared = (
+            findings.records.training(header.classifier),
+            findings.records.preparations.get(header.cohort),
+        )
+        if training is not None and prepared is not None and training.validation.auroc is not None:
+            patients = prepared.patients.get("validation") if prepared.patients_known else None
+            row |= {"auroc": training.validation.auroc, "n": training.validation.images, "patients": patients}
+        rows.append(row)
+    return pl.DataFrame(rows, schema=frame.schema)
 
 
 def phantom_cohorts(findings: Findings) -> list[str]:
