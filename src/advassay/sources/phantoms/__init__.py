@@ -1,7 +1,8 @@
 """Phantoms: chest radiographs and H&E-like histology tiles made by the program, with the truth as a table.
 
 A machine without data runs the whole study on them, and large-n experiments get a known truth. Public:
-`table` (who is who), `render` (the pixels) and `landmarks` (where things are). All are deterministic by (seed, index).
+`table` (who is who), `render` (the pixels) and `landmarks` (where things are). All are deterministic by (seed, index)
+on one kind of processor; OpenCV rounds a few pixels otherwise where there is no AVX-512.
 """
 
 import lazy_loader
