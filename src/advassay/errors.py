@@ -13,7 +13,8 @@
     ├── StoreError            a store is missing, locked or inconsistent        exit 6
     │   ├── FormatError       written in a format this version does not read
     │   └── DamagedError      a file of the store is empty, cut off or altered
-    └── ReportError           a figure or page cannot be made                   exit 7
+    ├── ReportError           a figure or page cannot be made                   exit 7
+    └── WaitingError          another part of a divided run has to go first     exit 8
 
 One bad image is never an error: it is a row with a reason. An error is for what makes the whole step
 meaningless. Each message names the argument, the rule, the value seen, and what to do next.
@@ -88,6 +89,10 @@ class DamagedError(StoreError):
 
 class ReportError(AdvassayError):
     exit_code = 7
+
+
+class WaitingError(AdvassayError):
+    exit_code = 8
 
 
 class AdvassayWarning(UserWarning):

@@ -1,6 +1,6 @@
 """Where things lie in a store: the names of its folders and of the files that several rooms meet in.
 
-STORE/study.yaml  analysis.json  range_finding.json  evaluation.json  compute.json  forgotten.json  .lock
+STORE/study.yaml  analysis.json  range_finding.json  evaluation.json  compute.json  forgotten.json  .lock  .locks/
       cohorts/<cohort>/manifest.parquet  images-*.parquet  preparation.json
       classifiers/<id>/model.safetensors  training.json
       records/<run_id>/header.json  images.parquet  shards/*.parquet
@@ -61,8 +61,18 @@ class Store:
 
     @property
     def lock(self) -> Path:
-        """Locked (flock) by the process that writes."""
+        """Locked by the process that has the whole store, for a moment by each that begins or ends working in it."""
         return self.root / ".lock"
+
+    @property
+    def locks(self) -> Path:
+        """Locks of the processes at work, of jobs and of documents; gone when the last process ends."""
+        return self.root / ".locks"
+
+    @property
+    def failed_jobs(self) -> Path:
+        """Which jobs ended with an error, for the other parts of a divided run; the error itself is not kept."""
+        return self.root / ".failed"
 
     @property
     def private_sources(self) -> Path:
@@ -170,22 +180,42 @@ def disk_fault(error: BaseException) -> int | None:
     return next((number for number in DISK_FAULTS if os.strerror(number) in text), None)
 
 
+@contextmanager
+def file_lock(path: Path, *, wait: float = -1, remove: bool = False) -> Iterator[None]:
+    """Hold the operating system's lock of one file (made if absent); `wait`: at most so many seconds, -1 = for ever.
+
+    It ends with the process that holds it, however that ends. A file system without such locks is refused by the
+    system's own error: a lock that consists of a file's being there would outlive a killed process. `remove`: take the
+    file away at the end. Raises filelock.Timeout.
+    """
+    from filelock import FileLock
+
+    make_folder(path.parent)
+    with FileLock(path, timeout=wait, fallback_to_soft=False):
+        try:
+            yield
+        finally:
+            if remove:  # whoever waits for it finds that its file has no name any more, and begins again
+                path.unlink(missing_ok=True)
+
+
 LEFTOVER = ".*.writing*"
 """What `writing` leaves where its process was killed."""
 LEFT_SECONDS = 3600
 """Age from which such a file has been left behind, where no lock says so."""
 
 
-def clear_leftovers(store: Store) -> None:
+def clear_leftovers(store: Store, *, only_old: bool = False) -> None:
     """Remove what killed processes left of files they were writing. The caller holds the store's lock.
 
-    Reports are written without the lock: in their folder only what is older than `LEFT_SECONDS` goes.
+    only_old: others are at work, and only what is older than `LEFT_SECONDS` goes. So it is with reports, which are
+    written without the lock.
     """
     beside = store.root.parent.glob(f".{glob.escape(store.private_sources.stem)}.*.writing*")
     for path in [*store.root.rglob(LEFTOVER), *beside]:
         try:
             young = time.time() - path.stat().st_mtime < LEFT_SECONDS
-            if not (young and path.is_relative_to(store.report)):
+            if not (young and (only_old or path.is_relative_to(store.report))):
                 path.unlink()
         except FileNotFoundError:
             continue

@@ -67,11 +67,11 @@ def test_notes_that_come_after_the_last_block_are_recorded(tmp_path: Path, monke
             self.notes += ["3 pixel values were clipped", "nan: 9 images of this session"]
             self.cost.gradient_evaluations = 7
 
-    monkeypatch.setattr(attack_job, "_stream", lambda *_: Stream())
-    assignment = SimpleNamespace(image_ids=tuple(IMAGES), points=POINTS, arm=SimpleNamespace())
     monkeypatch.setattr(attack_job, "_steps", lambda *_: 1)
-    gallery = SimpleNamespace(write=lambda rows: None)
+    request = SimpleNamespace(image_ids=tuple(IMAGES), points=POINTS, arm=SimpleNamespace())
     site = SimpleNamespace(progress=attack_job.Silent())
-    rest, late = attack_job._attack_missing(opened, None, None, assignment, None, gallery, site, None)  # type: ignore[arg-type]
+    run = SimpleNamespace(request=request, site=site, _stream=lambda *_: Stream())
+    gallery = SimpleNamespace(write=lambda rows: None)
+    rest, late = attack_job.AttackRun._attack_missing(run, opened, None, gallery)  # type: ignore[arg-type]
     assert late == ["3 pixel values were clipped"]
     assert rest.gradient_evaluations == 7

@@ -22,7 +22,7 @@ from advassay.store_documents import TrainingDocument
 from advassay.study import parse_study, stored_study, train
 from advassay.study.plan.study_plan import plan
 from advassay.study.run.runner import run
-from advassay.study.study_storage import store_lock
+from advassay.study.store_locks import store_lock
 
 
 def test_every_arm_attacks_the_main_networks_and_the_main_arm_the_series(finished: Path, tiny: Study) -> None:

@@ -47,8 +47,7 @@ def test_controls_and_re_runs_that_a_store_lacks_are_told(
     uncontrolled = read_header(here.store.run(run.run_id)).model_copy(update={"controls": None})
     (here.store.run(run.run_id) / HEADER).write_text(uncontrolled.model_dump_json())
     monkeypatch.setattr(
-        "advassay.study.plan.planned_controls.gradient_masked_ids",
-        lambda site, header, assignment: assignment.image_ids[:4],
+        "advassay.study.plan.job_rows.gradient_masked_ids", lambda store, run_id, request: request.image_ids[:4]
     )
     rows = {row.stage: row for row in plan(tiny, here, timed=False).rows if (row.cohort, row.arm) == ("X-TB", "A")}
     controls, again = rows["controls"], rows["re-run"]

@@ -40,7 +40,7 @@ def test_the_plan_is_on_disk_before_the_first_image_is_attacked(
         seen.append((begun / "analysis.json").read_text())
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(attack_job, "_stream", stop)
+    monkeypatch.setattr(attack_job.AttackRun, "_stream", stop)
     with pytest.raises(KeyboardInterrupt):
         run(tiny, cpu(begun))
     assert json.loads(seen[0])["attacked_before"] == 0

@@ -20,8 +20,9 @@ from advassay.spec.study_spec import Study
 from advassay.store_documents import CHECKSUM, CohortRange
 from advassay.study import parse_study, stored_study
 from advassay.study.plan.study_plan import plan
+from advassay.study.range_search import ROUNDS, RUNGS, Search, bracket, grid, ladder, read_ranges
 from advassay.study.run import range_finding
-from advassay.study.run.range_finding import ROUNDS, RUNGS, Search, bracket, grid, ladder, read_ranges, smallest_rungs
+from advassay.study.run.range_finding import smallest_rungs
 from advassay.study.run.runner import run
 
 AUTO = ("attack.arms.C.epsilons=auto", "analysis.arm=C")
@@ -100,11 +101,11 @@ def test_a_cohort_that_was_done_before_a_kill_is_not_attacked_again(
     (store / "range_finding.json").unlink()
     real, attacked, killed = range_finding._attacked, [], True
 
-    def watched(search: Search, study: Study, cohort: PreparedCohort, *rest: object) -> tuple[list[int], int]:
+    def watched(search: Search, cohort: PreparedCohort, *rest: object) -> tuple[list[int], int]:
         attacked.append(cohort.preparation.cohort)
         if killed and cohort.preparation.cohort == "H-BR":
             raise KeyboardInterrupt
-        return real(search, study, cohort, *rest)  # type: ignore[arg-type]
+        return real(search, cohort, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(range_finding, "_attacked", watched)
     with pytest.raises(KeyboardInterrupt):

@@ -18,8 +18,8 @@ from advassay.errors import AdvassayWarning, CohortError, InputError, SourceErro
 from advassay.records import open_records
 from advassay.spec.study_spec import AttackSpec
 from advassay.study import make_environment, stored_study
+from advassay.study.config.name_checks import check_arms
 from advassay.study.plan.study_plan import plan
-from advassay.study.run.attack_stage import check_arms
 from advassay.workflows import EvaluationResult
 from advassay.workflows.presets import PRESETS, arms_for
 

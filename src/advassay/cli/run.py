@@ -2,15 +2,38 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
 
 from advassay.cli import options
-from advassay.cli.error_handling import cli_errors, say
+from advassay.cli.error_handling import cli_errors, say, say_error
 from advassay.cli.options import StudyOptions, say_left_out
 from advassay.cli.output_tables import end_with_errors
 
 if TYPE_CHECKING:
+    from advassay.records import RunHeader
+    from advassay.spec.study_spec import Study
+    from advassay.study import RunEnvironment
+    from advassay.study.launchers.parts import Part
     from advassay.study.run.prepare_stage import Failures
+
+PartOption = Annotated[
+    Optional[str],  # noqa: UP045 (typer reads Optional)
+    typer.Option(
+        "--part",
+        metavar="I/N",
+        help="Do one of N parts of the work (1/3, 2/3, 3/3), each in a process of its own on one store, and write no "
+        "report. What a part needs of another one it waits for.",
+    ),
+]
+Wait = Annotated[
+    bool,
+    typer.Option(
+        "--wait/--no-wait",
+        help="Wait for what other processes make; --no-wait ends with exit code 8 instead and says what that is.",
+    ),
+]
 
 
 @cli_errors
@@ -24,12 +47,16 @@ def run(
     source: options.SourceOption = None,
     changes: options.Set = None,
     key_file: options.KeyFile = None,
+    part: PartOption = None,
+    wait: Wait = True,
     quiet: options.QuietOption = False,
 ) -> None:
     """Run a whole study: prepare, train, attack, report.
 
     Stopped at any point (Ctrl-C, power cut), the same command continues. A study with more amplitudes, images,
     arms or seeds computes only what is new. At the end it prints where the report is.
+    Given several times at once for one store, the commands share the work. With --part each does its own part of it,
+    whenever it is started; `advassay report STORE` then makes the report.
     A cohort that cannot be formed does not stop the others: the report says that it is missing, its error comes last,
     and the exit code is 3. The same command takes it up once it can be formed.
     Before the first attack the study's analysis plan (`analysis:`) is frozen in the store; later changes are shown.
@@ -38,21 +65,24 @@ def run(
 
         advassay run studies/demo.yaml --store runs/demo
     """
-    run_and_report(StudyOptions(study, store, data, device, threads, scale, source, changes, key_file, quiet))
+    asked = StudyOptions(study, store, data, device, threads, scale, source, changes, key_file, quiet)
+    if part is None:
+        run_and_report(asked, wait=wait)
+    else:
+        run_part(asked, part, wait=wait)
 
 
-def run_and_report(asked: StudyOptions) -> None:
+def run_and_report(asked: StudyOptions, *, wait: bool = True) -> None:
     """Run a study, write its report, and say where that is: on stderr for people, its path on stdout for scripts.
 
     Ends with one error for each cohort that could not be formed; without a report where none could.
     """
     from advassay.report import write_report
-    from advassay.study.run.runner import run as run_study
 
     read = asked.read()
     failures: Failures = {}
     with asked.site(read, runs_networks=True) as here:
-        run_study(read, here, failures)
+        _run(read, here, failures, wait=wait)
         page = (
             write_report(here.store.root, None, progress=here.progress) if len(failures) < len(read.cohorts) else None
         )
@@ -61,3 +91,32 @@ def run_and_report(asked: StudyOptions) -> None:
         say("Done. The report:")
         print(page)
     end_with_errors(failures)
+
+
+def run_part(asked: StudyOptions, text: str, *, wait: bool) -> None:
+    """Do one part of a study, and say so on stderr. Ends with one error for each cohort that it had to go without."""
+    from advassay.study.launchers.parts import parse_part
+
+    part, read = parse_part(text), asked.read()
+    failures: Failures = {}
+    with asked.site(read, runs_networks=True) as here:
+        headers = _run(read, here, failures, part=part, wait=wait)
+    say_left_out(failures, read, here)
+    say(f"Part {part.number} of {part.of} is done: {len(headers)} runs in {here.store.records}.")
+    say(f"`advassay status {here.store.root}` says what other parts still lack, `advassay report` makes the report.")
+    end_with_errors(failures)
+
+
+def _run(
+    study: Study, here: RunEnvironment, failures: Failures, *, part: Part | None = None, wait: bool
+) -> list[RunHeader]:
+    """Run the study or a part of it; where it ends because others have to go first, say what failed until then."""
+    from advassay.errors import WaitingError
+    from advassay.study.run.runner import run as run_study
+
+    try:
+        return run_study(study, here, failures, part=part, wait=wait)
+    except WaitingError:
+        for error in failures.values():
+            say_error(error)
+        raise

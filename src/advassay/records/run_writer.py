@@ -254,6 +254,14 @@ class RunWriter:
         return self.header
 
 
+def write_controls(folder: Path, controls: Controls) -> RunHeader:
+    """Put controls into the header of a run that holds its rows. Returns the header."""
+    update = {"controls": controls, "updated": now(), "versions": versions()}
+    header = read_header(folder).model_copy(update=update)
+    write_document(folder / store_layout.HEADER, header)
+    return header
+
+
 def recount(folder: Path, note: str) -> RunHeader:
     """Count a run anew and write its header, with a note, where rows were removed from it. Returns the header.
 

@@ -12,7 +12,7 @@ import polars as pl
 
 from advassay.checked_files import damaged, read_frame, write_frame_to
 from advassay.errors import AdvassayWarning, SourceError
-from advassay.store_layout import writing
+from advassay.store_layout import file_lock, writing
 
 PRIVATE = {
     **{"image_id": pl.String, "source": pl.String, "path": pl.String, "original_patient": pl.String},
@@ -53,10 +53,11 @@ def append_private(path: Path, rows: pl.DataFrame, *, cohort: str | None = None)
 
     `cohort`: what an earlier preparation of this cohort left out is forgotten first. Only the file's owner may read it.
     """
-    kept = read_private(path).filter(pl.col("left_out").is_null() | pl.col("cohort").ne_missing(cohort))
-    together = pl.concat([kept, _whole(rows)]).unique(maintain_order=True)
-    with writing(path) as beside, open(beside, "xb", opener=closed_to_others) as file:
-        write_frame_to(file, together)
+    with file_lock(path.with_name(f".{path.stem}.lock"), remove=True):  # cohorts may be prepared side by side
+        kept = read_private(path).filter(pl.col("left_out").is_null() | pl.col("cohort").ne_missing(cohort))
+        together = pl.concat([kept, _whole(rows)]).unique(maintain_order=True)
+        with writing(path) as beside, open(beside, "xb", opener=closed_to_others) as file:
+            write_frame_to(file, together)
 
 
 def read_private(path: Path) -> pl.DataFrame:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from itertools import pairwise
+
+import numpy as np
 
 from advassay.record_columns import bytes_per_iterate
 from advassay.spec.attack_components import UPDATE_RULES
@@ -49,14 +52,19 @@ Point = tuple[str, float]
 """(step size's name, ε)."""
 
 
-def gradient_steps(arm: Arm) -> int:
-    """Gradients per image over the arm's whole grid: an upper bound, close to what the engine takes.
+def gradient_steps(arm: Arm, start: np.ndarray | None = None, direction: np.ndarray | None = None) -> int:
+    """Gradients per image over the arm's whole grid: what the engine takes of an image whose pixels go steadily.
 
-    The gradient at the clean image is one for all. After it, trajectories of different ε are one as long as none has
-    reached its boundary: with sign steps of absolute size s for ⌈ε/s⌉ − 1 steps. The trunk follows the largest ε, each
-    smaller one branches off where it is first projected. Raw-gradient updates may share more, which depends on the
-    gradients and is not counted; ε-relative steps part at once; random starts share nothing, nor do rules that use ε
-    themselves.
+    The gradient at the clean image is one for all. After it, trajectories of different ε are one as long as no pixel
+    has gone farther than the smallest: the trunk follows the largest ε, each smaller one branches off where it is first
+    projected (`shared_steps`). ε-relative steps part at once; random starts share nothing, nor do rules
+    that use ε themselves.
+
+    `start`: float32 pixel values of one image and `direction`, 1 or -1 for each, the way it is moved; by default all
+    grey levels that prepared images can have, both ways. So the number is an upper bound for every image, and exact for
+    one with many grey levels of which some are moved one way all the time. Fewer are taken of an image where each pixel
+    turns or stops at 0 or 1, of one whose few grey levels rounding keeps within ε for a step more, and by raw-gradient
+    updates, which share as much as their gradients allow.
 
     >>> gradient_steps(Arm())  # the reference study's grid: 110 instead of 200
     110
@@ -67,16 +75,59 @@ def gradient_steps(arm: Arm) -> int:
         return 0
     if arm.random_start or not UPDATE_RULES.get(arm.update).shares_iterates:
         return arm.restarts * arm.steps * len(arm.epsilons) * len(arm.step_sizes)
-    return 1 + sum(_after_the_first(arm, rule) for rule in arm.step_sizes)
+    return 1 + sum(_after_the_first(arm, rule, start, direction) for rule in arm.step_sizes)
 
 
-def _after_the_first(arm: Arm, rule: float | str) -> int:
+def _after_the_first(arm: Arm, rule: float | str, start: np.ndarray | None, direction: np.ndarray | None) -> int:
     """Gradients of one step size after the clean image's."""
     if isinstance(rule, str) or UPDATE_RULES.get(arm.update).step_meaning != "length" or rule <= 0:
         return (arm.steps - 1) * len(arm.epsilons)
     *smaller, _ = sorted(arm.epsilons)
-    branches = (max(0, arm.steps - max(1, math.ceil(epsilon / rule - 1e-9))) for epsilon in smaller)
-    return arm.steps - 1 + sum(branches)
+    extents = None
+    if arm.norm == "linf":
+        most = min(arm.steps, TRIED)
+        extents = _grey_extents(rule, most) if start is None else _extents(rule, most, start, direction)
+    return arm.steps - 1 + sum(arm.steps - shared_steps(epsilon, rule, arm.steps, extents) for epsilon in smaller)
+
+
+TRIED = 512
+"""Steps of which is tried what they add up to; a larger amplitude is taken to part at the very step that reaches it."""
+
+
+def shared_steps(epsilon: float, step: float, steps: int, extents: np.ndarray | None = None) -> int:
+    """Of `steps` gradients, those that ε has in common with a larger one, the clean image's counted.
+
+    extents: float32 (step,), what 1, 2, … sign steps add up to in the engine's arithmetic. Where ε is a multiple of the
+    step, rounding decides whether the step that reaches ε goes past it; without extents it is taken to.
+
+    >>> shared_steps(0.02, 0.01, 20), shared_steps(0.025, 0.01, 20), shared_steps(0.5, 0.01, 20)
+    (2, 3, 20)
+    """
+    reached = max(1, math.ceil(epsilon / step - 1e-4))  # the step that comes as far as ε, or next to it by rounding
+    if extents is not None and reached <= len(extents):
+        beyond = np.flatnonzero(extents > np.float32(epsilon))
+        reached = int(beyond[0]) + 1 if len(beyond) else len(extents) + 1
+    return min(steps, reached)
+
+
+@cache
+def _grey_extents(step: float, steps: int) -> np.ndarray:
+    """`_extents` of an image with every 16-bit grey level (and so every 8-bit one), moved up and down."""
+    levels = np.arange(2**16, dtype=np.float32) / np.float32(2**16 - 1)
+    return np.maximum(*(_extents(step, steps, levels, np.float32(way)) for way in (1, -1)))
+
+
+def _extents(step: float, steps: int, start: np.ndarray, direction: np.ndarray | np.float32 | None) -> np.ndarray:
+    """How far 1, 2, … `steps` sign steps take the pixel that gets farthest, float32 (step,): the operations of
+    attacks/updates.py in their order, of a trajectory that no ε holds back.
+    """
+    move = np.float32(step) * (np.float32(1) if direction is None else direction)
+    x, found = start, []
+    for _ in range(steps):
+        offset = x + move - start
+        found.append(np.abs(offset).max())
+        x = np.clip(start + offset, np.float32(0), np.float32(1))
+    return np.array(found, np.float32)
 
 
 def steps_at(arm: Arm, points: Iterable[Point]) -> int:

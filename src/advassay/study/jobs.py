@@ -1,73 +1,475 @@
-"""What a study consists of: the networks to train, and each with the arms, amplitudes and images to attack."""
+"""What a study consists of: one job for each piece of work, listed once.
+
+`plan` prices jobs, `status` counts them, a launcher runs them; none of them goes through the study itself. A job says
+what the study asks for: which cohort, which network, which arm. So it is known before anything is prepared, it is the
+same job in every process, and it can be pickled and sent to another one. What only the store knows (which images,
+which network, which run) is in `inputs`, `outputs` and `costs`, as far as it is known when jobs are listed.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
-from advassay.identity import canonical_float
+from advassay.identity import ID_LENGTH, canonical_float, content_hash
+from advassay.records import attack_rules, run_identity
 from advassay.spec.attack_spec import Arm, step_size_name
 from advassay.spec.study_spec import AttackSpec, Study
-from advassay.study.gradient_counts import Point
+from advassay.study.gradient_counts import Point, control_steps, gradient_steps
+from advassay.study.path_privacy import split_absolute_path
+from advassay.study.range_search import Search, searches
 from advassay.study.run.doubling_control import DoublingPlan, doubling_plan
 
 if TYPE_CHECKING:
     from advassay.cohorts import PreparedCohort
 
+Stage = Literal["prepare", "train", "range-finding", "attack", "controls", "re-run"]
+PREPARE: Stage = "prepare"
+TRAIN: Stage = "train"
+RANGE_FINDING: Stage = "range-finding"
+ATTACK: Stage = "attack"
+CONTROLS: Stage = "controls"
+RERUN: Stage = "re-run"
+ROUNDS: Mapping[Stage, int] = {PREPARE: 0, TRAIN: 1, RANGE_FINDING: 2, ATTACK: 3, CONTROLS: 3, RERUN: 3}
+"""Where one process does all jobs, it does them round by round, and in each in the order of the study."""
+
+IMAGES, PASSES, STEPS = "images", "training passes", "gradient steps"
+"""What is counted: training passes are images × updates."""
 
 MAIN_NETWORK = "main network"
+GALLERY_PER_CLASS = 3
 
 
 @dataclass(frozen=True)
 class Network:
-    """One network to train and attack."""
+    """A network to train: on which part of the cohort's training images, and with which seed."""
 
-    cohort: str
-    train_ids: tuple[str, ...]
     seed: int
-    primary: bool
+    size: int | float | None = None
+    """Training images, or their share of the training split; None = all of it."""
+    primary: bool = False
     """The cohort's main network of the first seed: the one that single curves show."""
-    main: bool
-    """Trained on the whole training split and attacked by every arm; the others feed the size series."""
+
+    @property
+    def main(self) -> bool:
+        """Trained on the whole training split and attacked by every arm; the others feed the size series."""
+        return self.size is None
+
+    def train_ids(self, cohort: PreparedCohort) -> list[str]:
+        """Its training images; none where the cohort has none."""
+        ids = cohort.ids("training")
+        return ids if self.size is None or not ids else cohort.training_subset(self.size, self.seed)
+
+    def name(self, training: int) -> str:
+        """Which of the cohort's networks, in words; `training`: images of the training split."""
+        if self.main:
+            return MAIN_NETWORK if self.primary else f"{MAIN_NETWORK}, seed {self.seed}"
+        return f"{self.images(training)} training images, seed {self.seed}"
+
+    def images(self, training: int) -> int:
+        """Training images, of `training` that the split has."""
+        return training if self.size is None else round(self.size * training) if self.is_share else int(self.size)
+
+    @property
+    def is_share(self) -> bool:
+        return isinstance(self.size, float)
+
+
+@dataclass(frozen=True)
+class ExternalNetwork:
+    """A network that is not trained here: a checkpoint of somebody's own, or one that a store's runs name."""
+
+    identity: str
+    """The first digits of the SHA-256 of its weights, or as its runs name it."""
+    path: Path | None = None
+    """Its file; None where only its runs are known."""
+    primary = False
+    main = True
+
+    def name(self, training: int) -> str:
+        """Which network, in words."""
+        return f"network {self.identity}"
+
+
+def external_network(path: Path, weights_sha256: str) -> ExternalNetwork:
+    """A checkpoint's file as a network. The bytes of its file name it, not what it says about itself."""
+    return ExternalNetwork(weights_sha256[:ID_LENGTH], path)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a job takes."""
+
+    part: str
+    """The job's stage; of controls also `doubling`, the attack of a sample for twice the iterations."""
+    unit: str
+    """IMAGES, PASSES or STEPS."""
+    total: int
+    at_most: bool = False
+    """`total` is an upper bound."""
+
+
+@dataclass(frozen=True)
+class CohortFacts:
+    """What is known of a cohort when jobs are listed."""
+
+    training: int
+    tuning: int
+    validation: int
+    """Images of each part, copies included."""
+    cohort: PreparedCohort | None = None
+    """The prepared cohort; None where the numbers come from rules or from the study itself."""
+    start_weights: str | None = None
+    """SHA-256 that stands for the file of start weights where that is not on this machine."""
+    data: Path | None = None
+    """Folder that start weights are looked for in."""
+
+    @property
+    def images(self) -> int:
+        return self.training + self.tuning + self.validation
+
+
+@dataclass(frozen=True)
+class Job:
+    """One piece of work. Two jobs are equal where they do the same for the same study."""
+
+    id: str
+    """Hash of what the study asks for: known before anything runs, the same in every process and at any time."""
+    stage: Stage
+    study: Study = field(repr=False, compare=False)
+    cohort: str
+    network: Network | ExternalNetwork | None = None
+    arm: str = ""
+    series: bool = False
+    """Attacks a network of a size series: at the series' amplitudes, without controls."""
+    waits_for: tuple[str, ...] = ()
+    """Ids of the jobs that must be done before."""
+    inputs: tuple[str, ...] = field(default=(), compare=False)
+    outputs: tuple[str, ...] = field(default=(), compare=False)
+    """Places in the store that it reads and writes, as far as they are known."""
+    costs: tuple[Cost, ...] = field(default=(), compare=False)
+    """Empty where not known: of a cohort of which nothing is known yet."""
 
     @property
     def what(self) -> str:
-        """Which of the cohort's networks, in words."""
-        if self.main:
-            return main_network(self.seed, primary=self.primary)
-        return f"{len(self.train_ids)} training images, seed {self.seed}"
+        """In words, without numbers of images."""
+        if self.stage == PREPARE:
+            return f"preparation of {self.cohort}"
+        network = "" if self.network is None else self.network.name(0) if self.network.main else _member(self.network)
+        if self.stage == TRAIN:
+            return f"training of {self.cohort}, {network}"
+        return f"{self.stage} of {self.cohort}, {network}, arm {self.arm}"
+
+    @property
+    def kin(self) -> str:
+        """What jobs on one run have in common: they are best done by one process, which has the network loaded."""
+        return self.waits_for[0] if self.stage in (CONTROLS, RERUN) else self.id
+
+    def declared_arm(self, study: Study | None = None) -> Arm:
+        """The arm as this job runs it; `study`: with amplitudes found, where the arm had to find them."""
+        attack = (study or self.study).attack
+        return series_arm(attack)[1] if self.series else attack.arm(self.arm)
+
+    def search(self) -> Search:
+        """Of range-finding: what is tried."""
+        return next(search for search in searches(self.study) if search.name == self.arm)
 
 
-def main_network(seed: int, *, primary: bool) -> str:
-    """A main network in words."""
-    return MAIN_NETWORK if primary else f"{MAIN_NETWORK}, seed {seed}"
+def _member(network: Network | ExternalNetwork) -> str:
+    assert isinstance(network, Network)
+    size = f"{network.size:g} of the training images" if network.is_share else f"{network.size} training images"
+    return f"{size}, seed {network.seed}"
 
 
-def main_seeds(study: Study, name: str) -> range:
+# ---- the list -------------------------------------------------------------------------------------------------------
+
+
+def enumerate_jobs(
+    study: Study,
+    facts: Mapping[str, CohortFacts] | None = None,
+    *,
+    amplitudes: Study | None = None,
+    external: Mapping[str, Sequence[ExternalNetwork]] | None = None,
+) -> tuple[Job, ...]:
+    """Every piece of work of the study, cohort by cohort.
+
+    `facts`: cohort → what is known of it. Jobs of that cohort then say what they cost and, where it is prepared, what
+    they read and write; a network or run that an earlier job makes already is not listed again, nor are cohorts that
+    are not in it. The ids do not depend on it. amplitudes: the study with those that were found for arms that declare
+    `epsilons: auto`; attacks are priced by it. external: cohort → networks that are attacked on it, not trained.
+    """
+    names = list(study.cohorts) if facts is None else [name for name in study.cohorts if name in facts]
+    more, priced = external or {}, amplitudes or study
+    known: Mapping[str, CohortFacts | None] = dict.fromkeys(names) if facts is None else facts
+    found = [_Lister(study, priced, name, known[name], more.get(name, ())) for name in names]
+    ranges = tuple(job.id for one in found for job in one.ranges)
+    return tuple(job for one in found for job in one.jobs(ranges))
+
+
+def in_order(jobs: Iterable[Job]) -> list[Job]:
+    """In the order that one process does them in: all cohorts, then all networks, then amplitudes, then attacks."""
+    return sorted(jobs, key=lambda job: ROUNDS[job.stage])
+
+
+class _Lister:
+    """Lists the jobs of one cohort."""
+
+    def __init__(
+        self,
+        study: Study,
+        priced: Study,
+        cohort: str,
+        facts: CohortFacts | None,
+        external: Sequence[ExternalNetwork],
+    ) -> None:
+        self._study, self._priced, self._cohort, self._facts = study, priced, cohort, facts
+        self._prepare = self._job(PREPARE, prepare_id(study, cohort))
+        trains = study.cohorts[cohort].is_trained_on and (facts is None or facts.training > 0)
+        self._networks = list(networks(study, cohort)) if trains else []
+        self._external = list(external)
+        self._trained: dict[object, Job] = {}  # what tells networks apart → the job that trains it
+        for network in self._networks:
+            self._trained.setdefault(self._key(network), self._train(network))
+        self.ranges = [self._range(search) for search in searches(study)] if trains else []
+
+    def jobs(self, ranges: tuple[str, ...]) -> Iterator[Job]:
+        """In the order of the study; `ranges`: range-finding of all cohorts, which every attack waits for."""
+        yield self._prepare
+        attacked: dict[tuple[object, str], frozenset[Point]] = {}
+        last: dict[tuple[int, str], str] = {}  # (seed, arm) of a main network → its last job
+        listed: set[str] = set()
+        attacked_networks: list[Network | ExternalNetwork] = [*self._networks, *self._external]
+        for network in attacked_networks:
+            train = self._trained.get(self._key(network))
+            if train is not None and train.id not in listed:
+                yield train
+                listed.add(train.id)
+            if network.primary:
+                yield from self.ranges
+            for arm in [series_arm(self._study.attack)[0]] if not network.main else self._study.attack.arms:
+                attack = self._attack(network, arm, train, ranges)
+                points = points_of(attack.declared_arm(self._priced))
+                before = attacked.get((self._key(network), arm), frozenset())
+                if not network.main and before >= points:
+                    continue
+                if (
+                    isinstance(network, Network)
+                    and attack.series
+                    and network.seed in main_seeds(self._study, self._cohort)
+                ):
+                    # It may be the main network, and its run the main one's: which is then begun by the main arm.
+                    attack = replace(attack, waits_for=(*attack.waits_for, last[network.seed, arm]))
+                attacked[self._key(network), arm] = before | points
+                jobs = [attack, *self._beside(attack)]
+                if isinstance(network, Network) and network.main:
+                    last[network.seed, arm] = jobs[-1].id
+                yield from jobs
+
+    def _key(self, network: Network | ExternalNetwork) -> object:
+        """Equal for networks that are known to be one."""
+        if isinstance(network, ExternalNetwork) or self._facts is None:
+            return network if isinstance(network, ExternalNetwork) else (network.size, network.seed)
+        if self._facts.cohort is None:
+            return (network.images(self._facts.training), network.seed)
+        return self._classifier(network)
+
+    def _classifier(self, network: Network | ExternalNetwork) -> str | None:
+        """The network's identity, where it is known."""
+        if isinstance(network, ExternalNetwork):
+            return network.identity
+        facts = self._facts
+        if facts is None or facts.cohort is None:
+            return None
+        return network_identity(self._study, facts.cohort, network, facts.data, facts.start_weights)
+
+    def _job(self, stage: Stage, identity: str, **more: object) -> Job:
+        facts = self._facts
+        places = {"outputs": (f"cohorts/{self._cohort}",)} if stage == PREPARE else {}
+        costs = (Cost(stage, IMAGES, facts.images),) if stage == PREPARE and facts is not None else ()
+        return Job(identity, stage, self._study, self._cohort, **({"costs": costs} | places | more))  # type: ignore[arg-type]
+
+    def _network_id(self, network: Network | ExternalNetwork) -> str:
+        """What the study asks for with a network, as one identity."""
+        if isinstance(network, ExternalNetwork):
+            return content_hash([self._prepare.id, network.identity])
+        spec = self._study.training.model_dump(mode="json")
+        return content_hash([TRAIN, self._prepare.id, spec, network.size, network.seed])
+
+    def _train(self, network: Network) -> Job:
+        study, classifier = self._study, self._classifier(network)
+        costs: tuple[Cost, ...] = ()
+        if self._facts is not None:
+            passes = study.training.updates_for(self._facts.training) * study.training.batch_size
+            costs = (Cost(TRAIN, PASSES, passes),)
+        return self._job(
+            TRAIN,
+            self._network_id(network),
+            network=network,
+            waits_for=(self._prepare.id,),
+            inputs=self._prepare.outputs,
+            outputs=() if classifier is None else (f"classifiers/{classifier}",),
+            costs=costs,
+        )
+
+    def _range(self, search: Search) -> Job:
+        network = self._networks[0]
+        train = self._trained[self._key(network)]
+        costs: tuple[Cost, ...] = ()
+        if self._facts is not None:
+            images = min(self._facts.tuning, search.images)
+            costs = (Cost(RANGE_FINDING, STEPS, images * search.gradient_steps, at_most=True),)
+        return self._job(
+            RANGE_FINDING,
+            content_hash([RANGE_FINDING, self._network_id(network), search.request("", "")]),
+            network=network,
+            arm=search.name,
+            waits_for=(train.id,),
+            inputs=(*train.inputs, *train.outputs),
+            outputs=("range_finding.json",),
+            costs=costs,
+        )
+
+    def _attack(self, network: Network | ExternalNetwork, name: str, train: Job | None, ranges: tuple[str, ...]) -> Job:
+        attack = self._priced.attack
+        arm = attack.arm(name) if network.main else series_arm(attack)[1]
+        before = self._prepare.id if train is None else train.id
+        classifier, facts = self._classifier(network), self._facts
+        costs: tuple[Cost, ...] = ()
+        outputs: tuple[str, ...] = ()
+        if facts is not None:
+            costs = (Cost(ATTACK, STEPS, attacked_images(arm, facts.validation) * gradient_steps(arm)),)
+            if facts.cohort is not None and classifier is not None:
+                cohort = facts.cohort.preparation.identity
+                outputs = (f"records/{run_identity(classifier=classifier, arm=arm, cohort_identity=cohort)}",)
+        return self._job(
+            ATTACK,
+            content_hash([ATTACK, self._network_id(network), attack_rules(arm), not network.main]),
+            network=network,
+            arm=name,
+            series=not network.main,
+            waits_for=(before, *ranges),
+            inputs=(f"cohorts/{self._cohort}", *([] if classifier is None else [f"classifiers/{classifier}"])),
+            outputs=outputs,
+            costs=costs,
+        )
+
+    def _beside(self, attack: Job) -> Iterator[Job]:
+        """The jobs beside a main network's run: its controls, and its linked re-run."""
+        from advassay.attacks import linked_rerun
+
+        study = self._priced
+        if attack.series or not study.attack.controls:
+            return
+        arm = study.attack.arm(attack.arm)
+        doubling = doubling_of(study, attack.arm)
+        again = linked_rerun(arm)
+        costs: tuple[Cost, ...] = ()
+        images = 0 if self._facts is None else attacked_images(arm, self._facts.validation)
+        if self._facts is not None:
+            costs = (Cost(CONTROLS, STEPS, control_steps(arm, min(images, study.attack.control_images)), at_most=True),)
+            if doubling is not None:
+                costs += (Cost("doubling", STEPS, doubling.gradient_steps(arm, images)),)
+        common = {"network": attack.network, "arm": attack.arm, "inputs": (*attack.inputs, *attack.outputs)}
+        yield self._job(
+            CONTROLS, content_hash([CONTROLS, attack.id]), **common,
+            waits_for=(attack.id,), outputs=attack.outputs, costs=costs,
+        )  # fmt: skip
+        if again is None:
+            return
+        total = () if self._facts is None else (Cost(RERUN, STEPS, images * gradient_steps(again), at_most=True),)
+        outputs: tuple[str, ...] = ()
+        if attack.outputs:
+            assert self._facts is not None
+            assert self._facts.cohort is not None
+            identity = self._facts.cohort.preparation.identity
+            run_id, classifier = attack.outputs[0].removeprefix("records/"), self._classifier(attack.network)  # type: ignore[arg-type]
+            linked = run_identity(classifier=str(classifier), arm=again, cohort_identity=identity, rerun_of=run_id)
+            outputs = (f"records/{linked}",)
+        yield self._job(
+            RERUN, content_hash([RERUN, attack.id]), **common, waits_for=(attack.id,), outputs=outputs, costs=total
+        )
+
+
+def prepare_id(study: Study, cohort: str) -> str:
+    """Identity of a cohort's preparation: what the study asks for, whatever folder the source lies in."""
+    from advassay.cohorts.cache_key import request_hash
+
+    spec = study.cohorts[cohort]
+    source, _ = split_absolute_path(study.sources[spec.source], None)
+    return content_hash([PREPARE, cohort, request_hash(spec, source, study.size_of(cohort), study.seed)])
+
+
+# ---- what a study asks for ----------------------------------------------------------------------------------------
+
+
+def main_seeds(study: Study, cohort: str) -> range:
     """Seeds of the cohort's main networks, the primary one's first."""
-    return range(study.training.seed, study.training.seed + study.cohorts[name].seeds)
+    return range(study.training.seed, study.training.seed + study.cohorts[cohort].seeds)
 
 
-def networks(study: Study, name: str, cohort: PreparedCohort) -> Iterator[Network]:
+def networks(study: Study, cohort: str) -> Iterator[Network]:
     """The cohort's main networks first, the primary one before the others, then each size × seed of its series.
 
     A member of the series with a main network's images and seed is the same network: its identity says so.
     """
-    training = tuple(cohort.ids("training"))
-    if not training:
-        return
-    for seed in main_seeds(study, name):
-        yield Network(name, training, seed, primary=seed == study.training.seed, main=True)
-    spec = study.cohorts[name]
+    for seed in main_seeds(study, cohort):
+        yield Network(seed, primary=seed == study.training.seed)
+    spec = study.cohorts[cohort]
     for size in spec.train_sizes:
         for seed in spec.train_seeds:
-            yield Network(name, tuple(cohort.training_subset(size, seed)), seed, primary=False, main=False)
+            yield Network(seed, size)
+
+
+def network_identity(
+    study: Study, cohort: PreparedCohort, network: Network, data: Path | None, start_weights: str | None = None
+) -> str:
+    """The network's identity by content, known before it is trained.
+
+    `start_weights`: SHA-256 that stands for the file of start weights where that is not on this machine.
+    """
+    from advassay.training import classifier_identity
+
+    return classifier_identity(
+        cohort,
+        study.training,
+        train_ids=network.train_ids(cohort),
+        seed=network.seed,
+        data=data,
+        start_weights_sha256=start_weights,
+    )
+
+
+def series_arm(attack: AttackSpec) -> tuple[str, Arm]:
+    """The name of the arm that attacks the training-size series, and that arm at the series' amplitudes."""
+    name = attack.series_arm or next(iter(attack.arms))
+    arm = attack.arm(name)
+    return name, arm if attack.series_epsilons is None else arm.model_copy(update={"epsilons": attack.series_epsilons})
+
+
+def doubling_of(study: Study, arm: str) -> DoublingPlan | None:
+    """The control with twice the iterations beside this arm; None where the study has none."""
+    return doubling_plan(study.attack, study.resolved_analysis(), arm, len(study.cohorts))
+
+
+def attacked_images(arm: Arm, validation: int) -> int:
+    """Images that the arm attacks, of `validation` images."""
+    return min(validation, arm.images or validation)
+
+
+def points_of(arm: Arm) -> frozenset[Point]:
+    """The arm's grid: (step size's name, ε)."""
+    epsilons = [canonical_float(epsilon) for epsilon in arm.epsilons]
+    return frozenset((step_size_name(rule), epsilon) for rule in arm.step_sizes for epsilon in epsilons)
+
+
+# ---- what a run is asked to hold ------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class AttackJob:
-    """One run: a network attacked by one arm."""
+class RunRequest:
+    """What one run is to hold: an arm's grid on a sample of a prepared cohort, and what runs beside it."""
 
     arm_name: str
     arm_position: int
@@ -86,46 +488,29 @@ class AttackJob:
     @property
     def points(self) -> frozenset[Point]:
         """The arm's grid: (step size's name, ε)."""
-        epsilons = [canonical_float(epsilon) for epsilon in self.arm.epsilons]
-        return frozenset((step_size_name(rule), epsilon) for rule in self.arm.step_sizes for epsilon in epsilons)
+        return points_of(self.arm)
 
 
-GALLERY_PER_CLASS = 3
-
-
-def attack_jobs(study: Study, network: Network, cohort: PreparedCohort) -> Iterator[AttackJob]:
-    """Every arm for a cohort's main networks; the series' arm at its amplitudes for the others."""
-    if network.main:
-        yield from all_arms(study, cohort, gallery=network.primary and study.keeps_gallery(cohort.preparation.cohort))
-        return
-    name, arm = series_arm(study.attack)
-    position = list(study.attack.arms).index(name)
-    yield AttackJob(name, position, arm, tuple(cohort.attack_sample(arm.images)), controls=False)
-
-
-def series_arm(attack: AttackSpec) -> tuple[str, Arm]:
-    """The name of the arm that attacks the training-size series, and that arm at the series' amplitudes."""
-    name = attack.series_arm or next(iter(attack.arms))
-    arm = attack.arm(name)
-    return name, arm if attack.series_epsilons is None else arm.model_copy(update={"epsilons": attack.series_epsilons})
-
-
-def all_arms(study: Study, cohort: PreparedCohort, *, gallery: bool) -> Iterator[AttackJob]:
-    """Every arm in order; the first one also fills the gallery."""
-    attack, analysis = study.attack, study.resolved_analysis()
-    for position, name in enumerate(attack.arms):
-        arm = attack.arm(name)
-        ids = cohort.attack_sample(arm.images)
-        kept = gallery_ids(ids, cohort) if gallery and position == 0 else frozenset()
-        doubling = doubling_of(study, name)
-        yield AttackJob(
-            name, position, arm, tuple(ids), kept, attack.controls, attack.control_images, doubling, analysis.subgroups
-        )
-
-
-def doubling_of(study: Study, arm: str) -> DoublingPlan | None:
-    """The control with twice the iterations beside this arm; None where the study has none."""
-    return doubling_plan(study.attack, study.resolved_analysis(), arm, len(study.cohorts))
+def run_request(job: Job, cohort: PreparedCohort, study: Study | None = None) -> RunRequest:
+    """What the run of an attack job, or of a job beside it, is to hold; `study`: with amplitudes found."""
+    study = study or job.study
+    arm, position = job.declared_arm(study), list(study.attack.arms).index(job.arm)
+    ids = tuple(cohort.attack_sample(arm.images))
+    if job.series:
+        return RunRequest(job.arm, position, arm, ids, controls=False)
+    shown = isinstance(job.network, ExternalNetwork) or (job.network is not None and job.network.primary)
+    kept = shown and position == 0 and study.keeps_gallery(job.cohort)
+    return RunRequest(
+        job.arm,
+        position,
+        arm,
+        ids,
+        gallery_ids(ids, cohort) if kept else frozenset(),
+        study.attack.controls,
+        study.attack.control_images,
+        doubling_of(study, job.arm),
+        study.resolved_analysis().subgroups,
+    )
 
 
 def gallery_ids(image_ids: Sequence[str], cohort: PreparedCohort) -> frozenset[str]:

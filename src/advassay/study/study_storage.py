@@ -1,12 +1,8 @@
-"""What a study keeps in its store besides the stages' results: study.yaml, and a lock while a process works."""
+"""STORE/study.yaml: the study that a store belongs to, as resolved."""
 
 from __future__ import annotations
 
-import fcntl
-import os
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from pydantic import BaseModel
@@ -16,44 +12,10 @@ from advassay.errors import AdvassayWarning, DamagedError, SpecError, StoreError
 from advassay.records import read_header
 from advassay.records.store_reader import EDITED
 from advassay.spec.study_spec import Study
-from advassay.store_layout import HEADER, Store, clear_leftovers, disk_fault, make_folder, writing
+from advassay.store_layout import HEADER, Store, writing
 from advassay.study.config.load_study import load_study
 from advassay.study.config.yaml_tree import yaml_text
 from advassay.study.path_privacy import redact_paths
-
-
-@contextmanager
-def store_lock(store: Store) -> Iterator[None]:
-    """Hold the store for this process; made if it does not exist.
-
-    The lock is the operating system's (flock): it ends with the process, however that ends, so none can be left
-    behind. What killed processes left half written is cleared. Raises StoreError where another process holds it, and
-    where the store cannot be made there.
-    """
-    try:
-        make_folder(store.root)
-        file = open(store.lock, "a+", errors="replace")  # noqa: SIM115 (closed below)
-    except OSError as error:
-        if disk_fault(error) is not None:
-            raise
-        raise StoreError(
-            f"--store: {store.root} cannot be made or written ({error.strerror}).", "Use another --store."
-        ) from None
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            holder = file.read().strip() or "unknown"
-            raise StoreError(
-                f"store: one process at a time may write to {store.root}, process {holder} does.",
-                "Wait for it to end, or use another --store.",
-            ) from None
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        clear_leftovers(store)
-        yield
 
 
 def store_study(store: Store, study: Study) -> None:

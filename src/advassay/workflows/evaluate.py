@@ -23,16 +23,19 @@ from advassay.progress import Progress, timed_task
 from advassay.spec.study_spec import AUTO, Study
 from advassay.store_documents import Evaluation, PlantedTest
 from advassay.study.config.load_study import parse_study
+from advassay.study.config.name_checks import check_arms
 from advassay.study.config.study_templates import positive_class
 from advassay.study.config.yaml_tree import yaml_text
 from advassay.study.environment import Device, RunEnvironment, make_environment
-from advassay.study.jobs import all_arms
-from advassay.study.run.attack_stage import check_arms
-from advassay.study.run.execution_config import WorkloadSize, kind_of
-from advassay.study.run.external_model import attack_prepared_cohort
+from advassay.study.jobs import ATTACK, RunRequest, run_request
+from advassay.study.range_search import searches
+from advassay.study.run.attacked_network import given_network
+from advassay.study.run.execution_config import WorkloadSize
+from advassay.study.run.external_model import attack_prepared_cohort, external_jobs
 from advassay.study.run.prepare_stage import prepare_cohort
-from advassay.study.run.range_finding import find_ranges, searches
-from advassay.study.study_storage import store_lock, store_study
+from advassay.study.run.range_finding import find_ranges
+from advassay.study.store_locks import store_lock
+from advassay.study.study_storage import store_study
 from advassay.workflows.evaluated_images import EvaluatedImages, ImageOptions, labelled_by_model, opened_images
 from advassay.workflows.evaluated_model import EvaluatedModel, ModelOptions, Normalisation, open_model
 from advassay.workflows.evaluation_result import EvaluationResult
@@ -349,8 +352,9 @@ def _within_the_grid(
     asked = [requirement.epsilon for requirement in required if requirement.epsilon is not None]
     grid = list(preset.epsilons or ())
     if study.attack.auto_arms:
-        work = {_kind(study, cohort, site): WorkloadSize(*all_arms(study, cohort, gallery=False))}
-        found = find_ranges(study, [cohort], site, lambda _: (model.sha256[:ID_LENGTH], model), work)
+        work = WorkloadSize(*_requests(study, cohort, model))
+        network = given_network(model, model.architecture, model.sha256)
+        found = find_ranges(study, cohort, network, lambda kind: work, site)
         grid = list(found.attack.arm(DECIDING).epsilons)
         grey = [e for e in GREY_LEVELS if grid[0] <= e <= BEYOND * grid[-1]]
         asked += [*grey, SHOWN_EPSILON]
@@ -379,7 +383,7 @@ def cost_of(
     from advassay.attacks.float32_settings import full_float32
     from advassay.attacks.surrogate.build import build_surrogate
 
-    jobs = list(all_arms(study, cohort, gallery=False))
+    jobs = _requests(study, cohort, model)
     steps = WorkloadSize(*jobs).steps
     steps += sum(search.gradient_steps * len(search.sample(cohort)) for search in searches(study))
     images = max(len(job.image_ids) for job in jobs)
@@ -394,9 +398,10 @@ def cost_of(
     return EvaluationCost(name, images, steps, steps / speed)
 
 
-def _kind(study: Study, cohort: PreparedCohort, site: RunEnvironment) -> str:
-    shape = (cohort.preparation.channels, *[cohort.preparation.image_size_px] * 2)
-    return kind_of(study.training.architecture, shape, study.attack.arm(DECIDING).precision, site.device)
+def _requests(study: Study, cohort: PreparedCohort, model: EvaluatedModel) -> list[RunRequest]:
+    """What the run of each arm is to hold."""
+    jobs = external_jobs(study, cohort.preparation.cohort, model.sha256)
+    return [run_request(job, cohort) for job in jobs if job.stage == ATTACK]
 
 
 def _duration(seconds: float) -> str:

@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from advassay.errors import SpecError, StoreError
-from advassay.spec.study_spec import Study
+from advassay.records import attack_rules
+from advassay.spec.study_spec import AttackSpec, Study
 from advassay.store_layout import PREPARATION, Store
 
 MOST_BYTES = 100
@@ -28,6 +29,19 @@ def check_names(study: Study, store: Store) -> None:
     for name, cohort in study.cohorts.items():
         if not (store.cohort(name) / PREPARATION).exists():
             _check_each(f"cohorts.{name}.classes", cohort.classes)
+
+
+def check_arms(attack: AttackSpec) -> None:
+    """Raise SpecError where two arms differ only in what is an axis of one run: ε, step sizes, images."""
+    seen: dict[str, str] = {}
+    for name in attack.arms:
+        rules = repr(sorted(attack_rules(attack.arm(name)).items()))
+        if rules in seen:
+            raise SpecError(
+                f"attack.arms: {seen[rules]} and {name} differ only in epsilons, step_sizes, images: that is one run.",
+                f"Put both into arm {seen[rules]} by listing all epsilons and step_sizes there.",
+            )
+        seen[rules] = name
 
 
 def _check_each(field: str, names: Iterable[str]) -> None:

@@ -10,7 +10,8 @@ from advassay.spec.attack_spec import Precision
 from advassay.spec.study_spec import Study
 from advassay.study.environment import RunEnvironment
 from advassay.study.gradient_counts import gradient_steps, record_bytes
-from advassay.study.plan.plan_rows import RANGE_FINDING, PlanRow
+from advassay.study.jobs import RANGE_FINDING
+from advassay.study.plan.plan_rows import PlanRow
 
 if TYPE_CHECKING:
     from torch import Tensor

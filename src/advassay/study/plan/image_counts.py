@@ -7,17 +7,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from advassay.checked_files import read_model
 from advassay.errors import AdvassayWarning, CohortError, SourceError, SpecError
-from advassay.records.store_reader import PREPARATION_HEALED
 from advassay.spec.attack_spec import Arm
 from advassay.spec.cohort_spec import CohortSpec
 from advassay.spec.study_spec import Study
-from advassay.store_documents import Preparation
-from advassay.store_layout import PREPARATION
 from advassay.study.environment import RunEnvironment
-from advassay.study.path_privacy import split_absolute_path
-from advassay.study.run.prepare_stage import of_cohort
+from advassay.study.run.prepare_stage import is_prepared_as_asked, of_cohort
 
 if TYPE_CHECKING:
     from advassay.cohorts.selection import Selection
@@ -171,14 +166,9 @@ def warn_of_declared_counts(counts: Mapping[str, ImageCounts]) -> None:
 
 
 def _prepared(study: Study, name: str, site: RunEnvironment) -> ImageCounts | None:
-    from advassay.cohorts import is_prepared
-
-    spec = study.cohorts[name]
-    folder = site.store.cohort(name)
-    source, data = split_absolute_path(study.sources[spec.source], site.data)
-    if not is_prepared(folder, spec, source, size_px=study.size_of(name), seed=study.seed, data=data):
+    prepared = is_prepared_as_asked(study, name, site)
+    if prepared is None:
         return None
-    prepared = read_model(folder / PREPARATION, Preparation, PREPARATION_HEALED)
     images = {role: sum(classes.values()) for role, classes in prepared.counts.items()}
     return _expected(images, "prepared", warnings=prepared.warnings)
 

@@ -6,9 +6,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-RANGE_FINDING = "range-finding"
-STAGES = ("prepare", "train", RANGE_FINDING, "attack", "controls", "doubling", "re-run")
-PASSES, STEPS = "training passes", "gradient steps"
+STAGES = ("prepare", "train", "range-finding", "attack", "controls", "doubling", "re-run")
+"""What a row can be of, in the order of the work."""
 
 
 @dataclass(frozen=True)

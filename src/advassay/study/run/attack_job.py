@@ -1,11 +1,11 @@
-"""One run: a classifier attacked by one arm, stored as it comes, continued where it stopped."""
+"""One run: a network attacked by an arm, stored as it comes, continued where it stopped; its controls and re-run."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
@@ -16,15 +16,16 @@ from advassay.progress import Progress, Silent, timed_task
 from advassay.records import Account, Run, RunHeader, RunWriter, read_header
 from advassay.records.row_shards import FLAG
 from advassay.records.run_header import cost_since
-from advassay.records.run_writer import of_other_weights
+from advassay.records.run_writer import of_other_weights, write_controls
 from advassay.spec.attack_spec import Arm, step_size_name
 from advassay.store_documents import ComputeShape, Controls, Doubling
-from advassay.store_layout import HEADER
+from advassay.store_layout import HEADER, Store
 from advassay.study.environment import RelabelledProgress, RunEnvironment
 from advassay.study.gradient_counts import reach_notes, steps_at
-from advassay.study.jobs import AttackJob
+from advassay.study.jobs import RunRequest
+from advassay.study.run.attacked_network import AttackedNetwork, rerun_header
 from advassay.study.run.doubling_control import count_doubling
-from advassay.study.run.execution_config import WorkloadSize, compute_shape
+from advassay.study.run.execution_config import WorkloadOf, WorkloadSize, compute_shape
 from advassay.study.run.gallery_selection import Gallery, Points
 from advassay.study.run.subgroup_columns import subgroup_columns, subgroup_notes
 from advassay.study.upkeep.superseded_runs import set_aside_other_network
@@ -33,97 +34,255 @@ from advassay.trajectory import Cost, TrajectoryRows
 
 if TYPE_CHECKING:
     from advassay.attacks import AttackStream, Item
-    from advassay.attacks.engine.preflight_cache import ModelCache, PreflightCache
-    from advassay.classifier import Classifier
+    from advassay.attacks.engine.preflight_cache import PreflightCache
     from advassay.cohorts import PreparedCohort
 
 
-class ClassifierLoader(Protocol):
-    """Gives a classifier when called, the same one each time."""
+class AttackRun:
+    """One run of the store: a network attacked by an arm on a sample of a cohort, and what is done beside it."""
 
-    shared: ModelCache | None
-    """What attacks on it share; known once it has been called."""
+    def __init__(
+        self,
+        site: RunEnvironment,
+        cohort: PreparedCohort,
+        network: AttackedNetwork,
+        header: RunHeader,
+        request: RunRequest,
+        workload: WorkloadOf,
+    ) -> None:
+        self.site, self.cohort, self.network = site, cohort, network
+        self.header, self.request = header, request
+        """The header as the run begins with it, and what the run is to hold."""
+        self.folder = site.store.run(header.run_id)
+        self._workload = workload
 
-    def __call__(self) -> Classifier: ...
+    def attack(self, *, touch: bool = False) -> RunHeader:
+        """Attack what the run still lacks; the network is loaded only where something does.
 
+        `touch`: reopen the run even when it is complete, so that it counts again as its place's current one.
+        Returns the header as it stands afterwards.
+        """
+        gallery = Gallery(self.site.store, self.header, self.request, self.cohort)
+        done = self.is_attacked() and self._knows_patients()
+        if not touch and done and not gallery.missing():
+            return read_header(self.folder)
+        shape, arm = self._shape(), self.request.arm
+        began_anew = set_aside_other_network(self.site.store, self.header)
+        notes = (began_anew,) if began_anew else ()
+        writer = RunWriter(self.folder, self.header.model_copy(update={"compute": shape, "notes": notes}))
+        writer.add_images(self._images(writer.unknown_images()))
+        rest, late = self._attack_missing(writer, shape, gallery)
+        if lacking := gallery.missing():  # asked for after the attack: the same images once more, not stored twice
+            for block in self._stream(lacking, shape, gallery, Silent(), writer.header):
+                gallery.write(block)
+        told = [*reach_notes(self.header.arm, arm), *subgroup_notes(self.cohort.manifest, self.request.subgroups)]
+        note = account_note(writer.total(), undecided_images(Run(self.folder)))
+        return writer.finish(rest, account_note=note, notes=[*told, *late])
 
-def attack_cohort(
-    load: ClassifierLoader,
-    cohort: PreparedCohort,
-    header: RunHeader,
-    assignment: AttackJob,
-    site: RunEnvironment,
-    *,
-    touch: bool = False,
-    work: WorkloadSize | None = None,
-) -> RunHeader:
-    """Attack what the run still lacks; `load` gives the classifier and is called only where something does.
+    def control(self) -> RunHeader:
+        """Run the controls that the run lacks, and the doubling control. Returns the header as it stands afterwards."""
+        header = read_header(self.folder)
+        if not self.request.controls:
+            return header
+        if header.controls is None:
+            with timed_task(self.site.progress, f"controls of {_name(header)}"):
+                header = write_controls(self.folder, self._controls(header))
+        controls = header.controls
+        assert controls is not None
+        if self.lacks_doubling(controls):
+            header = write_controls(self.folder, controls.model_copy(update={"doubling": self._doubling(header)}))
+        return header
 
-    `work`: of all runs of its kind that are to come, which a first run chooses the compute shape for (default: itself).
-    `touch`: reopen the run even when it is complete, so that it counts again as its place's current one.
-    Returns the header as it stands afterwards.
-    """
-    gallery = Gallery(site.store, header, assignment, cohort)
-    done = is_complete(site, header, assignment) and _knows_patients(site, header, cohort, assignment)
-    if not touch and done and not gallery.missing():
-        return read_header(site.store.run(header.run_id))
-    classifier, arm = load(), assignment.arm
-    shared = load.shared
-    shape = compute_shape(
-        classifier,
-        cohort.images(assignment.image_ids[:1])[0],
-        architecture=header.architecture,
-        precision=arm.precision,
-        site=site,
-        work=work or WorkloadSize(assignment),
-    )
-    began_anew = set_aside_other_network(site.store, header)
-    notes = (began_anew,) if began_anew else ()
-    writer = RunWriter(site.store.run(header.run_id), header.model_copy(update={"compute": shape, "notes": notes}))
-    writer.add_images(_images(cohort, assignment, writer.unknown_images()))
-    rest, late = _attack_missing(writer, classifier, cohort, assignment, shape, gallery, site, shared)
-    if lacking := gallery.missing():  # asked for after the attack had run: the same images once more, not stored twice
-        for block in _stream(classifier, cohort, lacking, assignment, shape, gallery, Silent(), writer.header, shared):
+    def rerun(self) -> RunHeader | None:
+        """Attack again, with the margin loss, what the run found no gradient for. None where there is nothing.
+
+        Where a softmax loss saturates, an image may stay correct for a purely numerical reason. The re-run is a run of
+        its own that never overwrites the declared one.
+        """
+        from advassay.attacks import linked_rerun
+
+        again = linked_rerun(self.request.arm) if self.request.controls else None
+        if again is None or not (masked := gradient_masked_ids(self.site.store, self.header.run_id, self.request)):
+            return None
+        alone = {"gallery_ids": frozenset[str](), "controls": False, "doubling": None}
+        request = replace(self.request, arm=again, image_ids=masked, **alone)  # type: ignore[arg-type]
+        header = rerun_header(self.header, again)
+        own = WorkloadSize(request)
+        return AttackRun(self.site, self.cohort, self.network, header, request, lambda kind: own).attack()
+
+    # ---- what the store holds ---------------------------------------------------------------------------------------
+
+    def is_attacked(self) -> bool:
+        """Does the store hold the run with all points and images, described as it is now?
+
+        Counting images is enough: of one prepared cohort a larger sample contains every smaller one.
+        """
+        if not (self.folder / HEADER).exists():
+            return False
+        try:
+            run = Run(self.folder)
+            kept, index = run.header, run.index  # what the shards hold: the header's counts outlive a damaged shard
+            accounts = run.accounts().values()
+        except StoreError:  # a damaged header or images.parquet: the writer mends it
+            return False
+        if run.damaged or of_other_weights(kept, self.header):
+            return False
+        counted = any(account.counts for account in accounts) or bool(kept.flag_counts.get("nan"))
+        finished = kept.rows == len(index) and bool(kept.account_note) == counted
+        counts = {point: rows.stop - rows.start for point, rows in index.points().items()}
+        wanted = len(self.request.image_ids)
+        recorded = all(counts.get((name, canonical_float(e)), 0) >= wanted for name, e in self.request.points)
+        return finished and recorded and _described(kept) == _described(self.header)
+
+    def lacks_doubling(self, controls: Controls) -> bool:
+        """Whether the control with twice the iterations is still to be run."""
+        plan, images = self.request.doubling, len(self.request.image_ids)
+        return plan is not None and not plan.is_done(controls, self.request.arm, images)
+
+    def _knows_patients(self) -> bool:
+        """Does the run know its images' patients and groups as they are now? Another patient column or key changes the
+        clusters.
+        """
+        manifest = self.cohort.manifest
+        columns = [name for name in ("image_id", "patient_id", "has_patient") if name in manifest]
+        groups, _ = subgroup_columns(manifest, self.request.subgroups)
+        now = manifest.select(columns).join(groups, on="image_id")
+        now = now.filter(pl.col("image_id").is_in(list(self.request.image_ids)))
+        kept = Run(self.folder).images
+        if not set(now.columns) <= set(kept.columns):
+            return False
+        return now.join(kept.select(now.columns), on=now.columns, how="anti", nulls_equal=True).is_empty()
+
+    def _images(self, unknown: Sequence[str]) -> pl.DataFrame:
+        """The attacked images as records know them, and `unknown` ones that records have rows of; columns with paths or
+        original ids never get here."""
+        manifest = self.cohort.manifest
+        known = set(manifest["image_id"])
+        ids = list(dict.fromkeys((*self.request.image_ids, *(image_id for image_id in unknown if image_id in known))))
+        contrast = [clean_contrast(image) for _, image, _ in self.cohort.stream(ids)]
+        wanted = pl.DataFrame({"image_id": ids, "clean_contrast": contrast})
+        columns = [c for c in ("image_id", "label", "patient_id", "has_patient", "parent_image_id") if c in manifest]
+        groups, _ = subgroup_columns(manifest, self.request.subgroups)
+        told = manifest.select(columns).join(groups, on="image_id")
+        return wanted.join(told, on="image_id", how="left", maintain_order="left")
+
+    # ---- the attack itself ------------------------------------------------------------------------------------------
+
+    def _shape(self) -> ComputeShape:
+        return compute_shape(
+            self.network(),
+            self.cohort.images(self.request.image_ids[:1])[0],
+            architecture=self.header.architecture,
+            precision=self.request.arm.precision,
+            site=self.site,
+            workload=self._workload,
+        )
+
+    def _attack_missing(self, writer: RunWriter, shape: ComputeShape, gallery: Gallery) -> tuple[Cost, list[str]]:
+        """Attack what the run lacks, block by block, each stored with its account. Returns what no block accounts for:
+        cost, and the notes that came after the last one.
+        """
+        missing = writer.missing(self.request.image_ids, self.request.points)
+        if not missing:
+            return Cost(), []
+        told = RelabelledProgress(self.site.progress, _task(writer.header), _steps(missing, self.request.arm))
+        stream = self._stream(missing, shape, gallery, told, writer.header)
+        before = Cost()
+        for block in stream:
+            writer.keep_steering(stream.known.band, stream.known.held)
             gallery.write(block)
-    controls = writer.header.controls
-    if controls is None and assignment.controls:
-        with timed_task(site.progress, f"controls of {_name(header)}"):
-            run = Run(site.store.run(header.run_id))
-            controls = _controls(classifier, cohort, assignment, shape, run, _known(shared, writer.header))
-    if controls is not None and _lacks_doubling(controls, assignment):
-        doubling = _doubling(classifier, cohort, assignment, shape, site, writer.header, _known(shared, writer.header))
-        controls = controls.model_copy(update={"doubling": doubling})
-    told = [*reach_notes(header.arm, arm), *subgroup_notes(cohort.manifest, assignment.subgroups)]
-    note = account_note(writer.total(), undecided_images(Run(site.store.run(header.run_id))))
-    return writer.finish(rest, controls, account_note=note, notes=[*told, *late])
+            writer.append(block, _account(stream, before))
+            before = replace(stream.cost)
+        late = [note for note in stream.notes if not note.startswith(OF_A_SESSION)]
+        return Cost(**cost_since(stream.cost, before)), late  # type: ignore[arg-type]
+
+    def _stream(
+        self,
+        missing: Mapping[str, Points],
+        shape: ComputeShape,
+        gallery: Gallery,
+        progress: Progress,
+        header: RunHeader,
+    ) -> AttackStream:
+        """The attack on the missing points. What it says of the network, and how much of it is audited, follows from
+        the whole request: a run that was stopped and goes on tells the same as one that was not.
+        """
+        from advassay.attacks.engine.preflight import FIRST_IMAGES
+        from advassay.attacks.stream import stream
+
+        ids = self.request.image_ids
+        first = dict.fromkeys(ids[:FIRST_IMAGES], self.request.points)
+        return stream(
+            self.network(),
+            _items(self.cohort, missing),
+            self.request.arm,
+            shape=shape,
+            keep_images=gallery.wants,
+            progress=progress,
+            expected_images=len(ids),
+            known=self._known(header),
+            examined=list(_items(self.cohort, first)),
+        )
+
+    def _known(self, header: RunHeader) -> PreflightCache:
+        """What is known of the network before the run goes on."""
+        from advassay.attacks.engine.preflight_cache import ModelCache, PreflightCache
+
+        return PreflightCache(self.network.shared or ModelCache(), band=header.band, held=header.held)
+
+    def _controls(self, header: RunHeader) -> Controls:
+        from advassay.attacks import run_controls
+
+        request, shape = self.request, self._shape()
+        ids = list(request.image_ids[: request.control_images])
+        images, labels, arm = self.cohort.images(ids), self.cohort.labels(ids), request.arm
+        return run_controls(
+            self.network(),
+            images,
+            labels,
+            ids,
+            arm,
+            shape=shape,
+            seed=arm.seed,
+            declared=_misclassified(Run(self.folder), arm, ids),
+            known=self._known(header),
+        )
+
+    def _doubling(self, header: RunHeader) -> Doubling:
+        """Attack the sample for twice the iterations. In the run's own shape its first K iterates are the run's."""
+        from advassay.attacks.stream import stream
+
+        request, plan, shape = self.request, self.request.doubling, self._shape()
+        assert plan is not None
+        images = len(request.image_ids)
+        arm = plan.arm(request.arm, images)
+        points = frozenset((step_size_name(plan.step_size), epsilon) for epsilon in arm.epsilons)
+        sample = dict.fromkeys(request.image_ids[: plan.sample(request.arm, images)], points)
+        task = f"controls of {_name(header)}, twice the iterations"
+        told = RelabelledProgress(self.site.progress, task, _steps(sample, arm))
+        items, n, known = _items(self.cohort, sample), len(sample), self._known(header)
+        blocks = list(stream(self.network(), items, arm, shape=shape, progress=told, expected_images=n, known=known))
+        return count_doubling(Run(self.folder), TrajectoryRows.concatenate(blocks), arm, request.arm_name)
 
 
-def _attack_missing(
-    writer: RunWriter,
-    classifier: Classifier,
-    cohort: PreparedCohort,
-    assignment: AttackJob,
-    shape: ComputeShape,
-    gallery: Gallery,
-    site: RunEnvironment,
-    shared: ModelCache | None,
-) -> tuple[Cost, list[str]]:
-    """Attack what the run lacks, block by block, each stored with its account. Returns what no block accounts for:
-    cost, and the notes that came after the last one.
+def gradient_masked_ids(store: Store, run_id: str, request: RunRequest) -> tuple[str, ...]:
+    """Images of the request, in the sample's order, whose gradient vanished or whose probability rounded to 1 at one of
+    its points, as the run recorded them.
     """
-    missing = writer.missing(assignment.image_ids, assignment.points)
-    if not missing:
-        return Cost(), []
-    told = RelabelledProgress(site.progress, _task(writer.header), _steps(missing, assignment.arm))
-    stream = _stream(classifier, cohort, missing, assignment, shape, gallery, told, writer.header, shared)
-    before = Cost()
-    for block in stream:
-        writer.keep_steering(stream.known.band, stream.known.held)
-        gallery.write(block)
-        writer.append(block, _account(stream, before))
-        before = replace(stream.cost)
-    late = [note for note in stream.notes if not note.startswith(OF_A_SESSION)]
-    return Cost(**cost_since(stream.cost, before)), late  # type: ignore[arg-type]
+    from advassay.attacks.masked_gradient_rerun import GRADIENT_MASKED
+
+    run = Run(store.run(run_id))
+    flags = [flag for flag in GRADIENT_MASKED if flag in run.index.flags and run.header.flag_counts.get(flag)]
+    if not flags:
+        return ()
+    index = run.index
+    masked = np.logical_or.reduce([run.column(FLAG + flag) for flag in flags])
+    asked = np.zeros(len(index), bool)
+    for name, epsilon in request.points:
+        if name in index.step_sizes:
+            asked |= (index.step_size == index.step_sizes.index(name)) & (index.epsilon == epsilon)
+    found = set(run.images["image_id"].gather(np.unique(index.image[masked & asked])).to_list())
+    return tuple(image_id for image_id in request.image_ids if image_id in found)
 
 
 OF_A_SESSION = ("nan: ", "float32 judged ")
@@ -168,46 +327,6 @@ def undecided_images(run: Run) -> int:
     return int(np.unique(run.index.image[run.column(f"{FLAG}nan")]).size)
 
 
-def is_complete(site: RunEnvironment, header: RunHeader, assignment: AttackJob) -> bool:
-    """Does the store hold the run with all points, images and controls, described as it is now?
-
-    Counting images is enough: of one prepared cohort a larger sample contains every smaller one.
-    """
-    folder = site.store.run(header.run_id)
-    if not (folder / HEADER).exists():
-        return False
-    try:
-        run = Run(folder)
-        kept, index = run.header, run.index  # what the shards hold: the header's counts outlive a damaged shard
-        accounts = run.accounts().values()
-    except StoreError:  # a damaged header or images.parquet: the writer mends it
-        return False
-    if run.damaged or of_other_weights(kept, header):
-        return False
-    counted = any(account.counts for account in accounts) or bool(kept.flag_counts.get("nan"))
-    finished = kept.rows == len(index) and bool(kept.account_note) == counted
-    counts = {point: rows.stop - rows.start for point, rows in index.points().items()}
-    recorded = all(
-        counts.get((name, canonical_float(e)), 0) >= len(assignment.image_ids) for name, e in assignment.points
-    )
-    controlled = not assignment.controls or not (kept.controls is None or _lacks_doubling(kept.controls, assignment))
-    return finished and recorded and controlled and _described(kept) == _described(header)
-
-
-def _knows_patients(site: RunEnvironment, header: RunHeader, cohort: PreparedCohort, assignment: AttackJob) -> bool:
-    """Does the run know its images' patients and groups as they are now? Another patient column or key changes the
-    clusters.
-    """
-    columns = [name for name in ("image_id", "patient_id", "has_patient") if name in cohort.manifest]
-    groups, _ = subgroup_columns(cohort.manifest, assignment.subgroups)
-    now = cohort.manifest.select(columns).join(groups, on="image_id")
-    now = now.filter(pl.col("image_id").is_in(list(assignment.image_ids)))
-    kept = Run(site.store.run(header.run_id)).images
-    if not set(now.columns) <= set(kept.columns):
-        return False
-    return now.join(kept.select(now.columns), on=now.columns, how="anti", nulls_equal=True).is_empty()
-
-
 def _described(header: RunHeader) -> tuple[object, ...]:
     """What may change about a run without changing its numbers."""
     return (
@@ -242,44 +361,6 @@ def _network(header: RunHeader) -> str:
     return f"{header.train_size} training images" + ("" if header.primary else f", seed {header.seed}")
 
 
-def _stream(
-    classifier: Classifier,
-    cohort: PreparedCohort,
-    missing: Mapping[str, Points],
-    assignment: AttackJob,
-    shape: ComputeShape,
-    gallery: Gallery,
-    progress: Progress,
-    header: RunHeader,
-    shared: ModelCache | None,
-) -> AttackStream:
-    """The attack on the missing points. What it says of the network, and how much of it is audited, follows from the
-    whole assignment: a run that was stopped and goes on tells the same as one that was not.
-    """
-    from advassay.attacks.engine.preflight import FIRST_IMAGES
-    from advassay.attacks.stream import stream
-
-    first = dict.fromkeys(assignment.image_ids[:FIRST_IMAGES], assignment.points)
-    return stream(
-        classifier,
-        _items(cohort, missing),
-        assignment.arm,
-        shape=shape,
-        keep_images=gallery.wants,
-        progress=progress,
-        expected_images=len(assignment.image_ids),
-        known=_known(shared, header),
-        examined=list(_items(cohort, first)),
-    )
-
-
-def _known(shared: ModelCache | None, header: RunHeader) -> PreflightCache:
-    """What is known of the network before the run goes on."""
-    from advassay.attacks.engine.preflight_cache import ModelCache, PreflightCache
-
-    return PreflightCache(shared or ModelCache(), band=header.band, held=header.held)
-
-
 def _items(cohort: PreparedCohort, missing: Mapping[str, Points]) -> Iterator[Item]:
     from advassay.attacks import Item
 
@@ -292,19 +373,6 @@ def _steps(missing: Mapping[str, Points], arm: Arm) -> int:
     return sum(images * steps_at(arm, points) for points, images in Counter(missing.values()).items())
 
 
-def _images(cohort: PreparedCohort, assignment: AttackJob, unknown: Sequence[str]) -> pl.DataFrame:
-    """The attacked images as records know them, and `unknown` ones that records have rows of; columns with paths or
-    original ids never get here."""
-    known = set(cohort.manifest["image_id"])
-    ids = list(dict.fromkeys((*assignment.image_ids, *(image_id for image_id in unknown if image_id in known))))
-    contrast = [clean_contrast(image) for _, image, _ in cohort.stream(ids)]
-    wanted = pl.DataFrame({"image_id": ids, "clean_contrast": contrast})
-    columns = [c for c in ("image_id", "label", "patient_id", "has_patient", "parent_image_id") if c in cohort.manifest]
-    groups, _ = subgroup_columns(cohort.manifest, assignment.subgroups)
-    told = cohort.manifest.select(columns).join(groups, on="image_id")
-    return wanted.join(told, on="image_id", how="left", maintain_order="left")
-
-
 def clean_contrast(image: np.ndarray) -> float:
     """Standard deviation over pixels of a clean image's grey value (mean of its channels).
 
@@ -313,65 +381,18 @@ def clean_contrast(image: np.ndarray) -> float:
     return float(image.mean(axis=0, dtype=np.float64).std())
 
 
-def _controls(
-    classifier: Classifier,
-    cohort: PreparedCohort,
-    assignment: AttackJob,
-    shape: ComputeShape,
-    run: Run,
-    known: PreflightCache,
-) -> Controls:
-    from advassay.attacks import run_controls
-
-    ids = list(assignment.image_ids[: assignment.control_images])
-    images, labels, arm = cohort.images(ids), cohort.labels(ids), assignment.arm
-    felled = _felled(run, arm, ids)
-    return run_controls(classifier, images, labels, ids, arm, shape=shape, seed=arm.seed, declared=felled, known=known)
-
-
-def _lacks_doubling(controls: Controls, assignment: AttackJob) -> bool:
-    plan, images = assignment.doubling, len(assignment.image_ids)
-    return plan is not None and not plan.is_done(controls, assignment.arm, images)
-
-
-def _doubling(
-    classifier: Classifier,
-    cohort: PreparedCohort,
-    assignment: AttackJob,
-    shape: ComputeShape,
-    site: RunEnvironment,
-    header: RunHeader,
-    known: PreflightCache,
-) -> Doubling:
-    """Attack the sample for twice the iterations. In the run's own shape its first K iterates are the run's."""
-    from advassay.attacks.stream import stream
-
-    plan = assignment.doubling
-    assert plan is not None
-    images = len(assignment.image_ids)
-    arm = plan.arm(assignment.arm, images)
-    points = frozenset((step_size_name(plan.step_size), epsilon) for epsilon in arm.epsilons)
-    sample = dict.fromkeys(assignment.image_ids[: plan.sample(assignment.arm, images)], points)
-    told = RelabelledProgress(site.progress, f"controls of {_name(header)}, twice the iterations", _steps(sample, arm))
-    items, n = _items(cohort, sample), len(sample)
-    blocks = list(stream(classifier, items, arm, shape=shape, progress=told, expected_images=n, known=known))
-    return count_doubling(
-        Run(site.store.run(header.run_id)), TrajectoryRows.concatenate(blocks), arm, assignment.arm_name
-    )
-
-
-def _felled(run: Run, arm: Arm, image_ids: Sequence[str]) -> dict[float, set[str]]:
-    """ε → images of the sample that the recorded run felled at its last iterate, at the arm's first step size, without
-    restarts. The keys are the arm's own ε: records keep 12 digits of it, so that 5/255 is not found as it is written.
+def _misclassified(run: Run, arm: Arm, image_ids: Sequence[str]) -> dict[float, set[str]]:
+    """ε → images of the sample that are misclassified at the recorded run's last iterate, at the arm's first step size,
+    without restarts. The keys are the arm's own ε: records keep 12 digits of it, so 5/255 is not found as written.
     """
     ids, points = run.images["image_id"].to_numpy(), run.index.points()
     sample = np.isin(ids, list(image_ids))
     logits, label, target = (run.column(name) for name in ("logits", "label", "target"))
-    felled: dict[float, set[str]] = {}
+    found: dict[float, set[str]] = {}
     for epsilon in arm.epsilons:
         rows = points.get((step_size_name(arm.step_sizes[0]), canonical_float(epsilon)), slice(0, 0))
         kept = np.arange(rows.start, rows.stop)[sample[run.index.image[rows]]]
         aim = target[kept] if arm.targeted else None
         down = has_succeeded(logits[kept].swapaxes(0, 1), label[kept], targets=aim)[-1]
-        felled[epsilon] = set(ids[run.index.image[kept[down]]].tolist())
-    return felled
+        found[epsilon] = set(ids[run.index.image[kept[down]]].tolist())
+    return found

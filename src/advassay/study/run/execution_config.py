@@ -7,7 +7,7 @@ format, rewrites, threads, device, torch version). So a resumed study reuses the
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +23,8 @@ from advassay.store_documents import ComputeShape
 from advassay.store_layout import HEADER
 from advassay.study.environment import RunEnvironment
 from advassay.study.gradient_counts import control_steps, steps_at
-from advassay.study.jobs import AttackJob
+from advassay.study.jobs import RunRequest
+from advassay.study.store_locks import document_lock
 
 if TYPE_CHECKING:
     from advassay.classifier import Classifier
@@ -32,21 +33,25 @@ if TYPE_CHECKING:
 class WorkloadSize:
     """What all runs of one compute shape ask for."""
 
-    def __init__(self, *assignments: AttackJob) -> None:
+    def __init__(self, *requests: RunRequest) -> None:
         self.rows: list[int] = []
         """Of each run: about how many trajectories go on side by side, so that small runs do not pad large batches."""
         self.steps = 0
         """Gradient steps of all, which bound what measuring may cost."""
-        for assignment in assignments:
-            self.add(assignment)
+        for request in requests:
+            self.add(request)
 
-    def add(self, assignment: AttackJob) -> None:
-        images, arm = len(assignment.image_ids), assignment.arm
-        steps = images * steps_at(arm, assignment.points)
+    def add(self, request: RunRequest) -> None:
+        images, arm = len(request.image_ids), request.arm
+        steps = images * steps_at(arm, request.points)
         self.rows.append(max(1, steps // max(1, arm.steps)))  # shared prefixes are one trajectory while they last
-        self.steps += steps + (control_steps(arm, min(images, assignment.control_images)) if assignment.controls else 0)
-        if assignment.doubling is not None:
-            self.steps += assignment.doubling.gradient_steps(arm, images)
+        self.steps += steps + (control_steps(arm, min(images, request.control_images)) if request.controls else 0)
+        if request.doubling is not None:
+            self.steps += request.doubling.gradient_steps(arm, images)
+
+
+WorkloadOf = Callable[[str], WorkloadSize]
+"""Kind of network, image and precision (`kind_of`) → all that is to be done with it."""
 
 
 def kind_of(architecture: str, image_shape: Sequence[int], precision: Precision, device: str) -> str:
@@ -61,40 +66,61 @@ def compute_shape(
     architecture: str,
     precision: Precision,
     site: RunEnvironment,
-    work: WorkloadSize,
+    workload: WorkloadOf,
 ) -> ComputeShape:
     """The store's shape for this kind of network, image and precision; chosen and kept at the first call.
 
-    `example`: one float32 image (channel, height, width); `work`: of all runs of that kind. A shape that this machine
-    cannot repeat (other device or torch version) is chosen anew, with a warning: across shapes logits agree to a
-    tolerance, not bit for bit.
+    `example`: one float32 image (channel, height, width). A shape that this machine cannot repeat (other device or
+    torch version) is chosen anew, with a warning: across shapes logits agree to a tolerance, not bit for bit.
+    Processes that ask at the same time get the same shape: one measures, the others wait for it.
     """
+    key = kind_of(architecture, example.shape, precision, site.device)
+    if (shape := _usable(_read(site.store.compute, site).get(key), site)) is None:
+        with document_lock(site.store, "compute"):
+            kept = _read(site.store.compute, site)
+            if (shape := _usable(kept.get(key), site)) is None:
+                shape = _choose(classifier, example, architecture, precision, site, workload(key), kept, key)
+                _write(site.store.compute, kept | {key: shape})
+                return shape
+    _use_threads(shape.threads, site)
+    return shape
+
+
+def _usable(shape: ComputeShape | None, site: RunEnvironment) -> ComputeShape | None:
+    """The shape, where this machine can repeat it."""
+    import torch
+
+    here = (site.device, str(torch.__version__))
+    return shape if shape is not None and (shape.device, shape.torch) == here else None
+
+
+def _choose(
+    classifier: Classifier,
+    example: np.ndarray,
+    architecture: str,
+    precision: Precision,
+    site: RunEnvironment,
+    work: WorkloadSize,
+    kept: dict[str, ComputeShape],
+    key: str,
+) -> ComputeShape:
     import torch
 
     from advassay.attacks import tune_batch_size
 
-    key = kind_of(architecture, example.shape, precision, site.device)
-    path = site.store.compute
-    kept = _read(path, site)
-    shape = kept.get(key)
-    if shape is not None and (shape.device, shape.torch) == (site.device, str(torch.__version__)):
-        _use_threads(shape.threads, site)
-        return shape
-    if shape is not None or any(other.device != site.device for other in kept.values()):
+    if key in kept or any(other.device != site.device for other in kept.values()):
         warnings.warn(
             f"the store was begun on another device or torch version; {architecture} now runs as {site.device}, "
             f"torch {torch.__version__}: logits agree with earlier ones to a tolerance, not bit for bit.",
             AdvassayWarning,
-            stacklevel=2,
+            stacklevel=3,
         )
     if site.threads is not None:
         torch.set_num_threads(site.threads)
     with timed_task(site.progress, f"measure batch sizes of {architecture}"):
-        shape = tune_batch_size(
+        return tune_batch_size(
             classifier, example, precision=precision, device=site.device, rows=work.rows, steps=work.steps
         )
-    _write(path, kept | {key: shape})
-    return shape
 
 
 def _use_threads(threads: int, site: RunEnvironment) -> None:

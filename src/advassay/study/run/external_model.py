@@ -19,19 +19,17 @@ from advassay.sources.pseudonyms import read_private
 from advassay.spec.study_spec import Study
 from advassay.store_layout import Store
 from advassay.study.config.load_study import parse_study
+from advassay.study.config.name_checks import check_arms
 from advassay.study.config.study_templates import DECIDING_ARM, DEFAULT_ARMS
 from advassay.study.config.yaml_tree import parse_value, yaml_text
 from advassay.study.environment import RunEnvironment
-from advassay.study.jobs import all_arms
-from advassay.study.run.attack_header import external_header
-from advassay.study.run.attack_job import ClassifierLoader
-from advassay.study.run.attack_stage import LazyClassifier, check_arms, superseded_runs
-from advassay.study.run.execution_config import WorkloadSize
-from advassay.study.run.linked_rerun import attack_with_rerun
-from advassay.study.run.prepare_stage import prepare_cohort
-from advassay.study.run.preregistration import freeze_analysis_plan
-from advassay.study.run.range_finding import check_tuning_images
-from advassay.study.study_storage import store_lock, store_study, stored_study, study_yaml
+from advassay.study.jobs import PREPARE, ExternalNetwork, Job, enumerate_jobs, external_network
+from advassay.study.launchers.local import launch
+from advassay.study.range_search import check_tuning_parts
+from advassay.study.run.attacked_network import ClassifierLoader, given_network
+from advassay.study.run.runner import run_headers, working
+from advassay.study.store_locks import Session
+from advassay.study.study_storage import stored_study, study_yaml
 
 if TYPE_CHECKING:
     from advassay.training import CheckpointMetadata
@@ -61,13 +59,12 @@ def attack_external_model(
     cohort = cohort_name(images, sha256, site.store)
     study = external_study(metadata, images, cohort, overrides, site.store)
     check_arms(study.attack)
-    check_tuning_images(study, dict.fromkeys(study.cohorts, 0))  # every image of the folder is attacked
-    with store_lock(site.store):
-        store_study(site.store, study)
-        prepare_cohort(study, cohort, replace(site, data=images.parent))
-        return attack_prepared_cohort(
-            study, cohort, site, LazyClassifier(model, site.device), architecture=metadata.architecture, sha256=sha256
-        )
+    check_tuning_parts(study, dict.fromkeys(study.cohorts, 0))  # every image of the folder is attacked
+    external = {cohort: (external_network(model, sha256),)}
+    jobs = [job for job in enumerate_jobs(study, external=external) if job.cohort == cohort]
+    here = replace(site, data=images.parent)
+    with working(study, here) as session:
+        return run_headers(jobs, launch(jobs, here, session))
 
 
 def attack_prepared_cohort(
@@ -78,19 +75,15 @@ def attack_prepared_cohort(
     `load` gives the network when it is first needed; `architecture`: its name in records; `sha256`: 64 hexadecimal
     digits that change when the network does. Called under the store's lock. Returns the runs' headers.
     """
-    from advassay.cohorts import open_cohort
+    network = given_network(load, architecture, sha256)
+    jobs = [job for job in external_jobs(study, name, sha256) if job.stage != PREPARE]
+    return run_headers(jobs, launch(jobs, site, Session(site.store), given=network))
 
-    freeze_analysis_plan(study, site.store)
-    cohort = open_cohort(site.store.cohort(name))
-    superseded = superseded_runs(site)
-    headers = []
-    arms = list(all_arms(study, cohort, gallery=study.keeps_gallery(name)))
-    work = WorkloadSize(*arms)
-    for assignment in arms:
-        header = external_header(study.name, cohort.preparation, architecture, sha256, assignment)
-        touch = header.run_id in superseded
-        headers.append(attack_with_rerun(load, cohort, header, assignment, site, touch=touch, work=work))
-    return headers
+
+def external_jobs(study: Study, name: str, sha256: str) -> list[Job]:
+    """The jobs of a cohort that a given network is attacked on."""
+    jobs = enumerate_jobs(study, external={name: (ExternalNetwork(sha256[:ID_LENGTH]),)})
+    return [job for job in jobs if job.cohort == name]
 
 
 def check_folders(images: Path, class_names: Sequence[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +14,8 @@ from advassay.records import Example, RunHeader, read_gallery, write_example
 from advassay.records.gallery import INDEX, is_whole
 from advassay.store_layout import Store
 from advassay.study.gradient_counts import Point
-from advassay.study.jobs import AttackJob
+from advassay.study.jobs import RunRequest
+from advassay.study.store_locks import document_lock
 from advassay.success import predicted, probabilities
 from advassay.trajectory import TrajectoryRows
 
@@ -26,10 +28,10 @@ Points = frozenset[Point]
 class Gallery:
     """Images of one run to be kept: which ones, which are still missing, and how they are written."""
 
-    def __init__(self, store: Store, header: RunHeader, assignment: AttackJob, cohort: PreparedCohort) -> None:
-        self._folder = store.gallery
+    def __init__(self, store: Store, header: RunHeader, request: RunRequest, cohort: PreparedCohort) -> None:
+        self._store, self._folder = store, store.gallery
         self._header = header
-        self._wanted = {image_id: assignment.points for image_id in sorted(assignment.gallery_ids)}
+        self._wanted = {image_id: request.points for image_id in sorted(request.gallery_ids)}
         self._cohort = cohort
 
     def wants(self, image_id: str) -> bool:
@@ -54,7 +56,8 @@ class Gallery:
             return read_gallery(self._folder)
         except DamagedError:
             index = self._folder / INDEX
-            index.rename(index.with_name(f"{INDEX}.damaged"))
+            with suppress(FileNotFoundError):  # another process has just done so
+                index.rename(index.with_name(f"{INDEX}.damaged"))
             warnings.warn(
                 f"gallery/{INDEX} could not be read; its images are attacked once more and kept anew.",
                 AdvassayWarning,
@@ -75,7 +78,8 @@ class Gallery:
                 & (block.restart == 0)
             )[0]
             clean = self._cohort.images([image_id])[0]
-            write_example(self._folder, self._example(block, int(row)), clean, adversarial)
+            with document_lock(self._store, "gallery"):
+                write_example(self._folder, self._example(block, int(row)), clean, adversarial)
 
     def _example(self, block: TrajectoryRows, row: int) -> Example:
         clean, last = block.logits[row, 0], block.logits[row, -1]

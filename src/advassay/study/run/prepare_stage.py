@@ -1,4 +1,4 @@
-"""First stage: each cohort's source → prepared images in the store, or only who would be in it."""
+"""A cohort's source → prepared images in the store, or only who would be in it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from advassay.spec.study_spec import Study
 from advassay.store_documents import Preparation
 from advassay.study.environment import RunEnvironment
 from advassay.study.path_privacy import split_absolute_path
+from advassay.study.store_locks import document_lock
 
 if TYPE_CHECKING:
     from advassay.cohorts.selection import Selection
@@ -22,16 +23,6 @@ Made = TypeVar("Made")
 
 Failures = dict[str, CohortError | SourceError]
 """Cohort → why it could not be formed; the text begins with the cohort's name."""
-
-
-def prepare_cohorts(study: Study, site: RunEnvironment, failures: Failures | None = None) -> dict[str, Preparation]:
-    """Prepare every cohort of the study; what the store already has is recognised by content and kept.
-
-    failures: takes the error of each cohort that cannot be formed; without it the first is raised. Raises CohortError
-    where an image size is too small for the network, before any image is read.
-    """
-    check_image_sizes(study)
-    return each_cohort(study, lambda name: prepare_cohort(study, name, site), failures)
 
 
 def each_cohort(study: Study, make: Callable[[str], Made], failures: Failures | None) -> dict[str, Made]:
@@ -83,9 +74,25 @@ def _prepare(study: Study, name: str, site: RunEnvironment) -> Preparation:
         private=site.store.private_sources,
         progress=site.progress,
     )
-    if drop_forgotten(site.store, f"cohort {name} was prepared with images") is None:
+    with document_lock(site.store, "forgotten"):
+        dropped = drop_forgotten(site.store, f"cohort {name} was prepared with images")
+    if dropped is None:
         return prepared
     return document_in(site.store.cohort(name)) or prepared
+
+
+def is_prepared_as_asked(study: Study, name: str, site: RunEnvironment) -> Preparation | None:
+    """The document of a cohort that the store holds as the study asks for it; None where it is to be prepared.
+
+    Raises DamagedError for a document that cannot be read.
+    """
+    from advassay.cohorts.cache_key import document_in, is_current, request_hash, state_of
+
+    spec, found = study.cohorts[name], document_in(site.store.cohort(name))
+    source, data = split_absolute_path(study.sources[spec.source], site.data)
+    if found is None or found.request != request_hash(spec, source, study.size_of(name), study.seed):
+        return None
+    return found if is_current(found, found.request, state_of(spec, source, data)) else None
 
 
 def check_image_sizes(study: Study) -> None:

@@ -1,20 +1,26 @@
-"""A study from its file to its records: the stages in order, under the store's lock."""
+"""A study from its file to its records: its jobs, done in this process, which may share them with others."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+from advassay.errors import DamagedError, StoreError
 from advassay.records import RunHeader
 from advassay.spec.study_spec import Study
 from advassay.store_documents import Preparation, TrainingDocument
-from advassay.study.config.name_checks import check_names
+from advassay.store_layout import Store
+from advassay.study.config.name_checks import check_arms, check_names
 from advassay.study.environment import RunEnvironment
-from advassay.study.run.attack_stage import attack_networks, check_arms
-from advassay.study.run.prepare_stage import Failures, check_image_sizes, prepare_cohorts
-from advassay.study.run.range_finding import check_tuning_images, with_stored_grids
-from advassay.study.run.train_stage import train_networks
-from advassay.study.study_storage import store_lock, store_study
+from advassay.study.jobs import ATTACK, CONTROLS, PREPARE, TRAIN, Job, Stage, enumerate_jobs
+from advassay.study.launchers.local import launch
+from advassay.study.launchers.parts import Part, jobs_of_part
+from advassay.study.path_privacy import redact_paths
+from advassay.study.range_search import with_stored_grids
+from advassay.study.run.job_runner import Outcome
+from advassay.study.run.prepare_stage import Failures, check_image_sizes
+from advassay.study.store_locks import Session, document_lock, work_session
+from advassay.study.study_storage import store_study, stored_study
 
 
 def prepare(study: Study, site: RunEnvironment, failures: Failures | None = None) -> dict[str, Preparation]:
@@ -23,8 +29,9 @@ def prepare(study: Study, site: RunEnvironment, failures: Failures | None = None
     failures: takes the error of each cohort that cannot be formed, while the others are prepared; without it the first
     such error is raised.
     """
-    with _working(study, site):
-        return prepare_cohorts(study, site, failures)
+    jobs, outcomes = _done(study, site, failures, [PREPARE])
+    left = [(job.cohort, outcomes.get(job.id)) for job in jobs if job.stage == PREPARE]
+    return {cohort: document for cohort, document in left if isinstance(document, Preparation)}
 
 
 def train(study: Study, site: RunEnvironment, failures: Failures | None = None) -> list[TrainingDocument]:
@@ -32,47 +39,101 @@ def train(study: Study, site: RunEnvironment, failures: Failures | None = None) 
 
     failures: as for `prepare`; the networks of the cohorts that could be formed are trained.
     """
-    with _working(study, site):
-        return train_networks(study, site, list(prepare_cohorts(study, site, failures)))
+    jobs, outcomes = _done(study, site, failures, [PREPARE, TRAIN])
+    left = [outcomes.get(job.id) for job in jobs if job.stage == TRAIN]
+    return [document for document in left if isinstance(document, TrainingDocument)]
 
 
-def run(study: Study, site: RunEnvironment, failures: Failures | None = None) -> list[RunHeader]:
+def run(
+    study: Study,
+    site: RunEnvironment,
+    failures: Failures | None = None,
+    *,
+    part: Part | None = None,
+    wait: bool = True,
+) -> list[RunHeader]:
     """Prepare, train and attack whatever the store lacks. Returns the runs' headers.
 
-    Each stage skips what the store has, recognised by content: stopped at any point, the same call continues, and
-    a study with more amplitudes, images, arms or seeds computes only what is new.
-    failures: as for `prepare`; the stages after it leave out the cohorts that could not be formed, and the same call
+    Each job skips what the store has, recognised by content: stopped at any point, the same call continues, and
+    a study with more amplitudes, images, arms or seeds computes only what is new. Several processes may call it for one
+    study and one store at once: what one is at, the others leave to it and wait for.
+    failures: as for `prepare`; what comes after leaves out the cohorts that could not be formed, and the same call
     takes them up once they can be. Amplitudes of `epsilons: auto` are found over the cohorts that are there.
+    part: only the jobs of this part; what they need of other parts is waited for. Without `wait`, WaitingError is
+    raised where nothing else can be done, and says what is awaited.
     """
-    with _working(study, site):
-        formed = _prepare_for_attack(study, site, failures)
-        if not formed:
-            return []
-        train_networks(study, site, formed)
-        return attack_networks(study, site, formed)
+    jobs, outcomes = _done(study, site, failures, None, part, wait=wait)
+    return run_headers(jobs, outcomes)
+
+
+def run_headers(jobs: Sequence[Job], outcomes: Mapping[str, Outcome]) -> list[RunHeader]:
+    """The header of each declared run as its last job left it."""
+    found: dict[str, RunHeader] = {}
+    for job in jobs:
+        header = outcomes.get(job.id)
+        if job.stage in (ATTACK, CONTROLS) and isinstance(header, RunHeader):
+            found[job.kin] = header
+    return list(found.values())
 
 
 attack = run  # the attack is the last stage: asking for it asks for those before it
 
 
-def _prepare_for_attack(study: Study, site: RunEnvironment, failures: Failures | None) -> list[str]:
-    """Prepare, and see before hours of training that what is to be found on tuning images can be. Returns the cohorts
-    that could be formed."""
-    prepared = prepare_cohorts(study, site, failures)
-    check_tuning_images(study, {name: sum(document.counts["tuning"].values()) for name, document in prepared.items()})
-    return list(prepared)
+def _done(
+    study: Study,
+    site: RunEnvironment,
+    failures: Failures | None,
+    stages: Sequence[Stage] | None,
+    part: Part | None = None,
+    *,
+    wait: bool = True,
+) -> tuple[list[Job], dict[str, Outcome]]:
+    """The jobs of `stages` (None = all), and what each left."""
+    check_study(study, site.store)
+    jobs = [job for job in enumerate_jobs(study) if stages is None or job.stage in stages]
+    mine = None if part is None else jobs_of_part(study, part)
+    with working(study, site) as session:
+        return jobs, launch(jobs, site, session, failures, mine=mine, wait=wait)
+
+
+def check_study(study: Study, store: Store) -> None:
+    """Raise SpecError or CohortError for what is seen to be wrong before anything is read."""
+    check_names(study, store)
+    check_arms(study.attack)
+    check_image_sizes(study)
 
 
 @contextmanager
-def _working(study: Study, site: RunEnvironment) -> Iterator[None]:
-    """What holds for all stages: names and sizes are checked, the store is locked and has the study."""
-    check_names(study, site.store)
-    check_arms(study.attack)
-    check_image_sizes(study)
-    with store_lock(site.store):
-        store_study(site.store, with_stored_grids(study, site.store))
+def working(study: Study, site: RunEnvironment) -> Iterator[Session]:
+    """A session in the store, which has the study.
+
+    Raises StoreError where other processes are at work there on another version of the study.
+    """
+
+    def begin(*, alone: bool) -> None:
+        with document_lock(site.store, "study"):
+            now = with_stored_grids(study, site.store)
+            if not alone:
+                _check_same(study, now, site.store)
+            store_study(site.store, now)
+
+    with work_session(site.store, begin) as session:
         _use_threads(site)
-        yield
+        yield session
+
+
+def _check_same(study: Study, now: Study, store: Store) -> None:
+    """Raise StoreError where the store's study differs in more than in amplitudes that are found meanwhile."""
+    try:
+        held = stored_study(store)
+    except DamagedError:
+        return  # it is written anew
+    found = {name: now.attack.arm(name).epsilons for name in study.attack.auto_arms if name in held.attack.arms}
+    if held.with_epsilons(found) != redact_paths(now.with_epsilons(found)):
+        raise StoreError(
+            f"store: processes are at work in {store.root} on another version of the study.",
+            "Wait for them to end, or use another --store; parts of one run need the same study and the same --set.",
+        )
 
 
 def _use_threads(site: RunEnvironment) -> None:

@@ -1,9 +1,8 @@
-"""Second stage: prepared cohorts → networks in the store."""
+"""One network, trained into the store or found there."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from advassay.checked_files import read_model
@@ -14,25 +13,14 @@ from advassay.spec.study_spec import Study
 from advassay.store_documents import TrainingDocument
 from advassay.store_layout import HEADER, TRAINING
 from advassay.study.environment import RunEnvironment
-from advassay.study.jobs import Network, networks
+from advassay.study.jobs import Network, network_identity
 
 if TYPE_CHECKING:
     from advassay.cohorts import PreparedCohort
 
 
-def train_networks(study: Study, site: RunEnvironment, cohorts: Sequence[str]) -> list[TrainingDocument]:
-    """Train every network of `cohorts` that the store does not have yet. They must be prepared."""
-    from advassay.cohorts import open_cohort
-
-    documents = []
-    for name in cohorts:
-        cohort = open_cohort(site.store.cohort(name))
-        documents += [train_network(study, cohort, network, site) for network in networks(study, name, cohort)]
-    return documents
-
-
 def train_network(study: Study, cohort: PreparedCohort, network: Network, site: RunEnvironment) -> TrainingDocument:
-    """Train one network, or return what the store has, scored on the cohort as it is now.
+    """Train one network of a prepared cohort, or return what the store has, scored on the cohort as it is now.
 
     Every size gets the same number of updates. Where two cohorts of the study train the same network, its document
     stays the first one's.
@@ -40,11 +28,12 @@ def train_network(study: Study, cohort: PreparedCohort, network: Network, site: 
     from advassay.training import train, updates_for
     from advassay.training.pipeline import rescore
 
-    identity = identity_of(study, cohort, network, site)
+    identity = network_identity(study, cohort, network, site.data)
+    name, training = cohort.preparation.cohort, len(cohort.ids("training"))
     folder = site.store.classifier(identity)
     if not (folder / TRAINING).exists() and (runs := _runs_of(site, identity)):
         warnings.warn(
-            f"{network.cohort}, {network.what}: trained again, its files are not in the store. {len(runs)} run(s) were "
+            f"{name}, {network.name(training)}: trained again, its files are not in the store. {len(runs)} run(s) were "
             "recorded with it: they continue if the weights come out the same, and begin anew otherwise.",
             AdvassayWarning,
             stacklevel=2,
@@ -52,15 +41,15 @@ def train_network(study: Study, cohort: PreparedCohort, network: Network, site: 
     document = train(
         cohort,
         study.training,
-        train_ids=list(network.train_ids),
+        train_ids=network.train_ids(cohort),
         seed=network.seed,
-        updates=updates_for(study.training, len(cohort.ids("training"))),
+        updates=updates_for(study.training, training),
         folder=folder,
         data=site.data,
         device=site.device,
         progress=site.progress,
     )
-    shared = document.cohort != network.cohort and document.cohort in study.cohorts
+    shared = document.cohort != name and document.cohort in study.cohorts
     return document if shared else rescore(document, cohort, folder, site.device)
 
 
@@ -75,25 +64,6 @@ def _runs_of(site: RunEnvironment, classifier: str) -> list[str]:
         if header.classifier == classifier:
             found.append(header.run_id)
     return found
-
-
-def identity_of(
-    study: Study, cohort: PreparedCohort, network: Network, site: RunEnvironment, *, start_weights: str | None = None
-) -> str:
-    """The network's identity by content, known before it is trained.
-
-    `start_weights`: SHA-256 that stands for the file of start weights where that is not on this machine.
-    """
-    from advassay.training import classifier_identity
-
-    return classifier_identity(
-        cohort,
-        study.training,
-        train_ids=list(network.train_ids),
-        seed=network.seed,
-        data=site.data,
-        start_weights_sha256=start_weights,
-    )
 
 
 def recorded_start_weights(study: Study, site: RunEnvironment) -> str | None:

@@ -25,7 +25,7 @@ from advassay.sources.pseudonyms import forget_private, headers_beside, read_pri
 from advassay.store_documents import Preparation
 from advassay.store_layout import HEADER, IMAGES, MANIFEST, PREPARATION, SHARDS, Store
 from advassay.study.forgotten import forgotten_people, keep_forgotten
-from advassay.study.study_storage import store_lock
+from advassay.study.store_locks import store_lock
 
 
 @dataclass

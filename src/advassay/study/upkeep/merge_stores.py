@@ -27,7 +27,8 @@ from advassay.store_documents import Controls, Preparation, TrainingDocument
 from advassay.store_layout import HEADER, IMAGES, PREPARATION, TRAINING, Store, flush, writing
 from advassay.study.forgotten import ForgottenPeople, join_forgotten
 from advassay.study.run.attack_job import account_note, undecided_images
-from advassay.study.study_storage import store_lock, stored_study
+from advassay.study.store_locks import store_lock
+from advassay.study.study_storage import stored_study
 from advassay.study.upkeep.forget_patient import ForgetSummary, drop_forgotten
 from advassay.trajectory import Cost
 

@@ -16,7 +16,8 @@ from advassay.records.gallery import remove_examples
 from advassay.records.run_writer import of_other_weights
 from advassay.records.store_reader import STUDY_HEALED
 from advassay.store_layout import HEADER, SHARDS, Store, flush, make_folder
-from advassay.study.study_storage import store_lock, stored_study
+from advassay.study.store_locks import document_lock, store_lock
+from advassay.study.study_storage import stored_study
 
 
 def set_aside_other_network(store: Store, header: RunHeader) -> str:
@@ -36,7 +37,7 @@ def set_aside_other_network(store: Store, header: RunHeader) -> str:
         f"{header.weights_sha256[:8]}… now): the run began anew. The earlier rows are in superseded/."
     )
     moved = {one.run_id: one for one in _reruns(store, header.run_id)} | {header.run_id: earlier}
-    with suppress(DamagedError):  # a damaged gallery is written anew as a whole
+    with suppress(DamagedError), document_lock(store, "gallery"):  # a damaged gallery is written anew as a whole
         remove_examples(store.gallery, lambda example: example.run_id in moved)
     for run_id, one in moved.items():  # the declared run last: by its weights a call that was stopped goes on
         _move(store, run_id, one.weights_sha256[:8])

@@ -1,0 +1,1 @@
+"""Who does a study's jobs: this process, or one process of several that share them."""
