@@ -184,8 +184,8 @@ class JobRunner:
         if known is not None and known.identity == identity and known.described.get("primary", False) == primary:
             return known
         if isinstance(network, ExternalNetwork):
+            from advassay.models.weight_files import file_sha256
             from advassay.training import checkpoint_metadata
-            from advassay.training.start_weights import file_sha256
 
             assert network.path is not None
             load = CheckpointLoader(network.path, self.site.device)
