@@ -92,7 +92,7 @@ class ReportError(AdvassayError):
 
 
 class WaitingError(AdvassayError):
-    exit_code = 8
+    exit_code = 9  # 8: `evaluate --require` is not met
 
 
 class AdvassayWarning(UserWarning):

@@ -97,7 +97,7 @@ def test_a_part_without_its_inputs_says_which_they_are_and_ends_with_a_code_of_i
                & jobs_of_part(tiny, Part(n, 3))]  # fmt: skip
     asked = ["run", str(study), "--store", str(begun), "--device", "cpu", "--part", f"{numbers[0]}/3", "--no-wait"]
     done = CliRunner().invoke(app, asked)
-    assert done.exit_code == 8
+    assert done.exit_code == 9
     assert "before preparation of X-TB (of another part); preparation of H-BR (of another part)" in done.stderr
     assert not (begun / "cohorts").exists()
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from tiny_models import bars, write_folders
 from typer.testing import CliRunner
 
@@ -82,5 +83,22 @@ def test_a_file_that_is_no_model_is_refused_with_what_can_be_given(folder: Path,
     done = CliRunner().invoke(
         app, ["evaluate", str(tmp_path / "notes.txt"), str(folder), "--store", str(tmp_path / "mine")]
     )
-    assert done.exit_code == 4
-    assert "model: " in done.stderr
+    assert done.exit_code == 5
+    assert "ONNX or Keras" in done.stderr
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning", "ignore:.*torch.jit:FutureWarning")
+def test_a_model_of_another_maker_is_proved_on_the_images_before_it_is_attacked(folder: Path, tmp_path: Path) -> None:
+    network = build_network("resnet10t", channels=3, classes=2, image_size_px=SIDE, seed=0).eval()
+    script = torch.jit.trace(network, torch.zeros(2, 3, SIDE, SIDE))
+    torch.jit.save(script, str(tmp_path / "model.bin"))  # recognised by content, not by its name
+    store = tmp_path / "mine"
+    asked = ["evaluate", str(tmp_path / "model.bin"), str(folder), "--store", str(store), "--limit", "4", "--json"]
+    done = CliRunner().invoke(app, [*asked, "--preset", "quick", "--quiet"])
+    assert done.exit_code == 0, done.output
+    said = json.loads(done.stdout)
+    assert any("the logits equal those of torch.jit" in note for note in said["notes"])
+    (kept,) = (store / "classifiers").glob("*/model.json")
+    document = json.loads(kept.read_text())
+    assert (document["format"], document["class_names"]) == ("torchscript", None)
+    assert document["proof"]["images"] == 8

@@ -46,7 +46,15 @@ class PresetOption(StrEnum):
     full = "full"
 
 
-Model = Annotated[str, typer.Argument(metavar="MODEL", help="Model file.", show_default=False)]
+Model = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="Checkpoint of `advassay train`, Hugging Face folder, TorchScript, .pt2, ONNX or Keras file, "
+        "timm:NAME@FILE, xrv:NAME@FILE, or FILE.py:FUNCTION with --trust. Proved on the images before the first step.",
+        show_default=False,
+    ),
+]
 Images = Annotated[
     Path,
     typer.Argument(

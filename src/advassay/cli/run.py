@@ -31,7 +31,7 @@ Wait = Annotated[
     bool,
     typer.Option(
         "--wait/--no-wait",
-        help="Wait for what other processes make; --no-wait ends with exit code 8 instead and says what that is.",
+        help="Wait for what other processes make; --no-wait ends with exit code 9 instead and says what that is.",
     ),
 ]
 

@@ -56,6 +56,9 @@ BEYOND = 2.0
 MEASURED_BATCH = 8
 """Images of the gradients that tell how fast this machine is."""
 
+PROVED_IMAGES = 8
+"""Images on which a model file is compared with its own runtime."""
+
 Announce = Callable[[str], None]
 
 
@@ -195,7 +198,7 @@ def _prepared(
             prepare_cohort(study, images.name, replace(site, data=images.data))
     cohort = open_cohort(site.store.cohort(given.name))
     _check_classes(model, cohort)
-    notes = (*model.notes, *given.notes)
+    notes = (*model.notes, *given.notes, *_proof(model, cohort, site))
     document = Evaluation(
         preset=preset_name,
         architecture=model.architecture,
@@ -207,6 +210,15 @@ def _prepared(
     )
     write_document(site.store.evaluation, document)
     return study, document, cohort
+
+
+def _proof(model: EvaluatedModel, cohort: PreparedCohort, site: RunEnvironment) -> list[str]:
+    """Prove a model file on the images that will be attacked, before the first step; the store keeps the proof."""
+    if model.prove is None:
+        return []
+    sentence, document = model.prove(cohort.images(cohort.ids("validation")[:PROVED_IMAGES]))
+    write_document(site.store.classifier(model.sha256[:ID_LENGTH]) / "model.json", document)
+    return [sentence]
 
 
 def _study(

@@ -6,10 +6,12 @@ import hashlib
 import inspect
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
 
 from advassay.errors import ClassifierError, SpecError, TrainingError
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
     from advassay.attacks.engine.preflight_cache import ModelCache
     from advassay.classifier import Classifier
+    from advassay.model_document import ModelDocument
 
 Normalisation = float | Sequence[float]
 
@@ -56,6 +59,9 @@ class EvaluatedModel:
     image_type: str | None = None
     positive: str | None = None
     notes: tuple[str, ...] = ()
+    prove: Callable[[np.ndarray], tuple[str, ModelDocument]] | None = None
+    """Of a model file: compares it with its own runtime on images, float32 (image, channel, height, width) in [0, 1],
+    and gives the proof in a sentence and the model's document. Raises ClassifierError where they differ."""
     shared: ModelCache | None = None
     """What the arms' attacks on it share."""
 
@@ -129,18 +135,15 @@ def _name_of(module: Any) -> str:
 
 
 def _from_file(given: str | os.PathLike[str], options: ModelOptions, device: str) -> EvaluatedModel:
-    """A checkpoint that `train` wrote."""
+    """A checkpoint that `train` wrote, or a model of any other maker."""
     from advassay.models.weight_files import file_sha256
     from advassay.training import checkpoint_metadata, load_classifier
 
     path = Path(given)
     try:
         metadata = checkpoint_metadata(path)
-    except TrainingError as error:
-        raise TrainingError(
-            f"model: {error.problem}",
-            "Give a checkpoint of `advassay train`; in Python advassay.evaluate takes any torch module.",
-        ) from None
+    except TrainingError:
+        return _from_other_maker(given, options, device)
     if options.given:
         raise SpecError(
             f"{', '.join(options.given)}: the checkpoint says how it takes images, got both.", "Leave the options out."
@@ -162,6 +165,33 @@ def _from_file(given: str | os.PathLike[str], options: ModelOptions, device: str
         image_type=metadata.image_type,
         positive=metadata.positive,
         notes=tuple(notes),
+    )
+
+
+def _from_other_maker(given: str | os.PathLike[str], options: ModelOptions, device: str) -> EvaluatedModel:
+    """A model as `load_model` reads it, proved on synthetic images; on the images to attack once they are prepared."""
+    from advassay.models import load_model
+
+    loaded = load_model(
+        given, mean=options.mean, std=options.std, channels=options.channels, class_names=options.class_names,
+        finding=options.finding, trust=options.trust, device=device,
+    )  # fmt: skip
+    document = loaded.document()
+    used = document.model_dump_json(include={"preprocessing", "head", "finding"})
+    side = loaded.parts.prepare_px or (loaded.image_size_px[0] if loaded.image_size_px else None)
+
+    def prove(images: np.ndarray) -> tuple[str, ModelDocument]:
+        return loaded.prove(images).summary(), loaded.document()
+
+    return EvaluatedModel(
+        loaded,
+        architecture=loaded.architecture or loaded.format,
+        sha256=hashlib.sha256(f"{loaded.weights_sha256} {used}".encode()).hexdigest(),
+        class_names=loaded.class_names,
+        size_px=side,
+        resize=loaded.parts.prepare_resize,
+        notes=tuple(loaded.notes),
+        prove=prove,
     )
 
 
