@@ -14,7 +14,7 @@
     │   ├── FormatError       written in a format this version does not read
     │   └── DamagedError      a file of the store is empty, cut off or altered
     ├── ReportError           a figure or page cannot be made                   exit 7
-    └── WaitingError          another part of a divided run has to go first     exit 8
+    └── WaitingError          another part of a divided run has to go first     exit 9
 
 One bad image is never an error: it is a row with a reason. An error is for what makes the whole step
 meaningless. Each message names the argument, the rule, the value seen, and what to do next.

@@ -93,7 +93,7 @@ def test_a_pattern_with_a_slash_is_looked_for_in_the_whole_path(tmp_path: Path) 
 
 @pytest.mark.parametrize("pattern", ["person[0-9]+", "(unclosed"])
 def test_a_pattern_without_a_group_is_refused(pattern: str) -> None:
-    with pytest.raises(ValidationError, match="patient_pattern: a"):
+    with pytest.raises(ValidationError, match="patient_pattern: expected a"):
         TableSource(kind="table", path="t.csv", patient_pattern=pattern)
 
 

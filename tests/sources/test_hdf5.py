@@ -60,7 +60,7 @@ def test_links_to_other_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "x.h5").rename(tmp_path / "elsewhere.h5")
     with h5py.File(tmp_path / "x.h5", "w") as file:
         file["x"] = h5py.ExternalLink(str(tmp_path / "elsewhere.h5"), "x")
-    with pytest.raises(SourceError, match=r"expected an array 'x', got x\.h5"):
+    with pytest.raises(SourceError, match=r"with an array 'x', got x\.h5"):
         open_source("h", source(tmp_path), None)
 
 

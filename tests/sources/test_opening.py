@@ -121,7 +121,7 @@ def test_paths_are_relative_to_the_data_folder_or_absolute_as_written(tmp_path: 
         assert not isinstance(next(opened.read([0]))[1], Unreadable)
     with pytest.raises(SourceError, match="Give --data"):
         open_source("films", TableSource(kind="table", path="deep/t.csv"), None)
-    with pytest.raises(SourceError, match="existing table"):
+    with pytest.raises(SourceError, match="no such table"):
         open_source("films", TableSource(kind="table", path="other.csv"), tmp_path)
 
 

@@ -70,7 +70,7 @@ def test_run_reports_the_others_and_ends_with_the_error(begun: Path, tmp_path: P
     assert done.exit_code == 3
     page = begun / "report" / "report.html"
     assert str(page) in done.stdout
-    assert "Left out, since they cannot be formed: X-TB (1 of 2 cohorts)." in done.stderr
+    assert "Left out, because they cannot be formed: X-TB (1 of 2 cohorts)." in done.stderr
     assert done.stderr.rstrip().splitlines()[-2].startswith("Error: cohorts.X-TB: ")
     assert "Cohort X-TB: not prepared; it is in no figure and no conclusion." in page.read_text(encoding="utf-8")
 

@@ -69,6 +69,7 @@ def _proved(model: LoadedModel, probes: np.ndarray, *, synthetic: bool) -> Model
         ours = _logits(model, everything)
         with model.parts.open_reference() as reference:
             theirs = reference(everything)
+            _refuse_probabilities(model, reference, theirs, synthetic=synthetic)
             found = _compare(model, reference, ours, theirs)
             rounded = _eight_bit(model, reference, probes, ours[: len(probes)])
         batch = max(float(np.abs(_logits(model, everything[i : i + 1]) - ours[i]).max()) for i in range(FEW))
@@ -146,6 +147,22 @@ def _logits(model: LoadedModel, images: np.ndarray) -> np.ndarray:
     """The classifier's logits (image, class) as float64."""
     with torch.no_grad():
         return model(torch.from_numpy(images)).double().numpy()
+
+
+def _refuse_probabilities(model: LoadedModel, reference: Reference, theirs: np.ndarray, *, synthetic: bool) -> None:
+    """Raise ClassifierError where what is said to be logits are probabilities: their gradients saturate, and one output
+    that is a probability is never below the 0 at which a logit decides.
+
+    One output between 0 and 1 is a probability on images of the user's alone: a logit on synthetic ones may lie there.
+    """
+    if reference.outputs != "logits" or theirs.ndim != 2 or not ((theirs >= 0) & (theirs <= 1)).all():
+        return
+    if (theirs.shape[1] == 1 and not synthetic) or (theirs.shape[1] > 1 and np.allclose(theirs.sum(1), 1, atol=1e-4)):
+        raise ClassifierError(
+            f"model: expected logits, got outputs of the {model.format} model that are probabilities (from "
+            f"{theirs.min():.3g} to {theirs.max():.3g}).",
+            "Export the model without its last softmax or sigmoid.",
+        )
 
 
 def _compare(model: LoadedModel, reference: Reference, ours: np.ndarray, theirs: np.ndarray) -> _Compared:

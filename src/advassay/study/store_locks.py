@@ -22,7 +22,7 @@ from filelock import Timeout
 from advassay.errors import StoreError
 from advassay.store_layout import Store, clear_leftovers, disk_fault, file_lock, make_folder
 
-PATIENCE = 10.0
+PATIENCE = 120.0
 """Seconds that a session waits for the store's own lock: other sessions hold it for a moment at a time."""
 SESSION = "session-"
 

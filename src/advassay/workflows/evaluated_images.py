@@ -231,6 +231,10 @@ def _rules(column: str, values: Sequence[Any], options: ImageOptions, where: str
         if indices is not None and max(indices) < len(named):
             of_index = dict(zip(indices, values, strict=True))
             return {name: {column: [of_index.get(i, _absent(values, i))]} for i, name in enumerate(named)}
+    indices = _indices(values) if named is None else None
+    if indices is not None:  # class indices: logits in the order of the numbers, not of their texts (0, 1, 10, 2)
+        of_index = dict(zip(indices, values, strict=True))
+        return {str(i): {column: [of_index.get(i, _absent(values, i))]} for i in range(max(*indices, 1) + 1)}
     classes = _known_classes([str(value) for value in values], options, where)
     of_name = {str(value): value for value in values}
     return {name: {column: [of_name.get(name, name)]} for name in classes}

@@ -177,11 +177,16 @@ def _from_other_maker(given: str | os.PathLike[str], options: ModelOptions, devi
         finding=options.finding, trust=options.trust, device=device,
     )  # fmt: skip
     document = loaded.document()
-    used = document.model_dump_json(include={"preprocessing", "head", "finding"})
+    used = document.model_dump_json(include={"format", "architecture", "preprocessing", "head", "finding"})
+    used += repr(loaded.parts.thresholds)
     side = loaded.parts.prepare_px or (loaded.image_size_px[0] if loaded.image_size_px else None)
 
     def prove(images: np.ndarray) -> tuple[str, ModelDocument]:
-        return loaded.prove(images).summary(), loaded.document()
+        loaded.to("cpu")  # the runtimes that it is compared with compute there
+        try:
+            return loaded.prove(images).summary(), loaded.document()
+        finally:
+            loaded.to(device)
 
     return EvaluatedModel(
         loaded,

@@ -104,14 +104,22 @@ class EvaluationResult:
         return self._row_at(frame.filter(pl.col("norm") == norm), _amplitude(epsilon), "rate")
 
     def quantity(self, name: Quantity, epsilon: float | None = None) -> Estimate:
-        """The estimate of a quantity by its name: what --require compares."""
+        """The estimate of a quantity by its name: what --require compares. Robust accuracy is that under the worst of
+        all attacks that were run. Raises SpecError for accuracy where the images came without labels.
+        """
         if name == "epsilon50":
             return self.epsilon50
         if name == "accuracy":
+            evaluation = self.answer.evaluation
+            if evaluation is not None and evaluation.labels == "model":
+                raise SpecError(
+                    "accuracy: expected images with labels, got none: the model's own decisions stand for them.",
+                    "Give a folder with a subfolder per class, or a table with a column label.",
+                )
             return self.accuracy
         if epsilon is None:
             raise SpecError(f"{name}: expected an amplitude, got none.", f"Write {name}@2/255.")
-        return self.robust_accuracy(epsilon) if name == "robust_accuracy" else self.attack_success_rate(epsilon)
+        return self.worst_case(epsilon) if name == "robust_accuracy" else self.attack_success_rate(epsilon)
 
     def to_polars(self) -> pl.DataFrame:
         """One row per arm, step size and amplitude.

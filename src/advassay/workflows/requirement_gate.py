@@ -52,7 +52,16 @@ class Requirement:
         found = result.quantity(self.quantity, self.epsilon)
         end = found.low if self.sign in (">=", ">") else found.high
         met = end is not None and COMPARISONS[self.sign](end, self.bound)
-        return Outcome(self, found, met=met, compared=end)
+        weak = result.answer.weak and self.claims_robustness
+        return Outcome(self, found, met=met and not weak, compared=end, weak=weak)
+
+    @property
+    def claims_robustness(self) -> bool:
+        """Whether it asks that the attack fails: a weak attack cannot show that."""
+        rises = self.sign in (">=", ">")
+        if self.quantity == "attack_success_rate":
+            return not rises
+        return rises and self.quantity != "accuracy"
 
 
 @dataclass(frozen=True)
@@ -64,12 +73,18 @@ class Outcome:
     met: bool
     compared: float | None
     """The end of the interval that was compared; null where the data do not determine it."""
+    weak: bool = False
+    """Whether it asks for robustness and the attack missed planted adversarials, so that nothing is shown."""
 
     @property
     def sentence(self) -> str:
         """In words."""
         side = "lower" if self.requirement.sign in (">=", ">") else "upper"
         verdict = "met" if self.met else "NOT met"
+        if self.weak:
+            return (
+                f"{self.requirement.text}: NOT met; the attack missed planted adversarials, so robustness is not shown."
+            )
         if self.compared is None:
             return f"{self.requirement.text}: {verdict}; {self.found.text}, and the {side} end is not determined."
         return (

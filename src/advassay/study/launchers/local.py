@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from advassay import errors
 from advassay.checked_files import read_document, write_document
-from advassay.errors import AdvassayError, CohortError, DamagedError, SourceError, WaitingError
+from advassay.errors import AdvassayError, CohortError, DamagedError, SourceError, StoreError, WaitingError
 from advassay.progress import timed_task
 from advassay.store_layout import Store
 from advassay.study.environment import RunEnvironment
@@ -69,11 +69,31 @@ class _Launch:
         self._state = dict.fromkeys(self._by_id, OPEN)
         self._theirs: AdvassayError | None = None  # the first error of another process that something here waits for
         self._divided = self.mine is not None
+        self._grace = GRACE
         for job in self.jobs:
             if self._divided and self._is_mine(job):
                 forget_failure(self.site.store, job)
 
     def run(self, wait: bool) -> dict[str, Outcome]:
+        self._grace = GRACE if wait else 0.0
+        try:
+            self._do_all(wait)
+        except BaseException as problem:
+            self._leave(problem)
+            raise
+        if self._theirs is not None:
+            raise self._theirs
+        return self.outcomes
+
+    def _leave(self, problem: BaseException) -> None:
+        """Let the other parts know that this one has ended: none waits for what it did not come to."""
+        if not self._divided or not isinstance(problem, Exception) or isinstance(problem, WaitingError):
+            return  # what was interrupted goes on with the same command
+        for job in self.jobs:
+            if self._is_mine(job) and self._state[job.id] != FINISHED:
+                keep_failure(self.site.store, job, problem)
+
+    def _do_all(self, wait: bool) -> None:
         pending = in_order(self._needed())
         pause = FIRST_LOOK
         with ExitStack() as waiting:
@@ -86,16 +106,13 @@ class _Launch:
                     continue
                 awaited = tuple(self._awaited(pending))
                 if not wait:
-                    raise _waiting(awaited)
+                    raise self._theirs or _waiting(awaited)
                 if awaited != told:
                     waiting.close()
                     waiting.enter_context(timed_task(self.site.progress, f"wait for {'; '.join(awaited)}"))
                     told = awaited
                 time.sleep(pause)
                 pause = min(LAST_LOOK, 1.5 * pause)
-        if self._theirs is not None:
-            raise self._theirs
-        return self.outcomes
 
     def _is_mine(self, job: Job) -> bool:
         return self.mine is None or job.id in self.mine
@@ -127,7 +144,11 @@ class _Launch:
 
     def _may_lack(self, id_: str, job: Job) -> bool:
         """Amplitudes are found over the cohorts that could be formed: the others do without."""
-        return self._by_id[id_].stage == RANGE_FINDING and self._by_id[id_].cohort != job.cohort
+        lacking = self._by_id[id_]
+        return lacking.stage == RANGE_FINDING and lacking.cohort != job.cohort and self._is_unformed(lacking.cohort)
+
+    def _is_unformed(self, cohort: str) -> bool:
+        return any(job.stage == PREPARE and job.cohort == cohort and self._state[job.id] == LOST for job in self.jobs)
 
     def _try(self, job: Job) -> None:
         try:
@@ -149,14 +170,20 @@ class _Launch:
 
     def _look_at(self, job: Job) -> None:
         """See whether another process has done a job, or has failed at it."""
-        if self._runner.is_done(job):
+        if self._is_done(job):
             self._state[job.id] = FINISHED
-        elif (problem := failure_of(self.site.store, job, self._began)) is not None:
+        elif (problem := failure_of(self.site.store, job, self._began, self._grace)) is not None:
             self._state[job.id] = LOST
             if isinstance(problem, CohortError | SourceError) and job.stage == PREPARE and self.failures is not None:
                 self.failures[job.cohort] = problem
             else:
                 self._theirs = self._theirs or problem
+
+    def _is_done(self, job: Job) -> bool:
+        try:
+            return self._runner.is_done(job)
+        except StoreError:  # damaged, or being replaced: the part whose job it is mends it
+            return False
 
     def _awaited(self, pending: Sequence[Job]) -> Iterator[str]:
         """What is waited for, in words: jobs that could be done now, and are not this process's or are held."""
@@ -175,9 +202,10 @@ def _waiting(awaited: Sequence[str]) -> WaitingError:
 # ---- errors, for other processes ----------------------------------------------------------------------------------
 
 
-def keep_failure(store: Store, job: Job, problem: AdvassayError) -> None:
+def keep_failure(store: Store, job: Job, problem: Exception) -> None:
     """Let other processes know that a job failed. What the error says stays here: it may name files and people."""
-    write_document(store.failed_jobs / f"{job.id}.json", {"job": job.what, "error": type(problem).__name__})
+    kind = type(problem).__name__ if isinstance(problem, AdvassayError) else AdvassayError.__name__
+    write_document(store.failed_jobs / f"{job.id}.json", {"job": job.what, "error": kind})
 
 
 def forget_failure(store: Store, job: Job) -> None:
@@ -185,16 +213,16 @@ def forget_failure(store: Store, job: Job) -> None:
     (store.failed_jobs / f"{job.id}.json").unlink(missing_ok=True)
 
 
-def failure_of(store: Store, job: Job, began: float) -> AdvassayError | None:
+def failure_of(store: Store, job: Job, began: float, grace: float = GRACE) -> AdvassayError | None:
     """The error that another process left of a job, in this process's words; None where there is none. `began`: when
-    this process began (seconds since 1970): what was left before is believed after `GRACE` seconds alone.
+    this process began (seconds since 1970): what was left before is believed after `grace` seconds alone.
     """
     path = store.failed_jobs / f"{job.id}.json"
     try:
         left, kept = path.stat().st_mtime, read_document(path, "Run that part again.")
     except (FileNotFoundError, DamagedError):
         return None
-    if left < began and time.time() - began < GRACE:
+    if left < began and time.time() - began < grace:
         return None
     kind = getattr(errors, str(kept.get("error")), AdvassayError)
     place = f"cohorts.{job.cohort}: " if job.stage == PREPARE else ""

@@ -6,11 +6,12 @@ import warnings
 from collections import defaultdict
 from typing import TYPE_CHECKING, assert_never
 
-from advassay.errors import AdvassayWarning, StoreError
+from advassay.checked_files import read_model
+from advassay.errors import AdvassayWarning, DamagedError, StoreError
 from advassay.records import RunHeader, open_records, read_header
 from advassay.spec.study_spec import Study
 from advassay.store_documents import ArmRange, CohortRange, Preparation, TrainingDocument
-from advassay.store_layout import HEADER, TRAINING
+from advassay.store_layout import HEADER, MODEL, TRAINING
 from advassay.study.environment import RunEnvironment
 from advassay.study.jobs import (
     ATTACK,
@@ -88,13 +89,25 @@ class JobRunner:
         if self._lacks_images(job):
             return True
         if job.stage == TRAIN:
-            return (self.site.store.classifier(self._identity(job)) / TRAINING).exists()
+            return self._is_trained(self._identity(job))
         if job.stage == RANGE_FINDING:
             found = read_ranges(self.site.store).arms.get(job.arm, ArmRange()).cohorts
             cohort = self._cohort(job).preparation
             return is_found(job.search(), found, cohort.cohort, cohort.identity, self._identity(job))
-        trained = (self.site.store.classifier(self._identity(job)) / TRAINING).exists()
-        return (trained or isinstance(job.network, ExternalNetwork)) and self._is_run_done(job, self._run(job))
+        trained = isinstance(job.network, ExternalNetwork) or self._is_trained(self._identity(job))
+        return trained and self._is_run_done(job, self._run(job))
+
+    def _is_trained(self, identity: str) -> bool:
+        """Whether the weights are those of the network's document: not damaged, and not being replaced."""
+        from advassay.models.weight_files import file_sha256
+
+        folder = self.site.store.classifier(identity)
+        try:
+            document = read_model(folder / TRAINING, TrainingDocument, "It is trained again.")
+        except (FileNotFoundError, DamagedError):
+            return False
+        model = folder / MODEL
+        return model.is_file() and file_sha256(model) == document.weights_sha256
 
     def _is_run_done(self, job: Job, run: AttackRun) -> bool:
         if not run.is_attacked():
