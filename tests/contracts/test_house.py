@@ -78,3 +78,8 @@ def test_few_files_hold_next_to_nothing() -> None:
 
 def lines(path: Path) -> int:
     return len(path.read_text().splitlines())
+
+
+def test_errors_say_what_was_expected_in_one_form() -> None:
+    """“expected X, got Y”, not “X is needed, got Y”."""
+    assert [name for name, path in FILES.items() if "needed, got" in path.read_text()] == []

@@ -147,7 +147,7 @@ def test_weights_of_another_network_are_refused_by_name(tmp_path: Path) -> None:
         aa.load_model(f"timm:test_resnet@{tmp_path / 'weights.safetensors'}")
     with pytest.raises(ClassifierError, match="do not say which network"):
         aa.load_model(tmp_path / "weights.safetensors")
-    with pytest.raises(ClassifierError, match=r"a name that timm .* knows is needed, got 'resnt18'"):
+    with pytest.raises(ClassifierError, match=r"expected a name that timm .* knows, got 'resnt18'"):
         aa.load_model(f"timm:resnt18@{tmp_path / 'weights.safetensors'}")
 
 
@@ -226,6 +226,6 @@ def test_a_finding_of_several_is_decided_by_its_own_logit(tmp_path: Path) -> Non
 
 def test_images_of_other_channels_are_refused_before_anything_is_compared(tmp_path: Path) -> None:
     model = aa.load_model(save_torchscript(TinyNetwork(), tmp_path / "network.pt"))
-    with pytest.raises(InputError, match="3 channels, as the model takes, are needed, got 4"):
+    with pytest.raises(InputError, match="expected 3 channels, as the model takes, got 4"):
         model.prove(np.zeros((2, 4, 32, 32), np.float32))
     assert model.prove(colour_images(3, channels=1)).images == 3

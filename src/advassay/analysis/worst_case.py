@@ -34,7 +34,7 @@ def worst_case_robust_accuracy(records: Records, *, level: float = 0.95) -> pl.D
         if run.header.primary and len(run.index):
             groups.setdefault((run.header.cohort, str(run.header.attack.get("norm"))), []).append(run)
     if not groups:
-        raise SpecError("records: at least one attacked image is needed, got none.", NEXT)
+        raise SpecError("records: expected at least one attacked image, got none.", NEXT)
     again = {header.rerun_of: records.run(header.run_id) for header in records.reruns}
     rows = [
         row for (cohort, norm), runs in groups.items() for row in _rows(cohort, norm, runs, again, level)

@@ -241,7 +241,7 @@ def _numbers(option: str, text: str | None) -> list[float] | None:
         return [float(part) for part in text.split(",")]
     except ValueError:
         raise SpecError(
-            f"{option}: one number, or one a channel with commas between, is needed, got {text!r}.",
+            f"{option}: expected one number, or one a channel with commas between, got {text!r}.",
             f"Write {option} 0.5 or {option} 0.485,0.456,0.406.",
         ) from None
 

@@ -190,7 +190,7 @@ def chosen_output(outputs: Tensor, output: int, threshold: float) -> Tensor:
     """One output (image, 1) less the logit of its threshold, so that 0 is where it counts as present."""
     if output >= outputs.shape[1]:
         raise ClassifierError(
-            f"finding: one of {outputs.shape[1]} outputs, counted from 0, is needed, got {output}.",
+            f"finding: expected one of {outputs.shape[1]} outputs, counted from 0, got {output}.",
             "Count the model's outputs.",
         )
     return outputs[:, output : output + 1] - float(np.log(threshold) - np.log1p(-threshold))
@@ -318,7 +318,7 @@ def find_output(parts: ModelParts, finding: str | int | None) -> int:
 
 def _untrained(what: str, known: Sequence[str]) -> ClassifierError:
     return ClassifierError(
-        f"finding: a label that these weights were trained for is needed, got {what}; its output would be random.",
+        f"finding: expected a label that these weights were trained for, got {what}; its output would be random.",
         f"They were trained for: {', '.join(known) or 'outputs without names; give a number, counted from 0'}.",
     )
 

@@ -83,7 +83,7 @@ def parse_name(text: str) -> tuple[str | None, Path, str]:
             return "python", Path(found["file"]), found["name"]
         if "/" not in prefix and "." not in prefix:
             raise SpecError(
-                f"model: a prefix among {', '.join(f'{each}:' for each in sorted(known))} is needed, got {prefix}:.",
+                f"model: expected a prefix among {', '.join(f'{each}:' for each in sorted(known))}, got {prefix}:.",
                 "Give a path alone: files are recognised by their content.",
             )
     return None, Path(text), ""

@@ -58,7 +58,7 @@ def check_channels(steps: Preprocessing, given: int) -> None:
     wanted = steps.channels
     if wanted is not None and given != wanted and (given, wanted) != (1, 3):
         raise InputError(
-            f"images: {wanted} channels, as the model takes, are needed, got {given}.",
+            f"images: expected {wanted} channels, as the model takes, got {given}.",
             "Convert the images: a grey image goes into a model of three channels as it is.",
         )
 

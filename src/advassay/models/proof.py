@@ -125,7 +125,7 @@ def _checked(model: LoadedModel, images: np.ndarray) -> np.ndarray:
     images = np.asarray(images, np.float32)[:PROOF_IMAGES]
     if images.ndim != 4 or len(images) == 0 or not np.isfinite(images).all() or images.min() < 0 or images.max() > 1:
         raise InputError(
-            f"images: float32 (image, channel, height, width) in [0, 1] are needed, got shape {images.shape}.",
+            f"images: expected float32 (image, channel, height, width) in [0, 1], got shape {images.shape}.",
             "Give the images that the model is to be attacked on.",
         )
     check_channels(model.preprocessing, images.shape[1])

@@ -82,7 +82,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
             break
     if not isinstance(held, dict) or not held or not all(isinstance(value, Tensor) for value in held.values()):
         raise ClassifierError(
-            f"{path.name}: a state dict (tensors by name) is needed, got {type(held).__name__}.",
+            f"{path.name}: expected a state dict (tensors by name), got {type(held).__name__}.",
             "Save one: safetensors.torch.save_file(network.state_dict(), 'weights.safetensors').",
         )
     return {name.removeprefix("module."): value for name, value in held.items()}
@@ -206,5 +206,5 @@ def read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         raise ClassifierError(f"{path.name}: a JSON file is needed, and it cannot be read ({error}).") from None
     if not isinstance(held, dict):
-        raise ClassifierError(f"{path.name}: a JSON object is needed, got {type(held).__name__}.")
+        raise ClassifierError(f"{path.name}: expected a JSON object, got {type(held).__name__}.")
     return held

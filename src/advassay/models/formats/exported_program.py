@@ -141,7 +141,7 @@ def input_shape(program: torch.export.ExportedProgram) -> tuple[int | None, int 
     value: Any = inputs[0].meta.get("val") if len(inputs) == 1 else None
     if not isinstance(value, Tensor) or value.ndim != 4 or value.dtype != torch.float32:
         raise ClassifierError(
-            f"model: a program of one input, float32 (image, channel, height, width), is needed, got {len(inputs)} "
+            f"model: expected a program of one input, float32 (image, channel, height, width), got {len(inputs)} "
             "inputs or another type.",
             "Export the network in float32 on one batch of images.",
         )

@@ -40,7 +40,7 @@ class HuggingFaceFolder(ModelFormat):
         folder = request.path
         if not folder.is_dir():
             raise ClassifierError(
-                f"hf: a folder on this machine is needed, got {folder}.",
+                f"hf: expected a folder on this machine, got {folder}.",
                 "Download the repository first: hf download OWNER/NAME --local-dir my-model. Nothing is fetched here.",
             )
         if not self.recognises(folder):

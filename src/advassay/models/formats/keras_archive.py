@@ -231,7 +231,7 @@ def input_shape(model: Any) -> tuple[int | None, int | None, int | None, bool]:
     shape = tuple(inputs[0].shape) if len(inputs) == 1 else ()
     if len(shape) != 4 or len(outputs) != 1 or len(outputs[0].shape) != 2:
         raise ClassifierError(
-            f"model: a Keras model of one image batch and one output (image, class) is needed, got {len(inputs)} "
+            f"model: expected a Keras model of one image batch and one output (image, class), got {len(inputs)} "
             f"inputs of shape {shape} and {len(outputs)} outputs.",
             "Give the classifier alone.",
         )

@@ -158,7 +158,7 @@ def inspect_graph(onnx: Any, graph: Any) -> GraphFacts:
     if kind is None or len(sizes) != 4 or kind.elem_type != onnx.TensorProto.FLOAT or len(outputs) != 1:
         named = ", ".join(each.name for each in (*inputs, *outputs))
         raise ClassifierError(
-            "model: a graph of one input, float32 (image, channel, height, width), and one output is needed, got "
+            "model: expected a graph of one input, float32 (image, channel, height, width), and one output, got "
             f"{len(inputs)} inputs and {len(outputs)} outputs ({named}).",
             "Export the classifier alone, in float32.",
         )

@@ -43,7 +43,7 @@ class PythonFile(ModelFormat):
             )
         if not request.name:
             raise SpecError(
-                f"model: the function of {request.path.name} that builds the model is needed, got none.",
+                f"model: expected the function of {request.path.name} that builds the model, got none.",
                 f"Give {request.path.name}:FUNCTION.",
             )
         built = _build(request)

@@ -124,7 +124,7 @@ def _check_name(name: str) -> None:
         return
     close = difflib.get_close_matches(name, timm.list_models(), n=5, cutoff=0.5)
     raise ClassifierError(
-        f"timm: a name that timm {timm.__version__} knows is needed, got {name!r}.",
+        f"timm: expected a name that timm {timm.__version__} knows, got {name!r}.",
         f"Close names: {', '.join(close)}." if close else "timm.list_models() lists them.",
     )
 

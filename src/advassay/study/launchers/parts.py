@@ -34,7 +34,7 @@ def parse_part(text: str) -> Part:
     """
     found = re.fullmatch(r"\s*(\d{1,6})\s*/\s*(\d{1,6})\s*", text)
     if found is None or not 1 <= int(found[1]) <= int(found[2]):
-        raise SpecError(f"--part: i/n with 1 ≤ i ≤ n is needed, got {text!r}.", "Give the first of three as 1/3.")
+        raise SpecError(f"--part: expected i/n with 1 ≤ i ≤ n, got {text!r}.", "Give the first of three as 1/3.")
     return Part(int(found[1]), int(found[2]))
 
 
