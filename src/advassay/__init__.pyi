@@ -35,4 +35,4 @@ from .spec.attack_spec import PGD as PGD, Arm as Arm
 from .spec.study_spec import Study as Study
 from .models import LoadedModel as LoadedModel, load_classifier as load_classifier, load_model as load_model
 from .trajectory import Sweep as Sweep, Trajectory as Trajectory
-from .workflows.evaluate import evaluate as evaluate
+from .workflows.model_evaluation import evaluate as evaluate

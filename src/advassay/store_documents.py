@@ -358,6 +358,8 @@ class PlantedTest(Frozen):
     """Directions of these features that must be passed at once."""
     left_out: int
     """Images in which nothing could be planted: no random point of the ball moves their features."""
+    request: str = ""
+    """Hash of what was asked: the attack, the prepared cohort, and which of its images."""
 
 
 class Evaluation(Document):

@@ -13,7 +13,7 @@ from torch import nn
 
 from advassay.errors import ClassifierError
 from advassay.model_document import ModelDocument, Preprocessing
-from advassay.models.base import LoadedModel, ModelParts, ModelRequest, Reference
+from advassay.models.loaded_model import LoadedModel, ModelParts, ModelRequest, Reference
 
 IMAGES = colour_images()
 

@@ -17,18 +17,7 @@ from tiny_study import TINY, assert_equal_records, cpu
 from advassay.records import open_records
 from advassay.spec.study_spec import Study
 from advassay.study import parse_study
-from advassay.study.jobs import (
-    ATTACK,
-    CONTROLS,
-    PREPARE,
-    RERUN,
-    TRAIN,
-    CohortFacts,
-    Job,
-    Network,
-    enumerate_jobs,
-    in_order,
-)
+from advassay.study.jobs import ATTACK, CONTROLS, PREPARE, RERUN, TRAIN, CohortFacts, Job, enumerate_jobs, in_order
 from advassay.study.launchers.local import launch
 from advassay.study.launchers.parts import Part, jobs_of_part, parse_part, stated_facts
 from advassay.study.plan.image_counts import count_images
@@ -36,6 +25,7 @@ from advassay.study.plan.study_plan import cohort_facts
 from advassay.study.run.job_runner import JobRunner
 from advassay.study.run.runner import working
 from advassay.study.store_locks import work_session
+from advassay.study.study_networks import Network
 
 AUTO = parse_study(TINY, overrides=["attack.arms.C.epsilons=auto"])
 

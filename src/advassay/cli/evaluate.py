@@ -193,7 +193,7 @@ def evaluate(
     """
     from advassay.errors import SpecError
     from advassay.study.environment import choose_device
-    from advassay.workflows.evaluate import evaluate as evaluate_model
+    from advassay.workflows.model_evaluation import evaluate as evaluate_model
     from advassay.workflows.requirement_gate import UNMET, parse_requirement, write_junit, write_sarif
 
     required = [parse_requirement(text) for text in require or ()]

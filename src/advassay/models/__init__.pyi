@@ -1,4 +1,4 @@
-from .base import (
+from .loaded_model import (
     FORMATS as FORMATS,
     LoadedModel as LoadedModel,
     ModelFormat as ModelFormat,

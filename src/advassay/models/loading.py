@@ -12,7 +12,7 @@ import numpy as np
 
 from advassay.errors import AdvassayError, ClassifierError, InputError, SpecError
 from advassay.model_document import number_per_channel
-from advassay.models.base import FORMATS, LoadedModel, ModelFormat, ModelRequest
+from advassay.models.loaded_model import FORMATS, LoadedModel, ModelFormat, ModelRequest
 from advassay.models.weight_files import is_pickle, is_safetensors, refuse_pickle, starts_with
 
 _PYTHON = re.compile(r"(?P<file>.+\.py):(?P<name>[A-Za-z_]\w*)")

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from advassay.model_document import Preprocessing
-from advassay.models.base import single_output
+from advassay.models.loaded_model import single_output
 from advassay.models.preprocessing_steps import network_input
 
 Outputs = Literal["logits", "softmax", "sigmoid"]

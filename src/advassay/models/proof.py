@@ -21,7 +21,7 @@ from advassay.model_document import GradientProof, ModelProof
 from advassay.models.preprocessing_steps import PreprocessedNetwork, check_channels
 
 if TYPE_CHECKING:
-    from advassay.models.base import LoadedModel, Reference
+    from advassay.models.loaded_model import LoadedModel, Reference
 
 PROOF_IMAGES = 8
 """Images compared, at most."""

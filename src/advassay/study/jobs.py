@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from advassay.identity import ID_LENGTH, canonical_float, content_hash
+from advassay.identity import canonical_float, content_hash
 from advassay.records import attack_rules, run_identity
 from advassay.spec.attack_spec import Arm, step_size_name
 from advassay.spec.study_spec import AttackSpec, Study
@@ -21,6 +21,7 @@ from advassay.study.gradient_counts import Point, control_steps, gradient_steps
 from advassay.study.path_privacy import split_absolute_path
 from advassay.study.range_search import Search, searches
 from advassay.study.run.doubling_control import DoublingPlan, doubling_plan
+from advassay.study.study_networks import ExternalNetwork, Network, main_seeds, network_identity, networks
 
 if TYPE_CHECKING:
     from advassay.cohorts import PreparedCohort
@@ -37,65 +38,6 @@ ROUNDS: Mapping[Stage, int] = {PREPARE: 0, TRAIN: 1, RANGE_FINDING: 2, ATTACK: 3
 
 IMAGES, PASSES, STEPS = "images", "training passes", "gradient steps"
 """What is counted: training passes are images × updates."""
-
-MAIN_NETWORK = "main network"
-GALLERY_PER_CLASS = 3
-
-
-@dataclass(frozen=True)
-class Network:
-    """A network to train: on which part of the cohort's training images, and with which seed."""
-
-    seed: int
-    size: int | float | None = None
-    """Training images, or their share of the training split; None = all of it."""
-    primary: bool = False
-    """The cohort's main network of the first seed: the one that single curves show."""
-
-    @property
-    def main(self) -> bool:
-        """Trained on the whole training split and attacked by every arm; the others feed the size series."""
-        return self.size is None
-
-    def train_ids(self, cohort: PreparedCohort) -> list[str]:
-        """Its training images; none where the cohort has none."""
-        ids = cohort.ids("training")
-        return ids if self.size is None or not ids else cohort.training_subset(self.size, self.seed)
-
-    def name(self, training: int) -> str:
-        """Which of the cohort's networks, in words; `training`: images of the training split."""
-        if self.main:
-            return MAIN_NETWORK if self.primary else f"{MAIN_NETWORK}, seed {self.seed}"
-        return f"{self.images(training)} training images, seed {self.seed}"
-
-    def images(self, training: int) -> int:
-        """Training images, of `training` that the split has."""
-        return training if self.size is None else round(self.size * training) if self.is_share else int(self.size)
-
-    @property
-    def is_share(self) -> bool:
-        return isinstance(self.size, float)
-
-
-@dataclass(frozen=True)
-class ExternalNetwork:
-    """A network that is not trained here: a checkpoint of somebody's own, or one that a store's runs name."""
-
-    identity: str
-    """The first digits of the SHA-256 of its weights, or as its runs name it."""
-    path: Path | None = None
-    """Its file; None where only its runs are known."""
-    primary = False
-    main = True
-
-    def name(self, training: int) -> str:
-        """Which network, in words."""
-        return f"network {self.identity}"
-
-
-def external_network(path: Path, weights_sha256: str) -> ExternalNetwork:
-    """A checkpoint's file as a network. The bytes of its file name it, not what it says about itself."""
-    return ExternalNetwork(weights_sha256[:ID_LENGTH], path)
 
 
 @dataclass(frozen=True)
@@ -404,43 +346,6 @@ def prepare_id(study: Study, cohort: str) -> str:
 # ---- what a study asks for ----------------------------------------------------------------------------------------
 
 
-def main_seeds(study: Study, cohort: str) -> range:
-    """Seeds of the cohort's main networks, the primary one's first."""
-    return range(study.training.seed, study.training.seed + study.cohorts[cohort].seeds)
-
-
-def networks(study: Study, cohort: str) -> Iterator[Network]:
-    """The cohort's main networks first, the primary one before the others, then each size × seed of its series.
-
-    A member of the series with a main network's images and seed is the same network: its identity says so.
-    """
-    for seed in main_seeds(study, cohort):
-        yield Network(seed, primary=seed == study.training.seed)
-    spec = study.cohorts[cohort]
-    for size in spec.train_sizes:
-        for seed in spec.train_seeds:
-            yield Network(seed, size)
-
-
-def network_identity(
-    study: Study, cohort: PreparedCohort, network: Network, data: Path | None, start_weights: str | None = None
-) -> str:
-    """The network's identity by content, known before it is trained.
-
-    `start_weights`: SHA-256 that stands for the file of start weights where that is not on this machine.
-    """
-    from advassay.training import classifier_identity
-
-    return classifier_identity(
-        cohort,
-        study.training,
-        train_ids=network.train_ids(cohort),
-        seed=network.seed,
-        data=data,
-        start_weights_sha256=start_weights,
-    )
-
-
 def series_arm(attack: AttackSpec) -> tuple[str, Arm]:
     """The name of the arm that attacks the training-size series, and that arm at the series' amplitudes."""
     name = attack.series_arm or next(iter(attack.arms))
@@ -462,63 +367,3 @@ def points_of(arm: Arm) -> frozenset[Point]:
     """The arm's grid: (step size's name, ε)."""
     epsilons = [canonical_float(epsilon) for epsilon in arm.epsilons]
     return frozenset((step_size_name(rule), epsilon) for rule in arm.step_sizes for epsilon in epsilons)
-
-
-# ---- what a run is asked to hold ------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class RunRequest:
-    """What one run is to hold: an arm's grid on a sample of a prepared cohort, and what runs beside it."""
-
-    arm_name: str
-    arm_position: int
-    arm: Arm
-    image_ids: tuple[str, ...]
-    gallery_ids: frozenset[str] = frozenset()
-    """Images whose attacked pixels are kept for figures."""
-    controls: bool = True
-    control_images: int = 16
-    """Images of the sample that the controls run on."""
-    doubling: DoublingPlan | None = None
-    """What is attacked for twice the iterations too."""
-    subgroups: tuple[str, ...] = ()
-    """Columns of the cohort whose groups are compared."""
-
-    @property
-    def points(self) -> frozenset[Point]:
-        """The arm's grid: (step size's name, ε)."""
-        return points_of(self.arm)
-
-
-def run_request(job: Job, cohort: PreparedCohort, study: Study | None = None) -> RunRequest:
-    """What the run of an attack job, or of a job beside it, is to hold; `study`: with amplitudes found."""
-    study = study or job.study
-    arm, position = job.declared_arm(study), list(study.attack.arms).index(job.arm)
-    ids = tuple(cohort.attack_sample(arm.images))
-    if job.series:
-        return RunRequest(job.arm, position, arm, ids, controls=False)
-    shown = isinstance(job.network, ExternalNetwork) or (job.network is not None and job.network.primary)
-    kept = shown and position == 0 and study.keeps_gallery(job.cohort)
-    return RunRequest(
-        job.arm,
-        position,
-        arm,
-        ids,
-        gallery_ids(ids, cohort) if kept else frozenset(),
-        study.attack.controls,
-        study.attack.control_images,
-        doubling_of(study, job.arm),
-        study.resolved_analysis().subgroups,
-    )
-
-
-def gallery_ids(image_ids: Sequence[str], cohort: PreparedCohort) -> frozenset[str]:
-    """The first few images of each class: the sample's order is drawn by content, so this looks at no result."""
-    counts: dict[int, int] = {}
-    kept = []
-    for image_id, label in zip(image_ids, cohort.labels(image_ids).tolist(), strict=True):
-        counts[label] = counts.get(label, 0) + 1
-        if counts[label] <= GALLERY_PER_CLASS:
-            kept.append(image_id)
-    return frozenset(kept)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import os
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,8 +14,6 @@ import numpy as np
 from advassay.errors import ClassifierError, SpecError, TrainingError
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from advassay.attacks.engine.preflight_cache import ModelCache
     from advassay.classifier import Classifier
     from advassay.model_document import ModelDocument
@@ -72,6 +68,18 @@ class EvaluatedModel:
 
     def __call__(self) -> Classifier:
         return self.classifier
+
+    def logits(self, images: np.ndarray) -> np.ndarray:
+        """float32 (image, class) of images float32 (image, channel, height, width) in [0, 1]."""
+        import torch
+
+        with self.classifier.attack_mode(), torch.no_grad():
+            block = torch.from_numpy(images).to(self.classifier.mean.device)
+            return np.asarray(self.classifier(block).float().cpu().numpy())
+
+    def decisions(self, images: np.ndarray) -> np.ndarray:
+        """Indices of the classes that the model decides for, int64 (image,)."""
+        return np.asarray(self.logits(images).argmax(axis=1), np.int64)
 
 
 def open_model(given: Any, options: ModelOptions, device: str) -> EvaluatedModel:
@@ -204,48 +212,20 @@ def _from_other_maker(given: str | os.PathLike[str], options: ModelOptions, devi
 
 
 def content_sha256(classifier: Classifier) -> str:
-    """Hash of a network by content: every weight and buffer, what its parts are, and the code of parts that are not a
-    library's. The same on any machine and device. Raises ClassifierError for a function in which no weights are found.
+    """Hash of a network by all that its behaviour is known to follow from: see attacks/engine/fingerprint.py.
+
+    Weights, other tensors, attributes of any depth, code and what it encloses; the same for the same network on one
+    version of Python and one kind of device. Raises ClassifierError for a network that cannot be read by content.
     """
-    digest = hashlib.sha256()
-    state = classifier.module.state_dict()
-    for name, tensor in sorted({**state, "mean": classifier.mean, "std": classifier.std}.items()):
-        plain = tensor.detach().cpu().contiguous()
-        digest.update(f"{name} {plain.dtype} {tuple(plain.shape)};".encode())
-        digest.update(plain.reshape(-1).view(_bytes()).numpy().tobytes() if plain.numel() else b"")
-    for name, part in classifier.module.named_modules():
-        digest.update(f"{name} {type(part).__module__}.{type(part).__qualname__} {part.extra_repr()};".encode())
-    for text in sorted(set(_own_code(classifier.module))):
-        digest.update(text.encode())
-    digest.update(f"{classifier.channels} {classifier.finding}".encode())
-    if not state and not any(True for _ in _own_code(classifier.module)):
+    from advassay.attacks.engine.fingerprint import NotFingerprintableError, fingerprint
+
+    try:
+        with classifier.attack_mode():  # modes and requires_grad as they are while it is attacked
+            found = fingerprint(classifier)
+    except NotFingerprintableError as part:
         raise ClassifierError(
-            "model: expected weights or code by which it can be told from another model, got neither.",
-            "Give a torch module, or a function that is defined in a file.",
-        )
-    return digest.hexdigest()
-
-
-def _bytes() -> Any:
-    import torch
-
-    return torch.uint8
-
-
-_PACKAGE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "")
-
-
-def _own_code(module: nn.Module) -> Iterator[str]:
-    """Source of the classes and functions of a network that no installed library brings, where it can be read."""
-    from advassay.classifier import as_module
-
-    for part in module.modules():
-        code = getattr(part, "function", None) if type(part).__module__ == as_module.__module__ else type(part)
-        home = sys.modules.get(getattr(code, "__module__", None) or "")
-        path = getattr(home, "__file__", None) or ""
-        if code is None or f"{os.sep}site-packages{os.sep}" in path or path.startswith(_PACKAGE):
-            continue
-        try:
-            yield inspect.getsource(code)
-        except (OSError, TypeError):  # typed at a prompt, or compiled: its weights alone tell it apart
-            continue
+            f"model: expected a network that its content tells from another one, got one with {part}.",
+            "A store could not say which network it is of. Keep such parts outside of it, or give it as a file "
+            "(TorchScript, .pt2, ONNX).",
+        ) from None
+    return hashlib.sha256(found.encode()).hexdigest()

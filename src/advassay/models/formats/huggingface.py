@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from advassay.errors import ClassifierError
 from advassay.model_document import Interpolation, Preprocessing, number_per_channel
-from advassay.models.base import FORMATS, ModelFormat, ModelParts, ModelRequest, Reference, load_library
+from advassay.models.loaded_model import FORMATS, ModelFormat, ModelParts, ModelRequest, Reference, load_library
 from advassay.models.weight_files import folder_sha256, is_safetensors, read_json
 
 CONFIG, PROCESSOR = "config.json", "preprocessor_config.json"

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from advassay.model_document import Preprocessing
-from advassay.models.base import FORMATS, ModelFormat, ModelParts, ModelRequest, Reference
 from advassay.models.checkpoint import CheckpointMetadata, checkpoint_metadata, load_classifier
+from advassay.models.loaded_model import FORMATS, ModelFormat, ModelParts, ModelRequest, Reference
 from advassay.models.preprocessing_steps import network_input
 from advassay.models.timm_networks import build_network
 from advassay.models.weight_files import file_sha256, read_tensors, safetensors_metadata

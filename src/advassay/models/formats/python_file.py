@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from advassay.classifier import Classifier, as_module
 from advassay.errors import ClassifierError, SpecError
 from advassay.model_document import Preprocessing
-from advassay.models.base import (
+from advassay.models.loaded_model import (
     FORMATS,
     ModelFormat,
     ModelParts,

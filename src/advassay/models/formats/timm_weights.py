@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from advassay.errors import ClassifierError
 from advassay.model_document import Preprocessing
-from advassay.models.base import FORMATS, ModelFormat, ModelParts, ModelRequest, Reference
+from advassay.models.loaded_model import FORMATS, ModelFormat, ModelParts, ModelRequest, Reference
 from advassay.models.preprocessing_steps import network_input
 from advassay.models.timm_networks import blank_network, has_fixed_size
 from advassay.models.weight_files import file_sha256, folder_sha256, read_json, read_state_dict

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from advassay.errors import ClassifierError
 from advassay.model_document import Preprocessing
-from advassay.models.base import (
+from advassay.models.loaded_model import (
     FORMATS,
     ModelFormat,
     ModelParts,

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from advassay.errors import ClassifierError
 from advassay.model_document import Preprocessing
-from advassay.models.base import FORMATS, ModelFormat, ModelParts, ModelRequest, Reference, load_library
+from advassay.models.loaded_model import FORMATS, ModelFormat, ModelParts, ModelRequest, Reference, load_library
 from advassay.models.weight_files import file_sha256, is_safetensors, read_state_dict, refuse_pickle
 
 RANGE = (-1024.0, 1024.0)

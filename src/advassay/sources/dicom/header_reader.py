@@ -8,16 +8,16 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterable
 from functools import cache
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 import polars as pl
 
 from advassay.sources.dicom import tag_normalisation
 from advassay.sources.dicom.coded_attributes import orientation_words, part_of_code, view_of_code
+from advassay.sources.dicom.header_tags import TAGS, Code, Tags
 from advassay.sources.dicom.open_dicom_file import open_dicom_file
 from advassay.sources.dicom.patient_identity import IDENTIFYING, tags_met
 from advassay.sources.dicom.tag_vocabulary import fold, kind_in, stands_for_nothing
-from advassay.sources.dicom.text_decoding import GUESSES, DecodedText, decode_text, encodings_of, in_encoding
 from advassay.sources.read_failures import Unreadable
 
 HEADER_VERSION = 4
@@ -51,70 +51,13 @@ HEADER: dict[str, Any] = {
 }
 """Schema of the header table: one row per file. Private: it holds original ids."""
 
-_TAGS = {
-    "SpecificCharacterSet": 0x00080005,
-    "ImageType": 0x00080008,
-    "SOPClassUID": 0x00080016,
-    "SOPInstanceUID": 0x00080018,
-    "StudyDate": 0x00080020,
-    "SeriesDate": 0x00080021,
-    "AcquisitionDate": 0x00080022,
-    "ContentDate": 0x00080023,
-    "AcquisitionDateTime": 0x0008002A,
-    "AccessionNumber": 0x00080050,
-    "Modality": 0x00080060,
-    "ConversionType": 0x00080064,
-    "PresentationIntentType": 0x00080068,
-    "StudyDescription": 0x00081030,
-    "SeriesDescription": 0x0008103E,
-    "DerivationDescription": 0x00082111,
-    "AnatomicRegionSequence": 0x00082218,
-    "PatientID": 0x00100020,
-    "PatientBirthDate": 0x00100030,
-    "PatientSex": 0x00100040,
-    "PatientAge": 0x00101010,
-    "BodyPartExamined": 0x00180015,
-    "ProtocolName": 0x00181030,
-    "ImagerPixelSpacing": 0x00181164,
-    "AcquisitionDeviceProcessingDescription": 0x00181400,
-    "TomoLayerHeight": 0x00181460,
-    "TomoAngle": 0x00181470,
-    "TomoType": 0x00181490,
-    "TomoClass": 0x00181491,
-    "ViewPosition": 0x00185101,
-    "FieldOfViewRotation": 0x00187032,
-    "FieldOfViewHorizontalFlip": 0x00187034,
-    "ContentQualification": 0x00189004,
-    "StudyInstanceUID": 0x0020000D,
-    "SeriesInstanceUID": 0x0020000E,
-    "PatientOrientation": 0x00200020,
-    "Laterality": 0x00200060,
-    "ImageLaterality": 0x00200062,
-    "SamplesPerPixel": 0x00280002,
-    "PhotometricInterpretation": 0x00280004,
-    "NumberOfFrames": 0x00280008,
-    "Rows": 0x00280010,
-    "Columns": 0x00280011,
-    "PixelSpacing": 0x00280030,
-    "PixelAspectRatio": 0x00280034,
-    "BitsAllocated": 0x00280100,
-    "BitsStored": 0x00280101,
-    "QualityControlImage": 0x00280300,
-    "BurnedInAnnotation": 0x00280301,
-    "WindowWidth": 0x00281051,
-    "VOILUTFunction": 0x00281056,
-    "VOILUTSequence": 0x00283010,
-    "PerformedProcedureStepDescription": 0x00400254,
-    "ViewCodeSequence": 0x00540220,
-}
-
 
 @cache
 def _read() -> list[Any]:
     """Tags that pydicom is to read, as it wants them: made once, since making them costs as much as reading."""
     from pydicom.tag import Tag
 
-    return [Tag(tag) for tag in sorted({*_TAGS.values(), *IDENTIFYING.values()})]
+    return [Tag(tag) for tag in sorted({*TAGS.values(), *IDENTIFYING.values()})]
 
 
 def read_header(path: str | bytes) -> dict[str, Any]:
@@ -148,7 +91,7 @@ def _facts(file: BinaryIO) -> dict[str, Any]:
     }
     if _is_directory(found):
         return facts | {"reason": "DICOMDIR", "detail": "the directory of a medium; its files are read where they are"}
-    if not header.has(_TAGS["SOPClassUID"]) and not facts["rows_px"]:  # the first tag that every file has
+    if not header.has(TAGS["SOPClassUID"]) and not facts["rows_px"]:  # the first tag that every file has
         return facts | {"reason": "damaged", "detail": "the header is cut short"}
     if not facts["rows_px"] or not facts["columns_px"]:
         return facts | {"reason": "not an image", "detail": "no rows and columns"}
@@ -171,99 +114,6 @@ def transfer_syntax(found: Any) -> Any:
         return stated
     implicit, little = found.original_encoding
     return ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian if little else ExplicitVRBigEndian
-
-
-class Tags:
-    """The elements of a data set by keyword, as text and numbers, without pydicom's checks of each value."""
-
-    def __init__(self, found: Any) -> None:
-        self._found = found
-        self._elements = {int(tag): found.get_item(tag) for tag in found.keys()}  # noqa: SIM118 (iterates elements)
-        self.encodings = encodings_of(self._ascii("SpecificCharacterSet"))
-
-    def has(self, tag: int) -> bool:
-        """Whether the element is there with a value."""
-        value = self._elements[tag].value if tag in self._elements else None
-        return bool(value.strip(b" \0") if isinstance(value, bytes) else value)
-
-    def decoded(self, keyword: str) -> DecodedText | None:
-        """The element's text and whether it is broken; None where it is absent or empty."""
-        tag = _TAGS[keyword]
-        value = self._elements[tag].value if tag in self._elements else None
-        if not value:
-            return None
-        if isinstance(value, bytes):
-            decoded = decode_text(value, self.encodings)
-        else:
-            value = self._found[tag].value
-            decoded = DecodedText(
-                ("\\".join(map(str, value)) if isinstance(value, list | tuple) else str(value)).strip(" \0")
-            )
-        return decoded if decoded.text else None
-
-    def text(self, keyword: str) -> str | None:
-        """The element's text, trimmed, by (0008,0005) Specific Character Set; None where it is absent or empty."""
-        decoded = self.decoded(keyword)
-        return decoded.text if decoded else None
-
-    def word(self, keyword: str, read: Callable[[str | None], str | None]) -> str | None:
-        """What `read` makes of the element's text. Where it recognises nothing in the declared character set (archives
-        write none, or a wrong one), the first of a few others in which it does."""
-        decoded = self.decoded(keyword)
-        plain = read(decoded.text if decoded and not decoded.broken else None)
-        value = self._elements[_TAGS[keyword]].value if _TAGS[keyword] in self._elements else None
-        if plain not in (None, "other") or not isinstance(value, bytes) or value.isascii():
-            return plain
-        for encoding in GUESSES:
-            found = read(in_encoding(value.decode("latin-1"), encoding))
-            if found not in (None, "other"):
-                return found
-        return plain
-
-    def number(self, keyword: str) -> int | None:
-        """The element's whole number (VR US or IS), or None."""
-        tag = _TAGS[keyword]
-        raw = self._elements.get(tag)
-        if raw is None or raw.value in (None, b"", ""):
-            return None
-        if isinstance(raw.value, bytes) and len(raw.value) == 2 and keyword != "NumberOfFrames":
-            return int(struct.unpack("<H" if raw.is_little_endian else ">H", raw.value)[0])
-        return int(self._found[tag].value)
-
-    def numbers(self, keyword: str) -> list[float]:
-        """Numbers of a text element with several values ("0.2\0.2"); [] where one is no number."""
-        try:
-            return [float(part) for part in (self.text(keyword) or "").strip("[]").split("\\") if part.strip()]
-        except ValueError:
-            return []
-
-    def code(self, keyword: str) -> Code | None:
-        """The first item of a code sequence, or None."""
-        if not self.has(_TAGS[keyword]):
-            return None
-        try:
-            item = self._found[_TAGS[keyword]].value[0]
-            value = item.get("CodeValue") or item.get("LongCodeValue")
-            scheme, meaning = item.get("CodingSchemeDesignator"), item.get("CodeMeaning")
-        except (AttributeError, IndexError, KeyError, TypeError):
-            return None
-        return Code(*(str(part).strip() if part else None for part in (value, scheme, meaning)))
-
-    def _ascii(self, keyword: str) -> str | None:
-        raw = self._elements.get(_TAGS[keyword])
-        if raw is None or not raw.value:
-            return None
-        if isinstance(raw.value, bytes):
-            return raw.value.decode("ascii", "ignore")
-        return raw.value if isinstance(raw.value, str) else "\\".join(map(str, raw.value))
-
-
-class Code(NamedTuple):
-    """(0008,0100) Code Value, (0008,0102) Coding Scheme Designator, (0008,0104) Code Meaning."""
-
-    value: str | None
-    scheme: str | None
-    meaning: str | None
 
 
 def _ids(header: Tags) -> dict[str, Any]:
@@ -398,7 +248,7 @@ def _kind(header: Tags, sop_class: str) -> str:
     named = named or kind_in(header.text("DerivationDescription"))
     if named is not None:
         return named
-    if any(header.has(_TAGS[keyword]) for keyword in _TOMOGRAPHY):
+    if any(header.has(TAGS[keyword]) for keyword in _TOMOGRAPHY):
         return "tomographic"
     if sop_class == _SECONDARY_CAPTURE or sop_class.startswith(f"{_SECONDARY_CAPTURE}."):
         drawn = (header.text("ConversionType") or "").upper() in _DRAWN
@@ -431,9 +281,9 @@ def _image(header: Tags) -> dict[str, Any]:
 
 def _voi(header: Tags) -> str:
     """What scaling `voi` will use: a VOI LUT before a window, as pydicom does (PS3.3 §C.11.2)."""
-    if header.has(_TAGS["VOILUTSequence"]):
+    if header.has(TAGS["VOILUTSequence"]):
         return "lut"
-    if not header.has(_TAGS["WindowWidth"]):
+    if not header.has(TAGS["WindowWidth"]):
         return "none"
     return (header.text("VOILUTFunction") or "LINEAR").lower()
 

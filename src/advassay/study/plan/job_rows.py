@@ -14,11 +14,13 @@ from advassay.spec.study_spec import Study
 from advassay.store_documents import ArmRange
 from advassay.store_layout import HEADER, TRAINING, Store
 from advassay.study.gradient_counts import gradient_steps, missing_steps
-from advassay.study.jobs import IMAGES, MAIN_NETWORK, CohortFacts, Cost, Job, RunRequest, run_request
+from advassay.study.jobs import IMAGES, CohortFacts, Cost, Job
 from advassay.study.plan.plan_rows import PlanRow
 from advassay.study.range_search import is_found, read_ranges
 from advassay.study.run.attack_job import gradient_masked_ids
 from advassay.study.run.attacked_network import recorded_images
+from advassay.study.run_request import RunRequest, run_request
+from advassay.study.study_networks import MAIN_NETWORK
 
 BESIDE = {"re-run": ", margin loss", "doubling": ", twice the iterations"}
 

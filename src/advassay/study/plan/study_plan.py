@@ -9,15 +9,7 @@ from advassay.spec.study_spec import AttackSpec, Study
 from advassay.study.config.name_checks import check_arms, check_names
 from advassay.study.environment import RunEnvironment
 from advassay.study.gradient_counts import reach_notes
-from advassay.study.jobs import (
-    CohortFacts,
-    ExternalNetwork,
-    attacked_images,
-    doubling_of,
-    enumerate_jobs,
-    network_identity,
-    networks,
-)
+from advassay.study.jobs import CohortFacts, attacked_images, doubling_of, enumerate_jobs
 from advassay.study.plan.cost_estimate import Estimator
 from advassay.study.plan.image_counts import ImageCounts, count_images, network_warnings, warn_of_declared_counts
 from advassay.study.plan.job_rows import rows_of
@@ -25,6 +17,7 @@ from advassay.study.plan.plan_rows import Plan
 from advassay.study.range_search import check_tuning_parts, with_found_grids
 from advassay.study.run.prepare_stage import Failures, check_image_sizes, each_cohort
 from advassay.study.run.train_stage import recorded_start_weights
+from advassay.study.study_networks import ExternalNetwork, network_identity, networks
 
 
 def plan(study: Study, site: RunEnvironment, *, timed: bool = True, failures: Failures | None = None) -> Plan:

@@ -22,12 +22,12 @@ from advassay.store_documents import ComputeShape, Controls, Doubling
 from advassay.store_layout import HEADER, Store
 from advassay.study.environment import RelabelledProgress, RunEnvironment
 from advassay.study.gradient_counts import reach_notes, steps_at
-from advassay.study.jobs import RunRequest
 from advassay.study.run.attacked_network import AttackedNetwork, rerun_header
 from advassay.study.run.doubling_control import count_doubling
 from advassay.study.run.execution_config import WorkloadOf, WorkloadSize, compute_shape
 from advassay.study.run.gallery_selection import Gallery, Points
 from advassay.study.run.subgroup_columns import subgroup_columns, subgroup_notes
+from advassay.study.run_request import RunRequest
 from advassay.study.upkeep.superseded_runs import set_aside_other_network
 from advassay.success import has_succeeded
 from advassay.trajectory import Cost, TrajectoryRows

@@ -15,7 +15,7 @@ from advassay.spec.attack_spec import Arm
 from advassay.store_documents import Preparation, TrainingDocument
 from advassay.store_layout import HEADER, MODEL, TRAINING, Store
 from advassay.study.gradient_counts import Point
-from advassay.study.jobs import RunRequest
+from advassay.study.run_request import RunRequest
 
 if TYPE_CHECKING:
     from advassay.attacks.engine.preflight_cache import ModelCache

@@ -23,7 +23,7 @@ from advassay.store_documents import ComputeShape
 from advassay.store_layout import HEADER
 from advassay.study.environment import RunEnvironment
 from advassay.study.gradient_counts import control_steps, steps_at
-from advassay.study.jobs import RunRequest
+from advassay.study.run_request import RunRequest
 from advassay.study.store_locks import document_lock
 
 if TYPE_CHECKING:

@@ -23,12 +23,13 @@ from advassay.study.config.name_checks import check_arms
 from advassay.study.config.study_templates import DECIDING_ARM, DEFAULT_ARMS
 from advassay.study.config.yaml_tree import parse_value, yaml_text
 from advassay.study.environment import RunEnvironment
-from advassay.study.jobs import PREPARE, ExternalNetwork, Job, enumerate_jobs, external_network
+from advassay.study.jobs import PREPARE, Job, enumerate_jobs
 from advassay.study.launchers.local import launch
 from advassay.study.range_search import check_tuning_parts
 from advassay.study.run.attacked_network import ClassifierLoader, given_network
 from advassay.study.run.runner import run_headers, working
 from advassay.study.store_locks import Session
+from advassay.study.study_networks import ExternalNetwork, external_network
 from advassay.study.study_storage import stored_study, study_yaml
 
 if TYPE_CHECKING:

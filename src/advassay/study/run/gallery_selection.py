@@ -14,7 +14,7 @@ from advassay.records import Example, RunHeader, read_gallery, write_example
 from advassay.records.gallery import INDEX, is_whole
 from advassay.store_layout import Store
 from advassay.study.gradient_counts import Point
-from advassay.study.jobs import RunRequest
+from advassay.study.run_request import RunRequest
 from advassay.study.store_locks import document_lock
 from advassay.success import predicted, probabilities
 from advassay.trajectory import TrajectoryRows

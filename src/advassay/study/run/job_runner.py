@@ -13,20 +13,7 @@ from advassay.spec.study_spec import Study
 from advassay.store_documents import ArmRange, CohortRange, Preparation, TrainingDocument
 from advassay.store_layout import HEADER, MODEL, TRAINING
 from advassay.study.environment import RunEnvironment
-from advassay.study.jobs import (
-    ATTACK,
-    CONTROLS,
-    PREPARE,
-    RANGE_FINDING,
-    RERUN,
-    TRAIN,
-    ExternalNetwork,
-    Job,
-    Network,
-    enumerate_jobs,
-    network_identity,
-    run_request,
-)
+from advassay.study.jobs import ATTACK, CONTROLS, PREPARE, RANGE_FINDING, RERUN, TRAIN, Job, enumerate_jobs
 from advassay.study.range_search import check_tuning_parts, is_found, keep_grids, read_ranges
 from advassay.study.run.attack_job import AttackRun, gradient_masked_ids
 from advassay.study.run.attacked_network import (
@@ -43,7 +30,9 @@ from advassay.study.run.prepare_stage import is_prepared_as_asked, prepare_cohor
 from advassay.study.run.preregistration import freeze_analysis_plan
 from advassay.study.run.range_finding import find_range
 from advassay.study.run.train_stage import train_network
+from advassay.study.run_request import run_request
 from advassay.study.store_locks import Session, document_lock
+from advassay.study.study_networks import ExternalNetwork, Network, network_identity
 from advassay.study.study_storage import store_study
 
 if TYPE_CHECKING:
@@ -81,6 +70,8 @@ class JobRunner:
 
     def is_done(self, job: Job) -> bool:
         """Whether the store holds what the job makes, whoever made it; nothing is written."""
+        if job.stage in (PREPARE, TRAIN) and self._session.is_held(self._lock_name(job)):
+            return False  # its files are being replaced, or people who were taken out are being removed from it
         if job.stage == PREPARE:
             document = is_prepared_as_asked(job.study, job.cohort, self.site)
             if document is not None:

@@ -13,7 +13,7 @@ from advassay.spec.study_spec import Study
 from advassay.store_documents import TrainingDocument
 from advassay.store_layout import HEADER, TRAINING
 from advassay.study.environment import RunEnvironment
-from advassay.study.jobs import Network, network_identity
+from advassay.study.study_networks import Network, network_identity
 
 if TYPE_CHECKING:
     from advassay.cohorts import PreparedCohort

@@ -8,49 +8,50 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from advassay.checked_files import read_model, write_document
 from advassay.errors import AdvassayWarning, CohortError, SpecError, StoreError
-from advassay.identity import ID_LENGTH, canonical_float
+from advassay.identity import ID_LENGTH, canonical_float, content_hash
 from advassay.progress import Progress, timed_task
-from advassay.spec.study_spec import AUTO, Study
+from advassay.spec.study_spec import Study
 from advassay.store_documents import Evaluation, PlantedTest
-from advassay.study.config.load_study import parse_study
 from advassay.study.config.name_checks import check_arms
-from advassay.study.config.study_templates import positive_class
-from advassay.study.config.yaml_tree import yaml_text
 from advassay.study.environment import Device, RunEnvironment, make_environment
-from advassay.study.jobs import ATTACK, RunRequest, run_request
+from advassay.study.jobs import ATTACK
 from advassay.study.range_search import searches
 from advassay.study.run.attacked_network import given_network
 from advassay.study.run.execution_config import WorkloadSize
 from advassay.study.run.external_model import attack_prepared_cohort, external_jobs
 from advassay.study.run.prepare_stage import prepare_cohort
 from advassay.study.run.range_finding import find_ranges
+from advassay.study.run_request import RunRequest, run_request
 from advassay.study.store_locks import store_lock
 from advassay.study.study_storage import store_study
-from advassay.workflows.evaluated_images import EvaluatedImages, ImageOptions, labelled_by_model, opened_images
+from advassay.workflows.evaluated_images import opened_images
 from advassay.workflows.evaluated_model import EvaluatedModel, ModelOptions, Normalisation, open_model
 from advassay.workflows.evaluation_result import EvaluationResult
-from advassay.workflows.presets import DECIDING, GREY_LEVELS, SHOWN_EPSILON, Preset, arms_for, preset_named
+from advassay.workflows.evaluation_study import (
+    cohort_fields,
+    evaluation_study,
+    join_amplitudes,
+    numbered_classes,
+    prepared_side,
+)
+from advassay.workflows.image_source import EvaluatedImages, ImageOptions
+from advassay.workflows.model_decisions import labelled_by_model
+from advassay.workflows.presets import DECIDING, GREY_LEVELS, SHOWN_EPSILON, Preset, preset_named
 from advassay.workflows.requirement_gate import Requirement, parse_requirement
 
 if TYPE_CHECKING:
     from advassay.cohorts import PreparedCohort
     from advassay.records import RunHeader
 
-EVALUATION = "evaluation"
-"""Name of the study that such a store holds."""
 EVALUATION_HEALED = "`advassay evaluate` with the same MODEL, IMAGES and --store writes it anew."
-SAME_DOSE = 1.15
-"""Ratio of two amplitudes below which one of them is left out: between them nothing more can be seen."""
 BEYOND = 2.0
 """Amplitudes of whole grey levels up to so many times the largest found one are attacked too."""
 MEASURED_BATCH = 8
@@ -180,16 +181,16 @@ def _prepared(
     """The study as it is stored, the evaluation's document, and the prepared cohort."""
     from advassay.cohorts import open_cohort
 
-    side = _side(model, given)
-    fields = _cohort_fields(model, given, image_type)
-    names = model.class_names or tuple(given.classes) or _numbered_classes(model, given, side)
+    side = prepared_side(model, given)
+    fields = cohort_fields(model, given, image_type)
+    names = model.class_names or tuple(given.classes) or numbered_classes(model, given, side)
     wanted = (
         nullcontext(given)
         if given.labelled
-        else labelled_by_model(given, lambda block: _decisions(model, block), names, fields, side, site.store.root)
+        else labelled_by_model(given, model.decisions, names, fields, side, site.store.root)
     )
     with wanted as images:
-        study = _study(model, images, preset, side, fields, positive or model.positive, limit)
+        study = evaluation_study(model, images, preset, side, fields, positive or model.positive, limit)
         check_arms(study.attack)
         store_study(site.store, study)
         with warnings.catch_warnings():
@@ -221,104 +222,10 @@ def _proof(model: EvaluatedModel, cohort: PreparedCohort, site: RunEnvironment) 
     return [sentence]
 
 
-def _study(
-    model: EvaluatedModel,
-    images: EvaluatedImages,
-    preset: Preset,
-    side: int,
-    fields: Mapping[str, Any],
-    positive: str | None,
-    limit: int | None,
-) -> Study:
-    """A study of one cohort. An arm whose grid the preset does not state is given the deciding arm's, once found."""
-    classes = tuple(images.classes)
-    found = preset.epsilons is None
-    grid = list(GREY_LEVELS if preset.epsilons is None else preset.epsilons)
-    arms = {name: {"epsilons": grid} | arm for name, arm in arms_for(preset, len(classes)).items()}
-    if found:
-        arms[DECIDING]["epsilons"] = AUTO
-    most = [number for number in (preset.images, limit) if number is not None]
-    declared = {
-        "name": EVALUATION,
-        "title": f"{model.architecture} on {images.name}",
-        "image_size_px": side,
-        "sources": {images.name: images.source},
-        "cohorts": {
-            images.name: {
-                "source": images.name,
-                "title": f"{images.name}, {model.architecture} ({model.sha256[:8]})",
-                "classes": images.classes,
-                "positive": positive or positive_class(classes) or classes[0],
-                "split": "tuning" if found else "none",
-                "tuning_fraction": preset.range_share,
-                **fields,
-            }
-        },
-        "training": {"architecture": model.architecture, "updates": 1},
-        "attack": {
-            "steps": preset.steps,
-            "images": min(most) if most else None,
-            "precision": preset.precision,
-            "control_images": preset.control_images,
-            "doubling_images": preset.doubling_images,
-            "range_images": preset.range_images,
-            "range_points": preset.range_points,
-            "arms": arms,
-        },
-        "analysis": {"arm": DECIDING, "epsilon": SHOWN_EPSILON},
-        "figures": {"epsilon": SHOWN_EPSILON},
-    }
-    return parse_study(yaml_text(declared), name="evaluate")
-
-
-def _cohort_fields(model: EvaluatedModel, images: EvaluatedImages, image_type: str | None) -> dict[str, Any]:
-    """How images are prepared: as the model takes them. A grey image stays grey for a model of three channels."""
-    fields: dict[str, Any] = {"resize": model.resize, "scaling": model.scaling}
-    channels = 1 if model.classifier.channels == 1 else images.columns.get("channels")
-    if channels is not None:
-        fields["channels"] = channels
-    if kind := image_type or model.image_type:
-        fields["image_type"] = kind
-    if "where" in images.columns:
-        fields["where"] = images.columns["where"]
-    return fields
-
-
-def _side(model: EvaluatedModel, images: EvaluatedImages) -> int:
-    """Side of the prepared images. Raises CohortError where neither the model nor the images say it."""
-    side = model.size_px or images.side_px
-    if side is None:
-        raise CohortError(
-            "size_px: expected the side of the square images that the model takes; the model does not say it, and the "
-            "images are not squares of one size.",
-            "Say it: --size 224, or size_px=224.",
-        )
-    return side
-
-
-def _numbered_classes(model: EvaluatedModel, images: EvaluatedImages, side: int) -> tuple[str, ...]:
-    """Class 0, class 1, … as many as the model has logits."""
-    channels = model.classifier.channels or images.columns.get("channels") or 3
-    logits = _logits(model, np.zeros((1, channels, side, side), np.float32))
-    return tuple(f"class {number}" for number in range(logits.shape[1]))
-
-
-def _logits(model: EvaluatedModel, images: np.ndarray) -> np.ndarray:
-    import torch
-
-    with model.classifier.attack_mode(), torch.no_grad():
-        block = torch.from_numpy(images).to(model.classifier.mean.device)
-        return np.asarray(model.classifier(block).float().cpu().numpy())
-
-
-def _decisions(model: EvaluatedModel, images: np.ndarray) -> np.ndarray:
-    return np.asarray(_logits(model, images).argmax(axis=1), np.int64)
-
-
 def _check_classes(model: EvaluatedModel, cohort: PreparedCohort) -> None:
     """Raise CohortError unless the model has as many logits as there are classes."""
     first = cohort.ids("validation")[:1]
-    logits, names = _logits(model, cohort.images(first)), cohort.preparation.class_names
+    logits, names = model.logits(cohort.images(first)), cohort.preparation.class_names
     if logits.shape[1] != len(names):
         raise CohortError(
             f"classes: expected one for each of the model's {logits.shape[1]} outputs, got {len(names)}: "
@@ -374,17 +281,6 @@ def _within_the_grid(
     study = study.with_epsilons({name: join_amplitudes(joined, preset.besides.get(name, ())) for name in own})
     store_study(site.store, study)
     return study
-
-
-def join_amplitudes(grid: Sequence[float], asked: Sequence[float]) -> list[float]:
-    """Both in rising order, without amplitudes of the grid that nearly are asked ones.
-
-    >>> join_amplitudes([0.001, 0.004, 0.016], [1 / 255, 0.02])
-    [0.001, 0.00392156862745, 0.016, 0.02]
-    """
-    wanted = [canonical_float(epsilon) for epsilon in asked]
-    near = {e for e in grid for other in wanted if e / SAME_DOSE < other < e * SAME_DOSE}
-    return sorted({*wanted, *(canonical_float(epsilon) for epsilon in grid if epsilon not in near)})
 
 
 def cost_of(
@@ -444,13 +340,13 @@ def _planted(
     arm = study.attack.arm(DECIDING)
     epsilon = min(arm.epsilons, key=lambda e: abs(e - SHOWN_EPSILON))
     ids = cohort.attack_sample(arm.images)[: preset.planted_images]
-    if kept is not None:
-        same = (kept.arm, kept.epsilon, kept.steps, kept.readouts, kept.images + kept.left_out)
-        if same == (DECIDING, canonical_float(epsilon), arm.steps, READOUTS, len(ids)):
-            return kept
+    attack = arm.attack(epsilon, arm.step_sizes[0]).model_dump(mode="json")
+    asked = content_hash([attack, READOUTS, cohort.preparation.identity, list(ids)])
+    if kept is not None and kept.request == asked:
+        return kept
     with timed_task(site.progress, f"planted adversarials of arm {DECIDING}"):
         found = run_planted_test(model(), cohort.images(ids), ids, arm, epsilon, name=DECIDING)
-    return found.model_copy(update={"epsilon": canonical_float(epsilon)})
+    return found.model_copy(update={"epsilon": canonical_float(epsilon), "request": asked})
 
 
 def _notes(document: Evaluation, cohort: PreparedCohort, headers: Sequence[RunHeader]) -> tuple[str, ...]:
