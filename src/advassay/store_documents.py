@@ -227,10 +227,11 @@ class Controls(Frozen):
     epsilon_zero_changed: int
     """Images whose decision differs at ε = 0 from the clean pass; must be 0."""
     noise: dict[str, tuple[int, int]]
-    """ε as text → (fallen under uniform random sign noise of that ε, attackable)."""
+    """ε as text → (misclassified under uniform random sign noise of that ε, attackable)."""
     cross_check: dict[str, dict[str, int]]
-    """ε as text → {images, declared, stronger, missed}: attackable images, those the declared attack felled, those
-    felled by it or by a stronger one run on what was left, and the difference (at least this much was missed)."""
+    """ε as text → {images, declared, stronger, missed}: attackable images, those misclassified under the declared
+    attack, those misclassified under it or a stronger one run on the others, and the difference: at least so many
+    were missed."""
     stronger: str
     """Which attack the cross-check used, in words; empty where none ran."""
     doubling: Doubling | None = Field(None, exclude_if=lambda value: value is None)

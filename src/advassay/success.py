@@ -1,4 +1,4 @@
-"""The only definition of success. Everything that counts fallen images calls these functions.
+"""The only definition of success. Everything that counts misclassified images calls these functions.
 
 An image *falls* at an iterate when the predicted class (argmax of the logits; the lowest index wins a tie)
 is no longer its label; in a targeted attack when it is the target. Two denominators, never one bare number:
@@ -92,7 +92,7 @@ def correct_on_clean(logits: Logits, labels: Labels, targets: Labels | None = No
 def has_succeeded(
     logits: Logits, labels: Labels, success: Reading = "last", targets: Labels | None = None
 ) -> np.ndarray:
-    """Whether each image has fallen at each iterate (…, step, image), bool; never at step 0.
+    """Whether each image is misclassified at each iterate (…, step, image), bool; never at step 0.
 
     `any` is the running maximum over steps 1 … k.
     """
@@ -120,9 +120,9 @@ def undecided(logits: Logits, success: Reading = "last") -> np.ndarray:
 
 
 def counted(logits: Logits, labels: Labels, success: Reading = "last", targets: Labels | None = None) -> np.ndarray:
-    """Images in the denominator of success at each iterate (…, step, image): attackable, and fallen or decided.
+    """Images in the denominator of success at each iterate (…, step, image): attackable, and misclassified or decided.
 
-    Under `any` an image that has fallen stays fallen, whatever its later iterates are.
+    Under `any` an image that was misclassified once stays so, whatever its later iterates are.
     """
     known = has_succeeded(logits, labels, success, targets) | ~undecided(logits, success)
     return known & correct_on_clean(logits, labels, targets)[..., None, :]
@@ -131,7 +131,7 @@ def counted(logits: Logits, labels: Labels, success: Reading = "last", targets: 
 def attack_success_rate(
     logits: Logits, labels: Labels, success: Reading = "last", targets: Labels | None = None
 ) -> np.ndarray:
-    """Share of `counted` images fallen at each iterate (…, step), float64 in [0, 1]; NaN where none counts.
+    """Share of `counted` images misclassified at each iterate (…, step), float64 in [0, 1]; NaN where none counts.
 
     >>> clean, after = [[2.0, 0.0], [0.0, 1.0]], [[0.0, 1.0], [0.0, 1.0]]
     >>> attack_success_rate(np.array([clean, after], np.float32), np.array([0, 0]))

@@ -102,9 +102,9 @@ class Trajectory(PathColumns):
         return _success.robust_accuracy(self.logits, self.labels, success)
 
     def worst_case_success_rate(self, success: _success.Reading = "last") -> float:
-        """Share of attackable images that the declared run or any restart felled; see Sweep.worst_case_success_rate."""
+        """Share of attackable images misclassified in the declared or any restart: see Sweep.worst_case_success_rate."""
         down = _success.has_succeeded(self.logits, self.labels, success, self.targets)[-1]
-        down = down | np.isin(self.image_ids, [image for _, _, image in _felled(self.restarts, success)])
+        down = down | np.isin(self.image_ids, [image for _, _, image in _misclassified_rows(self.restarts, success)])
         counted = _success.counted(self.logits, self.labels, success, self.targets)[-1]
         return float(_share(down, counted | down))
 
@@ -153,7 +153,7 @@ class Sweep(PathColumns):
         return _success.robust_accuracy(self.logits, self.labels, success)
 
     def worst_case_success_rate(self, success: _success.Reading = "last") -> np.ndarray:
-        """(…, epsilon) float64: share of attackable images that the declared run or any restart felled at its last
+        """(…, epsilon) float64: share of attackable images misclassified in the declared run or any restart at its last
         (or at any) iterate; NaN if none counts. Without restarts it is attack_success_rate at the last step.
 
         Worst case over restarts: Madry et al. 2018 (arXiv 1706.06083), section 4. The curves judge the declared run
@@ -161,7 +161,7 @@ class Sweep(PathColumns):
         """
         self._check_reading(success)
         down = _success.has_succeeded(self.logits, self.labels, success, self.targets)[..., -1, :].copy()
-        for step_size, epsilon, image in _felled(self.restarts, success):
+        for step_size, epsilon, image in _misclassified_rows(self.restarts, success):
             at = () if self.step_sizes is None else (self.step_sizes.index(step_size),)
             down[(*at, self.epsilons.index(epsilon), self.image_ids.index(image))] = True
         return _share(down, _success.counted(self.logits, self.labels, success, self.targets)[..., -1, :] | down)
@@ -185,8 +185,8 @@ def _doubts(result: Trajectory | Sweep) -> str:
     return "".join(f"; {part}" for part in (f"flags: {flags}" if flags else "", notes) if part)
 
 
-def _felled(rows: TrajectoryRows | None, success: _success.Reading) -> list[tuple[str, float, str]]:
-    """(step size, ε, image id) of the rows whose image fell."""
+def _misclassified_rows(rows: TrajectoryRows | None, success: _success.Reading) -> list[tuple[str, float, str]]:
+    """(step size, ε, image id) of the rows whose image is misclassified."""
     if rows is None:
         return []
     targets = None if (rows.target < 0).all() else rows.target
@@ -196,6 +196,6 @@ def _felled(rows: TrajectoryRows | None, success: _success.Reading) -> list[tupl
 
 
 def _share(down: np.ndarray, counted: np.ndarray) -> np.ndarray:
-    """Fallen among the images that count, over the last axis; NaN where none does."""
+    """Share misclassified among the images that count, over the last axis; NaN where none does."""
     n = counted.sum(axis=-1)
     return np.divide(down.sum(axis=-1), n, out=np.full(n.shape, np.nan), where=n > 0)

@@ -57,8 +57,8 @@ def _rows(cohort: str, norm: str, runs: list[Run], again: dict[str | None, Run],
     correct, patients = _clean(runs[0], place)
     grids = {run.header.arm: {e for _, e in run.index.points() if e > 0} for run in runs}
     amplitudes = sorted(set.union(*grids.values()))
-    felled = {arm: np.stack([at <= epsilon for epsilon in amplitudes]) for arm, at in smallest.items()}
-    fallen = np.logical_or.reduce(list(felled.values()))
+    misclassified = {arm: np.stack([at <= epsilon for epsilon in amplitudes]) for arm, at in smallest.items()}
+    fallen = np.logical_or.reduce(list(misclassified.values()))
     robust = correct & ~fallen
     points = counts(robust, np.ones_like(robust), patients)
     low, high, method = intervals(points, level)
@@ -67,8 +67,8 @@ def _rows(cohort: str, norm: str, runs: list[Run], again: dict[str | None, Run],
             "cohort": cohort, "norm": norm, "epsilon": epsilon, "n": len(ids), "patients": int(points.patients[k]),
             "robust": int(robust[k].sum()), "rate": float(points.rate[k]), "low": float(low[k]), "high": float(high[k]),
             "method": method[k], "arms": sum(min(grid) <= epsilon for grid in grids.values()),
-            "found_by": _told({arm: int((of[k] & correct).sum()) for arm, of in felled.items()}),
-            "only_by": _told(_alone({arm: of[k] & correct for arm, of in felled.items()})),
+            "found_by": _told({arm: int((of[k] & correct).sum()) for arm, of in misclassified.items()}),
+            "only_by": _told(_alone({arm: of[k] & correct for arm, of in misclassified.items()})),
         }
         for k, epsilon in enumerate(amplitudes)
     ]  # fmt: skip
@@ -99,10 +99,10 @@ def _clean(run: Run, place: dict[str, int]) -> tuple[np.ndarray, np.ndarray]:
     return correct, np.unique([str(known[image]) for image in place], return_inverse=True)[1]
 
 
-def _alone(felled: dict[str, np.ndarray]) -> dict[str, int]:
+def _alone(misclassified: dict[str, np.ndarray]) -> dict[str, int]:
     """Arm → images that it alone misclassified."""
-    times = np.sum(list(felled.values()), axis=0)
-    return {arm: n for arm, of in felled.items() if (n := int((of & (times == 1)).sum()))}
+    times = np.sum(list(misclassified.values()), axis=0)
+    return {arm: n for arm, of in misclassified.items() if (n := int((of & (times == 1)).sum()))}
 
 
 def _told(numbers: dict[str, int]) -> str:

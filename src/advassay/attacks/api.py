@@ -183,12 +183,12 @@ def _sweep(
     rows, run = given.run(points, rules, batch_size, precision, first_success_only=first_success_only)
     leading = (len(amplitudes),) if step_sizes is None else (len(rules), len(amplitudes))
     axes = _Axes(rows, points, given.image_ids, leading)
-    again, numb = linked_rerun(attack), sorted(given.image_ids.index(i) for i in gradient_masked_images(rows))
+    again, masked = linked_rerun(attack), sorted(given.image_ids.index(i) for i in gradient_masked_images(rows))
     rerun, suspicions = None, list(run.suspicions)
-    if again is not None and numb and not first_success_only:
-        ids = [given.image_ids[i] for i in numb]
-        goals = None if given.targets is None else given.targets[numb]
-        part = given.images[numb], given.labels[numb]
+    if again is not None and masked and not first_success_only:
+        ids = [given.image_ids[i] for i in masked]
+        goals = None if given.targets is None else given.targets[masked]
+        part = given.images[masked], given.labels[masked]
         rerun, more = _sweep(classifier, *part, again, amplitudes, step_sizes, ids, goals, batch_size, precision, False)
         suspicions += more
     found = Sweep(

@@ -47,8 +47,8 @@ def run_controls(
 
     `images` float32 (image, channel, height, width) in [0, 1], `labels` (and `targets`, if the arm is targeted) int
     (image,): a handful of images is meant. The stronger attack is APGD on the margin loss with restarts, on what the
-    arm's last iterate left standing; what it fells there is "at least this much was missed". `declared` says, per ε,
-    which images the arm has felled (at its first step size) where that is known already; otherwise it runs again.
+    arm's last iterate left correct; what it finds there is "at least this much was missed". `declared` says, per ε,
+    which images are misclassified under the arm (at its first step size) where that is known; otherwise it runs again.
     `known`: of the arm's own stream, whose examination of the network then counts here too.
     """
     sample = _Sample(
@@ -62,7 +62,7 @@ def run_controls(
     )
     checked = _spread(arm.epsilons)
     if declared is None:
-        declared = sample.felled(arm.model_copy(update={"restarts": 1}), checked)
+        declared = sample.misclassified(arm.model_copy(update={"restarts": 1}), checked)
     return Controls(
         images=len(sample.labels),
         epsilon_zero_changed=sample.changed_at_zero(arm),
@@ -119,7 +119,7 @@ class _Sample:
         return 0 if rows is None else int((predicted(rows.logits[:, 0]) != predicted(rows.logits[:, -1])).sum())
 
     def noise(self, epsilons: Sequence[float], norm: Norm, seed: int) -> dict[str, tuple[int, int]]:
-        """ε as text → (fallen under random sign noise of this amplitude, attackable)."""
+        """ε as text → (misclassified under random sign noise of this amplitude, attackable)."""
         each = [(e, c, i) for e in epsilons for c, i in zip(self.x, self.image_ids, strict=True)]
         parts = [each[start : start + self.shape.batch_size] for start in range(0, len(each), self.shape.batch_size)]
         noisy = [self._score(torch.stack([sign_noise(c, e, norm, seed, i) for e, c, i in part])) for part in parts]
@@ -131,32 +131,32 @@ class _Sample:
         return told
 
     def cross_check(self, arm: Arm, declared: Mapping[float, set[str]]) -> dict[str, dict[str, int]]:
-        """ε as text → attackable images, those the arm felled, those felled by either attack, and the difference."""
+        """ε as text → attackable images, those misclassified under the arm, under either attack, and the difference."""
         strong = {
             "update": STRONGER_UPDATE, "loss": STRONGER_LOSS, "steps": stronger_steps(arm),
             "restarts": STRONGER_RESTARTS,
         }  # fmt: skip
         attackable_ids = self._attackable()
-        standing = {epsilon: attackable_ids - felled for epsilon, felled in declared.items()}
-        extra = self.felled(arm.model_copy(update=strong), tuple(declared), standing, success="any")
+        standing = {epsilon: attackable_ids - misclassified for epsilon, misclassified in declared.items()}
+        extra = self.misclassified(arm.model_copy(update=strong), tuple(declared), standing, success="any")
         return {
             f"{epsilon:.12g}": {
                 "images": len(attackable_ids),
-                "declared": len(felled & attackable_ids),
-                "stronger": len((felled | extra[epsilon]) & attackable_ids),
+                "declared": len(misclassified & attackable_ids),
+                "stronger": len((misclassified | extra[epsilon]) & attackable_ids),
                 "missed": len(extra[epsilon]),
             }
-            for epsilon, felled in declared.items()
+            for epsilon, misclassified in declared.items()
         }
 
-    def felled(
+    def misclassified(
         self,
         arm: Arm,
         epsilons: Sequence[float],
         only: Mapping[float, set[str]] | None = None,
         success: Reading = "last",
     ) -> dict[float, set[str]]:
-        """ε → images of `only` (default: all) fallen at the arm's last, or any, iterate; its first step size."""
+        """ε → images of `only` (default: all) misclassified at the arm's last, or any, iterate; its first step size."""
         name = step_size_name(arm.step_sizes[0])
         wanted = {i: {e for e in epsilons if only is None or i in only[e]} for i in self.image_ids}
         points = {i: frozenset((name, e) for e in wanted[i]) for i in self.image_ids}

@@ -99,7 +99,7 @@ class _Asked:
         return made == header.run_id and self._is_trained_so(header)
 
     def _is_trained_so(self, header: RunHeader) -> bool:
-        """Whether the run's network was trained as the study says; one that was brought along is what it is."""
+        """Whether the run's network was trained as the study says; an external one is what it is."""
         document = self._trainings.get(header.classifier)
         if document is None:
             return True

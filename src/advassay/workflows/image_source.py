@@ -13,7 +13,7 @@ import polars as pl
 from advassay.errors import CohortError
 
 MOST_CLASSES = 10_000
-"""Classes up to which numbers are taken for indices of logits."""
+"""Classes up to which labels that are numbers count as indices of logits."""
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,14 @@ zero_gradient    the loss gradient was exactly zero at some iterate, so that upd
 saturated        p_y of some iterate rounds to 1 in float32, or is within 4 spacings of it: softmax losses lose their
                  gradient there, or part of it
 unchanged        the last iterate is the clean image although ε, the step and K are above 0
-epsilon_inactive not fallen, and no iterate had a pixel on the ε-boundary (where ε clips the gradient: no gradient
+epsilon_inactive still correct, and no iterate had a pixel on the ε-boundary (where ε clips the gradient: no gradient
                  value was clipped): a larger ε would change nothing
-not_converged    not fallen, and more than 5% of the rise of the loss came in the last quarter of the steps
-success_lost     fallen at some iterate, not at the last
-non_monotone     not fallen at the last iterate, although a smaller ε of the same step size has
+not_converged    still correct, and more than 5% of the rise of the loss came in the last quarter of the steps
+success_lost     misclassified at some iterate, not at the last
+non_monotone     still correct at the last iterate, although a smaller ε of the same step size has
 retired          ended at its first success, because only that was asked for; later iterates are NaN
 
-Indicators of images "not fallen" are about images first classified correctly.
+Indicators of images "still correct" are about images first classified correctly.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ def failure_flags(rows: TrajectoryRows, facts: RowFacts) -> dict[str, np.ndarray
     """Every indicator of the rows of finished images, (row,) bool each. All rows of an image are given together."""
     logits = rows.logits.swapaxes(0, 1)  # the shared definition of success, with rows in the place of images
     targets = rows.target if (rows.target >= 0).any() else None
-    fell = has_succeeded(logits, rows.label, targets=targets).T
-    down = fell[:, -1] | facts.retired
+    succeeded = has_succeeded(logits, rows.label, targets=targets).T
+    down = succeeded[:, -1] | facts.retired
     unknown = undecided(logits).T
     stands = correct_on_clean(logits, rows.label, targets) & ~down & ~unknown[:, -1]
     moves = (rows.epsilon > 0) & (facts.step > 0) & (rows.logits.shape[1] > 1)
@@ -61,8 +61,8 @@ def failure_flags(rows: TrajectoryRows, facts: RowFacts) -> dict[str, np.ndarray
         "unchanged": (rows.linf[:, -1] == 0) & moves & ~facts.retired,
         "epsilon_inactive": (rows.boundary_share[:, 1:] == 0).all(axis=1) & moves & stands,
         "not_converged": _late_rise(rows, targets) & stands,
-        "success_lost": fell.any(axis=1) & stands,
-        "non_monotone": _weaker_fell(rows, down, facts.group) & stands,
+        "success_lost": succeeded.any(axis=1) & stands,
+        "non_monotone": _smaller_epsilon_succeeds(rows, down, facts.group) & stands,
     }
     return flags | ({"retired": facts.retired} if facts.retired.any() else {})
 
@@ -91,10 +91,10 @@ def _late_rise(rows: TrajectoryRows, targets: np.ndarray | None) -> np.ndarray:
         return late - before > LATE_SHARE * rise
 
 
-def _weaker_fell(rows: TrajectoryRows, fell: np.ndarray, group: np.ndarray) -> np.ndarray:
-    """Whether a row of the same image, step size and restart 0 with a smaller ε has fallen at its end, (row,)."""
+def _smaller_epsilon_succeeds(rows: TrajectoryRows, succeeded: np.ndarray, group: np.ndarray) -> np.ndarray:
+    """Whether a row of the same image, step size and restart 0 with a smaller ε is misclassified at its end, (row,)."""
     lowest = np.full(group.max(initial=0) + 1, np.inf)
     # Restarts try again where the declared run failed, and would make any ε look weaker than a smaller one.
-    declared = fell & (rows.restart == 0)
+    declared = succeeded & (rows.restart == 0)
     np.minimum.at(lowest, group[declared], rows.epsilon[declared])
     return lowest[group] < rows.epsilon

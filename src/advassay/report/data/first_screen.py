@@ -213,9 +213,9 @@ def _controls(findings: Findings) -> Iterator[str]:
     controls = findings.headers()[0].controls
     if controls is None:
         return
-    fell, n = controls.noise.get(f"{findings.epsilon:.12g}", (0, 0))
+    misclassified, n = controls.noise.get(f"{findings.epsilon:.12g}", (0, 0))
     if n:
-        what = "changes nothing" if fell == 0 else f"changes the decision on {fell}"
+        what = "changes nothing" if misclassified == 0 else f"changes the decision on {misclassified}"
         yield f"Random noise of the same size {what} ({n} images)."
     missed = max((counts["missed"] for counts in controls.cross_check.values()), default=0)
     if missed:

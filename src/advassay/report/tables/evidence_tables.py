@@ -67,9 +67,9 @@ def _controls(header: RunHeader) -> list[dict[str, Any]]:
     zero = {"control": KINDS[0], "epsilon": 0.0, "n": found.images, "events": found.epsilon_zero_changed,
             "meaning": "decisions that differ from the clean pass; must be 0"}  # fmt: skip
     noise = [
-        {"control": KINDS[1], "epsilon": float(epsilon), "n": n, "events": fallen,
+        {"control": KINDS[1], "epsilon": float(epsilon), "n": n, "events": misclassified,
          "meaning": "images misclassified under noise of the same size"}
-        for epsilon, (fallen, n) in found.noise.items()
+        for epsilon, (misclassified, n) in found.noise.items()
     ]  # fmt: skip
     cross = [
         {"control": KINDS[2], "epsilon": float(epsilon), "n": counts["images"], "events": counts["missed"],
@@ -181,8 +181,8 @@ def reruns(records: Records) -> pl.DataFrame:
 
 def _compared(records: Records, again: str, declared: str) -> pl.DataFrame:
     run = records.run(again)
-    both = _fell(run).rename({"fell": "again"}).join(
-        _fell(records.run(declared)).rename({"fell": "declared"}), on=["image_id", "epsilon"]
+    both = _misclassified(run).rename({"misclassified": "again"}).join(
+        _misclassified(records.run(declared)).rename({"misclassified": "declared"}), on=["image_id", "epsilon"]
     )  # fmt: skip
     summed = both.group_by("epsilon").agg(
         pl.len().cast(pl.Int64).alias("n"),
@@ -197,19 +197,19 @@ def _compared(records: Records, again: str, declared: str) -> pl.DataFrame:
     return named.select(pl.col(name).cast(kind) for name, kind in RERUNS.items())
 
 
-def _fell(run: Run) -> pl.DataFrame:
-    """(image_id, epsilon, fell) of attackable images, ε > 0, restart 0."""
+def _misclassified(run: Run) -> pl.DataFrame:
+    """(image_id, epsilon, misclassified) of attackable images, ε > 0, restart 0."""
     rows = run.rows()
     path = rows.logits.swapaxes(0, 1)  # success takes (step, image, class); a row is its image here
     frame = pl.DataFrame(
         {
             "image_id": rows.image_id.tolist(),
             "epsilon": rows.epsilon,
-            "fell": has_succeeded(path, rows.label)[-1],
+            "misclassified": has_succeeded(path, rows.label)[-1],
             "counts": counted(path, rows.label)[-1] & (rows.epsilon > 0) & (rows.restart == 0),
         }
     )
-    return frame.filter("counts").group_by("image_id", "epsilon").agg(pl.col("fell").any())
+    return frame.filter("counts").group_by("image_id", "epsilon").agg(pl.col("misclassified").any())
 
 
 def with_largest_noise(frame: pl.DataFrame, findings: Findings) -> pl.DataFrame:
