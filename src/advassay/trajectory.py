@@ -102,7 +102,7 @@ class Trajectory(PathColumns):
         return _success.robust_accuracy(self.logits, self.labels, success)
 
     def worst_case_success_rate(self, success: _success.Reading = "last") -> float:
-        """Share of attackable images misclassified in the declared or any restart: see Sweep.worst_case_success_rate."""
+        """Share of attackable images misclassified in the declared run or a restart: Sweep.worst_case_success_rate."""
         down = _success.has_succeeded(self.logits, self.labels, success, self.targets)[-1]
         down = down | np.isin(self.image_ids, [image for _, _, image in _misclassified_rows(self.restarts, success)])
         counted = _success.counted(self.logits, self.labels, success, self.targets)[-1]
