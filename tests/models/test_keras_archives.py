@@ -126,7 +126,20 @@ def hidden_function(description: dict[str, Any]) -> None:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("change", [lambda_layer, custom_layer, hidden_function])
+def compiled_inside(description: dict[str, Any]) -> None:
+    """A model inside the model is compiled while it is loaded."""
+    description["config"]["layers"][2]["compile_config"] = {
+        "loss": {"module": "os", "class_name": "function", "config": "system", "registered_name": "system"}
+    }
+
+
+def python_function(description: dict[str, Any]) -> None:
+    description["config"]["layers"][2]["config"]["kernel_initializer"] = {
+        "module": "builtins", "class_name": "function", "config": "eval", "registered_name": "function",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("change", [lambda_layer, custom_layer, hidden_function, compiled_inside, python_function])
 def test_a_description_of_anything_but_keras_layers_is_refused_before_it_is_loaded(
     tmp_path: Path, change: Callable[[dict[str, Any]], None]
 ) -> None:

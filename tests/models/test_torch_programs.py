@@ -229,3 +229,25 @@ def test_images_of_other_channels_are_refused_before_anything_is_compared(tmp_pa
     with pytest.raises(InputError, match="expected 3 channels, as the model takes, got 4"):
         model.prove(np.zeros((2, 4, 32, 32), np.float32))
     assert model.prove(colour_images(3, channels=1)).images == 3
+
+
+def test_a_file_whose_classifier_decides_one_finding_is_refused_with_how_to_name_it(tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(
+        "import torch\nimport advassay as aa\n"
+        "def build():\n"
+        "    return aa.Classifier(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.LazyLinear(2)), finding=1)\n"
+    )
+    with pytest.raises(ClassifierError, match=r"got one of finding 1.*--finding 1"):
+        aa.load_model(f"{tmp_path / 'net.py'}:build", trust=True)
+
+
+def test_probabilities_are_no_logits(tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(
+        "import torch\n"
+        "def build():\n"
+        "    torch.manual_seed(0)\n"
+        "    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 3), torch.nn.Softmax(1))\n"
+    )
+    images = np.random.default_rng(0).random((4, 3, 8, 8), np.float32)
+    with pytest.raises(ClassifierError, match="got outputs of the python model that are probabilities"):
+        aa.load_model(f"{tmp_path / 'net.py'}:build", trust=True, images=images)

@@ -21,6 +21,7 @@ from advassay.study import make_environment, stored_study
 from advassay.study.config.name_checks import check_arms
 from advassay.study.plan.study_plan import plan
 from advassay.workflows import EvaluationResult
+from advassay.workflows.image_source import ImageOptions, class_order
 from advassay.workflows.presets import PRESETS, arms_for
 
 Arrays = tuple[np.ndarray, np.ndarray]
@@ -322,6 +323,25 @@ def test_a_function_of_images_is_told_apart_by_its_code_and_the_network_it_calls
     assert result.accuracy.n == 8
     with pytest.raises(StoreError):
         evaluated(lambda x: -network(x), *images, store=tmp_path / "mine")
+
+
+def test_a_number_that_a_function_encloses_makes_it_another_model(
+    network: TinyCnn, images: Arrays, tmp_path: Path
+) -> None:
+    def scaled(factor: float) -> object:
+        return lambda x: network(x * factor)
+
+    evaluated(scaled(1.0), *images, store=tmp_path / "mine")
+    with pytest.raises(StoreError, match="another model"):
+        evaluated(scaled(0.5), *images, store=tmp_path / "mine")
+
+
+def test_labels_that_are_numbers_are_logits_in_the_order_of_numbers() -> None:
+    eleven = [str(number) for number in range(11)]
+    assert list(class_order(sorted(eleven), ImageOptions(), "labels")) == eleven  # 0, 1, 10, 2, … as texts
+    assert class_order(["1", "2"], ImageOptions(), "labels") == {"0": "0", "1": "1", "2": "2"}
+    assert set(class_order(["1", "01"], ImageOptions(), "labels")) == {"1", "01"}  # no label is lost
+    assert list(class_order(["0", "99999999"], ImageOptions(), "labels")) == ["0", "99999999"]
 
 
 def test_a_model_of_one_output_has_two_classes(images: Arrays, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -57,6 +58,32 @@ def test_the_lower_end_decides_what_must_be_at_least_and_the_upper_end_what_must
 def test_an_end_that_is_not_determined_meets_nothing(quick: EvaluationResult) -> None:
     assert parse_requirement("epsilon50 >= 0").check(quick).met is (quick.epsilon50.low is not None)
     assert not parse_requirement("epsilon50 >= 1").check(quick).met
+
+
+def test_a_weak_attack_meets_no_claim_of_robustness_and_every_claim_of_success(
+    quick: EvaluationResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weak = replace(quick.answer, weak=True)
+    monkeypatch.setattr(EvaluationResult, "answer", weak)
+    robust = parse_requirement("robust_accuracy@1/255 >= 0").check(quick)
+    assert (robust.met, robust.weak) == (False, True)
+    assert "shows no robustness" in robust.sentence
+    assert not parse_requirement("attack_success_rate@1/255 <= 1").check(quick).met
+    assert parse_requirement("attack_success_rate@1/255 >= 0").check(quick).met
+    assert parse_requirement("accuracy >= 0").check(quick).met
+
+
+def test_robust_accuracy_is_that_under_the_worst_of_all_attacks(quick: EvaluationResult) -> None:
+    found = parse_requirement("robust_accuracy@1/255 >= 0").check(quick).found
+    assert found.value == quick.worst_case("1/255").value
+
+
+def test_accuracy_of_images_without_labels_is_refused(quick: EvaluationResult, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert quick.answer.evaluation is not None
+    without = replace(quick.answer, evaluation=quick.answer.evaluation.model_copy(update={"labels": "model"}))
+    monkeypatch.setattr(EvaluationResult, "answer", without)
+    with pytest.raises(SpecError, match="accuracy: expected images with labels"):
+        parse_requirement("accuracy >= 0.5").check(quick)
 
 
 @pytest.fixture

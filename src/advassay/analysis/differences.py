@@ -50,33 +50,6 @@ def paired_difference(after: np.ndarray, before: np.ndarray, patients: np.ndarra
     return square_and_add(gained, low[0], high[0], lost, low[1], high[1], max(correlation, -1.0))
 
 
-def group_difference(first: Counts, second: Counts, level: float = 0.95) -> Difference:
-    """Rate of `first` minus rate of `second` over different images (one point each).
-
-    Patients with images in both groups make the true variance smaller, so the interval is on the wide side.
-    """
-    sizes = [effective_n(side) for side in (first, second)]
-    bounds = [wilson(side.rate * size, size, level) for side, size in zip((first, second), sizes, strict=True)]
-    (a_low, a_high), (b_low, b_high) = bounds
-    return square_and_add(
-        float(first.rate[0]),
-        float(a_low[0]),
-        float(a_high[0]),
-        float(second.rate[0]),
-        float(b_low[0]),
-        float(b_high[0]),
-    )
-
-
-def mean_difference(parts: list[Difference]) -> Difference:
-    """Unweighted mean of independent differences, e.g. over cohorts (square-and-add of the mean)."""
-    n = len(parts)
-    estimate = sum(p.estimate for p in parts) / n
-    low = estimate - float(np.sqrt(sum((p.estimate - p.low) ** 2 for p in parts))) / n
-    high = estimate + float(np.sqrt(sum((p.high - p.estimate) ** 2 for p in parts))) / n
-    return Difference(estimate, low, high)
-
-
 def holm(p: np.ndarray) -> np.ndarray:
     """Holm's adjusted p values, in the given order; NaN stays NaN and does not count.
 

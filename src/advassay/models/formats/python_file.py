@@ -47,6 +47,11 @@ class PythonFile(ModelFormat):
                 f"Give {request.path.name}:FUNCTION.",
             )
         built = _build(request)
+        if isinstance(built, Classifier) and built.finding is not None:
+            raise ClassifierError(
+                f"model: expected a network, or a Classifier of all its outputs, got one of finding {built.finding}.",
+                f"Return the network itself, and give finding={built.finding} (--finding {built.finding}).",
+            )
         channels = built.channels if isinstance(built, Classifier) else first_channels(_state(built))
         found = Preprocessing(channels=channels)
         if isinstance(built, Classifier):
