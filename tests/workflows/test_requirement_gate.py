@@ -64,7 +64,7 @@ def test_a_weak_attack_meets_no_claim_of_robustness_and_every_claim_of_success(
     quick: EvaluationResult, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     weak = replace(quick.answer, weak=True)
-    monkeypatch.setattr(EvaluationResult, "answer", weak)
+    monkeypatch.setitem(vars(quick), "answer", weak)
     robust = parse_requirement("robust_accuracy@1/255 >= 0").check(quick)
     assert (robust.met, robust.weak) == (False, True)
     assert "shows no robustness" in robust.sentence
@@ -81,7 +81,7 @@ def test_robust_accuracy_is_that_under_the_worst_of_all_attacks(quick: Evaluatio
 def test_accuracy_of_images_without_labels_is_refused(quick: EvaluationResult, monkeypatch: pytest.MonkeyPatch) -> None:
     assert quick.answer.evaluation is not None
     without = replace(quick.answer, evaluation=quick.answer.evaluation.model_copy(update={"labels": "model"}))
-    monkeypatch.setattr(EvaluationResult, "answer", without)
+    monkeypatch.setitem(vars(quick), "answer", without)
     with pytest.raises(SpecError, match="accuracy: expected images with labels"):
         parse_requirement("accuracy >= 0.5").check(quick)
 
