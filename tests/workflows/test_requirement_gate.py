@@ -67,7 +67,7 @@ def test_a_weak_attack_meets_no_claim_of_robustness_and_every_claim_of_success(
     monkeypatch.setitem(vars(quick), "answer", weak)
     robust = parse_requirement("robust_accuracy@1/255 >= 0").check(quick)
     assert (robust.met, robust.weak) == (False, True)
-    assert "shows no robustness" in robust.sentence
+    assert "robustness is not shown" in robust.sentence
     assert not parse_requirement("attack_success_rate@1/255 <= 1").check(quick).met
     assert parse_requirement("attack_success_rate@1/255 >= 0").check(quick).met
     assert parse_requirement("accuracy >= 0").check(quick).met
