@@ -207,7 +207,7 @@ def test_parts_cost_about_the_same() -> None:
 def test_a_part_that_is_none_is_refused(text: str) -> None:
     from advassay.errors import SpecError
 
-    with pytest.raises(SpecError, match="--part: i/n"):
+    with pytest.raises(SpecError, match="--part: expected i/n"):
         parse_part(text)
 
 
