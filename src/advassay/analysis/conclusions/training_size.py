@@ -90,7 +90,7 @@ class Network:
 
     @property
     def _crossing(self) -> int | None:
-        """The first amplitude at which half of the images have fallen; None where none or the smallest is."""
+        """The first amplitude at which half of the images are misclassified; None where none or the smallest is."""
         at = int(np.argmax(self.dose.data.share >= 0.5))
         return at if self.dose.side == "inside" and at > 0 else None
 
@@ -112,7 +112,7 @@ def range_of(networks: list[Network]) -> Range:
     """Of the networks whose ε50 is known; the first cohort's where several are as wide."""
     sizes: dict[str, list[int]] = {}
     for network in networks:
-        if network.dose.side != "unknown":
+        if network.dose.known is not None:
             sizes.setdefault(network.cohort, []).append(network.size)
     found = [Range(name, min(of), max(of)) for name, of in sizes.items()]
     return max(found, key=lambda one: one.doublings) if found else Range("", 1, 1)
@@ -226,7 +226,8 @@ def left_out(evidence: Evidence) -> tuple[str, ...]:
 
 def size_effect(networks: list[Network], level: float) -> Effect:
     """ln of the ratio of ε50 over the widest range of sizes that one cohort covers."""
-    used = [n for n in networks if n.dose.side != "unknown"]
+    known = [(network, *found) for network in networks if (found := network.dose.known) is not None]
+    used = [network for network, _, _ in known]
     images = sum(n.dose.data.images for n in used)
     unknown = Effect(float("nan"), -np.inf, np.inf, None, len(used), images)
     if not used:
@@ -234,8 +235,7 @@ def size_effect(networks: list[Network], level: float) -> Effect:
     cohorts = list(dict.fromkeys(n.cohort for n in used))
     log_size = np.log2([n.size for n in used])
     design = np.column_stack([*([float(n.cohort == c) for n in used] for c in cohorts), log_size])
-    bounds: list[Bound] = [{"below": "at most", "above": "at least"}.get(n.dose.side, "value") for n in used]  # type: ignore[misc]
-    values = np.array([n.dose.log for n in used])
+    values, bounds = np.array([value for _, value, _ in known]), [bound for _, _, bound in known]
     # Sampling by patients is alike in all networks and enters below. τ² is what residuals have beyond the resolution.
     found = pool(values, np.full(len(used), RESOLUTION**2), design, bounds)
     contrast = np.zeros(design.shape[1])
