@@ -11,7 +11,7 @@ import numpy as np
 from advassay.checked_files import read_model
 from advassay.cohorts.regions.review_lists import lists_state
 from advassay.identity import content_hash, image_id
-from advassay.sources.datasets.dataset_source import layout_of
+from advassay.sources.kinds.dataset import layout_of
 from advassay.sources.file_paths import as_text
 from advassay.sources.source_opener import locate, slide_places
 from advassay.spec.cohort_spec import DESCRIPTIVE, CohortSpec

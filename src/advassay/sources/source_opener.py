@@ -75,7 +75,7 @@ def _open(
     progress: Progress | None,
 ) -> OpenSource:
     if isinstance(source, PhantomSource):
-        from advassay.sources.phantom_source import open_phantoms
+        from advassay.sources.kinds.phantoms import open_phantoms
 
         return open_phantoms(name, source)
     if isinstance(source, SlideSource):
@@ -90,7 +90,7 @@ def _open(
             name, source, path, scaling=scaling, kept_headers=kept_headers, progress=progress
         )
     elif isinstance(source, DatasetSource):
-        from advassay.sources.datasets.dataset_source import open_dataset
+        from advassay.sources.kinds.dataset import open_dataset
 
         opened = open_dataset(name, source, path, scaling=scaling, kept_headers=kept_headers, progress=progress)
     else:
@@ -122,14 +122,14 @@ def _open_path(
     name: str, source: TableSource | FolderSource | NpzSource | Hdf5Source, path: Path, data: Path | None
 ) -> OpenSource:
     if isinstance(source, NpzSource):
-        from advassay.sources.npz_source import open_npz
+        from advassay.sources.kinds.npz import open_npz
 
         return open_npz(name, source, path)
     if isinstance(source, Hdf5Source):
-        from advassay.sources.hdf5_source import open_hdf5
+        from advassay.sources.kinds.hdf5 import open_hdf5
 
         return open_hdf5(name, source, path)
-    from advassay.sources.file_sources import open_folder, open_table
+    from advassay.sources.kinds.image_files import open_folder, open_table
 
     if isinstance(source, FolderSource):
         return open_folder(name, source, path)

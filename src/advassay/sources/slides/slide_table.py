@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import polars as pl
 
-from advassay.sources.file_sources import require_column
+from advassay.sources.kinds.image_files import require_column
 from advassay.sources.slides.discover_slides import SlideFile
 from advassay.sources.slides.slide import UNEQUAL_MPP, Slide
 from advassay.sources.table_files import read_table

@@ -12,9 +12,9 @@ import polars as pl
 
 from advassay.errors import SourceError
 from advassay.sources.base import LEFT_OUT, OpenSource, Pixels, Result
-from advassay.sources.file_sources import require_column
+from advassay.sources.kinds.image_files import require_column
 from advassay.sources.image_decoder import one_channel_if_grey
-from advassay.sources.npz_source import MAX_IMAGES
+from advassay.sources.kinds.npz import MAX_IMAGES
 from advassay.sources.read_failures import MAX_PIXELS, Unreadable
 from advassay.sources.table_files import read_table
 from advassay.spec.source_spec import Hdf5Part, Hdf5Source

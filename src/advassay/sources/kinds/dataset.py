@@ -11,7 +11,7 @@ from advassay.progress import Progress
 from advassay.sources.base import FileSource, OpenSource
 from advassay.sources.datasets.dataset_card import Layout, load_card
 from advassay.sources.datasets.set_files import add_columns, files_in, read_layout
-from advassay.sources.file_sources import require_column
+from advassay.sources.kinds.image_files import require_column
 from advassay.spec.source_spec import DatasetSource, DicomSource
 
 _OWN = ("row", "path", "original_patient", "image_type")

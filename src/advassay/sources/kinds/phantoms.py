@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from advassay.sources.base import LEFT_OUT, OpenSource, Pixels, Result
-from advassay.sources.file_sources import require_column
+from advassay.sources.kinds.image_files import require_column
 from advassay.sources.image_decoder import one_channel_if_grey
 from advassay.spec.source_spec import PhantomSource
 
