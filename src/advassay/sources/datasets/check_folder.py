@@ -14,8 +14,8 @@ from advassay.progress import Progress, Silent
 from advassay.sources.datasets.check_report import Check, Finding, Status, counted
 from advassay.sources.datasets.dataset_card import DatasetCard, ExpectedContent, ExpectedFile, Layout
 from advassay.sources.datasets.set_files import files_in, matching, read_layout, read_text_table
-from advassay.sources.kinds.hdf5 import open_hdf5
 from advassay.sources.image_decoder import Header, read_header
+from advassay.sources.kinds.hdf5 import open_hdf5
 from advassay.sources.kinds.npz import SPLITS, open_npz
 from advassay.spec.source_spec import Hdf5Source, NpzSource
 
