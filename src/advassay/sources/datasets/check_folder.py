@@ -17,7 +17,7 @@ from advassay.sources.datasets.set_files import files_in, matching, read_layout,
 from advassay.sources.image_decoder import Header, read_header
 from advassay.sources.kinds.hdf5 import open_hdf5
 from advassay.sources.kinds.npz import SPLITS, open_npz
-from advassay.spec.source_spec import Hdf5Source, NpzSource
+from advassay.spec.source_spec import Hdf5Source, NpzSource, SlideSource
 
 _CHUNK = 1 << 24
 
@@ -195,6 +195,11 @@ def _images(recipe: DatasetCard, folder: Path, paths: list[str]) -> tuple[int, l
     if isinstance(source, Hdf5Source):
         rows, findings = hdf5_findings(recipe, source, folder)
         return rows.height, [*findings, *_counts(recipe, rows)]
+    if not isinstance(source, SlideSource):
+        raise SourceError(
+            f"datasets check: expected a recipe with a layout, or of kind npz, hdf5 or slides, got kind {source.kind}.",
+            "Correct the recipe.",
+        )
     slides = [path for path in paths if path.lower().endswith(SLIDE_ENDINGS)]
     return len(slides), [counted("images", "slides", len(slides), recipe.expected.images)]
 
