@@ -186,16 +186,17 @@ def test_without_the_package_its_names_are_refused_and_what_is_registered_is_lis
         parse_study(STUDY.replace("update: heavy-ball, ", ""))
 
 
-@pytest.fixture
-def scans(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with 80 noise images of 40 patients, and the study that reads them by absolute paths."""
-    folder = tmp_path / "ward"
+    root = tmp_path_factory.mktemp("scans")
+    folder = root / "ward"
     folder.mkdir()
     np.save(folder / "scans.npy", np.random.default_rng(0).integers(0, 256, (80, 40, 40), dtype=np.uint8))
     lines = [f"P{number // 2},{'ill' if number % 4 < 2 else 'well'}" for number in range(80)]
     (folder / "scans.csv").write_text("patient_id,state\n" + "\n".join(lines) + "\n")
-    (tmp_path / "study.yaml").write_text(ARRAYS.replace("FOLDER", str(folder)))
-    return tmp_path
+    (root / "study.yaml").write_text(ARRAYS.replace("FOLDER", str(folder)))
+    return root
 
 
 def prepare(environment: dict[str, str], scans: Path) -> dict[str, Any]:
@@ -206,20 +207,19 @@ def prepare(environment: dict[str, str], scans: Path) -> dict[str, Any]:
 
 def test_a_study_prepares_a_cohort_of_its_kind_and_notices_when_its_source_changes(environment, scans):
     first, second = prepare(environment, scans), prepare(environment, scans)
-    assert sum(sum(part.values()) for part in first["images"].values()) == 80
-    assert first["image_types"] == ["CT"]
+    manifest = pl.read_parquet(scans / "store/cohorts/X/manifest.parquet")
+    assert dict(manifest["class_name"].value_counts().iter_rows()) == {"ill": 40, "well": 40}
+    assert set(manifest["image_type"]) == {"CT"}
     assert first == second
     images = np.load(scans / "ward/scans.npy")
     np.save(scans / "ward/scans.npy", 255 - images)
-    assert prepare(environment, scans)["source_state"] != first["source_state"]
-
-
-def test_a_store_of_its_kind_shows_no_folder_and_no_patient(environment, scans):
-    prepare(environment, scans)
-    shown = "".join(path.read_text() for path in (scans / "store").rglob("*.json"))
-    shown += (scans / "store/study.yaml").read_text() if (scans / "store/study.yaml").exists() else ""
+    third = prepare(environment, scans)
+    assert third["source_state"] != first["source_state"]
+    assert third["request"] == first["request"]
+    # No folder and no patient is in what is passed on.
+    shown = "".join(path.read_text() for path in (scans / "store").rglob("*.*") if path.suffix in (".json", ".yaml"))
+    assert "scans.npy" in shown
     assert str(scans / "ward") not in shown
-    manifest = pl.read_parquet(scans / "store/cohorts/X/manifest.parquet")
     assert not set(manifest["patient_id"]) & {f"P{number}" for number in range(40)}
 
 
