@@ -51,7 +51,7 @@ class Store:
 
     @property
     def compute(self) -> Path:
-        """The compute shapes of attacks, one per kind of network and image."""
+        """The execution configurations of attacks, one per kind of network and image."""
         return self.root / "compute.json"
 
     @property

@@ -1,4 +1,4 @@
-"""The compute shape: the batch size, and whether compiling pays."""
+"""The execution configuration: the batch size, and whether compiling pays."""
 
 import numpy as np
 import pytest

@@ -23,7 +23,7 @@ from advassay.cli.program import app
 from advassay.errors import SourceError, SpecError, StoreError
 from advassay.parquet_limits import TooLarge, check_decoded_size
 from advassay.records import open_records
-from advassay.sources.npz_source import open_npz
+from advassay.sources.kinds.npz import open_npz
 from advassay.sources.table_files import read_table
 from advassay.spec.source_spec import NpzSource
 from advassay.study import make_environment, parse_study

@@ -1,4 +1,4 @@
-"""A distribution outside advassay adds an update rule and a loss through entry points, and nothing else is touched."""
+"""A distribution outside advassay adds an update rule, a loss and a kind of source; nothing else is touched."""
 
 from __future__ import annotations
 
@@ -8,15 +8,19 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+import polars as pl
 import pytest
 
 import advassay as aa
-from advassay.errors import AttackError
+from advassay.errors import AttackError, ExtensionError
 from advassay.report.text.methods import describe_component
+from advassay.sources import OpenSource
+from advassay.sources.source_opener import SourceKind, SourceRequest
 from advassay.spec.attack_components import LOSSES, UPDATE_RULES
+from advassay.spec.source_spec import SOURCE_KINDS, NpzSource, SourceSpec
 from advassay.study import parse_study
 
 PACKAGE = Path(__file__).parent / "heavy_ball"
@@ -31,6 +35,14 @@ attack:
   steps: 20
   controls: false
   arms: {A: {}, M: {update: heavy-ball, loss: true-class-logit}}
+"""
+ARRAYS = """
+name: arrays
+image_size_px: 32
+sources: {scans: {kind: raw-array, path: FOLDER/scans.npy, table: FOLDER/scans.csv, image_type: CT}}
+cohorts:
+  X: {source: scans, classes: {ill: {state: ill}, well: {state: well}}}
+training: {architecture: test_resnet, updates: 4, evaluations: 1}
 """
 ATTACKS = """
 import json, sys
@@ -172,3 +184,82 @@ def test_without_the_package_its_names_are_refused_and_what_is_registered_is_lis
         aa.PGD(0.02, update="heavy-ball")
     with pytest.raises(aa.AdvassayError, match=r"attack\.arms\.M\.loss: expected one of .*margin.*, got 'true-class"):
         parse_study(STUDY.replace("update: heavy-ball, ", ""))
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with 80 noise images of 40 patients, and the study that reads them by absolute paths."""
+    root = tmp_path_factory.mktemp("scans")
+    folder = root / "ward"
+    folder.mkdir()
+    np.save(folder / "scans.npy", np.random.default_rng(0).integers(0, 256, (80, 40, 40), dtype=np.uint8))
+    lines = [f"P{number // 2},{'ill' if number % 4 < 2 else 'well'}" for number in range(80)]
+    (folder / "scans.csv").write_text("patient_id,state\n" + "\n".join(lines) + "\n")
+    (root / "study.yaml").write_text(ARRAYS.replace("FOLDER", str(folder)))
+    return root
+
+
+def prepare(environment: dict[str, str], scans: Path) -> dict[str, Any]:
+    command = ["prepare", str(scans / "study.yaml"), "--store", str(scans / "store")]
+    run(environment, "-m", "advassay.cli", *command)
+    return json.loads((scans / "store/cohorts/X/preparation.json").read_text())
+
+
+def test_a_study_prepares_a_cohort_of_its_kind_and_notices_when_its_source_changes(environment, scans):
+    first, second = prepare(environment, scans), prepare(environment, scans)
+    manifest = pl.read_parquet(scans / "store/cohorts/X/manifest.parquet")
+    assert dict(manifest["class_name"].value_counts().iter_rows()) == {"ill": 40, "well": 40}
+    assert set(manifest["image_type"]) == {"CT"}
+    assert first == second
+    images = np.load(scans / "ward/scans.npy")
+    np.save(scans / "ward/scans.npy", 255 - images)
+    third = prepare(environment, scans)
+    assert third["source_state"] != first["source_state"]
+    assert third["request"] == first["request"]
+    # No folder and no patient is in what is passed on.
+    shown = "".join(path.read_text() for path in (scans / "store").rglob("*.*") if path.suffix in (".json", ".yaml"))
+    assert "scans.npy" in shown
+    assert str(scans / "ward") not in shown
+    assert not set(manifest["patient_id"]) & {f"P{number}" for number in range(40)}
+
+
+def test_its_kind_is_in_the_schema_and_a_misspelt_one_is_refused_with_all_registered_ones(environment, scans):
+    schema = json.loads(run(environment, "-m", "advassay.cli", "schema").stdout)
+    kinds = schema["properties"]["sources"]["additionalProperties"]["discriminator"]["mapping"]
+    assert {"raw-array", "table", "dicom"} <= set(kinds)
+    fields = schema["$defs"]["RawArraySource"]["properties"]
+    assert fields["table"]["description"] == "CSV or Parquet with a row for each image, in the same order."
+    study = scans / "study.yaml"
+    study.write_text(study.read_text().replace("raw-array", "raw-aray"))
+    refused = run(environment, "-m", "advassay.cli", "plan", str(study), code=2).stderr
+    assert "sources.scans.kind: expected one of dataset," in refused
+    assert "got 'raw-aray'. Did you mean raw-array?" in refused
+
+
+def test_without_the_package_its_kind_is_refused():
+    with pytest.raises(aa.AdvassayError, match=r"sources\.scans\.kind: expected one of dataset.*, got 'raw-array'"):
+        parse_study(ARRAYS)
+
+
+def test_every_kind_that_the_words_declare_is_registered_and_says_all_that_a_kind_must():
+    declared, waiting = set(), [SourceSpec]
+    while waiting:
+        waiting += (found := waiting.pop()).__subclasses__()
+        if "kind" in found.model_fields and found.__module__.startswith("advassay."):
+            declared.add(found)
+    assert declared == {kind.spec for kind in SOURCE_KINDS.parts()}
+    for kind in SOURCE_KINDS.parts():
+        assert kind.spec.model_fields["kind"].annotation == Literal[kind.name]
+
+
+def test_a_kind_without_a_fingerprint_cannot_be_made():
+    class Unfinished(SourceKind[NpzSource]):
+        name, spec = "unfinished", NpzSource
+
+        def open(self, source: NpzSource, request: SourceRequest) -> OpenSource:
+            raise NotImplementedError
+
+    with pytest.raises(TypeError, match="fingerprint"):
+        Unfinished()  # type: ignore[abstract]
+    with pytest.raises(ExtensionError, match=r"kind: expected an instance of .*SourceKindFacts"):
+        SOURCE_KINDS.register(object())  # type: ignore[arg-type]

@@ -34,7 +34,7 @@ def copied(finished: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def begun(finished: Path, tmp_path: Path) -> Path:
-    """An empty store with the finished one's compute shape: results are promised to be equal for one shape."""
+    """An empty store with the finished one's execution configuration: results are promised to be equal for one."""
     store = tmp_path / "store"
     store.mkdir()
     shutil.copy(finished / "compute.json", store)

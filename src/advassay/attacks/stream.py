@@ -270,7 +270,7 @@ def undecided_text(images: int) -> str:
 
 @contextmanager
 def computing(classifier: Classifier, shape: ExecutionConfig) -> Iterator[None]:
-    """Attack mode, the compute shape's threads and true float32 while inside; all as they were after."""
+    """Attack mode, the configuration's threads and true float32 while inside; all as they were after."""
     with one_at_a_time():
         threads = torch.get_num_threads()
         torch.set_num_threads(shape.threads)

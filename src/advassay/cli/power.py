@@ -109,15 +109,20 @@ def _design(declared: PlannedDesign, image_types: tuple[str, str], accuracy: flo
     return Design(cohorts, images, declared.doses, declared.sizes, declared.seeds, per_patient)
 
 
+_UNITS = {"cohorts": "", "cohorts of each type": " of each type", "networks of each size": " networks a size"}
+
+
 def _print(found: list[Power], target: float) -> None:
     from rich.console import Console
     from rich.table import Table
+
+    from advassay.analysis.conclusions.question import question_of
 
     table = Table(box=None, pad_edge=False)
     for name in ("question", "chance", f"images for {target:.0%}", f"cohorts for {target:.0%}", "if"):
         table.add_column(name)
     for one in found:
-        unit = " networks a size" if one.number == 5 else " of each type" if one.number == 2 else ""
+        unit = _UNITS[question_of(one.number).power.grows_by]
         table.add_row(
             f"{one.number} {one.title}",
             f"{one.power:.0%}",

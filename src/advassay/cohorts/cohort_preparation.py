@@ -29,12 +29,12 @@ from advassay.errors import AdvassayWarning, CohortError, DamagedError
 from advassay.flow_chart import charted_so_far
 from advassay.progress import Progress, Silent
 from advassay.sources import Index, OpenSource, append_private, open_source
-from advassay.sources.dicom.header_filters import DICOM_READING
 from advassay.sources.file_paths import require_files
 from advassay.sources.image_index import located
 from advassay.sources.pseudonyms import PRIVATE, headers_beside
+from advassay.sources.source_opener import kind_of_source
 from advassay.spec.cohort_spec import CohortSpec
-from advassay.spec.source_spec import DicomSource, Source, names_patients
+from advassay.spec.source_spec import Source, names_patients
 from advassay.store_documents import Preparation
 from advassay.store_layout import MANIFEST, PREPARATION
 
@@ -172,11 +172,12 @@ def _spool(opened: OpenSource, spec: CohortSpec, folder: Path) -> Spool | None:
 
 
 def _warn_of_earlier_reading(found: Preparation, name: str, source: Source) -> None:
-    """A cohort of DICOM files that an earlier version read stays: its networks and runs go by its identity."""
-    if isinstance(source, DicomSource) and found.dicom_reading != DICOM_READING:
+    """A cohort whose files an earlier version read by other rules stays: its networks and runs go by its identity."""
+    kind = kind_of_source(source)
+    if found.dicom_reading != kind.reading:
         warnings.warn(
-            f"cohort {name} was prepared by an earlier version, which read DICOM files by other rules (raw images, "
-            "padding, views in descriptions): it is kept; prepare into another --store to apply the present rules",
+            f"cohort {name} was prepared by an earlier version, which read {kind.earlier_reading}: it is kept; prepare "
+            "into another --store to apply the present rules",
             AdvassayWarning,
             stacklevel=3,
         )

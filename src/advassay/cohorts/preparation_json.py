@@ -13,9 +13,9 @@ from advassay.cohorts.regions.apply_regions import BOX
 from advassay.cohorts.selection_counts import SelectionCounts
 from advassay.cohorts.split import ROLES
 from advassay.identity import content_hash
-from advassay.sources.dicom.header_filters import DICOM_READING
+from advassay.sources.source_opener import kind_of_source
 from advassay.spec.cohort_spec import CohortSpec
-from advassay.spec.source_spec import DicomSource, Source
+from advassay.spec.source_spec import Source
 from advassay.store_documents import Deidentification, Preparation
 
 
@@ -54,7 +54,7 @@ def make_document(
         left_out=flow.reasons(),
         warnings=tuple(flow.warnings),
         deidentification=deidentification,
-        dicom_reading=DICOM_READING if isinstance(source, DicomSource) else None,
+        dicom_reading=kind_of_source(source).reading,
     )
 
 

@@ -9,7 +9,7 @@ from advassay.cohorts.selection_counts import SelectionCounts
 from advassay.cohorts.split_search import SplitGoal
 from advassay.errors import CohortError
 from advassay.identity import draw_each
-from advassay.sources.npz_source import SPLITS
+from advassay.sources.kinds.npz import SPLITS
 from advassay.spec.cohort_spec import CohortSpec
 
 ROLES = ("training", "tuning", "validation")

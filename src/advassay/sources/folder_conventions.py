@@ -9,7 +9,7 @@ from pathlib import PurePath
 
 import polars as pl
 
-from advassay.sources.file_sources import patients_in_paths
+from advassay.sources.kinds.image_files import patients_in_paths
 from advassay.spec.rule_spec import Scalar
 
 _NEGATIVE = re.compile(

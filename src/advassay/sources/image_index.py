@@ -14,9 +14,9 @@ from advassay.identity import image_id, pseudonym
 from advassay.progress import Progress, Silent
 from advassay.sources.base import LEFT_OUT, OpenSource, Pixels
 from advassay.sources.column_allowlist import allowed_columns, with_pseudonyms
-from advassay.sources.file_sources import require_column
 from advassay.sources.image_decoder import is_coloured
 from advassay.sources.read_failures import Unreadable
+from advassay.sources.table_files import require_column
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from PIL import Image
 
 from advassay.sources.base import FileSource, OpenSource, Pixels
 from advassay.sources.image_decoder import is_coloured
-from advassay.sources.npz_source import NpzArrays
+from advassay.sources.kinds.npz import NpzArrays
 from advassay.sources.read_failures import Unreadable
 
 LOOKED_AT = 48

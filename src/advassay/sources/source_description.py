@@ -14,10 +14,10 @@ from advassay.errors import SourceError
 from advassay.sources.base import OpenSource
 from advassay.sources.column_allowlist import short_values
 from advassay.sources.file_paths import MissingFiles, missing_files
-from advassay.sources.file_sources import SUFFIXES, names_below, open_folder, open_table
 from advassay.sources.folder_conventions import IMAGE_PARTS, NamePattern, guess_levels, propose_pattern, states_a_split
 from advassay.sources.image_sample import LOOKED_AT, ImageLook, look_at
-from advassay.sources.npz_source import open_npz
+from advassay.sources.kinds.image_files import SUFFIXES, names_below, open_folder, open_table
+from advassay.sources.kinds.npz import open_npz
 from advassay.sources.table_files import is_id, read_table
 from advassay.spec.rule_spec import Scalar
 from advassay.spec.source_spec import FolderSource, NpzSource, TableSource

@@ -1,35 +1,93 @@
-"""From a source as a study names it to an open source."""
+"""A kind of source: how one is opened, recognised again and shown; and how any source of a study is opened.
+
+Each file of `kinds/` derives a class from `SourceKind` and registers an instance in `spec.source_spec.SOURCE_KINDS`. A
+package of your own does the same and names it in an entry point of the group "advassay.sources".
+"""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
+from abc import abstractmethod
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Generic, TypeVar
 
-from advassay.errors import SourceError
+from advassay.errors import ExtensionError, SourceError
+from advassay.identity import content_hash
 from advassay.progress import Progress
 from advassay.sources.base import OpenSource
-from advassay.spec.source_spec import (
-    DatasetSource,
-    DicomSource,
-    FolderSource,
-    Hdf5Source,
-    NpzSource,
-    PhantomSource,
-    ReportedSource,
-    SlideSource,
-    Source,
-    TableSource,
-)
+from advassay.sources.file_paths import as_text
+from advassay.spec.rule_spec import data_paths
+from advassay.spec.source_spec import SOURCE_KINDS, ReportedSource, SourceKindFacts, SourceSpec
 
-if TYPE_CHECKING:
-    from advassay.sources.slides import SlidePaths
+Spec = TypeVar("Spec", bound=SourceSpec)
+
+
+@dataclass(frozen=True)
+class SourceRequest:
+    """Where a source is to be read, and how."""
+
+    name: str
+    """Of the source in its study, for errors."""
+    data: Path | None
+    """The folder that relative paths start from."""
+    scaling: str = "full-range"
+    """Of the cohort; `voi` is applied by a kind whose files state a window."""
+    kept_headers: Path | None = None
+    """A private folder that remembers headers between calls; None = nothing is remembered."""
+    progress: Progress | None = None
+
+    def locate(self, path: str, field: str = "") -> Path:
+        """Where a path of the source lies. `field`: of the spec, if it is not `path`. Raises SourceError (`locate`)."""
+        return locate(f"{self.name}.{field}" if field else self.name, path, self.data)
+
+
+class SourceKind(SourceKindFacts, Generic[Spec]):
+    """Base of all kinds of sources; `Spec` is the class of their fields in a study file."""
+
+    reading: int | None = None
+    """Raised when the same files would be read by other rules; a cohort prepared before is kept, with a warning."""
+    earlier_reading: str = "files by other rules"
+    """What that warning says that an earlier version read."""
+
+    @abstractmethod
+    def open(self, source: Spec, request: SourceRequest) -> OpenSource:
+        """The source with its table read; images are read on demand.
+
+        Raises SourceError where it cannot be used as a whole. A bad row or image never raises (sources/base.py).
+        """
+
+    @abstractmethod
+    def fingerprint(self, source: Spec, request: SourceRequest) -> str:
+        """A text that changes when the source holds other rows or images: a cohort is prepared anew then.
+
+        Called for every cohort of every run, so files are looked at (name, size), not read, where there are many.
+        """
+
+    def is_at_hand(self, source: Spec, data: Path | None) -> bool:
+        """Whether the source can be looked at here; a store may have moved to a machine without it."""
+        path: str | None = getattr(source, "path", None)
+        if path is None:
+            return True
+        return (data is not None or os.path.isabs(path)) and ((data or Path()) / path).exists()
+
+
+def kind_of_source(source: SourceSpec) -> SourceKind[SourceSpec]:
+    """The registered kind of a source. Raises ExtensionError for one that is not derived from SourceKind."""
+    kind = SOURCE_KINDS.get(source.kind)
+    if not isinstance(kind, SourceKind):
+        raise ExtensionError(
+            f"kind: expected an instance of {SourceKind.__module__}.SourceKind, got {type(kind).__qualname__}.",
+            "Derive the kind from that class.",
+        )
+    return kind
 
 
 def open_source(
     name: str,
-    source: Source,
+    source: SourceSpec,
     data: Path | None,
     *,
     scaling: str = "full-range",
@@ -44,8 +102,9 @@ def open_source(
     Raises SourceError if the source as a whole cannot be used: missing file or column, not a table, no data folder.
     A single bad row or image never raises.
     """
+    request = SourceRequest(name, data, scaling, kept_headers, progress)
     try:
-        return _open(name, source, data, scaling=scaling, kept_headers=kept_headers, progress=progress)
+        return _with_reports(kind_of_source(source).open(source, request), source, request)
     except SourceError as error:
         if not _lies_outside(source, data):
             raise
@@ -56,85 +115,44 @@ def open_source(
         ) from None
 
 
-def _lies_outside(source: Source, data: Path | None) -> bool:
-    """Whether a file that the source names lies outside the data folder, where there is one; links are followed."""
-    if data is None or isinstance(source, PhantomSource):
-        return False
-    reports = source.reports if isinstance(source, ReportedSource) else None
-    paths = [source.path, *([reports.path] if reports else [])]
-    return any(not (data / path).resolve().is_relative_to(data.resolve()) for path in paths)
-
-
-def _open(
-    name: str,
-    source: Source,
-    data: Path | None,
-    *,
-    scaling: str,
-    kept_headers: Path | None,
-    progress: Progress | None,
-) -> OpenSource:
-    if isinstance(source, PhantomSource):
-        from advassay.sources.phantom_source import open_phantoms
-
-        return open_phantoms(name, source)
-    if isinstance(source, SlideSource):
-        from advassay.sources.slides import open_slides
-
-        return open_slides(name, source, slide_places(name, source, data))
-    path = locate(name, source.path, data)
-    if isinstance(source, DicomSource):
-        from advassay.sources.dicom import open_dicom
-
-        opened: OpenSource = open_dicom(
-            name, source, path, scaling=scaling, kept_headers=kept_headers, progress=progress
-        )
-    elif isinstance(source, DatasetSource):
-        from advassay.sources.datasets.dataset_source import open_dataset
-
-        opened = open_dataset(name, source, path, scaling=scaling, kept_headers=kept_headers, progress=progress)
-    else:
-        opened = _open_path(name, source, path, data)
+def _with_reports(opened: OpenSource, source: SourceSpec, request: SourceRequest) -> OpenSource:
+    """The open source, with the columns of its radiology reports where it has some."""
     if isinstance(source, ReportedSource) and source.reports is not None:
         from advassay.sources.reports.report_columns import with_reports
 
-        path = locate(f"{name}.reports", source.reports.path, data)
+        path = request.locate(source.reports.path, "reports")
+        argument = f"sources.{request.name}.reports"
         opened.rows = with_reports(
-            opened.rows, source.reports, path, patient_column=opened.patient_column, argument=f"sources.{name}.reports"
+            opened.rows, source.reports, path, patient_column=opened.patient_column, argument=argument
         )
     return opened
 
 
-def slide_places(name: str, source: SlideSource, data: Path | None) -> SlidePaths:
-    """Where the files of slides lie: the folder, and where a class comes from.
-
-    Raises SourceError like `locate`.
-    """
-    from advassay.sources.slides import SlidePaths
-
-    classes = source.classes
-    paths = {"table": classes.table, "annotations": classes.annotations, "masks": classes.masks}
-    found = {part: locate(f"{name}.classes.{part}", path, data) for part, path in paths.items() if path is not None}
-    return SlidePaths(locate(name, source.path, data), **found)
+def fingerprint_source(name: str, source: SourceSpec, data: Path | None) -> str | None:
+    """What a source holds now, as a text that changes with it; None where it is not at hand."""
+    kind = kind_of_source(source)
+    return kind.fingerprint(source, SourceRequest(name, data)) if kind.is_at_hand(source, data) else None
 
 
-def _open_path(
-    name: str, source: TableSource | FolderSource | NpzSource | Hdf5Source, path: Path, data: Path | None
-) -> OpenSource:
-    if isinstance(source, NpzSource):
-        from advassay.sources.npz_source import open_npz
+def fingerprint_folder(path: Path) -> str:
+    """Hash of the names and sizes of all files below `path`."""
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    return content_hash([[as_text(str(file.relative_to(path))), file.stat().st_size] for file in files])
 
-        return open_npz(name, source, path)
-    if isinstance(source, Hdf5Source):
-        from advassay.sources.hdf5_source import open_hdf5
 
-        return open_hdf5(name, source, path)
-    from advassay.sources.file_sources import open_folder, open_table
+def fingerprint_reports(source: ReportedSource, request: SourceRequest) -> list[str | None] | None:
+    """Content of the reports, and of the vocabulary where it is a file of the user's; None without reports."""
+    if source.reports is None:
+        return None
+    files = [request.locate(source.reports.path, "reports"), Path(source.reports.language or "")]
+    return [hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else None for file in files]
 
-    if isinstance(source, FolderSource):
-        return open_folder(name, source, path)
-    images = None if source.images is None else locate(f"{name}.images", source.images, data)
-    return open_table(name, source, path, images)
+
+def _lies_outside(source: SourceSpec, data: Path | None) -> bool:
+    """Whether a file that the source names lies outside the data folder, where there is one; links are followed."""
+    if data is None:
+        return False
+    return any(not (data / path).resolve().is_relative_to(data.resolve()) for path in data_paths(source))
 
 
 def locate(name: str, path: str, data: Path | None) -> Path:

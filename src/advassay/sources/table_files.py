@@ -28,6 +28,13 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"Did you mean {plain[close[0]]!r}? " if close else ""
 
 
+def require_column(columns: list[str], wanted: str, argument: str) -> None:
+    """Raise SourceError unless `wanted` is one of `columns`."""
+    if wanted not in columns:
+        fix = f"{did_you_mean(wanted, columns)}There are: {columns}."
+        raise SourceError(f"{argument}: expected one of the columns, got {wanted!r}.", fix)
+
+
 _WHOLE = r"^-?(0|[1-9]\d*)$"  # "007" is an id, not the number 7
 _NUMBER = r"^-?(0|[1-9]\d{0,15})?(\.\d*)?([eE][+-]\d+)?$"  # and so are "12E3" and numbers a float cannot hold
 _ID = re.compile(r"(?i:(^|_)u?id$|(study|series|instance|image|patient|frame|class)uid$)|[a-z]UID$")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 from pathlib import PurePath
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
-from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, field_validator, model_validator
 
 from advassay.spec.base_model import Frozen
 
@@ -54,7 +55,65 @@ def _inside(value: Any) -> str:
     return value
 
 
-DataPath = Annotated[str, BeforeValidator(_inside)]
+class _FromDataFolder:
+    """Mark of a field whose path starts from the data folder."""
+
+
+DataPath = Annotated[str, BeforeValidator(_inside), _FromDataFolder]
+"""A path relative to the data folder, or an absolute one; of that a store keeps only the last name."""
+PathInSource = Annotated[str, BeforeValidator(_inside)]
+"""A path relative to another of the same source."""
+
+
+def last_name(path: str) -> str:
+    """The last name of an absolute path; a relative one as it is.
+
+    >>> last_name("/home/me/images"), last_name("archive/images")
+    ('images', 'archive/images')
+    """
+    return PurePath(path).name if PurePath(path).is_absolute() else path
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def map_data_paths(model: Model, change: Callable[[str], str]) -> Model:
+    """`model` with `change` applied to the value of each DataPath, those of models inside it too."""
+    hints = get_type_hints(type(model), include_extras=True)
+    changes = {
+        name: _changed(value, hints[name], change)
+        for name in type(model).model_fields
+        if (value := getattr(model, name)) is not None
+    }
+    return model.model_copy(update={name: new for name, new in changes.items() if new != getattr(model, name)})
+
+
+def data_paths(model: BaseModel) -> list[str]:
+    """The value of each DataPath that `map_data_paths` would change."""
+    found: list[str] = []
+
+    def note(path: str) -> str:
+        found.append(path)
+        return path
+
+    map_data_paths(model, note)
+    return found
+
+
+def _changed(value: Any, hint: Any, change: Callable[[str], str]) -> Any:
+    """A field's value with its paths changed; `hint` is the field's annotation."""
+    if isinstance(value, BaseModel):
+        return map_data_paths(value, change)
+    if isinstance(value, Mapping):
+        return {key: _changed(item, hint, change) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return type(value)(_changed(item, hint, change) for item in value)
+    return change(value) if isinstance(value, str) and _is_data_path(hint) else value
+
+
+def _is_data_path(hint: Any) -> bool:
+    """Whether an annotation is DataPath, or has it among its alternatives or as what a container holds."""
+    return hint is _FromDataFolder or any(_is_data_path(part) for part in get_args(hint))
 
 
 def _with_group(value: str) -> str:

@@ -1,21 +1,33 @@
-"""Where a study's images come from, in words: one class a kind of source.
+"""Where a study's images come from, in words: one class a kind of source, and the registry of the kinds.
 
 Relative paths are resolved against the data folder (`--data`), and none may leave it; an absolute path is opened as
-written, and the store keeps only its last name.
+written, and the store keeps only its last name. How a kind is opened and recognised again stands beside its
+registration, in a file of `sources/kinds/` or in a package that declares an entry point; a class of such a package need
+not stand here.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, Union
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, TypeAdapter, ValidationError, field_validator, model_validator
 
+from advassay.registry import Registry
 from advassay.spec.base_model import Frozen
-from advassay.spec.rule_spec import DataPath, Name, PatientPattern
+from advassay.spec.rule_spec import DataPath, Name, PathInSource, PatientPattern, last_name, map_data_paths
 from advassay.spec.tile_spec import SlideClasses, TileRules
 
 
-class _Source(Frozen):
+class SourceSpec(Frozen):
+    """A source as a study names it. Each kind derives a class whose field `kind` is a Literal with the kind's name.
+
+    A path that starts from the data folder is a DataPath (spec/rule_spec.py): that is how the store finds what to cut.
+    """
+
+    if TYPE_CHECKING:
+        kind: str
     image_type: str | None = None
     """Default image type of its images (X-ray, histology, …); a cohort's own wins."""
     patient_id: str = "patient_id"
@@ -23,6 +35,19 @@ class _Source(Frozen):
 
     A row without a value is its own patient.
     """
+
+    states_window: ClassVar[bool] = False
+    """Whether its files state a VOI window, which a cohort may then ask for (`scaling: voi`)."""
+    shows_images: ClassVar[bool] = True
+    """Whether a study that does not say keeps a few of its images for figures."""
+
+    def names_patients(self) -> bool:
+        """Whether patients of this source may be known, so that the key of their pseudonyms matters."""
+        return True
+
+    def without_folders(self) -> Self:
+        """The source as a store may show it: of absolute paths only the last name."""
+        return map_data_paths(self, last_name)
 
 
 class ReportSpec(Frozen):
@@ -57,11 +82,19 @@ class ReportSpec(Frozen):
         return self
 
 
-class ReportedSource(_Source):
+class ReportedSource(SourceSpec):
     """A source that names patients, and whose images may have reports."""
 
     reports: ReportSpec | None = Field(None, exclude_if=lambda value: value is None)
     """Radiology reports that belong to the images."""  # left out of identities where it is not used
+
+    def without_folders(self) -> Self:
+        """The source as a store may show it: of absolute paths only the last name, a vocabulary's too."""
+        shown = super().without_folders()
+        if shown.reports is None or shown.reports.language is None:
+            return shown
+        reports = shown.reports.model_copy(update={"language": last_name(shown.reports.language)})
+        return shown.model_copy(update={"reports": reports})
 
 
 class TableSource(ReportedSource):
@@ -95,6 +128,9 @@ class DicomSource(ReportedSource):
     (degrees); ids, which rules and reports may use and which never travel in clear: patient_id, study_instance_uid,
     series_instance_uid, sop_instance_uid, and accession_number where `reports.key` asks for it.
     """
+
+    states_window: ClassVar[bool] = True
+    shows_images: ClassVar[bool] = False
 
     kind: Literal["dicom"]
     path: DataPath
@@ -133,7 +169,7 @@ class DicomSource(ReportedSource):
     as padding or behind a shutter do not count."""
 
 
-class FolderSource(_Source):
+class FolderSource(SourceSpec):
     """One subfolder per class, whose name becomes the column `label`; `folders` names further levels."""
 
     kind: Literal["folder"]
@@ -157,12 +193,20 @@ class FolderSource(_Source):
             )
         return value
 
+    def names_patients(self) -> bool:
+        """Whether a pattern or a level of folders says who the patient is."""
+        return self.patient_pattern is not None or self.patient_id in self.folders
 
-class NpzSource(_Source):
+
+class NpzSource(SourceSpec):
     """A MedMNIST .npz (2-D): column `label` = class index as text, column `split` = training | tuning | validation."""
 
     kind: Literal["npz"]
     path: DataPath
+
+    def names_patients(self) -> bool:
+        """Never: such a file names none."""
+        return False
 
 
 class DatasetSource(ReportedSource):
@@ -180,15 +224,15 @@ class DatasetSource(ReportedSource):
 class Hdf5Part(Frozen):
     """One side of an HDF5 source. File names are relative to the source's folder."""
 
-    images: DataPath
+    images: PathInSource
     """File with an array of images: (image, height, width) or (image, height, width, 3), 8 or 16 bits."""
-    labels: DataPath
+    labels: PathInSource
     """File with an array of as many whole numbers."""
-    table: DataPath | None = None
+    table: PathInSource | None = None
     """CSV with a row for each image, in the same order."""
 
 
-class Hdf5Source(_Source):
+class Hdf5Source(SourceSpec):
     """A folder of HDF5 files with arrays of images.
 
     Columns: `label` = the whole number as text, `split`, and those of the parts' tables.
@@ -202,8 +246,12 @@ class Hdf5Source(_Source):
     parts: dict[Literal["training", "tuning", "validation"], Hdf5Part] = Field(min_length=1)
     """The declared side of each part's images."""
 
+    def names_patients(self) -> bool:
+        """Never: the arrays are of public data sets."""
+        return False
 
-class SlideSource(_Source):
+
+class SlideSource(SourceSpec):
     """A folder of whole slides and microscope images, cut into tiles; subfolders are looked through.
 
     Columns: slide_id, label, label_share (of the tile's area), x, y (level-0 pixels), level, mpp (µm per pixel of the
@@ -216,7 +264,7 @@ class SlideSource(_Source):
     classes: SlideClasses = SlideClasses()
 
 
-class PhantomSource(_Source):
+class PhantomSource(SourceSpec):
     """Images made by the program, deterministic by (seed, index), with the truth as columns.
 
     chest columns: age, sex, view, tuberculosis, aortic_rotation, norm (present | absent).
@@ -241,15 +289,86 @@ class PhantomSource(_Source):
     """Side of the square image as made; a cohort resizes it."""
     seed: int = 0
 
+    def names_patients(self) -> bool:
+        """Never: its patients are made up."""
+        return False
 
-def names_patients(source: Source) -> bool:
+
+class SourceKindFacts(ABC):
+    """A kind of source as seen from outside the room that reads it. What has no value here, each kind must say."""
+
+    name: str
+    """As written in study files: `kind: table`."""
+    spec: type[SourceSpec]
+    """Its fields in a study file; their docstrings are what `advassay schema` prints."""
+
+    @abstractmethod
+    def open(self, source: Any, request: Any) -> Any:
+        """The source's table read, its images on demand (sources.source_opener.SourceKind)."""
+
+    @abstractmethod
+    def fingerprint(self, source: Any, request: Any) -> str:
+        """What the source holds now, as a text that changes with it (sources.source_opener.SourceKind)."""
+
+    def redact(self, source: Any) -> Any:
+        """What of the source a store may show: nothing that tells where it lies or whom it shows."""
+        return source.without_folders()
+
+
+SOURCE_KINDS: Registry[SourceKindFacts] = Registry(
+    "kind",
+    SourceKindFacts,  # type: ignore[type-abstract]
+    package="advassay.sources.kinds",
+    group="advassay.sources",
+)
+
+
+@dataclass(frozen=True)
+class SpecOfKind:
+    """Annotation of a pydantic field that takes the spec of any registered kind of source, chosen by its field `kind`.
+
+    The JSON schema lists the kinds that are registered when it is made.
+    """
+
+    def specs(self) -> tuple[type[SourceSpec], ...]:
+        """The class of each registered kind. Those of other distributions are imported for it."""
+        return tuple(kind.spec for kind in SOURCE_KINDS.parts())
+
+    def validate(self, value: Any) -> SourceSpec:
+        """The source that a mapping describes; a source is given back as it is."""
+        if isinstance(value, SourceSpec):
+            return value
+        if not isinstance(value, dict):
+            raise ValueError(f"expected fields of a source, got {type(value).__name__}")
+        if "kind" not in value:
+            raise ValidationError.from_exception_data(
+                "source", [{"type": "missing", "loc": ("kind",), "input": value, "ctx": {}}]
+            )
+        found = SOURCE_KINDS.find(value["kind"])
+        if found is None:
+            refusal = SOURCE_KINDS.refusal(value["kind"]).removeprefix(f"{SOURCE_KINDS.kind}: ")
+            raise ValidationError.from_exception_data(
+                "source",
+                [{"type": "value_error", "loc": ("kind",), "input": value["kind"], "ctx": {"error": refusal}}],
+            )
+        return found.spec.model_validate(value)
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        """`validate`; written out by the class that a source is of, not by the base class that the field names."""
+        from pydantic_core import core_schema
+
+        return core_schema.no_info_plain_validator_function(self.validate)
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
+        """The kinds as alternatives that `kind` tells apart."""
+        union: Any = Union[self.specs()]  # noqa: UP007 (of classes that are known only now)
+        alternatives: dict[str, Any] = handler(TypeAdapter(Annotated[union, Field(discriminator="kind")]).core_schema)
+        return alternatives
+
+
+Source = Annotated[SourceSpec, SpecOfKind()]
+
+
+def names_patients(source: SourceSpec) -> bool:
     """Whether patients of this source may be known, so that the key of their pseudonyms matters."""
-    return isinstance(source, ReportedSource | SlideSource) or (
-        isinstance(source, FolderSource) and (source.patient_pattern is not None or source.patient_id in source.folders)
-    )
-
-
-Source = Annotated[
-    TableSource | DicomSource | FolderSource | NpzSource | DatasetSource | Hdf5Source | SlideSource | PhantomSource,
-    Field(discriminator="kind"),
-]
+    return source.names_patients()

@@ -17,6 +17,7 @@ from advassay.spec.base_model import Frozen
 from advassay.spec.cohort_spec import AugmentationSpec, CohortSpec, Published, RegionSpec
 from advassay.spec.rule_spec import NAME, Condition, DataPath, Name, Rules, Scalar
 from advassay.spec.source_spec import (
+    SOURCE_KINDS,
     DatasetSource,
     DicomSource,
     FolderSource,
@@ -199,9 +200,10 @@ class Study(Frozen):
         for name, cohort in self.cohorts.items():
             if cohort.source not in self.sources:
                 raise ValueError(f"cohorts.{name}.source: one of {sorted(self.sources)}, got {cohort.source!r}")
-            if cohort.scaling == "voi" and not isinstance(self.sources[cohort.source], DicomSource):
-                kind = self.sources[cohort.source].kind
-                raise ValueError(f"cohorts.{name}.scaling: voi needs a source of kind dicom, got {kind}")
+            source = self.sources[cohort.source]
+            if cohort.scaling == "voi" and not source.states_window:
+                kinds = " or ".join(kind.name for kind in SOURCE_KINDS.parts() if kind.spec.states_window)
+                raise ValueError(f"cohorts.{name}.scaling: voi needs a source of kind {kinds}, got {source.kind}")
         return self
 
     @model_validator(mode="after")
@@ -228,10 +230,10 @@ class Study(Frozen):
         return self.model_copy(update={"attack": self.attack.model_copy(update={"arms": arms})})
 
     def keeps_gallery(self, cohort: str) -> bool:
-        """Whether images of this cohort may be kept for figures: as asked, else all but those of a DICOM source."""
+        """Whether images of this cohort may be kept for figures: as asked, else as its kind of source says."""
         if self.figures.gallery is not None:
             return self.figures.gallery
-        return not isinstance(self.sources[self.cohorts[cohort].source], DicomSource)
+        return self.sources[self.cohorts[cohort].source].shows_images
 
     def size_of(self, cohort: str) -> int:
         """Side in pixels of a cohort's prepared images."""

@@ -35,7 +35,7 @@ EIGHT_BIT = 1e-3
 
 def arrays_in(path: Path) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None] | None:
     """(images, labels, patients) of an .npz; None for a MedMNIST file. SourceError for neither kind."""
-    from advassay.sources.npz_source import MAX_BYTES
+    from advassay.sources.kinds.npz import MAX_BYTES
 
     try:
         with np.load(path, allow_pickle=False) as arrays:

@@ -83,7 +83,7 @@ def _from_files(path: Path, options: ImageOptions) -> EvaluatedImages:
 
 def _folder(path: Path, options: ImageOptions) -> EvaluatedImages:
     """A folder per class; without subfolders its images have no labels."""
-    from advassay.sources.file_sources import SUFFIXES
+    from advassay.sources.kinds.image_files import SUFFIXES
 
     inside = sorted(entry.name for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     if not inside:
@@ -112,7 +112,7 @@ def _unlabelled_folder(path: Path, names: Sequence[str], options: ImageOptions) 
 
 
 def _patients(names: Sequence[str], pattern: str | None) -> pl.Series:
-    from advassay.sources.file_sources import patients_in_paths
+    from advassay.sources.kinds.image_files import patients_in_paths
 
     if pattern is None:
         return pl.Series([None] * len(names), dtype=pl.String)
@@ -161,7 +161,7 @@ def _table(path: Path, options: ImageOptions) -> EvaluatedImages:
 
 def _medmnist(path: Path, options: ImageOptions) -> EvaluatedImages:
     """A MedMNIST file: its test part is what is evaluated."""
-    from advassay.sources.npz_source import open_npz
+    from advassay.sources.kinds.npz import open_npz
     from advassay.spec.source_spec import NpzSource
 
     source = {"kind": "npz", "path": path.name}

@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 from pydantic import Field
 
 from advassay.errors import SpecError
+from advassay.spec.attack_components import LOSSES
 from advassay.spec.attack_spec import Amplitude
 from advassay.spec.base_model import Frozen
 from advassay.study.config.study_templates import DEFAULT_ARMS
@@ -113,9 +114,9 @@ def preset_named(name: str) -> Preset:
 
 
 def arms_for(preset: Preset, classes: int) -> dict[str, dict[str, Any]]:
-    """The preset's arms for a model of so many classes: the DLR loss needs three (Croce & Hein 2020).
+    """The preset's arms for a model of so many classes: a loss may need more than two.
 
     >>> "apgd-dlr" in arms_for(PRESETS["full"], 2), "apgd-dlr" in arms_for(PRESETS["full"], 3)
     (False, True)
     """
-    return {name: arm for name, arm in preset.arms.items() if classes > 2 or arm["loss"] != "dlr"}
+    return {name: arm for name, arm in preset.arms.items() if LOSSES.get(arm["loss"]).minimum_classes[0] <= classes}

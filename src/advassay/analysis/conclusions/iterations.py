@@ -456,6 +456,7 @@ QUESTIONS.register(
     Question(
         name="iterations",
         number=3,
+        also_at_epsilon=True,
         title=TITLE,
         kind="points",
         effect_axis="Rise over the second half of the iterations, percentage points",

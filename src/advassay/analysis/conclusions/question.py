@@ -76,6 +76,7 @@ class Question:
     tests_effect     False: the verdict compares the interval with a margin, whatever the p value of no effect
     family           questions of one family share Holm's correction
     new_unit         where a new value is expected, in words
+    also_at_epsilon  whether the estimate at the plan's amplitude must lie within the margin too
     """
 
     name: str
@@ -92,6 +93,7 @@ class Question:
     tests_effect: bool = True
     family: str = "added"
     new_unit: str = "In a new cohort of the same kind"
+    also_at_epsilon: bool = False
 
     @property
     def no_effect(self) -> float:

@@ -36,9 +36,8 @@ from advassay.attacks.engine.float32_verifier import (
     expected_gradient_count,
 )
 from advassay.attacks.engine.image_state import GridRow
-from advassay.attacks.engine.margin_error_probe import IMAGES, measure_margin_error
 from advassay.attacks.engine.preflight_cache import PreflightCache
-from advassay.attacks.engine.uncertainty_band import initial_band_width
+from advassay.attacks.engine.uncertainty_band import IMAGES, initial_band_width, measure_margin_error
 from advassay.attacks.surrogate.build import Surrogate, build_surrogate, possible_on, supports_channels_last
 from advassay.attacks.surrogate.compile import backend_of, compile_surrogate
 from advassay.attacks.surrogate.speed_trial import SpeedTrial, set_aside_note

@@ -3,7 +3,7 @@
 Compiling costs minutes and does not always win: InceptionV3 took 183 s on two CPU cores and then ran at 0.73 of the
 eager speed. So it is tried only where the attack is long enough for the hope of it, timed against the network as it
 would run without (on a CPU fused) at the batch size in use, and kept only where it wins (batch_tuning.py); the
-choice is part of the compute shape.
+choice is part of the execution configuration.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def rewrite_name(backend: str) -> str:
 
 
 def backend_of(rewrites: tuple[str, ...]) -> str | None:
-    """The backend a compute shape asks for; None where it asks for none.
+    """The backend an execution configuration asks for; None where it asks for none.
 
     >>> backend_of(("folded", "compiled")), backend_of(("compiled:aot_eager",)), backend_of(("folded",))
     ('inductor', 'aot_eager', None)

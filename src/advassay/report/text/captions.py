@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from advassay.analysis.conclusions.conclusion_text import readings, what_counts
+from advassay.analysis.conclusions.question import question_of
 from advassay.records.run_header import RunHeader
 from advassay.report.text.number_format import amplitude, count, listed, percent
 from advassay.success import Reading
@@ -118,8 +119,9 @@ def margin(findings: Findings, number: int) -> str:
 
 
 def _judged_at(conclusion: Conclusion) -> str:
-    """At which amplitude question 3 is judged."""
-    epsilons = sorted({row["epsilon"] for row in conclusion.details if conclusion.number == 3})
+    """At which amplitude a conclusion is judged besides, where it is."""
+    also = question_of(conclusion.number).also_at_epsilon
+    epsilons = sorted({row["epsilon"] for row in conclusion.details}) if also else []
     if not epsilons:
         return ""
     return f": on average over all ε, with the estimate at {listed([amplitude(e) for e in epsilons])} within it too"

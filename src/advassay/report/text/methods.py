@@ -231,7 +231,7 @@ def _software(headers: list[RunHeader], networks: list[TrainingDocument]) -> Ite
     for shape in dict.fromkeys(h.compute for h in headers if h.compute is not None):
         rewrites = f", rewritten: {listed(list(shape.rewrites))}" if shape.rewrites else ", unmodified network"
         yield (
-            f"Compute shape: {shape.device_name or shape.device}, {shape.threads} "
+            f"Execution configuration: {shape.device_name or shape.device}, {shape.threads} "
             f"thread{'s' if shape.threads > 1 else ''}, "
             f"batches of {shape.batch_size}, {shape.memory_format}{rewrites}, torch {shape.torch}."
         )

@@ -14,10 +14,10 @@ from advassay.progress import Progress, Silent
 from advassay.sources.datasets.check_report import Check, Finding, Status, counted
 from advassay.sources.datasets.dataset_card import DatasetCard, ExpectedContent, ExpectedFile, Layout
 from advassay.sources.datasets.set_files import files_in, matching, read_layout, read_text_table
-from advassay.sources.hdf5_source import open_hdf5
 from advassay.sources.image_decoder import Header, read_header
-from advassay.sources.npz_source import SPLITS, open_npz
-from advassay.spec.source_spec import Hdf5Source, NpzSource
+from advassay.sources.kinds.hdf5 import open_hdf5
+from advassay.sources.kinds.npz import SPLITS, open_npz
+from advassay.spec.source_spec import Hdf5Source, NpzSource, SlideSource
 
 _CHUNK = 1 << 24
 
@@ -195,6 +195,11 @@ def _images(recipe: DatasetCard, folder: Path, paths: list[str]) -> tuple[int, l
     if isinstance(source, Hdf5Source):
         rows, findings = hdf5_findings(recipe, source, folder)
         return rows.height, [*findings, *_counts(recipe, rows)]
+    if not isinstance(source, SlideSource):
+        raise SourceError(
+            f"datasets check: expected a recipe with a layout, or of kind npz, hdf5 or slides, got kind {source.kind}.",
+            "Correct the recipe.",
+        )
     slides = [path for path in paths if path.lower().endswith(SLIDE_ENDINGS)]
     return len(slides), [counted("images", "slides", len(slides), recipe.expected.images)]
 

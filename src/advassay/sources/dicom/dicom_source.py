@@ -22,8 +22,8 @@ from advassay.sources.dicom.pixel_reader import NOTES, PixelRules
 from advassay.sources.dicom.tag_normalisation import BODY_PARTS, VIEWS
 from advassay.sources.dicom.tag_vocabulary import IMAGE_KINDS
 from advassay.sources.dicom.worker_pool import DicomWorkerPool, Made
-from advassay.sources.file_sources import require_column
 from advassay.sources.read_failures import Unreadable
+from advassay.sources.table_files import require_column
 from advassay.spec.source_spec import DicomSource
 
 COLUMNS = (

@@ -1,3 +1,3 @@
-from .anatomy import landmarks as landmarks
+from .chest.radiograph import landmarks as landmarks
 from .rendering import render as render
 from .truth import table as table

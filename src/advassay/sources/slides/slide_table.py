@@ -11,10 +11,9 @@ from typing import Any, Literal
 
 import polars as pl
 
-from advassay.sources.file_sources import require_column
 from advassay.sources.slides.discover_slides import SlideFile
 from advassay.sources.slides.slide import UNEQUAL_MPP, Slide
-from advassay.sources.table_files import read_table
+from advassay.sources.table_files import read_table, require_column
 from advassay.spec.tile_spec import SlideClasses
 
 OWN = frozenset({"row", "path", "original_patient", "image_type", "slide_id", "patient_id", "label", "label_share"}) | {

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from advassay.errors import SpecError
 from advassay.spec.attack_spec import Arm
+from advassay.spec.source_spec import SpecOfKind
 from advassay.spec.study_spec import AttackSpec, Study
 from advassay.study.config.yaml_tree import Loc, parse_value
 
@@ -113,7 +114,9 @@ def _models(kind: Any) -> list[type[BaseModel]]:
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         return [kind]
     if get_origin(kind) in (Annotated, Union, types.UnionType):
-        parts = get_args(kind)[:1] if get_origin(kind) is Annotated else get_args(kind)
+        parts = get_args(kind)
+        if get_origin(kind) is Annotated:
+            parts = next((mark.specs() for mark in parts if isinstance(mark, SpecOfKind)), parts[:1])
         return [model for part in parts for model in _models(part)]
     return []
 

@@ -18,13 +18,13 @@ from advassay.records.row_shards import FLAG
 from advassay.records.run_header import cost_since
 from advassay.records.run_writer import of_other_weights, write_controls
 from advassay.spec.attack_spec import Arm, step_size_name
-from advassay.store_documents import ComputeShape, Controls, Doubling
+from advassay.store_documents import Controls, Doubling, ExecutionConfig
 from advassay.store_layout import HEADER, Store
 from advassay.study.environment import RelabelledProgress, RunEnvironment
 from advassay.study.gradient_counts import reach_notes, steps_at
 from advassay.study.run.attacked_network import AttackedNetwork, rerun_header
 from advassay.study.run.doubling_control import count_doubling
-from advassay.study.run.execution_config import WorkloadOf, WorkloadSize, compute_shape
+from advassay.study.run.execution_config import WorkloadOf, WorkloadSize, choose_execution_config
 from advassay.study.run.gallery_selection import Gallery, Points
 from advassay.study.run.subgroup_columns import subgroup_columns, subgroup_notes
 from advassay.study.run_request import RunRequest
@@ -66,14 +66,14 @@ class AttackRun:
         done = self.is_attacked() and self._knows_patients()
         if not touch and done and not gallery.missing():
             return read_header(self.folder)
-        shape, arm = self._shape(), self.request.arm
+        config, arm = self._execution_config(), self.request.arm
         began_anew = set_aside_other_network(self.site.store, self.header)
         notes = (began_anew,) if began_anew else ()
-        writer = RunWriter(self.folder, self.header.model_copy(update={"compute": shape, "notes": notes}))
+        writer = RunWriter(self.folder, self.header.model_copy(update={"compute": config, "notes": notes}))
         writer.add_images(self._images(writer.unknown_images()))
-        rest, late = self._attack_missing(writer, shape, gallery)
+        rest, late = self._attack_missing(writer, config, gallery)
         if lacking := gallery.missing():  # asked for after the attack: the same images once more, not stored twice
-            for block in self._stream(lacking, shape, gallery, Silent(), writer.header):
+            for block in self._stream(lacking, config, gallery, Silent(), writer.header):
                 gallery.write(block)
         told = [*reach_notes(self.header.arm, arm), *subgroup_notes(self.cohort.manifest, self.request.subgroups)]
         note = account_note(writer.total(), undecided_images(Run(self.folder)))
@@ -168,8 +168,8 @@ class AttackRun:
 
     # ---- the attack itself ------------------------------------------------------------------------------------------
 
-    def _shape(self) -> ComputeShape:
-        return compute_shape(
+    def _execution_config(self) -> ExecutionConfig:
+        return choose_execution_config(
             self.network(),
             self.cohort.images(self.request.image_ids[:1])[0],
             architecture=self.header.architecture,
@@ -178,7 +178,7 @@ class AttackRun:
             workload=self._workload,
         )
 
-    def _attack_missing(self, writer: RunWriter, shape: ComputeShape, gallery: Gallery) -> tuple[Cost, list[str]]:
+    def _attack_missing(self, writer: RunWriter, config: ExecutionConfig, gallery: Gallery) -> tuple[Cost, list[str]]:
         """Attack what the run lacks, block by block, each stored with its account. Returns what no block accounts for:
         cost, and the notes that came after the last one.
         """
@@ -186,7 +186,7 @@ class AttackRun:
         if not missing:
             return Cost(), []
         told = RelabelledProgress(self.site.progress, _task(writer.header), _steps(missing, self.request.arm))
-        stream = self._stream(missing, shape, gallery, told, writer.header)
+        stream = self._stream(missing, config, gallery, told, writer.header)
         before = Cost()
         for block in stream:
             writer.keep_steering(stream.known.band, stream.known.held)
@@ -199,7 +199,7 @@ class AttackRun:
     def _stream(
         self,
         missing: Mapping[str, Points],
-        shape: ComputeShape,
+        config: ExecutionConfig,
         gallery: Gallery,
         progress: Progress,
         header: RunHeader,
@@ -216,7 +216,7 @@ class AttackRun:
             self.network(),
             _items(self.cohort, missing),
             self.request.arm,
-            shape=shape,
+            shape=config,
             keep_images=gallery.wants,
             progress=progress,
             expected_images=len(ids),
@@ -233,7 +233,7 @@ class AttackRun:
     def _controls(self, header: RunHeader) -> Controls:
         from advassay.attacks import run_controls
 
-        request, shape = self.request, self._shape()
+        request, config = self.request, self._execution_config()
         ids = list(request.image_ids[: request.control_images])
         images, labels, arm = self.cohort.images(ids), self.cohort.labels(ids), request.arm
         return run_controls(
@@ -242,17 +242,17 @@ class AttackRun:
             labels,
             ids,
             arm,
-            shape=shape,
+            shape=config,
             seed=arm.seed,
             declared=_misclassified(Run(self.folder), arm, ids),
             known=self._known(header),
         )
 
     def _doubling(self, header: RunHeader) -> Doubling:
-        """Attack the sample for twice the iterations. In the run's own shape its first K iterates are the run's."""
+        """Attack the sample for twice the iterations; in the run's own configuration the first K iterates are its."""
         from advassay.attacks.stream import stream
 
-        request, plan, shape = self.request, self.request.doubling, self._shape()
+        request, plan, config = self.request, self.request.doubling, self._execution_config()
         assert plan is not None
         images = len(request.image_ids)
         arm = plan.arm(request.arm, images)
@@ -261,7 +261,7 @@ class AttackRun:
         task = f"controls of {_name(header)}, twice the iterations"
         told = RelabelledProgress(self.site.progress, task, _steps(sample, arm))
         items, n, known = _items(self.cohort, sample), len(sample), self._known(header)
-        blocks = list(stream(self.network(), items, arm, shape=shape, progress=told, expected_images=n, known=known))
+        blocks = list(stream(self.network(), items, arm, shape=config, progress=told, expected_images=n, known=known))
         return count_doubling(Run(self.folder), TrajectoryRows.concatenate(blocks), arm, request.arm_name)
 
 

@@ -1,7 +1,7 @@
-"""The compute shape, chosen once per store and kept in STORE/compute.json.
+"""The execution configuration, chosen once per store and kept in STORE/compute.json.
 
-Results are bitwise independent of order, neighbours and interruption for one compute shape (batch size, memory
-format, rewrites, threads, device, torch version). So a resumed study reuses the shape it began with.
+Results are bitwise independent of order, neighbours and interruption for one configuration (batch size, memory
+format, rewrites, threads, device, torch version). So a resumed study reuses the one it began with.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from advassay.errors import AdvassayWarning, DamagedError, StoreError
 from advassay.progress import timed_task
 from advassay.records import read_header
 from advassay.spec.attack_spec import Precision
-from advassay.store_documents import ComputeShape
+from advassay.store_documents import ExecutionConfig
 from advassay.store_layout import HEADER
 from advassay.study.environment import RunEnvironment
 from advassay.study.gradient_counts import control_steps, steps_at
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class WorkloadSize:
-    """What all runs of one compute shape ask for."""
+    """What all runs of one execution configuration ask for."""
 
     def __init__(self, *requests: RunRequest) -> None:
         self.rows: list[int] = []
@@ -55,11 +55,11 @@ WorkloadOf = Callable[[str], WorkloadSize]
 
 
 def kind_of(architecture: str, image_shape: Sequence[int], precision: Precision, device: str) -> str:
-    """What networks have in common that share a compute shape. `image_shape`: (channel, height, width)."""
+    """What networks have in common that share an execution configuration. `image_shape`: (channel, height, width)."""
     return f"{architecture} {'x'.join(map(str, image_shape))} {precision} {device}"
 
 
-def compute_shape(
+def choose_execution_config(
     classifier: Classifier,
     example: np.ndarray,
     *,
@@ -67,31 +67,31 @@ def compute_shape(
     precision: Precision,
     site: RunEnvironment,
     workload: WorkloadOf,
-) -> ComputeShape:
-    """The store's shape for this kind of network, image and precision; chosen and kept at the first call.
+) -> ExecutionConfig:
+    """The store's configuration for this kind of network, image and precision; chosen and kept at the first call.
 
-    `example`: one float32 image (channel, height, width). A shape that this machine cannot repeat (other device or
-    torch version) is chosen anew, with a warning: across shapes logits agree to a tolerance, not bit for bit.
-    Processes that ask at the same time get the same shape: one measures, the others wait for it.
+    `example`: one float32 image (channel, height, width). A configuration that this machine cannot repeat (other device
+    or torch version) is chosen anew, with a warning: across configurations logits agree to a tolerance, not bit for
+    bit. Processes that ask at the same time get the same one: one measures, the others wait for it.
     """
     key = kind_of(architecture, example.shape, precision, site.device)
-    if (shape := _usable(_read(site.store.compute, site).get(key), site)) is None:
+    if (config := _usable(_read(site.store.compute, site).get(key), site)) is None:
         with document_lock(site.store, "compute"):
             kept = _read(site.store.compute, site)
-            if (shape := _usable(kept.get(key), site)) is None:
-                shape = _choose(classifier, example, architecture, precision, site, workload(key), kept, key)
-                _write(site.store.compute, kept | {key: shape})
-                return shape
-    _use_threads(shape.threads, site)
-    return shape
+            if (config := _usable(kept.get(key), site)) is None:
+                config = _choose(classifier, example, architecture, precision, site, workload(key), kept, key)
+                _write(site.store.compute, kept | {key: config})
+                return config
+    _use_threads(config.threads, site)
+    return config
 
 
-def _usable(shape: ComputeShape | None, site: RunEnvironment) -> ComputeShape | None:
-    """The shape, where this machine can repeat it."""
+def _usable(config: ExecutionConfig | None, site: RunEnvironment) -> ExecutionConfig | None:
+    """The configuration, where this machine can repeat it."""
     import torch
 
     here = (site.device, str(torch.__version__))
-    return shape if shape is not None and (shape.device, shape.torch) == here else None
+    return config if config is not None and (config.device, config.torch) == here else None
 
 
 def _choose(
@@ -101,9 +101,9 @@ def _choose(
     precision: Precision,
     site: RunEnvironment,
     work: WorkloadSize,
-    kept: dict[str, ComputeShape],
+    kept: dict[str, ExecutionConfig],
     key: str,
-) -> ComputeShape:
+) -> ExecutionConfig:
     import torch
 
     from advassay.attacks import tune_batch_size
@@ -136,37 +136,37 @@ def _use_threads(threads: int, site: RunEnvironment) -> None:
     torch.set_num_threads(threads)
 
 
-def _read(path: Path, site: RunEnvironment) -> dict[str, ComputeShape]:
-    """Kind → shape; of a file that is damaged what the runs' headers still say."""
+def _read(path: Path, site: RunEnvironment) -> dict[str, ExecutionConfig]:
+    """Kind → configuration; of a file that is damaged what the runs' headers still say."""
     fix = "`advassay attack` with the same study and --store writes it anew."
     try:
-        return {key: ComputeShape.model_validate(shape) for key, shape in read_document(path, fix).items()}
+        return {key: ExecutionConfig.model_validate(config) for key, config in read_document(path, fix).items()}
     except FileNotFoundError:
         return {}
     except (DamagedError, ValidationError):
         found = _recorded(site)
         warnings.warn(
-            f"{path.name} of the store could not be read; {len(found)} compute shape(s) are taken from the runs' "
-            "headers, others are chosen anew.",
+            f"{path.name} of the store could not be read; {len(found)} execution configuration(s) are taken from the "
+            "runs' headers, others are chosen anew.",
             AdvassayWarning,
             stacklevel=3,
         )
         return found
 
 
-def _recorded(site: RunEnvironment) -> dict[str, ComputeShape]:
-    """Kind → shape as the runs' headers say it."""
+def _recorded(site: RunEnvironment) -> dict[str, ExecutionConfig]:
+    """Kind → configuration as the runs' headers say it."""
     found = {}
     for path in sorted(site.store.records.glob(f"*/{HEADER}")):
         try:
             header = read_header(path.parent)
         except StoreError:
             continue
-        if (shape := header.compute) is not None:
+        if (config := header.compute) is not None:
             image = (header.channels, header.image_size_px, header.image_size_px)
-            found[kind_of(header.architecture, image, header.attack["precision"], shape.device)] = shape
+            found[kind_of(header.architecture, image, header.attack["precision"], config.device)] = config
     return found
 
 
-def _write(path: Path, shapes: dict[str, ComputeShape]) -> None:
-    write_document(path, {key: shape.model_dump(mode="json") for key, shape in shapes.items()})
+def _write(path: Path, configs: dict[str, ExecutionConfig]) -> None:
+    write_document(path, {key: config.model_dump(mode="json") for key, config in configs.items()})

@@ -26,7 +26,7 @@ from advassay.study.range_search import (
     read_ranges,
     searches,
 )
-from advassay.study.run.execution_config import WorkloadOf, compute_shape
+from advassay.study.run.execution_config import WorkloadOf, choose_execution_config
 from advassay.success import correct_on_clean, has_succeeded
 from advassay.trajectory import TrajectoryRows
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from advassay.attacks.engine.preflight_cache import PreflightCache
     from advassay.classifier import Classifier
     from advassay.cohorts import PreparedCohort
-    from advassay.store_documents import ComputeShape
+    from advassay.store_documents import ExecutionConfig
     from advassay.study.run.attacked_network import AttackedNetwork
 
 
@@ -73,7 +73,7 @@ def _attacked(
     from advassay.attacks.engine.preflight_cache import PreflightCache
 
     ids, name, classifier = search.sample(cohort), cohort.preparation.cohort, network()
-    shape = compute_shape(
+    config = choose_execution_config(
         classifier,
         cohort.images(ids[:1])[0],
         architecture=network.architecture,
@@ -84,7 +84,7 @@ def _attacked(
     known = PreflightCache()
     task = f"range-finding of arm {search.name}, {name}"
     with begun(site.progress, task, len(ids) * search.gradient_steps, STEPS) as progress:
-        place = smallest_rungs(ids, partial(_misclassified, search, cohort, classifier, shape, known, progress))
+        place = smallest_rungs(ids, partial(_misclassified, search, cohort, classifier, config, known, progress))
     counts = [sum(rung == tried for rung in place.values()) for tried in range(RUNGS)]
     if not place:
         raise CohortError(
@@ -113,7 +113,7 @@ def _misclassified(
     search: Search,
     cohort: PreparedCohort,
     classifier: Classifier,
-    shape: ComputeShape,
+    config: ExecutionConfig,
     known: PreflightCache,
     progress: Progress,
     at: Mapping[str, int],
@@ -132,7 +132,7 @@ def _misclassified(
         classifier,
         items,
         arm,
-        shape=shape,
+        shape=config,
         progress=progress,
         expected_images=len(at),
         first_success_only=enough,

@@ -1,12 +1,17 @@
-"""A batch of radiographs: anatomy → attenuation path → pose, blur, noise, display curve, 12 bits."""
+"""A batch of radiographs: anatomy → attenuation path → pose, blur, noise, display curve, 12 bits.
+
+`landmarks` is a table of its own: a source's columns are what a study's rules may use, and no archive states positions.
+"""
 
 from __future__ import annotations
 
 import cv2
 import numpy as np
+import polars as pl
 
 from advassay.sources.phantoms.chest import mediastinum, parenchyma
 from advassay.sources.phantoms.chest.chest_wall import chest_wall, skeleton, thorax_of
+from advassay.sources.phantoms.chest.mediastinum import aortic_knob
 from advassay.sources.phantoms.chest.person import Person, Position, persons, positions
 from advassay.sources.phantoms.draws import Draws
 from advassay.sources.phantoms.raster import grid, step
@@ -118,3 +123,30 @@ def attenuation(person: Person, position: Position, size: int) -> np.ndarray:
         * (0.085 + 0.045 * thorax.lung - 0.06 * heart)
     )
     return path
+
+
+def landmarks(spec: PhantomSource) -> pl.DataFrame:
+    """One row per chest phantom, in the order of `index`: the aortic knob's middle and half width.
+
+    index UInt32; knob_x, knob_y Float64: shares of the image's side from its left and upper edge; knob_radius likewise.
+    Raises ValueError for phantoms without a chest.
+
+    >>> landmarks(PhantomSource(kind="phantoms", phantom="chest", images=2)).columns
+    ['index', 'knob_x', 'knob_y', 'knob_radius']
+    """
+    if spec.phantom != "chest":
+        raise ValueError(f"phantom: chest, the only kind with landmarks, got {spec.phantom!r}")
+    index = np.arange(spec.images)
+    patient, _ = patient_of(spec, index)
+    position = positions(spec.seed, index)
+    person = persons(spec.seed, spec.signal, patient, truth_of(spec, index))
+    x, y, radius = (drawn.ravel() for drawn in aortic_knob(person, position))
+    seen, magnified = seen_at(np.stack([x, y], axis=1), position)
+    return pl.DataFrame(
+        {
+            "index": pl.Series(index, dtype=pl.UInt32),
+            "knob_x": (seen[:, 0] + 1) / 2,
+            "knob_y": (seen[:, 1] + 1) / 2,
+            "knob_radius": radius * magnified / 2,
+        }
+    ).cast({"knob_x": pl.Float64, "knob_y": pl.Float64, "knob_radius": pl.Float64})

@@ -7,12 +7,18 @@ from pathlib import Path
 import polars as pl
 
 from advassay.errors import SourceError
-from advassay.progress import Progress
+from advassay.identity import content_hash
 from advassay.sources.base import FileSource, OpenSource
 from advassay.sources.datasets.dataset_card import Layout, load_card
 from advassay.sources.datasets.set_files import add_columns, files_in, read_layout
-from advassay.sources.file_sources import require_column
-from advassay.spec.source_spec import DatasetSource, DicomSource
+from advassay.sources.source_opener import (
+    SourceKind,
+    SourceRequest,
+    fingerprint_folder,
+    fingerprint_reports,
+)
+from advassay.sources.table_files import require_column
+from advassay.spec.source_spec import SOURCE_KINDS, DatasetSource, DicomSource
 
 _OWN = ("row", "path", "original_patient", "image_type")
 
@@ -29,41 +35,29 @@ def layout_of(name: str, source: DatasetSource) -> Layout:
     return found.layout
 
 
-def open_dataset(
-    name: str,
-    source: DatasetSource,
-    path: Path,
-    *,
-    scaling: str = "full-range",
-    kept_headers: Path | None = None,
-    progress: Progress | None = None,
-) -> OpenSource:
+def open_dataset(source: DatasetSource, request: SourceRequest) -> OpenSource:
     """Every image of the set is a candidate, with the columns its recipe names; other images are left out.
 
-    scaling, kept_headers, progress: of DICOM sets, as in open_dicom. Raises SourceError where a table of the set is
-    missing, or where no image of it is in the folder.
+    Raises SourceError where a table of the set is missing, or where no image of it is in the folder.
     """
+    name, path = request.name, request.locate(source.path)
     layout = layout_of(name, source)
     if layout.images == "dicom":
-        return _open_dicom_set(name, source, path, layout, scaling, kept_headers, progress)
+        return _open_dicom_set(source, path, layout, request)
     rows, lost = read_layout(layout, path, f"sources.{name}.path")
     return FileSource(name, as_candidates(name, source, rows, path), lost, patient_of(name, source, rows), path)
 
 
-def _open_dicom_set(
-    name: str,
-    source: DatasetSource,
-    path: Path,
-    layout: Layout,
-    scaling: str,
-    kept_headers: Path | None,
-    progress: Progress | None,
-) -> OpenSource:
+def _open_dicom_set(source: DatasetSource, path: Path, layout: Layout, request: SourceRequest) -> OpenSource:
     """The radiographs of the folder, screened by their headers like any others, with the set's columns added."""
     from advassay.sources.dicom import open_dicom
 
+    name = request.name
     radiographs = DicomSource(kind="dicom", path=source.path, image_type=source.image_type)
-    opened = open_dicom(name, radiographs, path, scaling=scaling, kept_headers=kept_headers, progress=progress)
+    opened = open_dicom(
+        name, radiographs, path,
+        scaling=request.scaling, kept_headers=request.kept_headers, progress=request.progress,
+    )  # fmt: skip
     rows, strange = add_columns(opened.rows, layout, path, files_in(path, f"sources.{name}.path"))
     _need_images(source, rows, path, name)
     patient = patient_of(name, source, rows)
@@ -101,3 +95,21 @@ def patient_of(name: str, source: DatasetSource, rows: pl.DataFrame) -> str | No
         return None
     require_column(rows.columns, source.patient_id, f"sources.{name}.patient_id")
     return source.patient_id
+
+
+class DatasetKind(SourceKind[DatasetSource]):
+    """A public data set, read by its recipe, which is part of what it holds."""
+
+    name = "dataset"
+    spec = DatasetSource
+
+    def open(self, source: DatasetSource, request: SourceRequest) -> OpenSource:
+        return open_dataset(source, request)
+
+    def fingerprint(self, source: DatasetSource, request: SourceRequest) -> str:
+        layout = layout_of(request.name, source).model_dump(mode="json")
+        folder = fingerprint_folder(request.locate(source.path))
+        return content_hash([layout, folder, fingerprint_reports(source, request)])
+
+
+DATASET = SOURCE_KINDS.register(DatasetKind())

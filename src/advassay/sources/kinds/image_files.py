@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from collections.abc import Iterator
@@ -10,10 +11,17 @@ from pathlib import Path, PurePath
 import polars as pl
 
 from advassay.errors import SourceError
+from advassay.identity import content_hash
 from advassay.sources.base import LEFT_OUT, FileSource
 from advassay.sources.file_paths import NOT_UTF8, is_text
-from advassay.sources.table_files import did_you_mean, read_table
-from advassay.spec.source_spec import FolderSource, TableSource
+from advassay.sources.source_opener import (
+    SourceKind,
+    SourceRequest,
+    fingerprint_folder,
+    fingerprint_reports,
+)
+from advassay.sources.table_files import read_table, require_column
+from advassay.spec.source_spec import SOURCE_KINDS, FolderSource, TableSource
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 _OWN = ("row", "path", "original_patient")
@@ -45,13 +53,6 @@ def open_table(name: str, source: TableSource, path: Path, images: Path | None =
             f"Write the paths in column {source.image!r} relative to {folder}, or name another folder in `images`.",
         )
     return FileSource(name, kept, out.sort("row"), patient, folder)
-
-
-def require_column(columns: list[str], wanted: str, argument: str) -> None:
-    """Raise SourceError unless `wanted` is one of `columns`."""
-    if wanted not in columns:
-        fix = f"{did_you_mean(wanted, columns)}There are: {columns}."
-        raise SourceError(f"{argument}: expected one of the columns, got {wanted!r}.", fix)
 
 
 def patient_column(name: str, source: TableSource | FolderSource, columns: list[str]) -> str | None:
@@ -229,3 +230,35 @@ def _not_a_candidate(file: str, depth: int) -> tuple[None, str, str]:
     if file.count(os.sep) < depth:
         return None, "no class folder", "the file lies beside the class folders"
     return None, "not an image", f"the file name ends in {os.path.splitext(file)[1].lower()!r}"
+
+
+class TableKind(SourceKind[TableSource]):
+    """A table with a column of image paths. Images changed behind an unchanged table are not seen."""
+
+    name = "table"
+    spec = TableSource
+
+    def open(self, source: TableSource, request: SourceRequest) -> FileSource:
+        images = None if source.images is None else request.locate(source.images, "images")
+        return open_table(request.name, source, request.locate(source.path), images)
+
+    def fingerprint(self, source: TableSource, request: SourceRequest) -> str:
+        table = hashlib.sha256(request.locate(source.path).read_bytes()).hexdigest()
+        return table if source.reports is None else content_hash([table, fingerprint_reports(source, request)])
+
+
+class FolderKind(SourceKind[FolderSource]):
+    """A folder per class."""
+
+    name = "folder"
+    spec = FolderSource
+
+    def open(self, source: FolderSource, request: SourceRequest) -> FileSource:
+        return open_folder(request.name, source, request.locate(source.path))
+
+    def fingerprint(self, source: FolderSource, request: SourceRequest) -> str:
+        return fingerprint_folder(request.locate(source.path))
+
+
+TABLE = SOURCE_KINDS.register(TableKind())
+FOLDER = SOURCE_KINDS.register(FolderKind())

@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import polars as pl
 
+from advassay.identity import image_id
 from advassay.sources.base import LEFT_OUT, OpenSource, Pixels, Result
-from advassay.sources.file_sources import require_column
 from advassay.sources.image_decoder import one_channel_if_grey
-from advassay.spec.source_spec import PhantomSource
+from advassay.sources.source_opener import SourceKind, SourceRequest
+from advassay.sources.table_files import require_column
+from advassay.spec.source_spec import SOURCE_KINDS, PhantomSource
 
 _BATCH = 32
 MANY = 256
@@ -82,3 +84,19 @@ def open_phantoms(name: str, source: PhantomSource) -> Phantoms:
         image_type.alias("image_type"),
     ]
     return Phantoms(name, source, truth.select(*own, pl.exclude("image_type")))
+
+
+class PhantomKind(SourceKind[PhantomSource]):
+    """Images made by the program. The first one stands for all, so that no version of the program has to be kept."""
+
+    name = "phantoms"
+    spec = PhantomSource
+
+    def open(self, source: PhantomSource, request: SourceRequest) -> Phantoms:
+        return open_phantoms(request.name, source)
+
+    def fingerprint(self, source: PhantomSource, request: SourceRequest) -> str:
+        return image_id(_made(source, [0])[0])
+
+
+PHANTOMS = SOURCE_KINDS.register(PhantomKind())

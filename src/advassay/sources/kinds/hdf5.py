@@ -12,12 +12,12 @@ import polars as pl
 
 from advassay.errors import SourceError
 from advassay.sources.base import LEFT_OUT, OpenSource, Pixels, Result
-from advassay.sources.file_sources import require_column
 from advassay.sources.image_decoder import one_channel_if_grey
-from advassay.sources.npz_source import MAX_IMAGES
+from advassay.sources.kinds.npz import MAX_IMAGES
 from advassay.sources.read_failures import MAX_PIXELS, Unreadable
-from advassay.sources.table_files import read_table
-from advassay.spec.source_spec import Hdf5Part, Hdf5Source
+from advassay.sources.source_opener import SourceKind, SourceRequest, fingerprint_folder
+from advassay.sources.table_files import read_table, require_column
+from advassay.spec.source_spec import SOURCE_KINDS, Hdf5Part, Hdf5Source
 
 if TYPE_CHECKING:
     import h5py
@@ -140,3 +140,19 @@ def _check_shapes(name: str, part: Hdf5Part, images: h5py.Dataset, labels: h5py.
         f"got {seen} in {part.images}.",
         "Save the images as files with a table instead.",
     )
+
+
+class Hdf5Kind(SourceKind[Hdf5Source]):
+    """A folder of HDF5 files."""
+
+    name = "hdf5"
+    spec = Hdf5Source
+
+    def open(self, source: Hdf5Source, request: SourceRequest) -> Hdf5Arrays:
+        return open_hdf5(request.name, source, request.locate(source.path))
+
+    def fingerprint(self, source: Hdf5Source, request: SourceRequest) -> str:
+        return fingerprint_folder(request.locate(source.path))
+
+
+HDF5 = SOURCE_KINDS.register(Hdf5Kind())

@@ -12,10 +12,12 @@ import numpy as np
 import polars as pl
 
 from advassay.errors import SourceError
+from advassay.identity import content_hash
 from advassay.parquet_limits import most_decoded
 from advassay.sources.base import LEFT_OUT, OpenSource, Pixels, Result
 from advassay.sources.image_decoder import one_channel_if_grey
-from advassay.spec.source_spec import NpzSource
+from advassay.sources.source_opener import SourceKind, SourceRequest
+from advassay.spec.source_spec import SOURCE_KINDS, NpzSource
 
 SPLITS = {"train": "training", "val": "tuning", "test": "validation"}
 """MedMNIST's names → ours: its validation part selects models, its test part is scored once."""
@@ -143,3 +145,20 @@ def _not_medmnist(name: str, seen: str) -> SourceError:
         f"whole-number label each, or 0 and 1 for each finding), got {seen}.",
         "Use a 2-D MedMNIST file, or save the images as files with a table.",
     )
+
+
+class NpzKind(SourceKind[NpzSource]):
+    """A MedMNIST file. It is large, so its size and time of change stand for its content."""
+
+    name = "npz"
+    spec = NpzSource
+
+    def open(self, source: NpzSource, request: SourceRequest) -> NpzArrays:
+        return open_npz(request.name, source, request.locate(source.path))
+
+    def fingerprint(self, source: NpzSource, request: SourceRequest) -> str:
+        facts = request.locate(source.path).stat()
+        return content_hash([facts.st_size, facts.st_mtime_ns])
+
+
+NPZ = SOURCE_KINDS.register(NpzKind())
