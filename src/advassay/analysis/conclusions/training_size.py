@@ -226,8 +226,8 @@ def left_out(evidence: Evidence) -> tuple[str, ...]:
 
 def size_effect(networks: list[Network], level: float) -> Effect:
     """ln of the ratio of ε50 over the widest range of sizes that one cohort covers."""
-    known = [(network, *found) for network in networks if (found := network.dose.known) is not None]
-    used = [network for network, _, _ in known]
+    known = [(network, dose) for network in networks if (dose := network.dose.known) is not None]
+    used = [network for network, _ in known]
     images = sum(n.dose.data.images for n in used)
     unknown = Effect(float("nan"), -np.inf, np.inf, None, len(used), images)
     if not used:
@@ -235,7 +235,7 @@ def size_effect(networks: list[Network], level: float) -> Effect:
     cohorts = list(dict.fromkeys(n.cohort for n in used))
     log_size = np.log2([n.size for n in used])
     design = np.column_stack([*([float(n.cohort == c) for n in used] for c in cohorts), log_size])
-    values, bounds = np.array([value for _, value, _ in known]), [bound for _, _, bound in known]
+    values, bounds = np.array([value for _, (value, _) in known]), [bound for _, (_, bound) in known]
     # Sampling by patients is alike in all networks and enters below. τ² is what residuals have beyond the resolution.
     found = pool(values, np.full(len(used), RESOLUTION**2), design, bounds)
     contrast = np.zeros(design.shape[1])
