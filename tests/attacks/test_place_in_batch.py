@@ -1,7 +1,8 @@
 """Which operations give an image's last bit by its place in the batch: a search over operations, sizes and batch sizes.
 
 What the search may find is written down in FAMILIES, in the words of README.md, attacks/README.md and
-records/FORMAT.md; anything else that it finds is a new exception to "no recorded number depends on an image's neighbours", and fails.
+records/FORMAT.md; anything else that it finds is a new exception to "no recorded number depends on an
+image's neighbours", and fails.
 """
 
 from __future__ import annotations
