@@ -32,6 +32,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -171,6 +172,9 @@ class Forked:
         if self.returncode is None:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
             self.returncode = os.waitstatus_to_exitcode(status) if pid else None
+            if pid:  # a process that ends by os._exit leaves idle workers of joblib
+                with suppress(ProcessLookupError):
+                    os.killpg(self.pid, signal.SIGKILL)
         return self.returncode
 
     def wait(self) -> int:
