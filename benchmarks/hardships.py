@@ -2,6 +2,7 @@
 
     python -m benchmarks.hardships                  # about 20 minutes on one core
     python -m benchmarks.hardships --every 8        # every eighth case, to see that it works
+    python -m benchmarks.hardships --part full      # the full disks alone
 
 Each case is a command in a process of its own, forked where its time and memory are not measured. It ends well (exit
 0), or with one clear error (an exit code of ours and a text that begins with "Error:"); a traceback, a time over the
@@ -224,19 +225,31 @@ def _hostile(folder: Path) -> Iterator[tuple[str, list[str]]]:
         yield f"a store at {place[:40]}", ["run", str(study), "--store", place, "-q", "--device", "cpu"]
 
 
+PARTS = ("damaged", "full", "hostile")
+
+
+def _cases(part: str, subject: Subject, folder: Path) -> Iterator[tuple[int, Callable[[], Iterator[Outcome]]]]:
+    if part == "damaged":
+        return damaged(subject, folder, 0)
+    return full(subject, folder, 0) if part == "full" else hostile(folder, 0)
+
+
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--every", type=int, default=1, help="take every N-th case")
+    options.add_argument("--part", choices=PARTS, action="append", help="this part alone; may be given again")
     asked = options.parse_args()
+    # Figures are drawn in the process itself: workers would import the libraries anew for every report.
+    os.environ["LOKY_MAX_CPU_COUNT"] = "1"
     folder = Path(tempfile.mkdtemp(prefix="hardships-"))
     import_all()
     subject = undisturbed("phantoms", PHANTOMS, folder)
     outcomes: list[Outcome] = []
-    for cases in (damaged(subject, folder, 0), full(subject, folder, 0), hostile(folder, 0)):
-        for number, case in cases:
-            if number % asked.every == 0:
-                outcomes += case()
-                print(".", end="", file=sys.stderr, flush=True)
+    for part in asked.part or PARTS:
+        for number, case in _cases(part, subject, folder):
+            for outcome in case() if number % asked.every == 0 else ():
+                outcomes.append(outcome)
+                print(f"{outcome.group}: {outcome.what}: {outcome.end}", file=sys.stderr, flush=True)
     ends = ("well", "clear error")
     print("\n| what | tried | well | clear error | traceback or worse |\n|---|---:|---:|---:|---:|")
     for group in dict.fromkeys(outcome.group for outcome in outcomes):

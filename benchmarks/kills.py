@@ -36,6 +36,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -137,7 +138,7 @@ class Forked:
     """
 
     def __init__(
-        self, arguments: list[str], env: dict[str, str], folder: Path, call: Callable[[], None] = main_of_the_program
+        self, arguments: list[str], env: dict[str, str], folder: Path, call: Callable[[], object] = main_of_the_program
     ) -> None:
         self._told, self._count, self._call = folder / "said.txt", folder / "operations.txt", call
         self.returncode: int | None = None
@@ -314,15 +315,19 @@ def leave_alone(subject: Subject, store: Path, verb: str, tally: Tally) -> None:
 
 
 def compared(whole: Path, store: Path, verb: str) -> list[str]:
-    """Where two stores say different things, found in a process of its own: this one stays fit to be forked."""
+    """Where two stores say different things."""
+    return list(told_apart(lambda: differences(whole, store, verb), store.parent))
 
-    answer = store.parent / "differences.json"
 
-    def tell() -> None:
-        answer.write_text(json.dumps(differences(whole, store, verb)))
-
-    process = Forked([], {}, store.parent, tell)
-    return [process.said()[-500:]] if process.wait() else list(json.loads(answer.read_text()))
+def told_apart(call: Callable[[], object], folder: Path) -> Any:
+    """What `call` gives, as JSON holds it, called in a process of its own: reading a table starts threads, and a
+    process with threads must not be forked. `folder`: for the answer. Raises RuntimeError where the call fails.
+    """
+    answer = folder / "answer.json"
+    process = Forked([], {}, folder, lambda: answer.write_text(json.dumps(call())))
+    if process.wait():
+        raise RuntimeError(process.said()[-500:])
+    return json.loads(answer.read_text())
 
 
 def subject_of_upkeep(verb: str, subject: Subject, store: Path) -> list[str]:
@@ -338,7 +343,8 @@ def subject_of_upkeep(verb: str, subject: Subject, store: Path) -> list[str]:
         shutil.rmtree(lacking)
         sorted(part.glob("shards/*.parquet"))[0].unlink()
     elif verb == "forget":
-        options = ["--patient", pl.read_parquet(lacking / "images.parquet")["patient_id"][0]]
+        table = lacking / "images.parquet"
+        options = ["--patient", told_apart(lambda: pl.read_parquet(table)["patient_id"][0], store.parent)]
     else:
         shutil.copytree(part, store / "superseded" / f"{part.name}-earlier")
         (lacking / "images.parquet.damaged").write_bytes(b"set aside")
