@@ -2,10 +2,12 @@
 
     python -m benchmarks.hardships                  # about 20 minutes on one core
     python -m benchmarks.hardships --every 8        # every eighth case, to see that it works
+    python -m benchmarks.hardships --part full      # the full disks alone
 
-Each case is a command in a process of its own. It ends well (exit 0), or with one clear error (an exit code of ours and
-a text that begins with "Error:"); a traceback, a time over the limit or memory over the limit is a failure. After a
-damage or a full disk the same command goes on, and the rows must be those of the undisturbed store.
+Each case is a command in a process of its own, forked where its time and memory are not measured. It ends well (exit
+0), or with one clear error (an exit code of ours and a text that begins with "Error:"); a traceback, a time over the
+limit or memory over the limit is a failure. After a damage or a full disk the same command goes on, and the rows must
+be those of the undisturbed store.
 
 Prints a Markdown table; exit 1 where a case failed.
 """
@@ -28,8 +30,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benchmarks.kill_hook import environment
-from benchmarks.kills import PHANTOMS, Subject, command, differences, fresh, undisturbed
+from benchmarks.kill_hook import LARGEST, environment
+from benchmarks.kills import PHANTOMS, Forked, Subject, command, compared, fresh, import_all, undisturbed
 
 LIMIT_S, LIMIT_KB = 10.0, 1_000_000
 """What a hostile input may take; importing the program takes part of it."""
@@ -72,13 +74,18 @@ class Outcome:
     """well | clear error | traceback | no clear error | too slow | too large | other rows"""
 
 
-def ended(arguments: list[str], env: dict[str, str] | None = None) -> tuple[str, str]:
-    """(how `advassay ARGUMENTS` ended, what it said)."""
-    done = subprocess.run([sys.executable, "-m", "advassay.cli", *arguments], env=env, capture_output=True, text=True)
-    said = done.stderr + done.stdout
+def ended(arguments: list[str], folder: Path, env: dict[str, str] | None = None) -> tuple[str, str]:
+    """(how `advassay ARGUMENTS` ended, what it said); `folder`: for what it says."""
+    program = [sys.executable, "-m", "advassay.cli"]
+    if env is not None and int(env[LARGEST]):  # what it says must not be cut off with the files: a pipe has no size
+        done = subprocess.run([*program, *arguments], env=env, capture_output=True, text=True)
+        code, said = done.returncode, done.stderr + done.stdout
+    else:
+        process = Forked([*program, *arguments], env or {}, folder)
+        code, said = process.wait(), process.said()
     if "Traceback (most recent call last)" in said:
         return "traceback", said
-    if done.returncode == 0:
+    if code == 0:
         return "well", said
     return ("clear error" if "Error:" in said else "no clear error"), said
 
@@ -106,14 +113,14 @@ def _damaged(
     path = store / pattern if pattern.startswith("..") else sorted(store.glob(pattern))[0]
     path.write_bytes(change(path.read_bytes()))
     for verb in READERS:
-        end, said = ended([verb, str(store)])
+        end, said = ended([verb, str(store)], folder)
         if end == "clear error" and path.name not in said:
             end = "no clear error"
         yield Outcome("damaged, read", f"{kind} {name}: {verb}", end)
-    end, said = ended(command(subject, store)[3:])
+    end, said = ended(command(subject, store)[3:], folder)
     if end == "clear error" and path.name not in said:
         end = "no clear error"
-    if end == "well" and (apart := [text for text in differences(subject.whole, store) if "rows of" in text]):
+    if end == "well" and (apart := [text for text in compared(subject.whole, store, "attack") if "rows of" in text]):
         end = f"other rows: {apart}"
     yield Outcome("damaged, same command", f"{kind} {name}", end)
 
@@ -131,10 +138,10 @@ def _full(subject: Subject, folder: Path, settings: dict[str, int]) -> Iterator[
     shutil.rmtree(store, ignore_errors=True)
     (folder / "full.sources.parquet").unlink(missing_ok=True)
     hooked = environment(folder / "hook", fresh(subject, store), **settings)  # type: ignore[arg-type]
-    end, _ = ended(command(subject, store)[3:], hooked)
+    end, _ = ended(command(subject, store)[3:], folder, hooked)
     yield Outcome("full disk", str(settings), end)
-    end, said = ended(command(subject, store)[3:])
-    if end == "well" and (apart := differences(subject.whole, store)):
+    end, said = ended(command(subject, store)[3:], folder)
+    if end == "well" and (apart := compared(subject.whole, store, "run")):
         end = f"other rows: {apart}"
     yield Outcome("after a full disk, same command", str(settings), end if end == "well" else f"{end}: {said[-300:]}")
 
@@ -218,18 +225,31 @@ def _hostile(folder: Path) -> Iterator[tuple[str, list[str]]]:
         yield f"a store at {place[:40]}", ["run", str(study), "--store", place, "-q", "--device", "cpu"]
 
 
+PARTS = ("damaged", "full", "hostile")
+
+
+def _cases(part: str, subject: Subject, folder: Path) -> Iterator[tuple[int, Callable[[], Iterator[Outcome]]]]:
+    if part == "damaged":
+        return damaged(subject, folder, 0)
+    return full(subject, folder, 0) if part == "full" else hostile(folder, 0)
+
+
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--every", type=int, default=1, help="take every N-th case")
+    options.add_argument("--part", choices=PARTS, action="append", help="this part alone; may be given again")
     asked = options.parse_args()
+    # Figures are drawn in the process itself: workers would import the libraries anew for every report.
+    os.environ["LOKY_MAX_CPU_COUNT"] = "1"
     folder = Path(tempfile.mkdtemp(prefix="hardships-"))
+    import_all()
     subject = undisturbed("phantoms", PHANTOMS, folder)
     outcomes: list[Outcome] = []
-    for cases in (damaged(subject, folder, 0), full(subject, folder, 0), hostile(folder, 0)):
-        for number, case in cases:
-            if number % asked.every == 0:
-                outcomes += case()
-                print(".", end="", file=sys.stderr, flush=True)
+    for part in asked.part or PARTS:
+        for number, case in _cases(part, subject, folder):
+            for outcome in case() if number % asked.every == 0 else ():
+                outcomes.append(outcome)
+                print(f"{outcome.group}: {outcome.what}: {outcome.end}", file=sys.stderr, flush=True)
     ends = ("well", "clear error")
     print("\n| what | tried | well | clear error | traceback or worse |\n|---|---:|---:|---:|---:|")
     for group in dict.fromkeys(outcome.group for outcome in outcomes):

@@ -31,9 +31,12 @@ import tempfile
 import time
 import traceback
 from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -98,6 +101,12 @@ IMPORTED = (
 """What a run needs, imported once before it is forked; nothing of it is used here, so that no thread is started."""
 
 
+def import_all() -> None:
+    """Import what the program needs, before it is forked."""
+    for name in IMPORTED:
+        import_module(name)
+
+
 @dataclass
 class Subject:
     """One study, and what its store is when nothing disturbs it."""
@@ -123,10 +132,15 @@ class Tally:
 
 
 class Forked:
-    """`advassay` in a process forked from this one, in a session of its own: it need not import everything again."""
+    """`advassay` in a process forked from this one, in a session of its own: it need not import everything again.
 
-    def __init__(self, arguments: list[str], env: dict[str, str], folder: Path) -> None:
-        self._told, self._count = folder / "said.txt", folder / "operations.txt"
+    `call`: what it runs instead of the program.
+    """
+
+    def __init__(
+        self, arguments: list[str], env: dict[str, str], folder: Path, call: Callable[[], object] = main_of_the_program
+    ) -> None:
+        self._told, self._count, self._call = folder / "said.txt", folder / "operations.txt", call
         self.returncode: int | None = None
         self.pid = os.fork()
         if not self.pid:
@@ -142,7 +156,8 @@ class Forked:
             os.environ.update(env)
             sys.argv = ["advassay", *arguments[3:]]
             counted = install() if env else None
-            main_of_the_program()
+            self._call()
+            code = 0
         except SystemExit as ended:
             code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
         except BaseException:
@@ -158,6 +173,9 @@ class Forked:
         if self.returncode is None:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
             self.returncode = os.waitstatus_to_exitcode(status) if pid else None
+            if pid:  # a process that ends by os._exit leaves idle workers of joblib
+                with suppress(ProcessLookupError):
+                    os.killpg(self.pid, signal.SIGKILL)
         return self.returncode
 
     def wait(self) -> int:
@@ -293,10 +311,23 @@ def leave_alone(subject: Subject, store: Path, verb: str, tally: Tally) -> None:
         tally.tracebacks.append(f"{subject.name}, {store.name}: exit {done.returncode}: {done.said()[-500:]}")
         return
     tally.stores += 1
-    compared = [sys.executable, "-m", "benchmarks.kills", "--compare", str(subject.whole), str(store), verb]
-    found = subprocess.run(compared, capture_output=True, text=True)  # apart: this process stays fit to be forked
-    told = found.stdout.splitlines() or ([found.stderr[-500:]] if found.returncode else [])
-    tally.differences += [f"{subject.name}, {store.name}: {text}" for text in told]
+    tally.differences += [f"{subject.name}, {store.name}: {text}" for text in compared(subject.whole, store, verb)]
+
+
+def compared(whole: Path, store: Path, verb: str) -> list[str]:
+    """Where two stores say different things."""
+    return list(told_apart(lambda: differences(whole, store, verb), store.parent))
+
+
+def told_apart(call: Callable[[], object], folder: Path) -> Any:
+    """What `call` gives, as JSON holds it, called in a process of its own: reading a table starts threads, and a
+    process with threads must not be forked. `folder`: for the answer. Raises RuntimeError where the call fails.
+    """
+    answer = folder / "answer.json"
+    process = Forked([], {}, folder, lambda: answer.write_text(json.dumps(call())))
+    if process.wait():
+        raise RuntimeError(process.said()[-500:])
+    return json.loads(answer.read_text())
 
 
 def subject_of_upkeep(verb: str, subject: Subject, store: Path) -> list[str]:
@@ -312,7 +343,8 @@ def subject_of_upkeep(verb: str, subject: Subject, store: Path) -> list[str]:
         shutil.rmtree(lacking)
         sorted(part.glob("shards/*.parquet"))[0].unlink()
     elif verb == "forget":
-        options = ["--patient", pl.read_parquet(lacking / "images.parquet")["patient_id"][0]]
+        table = lacking / "images.parquet"
+        options = ["--patient", told_apart(lambda: pl.read_parquet(table)["patient_id"][0], store.parent)]
     else:
         shutil.copytree(part, store / "superseded" / f"{part.name}-earlier")
         (lacking / "images.parquet.damaged").write_bytes(b"set aside")
@@ -340,10 +372,7 @@ def keep_up(verb: str, subject: Subject, folder: Path, kills: int, tally: Tally)
             tally.tracebacks.append(f"{verb}, operation {kill_at}: exit {again.returncode}: {again.said()[-500:]}")
             continue
         tally.stores += 1
-        compared = [sys.executable, "-m", "benchmarks.kills", "--compare", str(whole), str(store), "attack"]
-        found = subprocess.run(compared, capture_output=True, text=True)
-        told = found.stdout.splitlines() or ([found.stderr[-500:]] if found.returncode else [])
-        tally.differences += [f"{verb}, operation {kill_at}: {text}" for text in told]
+        tally.differences += [f"{verb}, operation {kill_at}: {text}" for text in compared(whole, store, "attack")]
         shutil.rmtree(store)
 
 
@@ -435,15 +464,8 @@ def main() -> None:
         type=Path,
         help="folder for the stores (default: a temporary one); kept, it spares the undisturbed runs",
     )
-    options.add_argument("--compare", nargs=3, metavar=("WHOLE", "STORE", "VERB"), help="print where two stores differ")
     asked = options.parse_args()
-    if asked.compare:
-        whole, other, verb = asked.compare
-        for text in differences(Path(whole), Path(other), verb):
-            print(text)
-        return
-    for name in IMPORTED:
-        import_module(name)
+    import_all()
     folder = asked.keep or Path(tempfile.mkdtemp(prefix="kills-"))
     folder.mkdir(parents=True, exist_ok=True)
     rng, tally, began = random.Random(asked.seed), Tally(), time.monotonic()

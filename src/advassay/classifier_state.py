@@ -168,7 +168,7 @@ class NetworkState:
         for tensor, saved in self.tensors:
             if tensor.shape != saved.shape:
                 tensor.data = saved
-            elif not torch.equal(tensor, saved):
+            elif not same_content(tensor, saved):
                 tensor.data.copy_(saved)  # by .data: a graph that the caller holds stays whole
 
 
@@ -216,7 +216,31 @@ def _tensors(module: nn.Module, *, weights: bool) -> list[Tensor]:
     """Tensors that a pass may write into: buffers and attributes; `weights`: parameters too."""
     held = [*module.buffers(recurse=False), *nested_values(_attributes(module))]
     held += [*module.parameters(recurse=False)] if weights else []
-    return [t for t in held if isinstance(t, Tensor) and not is_lazy(t) and t.device.type != "meta"]
+    return [
+        t for t in held
+        if isinstance(t, Tensor) and not is_lazy(t) and t.device.type != "meta" and t.layout in _LAYOUTS
+        and not t.is_nested
+    ]  # fmt: skip
+
+
+_BY_ROW, _BY_COLUMN = (torch.sparse_csr, torch.sparse_bsr), (torch.sparse_csc, torch.sparse_bsc)
+_LAYOUTS = (torch.strided, torch.sparse_coo, *_BY_ROW, *_BY_COLUMN)
+
+
+def same_content(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors of one shape and layout, sparse ones too, hold the same."""
+    return all(torch.equal(*parts) for parts in zip(dense_parts(one), dense_parts(other), strict=True))
+
+
+def dense_parts(tensor: Tensor) -> tuple[Tensor, ...]:
+    """The dense tensors that a tensor is made of."""
+    if tensor.layout == torch.sparse_coo:
+        return tensor._indices(), tensor._values()
+    if tensor.layout in _BY_ROW:
+        return tensor.crow_indices(), tensor.col_indices(), tensor.values()
+    if tensor.layout in _BY_COLUMN:
+        return tensor.ccol_indices(), tensor.row_indices(), tensor.values()
+    return (tensor,)
 
 
 NESTED_DEPTH, MOST_NESTED = 6, 20_000

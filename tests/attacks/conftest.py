@@ -1,11 +1,14 @@
 """Tiny networks and images: everything here runs in milliseconds on one thread."""
 
+from collections import OrderedDict
+
 import pytest
 import torch
 from tiny_networks import small_cnn
 from torch import nn
 
 import advassay as aa
+from advassay.attacks.surrogate import speed_trial
 from advassay.attacks.surrogate.speed_trial import SpeedTrial
 
 
@@ -36,5 +39,6 @@ def surrogates_win(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
 
     test_speed_trial.py tests when they are set aside.
     """
+    monkeypatch.setattr(speed_trial, "_CHOSEN", OrderedDict())
     if request.module.__name__ != "test_speed_trial":
         monkeypatch.setattr(SpeedTrial, "choose", lambda trial, wanted, build: build(tuple(wanted)).rewrites)

@@ -293,8 +293,22 @@ STATEFUL = {
     "a cache": Cached,
     "an observer": Observing,
     "batch norm and dropout": network,
+    "sparse matrices": lambda: Graph(torch.Tensor.to_sparse),
     "parts frozen": lambda: frozen(network()),
 }
+
+
+class Graph(nn.Module):
+    """A network with sparse matrices, as networks on graphs have them: an attribute and a buffer, of any layout."""
+
+    def __init__(self, to_sparse) -> None:
+        super().__init__()
+        self.inner = network()
+        self.matrix = to_sparse(torch.eye(3))
+        self.register_buffer("other", to_sparse(torch.eye(3)))
+
+    def forward(self, x):
+        return (self.matrix @ (self.other @ self.inner(x).T)).T
 
 
 def frozen(net):
@@ -316,7 +330,7 @@ def assert_same(now, before):
     assert list(now[0]) == list(before[0])
     for name, (place, value, wanted) in now[0].items():
         assert (place, wanted) == (before[0][name][0], before[0][name][2]), name
-        assert torch.equal(value, before[0][name][1]), name
+        assert torch.equal(value.to_dense(), before[0][name][1].to_dense()), name
 
 
 def gradients(module: nn.Module, loss=None):
@@ -349,6 +363,16 @@ def test_a_module_is_afterwards_what_it_was_and_its_next_backward_works(name, mo
     for mine, own in zip(gradients(module), gradients(twin), strict=True):
         assert (mine is None) == (own is None)
         assert mine is None or torch.equal(mine, own)
+
+
+@pytest.mark.parametrize("precision", ["exact", "fast"])
+@pytest.mark.filterwarnings("ignore:Sparse CSR")  # PyTorch says that it is in beta
+def test_sparse_matrices_that_cannot_be_copied_are_attacked_too(precision):
+    module = Graph(torch.Tensor.to_sparse_csr).eval()
+    result = aa.sweep(aa.Classifier(module), X, LABELS, ATTACK, [0.03], precision=precision)
+    plain = aa.sweep(aa.Classifier(network()), X, LABELS, ATTACK, [0.03], precision=precision)
+    np.testing.assert_allclose(result.logits, plain.logits, rtol=0, atol=1e-4)
+    assert torch.equal(module.matrix.to_dense(), torch.eye(3))
 
 
 def test_an_adapter_gives_the_same_logits_merged_and_not():

@@ -143,6 +143,11 @@ def test_images_in_bfloat16_are_taken(classifier, images, labels):
     np.testing.assert_array_equal(known, aa.attack(classifier, rounded.float(), labels, PGD).logits)
 
 
+def test_images_that_hold_no_values_are_refused(classifier, images, labels):
+    with pytest.raises(InputError, match="meta"):
+        aa.attack(classifier, images.to("meta"), labels, PGD)
+
+
 @pytest.mark.parametrize(
     ("mean", "std"), [([123.7, 116.3, 103.5], [58.4, 57.1, 57.4]), (127.5, 127.5), (0.0, 255.0), (np.float32(128), 1.0)]
 )

@@ -1,7 +1,8 @@
 """Which operations give an image's last bit by its place in the batch: a search over operations, sizes and batch sizes.
 
-What the search may find is written down in FAMILIES, in the words of attacks/README.md and records/FORMAT.md; anything
-else that it finds is a new exception to "no recorded number depends on an image's neighbours", and fails.
+What the search may find is written down in FAMILIES, in the words of README.md, attacks/README.md and
+records/FORMAT.md; anything else that it finds is a new exception to "no recorded number depends on an
+image's neighbours", and fails.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ import advassay
 
 BATCHES = (2, 3, 4, 5, 7, 8, 12, 16, 31, 32)
 PACKAGE = Path(advassay.__file__).parent
+DOCUMENTS = (
+    Path(__file__).parents[2] / "README.md", PACKAGE / "attacks" / "README.md", PACKAGE / "records" / "FORMAT.md"
+)  # fmt: skip
 
 FAMILIES = {
     "products": "matrix products (linear layers, attention, recurrent cells, distances) over a number of features or "
@@ -145,7 +149,7 @@ def test_only_what_is_documented_gives_the_last_bit_by_place(threads):
     assert not unknown
 
 
-@pytest.mark.parametrize("document", [PACKAGE / "attacks" / "README.md", PACKAGE / "records" / "FORMAT.md"])
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_the_documents_name_every_family(document):
     text = " ".join(document.read_text().split())
     missing = [family for family in FAMILIES.values() if family not in text]

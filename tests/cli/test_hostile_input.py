@@ -149,6 +149,7 @@ def test_a_file_name_that_is_not_utf8_is_a_row_with_a_reason(tmp_path: Path) -> 
     study = tmp_path / "study.yaml"
     made = CliRunner().invoke(app, ["init", str(tmp_path / "img"), "-o", str(study)])
     assert made.exit_code == 0, made.output
+    assert "2 files are left out" in " ".join(made.output.split())
     prepared = CliRunner().invoke(
         app, ["prepare", str(study), "--data", str(tmp_path), "--store", str(tmp_path / "store"), "-q"]
     )

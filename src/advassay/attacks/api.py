@@ -379,6 +379,11 @@ def _numpy(argument: str, values: Any) -> np.ndarray:
             raise InputError(
                 f"{argument}: expected a dense tensor, got layout {values.layout}.", f"Give {argument}.to_dense()."
             )
+        if values.device.type == "meta":
+            raise InputError(
+                f"{argument}: expected values, got a tensor on the device meta, which holds none.",
+                f"Make {argument} on the CPU or the network's device.",
+            )
         plain = values.detach().cpu()
         return plain.numpy() if plain.dtype != torch.bfloat16 else plain.float().numpy()  # NumPy has none
     try:

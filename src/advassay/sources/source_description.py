@@ -13,7 +13,7 @@ import polars as pl
 from advassay.errors import SourceError
 from advassay.sources.base import OpenSource
 from advassay.sources.column_allowlist import short_values
-from advassay.sources.file_paths import MissingFiles, missing_files
+from advassay.sources.file_paths import NOT_UTF8, MissingFiles, missing_files
 from advassay.sources.folder_conventions import IMAGE_PARTS, NamePattern, guess_levels, propose_pattern, states_a_split
 from advassay.sources.image_sample import LOOKED_AT, ImageLook, look_at
 from advassay.sources.kinds.image_files import SUFFIXES, names_below, open_folder, open_table
@@ -85,6 +85,8 @@ class SourceDescription:
     """What file names say of patients, where no column does."""
     missing: MissingFiles | None = None
     """Files that a table names and that are not there; None where all are."""
+    unnameable: int = 0
+    """A folder: files below it that are left out because their names, or their folders', are not UTF-8."""
     look: ImageLook | None = None
     """What a few images look like; None where none could be read."""
 
@@ -152,6 +154,7 @@ def _describe_folder(path: Path) -> SourceDescription | None:
         values=shown,
         split_column="split" in shown and states_a_split(str(name) for name in shown["split"]),
         name_pattern=None if patients else propose_pattern(wanted["path"]),
+        unnameable=opened.left_out.filter(pl.col("reason") == NOT_UTF8[0]).height,
     )
     return replace(found, look=_look(opened, found, wanted["row"]))
 

@@ -12,6 +12,7 @@ from advassay.attacks.checks.gradient import compare, jitter_inputs
 from advassay.attacks.checks.inputs import NAMED, ModelWarning
 from advassay.attacks.losses import attack_loss
 from advassay.classifier import Classifier
+from advassay.classifier_state import dense_parts
 from advassay.errors import AdvassayError, AttackError, ClassifierError, ExtensionError, InputError
 from advassay.spec.attack_components import LOSSES
 
@@ -154,7 +155,10 @@ def _written_to(classifier: Classifier, before: Mapping[str, Tensor]) -> list[Mo
 
 
 def _same(one: Tensor, other: Tensor) -> bool:
-    return one.shape == other.shape and bool(((one == other) | ((one != one) & (other != other))).all())
+    if one.shape != other.shape or one.layout != other.layout:
+        return False
+    parts = zip(dense_parts(one), dense_parts(other), strict=True)
+    return all(a.shape == b.shape and bool(((a == b) | ((a != a) & (b != b))).all()) for a, b in parts)
 
 
 def _extremes(classifier: Classifier, images: Tensor, batch_size: int) -> Tensor:
@@ -188,7 +192,8 @@ def _check_stable(classifier: Classifier, images: Tensor, logits: Tensor, scale:
     if alone > allowed:
         raise ClassifierError(
             f"module: an image's logits depend on its neighbours in the batch (they differ by {alone:.2g}).",
-            "Normalise by fixed statistics: batch norm in eval mode, no statistics over the batch.",
+            "Normalise by fixed statistics: batch norm in eval mode, no statistics over the batch, such as scales of "
+            "dynamic quantisation. Compute in float32: the module must not lower the precision of matrix products.",
         )
     if again <= ROUNDING * (1 + scale):
         return []

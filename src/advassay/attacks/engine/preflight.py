@@ -40,7 +40,7 @@ from advassay.attacks.engine.preflight_cache import PreflightCache
 from advassay.attacks.engine.uncertainty_band import IMAGES, initial_band_width, measure_margin_error
 from advassay.attacks.surrogate.build import Surrogate, build_surrogate, possible_on, supports_channels_last
 from advassay.attacks.surrogate.compile import backend_of, compile_surrogate
-from advassay.attacks.surrogate.speed_trial import SpeedTrial, set_aside_note
+from advassay.attacks.surrogate.speed_trial import SpeedTrial, architecture, chosen_once, set_aside_note
 from advassay.classifier import Classifier
 from advassay.spec.attack_components import UPDATE_RULES
 from advassay.spec.attack_spec import PGD, Arm, Precision
@@ -173,12 +173,19 @@ class Preflight:
 
     def _chosen(self, first: PreflightBatch, wanted: tuple[str, ...], gradients: int) -> tuple[str, ...]:
         """The part of `wanted` that steers fastest here; the others are set aside, with a note."""
-        trial = SpeedTrial(
-            self.classifier, first.images, first.labels, first.targets, loss=self.rules.loss,
-            batch_size=self.shape.batch_size, gradients=gradients,
-        )  # fmt: skip
         whole = self._built(first, wanted)
-        chosen = trial.choose(wanted, lambda names: self._built(first, names))
+
+        def choose() -> tuple[str, ...]:
+            trial = SpeedTrial(
+                self.classifier, first.images, first.labels, first.targets, loss=self.rules.loss,
+                batch_size=self.shape.batch_size, gradients=gradients,
+            )  # fmt: skip
+            return trial.choose(wanted, lambda names: self._built(first, names))
+
+        work = (tuple(first.images.shape), self.shape.batch_size, self.rules.loss, gradients, first.targets is None)
+        chosen = chosen_once(
+            (architecture(self.classifier), work, wanted, whole.rewrites, torch.get_num_threads()), choose
+        )
         for names, built in list(self.known.shared.copies.items()):
             if chosen != built.rewrites and set(names) <= set(wanted):
                 del self.known.shared.copies[names]  # each holds the weights once or twice more

@@ -7,10 +7,11 @@ every surrogate's. So `fast32` and `fast` are upper bounds of what is done to a 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from advassay.attacks.attack_step import GradientModel
 from advassay.attacks.surrogate.build import Surrogate
@@ -27,6 +28,38 @@ ROUNDS = 2
 """Timed passes of each candidate, after one that warms up; they take turns, so that a busy moment hits all."""
 BUDGET_SHARE, SMALL_BUDGET_S, SMALL_BUDGET_SHARE = 0.02, 1.0, 0.25
 """What the trial may take: a share of the estimated run; of a small run a larger share, but at most so many seconds."""
+KEPT = 256
+"""Choices remembered in a process."""
+_CHOSEN: OrderedDict[Hashable, tuple[str, ...]] = OrderedDict()
+
+
+def chosen_once(about: Hashable, choose: Callable[[], tuple[str, ...]]) -> tuple[str, ...]:
+    """What `choose()` gives at the first call `about` the same in this process.
+
+    Timing differs from call to call and the choice moves last bits, so networks built alike are not timed twice: what
+    a call gives is then the same alone, again, and beside other threads.
+    """
+    if about in _CHOSEN:
+        _CHOSEN.move_to_end(about)
+        return _CHOSEN[about]
+    chosen = _CHOSEN[about] = choose()
+    while len(_CHOSEN) > KEPT:
+        _CHOSEN.popitem(last=False)
+    return chosen
+
+
+def architecture(network: nn.Module) -> Hashable:
+    """What a network's speed follows from: its modules' classes and settings, shapes and types of what they hold."""
+    modules = tuple(
+        (name, type(part).__module__, type(part).__qualname__, part.extra_repr() if _is_pytorchs(part) else "")
+        for name, part in network.named_modules()
+    )
+    held = [*network.named_parameters(), *network.named_buffers()]
+    return modules, tuple((name, tuple(value.shape), value.dtype, value.device) for name, value in held)
+
+
+def _is_pytorchs(module: nn.Module) -> bool:
+    return type(module).__module__.startswith("torch.nn.")
 
 
 class SpeedTrial:

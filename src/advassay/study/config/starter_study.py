@@ -253,6 +253,8 @@ def _doubts(found: SourceDescription) -> Iterator[str]:
         lost = found.missing
         told = "none" if lost.all else f"only {lost.files - lost.count:,}"
         yield f"{told} of the {lost.files:,} image files exist; the first missing one is {lost.first}."
+    if found.unnameable:
+        yield f"{found.unnameable:,} files are left out: their names, or their folders', are not UTF-8. Rename them."
     folded: dict[str, list[str]] = {}
     for value in found.classes:
         folded.setdefault(str(value).casefold(), []).append(str(value))
