@@ -40,7 +40,7 @@ def checks(data: Path | None, store: Path) -> list[Check]:
 
 
 def _program() -> Iterator[Check]:
-    yield Check("advassay", version("advassay"), True)
+    yield Check("advassay", __version__, True)
     good = sys.version_info >= (3, 11)
     yield Check("python", platform.python_version(), good, "" if good else "Python 3.11 or newer is needed.")
 

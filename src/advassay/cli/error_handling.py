@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import typer
 
 from advassay.errors import AdvassayError, AdvassayWarning
+from advassay.optional_libraries import missing_library
 from advassay.store_layout import DISK_FAULTS, disk_fault
 
 Verb = TypeVar("Verb", bound=Callable[..., Any])
@@ -26,6 +27,9 @@ DISK = (*DISK_FAULTS, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO)
 """What a full, closed or failing disk says: no fault of the program, so no traceback."""
 PLACE = (errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENXIO, errno.ENODEV)
 """What is said of a path that names no place for a file."""
+
+EXTRA_OF_VERB = {"tiles": "slides"}
+"""Verb → the extra that it needs, where a library that it misses belongs to several."""
 
 SURROGATE = re.compile("[\ud800-\udfff]")
 """What Python puts in place of a byte that is not UTF-8."""
@@ -47,6 +51,11 @@ def cli_errors(verb: Verb) -> Verb:
             except AdvassayError as error:
                 say_error(error)
                 raise typer.Exit(error.exit_code) from None
+            except ModuleNotFoundError as error:
+                if (known := missing_library(error, EXTRA_OF_VERB.get(verb.__name__))) is None:
+                    raise
+                say_error(known)
+                raise typer.Exit(known.exit_code) from None
             except OSError as error:
                 number = disk_fault(error) or error.errno
                 if number not in (*DISK, *PLACE):
