@@ -1,7 +1,7 @@
 """What the base installation is for, run with the base alone: reading, analysing and reporting a store.
 
-    python tests/contracts/base_verbs.py build/base-store --installed     # in an environment that has only the base
-    python tests/contracts/base_verbs.py FOLDER                           # libraries of the extras blocked
+python tests/contracts/base_verbs.py build/base-store --installed     # in an environment that has only the base
+python tests/contracts/base_verbs.py FOLDER                           # libraries of the extras blocked
 """
 
 from __future__ import annotations
