@@ -390,7 +390,9 @@ def test_importing_and_attacking_tune_nothing_and_the_program_says_what_it_does(
 
 
 @pytest.mark.parametrize(("device", "verbose", "said"), [("cpu", True, 1), ("cpu", False, 0), ("cuda", True, 0)])
-def test_the_command_line_tunes_its_process_where_networks_run_on_a_processor(monkeypatch, capsys, device, verbose, said):
+def test_the_command_line_tunes_its_process_where_networks_run_on_a_processor(
+    monkeypatch, capsys, device, verbose, said
+):
     from advassay.cli.options import tune_for
 
     asked = []
