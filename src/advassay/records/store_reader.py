@@ -242,7 +242,7 @@ def _opened(root: Path) -> Records:
     if folder == root and not candidates:
         if store_layout.Store(root).study.exists():
             return Records(root, [])  # prepared or trained, not attacked yet
-        raise StoreError(f"path: expected a store, which holds records/, got {root}.", "Give the folder passed as --store.")
+        raise StoreError(f"path: expected a store with records/, got {root}.", "Give the folder passed as --store.")
     store = folder.parent if folder.name == "records" else root
     return Records(store, _own_folders(p for p in candidates if _headed(p)))
 
