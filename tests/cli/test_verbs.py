@@ -72,7 +72,7 @@ def test_help_lists_the_verbs_of_a_study() -> None:
         (["run", "STUDY", "--store", "STUDY"], 6, "--store: expected a folder"),
         (["status", "absent"], 6, "Error: STORE: expected a folder with a study.yaml"),
         (["report", "absent"], 6, "Error: STORE: no such folder: absent."),
-        (["compare", "absent"], 2, "Error: STORE: expected at least two, got 1."),
+        (["compare", "absent"], 7, "Error: STORE: expected at least two, got 1."),
         (["attack"], 2, "give STUDY, or --model and --images"),
         (["attack", "STUDY", "--model", "m"], 2, "give STUDY, or --model and --images"),
         (["attack", "--model", "STUDY", "--images", "."], 4, "not a safetensors file"),
