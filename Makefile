@@ -7,13 +7,13 @@ export ADVASSAY_DATA
 endif
 BIN := .venv/bin
 
-.PHONY: setup demo demo-compare test check bench docs clean
+.PHONY: setup demo demo-compare test test-base check bench docs clean
 setup: .venv/.ready
 
 .venv/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[all,dev]'
 	touch $@
 
 demo: setup  ## a whole small study on images made by the program, ends with its report
@@ -32,6 +32,14 @@ demo-compare: setup  ## the demo's main arm with one coarse step of ε, and the 
 # One process a core, each with one thread: more threads than cores make PyTorch many times slower.
 test: setup  ## the tests, doctests included
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses=4 --dist loadfile
+
+# An environment of its own, without what the extras install. It needs a package index, so it is no part of `make test`,
+# which runs the same verbs with those libraries blocked.
+test-base:  ## install the base alone, measure it, and run what it is for
+	rm -rf build/base
+	$(PYTHON) -m venv build/base
+	build/base/bin/python -m pip install --quiet -c constraints.txt .
+	build/base/bin/python tests/contracts/base_verbs.py build/base-store --installed
 
 check: setup  ## lint, format, types, doctests
 	$(BIN)/ruff check .

@@ -4,9 +4,9 @@ Names are imported when first used (PEP 562), so that `import advassay` is insta
 needs torch.
 """
 
-import lazy_loader
+from advassay.optional_libraries import attach_names
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = attach_names(__name__, __file__)
 __all__ = ["__version__", *__all__]

@@ -2,6 +2,7 @@
 
     AdvassayError
     ├── SpecError             a study file or an argument is wrong              exit 2
+    │   └── MissingLibraryError  a library that an extra installs is not here   exit 2
     ├── ExtensionError        a registered part is incomplete or named twice    exit 2
     ├── SourceError           a source as a whole cannot be read                exit 3
     ├── CohortError           a cohort cannot be formed or prepared             exit 3
@@ -38,6 +39,10 @@ class AdvassayError(Exception):
 
 class SpecError(AdvassayError):
     exit_code = 2
+
+
+class MissingLibraryError(SpecError, ImportError):
+    """The work needs a library that an extra of the distribution installs; `fix` is the command."""
 
 
 class ExtensionError(AdvassayError):

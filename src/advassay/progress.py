@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Protocol
 
 
@@ -18,6 +19,26 @@ class Progress(Protocol):
 
     def finish(self, task: str) -> None:
         """`task` has ended."""
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """How far work of several jobs is."""
+
+    done: int
+    of: int
+    """Jobs."""
+    seconds_left: float | None
+    """What the others may take; None where that is not known yet."""
+    at_least: bool
+    """`seconds_left` leaves out jobs of which nothing is known yet."""
+
+
+def tell_outlook(progress: Progress, outlook: Outlook) -> None:
+    """Pass `outlook` on to a progress that shows one (it has a method `outlook`); the others are told nothing."""
+    show = getattr(progress, "outlook", None)
+    if show is not None:
+        show(outlook)
 
 
 class Silent:

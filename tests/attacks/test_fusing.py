@@ -389,13 +389,15 @@ def test_importing_and_attacking_tune_nothing_and_the_program_says_what_it_does(
     assert (primitives, again) == ("16384", "False")
 
 
-@pytest.mark.parametrize(("device", "quiet", "said"), [("cpu", False, 1), ("cpu", True, 0), ("cuda", False, 0)])
-def test_the_command_line_tunes_its_process_where_networks_run_on_a_processor(monkeypatch, capsys, device, quiet, said):
+@pytest.mark.parametrize(("device", "verbose", "said"), [("cpu", True, 1), ("cpu", False, 0), ("cuda", True, 0)])
+def test_the_command_line_tunes_its_process_where_networks_run_on_a_processor(
+    monkeypatch, capsys, device, verbose, said
+):
     from advassay.cli.options import tune_for
 
     asked = []
     monkeypatch.setattr("advassay.process_tuning.tune_process", lambda: asked.append(1) or ("memory is kept",))
-    tune_for(device, quiet=quiet)
+    tune_for(device, verbose=verbose)
     assert len(asked) == (device == "cpu")
     assert capsys.readouterr().err.count("This process: memory is kept.") == said
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from advassay.cli.progress_bars import Bars, Lines
+from advassay.cli.progress_bars import Bars, Lines, Quiet
+from advassay.progress import Outlook, tell_outlook
 
 
 def test_plain_lines_are_few(capsys: pytest.CaptureFixture[str]) -> None:
@@ -32,3 +33,22 @@ def test_bars_follow_tasks_of_unknown_length(capsys: pytest.CaptureFixture[str])
         bars.start("read A", 2, "images")
         bars.finish("read A")
     assert "read A" in capsys.readouterr().err
+
+
+def test_the_whole_study_has_a_time_of_its_own_beside_the_stage(capsys: pytest.CaptureFixture[str]) -> None:
+    with Lines(seconds=0) as lines:
+        tell_outlook(lines, Outlook(1, 4, None, at_least=True))
+        tell_outlook(lines, Outlook(2, 4, 90.0, at_least=True))
+        tell_outlook(lines, Outlook(3, 4, 60.0, at_least=False))
+        tell_outlook(lines, Outlook(4, 4, 0.0, at_least=False))
+    assert capsys.readouterr().err.splitlines() == [
+        "whole study: 1 of 4 jobs done",
+        "whole study: 2 of 4 jobs done, at least 1 min 30 s left",
+        "whole study: 3 of 4 jobs done, about 1 min 0 s left",
+    ]
+    with Bars() as bars:
+        bars.start("train A", 2, "updates")
+        tell_outlook(bars, Outlook(2, 4, 90.0, at_least=True))
+    assert "at least 1 min 30 s" in " ".join(capsys.readouterr().err.split())
+    tell_outlook(Quiet(), Outlook(2, 4, 90.0, at_least=True))
+    assert capsys.readouterr().err == ""

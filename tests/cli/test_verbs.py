@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
+from advassay import errors
 from advassay.cli import doctor, output_tables
-from advassay.cli.program import app
+from advassay.cli.exit_codes import EXIT_CODES
+from advassay.cli.program import GROUPS, app, summary_of
+from advassay.optional_libraries import EXTRAS
 
 runner = CliRunner()
 STUDY = """
@@ -58,14 +63,16 @@ def test_help_lists_the_verbs_of_a_study() -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["plan", "absent.yaml"], 2, "Error: study: expected a readable YAML file, got absent.yaml"),
+        (["plan", "absent.yaml"], 2, "Error: STUDY: no such file: absent.yaml"),
         (["plan", "STUDY", "--set", "attack.step=1"], 2, "'step' is not a part of attack. Close matches: steps"),
         (["plan", "STUDY", "--scale", "0"], 2, "--scale: expected a number above 0"),
         (["plan", "STUDY", "--data", "absent"], 2, "--data: expected a folder, got absent"),
         (["plan", "STUDY", "--set", "training.architecture=inception_v3"], 3, "images of 75 px or more, got A 40 px"),
         (["plan", "STUDY", "--set", "attack.arms={A: {}, B: {steps: 3}}"], 2, "A and B differ only in"),
         (["run", "STUDY", "--store", "STUDY"], 6, "--store: expected a folder"),
-        (["status", "absent"], 6, "expected a folder with a study.yaml"),
+        (["status", "absent"], 6, "Error: STORE: expected a folder with a study.yaml"),
+        (["report", "absent"], 6, "Error: STORE: no such folder: absent."),
+        (["compare", "absent"], 7, "Error: STORE: expected at least two, got 1."),
         (["attack"], 2, "give STUDY, or --model and --images"),
         (["attack", "STUDY", "--model", "m"], 2, "give STUDY, or --model and --images"),
         (["attack", "--model", "STUDY", "--images", "."], 4, "not a safetensors file"),
@@ -82,6 +89,30 @@ def test_a_mistake_is_one_clean_message_and_its_exit_code(
     assert result.exit_code == code
     assert "Traceback" not in result.stderr
     assert result.stdout == ""
+
+
+def test_the_help_shows_every_verb_in_a_group_with_its_whole_summary_and_every_exit_code() -> None:
+    shown = " ".join(runner.invoke(app, ["--help"], terminal_width=100).stdout.split())
+    for heading, verbs in GROUPS.items():
+        assert f" {heading}: " in shown
+        for verb in verbs:
+            assert summary_of(typer.main.get_command(app).commands[verb.__name__]) in shown  # type: ignore[attr-defined]
+    for code, meaning in EXIT_CODES.items():
+        assert f" {code} {meaning}" in f"{shown} "
+
+
+def test_every_exit_code_of_an_error_is_in_the_table() -> None:
+    kinds = [
+        kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.AdvassayError)
+    ]
+    assert {kind.exit_code for kind in kinds} <= EXIT_CODES.keys()
+
+
+def test_a_shell_can_have_the_script_that_completes_verbs() -> None:
+    environment = {**os.environ, "_ADVASSAY_COMPLETE": "complete_bash", "COMP_WORDS": "advassay con", "COMP_CWORD": "1"}
+    code = "import sys; sys.argv = ['advassay']; from advassay.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert done.stdout.split() == ["conclusions"]
 
 
 def test_ctrl_c_says_how_to_continue(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,6 +182,23 @@ def test_doctor_prints_documented_columns(tmp_path: Path) -> None:
     assert {"python", "torch", "processor", "bfloat16", "data folder", "disk", "GPU", "threads"} <= {
         r["what"] for r in found
     }
+
+
+def test_doctor_says_what_works_by_extra_and_is_content_with_the_base(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("advassay.optional_libraries.find_spec", lambda name: None)
+    monkeypatch.setattr("advassay.report.output.write_report.shutil.which", lambda name: None)
+    result = runner.invoke(app, ["doctor", "--json", "--store", str(tmp_path)])
+    found = {row["what"]: row for row in json.loads(result.stdout)}
+    assert result.exit_code == 0
+    assert found["base"]["ok"] is True
+    for extra, (work, _) in EXTRAS.items():
+        assert found[f"[{extra}]"]["ok"] is None
+        assert found[f"[{extra}]"]["found"] == f"cannot {work}: not here"
+        assert found[f"[{extra}]"]["hint"] == f"optional: pip install 'advassay[{extra}]'"
+    assert found["PDF of the page"]["found"] == "no Chromium found"
+    assert "GPU" not in found
 
 
 def test_doctor_fails_where_something_will_not_work(tmp_path: Path) -> None:

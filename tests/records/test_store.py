@@ -91,9 +91,9 @@ def test_a_run_folder_without_a_header_is_left_out_with_a_warning(tmp_path: Path
 
 
 def test_what_is_no_store_is_said_to_be_none(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="does not exist"):
+    with pytest.raises(StoreError, match="no such folder"):
         open_records(tmp_path / "nowhere")
-    with pytest.raises(StoreError, match="holds records/"):
+    with pytest.raises(StoreError, match="expected a store with records/"):
         open_records(tmp_path)
     (tmp_path / "header.json").write_text('{"format_version": "1", "run_id": "x"}')
     with pytest.raises(FormatError, match="cohort"):

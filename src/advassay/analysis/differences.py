@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -56,7 +57,7 @@ def holm(p: np.ndarray) -> np.ndarray:
     >>> holm(np.array([0.01, 0.04, np.nan, 0.03])).tolist()
     [0.03, 0.06, nan, 0.06]
     """
-    return _adjusted(p, "holm")
+    return _adjusted(p, _holm_of_sorted)
 
 
 def benjamini_hochberg(p: np.ndarray) -> np.ndarray:
@@ -65,18 +66,27 @@ def benjamini_hochberg(p: np.ndarray) -> np.ndarray:
     >>> benjamini_hochberg(np.array([0.01, 0.04, np.nan, 0.03])).round(3).tolist()
     [0.03, 0.04, nan, 0.04]
     """
-    return _adjusted(p, "fdr_bh")
+    return _adjusted(p, _benjamini_hochberg_of_sorted)
 
 
-def _adjusted(p: np.ndarray, method: Literal["holm", "fdr_bh"]) -> np.ndarray:
-    """By statsmodels, which knows no NaN."""
-    from statsmodels.stats.multitest import multipletests  # imports pandas: only where something is corrected
-
+def _adjusted(p: np.ndarray, of_sorted: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """The finite p values adjusted together, at most 1; the others as they are."""
     adjusted = np.asarray(p, np.float64).copy()
-    known = np.isfinite(adjusted)
-    if known.any():
-        adjusted[known] = multipletests(adjusted[known], method=method)[1]
+    known = np.flatnonzero(np.isfinite(adjusted))
+    order = known[np.argsort(adjusted[known])]
+    adjusted[order] = np.minimum(of_sorted(adjusted[order]), 1)
     return adjusted
+
+
+def _holm_of_sorted(p: np.ndarray) -> np.ndarray:
+    """The step-down procedure of Holm 1979; `p` ascending."""
+    return np.maximum.accumulate(p * np.arange(len(p), 0, -1))
+
+
+def _benjamini_hochberg_of_sorted(p: np.ndarray) -> np.ndarray:
+    """The step-up procedure of Benjamini & Hochberg 1995; `p` ascending."""
+    shares = np.arange(1, len(p) + 1) / len(p)
+    return np.minimum.accumulate((p / shares)[::-1])[::-1]
 
 
 MCNEMAR = "exact McNemar"

@@ -7,9 +7,9 @@ Re-exports its public functions when first used: importing this room does not im
 import warnings
 from typing import Any
 
-import lazy_loader
+from advassay.optional_libraries import attach_names
 
-_find, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+_find, __dir__, __all__ = attach_names(__name__, __file__)
 
 _RENAMED = {"choose_compute_shape": "tune_batch_size", "numb_images": "gradient_masked_images"}
 """Names up to 0.1 → names now."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
@@ -14,7 +16,17 @@ from advassay.cli.options import StudyOptions, say_left_out, tune_for
 from advassay.cli.output_tables import end_with_errors
 from advassay.cli.progress_bars import progress
 
+COLUMNS = {
+    "cohort": "the cohort's name",
+    "arm": "name of the attack arm",
+    "run_id": "folder of the run in STORE/records",
+    "images": "images attacked",
+    "rows": "trajectories recorded",
+}
+"""Columns of `attack --json`, one entry for each run."""
+
 if TYPE_CHECKING:
+    from advassay.records import RunHeader
     from advassay.study.run.prepare_stage import Failures
 
 StudyOrNothing = Annotated[
@@ -67,7 +79,9 @@ def attack(
     source: options.SourceOption = None,
     changes: options.Set = None,
     key_file: options.KeyFile = None,
+    as_json: options.Json = False,
     quiet: options.QuietOption = False,
+    verbose: options.VerboseOption = False,
 ) -> None:
     """Attack the networks of a study, or a checkpoint on your own images.
 
@@ -86,16 +100,23 @@ def attack(
     if (study is None) == (model is None) or (model is None) != (images is None):
         raise SpecError("attack: give STUDY, or --model and --images.", "See `advassay attack --help`.")
     if study is not None:
-        _attack_study(StudyOptions(study, store, data, device, threads, scale, source, changes, key_file, quiet))
+        _attack_study(
+            StudyOptions(
+                study, store, data, device, threads, scale, source, changes, key_file, quiet or as_json, verbose
+            ),
+            as_json,
+        )
         return
     if scale != 1.0 or source is not None:
         raise SpecError("attack --model: --scale and --source change a study.", "Use --set attack.images=N.")
     assert model is not None
     assert images is not None
-    _attack_own(model, images, store or Path("runs/own"), device, threads, changes, key_file, quiet)
+    _attack_own(
+        model, images, store or Path("runs/own"), device, threads, changes, key_file, quiet or as_json, as_json, verbose
+    )
 
 
-def _attack_study(asked: StudyOptions) -> None:
+def _attack_study(asked: StudyOptions, as_json: bool) -> None:
     from advassay.study import attack as attack_study
 
     read = asked.read()
@@ -103,7 +124,9 @@ def _attack_study(asked: StudyOptions) -> None:
     with asked.site(read, runs_networks=True) as here:
         headers = attack_study(read, here, failures)
     say_left_out(failures, read, here)
-    if headers:
+    if as_json:
+        _print_json(headers)
+    elif headers:
         say(f"{len(headers)} runs in {here.store.records}. Next: advassay report {here.store.root}")
     end_with_errors(failures)
 
@@ -117,14 +140,24 @@ def _attack_own(
     changes: list[str] | None,
     key_file: Path | None,
     quiet: bool,
+    as_json: bool,
+    verbose: bool,
 ) -> None:
     from advassay.study import attack_external_model, make_environment
 
     with progress(quiet) as shown:
         here = make_environment(store, device=device.value, threads=threads, key_file=key_file, progress=shown)
-        tune_for(here.device, quiet=quiet)
+        tune_for(here.device, verbose=verbose)
         headers = attack_external_model(model, images, here, overrides=changes or ())
+    if as_json:
+        _print_json(headers)
+        return
     for header in headers:
         what = f"{header.images} images, {header.rows} trajectories in records/{header.run_id}"
         say(f"{header.cohort}, arm {header.arm}: {what}")
     say(f"Next: advassay report {store}")
+
+
+def _print_json(headers: Sequence[RunHeader]) -> None:
+    rows = [{name: getattr(header, name) for name in COLUMNS} for header in headers]
+    print(json.dumps(rows, ensure_ascii=False, indent=2))

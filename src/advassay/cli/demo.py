@@ -23,6 +23,7 @@ def demo(
     scale: options.Scale = 1.0,
     changes: options.Set = None,
     quiet: options.QuietOption = False,
+    verbose: options.VerboseOption = False,
 ) -> None:
     """Run the demo study on images made by the program; no data needed, some minutes on 2 cores.
 
@@ -41,6 +42,7 @@ def demo(
             scale=scale,
             changes=changes,
             quiet=quiet,
+            verbose=verbose,
         )
     )
 

@@ -23,9 +23,10 @@ Store = Annotated[Path, typer.Option("--store", metavar="FOLDER", help="Folder w
 
 @cli_errors
 def doctor(data: options.Data = None, store: Store = Path("runs"), as_json: options.Json = False) -> None:
-    """Check the machine: versions, processor, GPU, bfloat16, memory, data folder, disk, optional tools.
+    """Check what works here: extras installed, versions, processor, GPU, memory, data folder, disk.
 
-    Exit code 1 where something will not work.
+    A line for each extra says what it is for and, where it is missing, how to install it. Exit code 1 where something
+    will not work.
 
     Example:
 

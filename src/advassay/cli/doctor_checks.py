@@ -12,14 +12,13 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from advassay import __version__
 from advassay.cli.progress_bars import size
+from advassay.errors import ReportError
+from advassay.optional_libraries import EXTRAS, is_installed, missing_modules
 
-NEEDED = ("torch", "torchvision", "timm", "polars", "pyarrow", "opencv-python-headless", "altair")
-OPTIONAL = {
-    "torchattacks": "comparison with another attack library (extra dev)",
-    "foolbox": "comparison with another attack library (extra dev)",
-    "playwright": "checks of the page in a real browser (extra dev)",
-}
+VERSIONS = ("numpy", "polars", "pyarrow", "scipy", "altair", "vl-convert-python", "torch", "timm", "pydicom")
+"""Distributions whose versions are named."""
 SCARCE = 2e9
 """Free bytes of disk below which a study may not fit."""
 
@@ -36,22 +35,42 @@ class Check:
 
 def checks(data: Path | None, store: Path) -> list[Check]:
     """All checks, in the order shown."""
-    return [*_program(), *_libraries(), _processor(), _memory(), *_torch(), _data(data), _disk(store)]
+    return [
+        *_program(), *_work(), _printing(), *_versions(), _processor(), _memory(), *_torch(), _data(data), _disk(store)
+    ]  # fmt: skip
 
 
 def _program() -> Iterator[Check]:
-    yield Check("advassay", version("advassay"), True)
+    yield Check("advassay", __version__, True)
     good = sys.version_info >= (3, 11)
     yield Check("python", platform.python_version(), good, "" if good else "Python 3.11 or newer is needed.")
 
 
-def _libraries() -> Iterator[Check]:
-    for name in NEEDED:
-        found = _version(name)
-        yield Check(name, found or "not installed", found is not None, "" if found else "Install advassay anew.")
-    for name, purpose in OPTIONAL.items():
-        found = _version(name)
-        yield Check(name, found or "not installed", True if found else None, "" if found else f"optional: {purpose}")
+def _work() -> Iterator[Check]:
+    """What can be done with what is installed: the base, then each extra."""
+    yield Check("base", "analyse, report and compare stores", True)
+    for extra, (work, modules) in EXTRAS.items():
+        missing = missing_modules(extra)
+        some = len(missing) < len(modules)
+        found = work if not missing else f"cannot {work}: " + (f"without {', '.join(missing)}" if some else "not here")
+        hint = f"optional: pip install 'advassay[{extra}]'" if missing else ""
+        yield Check(f"[{extra}]", found, None if missing else True, hint)
+
+
+def _printing() -> Check:
+    """What `report --format pdf` needs, which no Python library brings."""
+    from advassay.report.output.write_report import browser
+
+    try:
+        return Check("PDF of the page", browser(), True)
+    except ReportError as error:
+        return Check("PDF of the page", "no Chromium found", None, f"optional: {error.fix}")
+
+
+def _versions() -> Iterator[Check]:
+    for name in VERSIONS:
+        if (found := _version(name)) is not None:
+            yield Check(name, found, True)
 
 
 def _version(name: str) -> str | None:
@@ -75,10 +94,12 @@ def _memory() -> Check:
 
 
 def _torch() -> Iterator[Check]:
+    if not is_installed("torch"):
+        return
     try:
         torch = import_module("torch")
-    except ImportError as error:
-        yield Check("torch works", str(error), False, "Install advassay anew.")
+    except (ImportError, OSError) as error:
+        yield Check("torch works", str(error), False, "pip install --force-reinstall torch")
         return
     yield Check("threads", f"{torch.get_num_threads()} by default", True)
     yield _gpu(torch)

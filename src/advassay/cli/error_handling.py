@@ -13,11 +13,13 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 import typer
+from typer.models import ArgumentInfo, OptionInfo
 
 from advassay.errors import AdvassayError, AdvassayWarning
+from advassay.optional_libraries import missing_library
 from advassay.store_layout import DISK_FAULTS, disk_fault
 
 Verb = TypeVar("Verb", bound=Callable[..., Any])
@@ -26,6 +28,9 @@ DISK = (*DISK_FAULTS, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO)
 """What a full, closed or failing disk says: no fault of the program, so no traceback."""
 PLACE = (errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENXIO, errno.ENODEV)
 """What is said of a path that names no place for a file."""
+
+EXTRA_OF_VERB = {"tiles": "slides"}
+"""Verb → the extra that it needs, where a library that it misses belongs to several."""
 
 SURROGATE = re.compile("[\ud800-\udfff]")
 """What Python puts in place of a byte that is not UTF-8."""
@@ -45,8 +50,13 @@ def cli_errors(verb: Verb) -> Verb:
             try:
                 return verb(*args, **kwargs)
             except AdvassayError as error:
-                say_error(error)
+                say_error(error, verb)
                 raise typer.Exit(error.exit_code) from None
+            except ModuleNotFoundError as error:
+                if (known := missing_library(error, EXTRA_OF_VERB.get(verb.__name__))) is None:
+                    raise
+                say_error(known)
+                raise typer.Exit(known.exit_code) from None
             except OSError as error:
                 number = disk_fault(error) or error.errno
                 if number not in (*DISK, *PLACE):
@@ -101,9 +111,36 @@ def typed() -> str:
     return shlex.join(["advassay", *sys.argv[1:]])
 
 
-def say_error(error: AdvassayError) -> None:
-    """What is wrong and what to do next, on stderr."""
-    say(f"Error: {error.problem}" + (f"\n{error.fix}" if error.fix else ""))
+def say_error(error: AdvassayError, verb: Callable[..., Any] | None = None) -> None:
+    """What is wrong and what to do next, on stderr; arguments named as they are typed for `verb`."""
+    problem = error.problem if verb is None else as_typed(error.problem, verb)
+    say(f"Error: {problem}" + (f"\n{error.fix}" if error.fix else ""))
+
+
+def as_typed(problem: str, verb: Callable[..., Any]) -> str:
+    """A message that begins with an argument's name in Python, with the name that is typed on the command line.
+
+    >>> from advassay.cli.report import report
+    >>> as_typed("store: holds nothing.", report), as_typed("output: a folder.", report)
+    ('STORE: holds nothing.', '--output: a folder.')
+    """
+    name, colon, rest = problem.partition(": ")
+    places = typed_names(verb)
+    if name == "path":  # what readers call the file or folder that the verb is about
+        name = next(iter(places), name)
+    return f"{places[name]}: {rest}" if colon and name in places else problem
+
+
+def typed_names(verb: Callable[..., Any]) -> dict[str, str]:
+    """Parameter → its metavar, of an argument, or the option's long name; arguments first."""
+    arguments, given = {}, {}
+    for name, hint in get_type_hints(verb, include_extras=True).items():
+        for one in getattr(hint, "__metadata__", ()):
+            if isinstance(one, ArgumentInfo):
+                arguments[name] = str(one.metavar or name).strip("[].").split(" ")[0]
+            elif isinstance(one, OptionInfo):
+                given[name] = next((text for text in one.param_decls or () if text.startswith("--")), f"--{name}")
+    return arguments | given
 
 
 def say(text: str) -> None:

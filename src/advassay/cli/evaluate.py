@@ -178,6 +178,7 @@ def evaluate(
     key_file: options.KeyFile = None,
     as_json: options.Json = False,
     quiet: options.QuietOption = False,
+    verbose: options.VerboseOption = False,
 ) -> None:
     """Attack a model of any maker on your images and print how much an image must change before it errs.
 
@@ -199,7 +200,7 @@ def evaluate(
     required = [parse_requirement(text) for text in require or ()]
     if (sarif or junit) and not required:
         raise SpecError("--sarif, --junit: they hold requirements, got none.", "Add --require TEXT.")
-    tune_for(choose_device(device.value), quiet=quiet or as_json)
+    tune_for(choose_device(device.value), verbose=verbose)
     with progress(quiet or as_json) as shown:
         result = evaluate_model(
             model, images, store=store, preset=preset.value, mean=_numbers("--mean", mean), std=_numbers("--std", std),

@@ -84,6 +84,9 @@ KeyFile = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the data as JSON on stdout.")]
+VerboseOption = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Also say what is set for this process before networks run.")
+]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress; warnings and errors still show.")]
 
 
@@ -101,6 +104,7 @@ class StudyOptions:
     changes: list[str] | None = None
     key_file: Path | None = None
     quiet: bool = False
+    verbose: bool = False
 
     def read(self) -> Study:
         """The study, with the options applied."""
@@ -132,17 +136,17 @@ class StudyOptions:
                 progress=shown,
             )
             if runs_networks:
-                tune_for(here.device, quiet=self.quiet)
+                tune_for(here.device, verbose=self.verbose)
             yield here
 
 
-def tune_for(device: str, *, quiet: bool) -> None:
-    """Tune this process where networks run on the processor (`device` is cpu), and say what was set."""
+def tune_for(device: str, *, verbose: bool) -> None:
+    """Tune this process where networks run on the processor (`device` is cpu); `verbose`: say what was set."""
     from advassay.cli.error_handling import say
     from advassay.process_tuning import tune_process
 
     found = tune_process() if device == "cpu" else ()
-    if found and not quiet:
+    if found and verbose:
         say(f"This process: {'; '.join(found)}.")
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from types import TracebackType
 from typing import Any
 
-from advassay.progress import Silent
+from advassay.progress import Outlook, Silent
 
+WHOLE = "whole study"
+"""The task that all jobs make together."""
 PLAIN_SECONDS = 30.0
 """Pause between two plain lines about one task."""
 
@@ -26,6 +29,14 @@ class Bars:
             TimeElapsedColumn,
             TimeRemainingColumn,
         )
+        from rich.text import Text
+
+        class Remaining(TimeRemainingColumn):
+            """Rich's estimate from the speed so far, but what a task states itself where it does."""
+
+            def render(self, task: Any) -> Text:
+                stated = task.fields.get("left")
+                return super().render(task) if stated is None else Text(stated, style="progress.remaining")
 
         self._progress = Progress(
             TextColumn("{task.description}"),
@@ -34,7 +45,7 @@ class Bars:
             TextColumn("{task.fields[unit]}"),
             TimeElapsedColumn(),
             TextColumn("left"),
-            TimeRemainingColumn(),
+            Remaining(),
             console=Console(stderr=True),
         )
         self._tasks: dict[str, Any] = {}
@@ -48,6 +59,11 @@ class Bars:
 
     def start(self, task: str, total: float | None, unit: str) -> None:
         self._tasks[task] = self._progress.add_task(task, total=total, unit=unit)
+
+    def outlook(self, outlook: Outlook) -> None:
+        if WHOLE not in self._tasks:
+            self._tasks[WHOLE] = self._progress.add_task(WHOLE, total=outlook.of, unit="jobs", left="")
+        self._progress.update(self._tasks[WHOLE], completed=outlook.done, total=outlook.of, left=time_left(outlook))
 
     def advance(self, task: str, amount: float = 1) -> None:
         if task in self._tasks:
@@ -66,6 +82,7 @@ class Lines:
     def __init__(self, seconds: float = PLAIN_SECONDS) -> None:
         self._pause = seconds
         self._tasks: dict[str, _Task] = {}
+        self._outlook_said = -math.inf
 
     def __enter__(self) -> Lines:
         return self
@@ -76,6 +93,12 @@ class Lines:
     def start(self, task: str, total: float | None, unit: str) -> None:
         self._tasks[task] = _Task(total, unit)
         self._say(f"{task}: begins" + (f", {total:g} {unit}" if total else ""))
+
+    def outlook(self, outlook: Outlook) -> None:
+        if outlook.done < outlook.of and time.monotonic() - self._outlook_said >= self._pause:
+            self._outlook_said = time.monotonic()
+            left = f", {time_left(outlook)} left" if outlook.seconds_left is not None else ""
+            self._say(f"{WHOLE}: {outlook.done} of {outlook.of} jobs done{left}")
 
     def advance(self, task: str, amount: float = 1) -> None:
         state = self._tasks.get(task)
@@ -122,6 +145,17 @@ def progress(quiet: bool = False) -> Bars | Lines | Quiet:
     if quiet:
         return Quiet()
     return Bars() if sys.stderr.isatty() else Lines()
+
+
+def time_left(outlook: Outlook) -> str:
+    """What is left of the whole, in words; empty where nothing is known.
+
+    >>> time_left(Outlook(3, 9, 150.0, at_least=True)), time_left(Outlook(0, 9, None, at_least=True))
+    ('at least 2 min 30 s', '')
+    """
+    if outlook.seconds_left is None:
+        return ""
+    return f"{'at least' if outlook.at_least else 'about'} {duration(outlook.seconds_left)}"
 
 
 def duration(seconds: float) -> str:

@@ -16,8 +16,24 @@ from typing import Any
 
 import typer
 
-from advassay.cli import analyse, conclusions, datasets, doctor, evaluate, label, output_tables, power, regions, tiles
-from advassay.cli.program import app
+from advassay.cli import (
+    analyse,
+    attack,
+    conclusions,
+    datasets,
+    doctor,
+    evaluate,
+    label,
+    merge,
+    output_tables,
+    power,
+    prune,
+    regions,
+    tiles,
+    train,
+)
+from advassay.cli.exit_codes import EXIT_CODES
+from advassay.cli.program import GROUPS, app, summary_of
 from advassay.report.figures.figure import FIGURES
 from advassay.report.page_sections import in_page_order
 from advassay.report.tables.table import TABLES
@@ -35,6 +51,10 @@ COLUMNS: dict[str, Mapping[str, str]] = {
     "conclusions": conclusions.COLUMNS,
     "power": power.COLUMNS,
     "evaluate": evaluate.COLUMNS,
+    "attack": attack.COLUMNS,
+    "merge": merge.COLUMNS,
+    "prune": prune.COLUMNS,
+    "train": train.COLUMNS,
 }
 """Verb → the columns of its --json output, with their meaning."""
 
@@ -42,6 +62,11 @@ WRITTEN_TABLES: dict[str, Mapping[str, str]] = {"label": label.COLUMNS, "tiles":
 """Verb → the columns of the table that it writes, with their meaning."""
 
 _HEAD = "<!-- Written by `python -m advassay.cli.reference_pages docs/cli`. Do not edit: change the verb. -->\n\n"
+
+_COMPLETION = """## Completion
+
+`advassay --install-completion` lets bash, zsh, fish or PowerShell complete verbs and options with the Tab key, in
+shells that are opened afterwards. `advassay --show-completion` prints the script instead."""
 
 
 def pages() -> dict[str, str]:
@@ -58,8 +83,15 @@ def commands() -> Iterator[Any]:
 
 
 def _index(verbs: Mapping[str, Any]) -> str:
-    lines = [f"- [advassay {name}]({name}.md): {_summary(command)}" for name, command in verbs.items()]
-    return _HEAD + "# The command line\n\n" + "\n".join(lines) + "\n"
+    parts = ["# The command line"]
+    for heading, group in GROUPS.items():
+        names = [verb.__name__ for verb in group]
+        lines = [f"- [advassay {name}]({name}.md): {summary_of(verbs[name])}" for name in names]
+        parts.append(f"## {heading}\n\n" + "\n".join(lines))
+    codes = "\n".join(f"| {code} | {meaning} |" for code, meaning in EXIT_CODES.items())
+    parts.append(f"## Exit codes\n\n| code | meaning |\n|---|---|\n{codes}")
+    parts.append(_COMPLETION)
+    return _HEAD + "\n\n".join(parts) + "\n"
 
 
 def _page(name: str, command: Any) -> str:
@@ -93,10 +125,6 @@ def _report_contents() -> str:
         "| file | number | content |\n|---|---|---|\n" + "\n".join(lines) + "\n\n"
         "## Tables\n\n| file | content |\n|---|---|\n" + "\n".join(tables)
     )
-
-
-def _summary(command: Any) -> str:
-    return inspect.cleandoc(command.help).partition("\n\n")[0].replace("\n", " ")
 
 
 def _argument(parameter: Any) -> str:

@@ -50,6 +50,7 @@ def run(
     part: PartOption = None,
     wait: Wait = True,
     quiet: options.QuietOption = False,
+    verbose: options.VerboseOption = False,
 ) -> None:
     """Run a whole study: prepare, train, attack, report.
 
@@ -65,7 +66,7 @@ def run(
 
         advassay run studies/demo.yaml --store runs/demo
     """
-    asked = StudyOptions(study, store, data, device, threads, scale, source, changes, key_file, quiet)
+    asked = StudyOptions(study, store, data, device, threads, scale, source, changes, key_file, quiet, verbose)
     if part is None:
         run_and_report(asked, wait=wait)
     else:

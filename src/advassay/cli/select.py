@@ -20,6 +20,7 @@ def select(
     changes: options.Set = None,
     flow: output_tables.FlowFile = None,
     as_json: options.Json = False,
+    quiet: options.QuietOption = False,
 ) -> None:
     """Apply the rules of every cohort without reading an image: counts in, out and why, for millions of rows.
 
@@ -33,7 +34,7 @@ def select(
     """
     from advassay.study import select_cohorts
 
-    asked = StudyOptions(study, None, data, options.Device.cpu, source=source, changes=changes, quiet=True)
+    asked = StudyOptions(study, None, data, options.Device.cpu, source=source, changes=changes, quiet=quiet or as_json)
     read = asked.read()
     failures: Failures = {}
     with asked.site(read) as here:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from advassay.classifier import Classifier
 from advassay.classifier_state import set_mode
-from advassay.errors import ClassifierError, SpecError
+from advassay.errors import ClassifierError, MissingLibraryError
 from advassay.model_document import Head, ModelDocument, ModelProof, Preprocessing
 from advassay.models.preprocessing_steps import PreprocessedNetwork, mean_and_std, needs_steps
 from advassay.registry import Registry
@@ -142,11 +142,11 @@ def first_channels(tensors: Mapping[str, Tensor]) -> int | None:
 
 
 def load_library(name: str, extra: str) -> ModuleType:
-    """Import an optional library. Raises SpecError with the command that installs it."""
+    """Import an optional library. Raises MissingLibraryError with the command that installs it."""
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise SpecError(
+        raise MissingLibraryError(
             f"model: the library {name} is needed to read it, and it is not installed ({error}).",
             f"pip install 'advassay[{extra}]'",
         ) from None

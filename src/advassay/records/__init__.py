@@ -4,6 +4,6 @@ Write with `RunWriter`, read with `open_records`. Nothing here imports torch: a 
 a laptop. Names are imported when first used.
 """
 
-import lazy_loader
+from advassay.optional_libraries import attach_names
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = attach_names(__name__, __file__)

@@ -16,11 +16,11 @@ from advassay import store_layout
 from advassay.checked_files import damaged, read_document, write_document
 from advassay.errors import StoreError
 from advassay.identity import content_hash
+from advassay.png_files import SIGNATURE, decode_png, encode_png
 from advassay.records.run_reader import check_version
 from advassay.spec.base_model import Frozen
 
 INDEX = "index.json"
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 HEALED = "`advassay attack` with the same study and --store keeps the images anew."
 """What to do where the index or an image is damaged."""
 FORMAT_VERSION = "1"
@@ -133,7 +133,7 @@ def _whole_png(path: Path) -> bool:
     except OSError:
         return False
     at, kind = 8, b""
-    while data[:8] == PNG_SIGNATURE and at + 12 <= len(data):
+    while data[:8] == SIGNATURE and at + 12 <= len(data):
         end = at + 8 + int.from_bytes(data[at : at + 4], "big")
         kind = data[at + 4 : at + 8]
         if int.from_bytes(data[end : end + 4], "big") != zlib.crc32(data[at + 4 : end]):
@@ -144,23 +144,18 @@ def _whole_png(path: Path) -> bool:
 
 def read_image(gallery: Path, file: str) -> np.ndarray:
     """A kept image as stored: uint8 or uint16, (height, width) or (height, width, 3) RGB. StoreError if unreadable."""
-    import cv2
-
-    pixels = cv2.imread(str(gallery / file), cv2.IMREAD_UNCHANGED) if _whole_png(gallery / file) else None
-    if pixels is None:
-        raise damaged(gallery / file, "it cannot be read as PNG", HEALED)
-    return pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+    try:
+        return decode_png((gallery / file).read_bytes())
+    except (OSError, ValueError):
+        raise damaged(gallery / file, "it cannot be read as PNG", HEALED) from None
 
 
 def write_png(path: Path, image: np.ndarray, bits: int) -> None:
     """float32 (channel, height, width) in [0, 1] → PNG of 8 or 16 bits, rounded to the nearest grey level."""
-    import cv2
-
     if bits not in (8, 16) or image.ndim != 3 or image.shape[0] not in (1, 3):
         raise StoreError(f"gallery: bits 8 or 16 and (1 or 3, height, width), got {bits} and {image.shape}.")
     top = 2**bits - 1
     levels = np.rint(np.clip(image, 0, 1).astype(np.float64) * top).astype(np.uint8 if bits == 8 else np.uint16)
-    pixels = levels[0] if len(levels) == 1 else cv2.cvtColor(np.moveaxis(levels, 0, -1), cv2.COLOR_RGB2BGR)
-    encoded = cv2.imencode(".png", pixels)[1]
+    encoded = encode_png(levels[0] if len(levels) == 1 else np.moveaxis(levels, 0, -1))
     with store_layout.writing(path) as beside:
-        beside.write_bytes(encoded.tobytes())
+        beside.write_bytes(encoded)

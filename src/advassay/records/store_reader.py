@@ -230,7 +230,7 @@ def _opened(root: Path) -> Records:
         return Records(root, [root])
     folder = store_layout.Store(root).records if store_layout.Store(root).records.is_dir() else root
     if not folder.is_dir():
-        raise StoreError(f"path: a store is needed, {root} does not exist.", "Give the folder passed as --store.")
+        raise StoreError(f"path: no such folder: {root}.", "Give the folder passed as --store.")
     candidates = sorted(
         p for p in folder.iterdir() if p.is_dir() and ((p / store_layout.SHARDS).exists() or _headed(p))
     )
@@ -242,7 +242,7 @@ def _opened(root: Path) -> Records:
     if folder == root and not candidates:
         if store_layout.Store(root).study.exists():
             return Records(root, [])  # prepared or trained, not attacked yet
-        raise StoreError(f"path: a store holds records/, {root} does not.", "Give the folder passed as --store.")
+        raise StoreError(f"path: expected a store with records/, got {root}.", "Give the folder passed as --store.")
     store = folder.parent if folder.name == "records" else root
     return Records(store, _own_folders(p for p in candidates if _headed(p)))
 

@@ -4,6 +4,6 @@ Start reading in `base.py` (what an open source is), then `image_index.py` (what
 like any other. Names are re-exported lazily, so that importing the package costs nothing.
 """
 
-import lazy_loader
+from advassay.optional_libraries import attach_names
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = attach_names(__name__, __file__)

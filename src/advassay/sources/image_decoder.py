@@ -9,12 +9,14 @@ import os
 import stat
 import struct
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import Literal
 
-import cv2
 import numpy as np
 
+from advassay.optional_libraries import optional_imports
 from advassay.sources.read_failures import MAX_FILE_BYTES, MAX_PIXELS, Unreadable
 
 Format = Literal["PNG", "JPEG", "TIFF"]
@@ -145,8 +147,17 @@ def _tiff_page(tags: dict[int, tuple[int, ...]]) -> Header | Unreadable:
     return Header("TIFF", tags[_WIDTH][0], tags[_HEIGHT][0], bits[0], samples, white_is_zero=photometric == 0)
 
 
-# A bad file becomes a row with a reason; OpenCV's own lines about it would only tear the progress bar.
-cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+@cache
+def silent_opencv() -> ModuleType:
+    """OpenCV, imported when first used, so that study files are read without it.
+
+    A bad file becomes a row with a reason; OpenCV's own lines about it would only tear the progress bar.
+    Raises MissingLibraryError where it is not installed.
+    """
+    with optional_imports():
+        import cv2
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    return cv2
 
 
 def read_image(path: Path, folder: Path) -> np.ndarray | Unreadable:
@@ -192,6 +203,7 @@ def decode(data: bytes) -> np.ndarray | Unreadable:
     header = read_header(data)
     if isinstance(header, Unreadable):
         return header
+    cv2 = silent_opencv()
     try:
         stored = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error:
@@ -254,6 +266,7 @@ def is_coloured(pixels: np.ndarray) -> bool:
     if pixels.ndim == 2:
         return False
     step = [max(1, -(-side // _LOOKED_AT)) for side in pixels.shape[:2]]
+    cv2 = silent_opencv()
     seen = cv2.blur(np.ascontiguousarray(pixels[:: step[0], :: step[1]]), (5, 5), borderType=cv2.BORDER_REPLICATE)
     spread = seen.max(axis=2) - seen.min(axis=2)
     return float((spread > NEARLY_GREY * np.iinfo(pixels.dtype).max).mean()) > _COLOURED_SHARE

@@ -7,9 +7,9 @@ when first used.
 import warnings
 from typing import Any
 
-import lazy_loader
+from advassay.optional_libraries import attach_names
 
-_find, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+_find, __dir__, __all__ = attach_names(__name__, __file__)
 
 _FORMER = {
     "Site": "RunEnvironment",

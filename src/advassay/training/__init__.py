@@ -3,6 +3,6 @@
 Names are imported when first used, so that planning a study or asking for help does not load torch.
 """
 
-import lazy_loader
+from advassay.optional_libraries import attach_names
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = attach_names(__name__, __file__)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from scipy.special import log_softmax, softmax
-from sklearn.metrics import roc_auc_score
+from scipy.stats import rankdata
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -118,7 +118,11 @@ def _evidence(logits: np.ndarray, probabilities: np.ndarray, index: int) -> np.n
 
 
 def _auroc(is_class: np.ndarray, evidence: np.ndarray) -> float | None:
-    return None if is_class.all() or not is_class.any() else float(roc_auc_score(is_class, evidence))
+    """The Mann–Whitney form (Hanley & McNeil 1982), ties count half; None where one side has no image."""
+    inside, outside = int(is_class.sum()), int((~is_class).sum())
+    if not inside or not outside:
+        return None
+    return float((rankdata(evidence)[is_class].sum() - inside * (inside + 1) / 2) / (inside * outside))
 
 
 def _share(hit: np.ndarray, among: np.ndarray) -> float | None:

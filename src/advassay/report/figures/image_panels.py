@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from advassay.errors import ReportError
+from advassay.png_files import encode_png
 from advassay.records.gallery import Example, read_image
 from advassay.report.figures.theme import INK, MUTED
 
@@ -57,29 +59,28 @@ def enlarged(image: np.ndarray, side: int) -> np.ndarray:
 
 
 def png_uri(image: np.ndarray) -> str:
-    """A lossless data URI."""
-    return _uri(image, ".png", "image/png", [])
+    """A lossless data URI. Raises ReportError for what is not uint8 grey or RGB."""
+    try:
+        return _uri("image/png", encode_png(image))
+    except ValueError:
+        raise ReportError(
+            f"image: cannot be written as PNG, got {image.shape} {image.dtype}.", "Give uint8 grey or RGB."
+        ) from None
 
 
 def page_uri(image: np.ndarray) -> str:
     """A data URI for the page: lossless for small images, compressed above LOSSLESS_SIDE pixels."""
-    import cv2
+    from PIL import Image
 
     if max(image.shape[:2]) <= LOSSLESS_SIDE:
         return png_uri(image)
-    return _uri(image, ".webp", "image/webp", [cv2.IMWRITE_WEBP_QUALITY, 92])
+    written = io.BytesIO()
+    Image.fromarray(image).save(written, "WEBP", quality=92)
+    return _uri("image/webp", written.getvalue())
 
 
-def _uri(image: np.ndarray, suffix: str, mime: str, options: list[int]) -> str:
-    import cv2
-
-    pixels = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-    done, data = cv2.imencode(suffix, pixels, options)
-    if not done:
-        raise ReportError(
-            f"image: {suffix} cannot be written, got {image.shape} {image.dtype}.", "Give uint8 grey or RGB."
-        )
-    return f"data:{mime};base64,{base64.b64encode(data.tobytes()).decode()}"
+def _uri(mime: str, data: bytes) -> str:
+    return f"data:{mime};base64,{base64.b64encode(data).decode()}"
 
 
 Weight = Literal["normal", "bold"]

@@ -3,6 +3,6 @@
 Start reading in `dataset_card.py` (what a recipe says), then `sets/` (the recipes). Names are re-exported lazily.
 """
 
-import lazy_loader
+from advassay.optional_libraries import attach_names
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = attach_names(__name__, __file__)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from advassay.identity import content_hash
+from advassay.optional_libraries import require_library
 from advassay.sources.base import OpenSource
 from advassay.sources.dicom.header_filters import DICOM_READING
 from advassay.sources.source_opener import SourceKind, SourceRequest, fingerprint_reports
@@ -18,6 +19,7 @@ class DicomKind(SourceKind[DicomSource]):
     earlier_reading = "DICOM files by other rules (raw images, padding, views in descriptions)"
 
     def open(self, source: DicomSource, request: SourceRequest) -> OpenSource:
+        require_library("pydicom", "dicom")
         from advassay.sources.dicom import open_dicom
 
         opened: OpenSource = open_dicom(

@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 
 from advassay.errors import SourceError
+from advassay.optional_libraries import require_library
 from advassay.sources.base import LEFT_OUT, OpenSource, Pixels, Result
 from advassay.sources.image_decoder import one_channel_if_grey
 from advassay.sources.kinds.npz import MAX_IMAGES
@@ -149,6 +150,7 @@ class Hdf5Kind(SourceKind[Hdf5Source]):
     spec = Hdf5Source
 
     def open(self, source: Hdf5Source, request: SourceRequest) -> Hdf5Arrays:
+        require_library("h5py")
         return open_hdf5(request.name, source, request.locate(source.path))
 
     def fingerprint(self, source: Hdf5Source, request: SourceRequest) -> str:

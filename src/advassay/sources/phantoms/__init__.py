@@ -5,6 +5,6 @@ A machine without data runs the whole study on them, and large-n experiments get
 on one kind of processor; OpenCV rounds a few pixels otherwise where there is no AVX-512.
 """
 
-import lazy_loader
+from advassay.optional_libraries import attach_names
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = attach_names(__name__, __file__)

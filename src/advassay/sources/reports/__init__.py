@@ -4,6 +4,6 @@ Start reading in `report_classifier.py` (one report), then `label_table.py` (a t
 re-exported lazily.
 """
 
-import lazy_loader
+from advassay.optional_libraries import attach_names
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = attach_names(__name__, __file__)

@@ -10,9 +10,9 @@ import os
 import struct
 from typing import Any
 
-import cv2
 import numpy as np
 
+from advassay.sources.image_decoder import silent_opencv
 from advassay.sources.read_failures import MAX_PIXELS
 
 _NONE, _LZW, _JPEG, _PACKBITS = 1, 5, 7, 32773
@@ -170,6 +170,7 @@ class PageReader:
 
 def _by_opencv(data: bytes, samples: int) -> np.ndarray | None:
     """(row, column, sample) in the order stored; None where it does not decode."""
+    cv2 = silent_opencv()
     try:
         found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error:

@@ -7,7 +7,6 @@ from typing import Literal
 import cv2
 import numpy as np
 from scipy import ndimage
-from skimage.filters import threshold_otsu
 
 from advassay.sources.read_failures import Unreadable
 from advassay.sources.slides.overview_image import as_rgb8
@@ -77,7 +76,7 @@ def _fluorescent_tissue(value: np.ndarray, tile_area: float) -> np.ndarray:
     if top - ground < LEAST_SIGNAL:
         return np.zeros(value.shape, bool)
     above = np.sqrt(np.clip((value - ground) / (top - ground), 0, 1))
-    spots = ndimage.binary_opening(above >= threshold_otsu(above), np.ones((3, 3), bool))
+    spots = ndimage.binary_opening(above >= otsu_threshold(above), np.ones((3, 3), bool))
     closed = _closed(spots, max(1, round(NUCLEI_REACH * float(np.sqrt(tile_area)))))
     return _without_specks(closed, tile_area * SPECK)
 
@@ -135,10 +134,28 @@ def _saturation_and_value(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return spread / np.maximum(largest, 1), largest / 255
 
 
+def otsu_threshold(values: np.ndarray) -> float:
+    """The threshold that separates two groups of values best, from 256 equal bins (Otsu 1979,
+    doi:10.1109/TSMC.1979.4310076): the middle of the bin after which the variance between the groups is largest.
+
+    values: float, any shape, not all equal.
+
+    >>> round(otsu_threshold(np.array([0.1, 0.12, 0.11, 0.8, 0.82, 0.81])), 3)
+    0.121
+    """
+    numbers, edges = np.histogram(values, bins=256)
+    counts, middles = numbers.astype(np.float32), (edges[:-1] + edges[1:]) / 2
+    below, above = np.cumsum(counts), np.cumsum(counts[::-1])[::-1]
+    mean_below = np.cumsum(counts * middles) / below
+    mean_above = (np.cumsum((counts * middles)[::-1]) / above[::-1])[::-1]
+    between = below[:-1] * above[1:] * (mean_below[:-1] - mean_above[1:]) ** 2
+    return float(middles[np.argmax(between)])
+
+
 def _bounded_otsu(values: np.ndarray, bounds: tuple[float, float]) -> float:
     if values.min() == values.max():
         return bounds[0]
-    return float(np.clip(threshold_otsu(values), *bounds))
+    return float(np.clip(otsu_threshold(values), *bounds))
 
 
 def _without_specks(mask: np.ndarray, least: float) -> np.ndarray:

@@ -35,7 +35,10 @@ def load_study(path: Path | str, *, overrides: Sequence[str] = (), scale: float 
         text = data.decode("utf-8", "replace" if len(data) > MAX_BYTES else "strict")
     except OSError as error:
         raise SpecError(
-            f"study: expected a readable YAML file, got {path} ({error.strerror}).", "Check the path."
+            f"study: no such file: {path}."
+            if isinstance(error, FileNotFoundError)
+            else f"study: expected a readable YAML file, got {path} ({error.strerror}).",
+            "Check the path.",
         ) from None
     except ValueError:
         raise SpecError(

@@ -18,6 +18,7 @@ from advassay.progress import timed_task
 from advassay.store_layout import Store
 from advassay.study.environment import RunEnvironment
 from advassay.study.jobs import PREPARE, RANGE_FINDING, Job, in_order
+from advassay.study.launchers.outlook import StudyOutlook
 from advassay.study.run.attacked_network import AttackedNetwork
 from advassay.study.run.job_runner import JobRunner, Outcome
 from advassay.study.run.prepare_stage import Failures, of_cohort
@@ -65,6 +66,7 @@ class _Launch:
     def __post_init__(self) -> None:
         self._runner = JobRunner(self.site, self.session, self.given)
         self._began = time.time()
+        self._outlook = StudyOutlook(len(list(self._needed())), self.site.progress)
         self._by_id = {job.id: job for job in self.jobs}
         self._state = dict.fromkeys(self._by_id, OPEN)
         self._theirs: AdvassayError | None = None  # the first error of another process that something here waits for
@@ -151,6 +153,7 @@ class _Launch:
         return any(job.stage == PREPARE and job.cohort == cohort and self._state[job.id] == LOST for job in self.jobs)
 
     def _try(self, job: Job) -> None:
+        began = time.monotonic()
         try:
             done, outcome = self._runner.do(job)
         except AdvassayError as problem:
@@ -167,6 +170,8 @@ class _Launch:
         if done:
             self.outcomes[job.id] = outcome
             self._state[job.id] = FINISHED
+            self._outlook.add(job, time.monotonic() - began)
+            self._outlook.tell([one for one in self._needed() if self._state[one.id] == OPEN])
 
     def _look_at(self, job: Job) -> None:
         """See whether another process has done a job, or has failed at it."""
