@@ -30,7 +30,7 @@ demo-compare: setup  ## the demo's main arm with one coarse step of ε, and the 
 	$(BIN)/advassay compare runs/demo runs/demo-coarse-step -o compare.html
 
 # One process a core, each with one thread: more threads than cores make PyTorch many times slower.
-test: setup  ## the tests, doctests included
+test: setup .venv-docs/.ready  ## the tests, doctests included
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses=4 --dist loadfile
 
 # An environment of its own, without what the extras install. It needs a package index, so it is no part of `make test`,
@@ -51,8 +51,17 @@ check: setup  ## lint, format, types, doctests
 bench: setup  ## side by side with torchattacks, Foolbox and ART (about 30 minutes)
 	$(BIN)/python -m benchmarks.peers
 
-docs: setup  ## write the command-line pages anew
+docs: setup .venv-docs/.ready  ## the whole site in build/site; pages that follow from the program are written anew first
 	$(BIN)/python -m advassay.cli.reference_pages docs/cli
+	$(BIN)/python docs/site/api_summaries.py docs/api
+	$(BIN)/python docs/site/error_texts.py docs/faq.md
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --quiet
+	$(BIN)/python docs/site/check_links.py build/site
+
+.venv-docs/.ready: docs/site/requirements.txt
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python -m pip install --quiet -r docs/site/requirements.txt
+	touch $@
 
 clean:
 	rm -rf runs build dist .pytest_cache .ruff_cache .mypy_cache

@@ -36,3 +36,6 @@ from .spec.study_spec import Study as Study
 from .models import LoadedModel as LoadedModel, load_classifier as load_classifier, load_model as load_model
 from .trajectory import Sweep as Sweep, Trajectory as Trajectory
 from .workflows.model_evaluation import evaluate as evaluate
+from .workflows.evaluation_result import EvaluationResult as EvaluationResult
+from .workflows.study_calls import plan as plan, report as report, run as run
+from .workflows.study_result import StudyResult as StudyResult

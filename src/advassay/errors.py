@@ -38,6 +38,8 @@ class AdvassayError(Exception):
 
 
 class SpecError(AdvassayError):
+    """A study file or an argument is wrong. Exit code 2."""
+
     exit_code = 2
 
 
@@ -46,14 +48,20 @@ class MissingLibraryError(SpecError, ImportError):
 
 
 class ExtensionError(AdvassayError):
+    """A registered part is incomplete or named twice. Exit code 2."""
+
     exit_code = 2
 
 
 class SourceError(AdvassayError):
+    """A source as a whole cannot be read. Exit code 3."""
+
     exit_code = 3
 
 
 class CohortError(AdvassayError):
+    """A cohort cannot be formed or prepared. Exit code 3."""
+
     exit_code = 3
     flow: tuple[Any, ...] = ()
     """Rows of the cohort's flow chart up to where it could not be formed (flow_chart.FlowRow); empty where there are
@@ -61,42 +69,52 @@ class CohortError(AdvassayError):
 
 
 class TrainingError(AdvassayError):
+    """A network cannot be built, trained or loaded. Exit code 4."""
+
     exit_code = 4
 
 
 class AttackError(AdvassayError):
+    """An attack would give a meaningless number. Exit code 5."""
+
     exit_code = 5
 
 
 class InputError(AttackError):
-    pass
+    """Images are out of range, or labels do not fit them. Exit code 5."""
 
 
 class EpsilonError(AttackError):
-    pass
+    """An amplitude is in the wrong unit. Exit code 5."""
 
 
 class ClassifierError(AttackError):
-    pass
+    """A network gives NaN, probabilities or random output. Exit code 5."""
 
 
 class StoreError(AdvassayError):
+    """A store is missing, locked or inconsistent. Exit code 6."""
+
     exit_code = 6
 
 
 class FormatError(StoreError):
-    pass
+    """A store is written in a format that this version does not read. Exit code 6."""
 
 
 class DamagedError(StoreError):
-    pass
+    """A file of the store is empty, cut off or altered. Exit code 6."""
 
 
 class ReportError(AdvassayError):
+    """A figure or page cannot be made. Exit code 7."""
+
     exit_code = 7
 
 
 class WaitingError(AdvassayError):
+    """Another part of a divided run has to go first. Exit code 9."""
+
     exit_code = 9  # 8: `evaluate --require` is not met
 
 

@@ -7,8 +7,10 @@ and `Sweep` (a grid) are the shapes people work with.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,6 +18,10 @@ from advassay import success as _success
 from advassay.errors import AttackError
 from advassay.record_columns import COLUMNS, KeyColumns, PathColumns
 from advassay.spec.attack_spec import PGD
+
+if TYPE_CHECKING:
+    import altair as alt
+    import polars as pl
 
 
 @dataclass(frozen=True)
@@ -101,6 +107,14 @@ class Trajectory(PathColumns):
         """(step,) float64; see success.robust_accuracy."""
         return _success.robust_accuracy(self.logits, self.labels, success)
 
+    def to_polars(self, success: _success.Reading = "last") -> pl.DataFrame:
+        """One row a step, 0 (clean) to K: step, n (images that count), events (of these misclassified), rate."""
+        return _success_frame(self, {}, success)
+
+    def plot(self, width: int = 640, *, success: _success.Reading = "last") -> alt.Chart:
+        """Success against the step as an Altair chart; `width` in CSS pixels. No intervals: they need patients."""
+        return _chart(self.to_polars(success), "step", width)
+
     def worst_case_success_rate(self, success: _success.Reading = "last") -> float:
         """Share of attackable images misclassified in the declared run or a restart: Sweep.worst_case_success_rate."""
         down = _success.has_succeeded(self.logits, self.labels, success, self.targets)[-1]
@@ -152,6 +166,26 @@ class Sweep(PathColumns):
         self._check_reading(success)
         return _success.robust_accuracy(self.logits, self.labels, success)
 
+    def to_polars(self, success: _success.Reading = "last") -> pl.DataFrame:
+        """One row per step size (where several were given), ε and step, 0 (clean) to K.
+
+        Columns: step_size, epsilon, step, n (images that count), events (of these misclassified), rate. Raises
+        AttackError: "last" where `retired`.
+        """
+        self._check_reading(success)
+        sizes = {} if self.step_sizes is None else {"step_size": self.step_sizes}
+        return _success_frame(self, sizes | {"epsilon": self.epsilons}, success)
+
+    def plot(self, width: int = 640, *, success: _success.Reading = "last") -> alt.Chart:
+        """Success at the last step against ε as an Altair chart, a colour for each step size; `width` in CSS pixels.
+
+        No intervals: they need patients. Raises AttackError: "last" where `retired`.
+        """
+        import polars as pl
+
+        frame = self.to_polars(success)
+        return _chart(frame.filter(pl.col("step") == pl.col("step").max()), "epsilon", width)
+
     def worst_case_success_rate(self, success: _success.Reading = "last") -> np.ndarray:
         """(…, epsilon) float64: share of attackable images misclassified in the declared run or any restart at its last
         (or at any) iterate; NaN if none counts. Without restarts it is attack_success_rate at the last step.
@@ -172,6 +206,30 @@ class Sweep(PathColumns):
                 'success: "any" is the only reading of a sweep that ended rows at their first success, got "last".',
                 'Ask for success="any", or sweep again without first_success_only.',
             )
+
+
+def _success_frame(
+    result: Trajectory | Sweep, axes: Mapping[str, tuple[float, ...] | tuple[str, ...]], success: _success.Reading
+) -> pl.DataFrame:
+    """Counts and rates as rows: the leading axes by name, then the step."""
+    import polars as pl
+
+    down = _success.has_succeeded(result.logits, result.labels, success, result.targets)
+    counted = _success.counted(result.logits, result.labels, success, result.targets)
+    n, events = counted.sum(-1), (down & counted).sum(-1)
+    named = axes | {"step": tuple(range(n.shape[-1]))}
+    places = list(itertools.product(*named.values()))
+    columns = dict(zip(named, zip(*places, strict=True), strict=True))
+    numbers = {"n": n.ravel(), "events": events.ravel(), "rate": _share(down & counted, counted).ravel()}
+    return pl.DataFrame(columns | numbers).with_columns(rate=pl.col("rate").fill_nan(None))
+
+
+def _chart(frame: pl.DataFrame, x: str, width: int) -> alt.Chart:
+    import altair as alt
+
+    rate = alt.Y("rate", type="quantitative", title="attack success rate", scale=alt.Scale(domain=[0, 1]))
+    chart = alt.Chart(frame, width=width).mark_line(point=True).encode(x=alt.X(x, type="quantitative"), y=rate)
+    return chart.encode(color=alt.Color("step_size", type="nominal")) if "step_size" in frame.columns else chart
 
 
 def _setting(attack: PGD) -> str:

@@ -16,6 +16,13 @@ def test_single_images_come_with_a_manifest_that_a_study_can_read(tmp_path):
     assert all((tmp_path / "out" / image).is_file() for image in manifest["image"])
 
 
+def test_a_share_of_the_patients_has_tuberculosis(tmp_path):
+    options = ["--images", "40", "--size-px", "32", "--tuberculosis", "0.5", "--signal", "2", "-q"]
+    assert CliRunner().invoke(app, ["phantoms", "-o", str(tmp_path / "out"), *options]).exit_code == 0
+    found = pl.read_csv(tmp_path / "out" / "manifest.csv")["tuberculosis"]
+    assert 8 < (found == "present").sum() < 32
+
+
 def test_one_of_archive_and_output_is_needed():
     assert CliRunner().invoke(app, ["phantoms"]).exit_code == 2
     assert CliRunner().invoke(app, ["phantoms", "--archive", "a", "-o", "b"]).exit_code == 2

@@ -14,3 +14,13 @@ def face(images: np.ndarray, labels: np.ndarray) -> float:
     sweep = aa.sweep(classifier, images, labels, attack, epsilons=[0.01, 0.02])
     sweep.atack_success_rate()  # type: ignore[attr-defined]
     return float(sweep.attack_success_rate()[-1])
+
+
+def study_face(store: str) -> aa.StudyResult:
+    aa.plan("study.yaml", store=store, measure=False).to_polars()
+    aa.report(store, format="pdf")
+    aa.report(store, format="docx")  # type: ignore[arg-type]
+    aa.run("study.yaml", stroe=store)  # type: ignore[call-arg]
+    result = aa.run("study.yaml", store=store)
+    result.plot(figure="fig-3a").to_dict()
+    return result

@@ -50,3 +50,12 @@ def test_a_table_without_image_paths_is_an_error_that_lists_its_columns(tmp_path
         describe(write(tmp_path / "t.csv", b"study,age\nS1,40\n"))
     with pytest.raises(SourceError):
         describe(tmp_path / "none.csv")
+
+
+def test_a_table_beside_one_folder_of_images_is_that_table_though_no_column_is_called_a_label(tmp_path: Path) -> None:
+    for number in range(4):
+        write(tmp_path / "images" / f"{number}.png", by_opencv(noise(8, 8)))
+    rows = "".join(f"images/{i}.png,p{i // 2},{'present' if i % 2 else 'absent'}\n" for i in range(4))
+    write(tmp_path / "manifest.csv", b"image,patient_id,tuberculosis\n" + rows.encode())
+    seen = describe(tmp_path)
+    assert (seen.kind, seen.images, seen.patient_column, seen.classes) == ("table", 4, "patient_id", {})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import polars as pl
@@ -23,6 +23,9 @@ from advassay.analysis.outcome_arrays import (
 from advassay.errors import SpecError
 from advassay.records.store_reader import Records
 from advassay.success import Reading
+
+if TYPE_CHECKING:
+    import altair as alt
 
 BY = ("cohort", "image_type", "class", "arm", "step_size")
 
@@ -167,6 +170,37 @@ class Curve:
     by: tuple[str, ...]
     success: str
     level: float
+
+    def __repr__(self) -> str:
+        """A summary."""
+        points = f"{len(self.frame)} points by {', '.join(self.by)}"
+        return f"Curve({self.quantity} over {self.over}, {points}, success {self.success!r}, level {self.level:g})"
+
+    def to_polars(self) -> pl.DataFrame:
+        """`frame`: one row a point."""
+        return self.frame
+
+    def plot(self, width: int = 640) -> alt.LayerChart:
+        """The points with their intervals as an Altair chart, a colour for each value of `by`; `width` in CSS pixels.
+
+        Bins of confidence stand at their lower end.
+        """
+        import altair as alt
+
+        x = "bin_low" if self.over == "clean_confidence" else self.over
+        named = pl.concat_str([pl.col(name) for name in self.by if name in self.frame.columns], separator=", ")
+        rows = self.frame.filter(pl.col("n") > 0).with_columns(curve=named)
+        base = alt.Chart(rows).encode(
+            x=alt.X(x, type="quantitative", title=self.over.replace("_", " ")),
+            color=alt.Color("curve", type="nominal", title=", ".join(self.by)),
+            tooltip=[alt.Tooltip(name) for name in ("curve", x, "rate", "low", "high", "n", "events")],
+        )
+        rate = alt.Y("rate", type="quantitative", title=self.quantity.replace("_", " "), scale=alt.Scale(domain=[0, 1]))
+        return alt.layer(
+            base.mark_rule().encode(y=alt.Y("low", type="quantitative"), y2="high"),
+            base.mark_line(point=True).encode(y=rate),
+            width=width,
+        )
 
 
 def success_curve(

@@ -32,6 +32,20 @@ Output = Annotated[
 Phantom = Annotated[Kind, typer.Option("--phantom", help="With --output: which images.")]
 Images = Annotated[int, typer.Option("--images", metavar="N", min=1, help="With --output: how many.")]
 Size = Annotated[int, typer.Option("--size-px", metavar="PX", min=32, max=1024, help="With --output: side in pixels.")]
+Signal = Annotated[
+    float,
+    typer.Option("--signal", metavar="FACTOR", min=0, help="With --output: strength of what tells the classes apart."),
+]
+Tuberculosis = Annotated[
+    float,
+    typer.Option(
+        "--tuberculosis",
+        metavar="SHARE",
+        min=0,
+        max=1,
+        help="With --output: share of chest patients with tuberculosis.",
+    ),
+]
 Seed = Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Random seed.")]
 
 
@@ -43,6 +57,8 @@ def phantoms(
     phantom: Phantom = Kind.chest,
     images: Images = 100,
     size_px: Size = 256,
+    signal: Signal = 1.0,
+    tuberculosis: Tuberculosis = 0.0,
     seed: Seed = 0,
     quiet: options.QuietOption = False,
 ) -> None:
@@ -72,7 +88,10 @@ def phantoms(
             from advassay.sources.phantoms.rendering import write_images
             from advassay.spec.source_spec import PhantomSource
 
-            source = PhantomSource(kind="phantoms", phantom=phantom.value, images=images, size_px=size_px, seed=seed)
+            source = PhantomSource(
+                kind="phantoms", phantom=phantom.value, images=images, size_px=size_px, signal=signal, seed=seed,
+                prevalence={"tuberculosis": tuberculosis} if tuberculosis else {},
+            )  # fmt: skip
             write_images(source, output, shown)
             say(f"{images} images and manifest.csv in {output}.")
 

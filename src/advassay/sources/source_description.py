@@ -98,7 +98,7 @@ def describe(path: Path) -> SourceDescription:
     SourceError if `path` is none of these.
     """
     if path.is_dir():
-        return _describe_tables_folder(path) or _describe_folder(path) or _described_beside(path)
+        return _describe_tables_folder(path) or _table_or_folder(path) or _described_beside(path)
     if path.suffix.lower() == ".npz":
         return _describe_npz(path)
     return _describe_table(path)
@@ -127,6 +127,14 @@ def _described_beside(path: Path) -> SourceDescription:
         f"path: expected a subfolder per class with images, or a table beside them, got {path} without any.",
         "Put the images of each class into a folder of its own (PNG, JPEG, TIFF), or use a table.",
     )
+
+
+def _table_or_folder(path: Path) -> SourceDescription | None:
+    """A folder per class; where all images lie in one folder and a table names them, that table."""
+    found = _describe_folder(path)
+    if found is None or len(found.classes) > 1:
+        return found
+    return _describe_tables_folder(path, needs_classes=False) or found
 
 
 def _describe_folder(path: Path) -> SourceDescription | None:
@@ -159,8 +167,11 @@ def _describe_folder(path: Path) -> SourceDescription | None:
     return replace(found, look=_look(opened, found, wanted["row"]))
 
 
-def _describe_tables_folder(path: Path) -> SourceDescription | None:
-    """The table of images in `path` with the most of them, where one has classes and its images lie below `path`."""
+def _describe_tables_folder(path: Path, *, needs_classes: bool = True) -> SourceDescription | None:
+    """The table in `path` that names the most images, where these lie below `path`.
+
+    needs_classes: only tables in which a column of classes was recognised.
+    """
     found = []
     for file in sorted(path.iterdir()):
         if not file.name.lower().endswith(_TABLE_ENDINGS) or not file.is_file():
@@ -170,7 +181,7 @@ def _describe_tables_folder(path: Path) -> SourceDescription | None:
         except SourceError:  # not a table of images
             continue
         lost = described.missing.count if described.missing else 0
-        if described.classes and lost <= (1 - _LEAST_FOUND) * described.images:
+        if (described.classes or not needs_classes) and lost <= (1 - _LEAST_FOUND) * described.images:
             found.append(described)
     return max(found, key=lambda one: one.images, default=None)
 

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import polars as pl
 
 from advassay.analysis import worst_case_robust_accuracy
 from advassay.errors import SpecError
 from advassay.identity import canonical_float
-from advassay.progress import Progress
-from advassay.report.data.findings import Findings, gather
 from advassay.report.data.first_screen import FirstScreen
 from advassay.spec.attack_spec import parse_amplitude
-
-if TYPE_CHECKING:
-    import altair as alt
+from advassay.workflows.study_result import StudyResult
 
 Quantity = Literal["robust_accuracy", "attack_success_rate", "accuracy", "epsilon50"]
 
@@ -45,22 +39,16 @@ class Estimate:
         return self.text
 
 
-@dataclass(frozen=True)
-class EvaluationResult:
+@dataclass(frozen=True, repr=False)
+class EvaluationResult(StudyResult):
     """An evaluated model. Every number is read from the tables of the store's report; nothing is computed apart.
 
-    >>> EvaluationResult(Path("runs/nowhere")).store.name
-    'nowhere'
+    >>> EvaluationResult("runs/nowhere")
+    EvaluationResult(runs/nowhere: no store)
     """
 
-    store: Path
     notes: tuple[str, ...] = field(default=(), repr=False)
     """What a reader of the numbers should know, in sentences."""
-
-    @cached_property
-    def findings(self) -> Findings:
-        """Everything that the report shows."""
-        return gather(self.store)
 
     @cached_property
     def answer(self) -> FirstScreen:
@@ -121,59 +109,13 @@ class EvaluationResult:
             raise SpecError(f"{name}: expected an amplitude, got none.", f"Write {name}@2/255.")
         return self.worst_case(epsilon) if name == "robust_accuracy" else self.attack_success_rate(epsilon)
 
-    def to_polars(self) -> pl.DataFrame:
-        """One row per arm, step size and amplitude.
+    @property
+    def _files_beside_report(self) -> bool:
+        """With the preset quick the page alone is written, in a fraction of the time."""
+        return self.answer.evaluation is None or self.answer.evaluation.preset != "quick"
 
-        Columns: cohort, arm, step_size, epsilon, epsilon_255 (grey levels), n (images first classified correctly),
-        events (of these misclassified at the last iterate), rate, low, high, method.
-        """
-        frame = self.findings.tables["success_by_arm"].filter(pl.col("success") == self.findings.plan.success)
-        wanted = [
-            "cohort",
-            "arm",
-            "step_size",
-            "epsilon",
-            "epsilon_255",
-            "n",
-            "events",
-            "rate",
-            "low",
-            "high",
-            "method",
-        ]
-        return (
-            frame.with_columns(epsilon_255=pl.col("epsilon") * 255).select(wanted).sort("arm", "step_size", "epsilon")
-        )
-
-    def plot(self, width: int = 640) -> alt.FacetChart:
-        """Success against amplitude with intervals, the deciding arm: the report's figure 3a as an Altair chart."""
-        from advassay.report.figures.success_by_epsilon import success_by_epsilon
-        from advassay.report.figures.theme import styles
-
-        frame = self.findings.tables["success_by_epsilon"]
-        return success_by_epsilon(frame, styles(self.findings.cohorts), width=width)
-
-    def report(self, path: str | os.PathLike[str] | None = None, *, progress: Progress | None = None) -> Path:
-        """Write the page (or md, json, pdf by the ending of `path`) and return where it is.
-
-        Without `path`: STORE/report/report.html, with figures and tables as files beside it but for the preset quick.
-        """
-        from advassay.report import write_report
-
-        if path is None:
-            quick = self.answer.evaluation is not None and self.answer.evaluation.preset == "quick"
-            return write_report(self.store, files=not quick, progress=progress)
-        output = Path(path)
-        kinds = {".html": "html", ".md": "md", ".json": "json", ".pdf": "pdf"}
-        if output.suffix not in kinds:
-            raise SpecError(
-                f"path: expected a file name that ends in {', '.join(kinds)}, got {output.name}.",
-                "Name it report.html.",
-            )
-        return write_report(self.store, output, kinds[output.suffix], files=False, progress=progress)  # type: ignore[arg-type]
-
-    def __repr__(self) -> str:
-        return f"EvaluationResult({self.store}: {self.answer.sentences[0]})" if self.store.exists() else str(self.store)
+    def _summary(self) -> str:
+        return self.answer.sentences[0]
 
     def _of_deciding_arm(self, table: str) -> pl.DataFrame:
         frame = self.findings.of_main_arm(table)

@@ -80,6 +80,10 @@ class Conclusion(Frozen):
     details: tuple[dict[str, Any], ...] = ()
     """A table: one row per cohort, arm or network."""
 
+    def __repr__(self) -> str:
+        """A summary; `model_dump()` gives every field."""
+        return f"Conclusion({self.number}. {self.title}: {self.told}{f'; {self.effect}' if self.effect else ''})"
+
     @property
     def told(self) -> str:
         """The verdict with what it rests on, e.g. "supported over 5 cohorts"."""

@@ -56,6 +56,18 @@ class Comparison:
     in_force: PlanInForce
     """The first store's analysis plan: its iterate and dose readings and its level are those of every store here."""
 
+    def __repr__(self) -> str:
+        """A summary."""
+        return f"Comparison({' against '.join(self.names)}: {', '.join(self.cohorts)}; {len(self.tables)} tables)"
+
+    def to_polars(self, table: str = "differences") -> pl.DataFrame:
+        """A table of `COMPARED` by name; by default the paired differences. Raises ReportError for one not made."""
+        if table not in self.tables:
+            raise ReportError(
+                f"table: expected one of {', '.join(self.tables)}, got {table!r}.", "`tables` holds all of them."
+            )
+        return self.tables[table]
+
     @property
     def plan(self) -> AnalysisPlan:
         return self.in_force.plan

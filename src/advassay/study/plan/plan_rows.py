@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import polars as pl
 
 STAGES = ("prepare", "train", "range-finding", "attack", "controls", "doubling", "re-run")
 """What a row can be of, in the order of the work."""
@@ -76,6 +79,17 @@ class Plan:
     """What the study should know before it runs, in plain sentences."""
     warnings: tuple[tuple[str, str], ...] = ()
     """(cohort, sentence): what a reader should know before anything runs."""
+
+    def __repr__(self) -> str:
+        """A summary."""
+        todo = ", ".join(f"{total - have:,} of {total:,} {unit}" for unit, (total, have) in self.totals().items())
+        return f"Plan({self.study}: {len(self.rows)} rows; to do: {todo or 'nothing'})"
+
+    def to_polars(self) -> pl.DataFrame:
+        """`rows` as a frame: one row a piece of work, with the fields of `PlanRow` as columns."""
+        import polars as pl
+
+        return pl.DataFrame([asdict(row) for row in self.rows], infer_schema_length=None)
 
     @property
     def seconds(self) -> float | None:
