@@ -8,7 +8,7 @@ and `Sweep` (a grid) are the shapes people work with.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -209,7 +209,7 @@ class Sweep(PathColumns):
 
 
 def _success_frame(
-    result: Trajectory | Sweep, axes: Mapping[str, tuple[float, ...] | tuple[str, ...]], success: _success.Reading
+    result: Trajectory | Sweep, axes: Mapping[str, Sequence[object]], success: _success.Reading
 ) -> pl.DataFrame:
     """Counts and rates as rows: the leading axes by name, then the step."""
     import polars as pl
@@ -217,7 +217,7 @@ def _success_frame(
     down = _success.has_succeeded(result.logits, result.labels, success, result.targets)
     counted = _success.counted(result.logits, result.labels, success, result.targets)
     n, events = counted.sum(-1), (down & counted).sum(-1)
-    named = axes | {"step": tuple(range(n.shape[-1]))}
+    named: dict[str, Sequence[object]] = {**axes, "step": range(n.shape[-1])}
     places = list(itertools.product(*named.values()))
     columns = dict(zip(named, zip(*places, strict=True), strict=True))
     numbers = {"n": n.ravel(), "events": events.ravel(), "rate": _share(down & counted, counted).ravel()}

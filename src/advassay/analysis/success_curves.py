@@ -180,7 +180,7 @@ class Curve:
         """`frame`: one row a point."""
         return self.frame
 
-    def plot(self, width: int = 640) -> alt.LayerChart:
+    def plot(self, width: int = 640) -> alt.TopLevelMixin:
         """The points with their intervals as an Altair chart, a colour for each value of `by`; `width` in CSS pixels.
 
         Bins of confidence stand at their lower end.

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from advassay.errors import AdvassayError, SpecError
+from advassay.errors import SpecError
 from advassay.progress import Progress
 from advassay.spec.study_spec import Study
 from advassay.workflows.study_result import StudyResult
 
 if TYPE_CHECKING:
     from advassay.study import Plan, RunEnvironment
+    from advassay.study.run.prepare_stage import Failures
 
 AnyPath = str | os.PathLike[str]
 Device = Literal["auto", "cpu", "cuda"]
@@ -31,7 +32,7 @@ def plan(
     phantoms: bool = False,
     overrides: Sequence[str] = (),
     measure: bool = True,
-    failures: dict[str, AdvassayError] | None = None,
+    failures: Failures | None = None,
 ) -> Plan:
     """What a study would do, what the store already has, and an estimate of time and disk. Nothing is written.
 
@@ -59,7 +60,7 @@ def run(
     phantoms: bool = False,
     overrides: Sequence[str] = (),
     key_file: AnyPath | None = None,
-    failures: dict[str, AdvassayError] | None = None,
+    failures: Failures | None = None,
     progress: Progress | None = None,
 ) -> StudyResult:
     """Prepare, train and attack whatever the store lacks of a study, and give its results.
