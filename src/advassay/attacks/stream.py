@@ -30,6 +30,7 @@ from advassay.classifier import Classifier
 from advassay.classifier_state import one_at_a_time
 from advassay.errors import AttackError, InputError
 from advassay.progress import Progress, Silent
+from advassay.spec.attack_components import UPDATE_RULES
 from advassay.spec.attack_spec import PGD, Arm, Precision, resolve_step_size, step_size_name
 from advassay.store_documents import ExecutionConfig
 from advassay.trajectory import Cost, TrajectoryRows
@@ -281,6 +282,15 @@ def computing(classifier: Classifier, shape: ExecutionConfig) -> Iterator[None]:
             torch.set_num_threads(threads)
 
 
+def stream_of(rules: Arm | PGD) -> type[AttackStream]:
+    """The stream that runs such an attack: trajectories, or searches."""
+    if not UPDATE_RULES.get(rules.update).searches:
+        return AttackStream
+    from advassay.attacks.suite.search_stream import SearchStream  # which is made of this file's parts
+
+    return SearchStream
+
+
 def stream(
     classifier: Classifier,
     items: Iterable[Item],
@@ -311,7 +321,7 @@ def stream(
     """
     rules: dict[str, float | str] = {step_size_name(rule): rule for rule in arm.step_sizes}
     task = f"attack {arm.update}, {arm.loss}"
-    return AttackStream(
+    return stream_of(arm)(
         classifier,
         items,
         arm,

@@ -44,7 +44,7 @@ from advassay.workflows.evaluation_study import (
 )
 from advassay.workflows.image_source import EvaluatedImages, ImageOptions
 from advassay.workflows.model_decisions import labelled_by_model
-from advassay.workflows.presets import DECIDING, GREY_LEVELS, SHOWN_EPSILON, Preset, preset_named
+from advassay.workflows.presets import DECIDING, GREY_LEVELS, SHOWN_EPSILON, Preset, left_out, preset_named
 from advassay.workflows.requirement_gate import Requirement, parse_requirement
 
 if TYPE_CHECKING:
@@ -199,7 +199,8 @@ def _prepared(
             prepare_cohort(study, images.name, replace(site, data=images.data))
     cohort = open_cohort(site.store.cohort(given.name))
     _check_classes(model, cohort)
-    notes = (*model.notes, *given.notes, *_proof(model, cohort, site))
+    absent = left_out(preset, len(cohort.preparation.class_names)).values()
+    notes = (*model.notes, *given.notes, *_proof(model, cohort, site), *absent)
     document = Evaluation(
         preset=preset_name,
         architecture=model.architecture,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from advassay.analysis import robust_accuracy_curve, worst_case_robust_accuracy
+from advassay.analysis import robust_accuracy_curve, worst_case_by_attack, worst_case_robust_accuracy
 from advassay.checked_files import read_model
 from advassay.store_documents import Evaluation, PlantedTest
 from advassay.store_layout import Store
@@ -179,11 +179,24 @@ def _worst_case(findings: Findings, labelled: bool) -> Iterator[str]:
         return
     row = here.row(0, named=True)
     what = "are still classified correctly" if labelled else "keep their decision"
+    attacks = worst_case_by_attack(findings.records).filter(
+        pl.col("norm") == norm, pl.col("epsilon") == findings.epsilon
+    )
     yield (
         f"Under the worst of {row['arms']} attacks, image by image, {_rate(_named(row))} of the "
         f"images {what} at {_level(findings.epsilon, findings)}: an upper bound, since an attack that was not run may "
-        "find more; no gradient-free attack was run, and no certified bound was computed."
+        f"find more. {_gradient_free(attacks)} No certified bound was computed: one would have to prove the "
+        f"{row['robust']} images that no attack misclassified."
     )
+
+
+def _gradient_free(attacks: pl.DataFrame) -> str:
+    """Whether attacks without gradients were among them, and what they alone found."""
+    free = attacks.filter(~pl.col("gradients"))
+    if free.is_empty():
+        return "No gradient-free attack was run."
+    told = [f"{row['arm']} {row['alone']} of {row['n']}" for row in free.sort("n", "arm", descending=True).to_dicts()]
+    return f"Attacks without gradients alone misclassify: {', '.join(told)}."
 
 
 def _planted(found: PlantedTest | None) -> Iterator[str]:

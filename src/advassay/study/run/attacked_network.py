@@ -11,6 +11,7 @@ from advassay.errors import StoreError
 from advassay.identity import ID_LENGTH
 from advassay.records import Run, RunHeader, attack_rules, run_identity
 from advassay.records.store_reader import TRAINING_HEALED
+from advassay.spec.attack_components import UPDATE_RULES
 from advassay.spec.attack_spec import Arm
 from advassay.store_documents import Preparation, TrainingDocument
 from advassay.store_layout import HEADER, MODEL, TRAINING, Store
@@ -118,7 +119,7 @@ def run_header(study: str, preparation: Preparation, network: AttackedNetwork, r
         arm=request.arm_name,
         arm_position=request.arm_position,
         attack=attack_rules(request.arm),
-        steps=request.arm.steps,
+        steps=UPDATE_RULES.get(request.arm.update).recorded_steps(request.arm.steps),
     )
     return header.model_copy(update=network.described)
 
