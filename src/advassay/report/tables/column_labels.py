@@ -178,7 +178,7 @@ TEXTS = """
 cohort image_type class arm division cluster scaling resize meaning where control text success bin method precision
 device run_id classifier cohort_identity label predicted median step_size question answer evidence store attack cohorts
 versions test text_255 method stage part what met carried columns_checked rule verdict dose estimator subgroup
-group reference
+group reference norm update
 """
 SHARES = """
 accuracy sensitivity specificity balanced_accuracy rate low high share confidence surviving rate_first rate_second
@@ -190,7 +190,7 @@ SHOWN: Mapping[str, Show] = (
     dict.fromkeys(TEXTS.split(), text)
     | dict.fromkeys(SHARES.split(), share)
     | dict.fromkeys(NUMBERS.split(), number)
-    | {"median": shown, "quantity": quantity, "flag": spaced}
+    | {"median": shown, "queries": shown, "quantity": quantity, "flag": spaced}
     | {"difference": points, "epsilon": amplitude, "level": level, "seconds": seconds, "weights_sha256": hash_start}
 )
 """Column → how its values are written; counts where it is not named."""
