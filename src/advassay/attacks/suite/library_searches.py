@@ -66,7 +66,7 @@ def hopskipjump_search(
     """Foolbox's HopSkipJump from a start of ours, with probes that float32 resolves."""
     foolbox = _imported("foolbox")
 
-    class Resolved(foolbox.attacks.HopSkipJumpAttack):  # type: ignore[misc]
+    class Resolved(foolbox.attacks.HopSkipJumpAttack):  # type: ignore[misc, name-defined]
         def select_delta(self, originals: Any, distances: Any, step: int) -> Any:
             least = RESOLVED * float(np.sqrt(np.prod(originals.shape[1:])))
             return ep.maximum(super().select_delta(originals, distances, step), least * distances)

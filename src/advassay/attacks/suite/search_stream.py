@@ -217,7 +217,7 @@ class SearchStream(AttackStream):
             for row, point in zip(rows, last, strict=True)
             if self._keep_images(row[0].task.image_id)
         }
-        return TrajectoryRows(**columns, final_images=final)
+        return TrajectoryRows(**columns, flags={}, final_images=final)
 
     def _note_rejected(
         self,
