@@ -21,9 +21,9 @@ from advassay.attacks.checks.inputs import check_images, clipped
 from advassay.attacks.engine.failure_indicators import RowFacts, failure_flags
 from advassay.attacks.engine.preflight import FIRST_IMAGES, Preflight
 from advassay.attacks.engine.row_endings import measure_last
-from advassay.attacks.stream import AttackStream, Item, computing, undecided_text
 from advassay.attacks.suite.counted_network import CountedNetwork
 from advassay.attacks.suite.search import GRADIENT, SearchResult, SearchRule, SearchTask, is_inside
+from advassay.attacks.trajectory_stream import AttackStream, Item, computing, undecided_text
 from advassay.classifier_state import one_at_a_time
 from advassay.errors import AttackError, ExtensionError, InputError
 from advassay.record_columns import columns_of, unset_columns

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 
 from advassay.attacks.engine.preflight_cache import PreflightCache
-from advassay.attacks.stream import AttackStream, Item
 from advassay.attacks.suite.counted_network import CountedNetwork
 from advassay.attacks.suite.search import SearchResult, SearchTask
+from advassay.attacks.trajectory_stream import AttackStream, Item
 from advassay.progress import Silent
 from advassay.spec.attack_components import LOSSES
 from advassay.spec.attack_spec import PGD, Arm, step_size_name
