@@ -221,18 +221,19 @@ def test_the_stores_status_counts_everything_as_done(quick: EvaluationResult) ->
     assert [row for row in rows if row.missing] == []
 
 
-def test_full_adds_the_worst_case_of_auto_pgd_and_the_reference_studys_attacks(
+def test_full_adds_the_worst_case_suite_and_the_reference_studys_attacks(
     network: TinyCnn, images: Arrays, tmp_path: Path
 ) -> None:
     result = evaluated(network, *images, store=tmp_path / "mine", preset="full", limit=6)
     headers = {header.arm: header for header in open_records(result.store).headers}
-    assert set(headers) == {"margin", "cross-entropy", "apgd-margin", "apgd-cross-entropy", "reference"}
+    suite = {"apgd-margin", "apgd-cross-entropy", "square", "fab", "hopskipjump"}
+    assert set(headers) == {"margin", "cross-entropy", "reference"} | suite
     attacked = {(point.step_size, point.epsilon) for point in headers["cross-entropy"].points}
     assert {("0.01", 0.02), ("0.01", 0.2), ("epsilon/4", 0.02)} <= attacked
     worst = result.worst_case("2/255")
     assert worst.value is not None
     assert worst.value <= min(result.robust_accuracy("2/255").value, result.accuracy.value)  # type: ignore[type-var]
-    assert any("Under the worst of 4 attacks, image by image" in text for text in result.answer.sentences)
+    assert any("Under the worst of 7 attacks, image by image" in text for text in result.answer.sentences)
 
 
 @pytest.mark.parametrize("name", PRESETS)
