@@ -183,7 +183,7 @@ def _attack_own(
     with progress(quiet) as shown:
         here = make_environment(store, device=device.value, threads=threads, key_file=key_file, progress=shown)
         tune_for(here.device, verbose=verbose)
-        headers = attack_model(model, images, here, own, overrides=changes or ())
+        headers = attack_model(model, images, here, own, overrides=changes or (), announce=say)
     if as_json:
         _print_json(headers)
         return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,13 +25,20 @@ if TYPE_CHECKING:
 
 
 def attack_model(
-    model: str, images: Path, site: RunEnvironment, options: ModelOptions, *, overrides: Sequence[str] = ()
+    model: str,
+    images: Path,
+    site: RunEnvironment,
+    options: ModelOptions,
+    *,
+    overrides: Sequence[str] = (),
+    announce: Callable[[str], None] | None = None,
 ) -> list[RunHeader]:
     """Attack `model`, a path or a text as `evaluate` takes it, on every image of `images`, a folder per class.
 
-    A checkpoint of `train` says itself how images are prepared. Any other model is proved on the prepared images before
-    the first step; its classes are its own names, or those of the folders, sorted. `overrides` change the attack, e.g.
-    "attack.images=40". Returns the runs' headers. Raises TrainingError, ClassifierError, CohortError or SpecError.
+    A checkpoint of `train` says itself how images are prepared. Any other model is proved on the prepared images
+    before the first step; its classes are its own names, or those of the folders, sorted. `overrides` change the
+    attack, e.g. "attack.images=40"; `announce` is told the proof. Returns the runs' headers. Raises TrainingError,
+    ClassifierError, CohortError or SpecError.
     """
     from advassay.training import checkpoint_metadata
 
@@ -69,7 +76,9 @@ def attack_model(
 
     def prove(cohort: PreparedCohort) -> ModelProof | None:
         check_classes(opened, cohort)
-        prove_on_cohort(opened, cohort, site.store)
+        for sentence in prove_on_cohort(opened, cohort, site.store):
+            if announce is not None:
+                announce(sentence)
         return opened.proof
 
     return attack_loaded_model(described, images, site, opened, prove, sha256=opened.sha256, overrides=overrides)

@@ -16,7 +16,7 @@ from advassay.report.figures.figure import Figure
 from advassay.report.figures.image_figures import image_rows, pair_rows, picture_epsilon
 from advassay.report.figures.image_panels import Row, plate
 from advassay.report.figures.theme import INK, MUTED, styles
-from advassay.report.text.number_format import amplitude, percent
+from advassay.report.text.number_format import percent
 
 if TYPE_CHECKING:
     import altair as alt
@@ -121,7 +121,9 @@ def _pair(findings: Findings) -> Figure | None:
     if not rows:
         return None
     first = Row(rows[0].title, rows[0].cells[:1], rows[0].colour)
-    at = amplitude(picture_epsilon(findings))
+    epsilon = picture_epsilon(findings)
+    grey = findings.headers()[0].attack.get("norm") == "linf"
+    at = f"{epsilon * 255:.3g}/255" if grey else f"an L2 length of {epsilon:.3g}"
     return Figure(
         f"One image of those misclassified at {at}",
         f"Original, attacked at {at}, and what the attack added, magnified around mid-grey. Further images: figure 2.",
