@@ -308,12 +308,13 @@ def _page(text: str) -> str:
 
 Made by `python -m benchmarks.models` ({machine(*packages)}).
 
-Eight chest X-rays (Kermany et al. 2018) of {SIDE} px for each (96 px for InceptionV3), or eight test images for the networks of published robustness.
-*Largest difference*: of a logit (log-probability, or sigmoid's probability) between the classifier that is attacked
-and the model's own runtime, on the images and on the same with colour noise; in brackets what is allowed. *Gradient
-error*: slopes of the margin by the gradient against finite differences, as a share. *Robust accuracy*: of PGD (margin
-loss, ε = 2/255, 10 steps) on the decisions of the clean images, the first number; of a network with random weights it
-says nothing. Seconds include reading, converting and the proof; the first Keras row includes Keras' import.
+Eight chest X-rays (Kermany et al. 2018) of {SIDE} px for each (96 px for InceptionV3), or eight test images for the
+networks of published robustness. *Largest difference*: of a logit (log-probability, or sigmoid's probability) between
+the classifier that is attacked and the model's own runtime, on the images and on the same with colour noise; in
+brackets what is allowed. *Gradient error*: slopes of the margin by the gradient against finite differences, as a share.
+*Robust accuracy*: of PGD (margin loss, ε = 2/255, 10 steps) on the decisions of the clean images, the first number; of
+a network with random weights it says nothing. Seconds include reading, converting and the proof; the first Keras row
+includes Keras' import.
 
 {text}
 """

@@ -89,7 +89,8 @@ def _half(findings: Findings, labelled: bool) -> Iterator[str]:
             f"of the {images} as they were ({_images(found)}). A stronger attack may find more."
         )
     elif found["method"] == "bracket":
-        yield (f"The change by which half of the {images} are {err}, in {unit}: {text} ({_images(found)}).")
+        between = text if text.startswith(("between ", "at ")) else f"this size: {text}"
+        yield f"Half of the {images} are {err} by a change of {between} {unit} ({_images(found)})."
     else:
         yield f"Half of the {images} are {err} by a change of at most {text} {unit} ({_images(found)})."
 
