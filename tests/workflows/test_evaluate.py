@@ -404,7 +404,7 @@ def test_the_first_screen_shows_the_curve_where_it_moves_and_one_image_with_its_
 
 def test_markdown_and_json_begin_with_the_answer_too(quick: EvaluationResult, tmp_path: Path) -> None:
     text = quick.report(tmp_path / "page.md").read_text()
-    assert text.index("## The answer") < text.index("## Conclusions, tested")
+    assert text.index("## The answer") < text.index("onclusions, tested")
     assert "figures/answer-curve.png" in text
     assert (tmp_path / "page_files" / "figures" / "answer-curve.png").exists()
     data = json.loads(quick.report(tmp_path / "page.json").read_text())
