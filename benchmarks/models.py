@@ -122,9 +122,7 @@ RANDOM = "random"
 def torch_cases() -> Iterator[Case]:
     """timm names, TorchScript, torch.export of both kinds and ONNX at three opsets, of each architecture."""
 
-    def of(
-        name: str, save: Callable[[nn.Module, Path, np.ndarray], None], build: Callable[[], nn.Module], side: int
-    ) -> Any:
+    def of(save: Callable[[nn.Module, Path, np.ndarray], None], build: Callable[[], nn.Module], side: int) -> Any:
         def make(folder: Path) -> tuple[str, dict[str, Any]]:
             save(build(), folder / "model", xrays(side, 3))
             return str(folder / "model"), HALF
