@@ -53,6 +53,9 @@ class Preset(Frozen):
     """… and at most this share of the images (whole patients)."""
     control_images: int = 16
     doubling_images: int = 16
+    doubling: Literal["sample"] | None = "sample"
+    """Whether twice the iterations are tried on as many images as question 3 needs, which takes longer than the attack
+    itself; or on a sample."""
     planted_images: int = 8
     """Images with a planted adversarial that the deciding arm must find."""
     precision: Literal["exact", "fast32", "fast"]
@@ -102,6 +105,7 @@ PRESETS: dict[PresetName, Preset] = {
         besides={"cross-entropy": REFERENCE_EPSILONS},
         control_images=32,
         doubling_images=32,
+        doubling=None,
         planted_images=32,
         precision="fast",
     ),

@@ -157,7 +157,7 @@ def doubling_plan(attack: AttackSpec, analysis: AnalysisPlan, name: str, cohorts
     if not attack.controls or not epsilons or not arm.steps or UPDATE_RULES.get(arm.update).searches:
         return None
     nearest = min(epsilons, key=lambda epsilon: (abs(epsilon - analysis.epsilon), epsilon))
-    pooled = cohorts if name == analysis.arm else None
+    pooled = cohorts if name == analysis.arm and attack.doubling is None else None
     margin = analysis.margins.iterations
     return DoublingPlan(rule, canonical_float(nearest), attack.doubling_images, pooled, margin, analysis.level)
 
