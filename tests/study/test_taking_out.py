@@ -253,6 +253,33 @@ def test_a_joined_run_costs_what_it_took_and_keeps_controls_and_notes_when_kille
     assert read_header(run).cost == joint.cost
 
 
+def test_a_join_killed_after_its_last_rows_is_summed_up_by_the_same_call(
+    copied: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = main_run(copied)
+    sorted(run.glob("shards/*.parquet"))[0].unlink()
+    left = shutil.copytree(copied, tmp_path / "left")
+    merge(Store(left), Store(finished))
+    expected = read_header(Store(left).run(run.name)).model_dump(exclude={"updated", "created"})
+
+    def killed(*arguments: object, **more: object) -> None:
+        raise Killed
+
+    for name in ("finish", "append"):
+        store = shutil.copytree(copied, tmp_path / name)
+        with monkeypatch.context() as patched:
+            if name == "append":  # the shard is there, the header does not know of it yet
+                patched.setattr(RunWriter, "_write", killed)
+            patched.setattr(RunWriter, "finish", killed)
+            with pytest.raises(Killed):
+                merge(Store(store), Store(finished))
+        merge(Store(store), Store(finished))
+        header = read_header(Store(store).run(run.name))
+        assert header.model_dump(exclude={"updated", "created"}) == expected
+        merge(Store(store), Store(finished))
+        assert read_header(Store(store).run(run.name)) == header
+
+
 def test_prune_removes_nothing_by_a_study_that_is_not_as_written(copied: Path) -> None:
     study = copied / "study.yaml"
     text = study.read_text()
