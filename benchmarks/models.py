@@ -1,8 +1,9 @@
 """Every model format × real architectures: is it proved, how closely, and how soon is there a first number?
 
     export ADVASSAY_DATA=../data
-    python -m benchmarks.models                     # about 15 minutes on 2 cores; writes docs/results/models.md
+    python -m benchmarks.models                     # about 10 minutes on 2 idle cores; writes docs/results/models.md
     python -m benchmarks.models --only resnet18     # rows that contain the text, printed
+    python -m benchmarks.models --kept rows.json    # keeps each row as it is made: a run that was stopped goes on
 
 Networks with real weights: those of published robustness (data/robust), and the ImageNet InceptionV3 backbone
 (data/weights) with a random head of two classes. All others have random weights, with batch norm statistics of the
@@ -39,8 +40,10 @@ from benchmarks.robust import SUBJECTS, _load
 PAGE = Path(__file__).parents[1] / "docs" / "results" / "models.md"
 IMAGES = 8
 ATTACK = aa.PGD(2 / 255, step_size=0.5 / 255, steps=10, loss="margin")
+SIDE = 64
+"""Pixels. Reading, converting and proving a network do not depend on the size; the time of a pass does."""
 ARCHITECTURES = ("resnet18", "densenet121", "efficientnet_b0", "convnext_atto", "vit_tiny_patch16_224")
-OPSETS = (13, 17, 20)
+OPSETS = tuple(range(13, 21))
 
 
 @dataclass(frozen=True)
@@ -66,15 +69,15 @@ def xrays(side: int, channels: int = 1) -> np.ndarray:
     return np.repeat(np.stack(found)[:, None] / np.float32(255), channels, axis=1)
 
 
-def random_network(name: str, side: int = 224, classes: int = 2) -> nn.Module:
+def random_network(name: str, classes: int = 2) -> nn.Module:
     """A timm network with random weights whose batch norms have the statistics of the X-rays."""
     torch.manual_seed(0)
-    network = timm.create_model(name, num_classes=classes)
+    network = timm.create_model(name, num_classes=classes, **({"img_size": SIDE} if "vit" in name else {}))
     for part in network.modules():
         if isinstance(part, nn.BatchNorm2d):
             part.momentum = None
     with torch.no_grad():
-        network.train()(torch.from_numpy(xrays(side, 3)) * 2 - 1)
+        network.train()(torch.from_numpy(xrays(SIDE, 3)) * 2 - 1)
     return network.eval()
 
 
@@ -119,9 +122,7 @@ RANDOM = "random"
 def torch_cases() -> Iterator[Case]:
     """timm names, TorchScript, torch.export of both kinds and ONNX at three opsets, of each architecture."""
 
-    def of(
-        name: str, save: Callable[[nn.Module, Path, np.ndarray], None], build: Callable[[], nn.Module], side: int
-    ) -> Any:
+    def of(save: Callable[[nn.Module, Path, np.ndarray], None], build: Callable[[], nn.Module], side: int) -> Any:
         def make(folder: Path) -> tuple[str, dict[str, Any]]:
             save(build(), folder / "model", xrays(side, 3))
             return str(folder / "model"), HALF
@@ -137,17 +138,18 @@ def torch_cases() -> Iterator[Case]:
 
     real = "ImageNet backbone, random head"
     networks: list[tuple[str, Callable[[], nn.Module], int, str]] = [
-        *((name, lambda name=name: random_network(name), 224, RANDOM) for name in ARCHITECTURES),  # type: ignore[misc]
-        ("inception_v3", inception, 299, real),
+        *((name, lambda name=name: random_network(name), SIDE, RANDOM) for name in ARCHITECTURES),  # type: ignore[misc]
+        ("inception_v3", inception, 96, real),
     ]
     for name, build, side, weights in networks:
+        opsets = OPSETS if name in ARCHITECTURES else (17,)
         images = lambda side=side: xrays(side, 3)  # noqa: E731
         yield Case("timm", name, weights, timm_text(name, build), images)
         yield Case("TorchScript", name, weights, of(script_file, build, side), images)
         for batch, kind in ((None, "any batch"), (1, "batch of 1")):
             save = lambda network, path, example, batch=batch: exported_file(network, path, example, batch)  # noqa: E731
             yield Case(f"torch.export, {kind}", name, weights, of(save, build, side), images)
-        for opset in OPSETS:
+        for opset in opsets:
             save = lambda network, path, example, opset=opset: onnx_file(network, path, opset, example)  # noqa: E731
             yield Case(f"ONNX, opset {opset}", name, weights, of(save, build, side), images)
 
@@ -171,25 +173,30 @@ def robust_cases() -> Iterator[Case]:
 
 
 def huggingface_cases() -> Iterator[Case]:
-    """Families of transformers, small configurations at 224 px, with the processor that their cards have."""
+    """Families of transformers at SIDE px, each with the kind of processor that its cards have."""
     import transformers
 
-    processors = {
-        "ViT": ("ViTImageProcessor", {"size": {"height": 224, "width": 224}, "resample": 2}),
-        "ConvNext": ("ConvNextImageProcessor", {"size": {"shortest_edge": 224}, "crop_pct": 0.875, "resample": 3}),
-        "ResNet": ("ConvNextImageProcessor", {"size": {"shortest_edge": 224}, "crop_pct": 0.875, "resample": 3}),
-        "MobileNetV2": ("MobileNetV2ImageProcessor", {"size": {"shortest_edge": 256}, "resample": 2,
-                        "do_center_crop": True, "crop_size": {"height": 224, "width": 224}}),
-        "Swin": ("ViTImageProcessor", {"size": {"height": 224, "width": 224}, "resample": 3}),
+    cut = {"size": {"shortest_edge": SIDE}, "crop_pct": 0.875, "resample": 3}
+    whole = {"size": {"height": SIDE, "width": SIDE}, "resample": 2}
+    centre = {"size": {"shortest_edge": SIDE + 8}, "resample": 2, "do_center_crop": True,
+              "crop_size": {"height": SIDE, "width": SIDE}}  # fmt: skip
+    families: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
+        "ViT": ("ViTImageProcessor", whole, {"hidden_size": 192, "num_hidden_layers": 12, "num_attention_heads": 3,
+                                             "intermediate_size": 768, "image_size": SIDE}),
+        "ConvNext": ("ConvNextImageProcessor", cut, {"hidden_sizes": [40, 80, 160, 320], "depths": [2, 2, 6, 2]}),
+        "ResNet": ("ConvNextImageProcessor", cut, {"layer_type": "basic", "hidden_sizes": [64, 128, 256, 512],
+                                                   "depths": [2, 2, 2, 2]}),
+        "MobileNetV2": ("MobileNetV2ImageProcessor", centre, {}),
+        "Swin": ("ViTImageProcessor", whole, {"image_size": SIDE, "window_size": 4, "embed_dim": 48,
+                                              "depths": [2, 2, 2, 2], "num_heads": [3, 6, 12, 24]}),
     }  # fmt: skip
-    small = {"ViT": {"hidden_size": 192, "num_hidden_layers": 12, "num_attention_heads": 3, "intermediate_size": 768}}
-    for family, (kind, steps) in processors.items():
+    for family, (kind, steps, size) in families.items():
 
         def make(
-            folder: Path, family: str = family, kind: str = kind, steps: Any = steps
+            folder: Path, family: str = family, kind: str = kind, steps: Any = steps, size: Any = size
         ) -> tuple[str, dict[str, Any]]:
             torch.manual_seed(0)
-            config = getattr(transformers, f"{family}Config")(num_labels=2, **small.get(family, {}))
+            config = getattr(transformers, f"{family}Config")(num_labels=2, **size)
             getattr(transformers, f"{family}ForImageClassification")(config).eval().save_pretrained(folder)
             common = {"image_processor_type": kind, "do_resize": True, "do_rescale": True, "rescale_factor": 1 / 255,
                       "do_normalize": True, "image_mean": [0.485, 0.456, 0.406],
@@ -197,12 +204,12 @@ def huggingface_cases() -> Iterator[Case]:
             (folder / "preprocessor_config.json").write_text(json.dumps(common | steps))
             return str(folder), {}
 
-        yield Case("Hugging Face", f"{family}ForImageClassification", RANDOM, make, lambda: xrays(256, 3))
+        yield Case("Hugging Face", f"{family}ForImageClassification", RANDOM, make, lambda: xrays(SIDE + 16, 3))
 
 
 def keras_cases() -> Iterator[Case]:
     """keras.applications, random weights, with the layers that rescale inside where they have them."""
-    for name, side in (("ResNet50", 224), ("DenseNet121", 224), ("InceptionV3", 299), ("EfficientNetV2B0", 224)):
+    for name, side in (("MobileNetV2", SIDE), ("DenseNet121", SIDE), ("EfficientNetV2B0", SIDE)):
 
         def make(folder: Path, name: str = name, side: int = side) -> tuple[str, dict[str, Any]]:
             from advassay.models.formats.keras_archive import import_keras
@@ -271,13 +278,21 @@ HEADER = ["format", "architecture", "weights", "compared with", "largest differe
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", help="rows whose format or architecture contains this text; printed only")
+    parser.add_argument("--kept", type=Path, help="JSON file that rows are kept in and taken from")
     arguments = parser.parse_args()
     every = [torch_cases, robust_cases, huggingface_cases, keras_cases, xrv_cases]
     cases = [case for cases in every for case in cases() if arguments.only in f"{case.format} {case.architecture}"]
+    held: dict[str, list[str]] = {}
+    if arguments.kept is not None and arguments.kept.exists():
+        held = json.loads(arguments.kept.read_text())
     rows = []
     for case in cases:
-        note(f"{case.format}, {case.architecture}")
-        rows.append(row(case))
+        name = f"{case.format}, {case.architecture}"
+        note(name)
+        rows.append(held[name] if name in held else row(case))
+        held[name] = rows[-1]
+        if arguments.kept is not None:
+            arguments.kept.write_text(json.dumps(held))
         note(" | ".join(rows[-1]))
     text = table(HEADER, rows)
     say(text)
@@ -291,12 +306,13 @@ def _page(text: str) -> str:
 
 Made by `python -m benchmarks.models` ({machine(*packages)}).
 
-Eight chest X-rays (Kermany et al. 2018) for each, or eight test images for the networks of published robustness.
-*Largest difference*: of a logit (log-probability, or sigmoid's probability) between the classifier that is attacked
-and the model's own runtime, on the images and on the same with colour noise; in brackets what is allowed. *Gradient
-error*: slopes of the margin by the gradient against finite differences, as a share. *Robust accuracy*: of PGD (margin
-loss, ε = 2/255, 10 steps) on the decisions of the clean images, the first number; of a network with random weights it
-says nothing. Seconds include reading, converting and the proof; the first Keras row includes Keras' import.
+Eight chest X-rays (Kermany et al. 2018) of {SIDE} px for each (96 px for InceptionV3), or eight test images for the
+networks of published robustness. *Largest difference*: of a logit (log-probability, or sigmoid's probability) between
+the classifier that is attacked and the model's own runtime, on the images and on the same with colour noise; in
+brackets what is allowed. *Gradient error*: slopes of the margin by the gradient against finite differences, as a share.
+*Robust accuracy*: of PGD (margin loss, ε = 2/255, 10 steps) on the decisions of the clean images, the first number; of
+a network with random weights it says nothing. Seconds include reading, converting and the proof; the first Keras row
+includes Keras' import.
 
 {text}
 """

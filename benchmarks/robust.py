@@ -5,6 +5,7 @@
     python -m benchmarks.robust --full      # all 10,000 test images
     python -m benchmarks.robust --full --only ", PGD"  # only rows that contain the text, as "network, attack"
     python -m benchmarks.robust --images 20 # seconds, only to see that it runs
+    python -m benchmarks.robust --suite     # the worst-case suite on the first 24 images of two networks
 
 Never below what was formally verified; within 1 point of what the same kind of attack was published to reach on the
 same images. With fewer images the published figure (of all 10,000) is beside, and the comparison is only rough.
@@ -94,6 +95,18 @@ SUBJECTS = {
     ),
 }
 
+SUITE = (
+    ("apgd-cross-entropy", {"update": "apgd", "loss": "cross-entropy", "steps": 20}),
+    ("apgd-targeted", {"update": "apgd-targeted", "loss": "dlr", "steps": 10}),
+    ("fab", {"update": "fab", "loss": "margin", "steps": 10}),
+    ("square", {"update": "square", "loss": "margin", "steps": 300}),
+    ("hopskipjump", {"update": "hopskipjump", "loss": "margin", "steps": 4}),
+)
+"""Those of `evaluate --preset full`, with shorter budgets."""
+SUITE_NETWORKS = {"convex_mnist_0_1": (94.2, "verified"), "trades_mnist": (92.81, "AutoAttack")}
+"""Robust accuracy on 10,000 test images in %, and what says so."""
+SUITE_IMAGES, DECISION_IMAGES = 24, 4
+
 CASES = [
     Case("trades_mnist", "PGD-40", 10_000, 96.07, "same"),
     Case("trades_mnist", "APGD-CE + targeted", 10_000, 92.81, "beside"),
@@ -111,7 +124,11 @@ def main() -> None:
     parser.add_argument("--full", action="store_true", help="all the images that each published figure is about")
     parser.add_argument("--images", type=int, default=1000, help="at most this many without --full")
     parser.add_argument("--only", default="", metavar="TEXT", help='only rows that contain TEXT, as "network, attack"')
+    parser.add_argument("--suite", action="store_true", help="the worst-case suite instead, on a few images")
     options = parser.parse_args()
+    if options.suite:
+        _suite(Path(os.environ.get("ADVASSAY_DATA", "../data")) / "robust")
+        return
     cases = [case for case in CASES if options.only in f"{case.network}, {case.attack}"]
     if not cases:
         parser.error(f'--only: no row contains {options.only!r}; one is "{CASES[0].network}, {CASES[0].attack}"')
@@ -131,6 +148,35 @@ def main() -> None:
     say(table(["network", "attack", "images", "clean %", "robust %, ours", "published %", "verdict"], rows))
     if not options.only:
         say("\n" + _unsafe(data))
+    say("\n" + machine())
+
+
+def _suite(data: Path) -> None:
+    """Every attack of the suite on the same images; how many stand under each, and under all of them together."""
+    rows = []
+    for name, (known, kind) in SUITE_NETWORKS.items():
+        classifier, images, labels = _load(data, name, SUITE_IMAGES)
+        correct = (classifier(images).argmax(1) == labels).numpy()
+        standing = correct.copy()
+        for attack, rules in SUITE:
+            n = DECISION_IMAGES if attack == "hopskipjump" else SUITE_IMAGES
+            note(f"{name}: {attack} on {n} images")
+            found = aa.attack(
+                classifier, images[:n], labels[:n], aa.PGD(SUBJECTS[name].epsilon, "epsilon/4", **rules), batch_size=32
+            )
+            wrong = (found.logits[-1].argmax(1) != labels[:n].numpy()) & correct[:n]
+            alone = int((wrong & standing[:n]).sum())
+            standing[:n] &= ~wrong
+            passes = int(found.cost.forward_passes / n), int(found.cost.gradient_evaluations / n)
+            rows.append([name, attack, str(n), str(int(wrong.sum())), str(alone), *map(str, passes), "", ""])
+        share = standing.mean()
+        half = 196 * np.sqrt(known / 100 * (1 - known / 100) / SUITE_IMAGES)
+        verdict = f"{kind} {known}: {100 * share - known:+.1f} ± {half:.1f}"
+        rows.append([name, "all", str(SUITE_IMAGES), str(int(correct.sum() - standing.sum())), "", "", "",
+                     f"{100 * share:.1f}", verdict])  # fmt: skip
+    heads = ["network", "attack", "images", "misclassified", "not by those above", "forward passes an image",
+             "gradients an image", "robust %", "beside what is known"]  # fmt: skip
+    say(table(heads, rows))
     say("\n" + machine())
 
 

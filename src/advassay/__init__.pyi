@@ -37,5 +37,6 @@ from .models import LoadedModel as LoadedModel, load_classifier as load_classifi
 from .trajectory import Sweep as Sweep, Trajectory as Trajectory
 from .workflows.model_evaluation import evaluate as evaluate
 from .workflows.evaluation_result import EvaluationResult as EvaluationResult
+from .workflows.result_storage import store_results as store_results
 from .workflows.study_calls import plan as plan, report as report, run as run
 from .workflows.study_result import StudyResult as StudyResult

@@ -16,7 +16,7 @@ import numpy as np
 
 Dtype = Literal["string", "bool", "int32", "int64", "float32", "float64"]
 Axis = Literal["step", "class"]
-Origin = Literal["key", "network", "gradient", "perturbation", "verifier", "last iterate"]
+Origin = Literal["key", "network", "gradient", "perturbation", "verifier", "last iterate", "search"]
 
 
 @dataclass(frozen=True)
@@ -112,6 +112,20 @@ class PathColumns:
     ssim: Annotated[
         np.ndarray,
         Column("float32", "last iterate", "structural similarity of clean image and last iterate", fill=NAN),
+    ]
+    forward_passes: Annotated[
+        np.ndarray,
+        Column(
+            "int32",
+            "search",
+            "queries: images that a search sent through the network for this row; one number where it served all "
+            "amplitudes of its image; 0 where not counted",
+            may_lack=True,
+        ),
+    ]
+    backward_passes: Annotated[
+        np.ndarray,
+        Column("int32", "search", "likewise, gradients that came back", may_lack=True),
     ]
 
 

@@ -381,3 +381,6 @@ class Evaluation(Document):
     """What a reader of the numbers should know of the model and its images, in sentences."""
     planted: PlantedTest | None = None
     """Null until the attack has run, and where it was not asked for."""
+    positive_by: Literal["", "given", "checkpoint", "name", "last"] = ""
+    """What says which class is the positive one, whose detection is sensitivity: the caller, the checkpoint, its name
+    beside one such as normal, or that it is the last; empty in stores of earlier versions."""

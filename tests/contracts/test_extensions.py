@@ -181,7 +181,7 @@ def test_a_misspelt_name_is_refused_with_all_registered_ones(environment, tmp_pa
 def test_without_the_package_its_names_are_refused_and_what_is_registered_is_listed():
     assert "heavy-ball" not in UPDATE_RULES
     assert "true-class-logit" not in LOSSES
-    with pytest.raises(AttackError, match=r"update: expected one of apgd, .*projected-sign, got 'heavy-ball'"):
+    with pytest.raises(AttackError, match=r"update: expected one of apgd, .*projected-sign.*, got 'heavy-ball'"):
         aa.PGD(0.02, update="heavy-ball")
     with pytest.raises(aa.AdvassayError, match=r"attack\.arms\.M\.loss: expected one of .*margin.*, got 'true-class"):
         parse_study(STUDY.replace("update: heavy-ball, ", ""))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import pickle
 import zipfile
 from pathlib import Path
@@ -139,6 +140,25 @@ def test_timm_mean_and_std_are_its_defaults_and_that_is_said(tmp_path: Path) -> 
     model = aa.load_model(f"timm:test_resnet@{tmp_path / 'weights.safetensors'}")
     assert model.preprocessing.mean == tuple(network.pretrained_cfg["mean"])
     assert any("timm's defaults" in note for note in model.notes)
+
+
+def test_a_timm_folder_says_how_images_become_square(tmp_path: Path) -> None:
+    network = timm.create_model("test_resnet", num_classes=2).eval()
+    save_file(network.state_dict(), tmp_path / "model.safetensors")
+    said = {"input_size": [3, 64, 64], "crop_pct": 0.8, "interpolation": "bicubic", "mean": [0.5] * 3, "std": [0.5] * 3}
+    said |= {name: network.pretrained_cfg[name] for name in ("first_conv", "classifier")}
+    config = {"architecture": "test_resnet", "num_classes": 2, "pretrained_cfg": said}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    model = aa.load_model(tmp_path)
+    steps = model.preprocessing
+    assert (steps.resize_shorter_px, steps.crop_px, steps.interpolation) == (80, (64, 64), "bicubic")
+    assert (model.parts.prepare_px, model.parts.prepare_resize) == (80, "crop")
+    images = torch.from_numpy(colour_images(4, 80))
+    with torch.no_grad():
+        assert torch.allclose(model(images), network(images[..., 8:72, 8:72] * 2 - 1), atol=1e-5)
+    (tmp_path / "config.json").write_text(json.dumps(config | {"pretrained_cfg": said | {"crop_mode": "border"}}))
+    with pytest.raises(ClassifierError, match="crop_mode center or squash"):
+        aa.load_model(tmp_path)
 
 
 def test_weights_of_another_network_are_refused_by_name(tmp_path: Path) -> None:

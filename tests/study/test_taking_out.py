@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -20,7 +21,7 @@ from advassay.checked_files import stamped, write_document
 from advassay.cohorts import open_cohort
 from advassay.cohorts.cache_key import document_in
 from advassay.errors import AdvassayWarning, DamagedError, StoreError
-from advassay.records import Run, RunWriter, compact, open_records, read_gallery, read_header
+from advassay.records import Run, RunHeader, RunWriter, compact, open_records, read_gallery, read_header
 from advassay.records.gallery import INDEX
 from advassay.records.image_removal import remove_images
 from advassay.records.row_shards import account_of, read_rows, write_shard
@@ -251,6 +252,41 @@ def test_a_joined_run_costs_what_it_took_and_keeps_controls_and_notes_when_kille
     assert joint.cost.gradient_evaluations == before.gradient_evaluations + lost.gradient_evaluations + controls_cost
     assert merge(Store(part), Store(finished)).rows == 0
     assert read_header(run).cost == joint.cost
+
+
+def _without_sessions(header: RunHeader) -> dict[str, Any]:
+    """What a header says but for its times and for how often a call was begun: the killed call counts there."""
+    said = header.model_dump(exclude={"updated", "created"})
+    for cost in (said["cost"], said["cost_apart"]):
+        cost.pop("sessions_started")
+    return said
+
+
+def test_a_join_killed_after_its_last_rows_is_summed_up_by_the_same_call(
+    copied: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = main_run(copied)
+    sorted(run.glob("shards/*.parquet"))[0].unlink()
+    left = shutil.copytree(copied, tmp_path / "left")
+    merge(Store(left), Store(finished))
+    expected = _without_sessions(read_header(Store(left).run(run.name)))
+
+    def killed(*arguments: object, **more: object) -> None:
+        raise Killed
+
+    for name in ("finish", "append"):
+        store = shutil.copytree(copied, tmp_path / name)
+        with monkeypatch.context() as patched:
+            if name == "append":  # the shard is there, the header does not know of it yet
+                patched.setattr(RunWriter, "_write", killed)
+            patched.setattr(RunWriter, "finish", killed)
+            with pytest.raises(Killed):
+                merge(Store(store), Store(finished))
+        merge(Store(store), Store(finished))
+        header = read_header(Store(store).run(run.name))
+        assert _without_sessions(header) == expected
+        merge(Store(store), Store(finished))
+        assert read_header(Store(store).run(run.name)) == header
 
 
 def test_prune_removes_nothing_by_a_study_that_is_not_as_written(copied: Path) -> None:

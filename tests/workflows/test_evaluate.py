@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 import warnings
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from torch import nn
 import advassay as aa
 from advassay.errors import AdvassayWarning, CohortError, InputError, SourceError, SpecError, StoreError
 from advassay.records import open_records
+from advassay.report.figures.answer_figures import moving_part
 from advassay.spec.study_spec import AttackSpec
 from advassay.study import make_environment, stored_study
 from advassay.study.config.name_checks import check_arms
@@ -221,18 +223,19 @@ def test_the_stores_status_counts_everything_as_done(quick: EvaluationResult) ->
     assert [row for row in rows if row.missing] == []
 
 
-def test_full_adds_the_worst_case_of_auto_pgd_and_the_reference_studys_attacks(
+def test_full_adds_the_worst_case_suite_and_the_reference_studys_attacks(
     network: TinyCnn, images: Arrays, tmp_path: Path
 ) -> None:
     result = evaluated(network, *images, store=tmp_path / "mine", preset="full", limit=6)
     headers = {header.arm: header for header in open_records(result.store).headers}
-    assert set(headers) == {"margin", "cross-entropy", "apgd-margin", "apgd-cross-entropy", "reference"}
+    suite = {"apgd-margin", "apgd-cross-entropy", "square", "fab", "hopskipjump"}
+    assert set(headers) == {"margin", "cross-entropy", "reference"} | suite
     attacked = {(point.step_size, point.epsilon) for point in headers["cross-entropy"].points}
     assert {("0.01", 0.02), ("0.01", 0.2), ("epsilon/4", 0.02)} <= attacked
     worst = result.worst_case("2/255")
     assert worst.value is not None
     assert worst.value <= min(result.robust_accuracy("2/255").value, result.accuracy.value)  # type: ignore[type-var]
-    assert any("Under the worst of 4 attacks, image by image" in text for text in result.answer.sentences)
+    assert any("Under the worst of 7 attacks, image by image" in text for text in result.answer.sentences)
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -349,3 +352,61 @@ def test_a_model_of_one_output_has_two_classes(images: Arrays, tmp_path: Path) -
     single = nn.Sequential(nn.Flatten(), nn.Linear(28 * 28, 1))
     result = evaluated(single, *images, store=tmp_path / "mine")
     assert open_records(result.store).headers[0].class_names == ("0", "1")
+
+
+def test_the_positive_class_is_the_finding_by_name_else_the_last_class_and_the_sentence_says_which(
+    quick: EvaluationResult, network: TinyCnn, images: Arrays, tmp_path: Path
+) -> None:
+    assert "sensitivity for tall falls" in quick.answer.sentences[1]  # as the caller said
+    assert quick.answer.evaluation is not None
+    assert quick.answer.evaluation.positive_by == "given"
+    unnamed = evaluated(network, *images, store=tmp_path / "unnamed")
+    assert open_records(unnamed.store).headers[0].positive == "1"
+    assert "sensitivity for 1 (the last class; --positive names another) " in unnamed.answer.sentences[1]
+    named = evaluated(network, *images, store=tmp_path / "named", class_names=["pneumonia", "normal"])
+    assert open_records(named.store).headers[0].positive == "pneumonia"
+    assert "sensitivity for pneumonia (the finding, by its name) " in named.answer.sentences[1]
+    with pytest.raises(SpecError, match="positive: expected one of the classes wide, tall, got 'round'"):
+        evaluated(network, *images, store=tmp_path / "other", class_names=NAMES, positive="round")
+
+
+def test_a_value_range_is_what_black_and_white_become(network: TinyCnn, images: Arrays, tmp_path: Path) -> None:
+    def levels(x: torch.Tensor) -> torch.Tensor:
+        return network(x / 255)
+
+    ranged = evaluated(levels, *images, store=tmp_path / "ranged", value_range=(0, 255))
+    plain = evaluated(network, *images, store=tmp_path / "plain")
+    assert ranged.accuracy.value == plain.accuracy.value
+    assert ranged.robust_accuracy("1/255").value == plain.robust_accuracy("1/255").value
+
+
+def test_controls_take_no_longer_than_the_attack_itself(quick: EvaluationResult) -> None:
+    (header,) = open_records(quick.store).headers
+    assert header.controls is not None
+    assert header.controls.doubling is not None
+    assert len(header.controls.doubling.image_ids) == 8  # a sample: as many as question 3 needs would be all 32
+
+
+def test_the_first_screen_shows_the_curve_where_it_moves_and_one_image_with_its_difference(
+    quick: EvaluationResult, tmp_path: Path
+) -> None:
+    page = quick.report(tmp_path / "page.html").read_text()
+    answer = page[page.index('id="answer"') : page.index('id="verdicts"')]
+    assert answer.count('id="answer-curve"') == 1
+    shown = answer[answer.index('id="answer-pair"') :]
+    assert shown.count('<img class="pixels"') == 3
+    assert "difference × " in shown
+    frame = quick.findings.tables["success_by_epsilon"].sort("epsilon")
+    drawn = moving_part(frame)
+    assert 2 <= len(drawn) < len(frame)
+    left = frame.filter(~pl.col("epsilon").is_in(drawn["epsilon"].to_list()))
+    assert all(rate < 0.02 or rate > 0.98 for rate in left["rate"])
+
+
+def test_markdown_and_json_begin_with_the_answer_too(quick: EvaluationResult, tmp_path: Path) -> None:
+    text = quick.report(tmp_path / "page.md").read_text()
+    assert text.index("## The answer") < text.index("onclusions, tested")
+    assert "figures/answer-curve.png" in text
+    assert (tmp_path / "page_files" / "figures" / "answer-curve.png").exists()
+    data = json.loads(quick.report(tmp_path / "page.json").read_text())
+    assert data["answer"] == list(quick.answer.sentences)

@@ -17,7 +17,7 @@ from advassay.attacks.engine.float32_verifier import REWRITES
 from advassay.attacks.engine.preflight import FIRST_IMAGES
 from advassay.attacks.engine.preflight_cache import lookup
 from advassay.attacks.masked_gradient_rerun import gradient_masked_images, linked_rerun
-from advassay.attacks.stream import AttackStream, Item, no_images
+from advassay.attacks.stream import AttackStream, Item, no_images, stream_of
 from advassay.classifier import Classifier
 from advassay.classifier_state import one_at_a_time
 from advassay.errors import AttackError, AttackWarning, EpsilonError, InputError
@@ -273,7 +273,7 @@ class _Arrays:
         keep_images = (lambda image_id: True) if keep else no_images
         first = slice(FIRST_IMAGES)
         asked = (self.attack.loss, self.attack.update, shape, precision, self.labels[first].tolist(), goals[first])
-        run = AttackStream(
+        run = stream_of(self.attack)(
             self.classifier,
             items,
             self.attack,

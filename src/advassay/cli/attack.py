@@ -12,6 +12,19 @@ from typer.core import TyperCommand
 
 from advassay.cli import options
 from advassay.cli.error_handling import cli_errors, say
+from advassay.cli.model_options import (
+    Channels,
+    Classes,
+    Finding,
+    Mean,
+    Size,
+    Std,
+    Trust,
+    ValueRange,
+    class_names,
+    numbers,
+    value_range_of,
+)
 from advassay.cli.options import StudyOptions, say_left_out, tune_for
 from advassay.cli.output_tables import end_with_errors
 from advassay.cli.progress_bars import progress
@@ -28,20 +41,24 @@ COLUMNS = {
 if TYPE_CHECKING:
     from advassay.records import RunHeader
     from advassay.study.run.prepare_stage import Failures
+    from advassay.workflows.evaluated_model import ModelOptions
 
 StudyOrNothing = Annotated[
     Optional[Path],  # noqa: UP045 (typer reads Optional)
     typer.Argument(metavar="[STUDY]", help="Study file (YAML); leave out with --model.", show_default=False),
 ]
 Model = Annotated[
-    Optional[Path],  # noqa: UP045
-    typer.Option("--model", metavar="FILE", help="Checkpoint (model.safetensors) written by `advassay train`."),
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        "--model",
+        metavar="MODEL",
+        help="Checkpoint (model.safetensors) written by `advassay train`, or a model of another maker, as `advassay "
+        "evaluate` takes it: proved on the images before the first step.",
+    ),
 ]
 Images = Annotated[
     Optional[Path],  # noqa: UP045
-    typer.Option(
-        "--images", metavar="FOLDER", help="With --model: one subfolder of images per class of the checkpoint."
-    ),
+    typer.Option("--images", metavar="FOLDER", help="With --model: one subfolder of images per class of the model."),
 ]
 Store = Annotated[
     Optional[Path],  # noqa: UP045
@@ -78,15 +95,23 @@ def attack(
     scale: options.Scale = 1.0,
     source: options.SourceOption = None,
     changes: options.Set = None,
+    mean: Mean = None,
+    std: Std = None,
+    value_range: ValueRange = None,
+    classes: Classes = None,
+    channels: Channels = None,
+    finding: Finding = None,
+    trust: Trust = False,
+    size: Size = None,
     key_file: options.KeyFile = None,
     as_json: options.Json = False,
     quiet: options.QuietOption = False,
     verbose: options.VerboseOption = False,
 ) -> None:
-    """Attack the networks of a study, or a checkpoint on your own images.
+    """Attack the networks of a study, or a model of your own on your own images.
 
     With STUDY: the stages up to the attack, without the report. With --model and --images: every image of the
-    folder is attacked by the three arms of the shipped studies; subfolders bear the names of the checkpoint's
+    folder is attacked by the three arms of the shipped studies; subfolders bear the names of the model's
     classes, and --set changes the attack (--set attack.images=40, --set attack.arms.A.loss=margin). Then:
     `advassay report STORE`.
     A cohort of the study that cannot be formed does not stop the others: its error comes last, and the exit code is 3.
@@ -99,7 +124,13 @@ def attack(
 
     if (study is None) == (model is None) or (model is None) != (images is None):
         raise SpecError("attack: give STUDY, or --model and --images.", "See `advassay attack --help`.")
+    said = {
+        "mean": numbers("--mean", mean), "std": numbers("--std", std), "value_range": value_range_of(value_range),
+        "channels": channels, "class_names": class_names(classes), "finding": finding, "size_px": size,
+    }  # fmt: skip
     if study is not None:
+        if trust or any(value is not None for value in said.values()):
+            raise SpecError("attack: --mean, --std and the like are about --model, got a study.", "Leave them out.")
         _attack_study(
             StudyOptions(
                 study, store, data, device, threads, scale, source, changes, key_file, quiet or as_json, verbose
@@ -111,9 +142,11 @@ def attack(
         raise SpecError("attack --model: --scale and --source change a study.", "Use --set attack.images=N.")
     assert model is not None
     assert images is not None
-    _attack_own(
-        model, images, store or Path("runs/own"), device, threads, changes, key_file, quiet or as_json, as_json, verbose
-    )
+    from advassay.workflows.evaluated_model import ModelOptions
+
+    own = ModelOptions(trust=trust, **said)  # type: ignore[arg-type]
+    kept = store or Path("runs/own")
+    _attack_own(model, images, kept, own, device, threads, changes, key_file, quiet or as_json, as_json, verbose)
 
 
 def _attack_study(asked: StudyOptions, as_json: bool) -> None:
@@ -132,9 +165,10 @@ def _attack_study(asked: StudyOptions, as_json: bool) -> None:
 
 
 def _attack_own(
-    model: Path,
+    model: str,
     images: Path,
     store: Path,
+    own: ModelOptions,
     device: options.Device,
     threads: int | None,
     changes: list[str] | None,
@@ -143,12 +177,13 @@ def _attack_own(
     as_json: bool,
     verbose: bool,
 ) -> None:
-    from advassay.study import attack_external_model, make_environment
+    from advassay.study import make_environment
+    from advassay.workflows.model_attack import attack_model
 
     with progress(quiet) as shown:
         here = make_environment(store, device=device.value, threads=threads, key_file=key_file, progress=shown)
         tune_for(here.device, verbose=verbose)
-        headers = attack_external_model(model, images, here, overrides=changes or ())
+        headers = attack_model(model, images, here, own, overrides=changes or (), announce=say)
     if as_json:
         _print_json(headers)
         return

@@ -11,6 +11,19 @@ import typer
 
 from advassay.cli import options
 from advassay.cli.error_handling import cli_errors, say
+from advassay.cli.model_options import (
+    Channels,
+    Classes,
+    Finding,
+    Mean,
+    Size,
+    Std,
+    Trust,
+    ValueRange,
+    class_names,
+    numbers,
+    value_range_of,
+)
 from advassay.cli.options import tune_for
 from advassay.cli.progress_bars import progress
 
@@ -75,36 +88,6 @@ Preset = Annotated[
         "controls; full: also Auto-PGD and the reference study's arms.",
     ),
 ]
-Mean = Annotated[
-    Optional[str],  # noqa: UP045 (typer reads Optional)
-    typer.Option("--mean", metavar="NUMBERS", help="Subtracted from images in [0, 1]: one number, or one a channel."),
-]
-Std = Annotated[
-    Optional[str],  # noqa: UP045
-    typer.Option("--std", metavar="NUMBERS", help="Divided by: one number, or one a channel, e.g. 0.229,0.224,0.225."),
-]
-Classes = Annotated[
-    Optional[str],  # noqa: UP045
-    typer.Option(
-        "--classes",
-        metavar="NAMES",
-        help="The model's classes in the order of its outputs, e.g. normal,pneumonia; the model's own, or the sorted "
-        "names of the folders, if not given.",
-    ),
-]
-Channels = Annotated[
-    Optional[int],  # noqa: UP045
-    typer.Option("--channels", min=1, metavar="N", help="Channels that the model takes, where it does not say."),
-]
-Finding = Annotated[
-    Optional[str],  # noqa: UP045
-    typer.Option("--finding", metavar="NAME", help="Of a multi-label model: the output that is decided."),
-]
-Trust = Annotated[bool, typer.Option("--trust", help="Run code that belongs to the model (file.py:function).")]
-Size = Annotated[
-    Optional[int],  # noqa: UP045
-    typer.Option("--size", min=8, metavar="PX", help="Side of the square images, where the model does not say."),
-]
 PatientPattern = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option(
@@ -158,6 +141,7 @@ def evaluate(
     preset: Preset = PresetOption.standard,
     mean: Mean = None,
     std: Std = None,
+    value_range: ValueRange = None,
     classes: Classes = None,
     channels: Channels = None,
     finding: Finding = None,
@@ -203,11 +187,12 @@ def evaluate(
     tune_for(choose_device(device.value), verbose=verbose)
     with progress(quiet or as_json) as shown:
         result = evaluate_model(
-            model, images, store=store, preset=preset.value, mean=_numbers("--mean", mean), std=_numbers("--std", std),
-            channels=channels, class_names=_names(classes), finding=finding, trust=trust, size_px=size,
-            patient_pattern=patient_pattern, label_column=label_column, image_column=image_column,
-            patient_column=patient_column, positive=positive, image_type=image_type, limit=limit, require=require or (),
-            device=device.value, threads=threads, key_file=key_file, progress=shown, announce=say,
+            model, images, store=store, preset=preset.value, mean=numbers("--mean", mean), std=numbers("--std", std),
+            value_range=value_range_of(value_range), channels=channels, class_names=class_names(classes),
+            finding=finding, trust=trust, size_px=size, patient_pattern=patient_pattern, label_column=label_column,
+            image_column=image_column, patient_column=patient_column, positive=positive, image_type=image_type,
+            limit=limit, require=require or (), device=device.value, threads=threads, key_file=key_file,
+            progress=shown, announce=say,
         )  # fmt: skip
         page = result.report(progress=shown)
     outcomes = [requirement.check(result) for requirement in required]
@@ -227,24 +212,6 @@ def evaluate(
         print(page)
     if not all(outcome.met for outcome in outcomes):
         raise typer.Exit(UNMET)
-
-
-def _names(text: str | None) -> tuple[str, ...] | None:
-    return None if text is None else tuple(name.strip() for name in text.split(",") if name.strip())
-
-
-def _numbers(option: str, text: str | None) -> list[float] | None:
-    from advassay.errors import SpecError
-
-    if text is None:
-        return None
-    try:
-        return [float(part) for part in text.split(",")]
-    except ValueError:
-        raise SpecError(
-            f"{option}: expected one number, or one a channel with commas between, got {text!r}.",
-            f"Write {option} 0.5 or {option} 0.485,0.456,0.406.",
-        ) from None
 
 
 def _as_data(result: EvaluationResult, outcomes: list[Outcome], page: Path) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from advassay.identity import content_hash
+from advassay.model_document import ModelProof
 from advassay.spec.attack_spec import Arm
 from advassay.spec.base_model import Frozen
 from advassay.store_documents import Controls, ExecutionConfig
@@ -163,6 +164,8 @@ class RunHeader(BaseModel):
     and for smaller members of a size series (not `full`)."""
     seed: int | None = None
     """Seed the network was trained with."""
+    model_proof: ModelProof | None = Field(None, exclude_if=lambda value: value is None)
+    """Of a model of another maker: how closely it was found to equal its own runtime before the first step."""
     arm: str
     """Name of the attack arm in its study (A, B, …)."""
     arm_position: int = 0

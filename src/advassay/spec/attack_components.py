@@ -40,10 +40,31 @@ class UpdateRuleFacts(ABC):
     """Whether gradients must come from the unmodified network in float32, whatever precision is asked for."""
     records_another_point: bool = False
     """Whether what is recorded of an iterate is not the iterate itself, but the point that the rule has kept."""
+    searches: bool = False
+    """Whether the rule is no step of a trajectory but a search of its own (attacks.suite.search.SearchRule): `steps` is
+    its budget, and iterates 0 and K alone are recorded, as 0 and 1."""
+    needs_gradient: bool = True
+    """Whether it needs the network's gradient; a rule that does not attacks networks that have none."""
+    norms: tuple[str, ...] = ("linf", "l2")
+    """Norms that it knows."""
+    least_classes: int = 2
+    """Fewest classes that it makes sense for."""
 
     @abstractmethod
     def propose(self, visit: Any, rules: Any) -> Any:
         """One update (attacks.attack_step.UpdateRule)."""
+
+    def recorded_steps(self, steps: int) -> int:
+        """K of the record of an attack with so many steps."""
+        return min(steps, 1) if self.searches else steps
+
+    def missing_library(self) -> str:
+        """What to install before it can run, in a sentence; empty where nothing is missing."""
+        return ""
+
+    def gradient_steps(self, steps: int, amplitudes: int) -> int:
+        """Of a rule that searches: what one image takes at most, a forward pass counted as a third of a gradient."""
+        return steps * amplitudes
 
 
 class LossFacts(ABC):

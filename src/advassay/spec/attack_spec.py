@@ -117,7 +117,8 @@ class _Attack(Frozen):
     """The registered loss that the attack follows (see `advassay attack --help`)."""
     norm: Norm = "linf"
     steps: int = Field(20, ge=0, le=100_000)
-    """Number of updates K; iterates are numbered 0 (clean) to K."""
+    """Number of updates K; iterates are numbered 0 (clean) to K. Of square the number of queries; of a search
+    (apgd-targeted, fab, hopskipjump, square) only both ends are recorded."""
     random_start: bool = False
     """Start uniformly inside the ε-ball, keyed by (seed, image_id, restart)."""
     restarts: int = Field(1, ge=1, le=10_000)
@@ -132,6 +133,15 @@ class _Attack(Frozen):
 
     @model_validator(mode="after")
     def _consistent(self) -> _Attack:
+        rule = UPDATE_RULES.get(self.update)
+        if self.norm not in rule.norms:
+            raise ValueError(f"norm: {self.update} knows {', '.join(rule.norms)}, got {self.norm}")
+        if rule.searches and (self.restarts > 1 or self.random_start or self.targeted):
+            seen = f"restarts {self.restarts}, random_start {self.random_start}, targeted {self.targeted}"
+            raise ValueError(
+                f"update: {self.update} is a search with a start of its own, once an image and away from its label; "
+                f"expected restarts 1, random_start false, targeted false, got {seen}"
+            )
         if self.restarts > 1 and not self.random_start and not UPDATE_RULES.get(self.update).restarts_at_random:
             raise ValueError(
                 f"restarts: more than 1 repeats the same trajectory unless random_start is true, got {self.restarts}"

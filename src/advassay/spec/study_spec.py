@@ -104,6 +104,9 @@ class AttackSpec(Arm):
     """Images of each arm's sample that are attacked for twice the iterations too, at the amplitude nearest to
     analysis.epsilon and, where that is cheap beside the run, one and two thirds up the grid; scaled by --scale. Of the
     arm that decides (analysis.arm), as many more at all amplitudes as question 3 needs, where the arm has as many."""
+    doubling: Literal["sample"] | None = Field(None, exclude_if=lambda value: value is None)
+    """sample: never more than `doubling_images`, so that question 3 may stay undecided. null = of the arm that decides,
+    as many images as question 3 needs, which may take longer than the arm itself."""
 
     range_images: int = Field(64, ge=8)
     """Tuning images of each cohort that `epsilons: auto` uses, at most; scaled by --scale."""

@@ -58,7 +58,7 @@ def gradient_steps(arm: Arm, start: np.ndarray | None = None, direction: np.ndar
     The gradient at the clean image is one for all. After it, trajectories of different ε are one as long as no pixel
     has gone farther than the smallest: the trunk follows the largest ε, each smaller one branches off where it is first
     projected (`shared_steps`). ε-relative steps part at once; random starts share nothing, nor do rules
-    that use ε themselves.
+    that use ε themselves. A search is counted by its own rule.
 
     `start`: float32 pixel values of one image and `direction`, 1 or -1 for each, the way it is moved; by default all
     grey levels that prepared images can have, both ways. So the number is an upper bound for every image, and exact for
@@ -73,6 +73,8 @@ def gradient_steps(arm: Arm, start: np.ndarray | None = None, direction: np.ndar
     """
     if arm.steps == 0:
         return 0
+    if (rule := UPDATE_RULES.get(arm.update)).searches:
+        return rule.gradient_steps(arm.steps, len(arm.epsilons))
     if arm.random_start or not UPDATE_RULES.get(arm.update).shares_iterates:
         return arm.restarts * arm.steps * len(arm.epsilons) * len(arm.step_sizes)
     return 1 + sum(_after_the_first(arm, rule, start, direction) for rule in arm.step_sizes)
@@ -139,7 +141,10 @@ def steps_at(arm: Arm, points: Iterable[Point]) -> int:
     parts = [
         arm.model_copy(update={"step_sizes": (rules[name],), "epsilons": tuple(at)}) for name, at in epsilons.items()
     ]
-    return sum(map(gradient_steps, parts)) - max(0, len(parts) - 1)  # the clean image's gradient is taken once
+    total = sum(map(gradient_steps, parts))
+    if UPDATE_RULES.get(arm.update).searches:
+        return total
+    return total - max(0, len(parts) - 1)  # the clean image's gradient is taken once
 
 
 def missing_steps(arm: Arm, images: int, recorded: Mapping[Point, int]) -> int:
@@ -170,7 +175,8 @@ def control_steps(arm: Arm, images: int) -> int:
 def record_bytes(arm: Arm, classes: int) -> int:
     """Bytes that one attacked image adds to the records, before compression.
 
-    Each row holds K + 1 iterates of all columns over steps, and about 80 bytes of keys.
+    Each row holds K + 1 iterates of all columns over steps (of a search both ends), and about 80 bytes of keys.
     """
     rows = len(arm.epsilons) * len(arm.step_sizes) * arm.restarts
-    return rows * ((arm.steps + 1) * bytes_per_iterate(classes) + 80)
+    iterates = UPDATE_RULES.get(arm.update).recorded_steps(arm.steps) + 1
+    return rows * (iterates * bytes_per_iterate(classes) + 80)

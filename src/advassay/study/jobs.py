@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 from advassay.identity import canonical_float, content_hash
 from advassay.records import attack_rules, run_identity
+from advassay.spec.attack_components import UPDATE_RULES
 from advassay.spec.attack_spec import Arm, step_size_name
 from advassay.spec.study_spec import AttackSpec, Study
 from advassay.study.gradient_counts import Point, control_steps, gradient_steps
@@ -302,9 +303,9 @@ class _Lister:
         from advassay.attacks import linked_rerun
 
         study = self._priced
-        if attack.series or not study.attack.controls:
-            return
         arm = study.attack.arm(attack.arm)
+        if attack.series or not study.attack.controls or UPDATE_RULES.get(arm.update).searches:
+            return
         doubling = doubling_of(study, attack.arm)
         again = linked_rerun(arm)
         costs: tuple[Cost, ...] = ()

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from advassay.spec.attack_components import UPDATE_RULES
 from advassay.spec.attack_spec import Arm
 from advassay.spec.study_spec import Study
 from advassay.study.gradient_counts import Point
@@ -30,6 +31,7 @@ class RunRequest:
     gallery_ids: frozenset[str] = frozenset()
     """Images whose attacked pixels are kept for figures."""
     controls: bool = True
+    """A search has none: they ask what a trajectory does at ε = 0 and in twice the iterations."""
     control_images: int = 16
     """Images of the sample that the controls run on."""
     doubling: DoublingPlan | None = None
@@ -58,7 +60,7 @@ def run_request(job: Job, cohort: PreparedCohort, study: Study | None = None) ->
         arm,
         ids,
         gallery_ids(ids, cohort) if kept else frozenset(),
-        study.attack.controls,
+        study.attack.controls and not UPDATE_RULES.get(arm.update).searches,
         study.attack.control_images,
         doubling_of(study, job.arm),
         study.resolved_analysis().subgroups,

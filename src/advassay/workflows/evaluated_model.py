@@ -11,14 +11,20 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from advassay.errors import ClassifierError, SpecError, TrainingError
+from advassay.checked_files import write_document
+from advassay.errors import ClassifierError, CohortError, SpecError, TrainingError
+from advassay.identity import ID_LENGTH
 
 if TYPE_CHECKING:
     from advassay.attacks.engine.preflight_cache import ModelCache
     from advassay.classifier import Classifier
-    from advassay.model_document import ModelDocument
+    from advassay.cohorts import PreparedCohort
+    from advassay.model_document import ModelDocument, ModelProof
+    from advassay.store_layout import Store
 
 Normalisation = float | Sequence[float]
+PROVED_IMAGES = 8
+"""Images on which a model file is compared with its own runtime."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +33,7 @@ class ModelOptions:
 
     mean: Normalisation | None = None
     std: Normalisation | None = None
+    value_range: tuple[float, float] | None = None
     channels: int | None = None
     class_names: tuple[str, ...] | None = None
     finding: str | int | None = None
@@ -36,7 +43,9 @@ class ModelOptions:
     @property
     def given(self) -> list[str]:
         """Names of the options that say how the network takes images."""
-        return [name for name in ("mean", "std", "channels", "finding") if getattr(self, name) is not None]
+        return [
+            name for name in ("mean", "std", "value_range", "channels", "finding") if getattr(self, name) is not None
+        ]
 
 
 @dataclass
@@ -58,6 +67,8 @@ class EvaluatedModel:
     prove: Callable[[np.ndarray], tuple[str, ModelDocument]] | None = None
     """Of a model file: compares it with its own runtime on images, float32 (image, channel, height, width) in [0, 1],
     and gives the proof in a sentence and the model's document. Raises ClassifierError where they differ."""
+    proof: ModelProof | None = None
+    """What `prove` found; null before it was called."""
     shared: ModelCache | None = None
     """What the arms' attacks on it share."""
 
@@ -114,10 +125,11 @@ def _wrapped(given: Any, options: ModelOptions) -> Classifier:
             f"finding: expected the number of an output of the module, counted from 0, got {options.finding!r}.",
             "A module does not name its outputs.",
         )
+    low, high = options.value_range or (0.0, 1.0)
     return Classifier(
         given,
-        mean=0.0 if options.mean is None else options.mean,
-        std=1.0 if options.std is None else options.std,
+        mean=-low / (high - low) if options.mean is None else options.mean,
+        std=1 / (high - low) if options.std is None else options.std,
         channels=options.channels,
         finding=options.finding,
         class_names=options.class_names,
@@ -181,8 +193,8 @@ def _from_other_maker(given: str | os.PathLike[str], options: ModelOptions, devi
     from advassay.models import load_model
 
     loaded = load_model(
-        given, mean=options.mean, std=options.std, channels=options.channels, class_names=options.class_names,
-        finding=options.finding, trust=options.trust, device=device,
+        given, mean=options.mean, std=options.std, value_range=options.value_range, channels=options.channels,
+        class_names=options.class_names, finding=options.finding, trust=options.trust, device=device,
     )  # fmt: skip
     document = loaded.document()
     used = document.model_dump_json(include={"format", "architecture", "preprocessing", "head", "finding"})
@@ -206,6 +218,34 @@ def _from_other_maker(given: str | os.PathLike[str], options: ModelOptions, devi
         notes=tuple(loaded.notes),
         prove=prove,
     )
+
+
+# ---- before the first step ------------------------------------------------------------------------------------------
+
+
+def prove_on_cohort(model: EvaluatedModel, cohort: PreparedCohort, store: Store) -> list[str]:
+    """Prove a model file on the images that will be attacked; the store keeps the proof. Returns it in sentences.
+
+    Nothing for a model that is no file. Raises ClassifierError where the model and its own runtime differ.
+    """
+    if model.prove is None:
+        return []
+    sentence, document = model.prove(cohort.images(cohort.ids("validation")[:PROVED_IMAGES]))
+    write_document(store.classifier(model.sha256[:ID_LENGTH]) / "model.json", document)
+    model.proof = document.proof
+    return [f"ε = 2/255 is {document.preprocessing.describe_epsilon(2 / 255)}.", sentence]
+
+
+def check_classes(model: EvaluatedModel, cohort: PreparedCohort) -> None:
+    """Raise CohortError unless the model has as many logits as there are classes."""
+    first = cohort.ids("validation")[:1]
+    logits, names = model.logits(cohort.images(first)), cohort.preparation.class_names
+    if logits.shape[1] != len(names):
+        raise CohortError(
+            f"classes: expected one for each of the model's {logits.shape[1]} outputs, got {len(names)}: "
+            f"{', '.join(names)}.",
+            "Name all of the model's classes in the order of its outputs: --classes a,b,c.",
+        )
 
 
 # ---- identity of a module in memory ---------------------------------------------------------------------------------

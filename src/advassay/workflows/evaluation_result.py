@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import polars as pl
 
-from advassay.analysis import worst_case_robust_accuracy
+from advassay.analysis import worst_case_by_attack, worst_case_robust_accuracy
 from advassay.errors import SpecError
 from advassay.identity import canonical_float
 from advassay.report.data.first_screen import FirstScreen
@@ -90,6 +90,18 @@ class EvaluationResult(StudyResult):
         norm = self.findings.headers()[0].attack.get("norm")
         frame = worst_case_robust_accuracy(self.findings.records, level=self.findings.level)
         return self._row_at(frame.filter(pl.col("norm") == norm), _amplitude(epsilon), "rate")
+
+    def worst_case_by_attack(self) -> pl.DataFrame:
+        """Which attack found what: one row per amplitude and arm that attacked at it or below.
+
+        Columns: epsilon, epsilon_255 (grey levels), arm, update, gradients (whether it follows them), n (images that it
+        attacked and that the model gets right), found (of these misclassified at ε or below), alone (by no other arm),
+        queries (mean forward passes of an image there, searches alone).
+        """
+        norm = self.findings.headers()[0].attack.get("norm")
+        frame = worst_case_by_attack(self.findings.records).filter(pl.col("norm") == norm)
+        wanted = ["epsilon", "epsilon_255", "arm", "update", "gradients", "n", "found", "alone", "queries"]
+        return frame.with_columns(epsilon_255=pl.col("epsilon") * 255).select(wanted)
 
     def quantity(self, name: Quantity, epsilon: float | None = None) -> Estimate:
         """The estimate of a quantity by its name: what --require compares. Robust accuracy is that under the worst of

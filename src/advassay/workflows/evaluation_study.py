@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from advassay.errors import CohortError
+from advassay.errors import CohortError, SpecError
 from advassay.identity import canonical_float
 from advassay.spec.study_spec import AUTO, Study
 from advassay.study.config.load_study import parse_study
@@ -29,7 +29,7 @@ def evaluation_study(
     preset: Preset,
     side: int,
     fields: Mapping[str, Any],
-    positive: str | None,
+    positive: str,
     limit: int | None,
 ) -> Study:
     """A study of one cohort. An arm whose grid the preset does not state is given the deciding arm's, once found."""
@@ -50,7 +50,7 @@ def evaluation_study(
                 "source": images.name,
                 "title": f"{images.name}, {model.architecture} ({model.sha256[:8]})",
                 "classes": images.classes,
-                "positive": positive or positive_class(classes) or classes[0],
+                "positive": positive,
                 "split": "tuning" if found else "none",
                 "tuning_fraction": preset.range_share,
                 **fields,
@@ -63,6 +63,7 @@ def evaluation_study(
             "precision": preset.precision,
             "control_images": preset.control_images,
             "doubling_images": preset.doubling_images,
+            "doubling": preset.doubling,
             "range_images": preset.range_images,
             "range_points": preset.range_points,
             "arms": arms,
@@ -71,6 +72,33 @@ def evaluation_study(
         "figures": {"epsilon": SHOWN_EPSILON},
     }
     return parse_study(yaml_text(declared), name="evaluate")
+
+
+PositiveBy = Literal["given", "checkpoint", "name", "last"]
+
+
+def positive_class_of(
+    classes: Sequence[str], given: str | None, checkpoint: str | None = None
+) -> tuple[str, PositiveBy]:
+    """(the class whose detection is sensitivity, what says so). Raises SpecError for a name that is none of `classes`.
+
+    Without a word of the caller or the checkpoint: the one class beside those such as normal, benign or negative; where
+    names do not say it, the last class, as 1 is the positive one of labels 0 and 1.
+
+    >>> positive_class_of(["normal", "pneumonia"], None), positive_class_of(["0", "1"], None)
+    (('pneumonia', 'name'), ('1', 'last'))
+    """
+    if given is not None:
+        if given not in classes:
+            raise SpecError(
+                f"positive: expected one of the classes {', '.join(classes)}, got {given!r}.",
+                "It is the class whose detection is sensitivity.",
+            )
+        return given, "given"
+    if checkpoint in classes:
+        return str(checkpoint), "checkpoint"
+    by_name = positive_class(classes)
+    return (classes[-1], "last") if by_name is None else (str(by_name), "name")
 
 
 def cohort_fields(model: EvaluatedModel, images: EvaluatedImages, image_type: str | None) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from advassay.checked_files import read_model, write_document
-from advassay.errors import AdvassayWarning, CohortError, SpecError, StoreError
+from advassay.errors import AdvassayWarning, SpecError, StoreError
 from advassay.identity import ID_LENGTH, canonical_float, content_hash
 from advassay.progress import Progress, timed_task
 from advassay.spec.study_spec import Study
@@ -33,18 +33,26 @@ from advassay.study.run_request import RunRequest, run_request
 from advassay.study.store_locks import store_lock
 from advassay.study.study_storage import store_study
 from advassay.workflows.evaluated_images import opened_images
-from advassay.workflows.evaluated_model import EvaluatedModel, ModelOptions, Normalisation, open_model
+from advassay.workflows.evaluated_model import (
+    EvaluatedModel,
+    ModelOptions,
+    Normalisation,
+    check_classes,
+    open_model,
+    prove_on_cohort,
+)
 from advassay.workflows.evaluation_result import EvaluationResult
 from advassay.workflows.evaluation_study import (
     cohort_fields,
     evaluation_study,
     join_amplitudes,
     numbered_classes,
+    positive_class_of,
     prepared_side,
 )
 from advassay.workflows.image_source import EvaluatedImages, ImageOptions
 from advassay.workflows.model_decisions import labelled_by_model
-from advassay.workflows.presets import DECIDING, GREY_LEVELS, SHOWN_EPSILON, Preset, preset_named
+from advassay.workflows.presets import DECIDING, GREY_LEVELS, SHOWN_EPSILON, Preset, left_out, preset_named
 from advassay.workflows.requirement_gate import Requirement, parse_requirement
 
 if TYPE_CHECKING:
@@ -56,9 +64,6 @@ BEYOND = 2.0
 """Amplitudes of whole grey levels up to so many times the largest found one are attacked too."""
 MEASURED_BATCH = 8
 """Images of the gradients that tell how fast this machine is."""
-
-PROVED_IMAGES = 8
-"""Images on which a model file is compared with its own runtime."""
 
 Announce = Callable[[str], None]
 
@@ -91,6 +96,7 @@ def evaluate(
     patients: Any = None,
     mean: Normalisation | None = None,
     std: Normalisation | None = None,
+    value_range: tuple[float, float] | None = None,
     channels: int | None = None,
     class_names: Sequence[str] | None = None,
     finding: str | int | None = None,
@@ -119,10 +125,12 @@ def evaluate(
     labels, the model's own decisions stand for them. `patients`: of arrays, one an image.
     `store`: a folder; the same call continues there and computes only what is missing.
     `preset`: quick | standard | full (see workflows/presets.py); `limit`: attack at most so many images.
-    `mean`, `std` (of images in [0, 1]), `channels`, `class_names` (in the order of the logits), `finding` (the output
-    of a multi-label model): as for Classifier. `size_px`: side of the square images that the model takes; by default
-    what it says, or the images' own. `require`: as --require, e.g. "robust_accuracy@2/255 >= 0.5": its amplitudes are
-    attacked too. `key_file`: secret key of the patients' pseudonyms. `announce` is told the cost before it begins.
+    `mean`, `std` (of images in [0, 1]), `value_range` (what black and white become for the model: (0, 255)),
+    `channels`, `class_names` (in the order of the logits), `finding` (the output of a multi-label model): as for
+    load_model. `positive`: the class whose detection is sensitivity. `size_px`: side of the square images that the
+    model takes; by default what it says, or the images' own. `require`: as --require, e.g. "robust_accuracy@2/255 >=
+    0.5": its amplitudes are attacked too. `key_file`: secret key of the patients' pseudonyms. `announce` is told the
+    cost before it begins.
 
     Returns an EvaluationResult: .epsilon50, .robust_accuracy("2/255"), .to_polars(), .plot(), .report(path), .notes.
     Raises SpecError, SourceError, CohortError, InputError, ClassifierError or StoreError, saying what to change.
@@ -146,7 +154,7 @@ def evaluate(
         progress=progress,
     )
     names = None if class_names is None else tuple(class_names)
-    asked = ModelOptions(mean, std, channels, names, finding, trust, size_px)
+    asked = ModelOptions(mean, std, value_range, channels, names, finding, trust, size_px)
     opened = open_model(model, asked, site.device)
     options = ImageOptions(opened.class_names, patient_pattern, label_column, image_column, patient_column)
     with (
@@ -157,8 +165,9 @@ def evaluate(
         study, document, cohort = _prepared(opened, given, chosen, preset, site, size_px, positive, image_type, limit)
         study = _within_the_grid(study, cohort, opened, chosen, required, site, preset, announce)
         headers = attack_prepared_cohort(
-            study, cohort.preparation.cohort, site, opened, architecture=opened.architecture, sha256=opened.sha256
-        )
+            study, cohort.preparation.cohort, site, opened, architecture=opened.architecture, sha256=opened.sha256,
+            proof=opened.proof,
+        )  # fmt: skip
         planted = _planted(study, cohort, opened, chosen, document.planted, site)
         write_document(site.store.evaluation, document.model_copy(update={"planted": planted}))
     return EvaluationResult(site.store.root, notes=_notes(document, cohort, headers))
@@ -190,7 +199,8 @@ def _prepared(
         else labelled_by_model(given, model.decisions, names, fields, side, site.store.root)
     )
     with wanted as images:
-        study = evaluation_study(model, images, preset, side, fields, positive or model.positive, limit)
+        chosen, positive_by = positive_class_of(tuple(images.classes), positive, model.positive)
+        study = evaluation_study(model, images, preset, side, fields, chosen, limit)
         check_arms(study.attack)
         store_study(site.store, study)
         with warnings.catch_warnings():
@@ -198,40 +208,21 @@ def _prepared(
                 warnings.filterwarnings("ignore", "pseudonyms are keyed", AdvassayWarning)
             prepare_cohort(study, images.name, replace(site, data=images.data))
     cohort = open_cohort(site.store.cohort(given.name))
-    _check_classes(model, cohort)
-    notes = (*model.notes, *given.notes, *_proof(model, cohort, site))
+    check_classes(model, cohort)
+    absent = left_out(preset, len(cohort.preparation.class_names)).values()
+    notes = (*model.notes, *given.notes, *prove_on_cohort(model, cohort, site.store), *absent)
     document = Evaluation(
         preset=preset_name,
         architecture=model.architecture,
         classifier=model.sha256[:ID_LENGTH],
         weights_sha256=model.sha256,
         labels="given" if given.labelled else "model",
+        positive_by=positive_by,
         notes=notes,
         planted=_kept_evaluation(site).planted if site.store.evaluation.exists() else None,
     )
     write_document(site.store.evaluation, document)
     return study, document, cohort
-
-
-def _proof(model: EvaluatedModel, cohort: PreparedCohort, site: RunEnvironment) -> list[str]:
-    """Prove a model file on the images that will be attacked, before the first step; the store keeps the proof."""
-    if model.prove is None:
-        return []
-    sentence, document = model.prove(cohort.images(cohort.ids("validation")[:PROVED_IMAGES]))
-    write_document(site.store.classifier(model.sha256[:ID_LENGTH]) / "model.json", document)
-    return [sentence]
-
-
-def _check_classes(model: EvaluatedModel, cohort: PreparedCohort) -> None:
-    """Raise CohortError unless the model has as many logits as there are classes."""
-    first = cohort.ids("validation")[:1]
-    logits, names = model.logits(cohort.images(first)), cohort.preparation.class_names
-    if logits.shape[1] != len(names):
-        raise CohortError(
-            f"classes: expected one for each of the model's {logits.shape[1]} outputs, got {len(names)}: "
-            f"{', '.join(names)}.",
-            "Name all of the model's classes in the order of its outputs: --classes a,b,c.",
-        )
 
 
 def _check_store(site: RunEnvironment, model: EvaluatedModel) -> None:

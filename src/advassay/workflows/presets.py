@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 from pydantic import Field
 
 from advassay.errors import SpecError
-from advassay.spec.attack_components import LOSSES
+from advassay.spec.attack_components import LOSSES, UPDATE_RULES
 from advassay.spec.attack_spec import Amplitude
 from advassay.spec.base_model import Frozen
 from advassay.study.config.study_templates import DEFAULT_ARMS
@@ -53,6 +53,9 @@ class Preset(Frozen):
     """… and at most this share of the images (whole patients)."""
     control_images: int = 16
     doubling_images: int = 16
+    doubling: Literal["sample"] | None = "sample"
+    """Whether twice the iterations are tried on as many images as question 3 needs, which takes longer than the attack
+    itself; or on a sample."""
     planted_images: int = 8
     """Images with a planted adversarial that the deciding arm must find."""
     precision: Literal["exact", "fast32", "fast"]
@@ -80,7 +83,10 @@ PRESETS: dict[PresetName, Preset] = {
         precision="fast",
     ),
     "full": Preset(
-        about="As standard; besides, Auto-PGD for the worst case, and the two attacks of the reference study.",
+        about=(
+            "As standard; besides, the worst-case suite (Auto-PGD; targeted Auto-PGD, FAB, Square and HopSkipJump on "
+            "samples), and the two attacks of the reference study."
+        ),
         arms={
             DECIDING: _MARGIN,
             "cross-entropy": _CROSS_ENTROPY | {"step_sizes": ["epsilon/4", *DEFAULT_ARMS["A"]["step_sizes"]]},
@@ -88,6 +94,10 @@ PRESETS: dict[PresetName, Preset] = {
             "apgd-cross-entropy": {"update": "apgd", "loss": "cross-entropy", "restarts": 2},
             "apgd-dlr": {"update": "apgd", "loss": "dlr", "restarts": 2},
             "reference": DEFAULT_ARMS["B"],
+            "apgd-targeted": {"update": "apgd-targeted", "loss": "dlr", "steps": 20, "images": 16},
+            "fab": {"update": "fab", "loss": "margin", "steps": 20, "images": 32},
+            "square": {"update": "square", "loss": "margin", "steps": 500, "images": 32},
+            "hopskipjump": {"update": "hopskipjump", "loss": "margin", "steps": 10, "images": 8},
         },
         steps=20,
         images=None,
@@ -95,6 +105,7 @@ PRESETS: dict[PresetName, Preset] = {
         besides={"cross-entropy": REFERENCE_EPSILONS},
         control_images=32,
         doubling_images=32,
+        doubling=None,
         planted_images=32,
         precision="fast",
     ),
@@ -114,9 +125,28 @@ def preset_named(name: str) -> Preset:
 
 
 def arms_for(preset: Preset, classes: int) -> dict[str, dict[str, Any]]:
-    """The preset's arms for a model of so many classes: a loss may need more than two.
+    """The preset's arms for a model of so many classes, without those of `left_out`.
 
     >>> "apgd-dlr" in arms_for(PRESETS["full"], 2), "apgd-dlr" in arms_for(PRESETS["full"], 3)
     (False, True)
     """
-    return {name: arm for name, arm in preset.arms.items() if LOSSES.get(arm["loss"]).minimum_classes[0] <= classes}
+    out = left_out(preset, classes)
+    return {name: arm for name, arm in preset.arms.items() if name not in out}
+
+
+def left_out(preset: Preset, classes: int) -> dict[str, str]:
+    """Arm of the preset that cannot be run → why, in a sentence: too few classes, or a library that is not installed.
+
+    >>> left_out(PRESETS["full"], 2)["apgd-dlr"]
+    'apgd-dlr was not run: it needs 3 or more classes, and the model has 2.'
+    """
+    out = {}
+    for name, arm in preset.arms.items():
+        rule = UPDATE_RULES.get(arm["update"])
+        least = max(LOSSES.get(arm["loss"]).minimum_classes[0], rule.least_classes)
+        missing = rule.missing_library()
+        if classes < least:
+            out[name] = f"{name} was not run: it needs {least} or more classes, and the model has {classes}."
+        elif missing:
+            out[name] = f"{name} was not run: {missing}"
+    return out

@@ -37,18 +37,25 @@ class ModelReport(NamedTuple):
 
 
 def examine(
-    classifier: Classifier, images: Tensor, labels: Tensor, *, targets: Tensor | None = None, batch_size: int = PROBES
+    classifier: Classifier,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    targets: Tensor | None = None,
+    batch_size: int = PROBES,
+    gradient: bool = True,
 ) -> ModelReport:
     """Try the network on a few images before it is attacked, by whatever loss.
 
     `images` float32 (image, channel, height, width) in [0, 1]; `labels`, `targets` int64 (image,); `batch_size`: images
-    that may go through the network at once. The classifier is already in attack mode. Raises ClassifierError or
+    that may go through the network at once; `gradient`: whether the attack needs one, so that a network without any is
+    refused. The classifier is already in attack mode. Raises ClassifierError or
     InputError; what is only suspicious is returned.
     """
     images, labels = images[:PROBES], labels[:PROBES]
     targets = None if targets is None else targets[:PROBES]
     try:
-        return _examined(classifier, images, labels, targets, batch_size)
+        return _examined(classifier, images, labels, targets, batch_size, gradient)
     except (AdvassayError, torch.OutOfMemoryError):
         raise
     except Exception as problem:  # the network is the user's and may raise anything
@@ -56,10 +63,15 @@ def examine(
 
 
 def _examined(
-    classifier: Classifier, images: Tensor, labels: Tensor, targets: Tensor | None, batch_size: int
+    classifier: Classifier, images: Tensor, labels: Tensor, targets: Tensor | None, batch_size: int, follows: bool
 ) -> ModelReport:
     buffers = {name: buffer.clone() for name, buffer in classifier.named_buffers()}
-    logits, gradient = _margin_gradient(classifier, images, labels, targets)
+    if follows:
+        logits, gradient = _margin_gradient(classifier, images, labels, targets)
+    else:
+        with torch.no_grad():
+            logits, gradient = classifier(images), None
+        _check_class_count(classifier, logits.shape[1], labels, targets)
     found = _double(logits)
     logits = logits.float()
     _check_logits(logits)
@@ -68,6 +80,8 @@ def _examined(
     found += _check_stable(classifier, images, logits, _scale(torch.cat([logits, extremes])))
     found += _look_like_probabilities(torch.cat([logits, extremes]))
     found += _written_to(classifier, buffers)
+    if not follows:
+        return ModelReport(found, logits)
     if gradient is not None and float(gradient.abs().max()) == 0:  # dead on these images, or cut? Noise tells.
         noise = torch.rand(images.shape, generator=torch.Generator("cpu").manual_seed(0), device="cpu")
         gradient = _margin_gradient(classifier, noise.to(images.device), labels, targets)[1]

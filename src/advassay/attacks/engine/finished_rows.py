@@ -9,7 +9,7 @@ import numpy as np
 
 from advassay.attacks.engine.failure_indicators import RowFacts, failure_flags
 from advassay.attacks.engine.image_state import Grid, Records
-from advassay.record_columns import columns_of
+from advassay.record_columns import columns_of, unset_columns
 from advassay.trajectory import TrajectoryRows
 
 
@@ -31,6 +31,7 @@ def build_block(records: Records, images: np.ndarray, *, judged: bool) -> Trajec
     # Any: in a call of keywords alone the type checker would match them with `flags` too.
     measured: dict[str, Any] = {name: records.values[rows, :, place] for name, place in records.place.items()}
     measured |= {name: getattr(of_row, name)[rows] for name in columns_of("last iterate")}
+    measured |= unset_columns(len(rows), records.steps, records.classes, columns_of("search"))
     block = TrajectoryRows(
         image_id=np.array([records.image_id[i] for i in images.tolist()], dtype=str)[number[image]],
         step_size=_of_grids(grids, "step_size", number[image], within),

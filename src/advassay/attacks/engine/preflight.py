@@ -122,9 +122,13 @@ class Preflight:
 
     def _examine_network(self, first: PreflightBatch) -> list[ModelWarning]:
         batch_size, shared = self.shape.batch_size, self.known.shared
+        follows = UPDATE_RULES.get(self.rules.update).needs_gradient
         examined = shared.once(
-            lambda: examine(self.classifier, first.images, first.labels, targets=first.targets, batch_size=batch_size),
-            "examined", first.digest, batch_size,
+            lambda: examine(
+                self.classifier, first.images, first.labels, targets=first.targets, batch_size=batch_size,
+                gradient=follows,
+            ),
+            "examined", first.digest, batch_size, follows,
         )  # fmt: skip
         shared.classes = examined.logits.shape[1]
         return examined.suspicions + examine_loss(self.rules.loss, examined, first.labels, first.targets)

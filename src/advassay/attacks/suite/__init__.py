@@ -1,1 +1,1 @@
-"""Beyond one attack: images on which an attack must succeed, and the worst case over several attacks."""
+"""Beyond trajectories: searches for the worst case over several attacks, and images on which an attack must succeed."""

@@ -88,7 +88,7 @@ class KerasArchive(ModelFormat):
             architecture=str(model.name),
             weights_sha256=file_sha256(request.path),
             image_size_px=(height, width) if height and width else None,
-            in_float64=lambda: _KerasNetwork(in_float64(keras, model)),
+            in_float64=lambda: _Float64Network(in_float64(keras, model)),
             notes=tuple(notes),
         )
 
@@ -103,6 +103,34 @@ class _KerasNetwork(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.model(images, training=self.training)
+
+
+class _Float64Network(_KerasNetwork):
+    """A Keras model of float64 layers: matrix products and sums give float64 too, which Keras rounds on torch."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        with _float64_promotion():
+            return super().forward(images)
+
+
+@contextmanager
+def _float64_promotion() -> Iterator[None]:
+    """Keras' type promotion without its cut of 64 to 32 bits, which its backends but TensorFlow make.
+
+    A Keras that keeps that table elsewhere goes on in float32; the proof then says so.
+    """
+    from keras.src.backend.common import dtypes
+
+    table = getattr(dtypes, "BIT64_TO_BIT32_DTYPE", {})
+    before = table.get("float64")
+    table["float64"] = "float64"
+    try:
+        yield
+    finally:
+        if before is None:
+            del table["float64"]
+        else:
+            table["float64"] = before
 
 
 # ---- what a file describes ------------------------------------------------------------------------------------------

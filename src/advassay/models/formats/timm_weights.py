@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from advassay.errors import ClassifierError
-from advassay.model_document import Preprocessing
+from advassay.model_document import Interpolation, Preprocessing
 from advassay.models.loaded_model import FORMATS, ModelFormat, ModelParts, ModelRequest, Reference
 from advassay.models.preprocessing_steps import network_input
 from advassay.models.timm_networks import blank_network, has_fixed_size
@@ -54,6 +55,7 @@ class TimmWeights(ModelFormat):
             channels=channels,
             mean=mean,
             std=std,
+            **(evaluation_size(configuration, side, weights) if said else {}),
             origin=f"{CONFIG} beside the weights" if said else f"timm's defaults for {name}",
         )
         if not said and request.mean is None and request.std is None:
@@ -81,7 +83,8 @@ class TimmWeights(ModelFormat):
             weights_sha256=sha256,
             class_names=tuple(map(str, labels)) if len(labels) == classes else None,
             image_size_px=(side, side) if has_fixed_size(name) else None,
-            prepare_px=side,
+            prepare_px=steps.resize_shorter_px or (steps.resize_px or (side,))[0],
+            prepare_resize="crop" if steps.resize_shorter_px else "squash",
             notes=tuple(notes),
         )
 
@@ -134,6 +137,30 @@ def _defaults(name: str) -> dict[str, Any]:
 
     found = timm.get_pretrained_cfg(name) or timm.models.PretrainedCfg()
     return {key: value for key, value in found.to_dict().items() if value is not None}
+
+
+_INTERPOLATION: dict[str, Interpolation] = {"nearest": "nearest", "bilinear": "bilinear", "bicubic": "bicubic"}
+
+
+def evaluation_size(configuration: Mapping[str, Any], side: int, path: Path) -> dict[str, Any]:
+    """How timm makes images of `side` pixels when it evaluates: resized to side / crop_pct, the centre cut out.
+
+    crop_mode center: the shorter side is resized; squash: both are (timm.data.create_transform). Raises
+    ClassifierError for another mode.
+
+    >>> evaluation_size({"crop_pct": 0.875, "interpolation": "bicubic"}, 224, Path("w"))
+    {'interpolation': 'bicubic', 'resize_shorter_px': 256, 'crop_px': (224, 224)}
+    """
+    mode, resized = configuration.get("crop_mode") or "center", math.floor(side / (configuration.get("crop_pct") or 1))
+    interpolation = _INTERPOLATION.get(str(configuration.get("interpolation") or "bilinear"))
+    if mode not in ("center", "squash") or interpolation is None:
+        raise ClassifierError(
+            f"{path.name}: crop_mode center or squash and interpolation {', '.join(_INTERPOLATION)} are read, got "
+            f"{mode} and {configuration.get('interpolation')}.",
+            "Give the weights alone, timm:NAME@FILE, and images of the network's size.",
+        )
+    resize = {"resize_shorter_px": resized} if mode == "center" else {"resize_px": (resized, resized)}
+    return {"interpolation": interpolation, **resize, "crop_px": (side, side)}
 
 
 def _first_and_last(configuration: Mapping[str, Any], tensors: Mapping[str, Tensor], path: Path) -> tuple[int, int]:

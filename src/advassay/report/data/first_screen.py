@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from advassay.analysis import robust_accuracy_curve, worst_case_robust_accuracy
+from advassay.analysis import robust_accuracy_curve, worst_case_by_attack, worst_case_robust_accuracy
 from advassay.checked_files import read_model
 from advassay.store_documents import Evaluation, PlantedTest
 from advassay.store_layout import Store
@@ -52,7 +52,7 @@ def first_screen(findings: Findings) -> FirstScreen | None:
     planted = evaluation.planted if evaluation else None
     told = [
         *_half(findings, labelled),
-        *(_scores(findings) if labelled else _kept_decisions(findings)),
+        *(_scores(findings, evaluation) if labelled else _kept_decisions(findings)),
         *_worst_case(findings, labelled),
         *_planted(planted),
         *_controls(findings),
@@ -89,7 +89,8 @@ def _half(findings: Findings, labelled: bool) -> Iterator[str]:
             f"of the {images} as they were ({_images(found)}). A stronger attack may find more."
         )
     elif found["method"] == "bracket":
-        yield (f"The change by which half of the {images} are {err}, in {unit}: {text} ({_images(found)}).")
+        between = text if text.startswith(("between ", "at ")) else f"this size: {text}"
+        yield f"Half of the {images} are {err} by a change of {between} {unit} ({_images(found)})."
     else:
         yield f"Half of the {images} are {err} by a change of at most {text} {unit} ({_images(found)})."
 
@@ -100,7 +101,11 @@ def _images(found: dict[str, Any]) -> str:
     return f"{found['n']} images" + (f" of {patients} patients" if patients is not None else "")
 
 
-def _scores(findings: Findings) -> Iterator[str]:
+POSITIVE = {"last": " (the last class; --positive names another)", "name": " (the finding, by its name)"}
+"""What says which class is the positive one → how it is said beside its sensitivity."""
+
+
+def _scores(findings: Findings, evaluation: Evaluation | None) -> Iterator[str]:
     """Accuracy, sensitivity and AUROC, clean and under an attack of the shown amplitude."""
     frame = _row(findings, "performance")
     clean = frame.row(by_predicate=pl.col("epsilon") == 0, named=True)
@@ -110,7 +115,8 @@ def _scores(findings: Findings) -> Iterator[str]:
     if (found := _sensitivity(findings)) is not None:
         before, after = found
         moves = _moves(_rate(before), _rate(after), before["accuracy"], after["accuracy"])
-        parts.append(f"sensitivity for {findings.headers()[0].positive} {moves}")
+        why = POSITIVE.get(evaluation.positive_by, "") if evaluation else ""
+        parts.append(f"sensitivity for {findings.headers()[0].positive}{why} {moves}")
     if clean["auroc"] is not None and attacked["auroc"] is not None:
         area = clean["auroc"], attacked["auroc"]
         parts.append(f"AUROC {_moves(f'{area[0]:.2f}', f'{area[1]:.2f}', *area)}")
@@ -179,11 +185,24 @@ def _worst_case(findings: Findings, labelled: bool) -> Iterator[str]:
         return
     row = here.row(0, named=True)
     what = "are still classified correctly" if labelled else "keep their decision"
+    attacks = worst_case_by_attack(findings.records).filter(
+        pl.col("norm") == norm, pl.col("epsilon") == findings.epsilon
+    )
     yield (
         f"Under the worst of {row['arms']} attacks, image by image, {_rate(_named(row))} of the "
         f"images {what} at {_level(findings.epsilon, findings)}: an upper bound, since an attack that was not run may "
-        "find more; no gradient-free attack was run, and no certified bound was computed."
+        f"find more. {_gradient_free(attacks)} No certified bound was computed: one would have to prove the "
+        f"{row['robust']} images that no attack misclassified."
     )
+
+
+def _gradient_free(attacks: pl.DataFrame) -> str:
+    """Whether attacks without gradients were among them, and what they alone found."""
+    free = attacks.filter(~pl.col("gradients"))
+    if free.is_empty():
+        return "No gradient-free attack was run."
+    told = [f"{row['arm']} {row['alone']} of {row['n']}" for row in free.sort("n", "arm", descending=True).to_dicts()]
+    return f"Attacks without gradients alone misclassify: {', '.join(told)}."
 
 
 def _planted(found: PlantedTest | None) -> Iterator[str]:

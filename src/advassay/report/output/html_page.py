@@ -10,6 +10,7 @@ from typing import Any
 from advassay.analysis.conclusions.conclusion_text import basis, correction, plan_sentences, statistics_lines
 from advassay.analysis.conclusions.question import REFERENCE_STUDY, question_of
 from advassay.report.data.findings import Findings
+from advassay.report.figures.answer_figures import CURVE, PAIR
 from advassay.report.figures.figure import Figure
 from advassay.report.figures.image_panels import page_uri
 from advassay.report.output import figure_files
@@ -53,12 +54,15 @@ def render(findings: Findings, drawn: Sequence[RenderedFigure], csv: dict[str, s
 
 def _content(findings: Findings, drawn: Sequence[RenderedFigure], csv: dict[str, str]) -> dict[str, Any]:
     drawings = {one.figure.key: one for one in drawn}
+    numbered = [one.figure for one in drawn if one.figure.key not in (CURVE, PAIR)]
     placed = {
         section: [replace(b, drawn=drawings[b.figure.key]) if b.figure else b for b in found]
-        for section, found in blocks(findings, [one.figure for one in drawn]).items()
+        for section, found in blocks(findings, numbered).items()
     }
     return {
         "findings": findings,
+        "answer_curve": drawings.get(CURVE),
+        "answer_pair": drawings.get(PAIR),
         "sections": SECTIONS,
         "blocks": placed,
         "summary": summary(findings),

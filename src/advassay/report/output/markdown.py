@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from advassay.analysis import Conclusion
 from advassay.analysis.conclusions.conclusion_text import basis, correction, plan_sentences, statistics_lines
 from advassay.report.data.findings import Findings
+from advassay.report.figures.answer_figures import CURVE, PAIR
 from advassay.report.figures.figure import Figure
 from advassay.report.output.html_page import (
     EVIDENCE_HELP,
@@ -31,9 +32,13 @@ def markdown(findings: Findings, figures: Sequence[Figure], folder: str) -> str:
 
 def _lines(findings: Findings, figures: Sequence[Figure], folder: str) -> Iterator[str]:
     yield from (f"# {escaped(findings.title)}", "", escaped(summary(findings)), "")
+    if answer := findings.first_screen:
+        yield from ("## The answer", "", *_paragraphs(answer.sentences))
+        for figure in (one for one in figures if one.key in (CURVE, PAIR)):
+            yield from (f"![{_alt(figure)}]({folder}figures/{figure.key}.png)", "", escaped(figure.caption), "")
     if notices := limitations.notices(findings):
         yield from ("## Read this first", "", *_bullets(notices))
-    for section, found in blocks(findings, figures).items():
+    for section, found in blocks(findings, [one for one in figures if one.key not in (CURVE, PAIR)]).items():
         own = list(_own_lines(findings, section))
         if not own and not found:
             continue
@@ -96,9 +101,12 @@ def _verdict(conclusion: Conclusion) -> Iterator[str]:
     yield ""
 
 
+def _alt(figure: Figure) -> str:
+    return escaped(figure.description.replace("[", "(").replace("]", ")"))
+
+
 def _figure(figure: Figure, folder: str) -> Iterator[str]:
-    alt = escaped(figure.description.replace("[", "(").replace("]", ")"))
-    yield from (f"![{alt}]({folder}figures/{figure.key}.png)", "")
+    yield from (f"![{_alt(figure)}]({folder}figures/{figure.key}.png)", "")
     yield from (f"**Figure {figure.number}. {escaped(figure.title)}.** {escaped(figure.caption)}", "")
 
 

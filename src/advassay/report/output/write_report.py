@@ -18,7 +18,8 @@ from advassay.csv_export import csv_text
 from advassay.errors import ReportError, SpecError
 from advassay.progress import Progress, Silent
 from advassay.report.data.findings import Findings, gather
-from advassay.report.figures.figure import figures
+from advassay.report.figures.answer_figures import answer_figures
+from advassay.report.figures.figure import Figure, figures
 from advassay.report.output.html_page import render, summary
 from advassay.report.output.outdated import is_written_anew
 from advassay.report.output.render_figures import draw_all
@@ -29,9 +30,9 @@ from advassay.store_layout import Store, writing
 
 
 def as_json(findings: Findings) -> str:
-    """Keys: format_version, title, summary, notices, epsilon, level, plan (what
-    figures and tables follow), conclusions, tables (name → {about, columns,
-    rows}), notes, methods, limits, references. A value that is not there is null; NaN and Infinity do not occur.
+    """Keys: format_version, title, summary, answer (the first sentences, if any), notices, epsilon, level, plan (what
+    figures and tables follow), conclusions, tables (name → {about, columns, rows}), notes, methods, limits, references.
+    A value that is not there is null; NaN and Infinity do not occur.
     """
     return json.dumps(_data(findings), ensure_ascii=False, indent=1, allow_nan=False) + "\n"
 
@@ -41,6 +42,7 @@ def _data(findings: Findings) -> dict[str, Any]:
         "format_version": 1,
         "title": findings.title,
         "summary": summary(findings),
+        "answer": list(findings.first_screen.sentences) if findings.first_screen else [],
         "notices": limitations.notices(findings),
         "epsilon": findings.epsilon,
         "level": findings.level,
@@ -165,15 +167,20 @@ def check_output(output: Path, *, folder: bool = False) -> None:
         raise SpecError(f"output: csv goes into a folder, {output} is a file.", "Name a folder.")
 
 
+def _every_figure(found: Findings) -> list[Figure]:
+    """Those of the first screen, and the numbered ones."""
+    return [*answer_figures(found), *figures(found)]
+
+
 def _write_page(found: Findings, page: Path, told: Progress) -> Path:
     """The page alone: figures and tables are in it."""
-    _write(page, render(found, list(draw_all(list(figures(found)), None, told)), as_csv(found.tables)))
+    _write(page, render(found, list(draw_all(_every_figure(found), None, told)), as_csv(found.tables)))
     return page
 
 
 def _write_html(found: Findings, page: Path, beside: Path, told: Progress) -> Path:
     write_tables(found.tables, beside / "tables")
-    drawn = list(draw_all(list(figures(found)), beside, told))
+    drawn = list(draw_all(_every_figure(found), beside, told))
     _write(page, render(found, drawn, as_csv(found.tables)))
     return page
 
@@ -182,7 +189,7 @@ def _write_markdown(found: Findings, path: Path, beside: Path, told: Progress) -
     from advassay.report.output.markdown import markdown
 
     folder = "" if beside == path.parent else f"{beside.name}/"
-    _write(path, markdown(found, [one.figure for one in draw_all(list(figures(found)), beside, told)], folder))
+    _write(path, markdown(found, [one.figure for one in draw_all(_every_figure(found), beside, told)], folder))
     return path
 
 
@@ -194,7 +201,7 @@ def _write_json(found: Findings, path: Path, beside: Path, told: Progress) -> Pa
 
 def _write_pdf(found: Findings, path: Path, beside: Path, told: Progress) -> Path:
 
-    drawn = list(draw_all(list(figures(found)), None, told))
+    drawn = list(draw_all(_every_figure(found), None, told))
     with tempfile.TemporaryDirectory() as folder:
         page = Path(folder) / "report.html"
         _write(page, render(found, drawn, as_csv(found.tables)))

@@ -163,6 +163,33 @@ def _run(header: RunHeader) -> dict[str, Any]:
     }
 
 
+MODEL_PROOFS = {
+    "cohort": pl.String, "architecture": pl.String, "runtime": pl.String, "compared": pl.String, "images": pl.Int64,
+    "largest_difference": pl.Float64, "tolerance": pl.Float64, "decisions_equal": pl.Int64, "decisions": pl.Int64,
+    "gradient_error": pl.Float64, "gradient_tolerance": pl.Float64, "arithmetic": pl.String, "train_mode": pl.String,
+    "converter": pl.String, "weights_sha256": pl.String,
+}  # fmt: skip
+
+
+def model_proofs(runs: Sequence[RunHeader]) -> pl.DataFrame:
+    """One row per model of another maker and cohort: the figures of its proof."""
+    proved = {(header.cohort, header.classifier): header for header in runs if header.model_proof is not None}
+    return pl.DataFrame([_proof(header) for header in proved.values()], schema=MODEL_PROOFS)
+
+
+def _proof(header: RunHeader) -> dict[str, Any]:
+    found = header.model_proof
+    assert found is not None
+    gradient = found.gradient
+    return {
+        **{name: getattr(header, name) for name in ("cohort", "architecture", "weights_sha256")},
+        **{name: getattr(found, name) for name in MODEL_PROOFS if hasattr(found, name)},
+        "gradient_error": gradient.largest_error if gradient else None,
+        "gradient_tolerance": gradient.tolerance if gradient else None,
+        "arithmetic": gradient.arithmetic if gradient else None,
+    }
+
+
 RERUNS = {
     "cohort": pl.String, "arm": pl.String, "train_size": pl.Int64, "loss": pl.String, "epsilon": pl.Float64,
     "n": pl.Int64, "declared": pl.Int64, "again": pl.Int64, "only_again": pl.Int64,
@@ -274,6 +301,29 @@ TABLES.register(
         of_figure=columns("arm* flag epsilon events n share", events="images", n="of"),
     )
 )
+TABLES.register(
+    Table(
+        "model_proof",
+        about="how closely models of other makers equal their own runtimes, found before the first step",
+        build=lambda findings: model_proofs(findings.runs),
+        printed=(
+            Printed(
+                columns(
+                    "cohort architecture runtime compared images largest_difference tolerance decisions_equal "
+                    "decisions gradient_error gradient_tolerance arithmetic train_mode converter",
+                    runtime="compared with", compared="what", largest_difference="largest difference",
+                    tolerance="allowed", decisions_equal="same decisions", decisions="of",
+                    gradient_error="gradient error",
+                    gradient_tolerance="allowed", arithmetic="differences in", train_mode="train mode",
+                ),
+                "The attacked model beside its own runtime on the first images, each also with a little colour noise; "
+                "its gradient beside finite differences, as a share of the slope. A model that differs by more than "
+                "what is allowed is not attacked.",
+                "evidence", 5,
+            ),
+        ),
+    )
+)  # fmt: skip
 TABLES.register(
     Table(
         "reruns",

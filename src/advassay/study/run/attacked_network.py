@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 from advassay.checked_files import read_model
 from advassay.errors import StoreError
 from advassay.identity import ID_LENGTH
+from advassay.model_document import ModelProof
 from advassay.records import Run, RunHeader, attack_rules, run_identity
 from advassay.records.store_reader import TRAINING_HEALED
+from advassay.spec.attack_components import UPDATE_RULES
 from advassay.spec.attack_spec import Arm
 from advassay.store_documents import Preparation, TrainingDocument
 from advassay.store_layout import HEADER, MODEL, TRAINING, Store
@@ -93,9 +95,14 @@ def trained_network(store: Store, identity: str, device: str, *, primary: bool, 
     return AttackedNetwork(training.classifier, training.architecture, described, load)
 
 
-def given_network(load: ClassifierLoader, architecture: str, sha256: str) -> AttackedNetwork:
-    """A network that was not trained here. The hash of its file names it, not what it says about itself."""
-    described = {"architecture": architecture, "weights_sha256": sha256}
+def given_network(
+    load: ClassifierLoader, architecture: str, sha256: str, proof: ModelProof | None = None
+) -> AttackedNetwork:
+    """A network that was not trained here. The hash of its file names it, not what it says about itself.
+
+    `proof`: what was found before the first step, of a model of another maker.
+    """
+    described = {"architecture": architecture, "weights_sha256": sha256, "model_proof": proof}
     return AttackedNetwork(sha256[:ID_LENGTH], architecture, described, load)
 
 
@@ -118,7 +125,7 @@ def run_header(study: str, preparation: Preparation, network: AttackedNetwork, r
         arm=request.arm_name,
         arm_position=request.arm_position,
         attack=attack_rules(request.arm),
-        steps=request.arm.steps,
+        steps=UPDATE_RULES.get(request.arm.update).recorded_steps(request.arm.steps),
     )
     return header.model_copy(update=network.described)
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from advassay.identity import canonical_float
 from advassay.spec.analysis_plan import AnalysisPlan
+from advassay.spec.attack_components import UPDATE_RULES
 from advassay.spec.attack_spec import Arm, step_size_name
 from advassay.spec.study_spec import AttackSpec
 from advassay.store_documents import Controls, Doubling
@@ -147,16 +148,16 @@ class DoublingPlan:
 def doubling_plan(attack: AttackSpec, analysis: AnalysisPlan, name: str, cohorts: int) -> DoublingPlan | None:
     """The doubling control of the arm `name` in a study of `cohorts`; `analysis` has its arm and step size named.
 
-    None where controls are off, or the arm has no step or no amplitude above 0 to double.
+    None where controls are off, or the arm has no step or no amplitude above 0 to double, or is a search.
     """
     arm = attack.arm(name)
     rule = analysis.step_size if name == analysis.arm else None
     rule = arm.step_sizes[0] if rule is None else rule
     epsilons = _reached(arm, rule)
-    if not attack.controls or not epsilons or not arm.steps:
+    if not attack.controls or not epsilons or not arm.steps or UPDATE_RULES.get(arm.update).searches:
         return None
     nearest = min(epsilons, key=lambda epsilon: (abs(epsilon - analysis.epsilon), epsilon))
-    pooled = cohorts if name == analysis.arm else None
+    pooled = cohorts if name == analysis.arm and attack.doubling is None else None
     margin = analysis.margins.iterations
     return DoublingPlan(rule, canonical_float(nearest), attack.doubling_images, pooled, margin, analysis.level)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ import polars as pl
 
 from advassay.errors import AdvassayWarning, CohortError
 from advassay.identity import ID_LENGTH
+from advassay.model_document import ModelProof
 from advassay.records import RunHeader, open_records
 from advassay.sources.pseudonyms import read_private
 from advassay.spec.study_spec import Study
@@ -27,16 +28,37 @@ from advassay.study.jobs import PREPARE, Job, enumerate_jobs
 from advassay.study.launchers.local import launch
 from advassay.study.range_search import check_tuning_parts
 from advassay.study.run.attacked_network import ClassifierLoader, given_network
+from advassay.study.run.prepare_stage import prepare_cohort
 from advassay.study.run.runner import run_headers, working
-from advassay.study.store_locks import Session
+from advassay.study.store_locks import Session, store_lock
 from advassay.study.study_networks import ExternalNetwork, external_network
-from advassay.study.study_storage import stored_study, study_yaml
+from advassay.study.study_storage import store_study, stored_study, study_yaml
 
 if TYPE_CHECKING:
+    from advassay.cohorts import PreparedCohort
     from advassay.training import CheckpointMetadata
 
 EXTERNAL = "own-images"
 """Name of the study that a store of own images holds."""
+
+
+@dataclass(frozen=True)
+class ExternalModel:
+    """What a model that was handed over says of itself, and of the images that it takes."""
+
+    architecture: str
+    identity: str
+    """By which titles tell it from others; its first eight digits are shown."""
+    class_names: tuple[str, ...]
+    positive: str
+    image_size_px: int
+    channels: int | None
+    """None: as many as the images have."""
+    resize: str
+    scaling: str
+    image_type: str = ""
+    updates: int = 1
+    seed: int = 0
 
 
 def attack_external_model(
@@ -58,9 +80,7 @@ def attack_external_model(
     check_folders(images, metadata.class_names)
     sha256 = file_sha256(model)
     cohort = cohort_name(images, sha256, site.store)
-    study = external_study(metadata, images, cohort, overrides, site.store)
-    check_arms(study.attack)
-    check_tuning_parts(study, dict.fromkeys(study.cohorts, 0))  # every image of the folder is attacked
+    study = external_study(_of_checkpoint(metadata), images, cohort, overrides, site.store)
     external = {cohort: (external_network(model, sha256),)}
     jobs = [job for job in enumerate_jobs(study, external=external) if job.cohort == cohort]
     here = replace(site, data=images.parent)
@@ -68,15 +88,54 @@ def attack_external_model(
         return run_headers(jobs, launch(jobs, here, session))
 
 
+def attack_loaded_model(
+    model: ExternalModel,
+    images: Path,
+    site: RunEnvironment,
+    load: ClassifierLoader,
+    prove: Callable[[PreparedCohort], ModelProof | None],
+    *,
+    sha256: str,
+    overrides: Sequence[str] = (),
+) -> list[RunHeader]:
+    """The same for a model of another maker: `load` gives its classifier, `prove` compares it with its own runtime on
+    the prepared images before the first step. `sha256`: 64 hexadecimal digits that change when the model does.
+
+    Raises CohortError for folders that are not its classes, and what `prove` raises.
+    """
+    from advassay.cohorts import open_cohort
+
+    images = images.resolve()
+    check_folders(images, model.class_names)
+    cohort = cohort_name(images, sha256, site.store)
+    study = external_study(model, images, cohort, overrides, site.store)
+    here = replace(site, data=images.parent)
+    with store_lock(site.store):
+        store_study(site.store, study)
+        prepare_cohort(study, cohort, here)
+        proof = prove(open_cohort(site.store.cohort(cohort)))
+        return attack_prepared_cohort(
+            study, cohort, here, load, architecture=model.architecture, sha256=sha256, proof=proof
+        )
+
+
 def attack_prepared_cohort(
-    study: Study, name: str, site: RunEnvironment, load: ClassifierLoader, *, architecture: str, sha256: str
+    study: Study,
+    name: str,
+    site: RunEnvironment,
+    load: ClassifierLoader,
+    *,
+    architecture: str,
+    sha256: str,
+    proof: ModelProof | None = None,
 ) -> list[RunHeader]:
     """Attack a network that was not trained here on a prepared cohort, by every arm of the study; what is there stays.
 
     `load` gives the network when it is first needed; `architecture`: its name in records; `sha256`: 64 hexadecimal
-    digits that change when the network does. Called under the store's lock. Returns the runs' headers.
+    digits that change when the network does; `proof`: of a model of another maker, for the headers. Called under the
+    store's lock. Returns the runs' headers.
     """
-    network = given_network(load, architecture, sha256)
+    network = given_network(load, architecture, sha256, proof)
     jobs = [job for job in external_jobs(study, name, sha256) if job.stage != PREPARE]
     return run_headers(jobs, launch(jobs, site, Session(site.store), given=network))
 
@@ -141,17 +200,15 @@ def _is_folder(cohort: str, images: Path, store: Store) -> bool:
     return paths.is_empty() or bool(paths.str.starts_with(f"{images}/").any())
 
 
-def external_study(
-    metadata: CheckpointMetadata, images: Path, cohort: str, overrides: Sequence[str], store: Store
-) -> Study:
+def external_study(model: ExternalModel, images: Path, cohort: str, overrides: Sequence[str], store: Store) -> Study:
     """The study that says what is done, added to what the store already says. Its paths hold the folder's name only."""
     declared: dict[str, Any] = {
         "name": EXTERNAL,
         "title": "A network attacked on its owner's images",
-        "image_size_px": metadata.image_size_px,
+        "image_size_px": model.image_size_px,
         "sources": {cohort: {"kind": "folder", "path": images.name}},
-        "cohorts": {cohort: _cohort(metadata, cohort, images.name)},
-        "training": {"architecture": metadata.architecture, "updates": max(1, metadata.updates), "seed": metadata.seed},
+        "cohorts": {cohort: _cohort(model, cohort, images.name)},
+        "training": {"architecture": model.architecture, "updates": max(1, model.updates), "seed": model.seed},
         "attack": {"arms": DEFAULT_ARMS},
     }
     if store.study.exists() and (held := stored_study(store)).name == EXTERNAL:
@@ -159,24 +216,43 @@ def external_study(
         for part in ("sources", "cohorts"):
             declared[part] = earlier[part] | declared[part]
     study = parse_study(yaml_text(declared), name="attack --model", overrides=overrides)
+    check_arms(study.attack)
+    check_tuning_parts(study, dict.fromkeys(study.cohorts, 0))  # every image of the folder is attacked
     if study.analysis.arm is None and DECIDING_ARM in study.attack.arms:
         return study.model_copy(update={"analysis": study.analysis.model_copy(update={"arm": DECIDING_ARM})})
     return study
 
 
-def _cohort(metadata: CheckpointMetadata, source: str, folder: str) -> dict[str, Any]:
-    return {
+def _cohort(model: ExternalModel, source: str, folder: str) -> dict[str, Any]:
+    described = {
         "source": source,
-        "title": f"{folder}, network {metadata.classifier[:8]} ({metadata.architecture})",
-        "image_type": metadata.image_type,
-        "classes": {name: {"label": [name]} for name in metadata.class_names},
-        "positive": metadata.positive,
+        "title": f"{folder}, network {model.identity[:8]} ({model.architecture})",
+        "image_type": model.image_type,
+        "classes": {name: {"label": [name]} for name in model.class_names},
+        "positive": model.positive,
         "split": "none",
-        "image_size_px": metadata.image_size_px,
-        "channels": metadata.channels,
-        "resize": metadata.resize,
-        "scaling": _scaling(metadata),
+        "image_size_px": model.image_size_px,
+        "channels": model.channels,
+        "resize": model.resize,
+        "scaling": model.scaling,
     }
+    return {name: value for name, value in described.items() if value is not None}
+
+
+def _of_checkpoint(metadata: CheckpointMetadata) -> ExternalModel:
+    return ExternalModel(
+        architecture=metadata.architecture,
+        identity=metadata.classifier,
+        class_names=metadata.class_names,
+        positive=metadata.positive,
+        image_size_px=metadata.image_size_px,
+        channels=metadata.channels,
+        resize=metadata.resize,
+        scaling=_scaling(metadata),
+        image_type=metadata.image_type,
+        updates=metadata.updates,
+        seed=metadata.seed,
+    )
 
 
 def _scaling(metadata: CheckpointMetadata) -> str:

@@ -19,7 +19,7 @@ from advassay.record_columns import KEYS
 from advassay.records import Account, Run, RunHeader, RunWriter, Spent, read_gallery, read_header
 from advassay.records.gallery import write_index
 from advassay.records.row_shards import HEALED, read_rows
-from advassay.records.run_header import SUMMED_COSTS
+from advassay.records.run_header import SUMMED_COSTS, sum_accounts
 from advassay.records.run_writer import of_other_weights, recount
 from advassay.records.store_reader import PREPARATION_HEALED, TRAINING_HEALED
 from advassay.sources.pseudonyms import append_private, read_private
@@ -167,7 +167,7 @@ def _merge_run(store: Store, other: Store, run_id: str, people: ForgottenPeople)
     notes = [note for note in theirs.notes if note != theirs.account_note]
     blocks = list(_to_come(mine, source, gone))
     lacks = set(images["image_id"]) - set(mine.images["image_id"]) or set(notes) - set(mine.header.notes)
-    if not (blocks or lacks or controls != mine.header.controls):
+    if not (blocks or lacks or controls != mine.header.controls or _is_unfinished(mine)):
         return 0
     before = len(mine.index)
     writer = RunWriter(target, mine.header)
@@ -178,6 +178,14 @@ def _merge_run(store: Store, other: Store, run_id: str, people: ForgottenPeople)
     writer.finish(apart, controls, notes, account_note(writer.total(), undecided_images(Run(target))))
     flush(target)
     return len(Run(target).index) - before
+
+
+def _is_unfinished(run: Run) -> bool:
+    """Whether a call was stopped after its last rows and before the header that sums them up."""
+    if run.header.rows != len(run.index):
+        return True
+    summed_up = account_note(sum_accounts(run.accounts()), undecided_images(run))
+    return bool(summed_up) and not run.header.account_note
 
 
 def _copy_run(source: Run, target: Path) -> int:
