@@ -26,7 +26,7 @@ DOCUMENTS = (
 
 FAMILIES = {
     "products": "matrix products (linear layers, attention, recurrent cells, distances) over a number of features or "
-    "tokens that is no multiple of four, to a single output, or in batches that are no multiple of four",
+    "tokens that is no multiple of four, to fewer than four outputs, or in batches that are no multiple of four",
     "pointwise": "1 × 1 convolutions of a number of channels, or on maps of a number of pixels, that is no multiple of "
     "four",
     "squeeze": "squeeze-and-excitation, whose 1 × 1 convolutions see 1 × 1 maps, in batches that are no multiple of "
@@ -66,7 +66,7 @@ def attention(features: int, heads: int) -> Callable[[Tensor], Tensor]:
 def cases() -> Iterator[Case]:
     for features in (1, 4, 5, 6, 9, 16, 30, 64, 65, 128, 513, 2048):
         for outputs in (1, 2, 3, 5, 8, 14, 64):
-            odd = features % 4 > 0 or outputs == 1
+            odd = features % 4 > 0 or outputs < 4
             yield Case(f"linear {features} → {outputs}", nn.Linear(features, outputs), (features,), "products", odd)
     for features, outputs in ((8, 8), (7, 5), (192, 10), (192, 576)):
         layer = nn.Linear(features, outputs)

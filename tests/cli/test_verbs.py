@@ -75,7 +75,7 @@ def test_help_lists_the_verbs_of_a_study() -> None:
         (["compare", "absent"], 7, "Error: STORE: expected at least two, got 1."),
         (["attack"], 2, "give STUDY, or --model and --images"),
         (["attack", "STUDY", "--model", "m"], 2, "give STUDY, or --model and --images"),
-        (["attack", "--model", "STUDY", "--images", "."], 4, "not a safetensors file"),
+        (["attack", "--model", "STUDY", "--images", "."], 5, "no model format recognises this file"),
         (["init", "absent"], 3, "absent"),
         (["plan", "STUDY", "--device", "tpu"], 2, "'tpu' is not one of 'auto', 'cpu', 'cuda'"),
         (["plan", "STUDY", "--no-such-option"], 2, "No such option"),

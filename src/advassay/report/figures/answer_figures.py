@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import altair as alt
 
 CURVE, PAIR = "answer-curve", "answer-pair"
+WHOLE = {CURVE: "fig-3a", PAIR: "fig-2"}
+"""Key → the figure of the results that shows the whole."""
 STILL = 0.02
 """Rates below this, and above one less this, count as flat."""
 WIDTH, HEIGHT = 430, 210

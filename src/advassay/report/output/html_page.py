@@ -10,7 +10,7 @@ from typing import Any
 from advassay.analysis.conclusions.conclusion_text import basis, correction, plan_sentences, statistics_lines
 from advassay.analysis.conclusions.question import REFERENCE_STUDY, question_of
 from advassay.report.data.findings import Findings
-from advassay.report.figures.answer_figures import CURVE, PAIR
+from advassay.report.figures.answer_figures import CURVE, PAIR, WHOLE
 from advassay.report.figures.figure import Figure
 from advassay.report.figures.image_panels import page_uri
 from advassay.report.output import figure_files
@@ -63,6 +63,7 @@ def _content(findings: Findings, drawn: Sequence[RenderedFigure], csv: dict[str,
         "findings": findings,
         "answer_curve": drawings.get(CURVE),
         "answer_pair": drawings.get(PAIR),
+        "answer_whole": WHOLE,
         "sections": SECTIONS,
         "blocks": placed,
         "summary": summary(findings),
