@@ -22,7 +22,7 @@ class Progress(Protocol):
 
 
 @dataclass(frozen=True)
-class Outlook:
+class StudyProgress:
     """How far work of several jobs is."""
 
     done: int
@@ -34,11 +34,11 @@ class Outlook:
     """`seconds_left` leaves out jobs of which nothing is known yet."""
 
 
-def tell_outlook(progress: Progress, outlook: Outlook) -> None:
-    """Pass `outlook` on to a progress that shows one (it has a method `outlook`); the others are told nothing."""
-    show = getattr(progress, "outlook", None)
+def tell_study_progress(progress: Progress, study: StudyProgress) -> None:
+    """Pass `study` on to a progress that shows one (it has a method `study_progress`); the others are told nothing."""
+    show = getattr(progress, "study_progress", None)
     if show is not None:
-        show(outlook)
+        show(study)
 
 
 class Silent:

@@ -10,11 +10,11 @@ import torch
 from torch import nn
 
 import advassay as aa
+from advassay import optional_libraries
 from advassay.attacks.stream import Item, stream
-from advassay.attacks.suite import search as search_module
-from advassay.attacks.suite.search import INSTALL, SearchResult, SearchRule, ball
+from advassay.attacks.suite.search import SearchResult, SearchRule, ball
 from advassay.attacks.suite.square_search import HALVED_AFTER, P_FIRST, share_at, side_at
-from advassay.errors import AttackError, ClassifierError
+from advassay.errors import AttackError, ClassifierError, MissingLibraryError
 from advassay.spec.attack_components import UPDATE_RULES
 from advassay.spec.attack_spec import Arm, step_size_name
 from advassay.store_documents import ExecutionConfig
@@ -202,15 +202,15 @@ def test_what_a_search_says_is_verified_and_what_fails_is_not_counted_and_said(
     assert "boastful called points adversarial that the network decides correctly in float32, for 1 images" in told
 
 
-@pytest.mark.parametrize(("name", "library"), [("fab", "torchattacks"), ("hopskipjump", "Foolbox")])
+@pytest.mark.parametrize(("name", "library"), [("fab", "torchattacks"), ("hopskipjump", "foolbox")])
 def test_a_missing_library_is_refused_with_the_line_that_installs_it_and_square_needs_none(
     name: str, library: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search_module, "is_installed", lambda module: False)
+    monkeypatch.setattr(optional_libraries, "is_installed", lambda module: False)
     classifier, images, labels, distance = linear(2)
-    with pytest.raises(AttackError, match=f"attack of {library}, which is not installed") as refused:
+    with pytest.raises(MissingLibraryError, match=f"library {library} .*, which is not installed") as refused:
         aa.attack(classifier, images, labels, attack(name, 0.1))
-    assert INSTALL in str(refused.value)
+    assert "pip install 'advassay[suite]'" in str(refused.value)
     aa.attack(classifier, images, labels, attack("square", float(distance.max())))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from advassay.cli.progress_bars import Bars, Lines, Quiet
-from advassay.progress import Outlook, tell_outlook
+from advassay.progress import StudyProgress, tell_study_progress
 
 
 def test_plain_lines_are_few(capsys: pytest.CaptureFixture[str]) -> None:
@@ -37,10 +37,10 @@ def test_bars_follow_tasks_of_unknown_length(capsys: pytest.CaptureFixture[str])
 
 def test_the_whole_study_has_a_time_of_its_own_beside_the_stage(capsys: pytest.CaptureFixture[str]) -> None:
     with Lines(seconds=0) as lines:
-        tell_outlook(lines, Outlook(1, 4, None, at_least=True))
-        tell_outlook(lines, Outlook(2, 4, 90.0, at_least=True))
-        tell_outlook(lines, Outlook(3, 4, 60.0, at_least=False))
-        tell_outlook(lines, Outlook(4, 4, 0.0, at_least=False))
+        tell_study_progress(lines, StudyProgress(1, 4, None, at_least=True))
+        tell_study_progress(lines, StudyProgress(2, 4, 90.0, at_least=True))
+        tell_study_progress(lines, StudyProgress(3, 4, 60.0, at_least=False))
+        tell_study_progress(lines, StudyProgress(4, 4, 0.0, at_least=False))
     assert capsys.readouterr().err.splitlines() == [
         "whole study: 1 of 4 jobs done",
         "whole study: 2 of 4 jobs done, at least 1 min 30 s left",
@@ -48,7 +48,7 @@ def test_the_whole_study_has_a_time_of_its_own_beside_the_stage(capsys: pytest.C
     ]
     with Bars() as bars:
         bars.start("train A", 2, "updates")
-        tell_outlook(bars, Outlook(2, 4, 90.0, at_least=True))
+        tell_study_progress(bars, StudyProgress(2, 4, 90.0, at_least=True))
     assert "at least 1 min 30 s" in " ".join(capsys.readouterr().err.split())
-    tell_outlook(Quiet(), Outlook(2, 4, 90.0, at_least=True))
+    tell_study_progress(Quiet(), StudyProgress(2, 4, 90.0, at_least=True))
     assert capsys.readouterr().err == ""

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from advassay import errors
 from advassay.cli import doctor, output_tables
-from advassay.cli.exit_codes import EXIT_CODES
+from advassay.cli.error_handling import EXIT_CODES
 from advassay.cli.program import GROUPS, app, summary_of
 from advassay.optional_libraries import EXTRAS
 

@@ -6,9 +6,7 @@ import html
 import importlib.util
 import os
 import re
-import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -62,18 +60,6 @@ def test_signatures_have_types_and_doctests_are_blocks(site: Path) -> None:
     text = re.sub(r"<[^>]+>", "", page)
     assert "-> StudyResult" in html.unescape(text)
     assert re.search(r"<code>(<[^>]+>)*&gt;&gt;&gt;", page)
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright (pip install playwright)")
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if path is None:
-        pytest.skip("needs Chromium (apt-get install chromium)")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
-        yield browser
-        browser.close()
 
 
 @pytest.mark.parametrize("name", ["index.html", "tutorial.html", "api/study.html"])

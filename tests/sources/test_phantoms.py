@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from advassay.sources.kinds.phantoms import open_phantoms
+from advassay.sources.kinds.phantom_images import open_phantoms
 from advassay.sources.phantoms import render, table
 from advassay.spec.source_spec import PhantomSource
 
@@ -178,7 +178,7 @@ def test_an_image_that_is_looked_at_again_is_rendered_once_while_there_is_room(m
     monkeypatch.setattr(
         "advassay.sources.phantoms.render", lambda spec, rows: made.extend(rows.tolist()) or render(spec, rows)
     )
-    monkeypatch.setattr("advassay.sources.kinds.phantoms.KEPT_BYTES", 40 * 48 * 48 * 2)
+    monkeypatch.setattr("advassay.sources.kinds.phantom_images.KEPT_BYTES", 40 * 48 * 48 * 2)
     opened = open_phantoms("p", spec)
     first, second = (dict(opened.map([5, *range(69, 0, -1)], np.copy)) for _ in range(2))
     assert set(made) == set(range(1, 70))
@@ -189,7 +189,7 @@ def test_an_image_that_is_looked_at_again_is_rendered_once_while_there_is_room(m
 
 
 def test_images_rendered_in_processes_come_in_order_and_bit_for_bit(monkeypatch):
-    monkeypatch.setattr("advassay.sources.kinds.phantoms.MANY", 1)
+    monkeypatch.setattr("advassay.sources.kinds.phantom_images.MANY", 1)
     monkeypatch.setattr("joblib.cpu_count", lambda: 2)
     spec = source("histology", images=140)
     rows = [*range(139, 3, -1), 2]

@@ -11,8 +11,7 @@ import pytest
 from tiny_models import TinyCnn
 
 import advassay as aa
-from advassay.attacks.suite import search as search_module
-from advassay.attacks.suite.search import INSTALL
+from advassay import optional_libraries
 from advassay.records import open_records
 from advassay.success import is_adversarial
 from advassay.workflows import EvaluationResult, presets
@@ -139,7 +138,7 @@ def test_a_search_that_is_killed_goes_on_and_ends_as_if_it_had_not_been(
 
 def test_a_missing_library_leaves_its_attacks_out_aloud_and_square_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not {"square", "fab", "hopskipjump"} & set(left_out(PRESETS["full"], 5))
-    monkeypatch.setattr(search_module, "is_installed", lambda module: False)
+    monkeypatch.setattr(optional_libraries, "is_installed", lambda module: False)
     out = left_out(PRESETS["full"], 5)
     assert set(out) == {"fab", "hopskipjump"}
-    assert all(INSTALL in reason for reason in out.values())
+    assert all("pip install 'advassay[suite]'" in reason for reason in out.values())

@@ -16,8 +16,8 @@ from advassay.cli.conclusions import conclusions
 from advassay.cli.datasets import datasets
 from advassay.cli.demo import demo
 from advassay.cli.doctor import doctor
+from advassay.cli.error_handling import EXIT_CODES
 from advassay.cli.evaluate import evaluate
-from advassay.cli.exit_codes import EXIT_CODES
 from advassay.cli.forget import forget
 from advassay.cli.init import init
 from advassay.cli.label import label

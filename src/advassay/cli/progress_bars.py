@@ -8,7 +8,7 @@ import time
 from types import TracebackType
 from typing import Any
 
-from advassay.progress import Outlook, Silent
+from advassay.progress import Silent, StudyProgress
 
 WHOLE = "whole study"
 """The task that all jobs make together."""
@@ -60,10 +60,10 @@ class Bars:
     def start(self, task: str, total: float | None, unit: str) -> None:
         self._tasks[task] = self._progress.add_task(task, total=total, unit=unit)
 
-    def outlook(self, outlook: Outlook) -> None:
+    def study_progress(self, study: StudyProgress) -> None:
         if WHOLE not in self._tasks:
-            self._tasks[WHOLE] = self._progress.add_task(WHOLE, total=outlook.of, unit="jobs", left="")
-        self._progress.update(self._tasks[WHOLE], completed=outlook.done, total=outlook.of, left=time_left(outlook))
+            self._tasks[WHOLE] = self._progress.add_task(WHOLE, total=study.of, unit="jobs", left="")
+        self._progress.update(self._tasks[WHOLE], completed=study.done, total=study.of, left=time_left(study))
 
     def advance(self, task: str, amount: float = 1) -> None:
         if task in self._tasks:
@@ -82,7 +82,7 @@ class Lines:
     def __init__(self, seconds: float = PLAIN_SECONDS) -> None:
         self._pause = seconds
         self._tasks: dict[str, _Task] = {}
-        self._outlook_said = -math.inf
+        self._study_said = -math.inf
 
     def __enter__(self) -> Lines:
         return self
@@ -94,11 +94,11 @@ class Lines:
         self._tasks[task] = _Task(total, unit)
         self._say(f"{task}: begins" + (f", {total:g} {unit}" if total else ""))
 
-    def outlook(self, outlook: Outlook) -> None:
-        if outlook.done < outlook.of and time.monotonic() - self._outlook_said >= self._pause:
-            self._outlook_said = time.monotonic()
-            left = f", {time_left(outlook)} left" if outlook.seconds_left is not None else ""
-            self._say(f"{WHOLE}: {outlook.done} of {outlook.of} jobs done{left}")
+    def study_progress(self, study: StudyProgress) -> None:
+        if study.done < study.of and time.monotonic() - self._study_said >= self._pause:
+            self._study_said = time.monotonic()
+            left = f", {time_left(study)} left" if study.seconds_left is not None else ""
+            self._say(f"{WHOLE}: {study.done} of {study.of} jobs done{left}")
 
     def advance(self, task: str, amount: float = 1) -> None:
         state = self._tasks.get(task)
@@ -147,15 +147,15 @@ def progress(quiet: bool = False) -> Bars | Lines | Quiet:
     return Bars() if sys.stderr.isatty() else Lines()
 
 
-def time_left(outlook: Outlook) -> str:
+def time_left(study: StudyProgress) -> str:
     """What is left of the whole, in words; empty where nothing is known.
 
-    >>> time_left(Outlook(3, 9, 150.0, at_least=True)), time_left(Outlook(0, 9, None, at_least=True))
+    >>> time_left(StudyProgress(3, 9, 150.0, at_least=True)), time_left(StudyProgress(0, 9, None, at_least=True))
     ('at least 2 min 30 s', '')
     """
-    if outlook.seconds_left is None:
+    if study.seconds_left is None:
         return ""
-    return f"{'at least' if outlook.at_least else 'about'} {duration(outlook.seconds_left)}"
+    return f"{'at least' if study.at_least else 'about'} {duration(study.seconds_left)}"
 
 
 def duration(seconds: float) -> str:

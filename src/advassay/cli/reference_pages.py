@@ -32,7 +32,7 @@ from advassay.cli import (
     tiles,
     train,
 )
-from advassay.cli.exit_codes import EXIT_CODES
+from advassay.cli.error_handling import EXIT_CODES
 from advassay.cli.program import GROUPS, app, summary_of
 from advassay.report.figures.figure import FIGURES
 from advassay.report.page_sections import in_page_order

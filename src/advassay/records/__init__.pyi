@@ -15,7 +15,8 @@ from .run_header import (
     run_identity as run_identity,
 )
 from .run_reader import RowIndex as RowIndex, Run as Run, read_header as read_header
-from .run_writer import RunWriter as RunWriter, compact as compact
+from .run_writer import RunWriter as RunWriter
+from .shard_compaction import compact as compact
 from .store_reader import (
     Records as Records,
     open_records as open_records,

@@ -10,12 +10,12 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from advassay.errors import AttackError
+from advassay.errors import MissingLibraryError
+from advassay.optional_libraries import require_library
 from advassay.spec.attack_components import UpdateRuleFacts
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 GRADIENT = 3
 """A gradient takes about as long as so many forward passes."""
-INSTALL = "pip install 'advassay[suite]'"
 
 
 @dataclass(frozen=True)
@@ -76,25 +75,24 @@ class SearchRule(UpdateRuleFacts):
     needs_float32 = True
     searches = True
     norms = ("linf",)
-    library: tuple[str, str] | None = None
-    """Whose implementation it is: (name, module), where it is not ours."""
+    library: str | None = None
+    """The module whose implementation it is, where it is not ours."""
 
     def propose(self, visit: Any, rules: Any) -> Any:
         """Never asked for: a search takes no step of the engine."""
         raise AssertionError(f"{self.name} is a search")
 
     def missing_library(self) -> str:
-        if self.library is None or is_installed(self.library[1]):
-            return ""
-        return f"{self.library[0]} is not installed. Install it: {INSTALL}."
+        try:
+            self.check_installed()
+        except MissingLibraryError as missing:
+            return str(missing)
+        return ""
 
     def check_installed(self) -> None:
-        """Raise AttackError where the library that it calls is missing."""
-        if self.library is not None and self.missing_library():
-            raise AttackError(
-                f"update: {self.name} is an attack of {self.library[0]}, which is not installed.",
-                f"Install it: {INSTALL}.",
-            )
+        """Raise MissingLibraryError where the library that it calls is not installed."""
+        if self.library is not None:
+            require_library(self.library, "suite")
 
     @abstractmethod
     def search(
@@ -105,11 +103,6 @@ class SearchRule(UpdateRuleFacts):
         What is found of an image must depend on nothing but the image, its id, the rules and the amplitude.
         `shape`: what fixes the last bits; its batch size is how many images may go through the network at once.
         """
-
-
-def is_installed(module: str) -> bool:
-    """Whether the module can be imported, without importing it."""
-    return find_spec(module) is not None
 
 
 def ball(image: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:

@@ -72,7 +72,7 @@ class FastAdaptiveBoundary(SearchRule):
         "not used"
     )
     source = "Croce and Hein 2020, arXiv 1907.02044"
-    library = ("torchattacks", "torchattacks")
+    library = "torchattacks"
 
     def gradient_steps(self, steps: int, amplitudes: int) -> int:
         return MOST_CLASSES * steps
@@ -93,7 +93,7 @@ class HopSkipJump(SearchRule):
     description = "HopSkipJump (Foolbox): the smallest change, found from decisions alone; the loss is not used"
     source = "Chen et al. 2020"
     needs_gradient = False
-    library = ("Foolbox", "foolbox")
+    library = "foolbox"
 
     FIRST_PROBES = 100
     """Probes of the boundary in the first step; they grow with the root of the step."""

@@ -336,8 +336,7 @@ TABLES.register(
                     declared="misclassified as declared", again="misclassified again",
                 ),
                 "Images whose gradient had vanished, attacked again under the margin loss. The last column counts "
-                "those "
-                "that the declared attack missed for a numerical reason. Main curves keep the declared attack.",
+                "those that the declared attack missed for a numerical reason. Main curves keep the declared attack.",
                 "evidence", 40, group="cohort",
             ),
         ),

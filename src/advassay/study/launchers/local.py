@@ -18,7 +18,7 @@ from advassay.progress import timed_task
 from advassay.store_layout import Store
 from advassay.study.environment import RunEnvironment
 from advassay.study.jobs import PREPARE, RANGE_FINDING, Job, in_order
-from advassay.study.launchers.outlook import StudyOutlook
+from advassay.study.launchers.remaining_time import RemainingTime
 from advassay.study.run.attacked_network import AttackedNetwork
 from advassay.study.run.job_runner import JobRunner, Outcome
 from advassay.study.run.prepare_stage import Failures, of_cohort
@@ -66,7 +66,7 @@ class _Launch:
     def __post_init__(self) -> None:
         self._runner = JobRunner(self.site, self.session, self.given)
         self._began = time.time()
-        self._outlook = StudyOutlook(len(list(self._needed())), self.site.progress)
+        self._remaining = RemainingTime(len(list(self._needed())), self.site.progress)
         self._by_id = {job.id: job for job in self.jobs}
         self._state = dict.fromkeys(self._by_id, OPEN)
         self._theirs: AdvassayError | None = None  # the first error of another process that something here waits for
@@ -170,8 +170,8 @@ class _Launch:
         if done:
             self.outcomes[job.id] = outcome
             self._state[job.id] = FINISHED
-            self._outlook.add(job, time.monotonic() - began)
-            self._outlook.tell([one for one in self._needed() if self._state[one.id] == OPEN])
+            self._remaining.add(job, time.monotonic() - began)
+            self._remaining.tell([one for one in self._needed() if self._state[one.id] == OPEN])
 
     def _look_at(self, job: Job) -> None:
         """See whether another process has done a job, or has failed at it."""

@@ -6,14 +6,14 @@ from collections import defaultdict
 from collections.abc import Sequence
 from statistics import fmean
 
-from advassay.progress import Outlook, Progress, tell_outlook
+from advassay.progress import Progress, StudyProgress, tell_study_progress
 from advassay.study.jobs import Job
 
 FOUND_DONE = 0.5
 """Seconds below which a job is taken as one that the store held already: it says nothing about the next one."""
 
 
-class StudyOutlook:
+class RemainingTime:
     """Tells a progress after each job: jobs done of all, and the time that the others may take.
 
     A job is expected to take the mean of those of its kind: same stage, arm and place in a size series. Kinds that have
@@ -34,7 +34,9 @@ class StudyOutlook:
         """Tell the progress what is left: `pending` jobs."""
         known = [fmean(self._seconds[_kind(job)]) for job in pending if _kind(job) in self._seconds]
         left = sum(known) if known or not pending else None
-        tell_outlook(self._progress, Outlook(self._jobs - len(pending), self._jobs, left, len(known) < len(pending)))
+        tell_study_progress(
+            self._progress, StudyProgress(self._jobs - len(pending), self._jobs, left, len(known) < len(pending))
+        )
 
 
 def _kind(job: Job) -> tuple[object, ...]:

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from advassay.progress import Outlook, Silent
+from advassay.progress import Silent, StudyProgress
 from advassay.spec.study_spec import Study
 from advassay.study.jobs import Job, enumerate_jobs
-from advassay.study.launchers.outlook import StudyOutlook
+from advassay.study.launchers.remaining_time import RemainingTime
 
 
 class Told(Silent):
     """Keeps what it is told."""
 
     def __init__(self) -> None:
-        self.last: Outlook | None = None
+        self.last: StudyProgress | None = None
 
-    def outlook(self, outlook: Outlook) -> None:
-        self.last = outlook
+    def study_progress(self, found: StudyProgress) -> None:
+        self.last = found
 
 
 @pytest.fixture
@@ -37,23 +37,23 @@ def jobs() -> list[Job]:
 
 def test_the_second_cohort_is_expected_to_take_what_the_first_took(jobs: list[Job]) -> None:
     told = Told()
-    outlook = StudyOutlook(len(jobs), told)
+    remaining = RemainingTime(len(jobs), told)
     first, second = ([job for job in jobs if job.cohort == name] for name in "AB")
     for job, seconds in zip(first, range(10, 100), strict=False):
-        outlook.add(job, seconds)
-    outlook.tell(second)
-    assert told.last == Outlook(len(first), len(jobs), sum(range(10, 10 + len(first))), at_least=False)
+        remaining.add(job, seconds)
+    remaining.tell(second)
+    assert told.last == StudyProgress(len(first), len(jobs), sum(range(10, 10 + len(first))), at_least=False)
 
 
 def test_a_kind_that_was_not_timed_makes_the_time_a_lower_bound(jobs: list[Job]) -> None:
     told = Told()
-    outlook = StudyOutlook(len(jobs), told)
-    outlook.tell(jobs)
-    assert told.last == Outlook(0, len(jobs), None, at_least=True)
+    remaining = RemainingTime(len(jobs), told)
+    remaining.tell(jobs)
+    assert told.last == StudyProgress(0, len(jobs), None, at_least=True)
     prepared = [job for job in jobs if job.stage == "prepare"]
-    outlook.add(prepared[0], 0.01)  # the store had it: says nothing
-    outlook.tell(prepared[1:])
-    assert told.last == Outlook(len(jobs) - 1, len(jobs), None, at_least=True)
-    outlook.add(prepared[0], 4)
-    outlook.tell(jobs[1:])
-    assert told.last == Outlook(1, len(jobs), 4, at_least=True)
+    remaining.add(prepared[0], 0.01)  # the store had it: says nothing
+    remaining.tell(prepared[1:])
+    assert told.last == StudyProgress(len(jobs) - 1, len(jobs), None, at_least=True)
+    remaining.add(prepared[0], 4)
+    remaining.tell(jobs[1:])
+    assert told.last == StudyProgress(1, len(jobs), 4, at_least=True)
