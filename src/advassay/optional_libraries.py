@@ -26,6 +26,8 @@ EXTRAS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "suite": ("search by other libraries' attacks in the worst case", ("foolbox", "torchattacks")),
 }
 """Extra → what it is for, and the modules that it installs."""
+BUILT_ON_RUN = frozenset({"hf", "onnx", "keras", "xrv", "suite"})
+"""Extras that install `run` too."""
 
 
 def extra_of(module: str, preferred: str | None = None) -> str | None:
@@ -39,8 +41,9 @@ def extra_of(module: str, preferred: str | None = None) -> str | None:
 
 
 def missing_modules(extra: str) -> list[str]:
-    """The modules of `extra` that are not installed. None of them is imported."""
-    return [module for module in EXTRAS[extra][1] if not is_installed(module)]
+    """The modules that `extra` installs and that are not there. None of them is imported."""
+    modules = EXTRAS[extra][1] + (EXTRAS["run"][1] if extra in BUILT_ON_RUN else ())
+    return [module for module in modules if not is_installed(module)]
 
 
 def is_installed(module: str) -> bool:
@@ -65,7 +68,7 @@ def missing_library(error: ImportError, preferred: str | None = None) -> Missing
     if extra is None or not isinstance(error, ModuleNotFoundError):
         return None
     return MissingLibraryError(
-        f"This needs the library {module.partition('.')[0]} (to {EXTRAS[extra][0]}), which is not installed.",
+        f"This needs the library {module.partition('.')[0]}, which is not installed.",
         f"pip install 'advassay[{extra}]'",
     )
 

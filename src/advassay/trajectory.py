@@ -17,7 +17,7 @@ import numpy as np
 from advassay import success as _success
 from advassay.errors import AttackError
 from advassay.record_columns import COLUMNS, KeyColumns, PathColumns
-from advassay.spec.attack_spec import PGD
+from advassay.spec.attack_spec import PGD, Precision
 
 if TYPE_CHECKING:
     import altair as alt
@@ -93,6 +93,8 @@ class Trajectory(PathColumns):
     """Every restart of survivors, whole; None where there was none. Only the worst case looks at them."""
     notes: tuple[str, ...] = ()
     """What is to be known about the run: suspicions ("flag: cause and fix"), rewrites taken back, the account."""
+    precision: Precision = "exact"
+    """That the attack was asked for."""
 
     def __repr__(self) -> str:
         """A summary."""
@@ -145,6 +147,8 @@ class Sweep(PathColumns):
     """Every restart of survivors, whole; None where there was none. Only the worst case looks at them."""
     notes: tuple[str, ...] = ()
     """What is to be known about the run: suspicions ("flag: cause and fix"), rewrites taken back, the account."""
+    precision: Precision = "exact"
+    """That the attack was asked for."""
 
     def __repr__(self) -> str:
         """A summary."""

@@ -195,7 +195,7 @@ def test_doctor_says_what_works_by_extra_and_is_content_with_the_base(
     assert found["base"]["ok"] is True
     for extra, (work, _) in EXTRAS.items():
         assert found[f"[{extra}]"]["ok"] is None
-        assert found[f"[{extra}]"]["found"] == f"cannot {work}: not here"
+        assert found[f"[{extra}]"]["found"] == f"cannot {work}"
         assert found[f"[{extra}]"]["hint"] == f"optional: pip install 'advassay[{extra}]'"
     assert found["PDF of the page"]["found"] == "no Chromium found"
     assert "GPU" not in found

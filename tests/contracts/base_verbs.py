@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # for tests/simulate.py
 
-from advassay.optional_libraries import EXTRAS
+from advassay.optional_libraries import EXTRAS, is_installed
 
 OPTIONAL = {module for _, modules in EXTRAS.values() for module in modules} | {
     "pandas", "sklearn", "skimage", "statsmodels", "torchvision"
@@ -75,7 +75,7 @@ def main() -> NoReturn:
         whole = sum(size for _, size in by_size)
         print(json.dumps({name: round(size / 1e6, 1) for name, size in by_size if size > 1e6}, indent=1))
         print(f"{len(by_size)} distributions, {whole / 1e6:.0f} MB; at most {MOST_BYTES / 1e6:.0f} MB are promised")
-        there = sorted(OPTIONAL & {name.partition(".")[0] for name in sys.modules})
+        there = sorted(filter(is_installed, OPTIONAL))
         if whole > MOST_BYTES or there:
             sys.exit(f"the base is too large, or has what it should not have: {there}")
     else:

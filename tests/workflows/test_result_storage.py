@@ -9,7 +9,7 @@ import pytest
 from tiny_models import TinyCnn, as_input
 
 import advassay as aa
-from advassay.errors import InputError, SpecError, StoreError
+from advassay.errors import InputError, SpecError
 from advassay.identity import image_id
 from advassay.records import open_records, read_gallery
 from advassay.trajectory import Sweep
@@ -81,6 +81,51 @@ def test_the_same_results_again_change_nothing_and_more_amplitudes_join_their_ru
     (header,) = open_records(result.store).headers
     assert (header.rows, header.images) == (4 * 40, 40)
     assert len(result.to_polars()) == 4
+    assert header.cost.gradient_evaluations == swept.cost.gradient_evaluations + more.cost.gradient_evaluations
+
+
+def test_further_images_join_those_of_their_cohort(
+    swept: Sweep, classifier: aa.Classifier, images: Arrays, tmp_path: Path
+) -> None:
+    pixels = as_input(images[0])
+    for part in (slice(0, 25), slice(25, 40)):
+        found = aa.sweep(classifier, pixels[part], images[1][part], ATTACK, EPSILONS, precision="exact")
+        result = aa.store_results(found, pixels[part], store=tmp_path / "mine", classifier=classifier)
+    assert result.accuracy.n == 40
+    assert result.to_polars()["rate"].to_list() == pytest.approx(swept.attack_success_rate()[:, -1].tolist())
+    (tmp_path / "key").write_bytes(bytes(range(32)))
+    with pytest.raises(InputError, match="patients: expected none, as in the rows of images"):
+        aa.store_results(
+            swept, pixels, store=tmp_path / "mine", classifier=classifier, patients=["a"] * 40,
+            key_file=tmp_path / "key",
+        )  # fmt: skip
+
+
+def test_a_search_is_stored_with_both_its_ends(classifier: aa.Classifier, images: Arrays, tmp_path: Path) -> None:
+    pixels = as_input(images[0])
+    attack = aa.PGD(8 / 255, steps=30, update="square", loss="margin")
+    found = aa.sweep(classifier, pixels, images[1], attack, EPSILONS)
+    result = aa.store_results(found, pixels, store=tmp_path / "mine", classifier=classifier)
+    (header,) = open_records(result.store).headers
+    assert (header.steps, header.attack["steps"]) == (1, 30)
+    assert result.to_polars()["rate"].to_list() == pytest.approx(found.attack_success_rate()[:, -1].tolist())
+
+
+def test_what_a_result_was_asked_for_and_of_is_kept_and_checked(
+    swept: Sweep, classifier: aa.Classifier, images: Arrays, tmp_path: Path
+) -> None:
+    pixels = as_input(images[0])
+    fast = aa.sweep(classifier, pixels, images[1], ATTACK, EPSILONS, precision="fast32")
+    result = aa.store_results(fast, pixels, store=tmp_path / "fast", classifier=classifier)
+    assert open_records(result.store).headers[0].attack["precision"] == "fast32"
+    short = aa.sweep(classifier, pixels, images[1], ATTACK, EPSILONS, first_success_only=True)
+    with pytest.raises(InputError, match="ended images at their first success"):
+        aa.store_results(short, pixels, store=tmp_path / "mine", classifier=classifier)
+    with pytest.raises(InputError, match="other logits for the clean images"):
+        aa.store_results(swept, pixels.flip(0), store=tmp_path / "mine", classifier=classifier)
+    with pytest.raises(InputError, match="other logits for the clean images"):
+        aa.store_results(swept, pixels, store=tmp_path / "mine", classifier=aa.Classifier(TinyCnn().eval()))
+    assert not list((tmp_path / "mine").rglob("*.parquet"))
 
 
 def test_a_trajectory_keeps_a_few_of_its_images_and_arms_are_put_together_image_by_image(
@@ -127,5 +172,5 @@ def test_what_does_not_fit_is_refused(swept: Sweep, classifier: aa.Classifier, i
     assert not (tmp_path / "mine").exists() or not list((tmp_path / "mine").rglob("*.parquet"))
     aa.store_results(swept, pixels, store=tmp_path / "mine", classifier=classifier)
     noisy = aa.sweep(classifier, (pixels + 0.01).clamp(0, 1), images[1], ATTACK, [2 / 255], precision="exact")
-    with pytest.raises(StoreError, match="clean logits"):
+    with pytest.raises(InputError, match="other logits for the clean images"):
         aa.store_results(noisy, pixels, store=tmp_path / "mine", classifier=classifier)

@@ -88,6 +88,8 @@ def test_the_worst_case_is_the_union_and_says_who_found_what(result: EvaluationR
         for row in table.filter(pl.col("epsilon") == epsilon).to_dicts():
             others = set().union(*(of for name, of in found.items() if name != row["arm"]))
             assert (row["found"], row["alone"]) == (len(found[row["arm"]]), len(found[row["arm"]] - others))
+            by_gradients = set().union(*(of for name, of in found.items() if name not in ("square", "hopskipjump")))
+            assert row["beyond_gradients"] == len(found[row["arm"]] - by_gradients)
             assert (row["queries"] is None) == (row["arm"] == "margin")
             assert row["n"] <= (SAMPLE if row["arm"] in SEARCHES else 12)
     assert set(result.to_polars()["arm"]) == set(runs)
@@ -95,7 +97,7 @@ def test_the_worst_case_is_the_union_and_says_who_found_what(result: EvaluationR
 
 def test_what_the_suite_rests_on_is_said(result: EvaluationResult, tmp_path: Path) -> None:
     sentence = next(each for each in result.answer.sentences if "worst of" in each)
-    assert "Attacks without gradients alone misclassify: square" in sentence
+    assert "Misclassified without gradients and by no attack that follows them: square" in sentence
     assert "No certified bound was computed: one would have to prove the" in sentence
     told = " ".join(result.notes)
     for name in ("apgd-dlr", "apgd-targeted"):

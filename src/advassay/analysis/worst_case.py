@@ -41,7 +41,8 @@ def worst_case_robust_accuracy(records: Records, *, level: float = 0.95) -> pl.D
 
 ATTACKS = {
     "cohort": pl.String, "norm": pl.String, "epsilon": pl.Float64, "arm": pl.String, "update": pl.String,
-    "gradients": pl.Boolean, "n": pl.Int64, "found": pl.Int64, "alone": pl.Int64, "queries": pl.Float64,
+    "gradients": pl.Boolean, "n": pl.Int64, "found": pl.Int64, "alone": pl.Int64,
+    "beyond_gradients": pl.Int64, "queries": pl.Float64,
 }  # fmt: skip
 
 
@@ -50,7 +51,8 @@ def worst_case_by_attack(records: Records) -> pl.DataFrame:
 
     Columns: cohort, norm, epsilon, arm, update, gradients (whether it follows them; null where the rule is not
     registered here), n (images that it attacked and that the model gets right), found (of these misclassified at ε or
-    below), alone (found by no other arm), queries (mean forward passes of a row at ε, searches alone; else null).
+    below), alone (found by no other arm), beyond_gradients (found by no arm that follows gradients: a sign of masked
+    gradients), queries (mean forward passes of a row at ε, searches alone; else null).
     """
     rows = [row for group in _groups(records) for row in _attack_rows(group)]
     return pl.DataFrame(rows, schema=ATTACKS)
@@ -98,8 +100,9 @@ def _groups(records: Records) -> list[_Group]:
 
 
 def _is_search(run: Run) -> bool:
+    """Whether the run is of a search: its rows hold both ends alone. Its rule may not be registered here."""
     rule = UPDATE_RULES.find(run.header.attack.get("update"))
-    return rule is not None and rule.searches
+    return run.header.steps != run.header.attack.get("steps", run.header.steps) or (rule is not None and rule.searches)
 
 
 def _rows(group: _Group, level: float) -> list[dict[str, Any]]:
@@ -124,6 +127,10 @@ def _rows(group: _Group, level: float) -> list[dict[str, Any]]:
 def _attack_rows(group: _Group) -> list[dict[str, Any]]:
     misclassified = {arm: of & group.correct for arm, of in group.misclassified().items()}
     times = np.sum(list(misclassified.values()), axis=0)
+    nothing = np.zeros_like(next(iter(misclassified.values())))
+    by_gradients = np.logical_or.reduce(
+        [nothing, *(of for arm, of in misclassified.items() if _needs_gradient(group, arm))]
+    )
     queries = {run.header.arm: _queries(run) for run in group.runs}
     rules = {run.header.arm: str(run.header.attack.get("update")) for run in group.runs}
     rows = []
@@ -131,16 +138,23 @@ def _attack_rows(group: _Group) -> list[dict[str, Any]]:
         for arm, of in misclassified.items():
             if min(group.grids[arm]) > epsilon:
                 continue
-            rule = UPDATE_RULES.find(rules[arm])
             rows.append(
                 {
                     "cohort": group.cohort, "norm": group.norm, "epsilon": epsilon, "arm": arm, "update": rules[arm],
-                    "gradients": None if rule is None else rule.needs_gradient,
+                    "gradients": _needs_gradient(group, arm),
                     "n": int((group.attacked[arm] & group.correct).sum()), "found": int(of[k].sum()),
-                    "alone": int((of[k] & (times[k] == 1)).sum()), "queries": queries[arm].get(epsilon),
+                    "alone": int((of[k] & (times[k] == 1)).sum()),
+                    "beyond_gradients": int((of[k] & ~by_gradients[k]).sum()), "queries": queries[arm].get(epsilon),
                 }
             )  # fmt: skip
     return rows
+
+
+def _needs_gradient(group: _Group, arm: str) -> bool | None:
+    """Whether an arm follows gradients; None of an update rule that is not registered here."""
+    update = next(run.header.attack.get("update") for run in group.runs if run.header.arm == arm)
+    rule = UPDATE_RULES.find(update)
+    return None if rule is None else rule.needs_gradient
 
 
 def _queries(run: Run) -> dict[float, float]:

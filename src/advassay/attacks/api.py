@@ -128,6 +128,7 @@ def _attack(
         adversarial_images=np.stack(final),
         restarts=_restarts(rows),
         notes=tuple(run.notes),
+        precision=precision,
     )
     return found, run.suspicions
 
@@ -204,6 +205,7 @@ def _sweep(
         rerun=rerun,
         restarts=_restarts(rows),
         notes=tuple(run.notes),
+        precision=precision,
     )
     return found, suspicions
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from advassay.spec.attack_components import LOSSES
+from advassay.spec.attack_components import LOSSES, UPDATE_RULES
 from advassay.spec.attack_spec import PGD, Arm
 from advassay.trajectory import TrajectoryRows
 
@@ -18,11 +18,13 @@ Attack = TypeVar("Attack", PGD, Arm)
 
 
 def linked_rerun(attack: Attack) -> Attack | None:
-    """The same attack with the loss that repeats its own; None where its own does not saturate.
+    """The same attack with the loss that repeats its own; None where its own does not saturate, or none is followed.
 
     >>> linked_rerun(PGD(epsilon=0.02)).loss
     'margin'
     """
+    if UPDATE_RULES.get(attack.update).searches:
+        return None
     other = LOSSES.get(attack.loss).rerun_loss
     return None if other is None else attack.model_copy(update={"loss": other})
 

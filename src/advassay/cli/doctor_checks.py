@@ -51,8 +51,10 @@ def _work() -> Iterator[Check]:
     yield Check("base", "analyse, report and compare stores", True)
     for extra, (work, modules) in EXTRAS.items():
         missing = missing_modules(extra)
-        some = len(missing) < len(modules)
-        found = work if not missing else f"cannot {work}: " + (f"without {', '.join(missing)}" if some else "not here")
+        some = set(missing) < set(modules)
+        found = (
+            work if not missing else f"cannot {work}" + (f", or not all: without {', '.join(missing)}" if some else "")
+        )
         hint = f"optional: pip install 'advassay[{extra}]'" if missing else ""
         yield Check(f"[{extra}]", found, None if missing else True, hint)
 

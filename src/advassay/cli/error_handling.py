@@ -11,8 +11,9 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 import typer
@@ -66,7 +67,7 @@ def cli_errors(verb: Verb) -> Verb:
             try:
                 return verb(*args, **kwargs)
             except AdvassayError as error:
-                say_error(error, verb)
+                say_error(error, verb, kwargs)
                 raise typer.Exit(error.exit_code) from None
             except ModuleNotFoundError as error:
                 if (known := missing_library(error, EXTRA_OF_VERB.get(verb.__name__))) is None:
@@ -127,24 +128,42 @@ def typed() -> str:
     return shlex.join(["advassay", *sys.argv[1:]])
 
 
-def say_error(error: AdvassayError, verb: Callable[..., Any] | None = None) -> None:
-    """What is wrong and what to do next, on stderr; arguments named as they are typed for `verb`."""
-    problem = error.problem if verb is None else as_typed(error.problem, verb)
+def say_error(
+    error: AdvassayError, verb: Callable[..., Any] | None = None, given: Mapping[str, Any] | None = None
+) -> None:
+    """What is wrong and what to do next, on stderr; arguments named as they are typed for `verb`.
+
+    given: parameter of the verb → the value that was typed.
+    """
+    problem = error.problem if verb is None else as_typed(error.problem, verb, given or {})
     say(f"Error: {problem}" + (f"\n{error.fix}" if error.fix else ""))
 
 
-def as_typed(problem: str, verb: Callable[..., Any]) -> str:
+def as_typed(problem: str, verb: Callable[..., Any], given: Mapping[str, Any]) -> str:
     """A message that begins with an argument's name in Python, with the name that is typed on the command line.
 
+    Readers call any file `path`, and a verb may have two stores: the argument whose value the message quotes is meant.
+    Where none can be told the message stays as it is.
+
     >>> from advassay.cli.report import report
-    >>> as_typed("store: holds nothing.", report), as_typed("output: a folder.", report)
-    ('STORE: holds nothing.', '--output: a folder.')
+    >>> as_typed("store: holds nothing.", report, {"store": Path("mine")}), as_typed("path: no mine.", report, {})
+    ('STORE: holds nothing.', 'path: no mine.')
+    >>> as_typed("path: no such folder: mine.", report, {"store": Path("mine"), "output": None})
+    'STORE: no such folder: mine.'
     """
     name, colon, rest = problem.partition(": ")
     places = typed_names(verb)
-    if name == "path":  # what readers call the file or folder that the verb is about
-        name = next(iter(places), name)
-    return f"{places[name]}: {rest}" if colon and name in places else problem
+    quoted = [one for one, value in given.items() if one in places and _is_quoted(value, rest)]
+    if name not in quoted and (name == "path" or (quoted and isinstance(given.get(name), Path))):
+        name = quoted[0] if len(quoted) == 1 else ""
+    return f"{places[name]}: {rest}" if colon and name in places and given.get(name) is not None else problem
+
+
+def _is_quoted(value: Any, text: str) -> bool:
+    """Whether a path or text that was typed, or the name at its end, stands in `text`."""
+    if not isinstance(value, str | Path) or not str(value):
+        return False
+    return any(word and re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text) for word in (str(value), Path(value).name))
 
 
 def typed_names(verb: Callable[..., Any]) -> dict[str, str]:

@@ -85,7 +85,7 @@ Preset = Annotated[
     typer.Option(
         "--preset",
         help="quick: a minute on a small model, 32 images; standard: finds the amplitudes first, two losses, all "
-        "controls; full: also Auto-PGD and the reference study's arms.",
+        "controls; full: also the worst-case suite and the reference study's arms.",
     ),
 ]
 PatientPattern = Annotated[

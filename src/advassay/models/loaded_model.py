@@ -20,6 +20,7 @@ from advassay.classifier_state import set_mode
 from advassay.errors import ClassifierError, MissingLibraryError
 from advassay.model_document import Head, ModelDocument, ModelProof, Preprocessing
 from advassay.models.preprocessing_steps import PreprocessedNetwork, mean_and_std, needs_steps
+from advassay.optional_libraries import optional_imports
 from advassay.registry import Registry
 
 
@@ -142,13 +143,19 @@ def first_channels(tensors: Mapping[str, Tensor]) -> int | None:
 
 
 def load_library(name: str, extra: str) -> ModuleType:
-    """Import an optional library. Raises MissingLibraryError with the command that installs it."""
+    """Import an optional library.
+
+    Raises MissingLibraryError with the command that installs it, ClassifierError where it is there and broken.
+    """
     try:
-        return importlib.import_module(name)
+        with optional_imports(extra):
+            return importlib.import_module(name)
+    except MissingLibraryError:
+        raise
     except ImportError as error:
-        raise MissingLibraryError(
-            f"model: the library {name} is needed to read it, and it is not installed ({error}).",
-            f"pip install 'advassay[{extra}]'",
+        raise ClassifierError(
+            f"model: the library {name} is installed and cannot be imported ({error}).",
+            f"Install it anew: pip install --force-reinstall 'advassay[{extra}]'",
         ) from None
 
 

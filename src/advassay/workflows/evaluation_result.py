@@ -96,11 +96,13 @@ class EvaluationResult(StudyResult):
 
         Columns: epsilon, epsilon_255 (grey levels), arm, update, gradients (whether it follows them), n (images that it
         attacked and that the model gets right), found (of these misclassified at ε or below), alone (by no other arm),
-        queries (mean forward passes of an image there, searches alone).
+        beyond_gradients (by no arm that follows gradients), queries (mean forward passes of an image there, searches
+        alone).
         """
         norm = self.findings.headers()[0].attack.get("norm")
         frame = worst_case_by_attack(self.findings.records).filter(pl.col("norm") == norm)
-        wanted = ["epsilon", "epsilon_255", "arm", "update", "gradients", "n", "found", "alone", "queries"]
+        wanted = ["epsilon", "epsilon_255", "arm", "update", "gradients", "n", "found", "alone",
+                  "beyond_gradients", "queries"]  # fmt: skip
         return frame.with_columns(epsilon_255=pl.col("epsilon") * 255).select(wanted)
 
     def quantity(self, name: Quantity, epsilon: float | None = None) -> Estimate:

@@ -62,11 +62,14 @@ def attack_model(
     names = opened.class_names or named_classes(folders, ImageOptions(), f"the subfolders of {images.name}")
     with opened_images(images, None, ImageOptions(names), store=site.store.root) as found:
         side, fields = prepared_side(opened, found), cohort_fields(opened, found, None)
+    positive, by = positive_class_of(names, None, opened.positive)
+    if by == "last" and announce is not None:
+        announce(f"Positive class, whose detection is sensitivity: {positive}, the last one; the names do not say it.")
     described = ExternalModel(
         architecture=opened.architecture,
         identity=opened.sha256,
         class_names=names,
-        positive=positive_class_of(names, None, opened.positive)[0],
+        positive=positive,
         image_size_px=side,
         channels=fields.get("channels"),
         resize=opened.resize,

@@ -14,16 +14,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from advassay.errors import InputError, SpecError
+from advassay.errors import InputError, SpecError, StoreError
 from advassay.identity import ID_LENGTH, canonical_float, content_hash, image_id, pseudonym
 from advassay.record_columns import COLUMNS, PATH_COLUMNS
-from advassay.records import Example, RunHeader, RunWriter, attack_rules, run_identity, write_example
-from advassay.spec.attack_spec import Arm, Precision, step_size_name
+from advassay.records import Example, RunHeader, RunWriter, attack_rules, read_header, run_identity, write_example
+from advassay.records.run_reader import same_logits
+from advassay.spec.attack_components import UPDATE_RULES
+from advassay.spec.attack_spec import Arm, step_size_name
+from advassay.store_layout import Store
 from advassay.study.config.name_checks import store_at
 from advassay.study.run.attack_job import clean_contrast
 from advassay.study.store_locks import store_lock
 from advassay.success import predicted, probabilities
 from advassay.trajectory import Sweep, Trajectory, TrajectoryRows
+from advassay.workflows.array_images import EIGHT_BIT
 from advassay.workflows.evaluated_model import content_sha256
 from advassay.workflows.evaluation_result import EvaluationResult
 from advassay.workflows.evaluation_study import positive_class_of
@@ -33,6 +37,8 @@ if TYPE_CHECKING:
     from advassay.classifier import Classifier
 
 Result = Sweep | Trajectory
+ORIGIN = 4
+"""Images at either end whose clean logits are computed again, to see that images and classifier are the results'."""
 KEPT = 2
 """Images of each class of which a Trajectory's adversarial images are kept for figures."""
 
@@ -61,9 +67,11 @@ def store_results(
     histology, …. `positive`: the class whose detection is sensitivity. `gallery`: keep a few images of a Trajectory.
 
     Images are named by their content, whatever ids the result has; one that occurs twice is refused. The same results
-    stored again change nothing; further amplitudes and images are added to their run. Then: `advassay report STORE`.
-    Raises InputError for images that are not those of the results, SpecError for names that do not fit, StoreError
-    for rows of another network.
+    stored again change nothing; further amplitudes and images of the same cohort are added to their run. Then:
+    `advassay report STORE`.
+    Raises InputError for images or a classifier that do not give the results' clean logits and for results of
+    `first_success_only`, whose last iterates are unknown; SpecError for names that do not fit, StoreError for rows of
+    another network.
 
     >>> import tempfile, torch, advassay as aa
     >>> network = aa.Classifier(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 2)))
@@ -79,7 +87,11 @@ def store_results(
     if not arms:
         raise SpecError("results: expected one or more, got none.", "Give what attack or sweep returned.")
     pixels = _pixels(images, arms)
+    for name, found in arms.items():
+        _check_whole(name, found)
     ids = _content_ids(pixels)
+    for name, found in arms.items():
+        _check_origin(name, found, pixels, classifier)
     sha256 = content_sha256(classifier)
     first = next(iter(arms.values()))
     names = _class_names(class_names or classifier.class_names, first.logits.shape[-1])
@@ -106,7 +118,8 @@ def store_results(
     described = {
         "cohort": plain_name(cohort),
         "cohort_title": cohort,
-        "cohort_identity": content_hash([*zip(ids, first.labels.tolist(), people, strict=True)]),
+        # Not of its images: those of a later call belong to the same cohort.
+        "cohort_identity": content_hash(["results", plain_name(cohort), *names, *pixels.shape[1:], known]),
         "image_type": image_type,
         "class_names": names,
         "positive": positive_class_of(names, positive)[0],
@@ -126,13 +139,17 @@ def store_results(
                 run_id=run_identity(
                     classifier=sha256[:ID_LENGTH], arm=rules, cohort_identity=described["cohort_identity"]
                 ),
-                arm=arm, arm_position=position, attack=attack_rules(rules), steps=rules.steps, **described,
+                arm=arm, arm_position=position, attack=attack_rules(rules),
+                steps=UPDATE_RULES.get(rules.update).recorded_steps(rules.steps), **described,
             )  # fmt: skip
+            _check_people(place, header)
             writer = RunWriter(place.run(header.run_id), header)
+            before = len(writer.counts.keys)
             writer.add_images(table)
             for block in _blocks(found, ids):
                 writer.append(block)
-            writer.finish(found.cost, notes=found.notes)
+            new = len(writer.counts.keys) > before
+            writer.finish(found.cost if new else None, notes=found.notes)
             if gallery and isinstance(found, Trajectory):
                 _keep(place.gallery, header, found, pixels, ids)
     return EvaluationResult(place.root, notes=tuple(dict.fromkeys(n for one in arms.values() for n in one.notes)))
@@ -162,6 +179,47 @@ def _pixels(images: Any, arms: Mapping[str, Result]) -> np.ndarray:
     return array.astype(np.float32)
 
 
+def _check_whole(name: str, found: Result) -> None:
+    """Raise InputError for trajectories that ended at their first success: their last iterates are not known."""
+    if "retired" in found.flags and bool(np.any(found.flags["retired"])):
+        raise InputError(
+            f"results: {name} ended images at their first success, got no last iterates of them.",
+            "Sweep without first_success_only.",
+        )
+
+
+def _check_origin(name: str, found: Result, pixels: np.ndarray, classifier: Classifier) -> None:
+    """Raise InputError where the classifier does not give the clean logits of a few of the images."""
+    import torch
+
+    few = sorted({*range(min(ORIGIN, len(pixels))), *range(max(0, len(pixels) - ORIGIN), len(pixels))})
+    device = classifier.mean.device
+    with classifier.attack_mode(), torch.no_grad():
+        now = classifier(torch.from_numpy(pixels[few]).to(device)).float().cpu().numpy()
+    clean = found.logits[..., 0, :, :].reshape(-1, len(pixels), found.logits.shape[-1])[0, few]
+    if not same_logits(now, clean).all():
+        raise InputError(
+            f"images, classifier: expected those of result {name}, got other logits for the clean images.",
+            "Give the images in the order in which they were attacked, and the classifier as it was then.",
+        )
+
+
+def _check_people(place: Store, header: RunHeader) -> None:
+    """Raise InputError where the store holds this cohort with patients and the call has none, or the other way."""
+    for folder in sorted(place.records.glob("*")):
+        try:
+            kept = read_header(folder)
+        except StoreError:
+            continue
+        same = (kept.cohort, kept.classifier, kept.arm) == (header.cohort, header.classifier, header.arm)
+        if same and kept.patients_known != header.patients_known:
+            raise InputError(
+                f"patients: expected {'some' if kept.patients_known else 'none'}, as in the rows of "
+                f"{header.cohort} that the store holds, got {'some' if header.patients_known else 'none'}.",
+                "Say of all images of a cohort whose they are, or of none; or use another store.",
+            )
+
+
 def _content_ids(pixels: np.ndarray) -> list[str]:
     ids = [image_id(image) for image in pixels]
     if len(set(ids)) < len(ids):
@@ -175,7 +233,7 @@ def _content_ids(pixels: np.ndarray) -> list[str]:
 def _bits(pixels: np.ndarray) -> int:
     """8 where every value is a whole grey level of 255, else 16."""
     levels = pixels * np.float32(255)
-    return 8 if float(np.abs(levels - np.rint(levels)).max()) < 1e-3 else 16
+    return 8 if float(np.abs(levels - np.rint(levels)).max()) < EIGHT_BIT else 16
 
 
 def _class_names(given: Sequence[str] | None, classes: int) -> tuple[str, ...]:
@@ -193,12 +251,13 @@ def _class_names(given: Sequence[str] | None, classes: int) -> tuple[str, ...]:
 
 def _arm(found: Result) -> Arm:
     """The attack's rules and grid as an arm of a study."""
-    precision: Precision = "exact" if bool(found.scored_float32.all()) else "fast"
     if isinstance(found, Trajectory):
         epsilons, rules = (found.attack.epsilon,), (found.attack.step_size,)
     else:
         epsilons, rules = found.epsilons, found.step_sizes or (found.attack.step_size,)  # type: ignore[assignment]
-    return Arm(epsilons=epsilons, step_sizes=tuple(map(_rule, rules)), precision=precision, **found.attack.rules())
+    return Arm(
+        epsilons=epsilons, step_sizes=tuple(map(_rule, rules)), precision=found.precision, **found.attack.rules()
+    )
 
 
 def _rule(rule: float | str) -> float | str:

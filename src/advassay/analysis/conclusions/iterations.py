@@ -177,7 +177,7 @@ def rise(pack: OutcomeArrays, success: Reading, doses: np.ndarray, first: int | 
         return None
     kept = pack.attackable[at].all(axis=0)
     start = pack.steps // 2 if first is None else first
-    if not kept.any() or pack.steps < 1 or start >= pack.steps:
+    if not kept.any() or pack.steps < 2 or start >= pack.steps:  # one iterate has no second half
         return None
     fallen = pack.fallen(success)[at][:, :, kept].astype(np.float64)
     change = (fallen[:, pack.steps] - fallen[:, start]).mean(axis=0)

@@ -28,7 +28,7 @@ from advassay.classifier_state import one_at_a_time
 from advassay.errors import AttackError, ExtensionError, InputError
 from advassay.record_columns import columns_of, unset_columns
 from advassay.spec.attack_components import UPDATE_RULES
-from advassay.success import predicted
+from advassay.success import correct_on_clean, predicted
 from advassay.trajectory import TrajectoryRows
 
 
@@ -61,6 +61,11 @@ class SearchStream(AttackStream):
                     block = self._block(network, results, given, rejected)
                     self.cost.seconds += time.monotonic() - began
                 yield block
+            if given:
+                raise ExtensionError(
+                    f"update: expected a result of {rule.name} for each image, got none for {len(given)} of them.",
+                    "A search hands back one result a task, whatever it found.",
+                )
         finally:
             self._progress.finish(self._task)
             self.notes += [*rejected.notes(), *([undecided_text(len(self._undecided))] if self._undecided else [])]
@@ -173,13 +178,14 @@ class SearchStream(AttackStream):
         flags = failure_flags(block, facts)
         # A search takes no gradient and stops where it has found something: these would say what is not so.
         flags |= {name: np.zeros(len(rows), bool) for name in ("zero_gradient", "not_converged", "epsilon_inactive")}
+        flags["unchanged"] &= correct_on_clean(block.logits.swapaxes(0, 1), block.label)  # the others are not searched
         flags |= {warning.flag: np.ones(len(rows), bool) for warning in self.suspicions}
         self._undecided.update(block.image_id[flags["nan"]].tolist())
         return replace(block, flags=flags)
 
     def _within(self, result: SearchResult, k: int, rejected: _Rejected) -> Tensor:
         """The point at the task's amplitude k where it may be judged; else the clean image."""
-        task, point = result.task, result.points[k]
+        task, point = result.task, result.points[k].float()
         if is_inside(point, task.image, task.epsilons[k]):
             return point
         rejected.outside.add(task.image_id)

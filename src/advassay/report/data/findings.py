@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -126,7 +127,7 @@ class Findings:
         found = [h for h in self.runs if h.primary and h.arm == (arm or self.main_arm) and h.cohort in place]
         return sorted(found, key=lambda header: place[header.cohort])
 
-    @property
+    @cached_property
     def first_screen(self) -> FirstScreen | None:
         """The answer in a few sentences; None where the store is about several cohorts or several networks."""
         from advassay.report.data.first_screen import first_screen

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from advassay.analysis import robust_accuracy_curve, worst_case_by_attack, worst_case_robust_accuracy
+from advassay.analysis import robust_accuracy_curve
 from advassay.checked_files import read_model
 from advassay.store_documents import Evaluation, PlantedTest
 from advassay.store_layout import Store
@@ -37,6 +37,8 @@ class FirstScreen:
     model: str
     evaluation: Evaluation | None
     """Of a model that was handed over; null for a store of `run`."""
+    labelled: bool
+    """Whether the images' true classes are known; else the model's own decisions are attacked."""
     weak: bool
     """Whether the attack missed planted adversarials, so that low success rates do not show robustness."""
 
@@ -58,7 +60,7 @@ def first_screen(findings: Findings) -> FirstScreen | None:
         *_controls(findings),
     ]
     weak = planted is not None and planted.images > 0 and planted.found < FEW_FOUND * planted.images
-    return FirstScreen(tuple(told), findings.headers()[0].architecture, evaluation, weak)
+    return FirstScreen(tuple(told), findings.headers()[0].architecture, evaluation, labelled, weak)
 
 
 def _row(findings: Findings, table: str) -> pl.DataFrame:
@@ -175,34 +177,33 @@ def _level(epsilon: float, findings: Findings) -> str:
 
 def _worst_case(findings: Findings, labelled: bool) -> Iterator[str]:
     """What is left after all attacks together, where several were run."""
-    arms = {header.arm for header in findings.runs}
-    if len(arms) < 2:
-        return
-    frame = worst_case_robust_accuracy(findings.records, level=findings.level)
+    frame = findings.tables.get("worst_case", pl.DataFrame())  # only where several arms attacked
     norm = findings.headers()[0].attack.get("norm")
-    here = frame.filter(pl.col("norm") == norm, pl.col("epsilon") == findings.epsilon)
-    if here.is_empty():
+    of_norm = (pl.col("norm") == norm, pl.col("epsilon") == findings.epsilon)
+    if frame.is_empty() or (here := frame.filter(*of_norm)).is_empty():
         return
     row = here.row(0, named=True)
     what = "are still classified correctly" if labelled else "keep their decision"
-    attacks = worst_case_by_attack(findings.records).filter(
-        pl.col("norm") == norm, pl.col("epsilon") == findings.epsilon
-    )
+    attacks = findings.tables["worst_case_by_attack"].filter(*of_norm)
     yield (
         f"Under the worst of {row['arms']} attacks, image by image, {_rate(_named(row))} of the "
         f"images {what} at {_level(findings.epsilon, findings)}: an upper bound, since an attack that was not run may "
-        f"find more. {_gradient_free(attacks)} No certified bound was computed: one would have to prove the "
+        f"find more. {_gradient_free(attacks, labelled)} No certified bound was computed: one would have to prove the "
         f"{row['robust']} images that no attack misclassified."
     )
 
 
-def _gradient_free(attacks: pl.DataFrame) -> str:
-    """Whether attacks without gradients were among them, and what they alone found."""
+def _gradient_free(attacks: pl.DataFrame, labelled: bool) -> str:
+    """What attacks without gradients found that no attack with gradients did: a sign of masked gradients."""
     free = attacks.filter(~pl.col("gradients"))
     if free.is_empty():
-        return "No gradient-free attack was run."
-    told = [f"{row['arm']} {row['alone']} of {row['n']}" for row in free.sort("n", "arm", descending=True).to_dicts()]
-    return f"Attacks without gradients alone misclassify: {', '.join(told)}."
+        return "No gradient-free attack was run at this amplitude."
+    told = [
+        f"{row['arm']} {row['beyond_gradients']} of {row['n']}"
+        for row in free.sort("n", "arm", descending=True).to_dicts()
+    ]
+    what = "Misclassified" if labelled else "Decided otherwise"
+    return f"{what} without gradients and by no attack that follows them: {', '.join(told)}."
 
 
 def _planted(found: PlantedTest | None) -> Iterator[str]:

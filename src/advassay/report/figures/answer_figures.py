@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 CURVE, PAIR = "answer-curve", "answer-pair"
 WHOLE = {CURVE: "fig-3a", PAIR: "fig-2"}
 """Key → the figure of the results that shows the whole."""
+UNLABELLED = "decided otherwise"
+"""In place of "misclassified" where no true class is known."""
 STILL = 0.02
 """Rates below this, and above one less this, count as flat."""
 WIDTH, HEIGHT = 430, 210
@@ -34,9 +36,10 @@ def answer_figures(findings: Findings) -> Iterator[Figure]:
     """The curve and the image pair of a store that has an answer, as far as the records can fill them."""
     if findings.first_screen is None:
         return
-    if (curve := _curve(findings)) is not None:
+    labelled = findings.first_screen.labelled
+    if (curve := _curve(findings, labelled)) is not None:
         yield curve
-    if (pair := _pair(findings)) is not None:
+    if (pair := _pair(findings, labelled)) is not None:
         yield pair
 
 
@@ -59,7 +62,7 @@ def moving_part(frame: pl.DataFrame) -> pl.DataFrame:
     return ordered.slice(first, last - first + 1)
 
 
-def _curve(findings: Findings) -> Figure | None:
+def _curve(findings: Findings, labelled: bool) -> Figure | None:
     header = findings.headers()[0]
     frame = findings.tables["success_by_epsilon"].filter(pl.col("epsilon") > 0, pl.col("n") > 0)
     if frame.height < 2:
@@ -70,14 +73,19 @@ def _curve(findings: Findings) -> Figure | None:
     unit = "grey levels of 255" if grey else "L2 length, images in [0, 1]"
     colour = styles(findings.cohorts)[header.cohort].colour
     half = _half(findings, scale)
+    err, of = ("misclassified", "images classified correctly at first") if labelled else (UNLABELLED, "images")
     first, last = shown.row(0, named=True), shown.row(-1, named=True)
     return Figure(
-        "Misclassified images against the size of the change",
-        f"Share of the images classified correctly at first that are misclassified, with {100 * findings.level:g} % "
-        "intervals; log scale, the part where it moves.",
+        f"{err.capitalize()} images against the size of the change"
+        if labelled
+        else "Changed decisions against the size",
+        f"Share of the {of} that are {err}, with {100 * findings.level:g} % intervals; log scale, the part where it "
+        "moves.",
         f"Success rises from {percent(first['rate'], 0)} at {first['dose']:.3g} to {percent(last['rate'], 0)} at "
         f"{last['dose']:.3g} {unit}.",
-        lambda width: _draw(shown, colour, f"Change of each pixel, {unit}" if grey else unit, half, min(width, WIDTH)),
+        lambda width: _draw(
+            shown, colour, f"Change of each pixel, {unit}" if grey else unit, half, min(width, WIDTH), err
+        ),
         "success_by_epsilon",
         key=CURVE,
         level=findings.level,
@@ -91,14 +99,14 @@ def _half(findings: Findings, scale: int) -> float | None:
     return None if row["side"] != "inside" or row["estimate"] is None else row["estimate"] * scale
 
 
-def _draw(frame: pl.DataFrame, colour: str, title: str, half: float | None, width: int) -> alt.TopLevelMixin:
+def _draw(frame: pl.DataFrame, colour: str, title: str, half: float | None, width: int, err: str) -> alt.TopLevelMixin:
     import altair as alt
 
     rows = frame.select("dose", "rate", "low", "high", "events", "n").to_dicts()
     x = alt.X("dose:Q", title=title, scale=alt.Scale(type="log", nice=False, padding=10),
               axis=alt.Axis(values=frame["dose"].to_list(), format=".2~r", labelOverlap="greedy"))  # fmt: skip
     y = alt.Scale(domain=[0, 1], nice=False)
-    axis = alt.Axis(labelExpr=PERCENT, values=[0, 0.5, 1], title="misclassified")
+    axis = alt.Axis(labelExpr=PERCENT, values=[0, 0.5, 1], title=err)
     base = alt.Chart(alt.Data(values=rows)).encode(x=x)
     told = [alt.Tooltip("dose:Q", title="change", format=".3~r"), alt.Tooltip("rate:Q", format=".1%"),
             alt.Tooltip("low:Q", title="interval from", format=".1%"), alt.Tooltip("high:Q", title="to", format=".1%"),
@@ -118,7 +126,7 @@ def _draw(frame: pl.DataFrame, colour: str, title: str, half: float | None, widt
     return alt.layer(*layers).properties(width=width - 66, height=HEIGHT)
 
 
-def _pair(findings: Findings) -> Figure | None:
+def _pair(findings: Findings, labelled: bool) -> Figure | None:
     rows = image_rows(findings, pair_rows)
     if not rows:
         return None
@@ -127,7 +135,7 @@ def _pair(findings: Findings) -> Figure | None:
     grey = findings.headers()[0].attack.get("norm") == "linf"
     at = f"{epsilon * 255:.3g}/255" if grey else f"an L2 length of {epsilon:.3g}"
     return Figure(
-        f"One image of those misclassified at {at}",
+        f"One image of those {'misclassified' if labelled else UNLABELLED} at {at}",
         f"Original, attacked at {at}, and what the attack added, magnified around mid-grey. Further images: figure 2.",
         "; ".join(picture.alt for picture in first.cells[0].pictures) + ".",
         lambda width: plate([first], stacked=False, columns=1),

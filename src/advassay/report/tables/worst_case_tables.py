@@ -18,8 +18,11 @@ if TYPE_CHECKING:
 
 def _of_several(findings: Findings, build: Callable[[Records], pl.DataFrame]) -> pl.DataFrame:
     """The table where several arms attacked the main networks; of a single one it would say what its curves say."""
-    arms = {run.header.arm for run in findings.records.runs if run.header.primary and len(run.index)}
-    return build(findings.records) if len(arms) > 1 else pl.DataFrame()
+    arms: dict[tuple[str, str], set[str]] = {}
+    for run in findings.records.runs:
+        if run.header.primary and len(run.index):
+            arms.setdefault((run.header.cohort, str(run.header.attack.get("norm"))), set()).add(run.header.arm)
+    return build(findings.records) if any(len(of) > 1 for of in arms.values()) else pl.DataFrame()
 
 
 TABLES.register(
@@ -53,7 +56,7 @@ TABLES.register(
         printed=(
             Printed(
                 columns(
-                    "cohort* epsilon* arm update n found alone queries", n="images it attacked",
+                    "cohort* norm* epsilon* arm update n found alone queries", n="images attacked, correct when clean",
                     found="misclassified", alone="by it alone", queries="forward passes, mean",
                 ),
                 "Which attack found what, at the amplitude of the figures (other ε: CSV), of the images that the model "
