@@ -15,6 +15,7 @@ Prints a Markdown table; exit 1 where a case failed.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
 import subprocess
@@ -153,23 +154,31 @@ def hostile(folder: Path, number: int) -> Iterator[tuple[int, Callable[[], Itera
         yield number, lambda name=name, arguments=arguments: _measured(name, arguments)  # type: ignore[misc]
 
 
+WATCH = """
+import json, resource, subprocess, sys
+code = subprocess.call(sys.argv[2:], stdout=1, stderr=1)
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+open(sys.argv[1], "w").write(json.dumps([code, used.ru_utime + used.ru_stime, used.ru_maxrss]))
+"""
+"""Runs a command from a process that is small itself. Linux counts the memory of the process that forks (getrusage(2):
+ru_maxrss survives execve), and this harness has imported everything."""
+
+
 def _measured(name: str, arguments: list[str]) -> Iterator[Outcome]:
     began = time.monotonic()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "advassay.cli", *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    assert process.stdout is not None
-    said = process.stdout.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    seconds = usage.ru_utime + usage.ru_stime
-    end = "clear error" if process.returncode and "Error:" in said else "no clear error"
+    with tempfile.NamedTemporaryFile("r") as measured:
+        said = subprocess.run(
+            [sys.executable, "-I", "-S", "-c", WATCH, measured.name, sys.executable, "-m", "advassay.cli", *arguments],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True,
+        ).stdout  # fmt: skip
+        code, seconds, kilobytes = json.loads(measured.read())
+    end = "clear error" if code and "Error:" in said else "no clear error"
     if "Traceback (most recent call last)" in said:
         end = "traceback"
     elif seconds > LIMIT_S:
         end = f"too slow: {seconds:.0f} s of processor, {time.monotonic() - began:.0f} s"
-    elif usage.ru_maxrss > LIMIT_KB:
-        end = f"too large: {usage.ru_maxrss / 1e6:.1f} GB"
+    elif kilobytes > LIMIT_KB:
+        end = f"too large: {kilobytes / 1e6:.2f} GB"
     yield Outcome("hostile input", name, end)
 
 

@@ -123,9 +123,15 @@ class StudyOptions:
 
     @contextmanager
     def site(self, study: Study, *, runs_networks: bool = False) -> Iterator[RunEnvironment]:
-        """The place to run, with progress shown while inside; `runs_networks`: the process is tuned for that."""
-        from advassay.study import make_environment
+        """The place to run, with progress shown while inside; `runs_networks`: the process is tuned for that.
 
+        Names are checked first: what cannot be run is refused before PyTorch is loaded.
+        """
+        from advassay.study import make_environment
+        from advassay.study.config.name_checks import check_arms, check_names, store_at
+
+        check_names(study, store_at(self.store_of(study)))
+        check_arms(study.attack)
         with progress(self.quiet) as shown:
             here = make_environment(
                 self.store_of(study),

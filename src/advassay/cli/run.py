@@ -113,6 +113,9 @@ def _run(
 ) -> list[RunHeader]:
     """Run the study or a part of it; where it ends because others have to go first, say what failed until then."""
     from advassay.errors import WaitingError
+    from advassay.study.config.name_checks import check_place
+
+    check_place(here.store)  # before PyTorch is loaded
     from advassay.study.run.runner import run as run_study
 
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 from advassay.errors import SpecError, StoreError
 from advassay.records import attack_rules
 from advassay.spec.study_spec import AttackSpec, Study
-from advassay.store_layout import PREPARATION, Store
+from advassay.store_layout import PREPARATION, Store, disk_fault
 
 MOST_BYTES = 100
 """Of a name: file systems hold 255 bytes, and names of files are made of several."""
@@ -106,6 +107,19 @@ def store_at(path: Path) -> Store:
             "Many file systems cannot tell them apart: use that one, or another --store.",
         )
     return Store(path)
+
+
+def check_place(store: Store) -> None:
+    """Raise StoreError where the store's folder can be neither written nor made; nothing is left behind."""
+    ground = next(folder for folder in (store.root.absolute(), *store.root.absolute().parents) if folder.exists())
+    try:
+        tempfile.TemporaryDirectory(dir=ground, prefix=".advassay-").cleanup()
+    except OSError as error:
+        if disk_fault(error) is not None:
+            raise
+        raise StoreError(
+            f"--store: {store.root} cannot be made or written ({error.strerror}).", "Use another --store."
+        ) from None
 
 
 def _twins(path: Path) -> list[Path]:
