@@ -14,6 +14,7 @@ from .analysis import (
     performance as performance,
     perturbation_size as perturbation_size,
     reliability as reliability,
+    robust_accuracy_by_finding as robust_accuracy_by_finding,
     robust_accuracy_curve as robust_accuracy_curve,
     specification_curve as specification_curve,
     subgroup_effects as subgroup_effects,
@@ -36,6 +37,10 @@ from .spec.study_spec import Study as Study
 from .models import LoadedModel as LoadedModel, load_classifier as load_classifier, load_model as load_model
 from .trajectory import Sweep as Sweep, Trajectory as Trajectory
 from .workflows.model_evaluation import evaluate as evaluate
+from .workflows.findings_evaluation import (
+    FindingsResult as FindingsResult,
+    evaluate_findings as evaluate_findings,
+)
 from .workflows.evaluation_result import EvaluationResult as EvaluationResult
 from .workflows.result_storage import store_results as store_results
 from .workflows.study_calls import plan as plan, report as report, run as run

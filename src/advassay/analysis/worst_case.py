@@ -35,7 +35,7 @@ def worst_case_robust_accuracy(records: Records, *, level: float = 0.95) -> pl.D
     arms (how many were run at this or a smaller ε), found_by (arm → images that it misclassified, as text "arm 12, …"),
     only_by (arms that alone misclassified some image, likewise). Raises SpecError where nothing is recorded.
     """
-    rows = [row for group in _groups(records) for row in _rows(group, level)]
+    rows = [row for group in attack_groups(records) for row in _rows(group, level)]
     return pl.DataFrame(rows, infer_schema_length=None)
 
 
@@ -54,11 +54,11 @@ def worst_case_by_attack(records: Records) -> pl.DataFrame:
     below), alone (found by no other arm), beyond_gradients (found by no arm that follows gradients: a sign of masked
     gradients), queries (mean forward passes of a row at ε, searches alone; else null).
     """
-    rows = [row for group in _groups(records) for row in _attack_rows(group)]
+    rows = [row for group in attack_groups(records) for row in _attack_rows(group)]
     return pl.DataFrame(rows, schema=ATTACKS)
 
 
-class _Group:
+class AttackGroup:
     """The runs of one cohort and norm: per arm and image the smallest ε at which it is misclassified."""
 
     def __init__(self, cohort: str, norm: str, runs: list[Run], again: dict[str | None, Run]) -> None:
@@ -86,7 +86,7 @@ class _Group:
         return {arm: np.stack([at <= e for e in self.amplitudes]) for arm, at in self.smallest.items()}
 
 
-def _groups(records: Records) -> list[_Group]:
+def attack_groups(records: Records) -> list[AttackGroup]:
     """Those in which some image was attacked. Raises SpecError where there is none."""
     runs: dict[tuple[str, str], list[Run]] = {}
     for run in records.runs:
@@ -95,7 +95,7 @@ def _groups(records: Records) -> list[_Group]:
     if not runs:
         raise SpecError("records: expected at least one attacked image, got none.", NEXT)
     again = {header.rerun_of: records.run(header.run_id) for header in records.reruns}
-    groups = [_Group(cohort, norm, of, again) for (cohort, norm), of in runs.items()]
+    groups = [AttackGroup(cohort, norm, of, again) for (cohort, norm), of in runs.items()]
     return [group for group in groups if group.ids]
 
 
@@ -105,7 +105,7 @@ def _is_search(run: Run) -> bool:
     return run.header.steps != run.header.attack.get("steps", run.header.steps) or (rule is not None and rule.searches)
 
 
-def _rows(group: _Group, level: float) -> list[dict[str, Any]]:
+def _rows(group: AttackGroup, level: float) -> list[dict[str, Any]]:
     ids, correct, patients, grids = group.ids, group.correct, group.patients, group.grids
     cohort, norm, amplitudes, misclassified = group.cohort, group.norm, group.amplitudes, group.misclassified()
     fallen = np.logical_or.reduce(list(misclassified.values()))
@@ -124,7 +124,7 @@ def _rows(group: _Group, level: float) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def _attack_rows(group: _Group) -> list[dict[str, Any]]:
+def _attack_rows(group: AttackGroup) -> list[dict[str, Any]]:
     misclassified = {arm: of & group.correct for arm, of in group.misclassified().items()}
     times = np.sum(list(misclassified.values()), axis=0)
     nothing = np.zeros_like(next(iter(misclassified.values())))
@@ -150,7 +150,7 @@ def _attack_rows(group: _Group) -> list[dict[str, Any]]:
     return rows
 
 
-def _needs_gradient(group: _Group, arm: str) -> bool | None:
+def _needs_gradient(group: AttackGroup, arm: str) -> bool | None:
     """Whether an arm follows gradients; None of an update rule that is not registered here."""
     update = next(run.header.attack.get("update") for run in group.runs if run.header.arm == arm)
     rule = UPDATE_RULES.find(update)

@@ -14,7 +14,6 @@ from advassay.cli.error_handling import cli_errors, say
 from advassay.cli.model_options import (
     Channels,
     Classes,
-    Finding,
     Mean,
     Size,
     Std,
@@ -127,6 +126,15 @@ Junit = Annotated[
     Optional[Path],  # noqa: UP045
     typer.Option("--junit", metavar="FILE", help="Write them as JUnit XML."),
 ]
+Findings = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        "--finding",
+        metavar="NAME",
+        help="Of a multi-label model: the output that is decided. A,B,C or all: each is attacked by itself, in a store "
+        "of its own below --store, and robust accuracy of all together is printed.",
+    ),
+]
 Limit = Annotated[
     Optional[int],  # noqa: UP045
     typer.Option("--limit", min=1, metavar="N", help="Attack at most so many images."),
@@ -144,7 +152,7 @@ def evaluate(
     value_range: ValueRange = None,
     classes: Classes = None,
     channels: Channels = None,
-    finding: Finding = None,
+    finding: Findings = None,
     trust: Trust = False,
     size: Size = None,
     patient_pattern: PatientPattern = None,
@@ -170,6 +178,7 @@ def evaluate(
     tables and the page follow as for a study. Before it begins it says what it will cost. Stopped at any point, the
     same command continues. Prints the answer, then where the report is. Images without labels are judged against the
     model's own decisions.
+    With several findings --json prints {format_version, findings: NAME → the same, rows: of finding_robustness.csv}.
     Exit code 8: a requirement of --require is not shown to hold; all other codes as for every verb.
 
     Example:
@@ -185,15 +194,20 @@ def evaluate(
     if (sarif or junit) and not required:
         raise SpecError("--sarif, --junit: they hold requirements, got none.", "Add --require TEXT.")
     tune_for(choose_device(device.value), verbose=verbose)
+    asked: dict[str, Any] = dict(
+        store=store, preset=preset.value, mean=numbers("--mean", mean), std=numbers("--std", std),
+        value_range=value_range_of(value_range), channels=channels, class_names=class_names(classes), trust=trust,
+        size_px=size, patient_pattern=patient_pattern, label_column=label_column, image_column=image_column,
+        patient_column=patient_column, positive=positive, image_type=image_type, limit=limit, device=device.value,
+        threads=threads, key_file=key_file, announce=say,
+    )  # fmt: skip
+    if (findings := several_findings(finding)) is not None:
+        if required:
+            raise SpecError("--require: a requirement is of one finding, got several findings.", "Evaluate each alone.")
+        _evaluate_findings(model, images, findings, asked, as_json=as_json, quiet=quiet)
+        return
     with progress(quiet or as_json) as shown:
-        result = evaluate_model(
-            model, images, store=store, preset=preset.value, mean=numbers("--mean", mean), std=numbers("--std", std),
-            value_range=value_range_of(value_range), channels=channels, class_names=class_names(classes),
-            finding=finding, trust=trust, size_px=size, patient_pattern=patient_pattern, label_column=label_column,
-            image_column=image_column, patient_column=patient_column, positive=positive, image_type=image_type,
-            limit=limit, require=require or (), device=device.value, threads=threads, key_file=key_file,
-            progress=shown, announce=say,
-        )  # fmt: skip
+        result = evaluate_model(model, images, finding=finding, require=require or (), progress=shown, **asked)
         page = result.report(progress=shown)
     outcomes = [requirement.check(result) for requirement in required]
     if sarif is not None:
@@ -212,6 +226,39 @@ def evaluate(
         print(page)
     if not all(outcome.met for outcome in outcomes):
         raise typer.Exit(UNMET)
+
+
+def several_findings(text: str | None) -> str | list[str] | None:
+    """What --finding names where it names more than one: "all", or a list; None for one finding or none.
+
+    >>> several_findings("all"), several_findings("Edema, Effusion"), several_findings("Edema")
+    ('all', ['Edema', 'Effusion'], None)
+    """
+    if text is None or text == "all":
+        return text
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    return names if len(names) > 1 else None
+
+
+def _evaluate_findings(
+    model: str, images: str, findings: str | list[str], asked: dict[str, Any], *, as_json: bool, quiet: bool
+) -> None:
+    """Evaluate each finding, and print what is left of each and of all together."""
+    from advassay.workflows.findings_evaluation import evaluate_findings
+
+    with progress(quiet or as_json) as shown:
+        found = evaluate_findings(model, images, findings=findings, progress=shown, **asked)
+        pages = {name: result.report(progress=shown) for name, result in found.results.items()}
+    if as_json:
+        data = {name: _as_data(result, [], pages[name]) for name, result in found.results.items()}
+        rows = found.table.to_dicts()
+        print(json.dumps({"format_version": 1, "findings": data, "rows": rows}, ensure_ascii=False, indent=1))
+        return
+    for name, result in found.results.items():
+        print(f"{name}: {result.answer.sentences[0]}")
+        print(pages[name])
+    for sentence in found.sentences:
+        print(sentence)
 
 
 def _as_data(result: EvaluationResult, outcomes: list[Outcome], page: Path) -> dict[str, Any]:

@@ -307,7 +307,7 @@ def find_output(parts: ModelParts, finding: str | int | None) -> int:
     if finding is None:
         raise ClassifierError(
             "finding: a model that gives each finding its own decision needs the one to attack, got none.",
-            f"Give finding=NAME (--finding NAME): {listed}. Rates for “any finding changed” are not computed.",
+            f"Give finding=NAME (--finding NAME): {listed}; or attack each of them: --finding all, evaluate_findings.",
         )
     if isinstance(finding, str) and finding.isdigit() and finding not in names:
         finding = int(finding)

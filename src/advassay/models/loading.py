@@ -65,6 +65,27 @@ def load_model(
     return _first_proved(chosen, request, images).to(device)
 
 
+def findings_of(model: str | PathLike[str], *, trust: bool = False) -> tuple[str, ...]:
+    """Names of the findings that a multi-label model was trained for; their numbers as text where it names none.
+
+    Raises ClassifierError for a model that decides between classes, and for what `load_model` cannot read.
+    """
+    format_name, path, name = parse_name(fspath(model))
+    chosen = FORMATS.get(format_name) if format_name else recognise(path)
+    with closing(iter(chosen.open(ModelRequest(path=path, name=name, trust=trust)))) as found:  # type: ignore[type-var]
+        parts = next(found)
+    if not parts.multi_label:
+        raise ClassifierError(
+            f"finding: expected a model that gives each finding its own decision, got {path.name}.",
+            "Leave --finding out: this model decides between classes.",
+        )
+    if parts.outputs is None:
+        raise ClassifierError(
+            f"finding: {path.name} names no findings.", "Give their numbers, counted from 0: --finding 0,1,2."
+        )
+    return tuple(output for output in parts.outputs if output)
+
+
 def parse_name(text: str) -> tuple[str | None, Path, str]:
     """(format named by a prefix or None, path, what stands before its @ or after its colon).
 
