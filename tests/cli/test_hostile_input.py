@@ -213,12 +213,15 @@ def test_a_store_in_the_current_folder_keeps_its_private_table_outside(
     assert store_at(Path(".")).private_sources == tmp_path / "here.sources.parquet"
 
 
-def test_sigterm_ends_like_ctrl_c_with_what_to_type_next(tmp_path: Path) -> None:
+@pytest.mark.parametrize("before", [[], ["sh", "-c", 'trap "" INT; exec "$@"', "sh"]], ids=["", "interrupt ignored"])
+def test_sigterm_ends_like_ctrl_c_with_what_to_type_next(tmp_path: Path, before: list[str]) -> None:
+    """A shell has the interrupt ignored in a job that it puts into the background."""
     (tmp_path / "s.yaml").write_text(STUDY.replace("updates: 4", "updates: 100000"))
     command = ["run", str(tmp_path / "s.yaml"), "--store", str(tmp_path / "store"), "--device", "cpu"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "advassay.cli", *command], stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
+        [*before, sys.executable, "-m", "advassay.cli", *command], stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    )  # fmt: skip
     with process:
         assert process.stderr is not None
         for line in process.stderr:

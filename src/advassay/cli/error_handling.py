@@ -106,7 +106,7 @@ class _Terminated:
 
     def __call__(self, number: int, frame: object) -> None:
         self.received = True
-        signal.raise_signal(signal.SIGINT)
+        raise KeyboardInterrupt  # not by SIGINT: a job in the background of a script ignores that
 
 
 @contextmanager

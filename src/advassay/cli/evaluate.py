@@ -241,7 +241,7 @@ def several_findings(text: str | None) -> str | list[str] | None:
 
 
 def _evaluate_findings(
-    model: str, images: str, findings: str | list[str], asked: dict[str, Any], *, as_json: bool, quiet: bool
+    model: str, images: Path, findings: str | list[str], asked: dict[str, Any], *, as_json: bool, quiet: bool
 ) -> None:
     """Evaluate each finding, and print what is left of each and of all together."""
     from advassay.workflows.findings_evaluation import evaluate_findings

@@ -57,7 +57,7 @@ class FindingsResult:
 def evaluate_findings(
     model: Any,
     images: Any,
-    labels: Mapping[str, Any] | None = None,
+    labels: Mapping[str | int, Any] | None = None,
     *,
     store: str | os.PathLike[str],
     findings: str | Sequence[str | int] = ALL,
@@ -117,7 +117,7 @@ def _places(named: Sequence[str]) -> dict[str, str]:
     return places
 
 
-def _labels_of(labels: Mapping[str, Any], name: str) -> Any:
+def _labels_of(labels: Mapping[str | int, Any], name: str) -> Any:
     for key in (name, int(name) if name.isdigit() else name):
         if key in labels:
             return labels[key]
