@@ -20,7 +20,7 @@ demo: setup  ## a whole small study on images made by the program, ends with its
 	$(BIN)/advassay run studies/demo.yaml --store runs/demo
 
 # The same cohorts and networks are taken over from the demo, so only the attack runs again.
-COARSE := {C: {update: projected-sign, loss: margin, step_sizes: [epsilon], steps: 12, epsilons: [0.0005, 0.001, 0.002, 0.004, 0.008], images: 48}}
+COARSE := {C: {update: projected-sign, loss: margin, step_sizes: [epsilon], steps: 12, epsilons: [0.0005, 0.001, 0.002, 0.004, 0.008, 0.02], images: 80}}
 demo-compare: setup  ## the demo's main arm with one coarse step of ε, and the two stores side by side
 	test -d runs/demo/records || $(MAKE) demo
 	mkdir -p runs/demo-coarse-step
