@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,10 @@ LOOK_SECONDS = 10.0
 """Between two looks at what the cluster has."""
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_DEDUP_LOGS": "0"}
 """Ray reports nothing about its use to its makers, and leaves CUDA_VISIBLE_DEVICES of workers without a GPU alone."""
+OWN = {"RAY_worker_niceness": "0", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+"""Of a Ray that is started here: workers with the priority of other programs (Ray gives them the lowest), and the
+loopback address (which Ray uses where it is told that no other machine may join)."""
+LOOPBACK = "127.0.0.1"
 
 
 @dataclass
@@ -126,7 +131,7 @@ def connected(address: str | None) -> Iterator[Any]:
 
     Raises MissingLibraryError without the extra, SpecError where there is no cluster at the address.
     """
-    with optional_imports("ray"), _environment(QUIET):
+    with optional_imports("ray"), _environment(QUIET | (OWN | _own_token() if address is None else {})):
         import ray
 
         mine = not ray.is_initialized()
@@ -142,14 +147,19 @@ def connected(address: str | None) -> Iterator[Any]:
 def _connect(ray: Any, address: str | None) -> None:
     common = {"namespace": "advassay", "log_to_driver": False, "logging_level": logging.ERROR}
     if address is None:
-        with _environment(_own_token()):
-            ray.init(
-                address="local",
-                num_cpus=os.cpu_count(),
-                object_store_memory=OBJECT_STORE,
-                include_dashboard=False,
-                _node_ip_address="127.0.0.1",
-                **common,
+        ray.init(
+            address="local",
+            num_cpus=os.cpu_count(),
+            object_store_memory=OBJECT_STORE,
+            include_dashboard=False,
+            _node_ip_address=LOOPBACK,
+            **common,
+        )
+        if any(node["NodeManagerAddress"] != LOOPBACK for node in ray.nodes()):
+            warnings.warn(
+                "Ray was imported before, and its ports are open to other machines, behind a token.",
+                AdvassayWarning,
+                stacklevel=4,
             )
         return
     if os.environ.get("RAY_AUTH_MODE", "") != "token" and not (Path.home() / ".ray" / "auth_token").exists():
@@ -168,23 +178,30 @@ def _connect(ray: Any, address: str | None) -> None:
         ) from None
 
 
+@cache
+def _token() -> str:
+    """Of clusters that this process starts: Ray reads it once."""
+    return secrets.token_hex(32)
+
+
 def _own_token() -> dict[str, str]:
-    """Ray's own token authentication, for a cluster that nobody else is to use; a token that is set stands."""
-    if os.environ.get("RAY_AUTH_MODE"):
-        return {}
-    return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    """A token for a cluster that nobody else is to use. Ray turns its authentication on by itself where it starts a
+    cluster and RAY_AUTH_MODE is not set, and would otherwise write a token into the home folder.
+    """
+    return {} if os.environ.get("RAY_AUTH_MODE") else {"RAY_AUTH_TOKEN": _token()}
 
 
 @contextmanager
 def _environment(values: dict[str, str]) -> Iterator[None]:
     """Variables set while inside, where they are not set yet."""
-    added = {name: value for name, value in values.items() if name not in os.environ}
-    os.environ.update(added)
+    before = dict(os.environ)
+    os.environ.update({name: value for name, value in values.items() if name not in before})
     try:
         yield
     finally:
-        for name in added:
-            os.environ.pop(name, None)
+        for name in os.environ.keys() - before.keys():
+            if name.startswith("RAY_"):  # Ray sets some of its own
+                del os.environ[name]
 
 
 # ---- workers --------------------------------------------------------------------------------------------------------
@@ -195,6 +212,7 @@ class _Actor:
     handle: Any
     node_id: str = ""
     node: str = ""
+    process: int = 0
     ready: bool = False
     call: Call | None = None
     began: float = 0.0
@@ -319,7 +337,7 @@ class RayWorkers:
         return any(node["NodeID"] == node_id and node["Alive"] for node in self._ray.nodes())
 
     def _greeted(self, actor: _Actor, node_id: str, name: str, process: int, machine: Machine) -> None:
-        actor.node_id, actor.node = node_id, name
+        actor.node_id, actor.node, actor.process = node_id, name, process
         known = self._document.machine
         if known is not None and known != machine:
             if node_id not in self._refused:

@@ -111,7 +111,9 @@ class AttackRun:
         repeat_execution_config(writer.header.compute, self.site)
         gallery = self._gallery()
         stream = self._stream(missing, writer.header.compute, gallery, Silent(), writer.header)
-        blocks, accounts, before = [], {}, Cost()
+        blocks: list[TrajectoryRows] = []
+        accounts: dict[str, Account] = {}
+        before = Cost()
         for block in stream:
             gallery.write(block)
             accounts[f"{len(blocks):09}"] = _account(stream, before)
