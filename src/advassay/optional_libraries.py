@@ -23,10 +23,11 @@ EXTRAS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "onnx": ("evaluate ONNX models", ("onnx", "onnxruntime", "onnx2torch", "onnx2fx", "onnx2pytorch")),
     "keras": ("evaluate Keras models", ("keras",)),
     "xrv": ("evaluate TorchXRayVision models", ("torchxrayvision", "torchvision")),
+    "ray": ("run a study on a Ray cluster", ("ray",)),
     "suite": ("search by other libraries' attacks in the worst case", ("foolbox", "torchattacks")),
 }
 """Extra → what it is for, and the modules that it installs."""
-BUILT_ON_RUN = frozenset({"hf", "onnx", "keras", "xrv", "suite"})
+BUILT_ON_RUN = frozenset({"hf", "onnx", "keras", "xrv", "ray", "suite"})
 """Extras that install `run` too."""
 
 

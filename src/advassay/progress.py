@@ -32,6 +32,10 @@ class StudyProgress:
     """What the others may take; None where that is not known yet."""
     at_least: bool
     """`seconds_left` leaves out jobs of which nothing is known yet."""
+    workers: int = 1
+    """Processes that work on it."""
+    steps_per_second: float | None = None
+    """Gradient steps per second of all of them since they began; None where nobody counts them together."""
 
 
 def tell_study_progress(progress: Progress, study: StudyProgress) -> None:

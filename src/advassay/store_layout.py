@@ -1,6 +1,7 @@
 """Where things lie in a store: the names of its folders and of the files that several rooms meet in.
 
-STORE/study.yaml  analysis.json  range_finding.json  evaluation.json  compute.json  forgotten.json  .lock  .locks/
+STORE/study.yaml  analysis.json  range_finding.json  evaluation.json  compute.json  cluster.json  forgotten.json
+      .lock  .locks/  .failed/
       cohorts/<cohort>/manifest.parquet  images-*.parquet  preparation.json
       classifiers/<id>/model.safetensors  training.json
       records/<run_id>/header.json  images.parquet  shards/*.parquet
@@ -53,6 +54,11 @@ class Store:
     def compute(self) -> Path:
         """The execution configurations of attacks, one per kind of network and image."""
         return self.root / "compute.json"
+
+    @property
+    def cluster(self) -> Path:
+        """What is under way on a cluster, and which machine attacked what; only where one did."""
+        return self.root / "cluster.json"
 
     @property
     def forgotten(self) -> Path:

@@ -63,7 +63,8 @@ class Bars:
     def study_progress(self, study: StudyProgress) -> None:
         if WHOLE not in self._tasks:
             self._tasks[WHOLE] = self._progress.add_task(WHOLE, total=study.of, unit="jobs", left="")
-        self._progress.update(self._tasks[WHOLE], completed=study.done, total=study.of, left=time_left(study))
+        left = f"{time_left(study)}{speed(study)}"
+        self._progress.update(self._tasks[WHOLE], completed=study.done, total=study.of, left=left)
 
     def advance(self, task: str, amount: float = 1) -> None:
         if task in self._tasks:
@@ -98,7 +99,7 @@ class Lines:
         if study.done < study.of and time.monotonic() - self._study_said >= self._pause:
             self._study_said = time.monotonic()
             left = f", {time_left(study)} left" if study.seconds_left is not None else ""
-            self._say(f"{WHOLE}: {study.done} of {study.of} jobs done{left}")
+            self._say(f"{WHOLE}: {study.done} of {study.of} jobs done{left}{speed(study)}")
 
     def advance(self, task: str, amount: float = 1) -> None:
         state = self._tasks.get(task)
@@ -156,6 +157,17 @@ def time_left(study: StudyProgress) -> str:
     if study.seconds_left is None:
         return ""
     return f"{'at least' if study.at_least else 'about'} {duration(study.seconds_left)}"
+
+
+def speed(study: StudyProgress) -> str:
+    """How fast several workers are together, in words; empty where that is not counted.
+
+    >>> speed(StudyProgress(3, 9, 150.0, True, workers=4, steps_per_second=1234.5))
+    ', 1,234 gradient steps/s on 4 workers'
+    """
+    if study.steps_per_second is None:
+        return ""
+    return f", {study.steps_per_second:,.0f} gradient steps/s on {study.workers} workers"
 
 
 def duration(seconds: float) -> str:

@@ -33,11 +33,12 @@ COMPACT_ABOVE = 64
 class RunWriter:
     """Opens or continues records/<run_id>/.
 
+    goes_on: an earlier writer of the same session has begun it; the session is not counted again.
     Raises StoreError where the folder holds another run, or the same run of a network with other weights.
     """
 
-    def __init__(self, folder: Path, header: RunHeader) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, header: RunHeader, *, goes_on: bool = False) -> None:
+        self.folder, self._goes_on = folder, goes_on
         self._notes: list[str] = []
         self.header = self._continued(header)
         self._heal_images()
@@ -58,7 +59,8 @@ class RunWriter:
                 )
                 header = self._recovered(header)
         apart = header.cost_apart or Spent()
-        apart = apart.model_copy(update={"sessions_started": apart.sessions_started + 1})
+        started = apart.sessions_started + (0 if self._goes_on else 1)
+        apart = apart.model_copy(update={"sessions_started": started})
         return self._write(header.model_copy(update={"cost_apart": apart, "cost": apart}))
 
     def _recovered(self, header: RunHeader) -> RunHeader:
@@ -132,10 +134,7 @@ class RunWriter:
 
         A point is there when its restart 0 is: a block that holds restart 0 of an image holds all its restarts.
         """
-        wanted = [(name, canonical_float(epsilon)) for name, epsilon in points]
-        done = self.counts.keys
-        lacking = {i: frozenset(p for p in wanted if (i, *p, 0) not in done) for i in image_ids}
-        return {image_id: points for image_id, points in lacking.items() if points}
+        return _missing(image_ids, points, self.counts.keys)
 
     def add_images(self, frame: pl.DataFrame) -> None:
         """Make images known: image_id, label, patient_id and, where there are any, has_patient (default true),
@@ -179,24 +178,14 @@ class RunWriter:
         those that are stored: they are of another network.
         """
         self._check(rows)
-        epsilon = [canonical_float(value) for value in rows.epsilon.tolist()]
-        columns = (rows.image_id.tolist(), rows.step_size.tolist(), epsilon, rows.restart.tolist())
-        keys = list(zip(*columns, strict=True))
-        first = {key: place for place, key in reversed(list(enumerate(keys)))}
-        done = self.counts.keys
-        new = np.array([key not in done and first[key] == place for place, key in enumerate(keys)], bool)
-        if not new.any():
+        kept = _new_rows(rows, self.counts.keys)
+        if not len(kept.image_id):
             return
-        kept = _canonical(rows, epsilon).take(new)
-        path = row_shards.write_shard(self.folder / store_layout.SHARDS, kept, self._signed(account or Account()))
-        self._accounts[path.name] = self._signed(account or Account())
+        signed = _signed(account or Account(), self.header)
+        path = row_shards.write_shard(self.folder / store_layout.SHARDS, kept, signed)
+        self._accounts[path.name] = signed
         self.counts.add(kept)
         self.header = self._write(self._summed())
-
-    def _signed(self, account: Account) -> Account:
-        """The account with the network and the settings that it is of."""
-        of = {name: getattr(self.header, name) for name in ("run_id", "weights_sha256", "compute", "band", "held")}
-        return account.model_copy(update=of)
 
     def total(self) -> Account:
         """What all shards took and showed together."""
@@ -207,27 +196,16 @@ class RunWriter:
         return _summed(self.header, self.counts, self.total())
 
     def _check(self, rows: TrajectoryRows) -> None:
-        unknown = set(rows.image_id.tolist()) - self._known
-        if unknown:
-            raise StoreError(f"rows: images must be known (add_images), {len(unknown)} are not, as {min(unknown)}.")
-        shape = (self.header.steps + 1, len(self.header.class_names))
-        if rows.logits.shape[1:] != shape:
-            raise StoreError(
-                f"rows.logits: (row, {shape[0]}, {shape[1]}) is this run's shape, got {rows.logits.shape}."
-            )
-        self._check_network(rows)
+        _check_rows(rows, self.header, self._known)
+        _check_network(rows, self.header, self.counts)
 
-    def _check_network(self, rows: TrajectoryRows) -> None:
-        """The clean logits of an image are one network's, whatever the amplitude."""
-        stored = self.counts.clean_logits(set(rows.image_id.tolist()))
-        for place, image_id in enumerate(rows.image_id.tolist()):
-            clean = stored.setdefault(image_id, rows.logits[place, 0])
-            if not same_logits(rows.logits[place, 0], clean).all():
-                raise StoreError(
-                    f"run {self.header.run_id}: the clean logits of image {image_id} are {clean.round(3).tolist()} in "
-                    f"its records, got {rows.logits[place, 0].round(3).tolist()}: they are of another network.",
-                    "Attack it into another --store.",
-                )
+    def suspend(self, cost: Cost, notes: Iterable[str]) -> None:
+        """Leave the session to another writer, which `goes_on`; `cost` and `notes` as in `finish`."""
+        apart = self.header.cost_apart or Spent()
+        spent = {name: getattr(apart, name) + getattr(cost, name) for name in SUMMED_COSTS}
+        self._notes.extend(notes)
+        self.header = self.header.model_copy(update={"cost_apart": apart.model_copy(update=spent)})
+        self.header = self._write(self._summed())
 
     def finish(
         self,
@@ -253,6 +231,83 @@ class RunWriter:
         }
         self.header = self._write(header.model_copy(update=update))
         return self.header
+
+
+class ShardWriter:
+    """Adds shards to a run that a `RunWriter`, here or on another machine, has begun and will finish.
+
+    The header and images.parquet are read and left alone, so that many may add to one run at once.
+    rows_before: whether the run may hold rows of the images that are added; such rows are left out then, and clean
+    logits are compared with theirs.
+    """
+
+    def __init__(self, folder: Path, *, rows_before: bool) -> None:
+        run = Run(folder)
+        self.folder, self.header = folder, run.header
+        self._known = set(run.images["image_id"])
+        self._counts = _Counts(run) if rows_before else None
+
+    def missing(self, image_ids: Sequence[str], points: Iterable[GridPoint]) -> dict[str, frozenset[GridPoint]]:
+        """As of `RunWriter`."""
+        return _missing(image_ids, points, set() if self._counts is None else self._counts.keys)
+
+    def append(self, rows: TrajectoryRows, account: Account) -> int:
+        """Store rows as one shard. Returns how many were new. Raises StoreError as `RunWriter.append` does."""
+        _check_rows(rows, self.header, self._known)
+        if self._counts is not None:
+            _check_network(rows, self.header, self._counts)
+        kept = _new_rows(rows, set() if self._counts is None else self._counts.keys)
+        if len(kept.image_id):
+            row_shards.write_shard(self.folder / store_layout.SHARDS, kept, _signed(account, self.header))
+        return len(kept.image_id)
+
+
+def _missing(
+    image_ids: Sequence[str], points: Iterable[GridPoint], done: set[tuple[str, str, float, int]]
+) -> dict[str, frozenset[GridPoint]]:
+    """image_id → the points without a row of restart 0 among `done`."""
+    wanted = [(name, canonical_float(epsilon)) for name, epsilon in points]
+    lacking = {i: frozenset(p for p in wanted if (i, *p, 0) not in done) for i in image_ids}
+    return {image_id: points for image_id, points in lacking.items() if points}
+
+
+def _new_rows(rows: TrajectoryRows, done: set[tuple[str, str, float, int]]) -> TrajectoryRows:
+    """The rows whose key is not among `done`, each key once, ε as it is stored."""
+    epsilon = [canonical_float(value) for value in rows.epsilon.tolist()]
+    columns = (rows.image_id.tolist(), rows.step_size.tolist(), epsilon, rows.restart.tolist())
+    keys = list(zip(*columns, strict=True))
+    first = {key: place for place, key in reversed(list(enumerate(keys)))}
+    new = np.array([key not in done and first[key] == place for place, key in enumerate(keys)], bool)
+    return _canonical(rows, epsilon).take(new)
+
+
+def _signed(account: Account, header: RunHeader) -> Account:
+    """The account with the network and the settings that it is of."""
+    of = {name: getattr(header, name) for name in ("run_id", "weights_sha256", "compute", "band", "held")}
+    return account.model_copy(update=of)
+
+
+def _check_rows(rows: TrajectoryRows, header: RunHeader, known: set[str]) -> None:
+    """Raise StoreError for rows of unknown images, or of other steps or classes than the run's."""
+    unknown = set(rows.image_id.tolist()) - known
+    if unknown:
+        raise StoreError(f"rows: images must be known (add_images), {len(unknown)} are not, as {min(unknown)}.")
+    shape = (header.steps + 1, len(header.class_names))
+    if rows.logits.shape[1:] != shape:
+        raise StoreError(f"rows.logits: (row, {shape[0]}, {shape[1]}) is this run's shape, got {rows.logits.shape}.")
+
+
+def _check_network(rows: TrajectoryRows, header: RunHeader, counts: _Counts) -> None:
+    """The clean logits of an image are one network's, whatever the amplitude. Raises StoreError."""
+    stored = counts.clean_logits(set(rows.image_id.tolist()))
+    for place, image_id in enumerate(rows.image_id.tolist()):
+        clean = stored.setdefault(image_id, rows.logits[place, 0])
+        if not same_logits(rows.logits[place, 0], clean).all():
+            raise StoreError(
+                f"run {header.run_id}: the clean logits of image {image_id} are {clean.round(3).tolist()} in "
+                f"its records, got {rows.logits[place, 0].round(3).tolist()}: they are of another network.",
+                "Attack it into another --store.",
+            )
 
 
 def write_controls(folder: Path, controls: Controls) -> RunHeader:

@@ -17,7 +17,8 @@ from advassay.errors import AdvassayError, CohortError, DamagedError, SourceErro
 from advassay.progress import timed_task
 from advassay.store_layout import Store
 from advassay.study.environment import RunEnvironment
-from advassay.study.jobs import PREPARE, RANGE_FINDING, Job, in_order
+from advassay.study.jobs import PREPARE, Job, in_order
+from advassay.study.launchers.job_states import JobStates, needed_jobs
 from advassay.study.launchers.remaining_time import RemainingTime
 from advassay.study.run.attacked_network import AttackedNetwork
 from advassay.study.run.job_runner import JobRunner, Outcome
@@ -29,7 +30,6 @@ FIRST_LOOK, LAST_LOOK = 0.2, 5.0
 GRACE = 30.0
 """Seconds for which an error that another process left before this one began may still be taken back: processes that
 were started together begin by that."""
-FINISHED, LOST, OPEN = "finished", "lost", "open"
 
 
 def launch(
@@ -67,8 +67,7 @@ class _Launch:
         self._runner = JobRunner(self.site, self.session, self.given)
         self._began = time.time()
         self._remaining = RemainingTime(len(list(self._needed())), self.site.progress)
-        self._by_id = {job.id: job for job in self.jobs}
-        self._state = dict.fromkeys(self._by_id, OPEN)
+        self._states = JobStates(self.jobs)
         self._theirs: AdvassayError | None = None  # the first error of another process that something here waits for
         self._divided = self.mine is not None
         self._grace = GRACE
@@ -92,7 +91,7 @@ class _Launch:
         if not self._divided or not isinstance(problem, Exception) or isinstance(problem, WaitingError):
             return  # what was interrupted goes on with the same command
         for job in self.jobs:
-            if self._is_mine(job) and self._state[job.id] != FINISHED:
+            if self._is_mine(job) and not self._states.is_finished(job):
                 keep_failure(self.site.store, job, problem)
 
     def _do_all(self, wait: bool) -> None:
@@ -121,36 +120,16 @@ class _Launch:
 
     def _needed(self) -> Iterator[Job]:
         """This process's jobs, and those of others that they wait for."""
-        needed = {job.id for job in self.jobs if self._is_mine(job)}
-        for job in reversed(in_order(self.jobs)):  # a job stands behind what it waits for
-            if job.id in needed:
-                needed.update(job.waits_for)
-        return (job for job in self.jobs if job.id in needed)
+        return needed_jobs(self.jobs, [job.id for job in self.jobs if self._is_mine(job)])
 
     def _is_open(self, job: Job) -> bool:
         """Do the job if it can be done now; whether it is still to be done."""
-        if any(self._is_lost(id_, job) for id_ in job.waits_for):
-            self._state[job.id] = LOST
-        elif all(self._is_settled(id_, job) for id_ in job.waits_for):
+        if self._states.is_ready(job):
             if self._is_mine(job):
                 self._try(job)
             else:
                 self._look_at(job)
-        return self._state[job.id] == OPEN
-
-    def _is_lost(self, id_: str, job: Job) -> bool:
-        return self._state.get(id_) == LOST and not self._may_lack(id_, job)
-
-    def _is_settled(self, id_: str, job: Job) -> bool:
-        return self._state.get(id_, FINISHED) == FINISHED or (self._state[id_] == LOST and self._may_lack(id_, job))
-
-    def _may_lack(self, id_: str, job: Job) -> bool:
-        """Amplitudes are found over the cohorts that could be formed: the others do without."""
-        lacking = self._by_id[id_]
-        return lacking.stage == RANGE_FINDING and lacking.cohort != job.cohort and self._is_unformed(lacking.cohort)
-
-    def _is_unformed(self, cohort: str) -> bool:
-        return any(job.stage == PREPARE and job.cohort == cohort and self._state[job.id] == LOST for job in self.jobs)
+        return self._states.is_open(job)
 
     def _try(self, job: Job) -> None:
         began = time.monotonic()
@@ -165,20 +144,20 @@ class _Launch:
             if self.failures is None:
                 raise named from problem
             self.failures[job.cohort] = named
-            self._state[job.id] = LOST
+            self._states.lose(job)
             return
         if done:
             self.outcomes[job.id] = outcome
-            self._state[job.id] = FINISHED
+            self._states.finish(job)
             self._remaining.add(job, time.monotonic() - began)
-            self._remaining.tell([one for one in self._needed() if self._state[one.id] == OPEN])
+            self._remaining.tell([one for one in self._needed() if self._states.is_open(one)])
 
     def _look_at(self, job: Job) -> None:
         """See whether another process has done a job, or has failed at it."""
         if self._is_done(job):
-            self._state[job.id] = FINISHED
+            self._states.finish(job)
         elif (problem := failure_of(self.site.store, job, self._began, self._grace)) is not None:
-            self._state[job.id] = LOST
+            self._states.lose(job)
             if isinstance(problem, CohortError | SourceError) and job.stage == PREPARE and self.failures is not None:
                 self.failures[job.cohort] = problem
             else:
@@ -193,7 +172,7 @@ class _Launch:
     def _awaited(self, pending: Sequence[Job]) -> Iterator[str]:
         """What is waited for, in words: jobs that could be done now, and are not this process's or are held."""
         for job in pending:
-            if all(self._is_settled(id_, job) for id_ in job.waits_for):
+            if self._states.is_ready(job):
                 yield f"{job.what} ({'another process is at it' if self._is_mine(job) else 'of another part'})"
 
 

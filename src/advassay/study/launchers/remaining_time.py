@@ -30,13 +30,14 @@ class RemainingTime:
         if seconds >= FOUND_DONE:
             self._seconds[_kind(job)].append(seconds)
 
-    def tell(self, pending: Sequence[Job]) -> None:
-        """Tell the progress what is left: `pending` jobs."""
+    def tell(self, pending: Sequence[Job], *, workers: int = 1, steps_per_second: float | None = None) -> None:
+        """Tell the progress what is left: `pending` jobs, shared by `workers` processes that together take so many
+        gradient steps per second (None where that is not counted).
+        """
         known = [fmean(self._seconds[_kind(job)]) for job in pending if _kind(job) in self._seconds]
-        left = sum(known) if known or not pending else None
-        tell_study_progress(
-            self._progress, StudyProgress(self._jobs - len(pending), self._jobs, left, len(known) < len(pending))
-        )
+        left = sum(known) / max(1, workers) if known or not pending else None
+        done, at_least = self._jobs - len(pending), len(known) < len(pending)
+        tell_study_progress(self._progress, StudyProgress(done, self._jobs, left, at_least, workers, steps_per_second))
 
 
 def _kind(job: Job) -> tuple[object, ...]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
+from itertools import islice
+from math import ceil
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,8 +17,8 @@ from advassay.identity import canonical_float
 from advassay.progress import Progress, Silent, timed_task
 from advassay.records import Account, Run, RunHeader, RunWriter, read_header
 from advassay.records.row_shards import FLAG
-from advassay.records.run_header import cost_since
-from advassay.records.run_writer import of_other_weights, write_controls
+from advassay.records.run_header import SUMMED_COSTS, cost_since, sum_accounts
+from advassay.records.run_writer import ShardWriter, of_other_weights, write_controls
 from advassay.spec.attack_spec import Arm, step_size_name
 from advassay.store_documents import Controls, Doubling, ExecutionConfig
 from advassay.store_layout import HEADER, Store
@@ -24,8 +26,14 @@ from advassay.study.environment import RelabelledProgress, RunEnvironment
 from advassay.study.gradient_counts import reach_notes, steps_at
 from advassay.study.run.attacked_network import AttackedNetwork, rerun_header
 from advassay.study.run.doubling_control import count_doubling
-from advassay.study.run.execution_config import WorkloadOf, WorkloadSize, choose_execution_config
+from advassay.study.run.execution_config import (
+    WorkloadOf,
+    WorkloadSize,
+    choose_execution_config,
+    repeat_execution_config,
+)
 from advassay.study.run.gallery_selection import Gallery, Points
+from advassay.study.run.run_pieces import BegunRun, Piece, PieceDone, lacking_pieces
 from advassay.study.run.subgroup_columns import subgroup_columns, subgroup_notes
 from advassay.study.run_request import RunRequest
 from advassay.study.upkeep.superseded_runs import set_aside_other_network
@@ -55,6 +63,7 @@ class AttackRun:
         """The header as the run begins with it, and what the run is to hold."""
         self.folder = site.store.run(header.run_id)
         self._workload = workload
+        self._writer: ShardWriter | None = None
 
     def attack(self, *, touch: bool = False) -> RunHeader:
         """Attack what the run still lacks; the network is loaded only where something does.
@@ -62,20 +71,94 @@ class AttackRun:
         `touch`: reopen the run even when it is complete, so that it counts again as its place's current one.
         Returns the header as it stands afterwards.
         """
-        gallery = Gallery(self.site.store, self.header, self.request, self.cohort)
-        done = self.is_attacked() and self._knows_patients()
-        if not touch and done and not gallery.missing():
+        if self._is_complete(touch=touch):
             return read_header(self.folder)
-        config, arm = self._execution_config(), self.request.arm
+        writer, config = self._open()
+        rest, late = self._attack_missing(writer, config)
+        return self._close(writer, config, rest, late)
+
+    def begin(self, *, touch: bool = False) -> BegunRun | None:
+        """Begin, or continue, a run that is attacked in pieces: make its images known, find what holds for all pieces.
+
+        For that the first images are attacked, where none has been yet. None where the run is complete.
+        """
+        if self._is_complete(touch=touch):
+            return None
+        writer, config = self._open()
+        ids, points = self.request.image_ids, self.request.points
+        batch_images = ceil(config.batch_size / max(1, WorkloadSize(self.request).rows[0] / max(1, len(ids))))
+        if writer.header.held is None and (missing := writer.missing(ids, points)):
+            writer.suspend(*self._attack(writer, config, dict(islice(missing.items(), batch_images)), Silent()))
+        missing = writer.missing(ids, points)
+        steps = _steps(missing, self.request.arm)
+        return BegunRun(self.header.run_id, lacking_pieces(ids, missing), steps, batch_images)
+
+    def attack_piece(self, piece: Piece, *, rows_before: bool) -> PieceDone:
+        """Attack one piece of a run that was begun, and store it as one shard; the header is left alone.
+
+        rows_before: whether some of its rows may be stored already; they are then looked for.
+        """
+        if rows_before or self._writer is None:
+            writer = ShardWriter(self.folder, rows_before=rows_before)
+            self._writer = None if rows_before else writer
+        else:
+            writer = self._writer
+        ids = self.request.image_ids[piece.start : piece.stop]
+        missing = writer.missing(ids, piece.points)
+        if not missing:
+            return PieceDone(len(ids), 0, 0)
+        assert writer.header.compute is not None
+        repeat_execution_config(writer.header.compute, self.site)
+        gallery = self._gallery()
+        stream = self._stream(missing, writer.header.compute, gallery, Silent(), writer.header)
+        blocks: list[TrajectoryRows] = []
+        accounts: dict[str, Account] = {}
+        before = Cost()
+        for block in stream:
+            gallery.write(block)
+            accounts[f"{len(blocks):09}"] = _account(stream, before)
+            blocks.append(replace(block, final_images={}))
+            before = replace(stream.cost)
+        total = sum_accounts(accounts)
+        rest = cost_since(stream.cost, before)
+        summed = {name: getattr(total, name) + rest[name] for name in SUMMED_COSTS}
+        notes = [note for note in stream.notes if not note.startswith(OF_A_SESSION)]
+        account = total.model_copy(update=summed | {"notes": tuple(dict.fromkeys((*total.notes, *notes)))})
+        rows = writer.append(TrajectoryRows.concatenate(blocks), account)
+        return PieceDone(len(ids), rows, account.gradient_evaluations)
+
+    def end(self) -> RunHeader:
+        """End a run whose pieces have been attacked. Returns the header as it stands afterwards."""
+        config = read_header(self.folder).compute
+        assert config is not None
+        repeat_execution_config(config, self.site)
+        header = self.header.model_copy(update={"compute": config})
+        return self._close(RunWriter(self.folder, header, goes_on=True), config, Cost(), [])
+
+    def _is_complete(self, *, touch: bool) -> bool:
+        done = self.is_attacked() and self._knows_patients()
+        return not touch and done and not self._gallery().missing()
+
+    def _gallery(self) -> Gallery:
+        return Gallery(self.site.store, self.header, self.request, self.cohort)
+
+    def _open(self) -> tuple[RunWriter, ExecutionConfig]:
+        """A session of the run, its images known."""
+        config = self._execution_config()
         began_anew = set_aside_other_network(self.site.store, self.header)
         notes = (began_anew,) if began_anew else ()
         writer = RunWriter(self.folder, self.header.model_copy(update={"compute": config, "notes": notes}))
         writer.add_images(self._images(writer.unknown_images()))
-        rest, late = self._attack_missing(writer, config, gallery)
+        return writer, config
+
+    def _close(self, writer: RunWriter, config: ExecutionConfig, rest: Cost, late: Sequence[str]) -> RunHeader:
+        """End the session, once the rows are there."""
+        gallery = self._gallery()
         if lacking := gallery.missing():  # asked for after the attack: the same images once more, not stored twice
             for block in self._stream(lacking, config, gallery, Silent(), writer.header):
                 gallery.write(block)
-        told = [*reach_notes(self.header.arm, arm), *subgroup_notes(self.cohort.manifest, self.request.subgroups)]
+        told = [*reach_notes(self.header.arm, self.request.arm),
+                *subgroup_notes(self.cohort.manifest, self.request.subgroups)]  # fmt: skip
         note = account_note(writer.total(), undecided_images(Run(self.folder)))
         return writer.finish(rest, account_note=note, notes=[*told, *late])
 
@@ -99,6 +182,11 @@ class AttackRun:
         Where a softmax loss saturates, an image may stay correct for a purely numerical reason. The re-run is a run of
         its own that never overwrites the declared one.
         """
+        linked = self.linked()
+        return None if linked is None else linked.attack()
+
+    def linked(self) -> AttackRun | None:
+        """The run that attacks again what this one found no gradient for. None where there is nothing."""
         from advassay.attacks import linked_rerun
 
         again = linked_rerun(self.request.arm) if self.request.controls else None
@@ -108,7 +196,7 @@ class AttackRun:
         request = replace(self.request, arm=again, image_ids=masked, **alone)  # type: ignore[arg-type]
         header = rerun_header(self.header, again)
         own = WorkloadSize(request)
-        return AttackRun(self.site, self.cohort, self.network, header, request, lambda kind: own).attack()
+        return AttackRun(self.site, self.cohort, self.network, header, request, lambda kind: own)
 
     # ---- what the store holds ---------------------------------------------------------------------------------------
 
@@ -178,15 +266,22 @@ class AttackRun:
             workload=self._workload,
         )
 
-    def _attack_missing(self, writer: RunWriter, config: ExecutionConfig, gallery: Gallery) -> tuple[Cost, list[str]]:
-        """Attack what the run lacks, block by block, each stored with its account. Returns what no block accounts for:
-        cost, and the notes that came after the last one.
-        """
+    def _attack_missing(self, writer: RunWriter, config: ExecutionConfig) -> tuple[Cost, list[str]]:
+        """Attack what the run lacks. Returns what no block accounts for."""
         missing = writer.missing(self.request.image_ids, self.request.points)
         if not missing:
             return Cost(), []
         told = RelabelledProgress(self.site.progress, _task(writer.header), _steps(missing, self.request.arm))
-        stream = self._stream(missing, config, gallery, told, writer.header)
+        return self._attack(writer, config, missing, told)
+
+    def _attack(
+        self, writer: RunWriter, config: ExecutionConfig, missing: Mapping[str, Points], progress: Progress
+    ) -> tuple[Cost, list[str]]:
+        """Attack the missing points, block by block, each stored with its account. Returns what no block accounts for:
+        cost, and the notes that came after the last one.
+        """
+        gallery = self._gallery()
+        stream = self._stream(missing, config, gallery, progress, writer.header)
         before = Cost()
         for block in stream:
             writer.keep_steering(stream.known.band, stream.known.held)

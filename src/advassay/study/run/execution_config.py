@@ -86,6 +86,19 @@ def choose_execution_config(
     return config
 
 
+def repeat_execution_config(config: ExecutionConfig, site: RunEnvironment) -> None:
+    """Compute as a run was begun. Raises StoreError on a machine that cannot: rows of two kinds are never mixed."""
+    import torch
+
+    if _usable(config, site) is None:
+        raise StoreError(
+            f"compute.json: the run was begun on {config.device}, torch {config.torch}; this one has {site.device}, "
+            f"torch {torch.__version__}.",
+            "Let all machines that work on one store be of one kind, with one environment.",
+        )
+    _use_threads(config.threads, site)
+
+
 def _usable(config: ExecutionConfig | None, site: RunEnvironment) -> ExecutionConfig | None:
     """The configuration, where this machine can repeat it."""
     import torch

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import defaultdict
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, assert_never
 
 from advassay.checked_files import read_model
@@ -29,6 +30,7 @@ from advassay.study.run.execution_config import WorkloadOf, WorkloadSize, kind_o
 from advassay.study.run.prepare_stage import is_prepared_as_asked, prepare_cohort
 from advassay.study.run.preregistration import freeze_analysis_plan
 from advassay.study.run.range_finding import find_range
+from advassay.study.run.run_pieces import BegunRun, Piece, PieceDone
 from advassay.study.run.train_stage import train_network
 from advassay.study.run_request import run_request
 from advassay.study.store_locks import Session, document_lock
@@ -60,17 +62,18 @@ class JobRunner:
         self._attacked: Study | None = None
         self._superseded: set[str] | None = None
         self._workload: dict[str, WorkloadSize] | None = None
+        self._pieces_of: tuple[str, AttackRun] | None = None
 
     def do(self, job: Job) -> tuple[bool, Outcome]:
         """Do a job, or find that it is done. Returns (True, what it left), or (False, None) where another process is
         at it: then it is to be tried again.
         """
-        with self._session.job_lock(self._lock_name(job)) as held:
+        with self._session.job_lock(self.lock_name(job)) as held:
             return (True, self._do(job)) if held else (False, None)
 
     def is_done(self, job: Job) -> bool:
         """Whether the store holds what the job makes, whoever made it; nothing is written."""
-        if job.stage in (PREPARE, TRAIN) and self._session.is_held(self._lock_name(job)):
+        if job.stage in (PREPARE, TRAIN) and self._session.is_held(self.lock_name(job)):
             return False  # its files are being replaced, or people who were taken out are being removed from it
         if job.stage == PREPARE:
             document = is_prepared_as_asked(job.study, job.cohort, self.site)
@@ -143,7 +146,7 @@ class JobRunner:
             case _:
                 assert_never(job.stage)
 
-    def _lock_name(self, job: Job) -> str:
+    def lock_name(self, job: Job) -> str:
         """What else no other process may do meanwhile: all that writes to the same place."""
         if job.stage == PREPARE:
             return f"cohort-{job.cohort}"
@@ -152,6 +155,51 @@ class JobRunner:
         if self._lacks_images(job):
             return f"nothing-{job.id}"
         return f"network-{self._identity(job)}" if job.stage == TRAIN else f"run-{self._run(job).header.run_id}"
+
+    # ---- a run in pieces: a launcher holds the job's lock, its processes do this -------------------------------------
+
+    def begin(self, job: Job) -> BegunRun | str:
+        """Begin the run of an attack or re-run that is attacked in pieces. Returns the run_id of one that is complete,
+        "" where there is nothing to do.
+        """
+        run = self._run_of(job)
+        if run is None:
+            return ""
+        return run.begin(touch=run.header.run_id in self._not_current()) or run.header.run_id
+
+    def attack_piece(self, job: Job, piece: Piece, *, rows_before: bool) -> PieceDone:
+        """Attack some images of a run that was begun."""
+        run = self._run_of(job)
+        assert run is not None
+        return run.attack_piece(piece, rows_before=rows_before)
+
+    def end(self, job: Job) -> RunHeader:
+        """End a run whose pieces have been attacked."""
+        run = self._run_of(job)
+        assert run is not None
+        header, self._pieces_of = run.end(), None
+        return header
+
+    def _run_of(self, job: Job) -> AttackRun | None:
+        """The run that a job attacks; the latest one is kept. None where there is nothing to attack."""
+        if self._pieces_of is None or self._pieces_of[0] != job.id:
+            if self._lacks_images(job):
+                return None
+            run = self._run(job)
+            found = run.linked() if job.stage == RERUN else run
+            if found is None:
+                return None
+            self._pieces_of = (job.id, found)
+        return self._pieces_of[1]
+
+    def know_prepared(self, cohorts: Iterable[str]) -> None:
+        """Take it from others that these cohorts are prepared as the study asks."""
+        from advassay.cohorts.cache_key import document_in
+
+        for cohort in cohorts:
+            if cohort not in self.prepared and (found := document_in(self.site.store.cohort(cohort))) is not None:
+                self.prepared[cohort] = found
+                self._workload = None
 
     # ---- what several jobs use --------------------------------------------------------------------------------------
 

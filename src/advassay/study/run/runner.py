@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Protocol
 
-from advassay.errors import DamagedError, StoreError
+from advassay.errors import DamagedError, SpecError, StoreError
 from advassay.records import RunHeader
 from advassay.spec.study_spec import Study
 from advassay.store_documents import Preparation, TrainingDocument
@@ -21,6 +22,14 @@ from advassay.study.run.job_runner import Outcome
 from advassay.study.run.prepare_stage import Failures, check_image_sizes
 from advassay.study.store_locks import Session, document_lock, work_session
 from advassay.study.study_storage import store_study, stored_study
+
+
+class Launcher(Protocol):
+    """Has jobs done elsewhere; arguments and results as of `launch`."""
+
+    def __call__(
+        self, jobs: Sequence[Job], site: RunEnvironment, session: Session, failures: Failures | None, *, wait: bool
+    ) -> dict[str, Outcome]: ...
 
 
 def prepare(study: Study, site: RunEnvironment, failures: Failures | None = None) -> dict[str, Preparation]:
@@ -51,6 +60,7 @@ def run(
     *,
     part: Part | None = None,
     wait: bool = True,
+    launcher: Launcher | None = None,
 ) -> list[RunHeader]:
     """Prepare, train and attack whatever the store lacks. Returns the runs' headers.
 
@@ -61,8 +71,11 @@ def run(
     takes them up once they can be. Amplitudes of `epsilons: auto` are found over the cohorts that are there.
     part: only the jobs of this part; what they need of other parts is waited for. Without `wait`, WaitingError is
     raised where nothing else can be done, and says what is awaited.
+    launcher: does the jobs instead of this process, such as `RayCluster(…).launch`; it takes no part.
     """
-    jobs, outcomes = _done(study, site, failures, None, part, wait=wait)
+    if launcher is not None and part is not None:
+        raise SpecError("--part: a part is done by one process, --on ray by many.", "Leave one of them away.")
+    jobs, outcomes = _done(study, site, failures, None, part, wait=wait, launcher=launcher)
     return run_headers(jobs, outcomes)
 
 
@@ -87,12 +100,15 @@ def _done(
     part: Part | None = None,
     *,
     wait: bool = True,
+    launcher: Launcher | None = None,
 ) -> tuple[list[Job], dict[str, Outcome]]:
     """The jobs of `stages` (None = all), and what each left."""
     check_study(study, site.store)
     jobs = [job for job in enumerate_jobs(study) if stages is None or job.stage in stages]
     mine = None if part is None else jobs_of_part(study, part)
     with working(study, site) as session:
+        if launcher is not None:
+            return jobs, launcher(jobs, site, session, failures, wait=wait)
         return jobs, launch(jobs, site, session, failures, mine=mine, wait=wait)
 
 
