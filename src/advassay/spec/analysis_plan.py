@@ -27,6 +27,9 @@ class Margins(Frozen):
     """Question 4: ratio of two ε50 that still counts as none."""
     training_size: float = Field(1.25, gt=1)
     """Question 5: ratio of ε50 over the whole studied range of training-set sizes that still counts as none."""
+    transfer: float = Field(0.05, gt=0, lt=1, exclude_if=lambda value: value == 0.05)
+    """Question 6, in studies with `attack.transfer`: how much more often than random noise of the same size attacked
+    images may mislead another network and still count as not transferring (difference of two rates)."""
 
 
 class AnalysisPlan(Frozen):

@@ -102,12 +102,14 @@ def check_image_sizes(study: Study) -> None:
     trained = [name for name, cohort in study.cohorts.items() if cohort.is_trained_on]
     if not trained:  # a given model, which may bear any name
         return
-    least = minimum_image_size(study.training.architecture)
+    architectures = study.training.architectures or (study.training.architecture,)
+    architecture = max(architectures, key=minimum_image_size)  # the first of the most demanding ones
+    least = minimum_image_size(architecture)
     small = {name: size for name in trained if (size := study.size_of(name)) < least}
     if small:
         sizes = ", ".join(f"{name} {size} px" for name, size in small.items())
         raise CohortError(
-            f"image_size_px: {study.training.architecture} takes images of {least} px or more, got {sizes}.",
+            f"image_size_px: {architecture} takes images of {least} px or more, got {sizes}.",
             f"Set image_size_px to {least} or more, or choose another training.architecture.",
         )
 
