@@ -1,4 +1,4 @@
-"""Transfer as arrays: of every pair of a cohort's networks, which images mislead the target, attacked and with noise."""
+"""Transfer as arrays: of every pair of a cohort's networks, which images mislead the target, attacked and as noise."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Transfer as tables: how often attacked images of one network mislead another, beside random noise of the same size."""
+"""Transfer as tables: how often attacked images of one network mislead another, beside noise of the same size."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def transfer_matrix(records: Records, *, level: float = 0.95) -> pl.DataFrame:
 
     Columns: cohort, arm, step_size, epsilon, source, target (networks in words), kind (what the target is to the
     source), n (images that both classify correctly), events (of these misclassified by the target as attacked on the
-    source), rate, low, high, method, noise_events, noise_rate, noise_low, noise_high (on random noise of the same size),
+    source), rate, low, high, method, noise_events, noise_rate, noise_low, noise_high (random noise of the same size),
     patients. Empty where the study has no transfer. Under the arm and step size of the plan.
     """
     rows = [row for cohort in _cohorts(records) for row in _pairs(cohort, level)]
@@ -32,9 +32,9 @@ def transfer_by_kind(records: Records, *, level: float = 0.95) -> pl.DataFrame:
     """One row per cohort, ε and kind of pair (the attack on the source itself among them), pairs pooled.
 
     Columns: cohort, arm, step_size, epsilon, kind (with "all others"), pairs, n (images × pairs that count), images,
-    rate, low, high, noise_rate, noise_low, noise_high, difference (attacked less noise) with difference_low and
-    difference_high, patients. Rates: intervals clustered by patient. Differences: by patient and, from three networks
-    on, by network.
+    rate, low, high, noise_rate, noise_low, noise_high, difference (attacked less noise, of other networks) with
+    difference_low and difference_high, patients. Rates: intervals clustered by patient. Differences: by patient and,
+    from three networks on, by network.
     """
     rows = [row for cohort in _cohorts(records) for row in _kinds(cohort, level)]
     return pl.DataFrame(rows, infer_schema_length=None)
@@ -59,7 +59,7 @@ def _kinds(cohort: CohortTransfer, level: float) -> Iterator[dict[str, Any]]:
     for kinds, name in [(("itself",), "itself"), *(((kind,), kind) for kind in KINDS), (KINDS, "all others")]:
         pairs = cohort.pairs(*kinds)
         for k, row in enumerate(_rates(cohort, pairs, {"kind": name}, level)):
-            value = value_of(cohort, kinds, k)  # type: ignore[arg-type]
+            value = None if name == "itself" else value_of(cohort, kinds, k)  # type: ignore[arg-type]
             low, high = value.interval(level) if value else (float("nan"),) * 2
             number = int((cohort.counted[:, :, k].any(axis=2) & pairs).sum())
             if number:

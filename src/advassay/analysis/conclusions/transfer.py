@@ -1,9 +1,9 @@
 """Question 6: do adversarial images transfer to other networks?
 
-Asked where a study has `attack.transfer`. The images are those that the deciding arm made of one network's cohort; other
-networks of the cohort (other seeds, training subsets, architectures) score them, and random noise of the same size in
-every pixel, on the same images. The effect is how much more often the attacked image misleads, at the plan's amplitude:
-the noise says what any change of this size does. Images count where both networks are right on the clean image.
+Asked where a study has `attack.transfer`. The deciding arm attacks each network of a cohort; the others (other seeds,
+training subsets, architectures) score its images, and random noise of the same size in every pixel of them. The effect
+is how much more often the attacked image misleads, at the plan's amplitude: the noise says what any change of this size
+does. Images count where both networks are right on the clean image.
 
 Of one cohort the effect is the mean over all ordered pairs of networks and their images. Its variance is that of the
 patients, who are the same for all pairs, and that of the networks, by the jackknife over them (a network is in many
@@ -78,7 +78,7 @@ def judge_transfer(evidence: Evidence) -> Conclusion:
         alternatives=(
             "Networks of one cohort share training images (all of them but for subsets) and the procedure of training: "
             "networks that somebody else trained on other data may share less.",
-            "An attack that is made to transfer (momentum, input diversity, an ensemble of sources) would transfer more.",
+            "An attack that is made to transfer (momentum, diverse inputs, several sources at once) would do so more.",
         ),
         details=tuple(rows),
     )

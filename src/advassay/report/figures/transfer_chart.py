@@ -60,7 +60,7 @@ def _matrix(
     told = frame.select(
         "source", "target", "kind", "n", rate=share.round(4), low=(pl.col("low") if column == "rate" else "noise_low"),
         high=(pl.col("high") if column == "rate" else "noise_high"),
-        text=pl.when(share.is_null()).then(pl.lit("–")).otherwise((100 * share).round(0).cast(pl.Int64).cast(pl.String)),
+        text=(100 * share).round(0).cast(pl.Int64).cast(pl.String).fill_null("–"),
     )  # fmt: skip
     axis = {"grid": False, "ticks": False, "domain": False, "labelLimit": LABEL_LIMIT, "labelFontSize": 11}
     x = alt.X("target:N", sort=networks, title="scored by", axis=alt.Axis(labelAngle=-40, **axis))

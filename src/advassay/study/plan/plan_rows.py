@@ -27,8 +27,8 @@ class PlanRow:
     what: str
     """Which network, attacked by which arm."""
     unit: str
-    """What is counted: images (prepare), training passes = images × updates (train), gradient steps (attack), images scored
-    (scoring)."""
+    """What is counted: images (prepare), training passes = images × updates (train), gradient steps (attack), images
+    scored (scoring)."""
     total: int
     """Units in all."""
     have: int

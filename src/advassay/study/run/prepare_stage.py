@@ -114,6 +114,17 @@ def check_image_sizes(study: Study) -> None:
         )
 
 
+def check_networks(study: Study) -> None:
+    """Raise TrainingError for a further architecture that cannot take the cohorts' images: the main network is tried
+    when it is trained, these would be only after hours."""
+    from advassay.models.timm_networks import image_size_error, takes_image_size
+
+    for architecture in (study.training.architectures or ())[1:]:
+        for size in dict.fromkeys(map(study.size_of, study.cohorts)):
+            if not takes_image_size(architecture, size):
+                raise image_size_error(architecture, size, "a trial pass failed")
+
+
 def _key(study: Study, source: Source, site: RunEnvironment) -> bytes:
     """The pseudonyms' key. That the default one is no secret matters where a source names patients."""
     from advassay.sources import pseudonym_key
