@@ -72,7 +72,7 @@ def test_the_margin_is_that_of_the_plan() -> None:
     narrow = study.at(margins=Margins(transfer=0.001))
     assert (judge_transfer(study).verdict, judge_transfer(narrow).verdict) == ("contradicted", "undecided")
     assert judge_transfer(study).margin == 0.05
-    assert AnalysisPlan(margins=Margins(transfer=0.05)).sha256 == AnalysisPlan().sha256
+    assert "transfer" not in AnalysisPlan().model_dump_json()  # so plans without it keep their hash
 
 
 def test_without_any_transfer_it_is_not_asked() -> None:

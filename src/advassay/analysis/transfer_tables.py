@@ -11,7 +11,7 @@ import polars as pl
 from advassay.analysis.conclusions.conclusion import finite
 from advassay.analysis.conclusions.evidence import plan_in_force
 from advassay.analysis.conclusions.transfer import value_of
-from advassay.analysis.intervals import counts, intervals
+from advassay.analysis.intervals import Counts, counts, intervals
 from advassay.analysis.transfer_outcomes import KINDS, CohortTransfer, cohort_transfers
 from advassay.records.store_reader import Records
 
@@ -80,9 +80,11 @@ def _rates(cohort: CohortTransfer, chosen: Any, here: dict[str, Any], level: flo
     counted = cohort.counted[chosen].reshape(shape)
     patients = np.tile(cohort.patients, len(counted))
 
-    def points(events: np.ndarray) -> Any:
-        flat = (np.moveaxis(one, 0, 1).reshape(len(cohort.epsilons), -1) for one in (events.reshape(shape), counted))
-        return counts(*flat, patients)
+    def flat(found: np.ndarray) -> np.ndarray:
+        return np.moveaxis(found.reshape(shape), 0, 1).reshape(len(cohort.epsilons), -1)
+
+    def points(events: np.ndarray) -> Counts:
+        return counts(flat(events), flat(counted), patients)
 
     attacked, noise = points(cohort.attacked[chosen]), points(cohort.noise[chosen])
     low, high, method = intervals(attacked, level)

@@ -84,7 +84,7 @@ def power(
         between_trainings=trainings,
     )  # fmt: skip
     found = study_power(
-        _design(declared, read.analysis.image_types, accuracy, per_patient, transfer=read.attack.transfer),
+        _design(declared, read.analysis.image_types, accuracy, per_patient, transfer=bool(read.attack.transfer)),
         assumed,
         read.analysis,
         target,

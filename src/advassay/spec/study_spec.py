@@ -143,9 +143,10 @@ class AttackSpec(Arm):
     """sample: never more than `doubling_images`, so that question 3 may stay undecided. null = of the arm that decides,
     as many images as question 3 needs, which may take longer than the arm itself."""
 
-    transfer: bool = Field(False, exclude_if=lambda value: not value)
+    transfer: bool | None = Field(None, exclude_if=lambda value: not value)
     """Attack every network of a cohort (all architectures, seeds and training sizes) by the arm that decides, and score
-    the attacked images, and random noise of the same size, by every network of the cohort. Needs two networks."""
+    the attacked images, and random noise of the same size, by every network of the cohort. Needs two networks a cohort;
+    null = false."""
 
     range_images: int = Field(64, ge=8)
     """Tuning images of each cohort that `epsilons: auto` uses, at most; scaled by --scale."""

@@ -234,7 +234,8 @@ class _Lister:
     def _transfer(self, source: Network, targets: Sequence[Network], ranges: tuple[str, ...]) -> Job:
         name, arm = self._priced.transfer_arm()
         trains = tuple(self._trained[self._key(network)].id for network in targets)
-        costs, outputs, identities = self._transfer_costs(source, targets, arm), (), [*map(self._classifier, targets)]
+        costs, identities = self._transfer_costs(source, targets, arm), [*map(self._classifier, targets)]
+        outputs: tuple[str, ...] = ()
         if self._facts is not None and self._facts.cohort is not None:
             cohort, own = self._facts.cohort.preparation.identity, str(self._classifier(source))
             runs = (

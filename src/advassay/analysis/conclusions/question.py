@@ -123,7 +123,7 @@ def questions() -> list[Question]:
         if one.number == following.number:
             raise SpecError(
                 f"conclusion number {one.number}: one question each, got {one.title!r} and {following.title!r}.",
-                "Give the added question a number of its own, above 5.",
+                "Give the added question a number of its own, above 7.",
             )
     return found
 

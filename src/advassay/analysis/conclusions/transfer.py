@@ -52,7 +52,7 @@ def judge_transfer(evidence: Evidence) -> Conclusion:
     be less than the margin, or the other way round."""
     plan = evidence.plan
     effect = transfer_effect(evidence)
-    margin = plan.margins.transfer
+    margin = plan.margins.of_transfer
     verdict = verdict_of(effect, margin)
     rows = [row for cohort in evidence.transfers for row in _rows(cohort, plan)]
     names = listed([cohort.header.cohort for cohort in evidence.transfers])
@@ -216,7 +216,7 @@ def _reason(effect: Effect, rows: list[dict[str, Any]], margin: float) -> str:
 def _needed(effect: Effect, plan: AnalysisPlan) -> str:
     if not effect.known:
         return "Images that two networks of a cohort classify correctly, of at least two patients, are needed."
-    return what_it_takes("points", effect, plan.level, margin=plan.margins.transfer)
+    return what_it_takes("points", effect, plan.level, margin=plan.margins.of_transfer)
 
 
 def _remarks(evidence: Evidence) -> tuple[str, ...]:
@@ -247,7 +247,7 @@ def _specifications(evidence: Evidence) -> Iterator[Specification]:
     """At each ε, over all, and at the plan's."""
     if not evidence.transfers:
         return
-    margin = evidence.plan.margins.transfer
+    margin = evidence.plan.margins.of_transfer
     first, *others = (cohort.epsilons.tolist() for cohort in evidence.transfers)
     for epsilon in (one for one in first if all(one in grid for grid in others)):
         effect = transfer_effect(evidence, epsilon=epsilon)

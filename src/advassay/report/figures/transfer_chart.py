@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -35,7 +35,7 @@ def transfer_matrices(frame: pl.DataFrame, styles: Mapping[str, Style], *, width
     return alt.vconcat(*charts, spacing=30).resolve_scale(color="independent")
 
 
-def _cohort(frame: pl.DataFrame, hue: str, cohort: str, width: int) -> alt.ConcatChart | alt.HConcatChart:
+def _cohort(frame: pl.DataFrame, hue: str, cohort: str, width: int) -> Any:
     import altair as alt
 
     networks = names_of(frame, "source")
@@ -53,7 +53,7 @@ def _cohort(frame: pl.DataFrame, hue: str, cohort: str, width: int) -> alt.Conca
 
 def _matrix(
     frame: pl.DataFrame, hue: str, networks: list[str], side: int, column: str, title: str, *, labelled: bool
-) -> alt.LayerChart:
+) -> Any:
     import altair as alt
 
     share = pl.col(column)
@@ -62,11 +62,17 @@ def _matrix(
         high=(pl.col("high") if column == "rate" else "noise_high"),
         text=(100 * share).round(0).cast(pl.Int64).cast(pl.String).fill_null("–"),
     )  # fmt: skip
-    axis = {"grid": False, "ticks": False, "domain": False, "labelLimit": LABEL_LIMIT, "labelFontSize": 11}
+    axis: dict[str, Any] = {
+        "grid": False,
+        "ticks": False,
+        "domain": False,
+        "labelLimit": LABEL_LIMIT,
+        "labelFontSize": 11,
+    }
     x = alt.X("target:N", sort=networks, title="scored by", axis=alt.Axis(labelAngle=-40, **axis))
     y = alt.Y("source:N", sort=networks, title="attacked on" if labelled else None,
               axis=alt.Axis(**axis) if labelled else None)  # fmt: skip
-    tips = [
+    tips: list[Any] = [
         "source:N", "target:N", "kind:N", alt.Tooltip("rate:Q", format=".1%"), alt.Tooltip("low:Q", format=".1%"),
         alt.Tooltip("high:Q", format=".1%"), "n:Q",
     ]  # fmt: skip
@@ -91,12 +97,12 @@ def fig_transfer(findings: Findings) -> Figure | None:
         return None
     here = nearest(frame, findings.plan.epsilon)
     shown = [name for name in findings.cohorts if name in here["cohort"].to_list()]
-    low, high = here["n"].min(), here["n"].max()
+    sizes = here["n"].to_list()
     return Figure(
         "Transfer from network to network",
         "Share in percent of images that the network below (column) misclassifies, of those that it and the network at "
         "the left (row) classify correctly when clean: left, as attacked on the network of the row; right, with random "
-        f"noise of the same size in every pixel. {captions.main_attack(findings)}. n = {low} to {high} images a cell; "
+        f"noise of the same size in every pixel. {captions.main_attack(findings)}. n = {min(sizes)} to {max(sizes)} images a cell; "
         "intervals are in the tooltips and in the table.",
         f"Matrices of transfer: {'; '.join(_told(here, cohort) for cohort in shown)}.",
         lambda width: transfer_matrices(here, styles(findings.cohorts), width=width), "transfer_matrix", here,
