@@ -6,6 +6,7 @@ STORE/study.yaml  analysis.json  range_finding.json  evaluation.json  compute.js
       classifiers/<id>/model.safetensors  training.json
       records/<run_id>/header.json  images.parquet  shards/*.parquet
       superseded/<run_id>-<weights>/           runs of a network that was trained again to other weights
+      transfer/<run_id>/                       attacked images of one network scored by another, as records/
       gallery/
       report/
 STORE.sources.parquet        private, beside the store: file paths and original ids
@@ -96,6 +97,15 @@ class Store:
 
     def run(self, run_id: str) -> Path:
         return self.records / run_id
+
+    @property
+    def transfers(self) -> Path:
+        """Attacked images of one network scored by another one: runs like those of records/, which earlier versions
+        would take for attacks on that network."""
+        return self.root / "transfer"
+
+    def transfer(self, run_id: str) -> Path:
+        return self.transfers / run_id
 
     @property
     def superseded(self) -> Path:

@@ -90,11 +90,11 @@ def test_a_table_of_another_package_is_on_the_page_numbered_and_exported(added: 
 
 
 def test_a_question_of_another_package_is_answered_varied_and_planned_for(added: Added) -> None:
-    assert 'id="conclusion-6">6. Success is lost again in some images.' in added.page
+    assert 'id="conclusion-11">11. Success is lost again in some images.' in added.page
     assert "Six conclusions, tested" in added.page
-    assert "; 6 was added by another package: " in added.page
-    assert 6 in added.table("specification_curve")["question"].to_list()
-    assert [number for number, _, _ in added.power] == [1, 2, 3, 4, 5, 6]
+    assert "; 11 was added by another package: " in added.page
+    assert 11 in added.table("specification_curve")["question"].to_list()
+    assert [number for number, _, _ in added.power] == [1, 2, 3, 4, 5, 11]
     assert 0 < added.power[5][2] < 1
 
 
@@ -120,7 +120,7 @@ def test_figures_tables_and_questions_are_named_by_their_own_files_alone() -> No
     assert listed == []
     conclusions = {path.name: path.read_text() for path in (package / "analysis" / "conclusions").glob("*.py")}
     general = ("__init__.py", "question.py", "specification_curve.py", "study_power.py", "conclusion_text.py")
-    assert len(QUESTIONS) == 5
+    assert len(QUESTIONS) == 6
     assert [
         (name, file) for name in QUESTIONS.names() for file in general if f"conclusions.{name}" in conclusions[file]
     ] == []

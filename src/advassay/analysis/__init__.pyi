@@ -28,6 +28,7 @@ from .success_curves import (
     success_curve as success_curve,
 )
 from .finding_robustness import robust_accuracy_by_finding as robust_accuracy_by_finding
+from .transfer_tables import transfer_by_kind as transfer_by_kind, transfer_matrix as transfer_matrix
 from .worst_case import (
     worst_case_by_attack as worst_case_by_attack,
     worst_case_robust_accuracy as worst_case_robust_accuracy,

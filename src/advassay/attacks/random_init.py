@@ -42,3 +42,14 @@ def sign_noise(clean: Tensor, epsilon: float, norm: Norm, seed: int, image_id: s
     else:
         assert_never(norm)
     return (clean + amplitude * signs.to(clean.device)).clamp(0, 1)
+
+
+def noise_of_same_size(clean: Tensor, attacked: Tensor, seed: int, image_id: str) -> Tensor:
+    """`clean` with every pixel value changed by as much as in `attacked`, up or down at random, clipped to [0, 1].
+
+    Both (channel, height, width) in [0, 1]. So the noise has the perturbation's size in every norm, but for what
+    clipping takes from it, and none of its aim. The draw depends on (seed, image_id) alone.
+    """
+    generator = torch.Generator("cpu").manual_seed(draw(seed, image_id, "transfer noise") >> 1)
+    signs = torch.randint(0, 2, clean.shape, generator=generator, device="cpu") * 2.0 - 1
+    return (clean + (attacked - clean).abs() * signs.to(clean.device)).clamp(0, 1)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from advassay.study.plan.image_counts import PlannedDesign
 
 COLUMNS = {
-    "number": "question, 1 to 5",
+    "number": "question, 1 to 5; 6 in studies with attack.transfer",
     "title": "its short name",
     "verdict": "the verdict that the assumed effect deserves",
     "assumed": "the effect that is assumed",
@@ -84,7 +84,10 @@ def power(
         between_trainings=trainings,
     )  # fmt: skip
     found = study_power(
-        _design(declared, read.analysis.image_types, accuracy, per_patient), assumed, read.analysis, target
+        _design(declared, read.analysis.image_types, accuracy, per_patient, transfer=bool(read.attack.transfer)),
+        assumed,
+        read.analysis,
+        target,
     )
     if as_json:
         import json
@@ -98,7 +101,9 @@ def power(
     _print(found, target)
 
 
-def _design(declared: PlannedDesign, image_types: tuple[str, str], accuracy: float, per_patient: float) -> Design:
+def _design(
+    declared: PlannedDesign, image_types: tuple[str, str], accuracy: float, per_patient: float, *, transfer: bool
+) -> Design:
     from advassay.analysis.conclusions.evidence import kind_of
     from advassay.analysis.conclusions.study_power import Design
 
@@ -106,7 +111,7 @@ def _design(declared: PlannedDesign, image_types: tuple[str, str], accuracy: flo
     first, second = (kinds.count(kind) for kind in image_types)
     images = max(1, round(min(declared.images.values()) * accuracy))
     cohorts = (first, second) if first + second == len(kinds) else (len(kinds) - second, second)
-    return Design(cohorts, images, declared.doses, declared.sizes, declared.seeds, per_patient)
+    return Design(cohorts, images, declared.doses, declared.sizes, declared.seeds, per_patient, transfer=transfer)
 
 
 _UNITS = {"cohorts": "", "cohorts of each type": " of each type", "networks of each size": " networks a size"}

@@ -33,7 +33,7 @@ def build_network(
     Raises TrainingError for an unknown name and for an image size the network cannot take.
     """
     if _configuration(architecture).fixed_input_size and not _takes(architecture, image_size_px):
-        raise _size_error(architecture, image_size_px, "its patches do not divide it")
+        raise image_size_error(architecture, image_size_px, "its patches do not divide it")
     with torch.random.fork_rng(devices=[], enabled=seed is not None):
         if seed is not None:
             torch.manual_seed(seed)
@@ -114,6 +114,15 @@ def minimum_image_size(architecture: str) -> int:
 
 
 @lru_cache
+def takes_image_size(architecture: str, size: int) -> bool:
+    """Whether the network takes square images of this side in pixels: transformers want whole patches.
+
+    Raises TrainingError for an unknown name.
+    """
+    return _takes(architecture, size)
+
+
+@lru_cache
 def measured_minimum(architecture: str) -> int:
     """`minimum_image_size` by trial: bisection between 32 px and the size the network was designed for."""
     works = max(_configuration(architecture).input_size[1:])
@@ -184,7 +193,7 @@ def _configuration(architecture: str) -> Any:
     return timm.get_pretrained_cfg(architecture) or timm.models.PretrainedCfg()
 
 
-def _size_error(architecture: str, size: int, reason: str) -> TrainingError:
+def image_size_error(architecture: str, size: int, reason: str) -> TrainingError:
     return TrainingError(
         f"image_size_px: {architecture} cannot take {size} px images ({reason}).",
         "Choose another image_size_px (a multiple of the patch size for transformers) or another architecture.",

@@ -57,6 +57,25 @@ def current_runs(
     return set(places.values()) | kept
 
 
+def current_transfers(
+    headers: Sequence[RunHeader],
+    study: Mapping[str, Any],
+    preparations: Mapping[str, Preparation],
+    trainings: Sequence[TrainingDocument],
+) -> set[str]:
+    """run_ids of the runs of transfer/ that the study asks for: its arm, its images, networks trained as it says.
+
+    Without a study, or with one of another version of the program, those on each cohort's latest preparation.
+    """
+    try:
+        asked = _Asked(Study.model_validate(study), preparations, trainings)
+    except ValidationError:
+        by_time = sorted(headers, key=lambda header: header.updated)
+        latest = {header.cohort: header.cohort_identity for header in by_time}
+        return {header.run_id for header in by_time if header.cohort_identity == latest[header.cohort]}
+    return {header.run_id for header in headers if asked.is_transfer_asked_for(header)}
+
+
 class _Asked:
     """What a study asks for, as far as headers and documents can tell."""
 
@@ -98,12 +117,45 @@ class _Asked:
         made = run_identity(classifier=header.classifier, arm=arm, cohort_identity=header.cohort_identity)
         return made == header.run_id and self._is_trained_so(header)
 
-    def _is_trained_so(self, header: RunHeader) -> bool:
-        """Whether the run's network was trained as the study says; an external one is what it is."""
-        document = self._trainings.get(header.classifier)
+    def is_transfer_asked_for(self, header: RunHeader) -> bool:
+        """Whether the study would make this run of transfer/."""
+        study = self._study
+        if not study.attack.transfer or header.cohort not in study.cohorts:
+            return False
+        prepared, (name, arm) = self._preparations.get(header.cohort), study.transfer_arm()
+        if prepared is not None and prepared.identity != header.cohort_identity:
+            return False
+        made = run_identity(
+            classifier=header.classifier,
+            arm=arm,
+            cohort_identity=header.cohort_identity,
+            source_classifier=header.source_classifier,
+        )
+        return (
+            (header.arm, header.run_id) == (name, made)
+            and self._takes_part(header, header.classifier, header.architecture)
+            and self._takes_part(header, str(header.source_classifier), header.source_architecture)
+        )
+
+    def _takes_part(self, header: RunHeader, classifier: str, architecture: str) -> bool:
+        """Whether a network is one of those that the study trains on the run's cohort."""
+        training, cohort = self._study.training, self._study.cohorts[header.cohort]
+        document = self._trainings.get(classifier)
+        if document is None:
+            return True  # trained elsewhere: of a store of which only the records are here
+        if architecture not in (training.architectures or (training.architecture,)):
+            return False
+        main = document.full and document.seed in range(training.seed, training.seed + cohort.seeds)
+        member = document.train_size in self._sizes(header.cohort) and document.seed in cohort.train_seeds
+        return (main or member) and self._is_trained_so(header, classifier, architecture)
+
+    def _is_trained_so(self, header: RunHeader, classifier: str = "", architecture: str | None = None) -> bool:
+        """Whether the run's network was trained as the study says; an external one is what it is. `classifier` and
+        `architecture`: another network of the run, of another architecture than the main one."""
+        document = self._trainings.get(classifier or header.classifier)
         if document is None:
             return True
-        asked = self._study.training
+        asked = self._study.training.of(architecture)
         try:
             trained = TrainingSpec.model_validate(document.spec)
         except ValidationError:

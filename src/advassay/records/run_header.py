@@ -87,6 +87,10 @@ FORMAT_VERSION = "1"
 """Written into every header and shard; a reader refuses a larger one."""
 
 
+TRANSFER_STEPS = 2
+"""K of a run of transfer/: after the clean image, 1 is random noise of the same size and 2 the attacked image."""
+
+
 class Point(Frozen):
     """One point of the grid that the run holds."""
 
@@ -175,6 +179,15 @@ class RunHeader(BaseModel):
     sizes, which are axes."""
     rerun_of: str | None = None
     """run_id of the declared run whose flagged images this run attacks again; null for a declared run."""
+    source_classifier: str | None = Field(None, exclude_if=lambda value: value is None)
+    """Of transfer/: identity of the network that the images were attacked on; `classifier` scored them. Null for runs
+    of records/."""
+    source_architecture: str = Field("", exclude_if=lambda value: not value)
+    source_weights_sha256: str = Field("", exclude_if=lambda value: not value)
+    source_train_size: int | None = Field(None, exclude_if=lambda value: value is None)
+    source_full: bool | None = Field(None, exclude_if=lambda value: value is None)
+    source_seed: int | None = Field(None, exclude_if=lambda value: value is None)
+    """What the fields without `source_` say of `classifier`."""
     compute: ExecutionConfig | None = None
     """What fixes the last bits of the logits."""
     band: float | None = None
@@ -215,14 +228,25 @@ def attack_rules(arm: Arm) -> dict[str, Any]:
     return arm.model_dump(mode="json", exclude={"epsilons", "step_sizes", "images"})
 
 
-def run_identity(*, classifier: str, arm: Arm, cohort_identity: str | None = None, rerun_of: str | None = None) -> str:
+def run_identity(
+    *,
+    classifier: str,
+    arm: Arm,
+    cohort_identity: str | None = None,
+    rerun_of: str | None = None,
+    source_classifier: str | None = None,
+) -> str:
     """The run's id by content: cohort, classifier, attack rules and precision policy.
+
+    `source_classifier`: of images that were attacked on another network than `classifier`, which scores them.
 
     >>> wider = Arm(epsilons=(0.02, 0.3), step_sizes=("epsilon/4",), images=7)
     >>> run_identity(classifier="c", arm=Arm()) == run_identity(classifier="c", arm=wider)
     True
     """
     content = {"cohort": cohort_identity, "classifier": classifier, "attack": attack_rules(arm), "rerun_of": rerun_of}
+    if source_classifier is not None:
+        content["source_classifier"] = source_classifier
     return content_hash(content)
 
 

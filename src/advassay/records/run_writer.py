@@ -376,7 +376,11 @@ def _after(earlier: RunHeader, header: RunHeader) -> RunHeader:
 
 def of_other_weights(earlier: RunHeader, header: RunHeader) -> bool:
     """Whether two headers name networks of different weights; a header that names none is not held against another."""
-    return bool(earlier.weights_sha256 and header.weights_sha256) and earlier.weights_sha256 != header.weights_sha256
+    pairs = [
+        (earlier.weights_sha256, header.weights_sha256),
+        (earlier.source_weights_sha256, header.source_weights_sha256),
+    ]
+    return any(before and now and before != now for before, now in pairs)
 
 
 class _Counts:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from advassay import store_layout
 from advassay.checked_files import damaged, is_as_written, read_model
 from advassay.errors import AdvassayWarning, StoreError
-from advassay.records.current_runs import current_runs
+from advassay.records.current_runs import current_runs, current_transfers
 from advassay.records.gallery import Example, read_gallery
 from advassay.records.run_header import RunHeader
 from advassay.records.run_reader import Run, read_header
@@ -32,6 +32,7 @@ class Records:
     headers      current declared runs, by cohort, arm, train size, seed
     reruns       runs that attack flagged images of a declared run again
     superseded   runs that study.yaml no longer asks for, or whose place another run has taken
+    transfers    attacked images of one network scored by another (and by itself), as the study asks for them
     """
 
     def __init__(self, root: Path, folders: Sequence[Path]) -> None:
@@ -44,6 +45,7 @@ class Records:
         self.headers: list[RunHeader] = [header for header in declared if header.run_id in current]
         self.superseded: list[RunHeader] = [header for header in declared if header.run_id not in current]
         self.reruns: list[RunHeader] = [run.header for run in runs if run.header.rerun_of in current]
+        self.transfers: tuple[Run, ...] = self._transfers()
 
     def __repr__(self) -> str:
         return f"Records({str(self.root)!r}, {len(self.headers)} runs of {len(self.cohorts)} cohorts)"
@@ -53,6 +55,13 @@ class Records:
         if run_id not in self._runs:
             raise StoreError(f"run_id: one of {sorted(self._runs)}, got {run_id!r}.")
         return self._runs[run_id]
+
+    def _transfers(self) -> tuple[Run, ...]:
+        folders = sorted(path.parent for path in self._store.transfers.glob(f"*/{store_layout.HEADER}"))
+        runs = [Run(folder) for folder in _own_folders(folders, "transfer")]
+        headers = [run.header for run in runs]
+        current = current_transfers(headers, self._study, self.preparations, self.trainings)
+        return tuple(run for run in runs if run.header.run_id in current)
 
     @property
     def runs(self) -> list[Run]:
@@ -188,8 +197,8 @@ class Records:
 
     @property
     def _counted(self) -> list[Run]:
-        """Runs that numbers are made of: the current ones and their re-runs."""
-        return [self._runs[header.run_id] for header in (*self.headers, *self.reruns)]
+        """Runs that numbers are made of: the current ones, their re-runs, and transfers."""
+        return [*(self._runs[header.run_id] for header in (*self.headers, *self.reruns)), *self.transfers]
 
     def tell_damage(self) -> None:
         """Warn of every run of which something cannot be read, with the number of images missing."""
@@ -247,11 +256,11 @@ def _opened(root: Path) -> Records:
     return Records(store, _own_folders(p for p in candidates if _headed(p)))
 
 
-def _own_folders(folders: Iterable[Path]) -> list[Path]:
+def _own_folders(folders: Iterable[Path], place: str = "records") -> list[Path]:
     """The folders that are named by the run they hold; others, copies that somebody made, are left out and said."""
     found = {folder: read_header(folder).run_id for folder in folders}
     if copies := [folder.name for folder, run_id in found.items() if folder.name != run_id]:
-        warnings.warn(NOT_NAMED.format("records", ", ".join(copies), "run"), AdvassayWarning, stacklevel=4)
+        warnings.warn(NOT_NAMED.format(place, ", ".join(copies), "run"), AdvassayWarning, stacklevel=4)
     return [folder for folder, run_id in found.items() if folder.name == run_id]
 
 

@@ -14,6 +14,10 @@ from advassay.success import Reading
 DoseReading = Literal["monotone", "as recorded"]
 
 
+TRANSFER_MARGIN = 0.05
+"""Margin of question 6 where the plan states none: plans of studies without transfer are as they were without it."""
+
+
 class Margins(Frozen):
     """The smallest effects that count. Smaller ones are treated as none."""
 
@@ -27,6 +31,14 @@ class Margins(Frozen):
     """Question 4: ratio of two ε50 that still counts as none."""
     training_size: float = Field(1.25, gt=1)
     """Question 5: ratio of ε50 over the whole studied range of training-set sizes that still counts as none."""
+    transfer: float | None = Field(None, gt=0, lt=1, exclude_if=lambda value: value is None)
+    """Question 6, in studies with `attack.transfer`: how much more often than random noise of the same size attacked
+    images may mislead another network and still count as not transferring (difference of two rates); null = 0.05."""
+
+    @property
+    def of_transfer(self) -> float:
+        """`transfer`, or its default."""
+        return TRANSFER_MARGIN if self.transfer is None else self.transfer
 
 
 class AnalysisPlan(Frozen):

@@ -40,6 +40,9 @@ class TrainingSpec(Frozen):
 
     architecture: str = "inception_v3"
     """Any timm model name."""
+    architectures: tuple[str, ...] | None = Field(None, min_length=1, exclude_if=lambda value: value is None)
+    """timm model names, in place of `architecture`. The first is the cohort's main network; each of the others is
+    trained on the same images with the same seeds and sizes, for `attack.transfer` alone."""
     weights: DataPath | None = None
     """Start weights (safetensors), relative to the data folder; null = random initialisation."""
     updates: int | None = Field(None, ge=1)
@@ -61,6 +64,38 @@ class TrainingSpec(Frozen):
     patience: int | None = Field(None, ge=1)
     """Stop early after this many evaluations without improvement; null = never."""
     seed: int = 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _first_is_main(cls, data: Any) -> Any:
+        if (
+            not isinstance(data, Mapping)
+            or not isinstance(names := data.get("architectures"), list | tuple)
+            or not names
+        ):
+            return data
+        if len(set(map(str, names))) < len(names):
+            raise ValueError(f"architectures: expected each name once, got {', '.join(map(str, names))}")
+        if data.get("architecture", names[0]) != names[0]:
+            raise ValueError(
+                f"architecture: leave it out, or name the first of architectures ({names[0]}), "
+                f"got {data['architecture']!r}"
+            )
+        return dict(data) | {"architecture": names[0]}
+
+    @model_validator(mode="after")
+    def _weights_fit(self) -> TrainingSpec:
+        if self.weights is not None and len(self.architectures or ()) > 1:
+            raise ValueError(
+                "weights: null with several architectures (a file of start weights is of one), "
+                f"got {self.weights!r} for {', '.join(self.architectures or ())}"
+            )
+        return self
+
+    def of(self, architecture: str | None = None) -> TrainingSpec:
+        """What one network is trained by: this with one architecture (None = the main one)."""
+        update = {"architecture": architecture or self.architecture, "architectures": None}
+        return self.model_copy(update=update)
 
     @model_validator(mode="after")
     def _one_length(self) -> TrainingSpec:
@@ -107,6 +142,11 @@ class AttackSpec(Arm):
     doubling: Literal["sample"] | None = Field(None, exclude_if=lambda value: value is None)
     """sample: never more than `doubling_images`, so that question 3 may stay undecided. null = of the arm that decides,
     as many images as question 3 needs, which may take longer than the arm itself."""
+
+    transfer: bool | None = Field(None, exclude_if=lambda value: not value)
+    """Attack every network of a cohort (all architectures, seeds and training sizes) by the arm that decides, and score
+    the attacked images, and random noise of the same size, by every network of the cohort. Needs two networks a cohort;
+    null = false."""
 
     range_images: int = Field(64, ge=8)
     """Tuning images of each cohort that `epsilons: auto` uses, at most; scaled by --scale."""
@@ -226,6 +266,37 @@ class Study(Frozen):
         rule = self.analysis.step_size
         first = self.attack.arm(arm).step_sizes[0]
         return self.analysis.model_copy(update={"arm": arm, "step_size": first if rule is None else rule})
+
+    @model_validator(mode="after")
+    def _transfer_has_networks(self) -> Study:
+        more = (self.training.architectures or ())[1:]
+        if more and not self.attack.transfer:
+            raise ValueError(
+                "training.architectures: one name, or attack.transfer: true, which the others are trained for; "
+                f"got {', '.join(self.training.architectures or ())}"
+            )
+        if not self.attack.transfer:
+            return self
+        untrained = [name for name, cohort in self.cohorts.items() if not cohort.is_trained_on]
+        alone = [
+            name for name, cohort in self.cohorts.items() if not more and cohort.seeds < 2 and not cohort.train_sizes
+        ]
+        if untrained or alone:
+            raise ValueError(
+                "attack.transfer: every cohort needs at least two networks that are trained here (training."
+                "architectures, or seeds or train_sizes of the cohort), not so: "
+                f"{', '.join(dict.fromkeys((*untrained, *alone)))}"
+            )
+        return self
+
+    def transfer_arm(self) -> tuple[str, Arm]:
+        """Name and rules of the attack whose images are tried on other networks: the deciding arm at its analysed step
+        size, without restarts."""
+        plan = self.resolved_analysis()
+        assert plan.arm is not None
+        assert plan.step_size is not None
+        arm = self.attack.arm(plan.arm)
+        return plan.arm, arm.model_copy(update={"step_sizes": (plan.step_size,), "restarts": 1})
 
     def with_epsilons(self, found: Mapping[str, Sequence[float]]) -> Study:
         """The study with `found` (arm → amplitudes) in place of what these arms declare."""

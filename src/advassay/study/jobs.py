@@ -8,6 +8,7 @@ which network, which run) is in `inputs`, `outputs` and `costs`, as far as it is
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,18 +28,19 @@ from advassay.study.study_networks import ExternalNetwork, Network, main_seeds, 
 if TYPE_CHECKING:
     from advassay.cohorts import PreparedCohort
 
-Stage = Literal["prepare", "train", "range-finding", "attack", "controls", "re-run"]
+Stage = Literal["prepare", "train", "range-finding", "attack", "controls", "re-run", "transfer"]
 PREPARE: Stage = "prepare"
 TRAIN: Stage = "train"
 RANGE_FINDING: Stage = "range-finding"
 ATTACK: Stage = "attack"
 CONTROLS: Stage = "controls"
 RERUN: Stage = "re-run"
-ROUNDS: Mapping[Stage, int] = {PREPARE: 0, TRAIN: 1, RANGE_FINDING: 2, ATTACK: 3, CONTROLS: 3, RERUN: 3}
+TRANSFER: Stage = "transfer"
+ROUNDS: Mapping[Stage, int] = {PREPARE: 0, TRAIN: 1, RANGE_FINDING: 2, ATTACK: 3, CONTROLS: 3, RERUN: 3, TRANSFER: 4}
 """Where one process does all jobs, it does them round by round, and in each in the order of the study."""
 
-IMAGES, PASSES, STEPS = "images", "training passes", "gradient steps"
-"""What is counted: training passes are images × updates."""
+IMAGES, PASSES, STEPS, SCORED = "images", "training passes", "gradient steps", "images scored"
+"""What is counted: training passes are images × updates; images scored are forward passes of a transfer."""
 
 
 @dataclass(frozen=True)
@@ -46,12 +48,15 @@ class Cost:
     """What a job takes."""
 
     part: str
-    """The job's stage; of controls also `doubling`, the attack of a sample for twice the iterations."""
+    """The job's stage; of controls also `doubling`, the attack of a sample for twice the iterations; of a transfer also
+    `scoring`."""
     unit: str
-    """IMAGES, PASSES or STEPS."""
+    """IMAGES, PASSES, STEPS or SCORED."""
     total: int
     at_most: bool = False
     """`total` is an upper bound."""
+    architecture: str | None = None
+    """Of the network that does it; None = the study's main one."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +118,8 @@ class Job:
     def declared_arm(self, study: Study | None = None) -> Arm:
         """The arm as this job runs it; `study`: with amplitudes found, where the arm had to find them."""
         attack = (study or self.study).attack
+        if self.stage == TRANSFER:
+            return (study or self.study).transfer_arm()[1]
         return series_arm(attack)[1] if self.series else attack.arm(self.arm)
 
     def search(self) -> Search:
@@ -122,8 +129,11 @@ class Job:
 
 def _member(network: Network | ExternalNetwork) -> str:
     assert isinstance(network, Network)
+    if network.main:
+        return network.name(0)
     size = f"{network.size:g} of the training images" if network.is_share else f"{network.size} training images"
-    return f"{size}, seed {network.seed}"
+    other = "" if network.architecture is None else f"{network.architecture}, "
+    return f"{other}{size}, seed {network.seed}"
 
 
 # ---- the list -------------------------------------------------------------------------------------------------------
@@ -172,6 +182,7 @@ class _Lister:
         trains = study.cohorts[cohort].is_trained_on and (facts is None or facts.training > 0)
         self._networks = list(networks(study, cohort)) if trains else []
         self._external = list(external)
+        self._transferred = self._networks if study.attack.transfer else []
         self._trained: dict[object, Job] = {}  # what tells networks apart → the job that trains it
         for network in self._networks:
             self._trained.setdefault(self._key(network), self._train(network))
@@ -191,6 +202,8 @@ class _Lister:
                 listed.add(train.id)
             if network.primary:
                 yield from self.ranges
+            if isinstance(network, Network) and network.architecture is not None:
+                continue  # it takes part in transfer alone
             for arm in [series_arm(self._study.attack)[0]] if not network.main else self._study.attack.arms:
                 attack = self._attack(network, arm, train, ranges)
                 points = points_of(attack.declared_arm(self._priced))
@@ -209,13 +222,59 @@ class _Lister:
                 if isinstance(network, Network) and network.main:
                     last[network.seed, arm] = jobs[-1].id
                 yield from jobs
+        yield from self._transfers(ranges)
+
+    def _transfers(self, ranges: tuple[str, ...]) -> Iterator[Job]:
+        """One job for each network that is attacked for the others, once all of them are trained."""
+        known = {self._key(network): network for network in reversed(self._transferred)}
+        different = [network for network in self._transferred if known[self._key(network)] is network]
+        for network in different:
+            yield self._transfer(network, different, ranges)
+
+    def _transfer(self, source: Network, targets: Sequence[Network], ranges: tuple[str, ...]) -> Job:
+        name, arm = self._priced.transfer_arm()
+        trains = tuple(self._trained[self._key(network)].id for network in targets)
+        costs, identities = self._transfer_costs(source, targets, arm), [*map(self._classifier, targets)]
+        outputs: tuple[str, ...] = ()
+        if self._facts is not None and self._facts.cohort is not None:
+            cohort, own = self._facts.cohort.preparation.identity, str(self._classifier(source))
+            runs = (
+                run_identity(classifier=str(target), arm=arm, cohort_identity=cohort, source_classifier=own)
+                for target in identities
+            )
+            outputs = tuple(f"transfer/{run}" for run in runs)
+        return self._job(
+            TRANSFER,
+            content_hash([TRANSFER, self._network_id(source), attack_rules(arm), *map(self._network_id, targets)]),
+            network=source,
+            arm=name,
+            waits_for=(*trains, *ranges),
+            inputs=(f"cohorts/{self._cohort}", *(f"classifiers/{one}" for one in identities if one is not None)),
+            outputs=outputs,
+            costs=costs,
+        )
+
+    def _transfer_costs(self, source: Network, targets: Sequence[Network], arm: Arm) -> tuple[Cost, ...]:
+        """The attack on the source, and what networks of each architecture score: every image clean, attacked and with
+        noise."""
+        if self._facts is None:
+            return ()
+        images = attacked_images(arm, self._facts.validation)
+        scored = images * (1 + 2 * len(points_of(arm)))
+        of_kind = Counter(target.architecture for target in targets)
+        return (
+            Cost(TRANSFER, STEPS, images * gradient_steps(arm), architecture=source.architecture),
+            *(Cost("scoring", SCORED, scored * number, architecture=kind) for kind, number in of_kind.items()),
+        )
 
     def _key(self, network: Network | ExternalNetwork) -> object:
         """Equal for networks that are known to be one."""
         if isinstance(network, ExternalNetwork) or self._facts is None:
-            return network if isinstance(network, ExternalNetwork) else (network.size, network.seed)
+            return (
+                network if isinstance(network, ExternalNetwork) else (network.size, network.seed, network.architecture)
+            )
         if self._facts.cohort is None:
-            return (network.images(self._facts.training), network.seed)
+            return (network.images(self._facts.training), network.seed, network.architecture)
         return self._classifier(network)
 
     def _classifier(self, network: Network | ExternalNetwork) -> str | None:
@@ -237,7 +296,7 @@ class _Lister:
         """What the study asks for with a network, as one identity."""
         if isinstance(network, ExternalNetwork):
             return content_hash([self._prepare.id, network.identity])
-        spec = self._study.training.model_dump(mode="json")
+        spec = self._study.training.of(network.architecture).model_dump(mode="json")
         return content_hash([TRAIN, self._prepare.id, spec, network.size, network.seed])
 
     def _train(self, network: Network) -> Job:
@@ -245,7 +304,7 @@ class _Lister:
         costs: tuple[Cost, ...] = ()
         if self._facts is not None:
             passes = study.training.updates_for(self._facts.training) * study.training.batch_size
-            costs = (Cost(TRAIN, PASSES, passes),)
+            costs = (Cost(TRAIN, PASSES, passes, architecture=network.architecture),)
         return self._job(
             TRAIN,
             self._network_id(network),

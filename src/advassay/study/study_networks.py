@@ -25,6 +25,8 @@ class Network:
     """Training images, or their share of the training split; None = all of it."""
     primary: bool = False
     """The cohort's main network of the first seed: the one that single curves show."""
+    architecture: str | None = None
+    """None = the study's main one. Networks of another take part in transfer alone."""
 
     @property
     def main(self) -> bool:
@@ -38,6 +40,9 @@ class Network:
 
     def name(self, training: int) -> str:
         """Which of the cohort's networks, in words; `training`: images of the training split."""
+        if self.architecture is not None:
+            size = "" if self.size is None else f", {self.images(training)} training images"
+            return f"{self.architecture}{size}, seed {self.seed}"
         if self.main:
             return MAIN_NETWORK if self.primary else f"{MAIN_NETWORK}, seed {self.seed}"
         return f"{self.images(training)} training images, seed {self.seed}"
@@ -78,7 +83,8 @@ def main_seeds(study: Study, cohort: str) -> range:
 
 
 def networks(study: Study, cohort: str) -> Iterator[Network]:
-    """The cohort's main networks first, the primary one before the others, then each size × seed of its series.
+    """The cohort's main networks first, the primary one before the others, then each size × seed of its series; then
+    the same of each further architecture, where the study has some.
 
     A member of the series with a main network's images and seed is the same network: its identity says so.
     """
@@ -88,6 +94,12 @@ def networks(study: Study, cohort: str) -> Iterator[Network]:
     for size in spec.train_sizes:
         for seed in spec.train_seeds:
             yield Network(seed, size)
+    for architecture in (study.training.architectures or ())[1:]:
+        for seed in main_seeds(study, cohort):
+            yield Network(seed, architecture=architecture)
+        for size in spec.train_sizes:
+            for seed in spec.train_seeds:
+                yield Network(seed, size, architecture=architecture)
 
 
 def network_identity(
@@ -101,7 +113,7 @@ def network_identity(
 
     return classifier_identity(
         cohort,
-        study.training,
+        study.training.of(network.architecture),
         train_ids=network.train_ids(cohort),
         seed=network.seed,
         data=data,

@@ -40,7 +40,7 @@ def judge_lost_again(evidence: Evidence) -> Conclusion:
     values = joined(values_of(evidence.main, lost_again), evidence.main)
     effect = overall(values, evidence.plan.level)
     return conclude(
-        6,
+        11,
         effect,
         verdict_of(effect),
         kind="points",
@@ -70,7 +70,7 @@ def answers(evidence: Evidence) -> list[Specification]:
 
 QUESTION = Question(
     name="lost_again",
-    number=6,
+    number=11,
     title=TITLE,
     kind="points",
     effect_axis="Images that lose their success again, percentage points",

@@ -49,7 +49,7 @@ def judge(evidence: Evidence, unplanned: frozenset[int] = frozenset()) -> list[C
     Holm's correction is over the verdicts that can rest on a p value of no effect: not those that compare the interval
     with a margin alone. Questions of other packages are families of their own: installing one changes no other verdict.
     """
-    asked = questions()
+    asked = [question for question in questions() if question.asked_of(evidence)]
     found = [question.judge(evidence) for question in asked]
     adjusted = _holm_by_family(asked, found)
     if not evidence.series_planned:

@@ -11,6 +11,7 @@ import numpy as np
 from advassay.analysis.dose_response.epsilon50 import Epsilon50, Estimator, by_bracket, epsilon50_of
 from advassay.analysis.dose_response.thresholds import distinct_doses, places_of, thresholds
 from advassay.analysis.outcome_arrays import OutcomeArrays, first_step_size, load_outcomes, runs_of, step_sizes
+from advassay.analysis.transfer_outcomes import CohortTransfer, cohort_transfers
 from advassay.errors import SpecError
 from advassay.records.store_reader import Records
 from advassay.spec.analysis_plan import AnalysisPlan
@@ -86,6 +87,7 @@ class Evidence:
     estimator     of ε50; verdicts rest on the curve, the specification curve looks at the bracket too
     series_planned  False: the plan says that the arm attacks no training-size series, and one was attacked later
     later         amplitudes that were added after the plan was fixed, rising: they are shown and decide nothing
+    transfers     what cohorts' networks made of images attacked on each other under the plan's arm; empty for most
     """
 
     plan: AnalysisPlan
@@ -95,6 +97,7 @@ class Evidence:
     estimator: Estimator = "curve"
     series_planned: bool = True
     later: tuple[float, ...] = ()
+    transfers: tuple[CohortTransfer, ...] = ()
 
     @property
     def arm(self) -> str:
@@ -246,11 +249,14 @@ def evidence_of(
     networks = _packs(records, name, size, primary=False)
     document = records.analysis
     if plan is not None or document is None or name != document.plan.arm:
-        return Evidence(own, networks, others, force.prespecified)
+        return Evidence(own, networks, others, force.prespecified, transfers=cohort_transfers(records, name, size))
     kept, later = _as_planned(networks, document)
     series = [pack for pack in kept if not pack.header.full]
     unplanned = document.series_epsilons is not None and not document.series_epsilons and bool(series)
-    return Evidence(own, kept, others, force.prespecified, series_planned=not unplanned, later=later)
+    transfers = cohort_transfers(records, name, size)
+    return Evidence(
+        own, kept, others, force.prespecified, series_planned=not unplanned, later=later, transfers=transfers
+    )
 
 
 def decided_arm_recorded(records: Records, plan: AnalysisPlan | None = None) -> bool:

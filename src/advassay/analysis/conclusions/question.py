@@ -27,6 +27,13 @@ if TYPE_CHECKING:
 
 REFERENCE_STUDY = "reference study"
 """Family of the five questions of Kovalev and Voynov 2019."""
+ADDED = "added"
+"""Family of questions that another package adds."""
+
+
+def always(asked: object) -> bool:
+    """Every study is asked the question."""
+    return True
 
 
 @dataclass(frozen=True)
@@ -51,12 +58,14 @@ class PowerRule:
     chance    (design, assumed, plan) → its probability, in [0, 1]
     assumed   (assumed, plan) → the assumption in words
     grows_by  what there may be more of where images are not enough
+    applies   design → whether such a study asks the question at all
     """
 
     verdict: Verdict
     chance: Callable[[Design, Assumed, AnalysisPlan], float]
     assumed: Callable[[Assumed, AnalysisPlan], str]
     grows_by: Literal["cohorts", "cohorts of each type", "networks of each size"] = "cohorts"
+    applies: Callable[[Design], bool] = always
 
 
 @dataclass(frozen=True)
@@ -77,6 +86,7 @@ class Question:
     family           questions of one family share Holm's correction
     new_unit         where a new value is expected, in words
     also_at_epsilon  whether the estimate at the plan's amplitude must lie within the margin too
+    asked_of         evidence → whether these records are asked it: those of studies that do what it is about
     """
 
     name: str
@@ -91,9 +101,10 @@ class Question:
     estimators: tuple[Estimator, ...] = ()
     uses: frozenset[Literal["epsilon", "series"]] = frozenset()
     tests_effect: bool = True
-    family: str = "added"
+    family: str = ADDED
     new_unit: str = "In a new cohort of the same kind"
     also_at_epsilon: bool = False
+    asked_of: Callable[[Evidence], bool] = always
 
     @property
     def no_effect(self) -> float:
@@ -112,7 +123,7 @@ def questions() -> list[Question]:
         if one.number == following.number:
             raise SpecError(
                 f"conclusion number {one.number}: one question each, got {one.title!r} and {following.title!r}.",
-                "Give the added question a number of its own, above 5.",
+                "Give the added question a number of its own, above 7.",
             )
     return found
 

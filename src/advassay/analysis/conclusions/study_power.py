@@ -46,6 +46,10 @@ class Assumed:
     """Standard deviation of question 4's ln ratio between cohorts."""
     between_trainings: float = 0.1
     """Standard deviation of ln ε50 between networks trained alike."""
+    transfer: float = 0.2
+    """Question 6: how much more often than noise attacked images mislead another network."""
+    between_transfers: float = 0.1
+    """Standard deviation of that between cohorts."""
     scale: float = 0.4
     """s of the log-logistic curve, in ln ε: 0.4 = from a tenth to nine tenths over a factor of 5.8."""
 
@@ -57,6 +61,7 @@ class Design:
     cohorts  independent cohorts of the first and second image type
     images   attackable images of the smallest cohort; images_per_patient and icc make their design effect
     sizes    training-set sizes of the series, seeds networks of each
+    transfer whether attacked images are tried on other networks
     """
 
     cohorts: tuple[int, int]
@@ -66,6 +71,7 @@ class Design:
     seeds: int = 1
     images_per_patient: float = 1.0
     icc: float = 0.2
+    transfer: bool = False
 
     def __post_init__(self) -> None:
         if self.images < 1 or len(self.doses) < 1 or min(self.cohorts) < 0:
@@ -111,7 +117,9 @@ def study_power(
     if not 0 < target < 1:
         raise SpecError(f"target: between 0 and 1, got {target}.", "For example 0.8.")
     effects, rules = assumed or Assumed(), plan or AnalysisPlan()
-    return [_needed(question, design, effects, rules, target) for question in questions()]
+    return [
+        _needed(question, design, effects, rules, target) for question in questions() if question.power.applies(design)
+    ]
 
 
 def _needed(question: Question, design: Design, assumed: Assumed, plan: AnalysisPlan, target: float) -> Power:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from advassay.analysis.conclusions.conclusion_text import basis, correction, plan_sentences, statistics_lines
-from advassay.analysis.conclusions.question import REFERENCE_STUDY, question_of
+from advassay.analysis.conclusions.question import ADDED, REFERENCE_STUDY, question_of
 from advassay.report.data.findings import Findings
 from advassay.report.figures.answer_figures import CURVE, PAIR, WHOLE
 from advassay.report.figures.figure import Figure
@@ -116,9 +116,14 @@ def verdicts_heading(findings: Findings) -> str:
 def verdicts_sentence(findings: Findings) -> str:
     """Whose statements they are, and how often each verdict was given."""
     numbers = [one.number for one in findings.conclusions]
-    added = [number for number in numbers if question_of(number).family != REFERENCE_STUDY]
+    families = {number: question_of(number).family for number in numbers}
+    added = [number for number, family in families.items() if family == ADDED]
+    beyond = [number for number, family in families.items() if family not in (REFERENCE_STUDY, ADDED)]
     verdicts = _counts([one.verdict for one in findings.conclusions], VERDICTS)
     whose = "Each statement is a conclusion of the reference study (Kovalev and Voynov 2019), tested on these records"
+    if beyond:
+        those = listed([str(number) for number in beyond])
+        whose = f"{whose}; {those} {'goes' if len(beyond) == 1 else 'go'} beyond it"
     if added:
         those = listed([str(number) for number in added])
         whose = f"{whose}; {those} {'was' if len(added) == 1 else 'were'} added by another package"

@@ -178,12 +178,12 @@ TEXTS = """
 cohort image_type class arm division cluster scaling resize meaning where control text success bin method precision
 device run_id classifier cohort_identity label predicted median step_size question answer evidence store attack cohorts
 versions test text_255 method stage part what met carried columns_checked rule verdict dose estimator subgroup
-group reference norm update architecture runtime compared arithmetic train_mode converter
+group reference norm update kind source target architecture runtime compared arithmetic train_mode converter
 """
 SHARES = """
 accuracy sensitivity specificity balanced_accuracy rate low high share confidence surviving rate_first rate_second
 bin_low bin_high share_to_flip clean_low clean_high adversarial_low adversarial_high remaining remaining_low
-remaining_high robust_accuracy robust_accuracy_low robust_accuracy_high
+remaining_high noise_rate noise_low noise_high robust_accuracy robust_accuracy_low robust_accuracy_high
 """
 PROOF = "largest_difference tolerance gradient_error gradient_tolerance"
 NUMBERS = "tiles tiles_to_flip visibility_low visibility_high q25 q75 auroc published_score ece p p_adjusted p_holm"
@@ -193,7 +193,8 @@ SHOWN: Mapping[str, Show] = (
     | dict.fromkeys(NUMBERS.split(), number)
     | dict.fromkeys(PROOF.split(), lambda value: "–" if value is None else f"{value:.2g}")
     | {"median": shown, "queries": shown, "quantity": quantity, "flag": spaced}
-    | {"difference": points, "epsilon": amplitude, "level": level, "seconds": seconds, "weights_sha256": hash_start}
+    | dict.fromkeys(("difference", "difference_low", "difference_high"), points)
+    | {"epsilon": amplitude, "level": level, "seconds": seconds, "weights_sha256": hash_start}
 )
 """Column → how its values are written; counts where it is not named."""
 

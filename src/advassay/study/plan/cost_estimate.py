@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from advassay.record_columns import bytes_per_iterate
 from advassay.spec.attack_spec import Precision
 from advassay.spec.study_spec import Study
 from advassay.study.environment import RunEnvironment
@@ -75,6 +76,10 @@ def _speed(classifier: Classifier, precision: Precision, image: Tensor) -> float
     return images_per_second(attacked(build_surrogate(classifier, image[None], rewrites)), image, BATCH)
 
 
+FORWARD_COST = 0.5
+"""A forward pass against a gradient, which is one forward and about one backward to the image."""
+ROW_BYTES = 100
+"""Of a record row besides its iterates."""
 PNG_SHARE = 0.7
 """Size of a lossless PNG against raw pixels: noise compresses badly."""
 
@@ -88,7 +93,7 @@ class Estimator:
 
     def __init__(self, study: Study, site: RunEnvironment, timed: bool) -> None:
         self._study, self._site, self._timed = study, site, timed
-        self._measured: dict[tuple[int, int], Throughput] = {}
+        self._measured: dict[tuple[str, int, int], Throughput] = {}
 
     def estimated(self, row: PlanRow) -> PlanRow:
         """The row with `seconds` (null where the machine is not measured) and `bytes` of what is missing."""
@@ -99,6 +104,8 @@ class Estimator:
             "train": self._train,
             "controls": self._controls,
             "doubling": self._in_few_numbers,
+            "transfer": self._in_few_numbers,
+            "scoring": self._scoring,
             RANGE_FINDING: self._in_few_numbers,
         }
         return stages.get(row.stage, self._attack)(row)
@@ -114,12 +121,12 @@ class Estimator:
         from advassay.models.timm_networks import checkpoint_bytes
 
         stored = checkpoint_bytes(
-            self._study.training.architecture,
+            row.architecture or self._study.training.architecture,
             channels=self._channels(row.cohort),
             classes=len(self._study.cohorts[row.cohort].classes),
             image_size_px=self._study.size_of(row.cohort),
         )
-        speed = self._throughput(row.cohort).training_images_per_second if self._timed else None
+        speed = self._throughput(row).training_images_per_second if self._timed else None
         return replace(row, seconds=speed and row.missing / speed, bytes=stored)
 
     def _attack(self, row: PlanRow) -> PlanRow:
@@ -131,8 +138,15 @@ class Estimator:
 
     def _controls(self, row: PlanRow) -> PlanRow:
         """The cross-check runs on the unmodified network; what it finds is a few numbers in the header."""
-        speed = self._throughput(row.cohort).gradients_per_second["exact"] if self._timed else None
+        speed = self._throughput(row).gradients_per_second["exact"] if self._timed else None
         return replace(row, seconds=speed and row.missing / speed, bytes=0)
+
+    def _scoring(self, row: PlanRow) -> PlanRow:
+        """Three images a record row are scored by the unmodified network: clean, noise and attacked."""
+        speed = self._throughput(row).gradients_per_second["exact"] / FORWARD_COST if self._timed else None
+        classes = len(self._study.cohorts[row.cohort].classes)
+        stored = int(row.missing / 2 * (3 * bytes_per_iterate(classes) + ROW_BYTES))
+        return replace(row, seconds=speed and row.missing / speed, bytes=stored)
 
     def _in_few_numbers(self, row: PlanRow) -> PlanRow:
         """An attack like the arm's own, of which only counts are kept."""
@@ -140,7 +154,7 @@ class Estimator:
         return replace(row, seconds=self._attack_seconds(row, precision) if self._timed else None, bytes=0)
 
     def _attack_seconds(self, row: PlanRow, precision: Precision) -> float:
-        return RUN_SECONDS + row.missing / self._throughput(row.cohort).gradients_per_second[precision]
+        return RUN_SECONDS + row.missing / self._throughput(row).gradients_per_second[precision]
 
     def _channels(self, cohort: str) -> int:
         """What the cohort declares; else grey, unless it is made of colour phantoms or says histology."""
@@ -151,15 +165,16 @@ class Estimator:
         colour = getattr(source, "phantom", None) == "histology" or (spec.image_type or "").lower() == "histology"
         return 3 if colour else 1
 
-    def _throughput(self, cohort: str) -> Throughput:
-        key = (self._study.size_of(cohort), self._channels(cohort))
+    def _throughput(self, row: PlanRow) -> Throughput:
+        architecture = row.architecture or self._study.training.architecture
+        key = (architecture, self._study.size_of(row.cohort), self._channels(row.cohort))
         if key not in self._measured:
             self._measured[key] = measure(
-                self._study.training.architecture,
+                architecture,
                 [self._study.attack.arm(name).precision for name in self._study.attack.arms],
-                channels=key[1],
+                channels=key[2],
                 classes=2,
-                image_size_px=key[0],
+                image_size_px=key[1],
                 device=self._site.device,
             )
         return self._measured[key]

@@ -18,7 +18,7 @@ from advassay.study.jobs import IMAGES, CohortFacts, Cost, Job
 from advassay.study.plan.plan_rows import PlanRow
 from advassay.study.range_search import is_found, read_ranges
 from advassay.study.run.attack_job import gradient_masked_ids
-from advassay.study.run.attacked_network import recorded_images
+from advassay.study.run.attacked_network import recorded_images, recorded_points
 from advassay.study.run_request import RunRequest, run_request
 from advassay.study.study_networks import MAIN_NETWORK
 
@@ -37,7 +37,11 @@ def rows_of(job: Job, facts: CohortFacts, basis: str, study: Study, store: Store
             case "range-finding":
                 what = f"{MAIN_NETWORK}, arm {job.arm}, tuning images"
         what += BESIDE.get(cost.part, "")
-        yield PlanRow(cost.part, job.cohort, what, cost.unit, total, have, basis, job.arm, at_most)
+        if cost.part == "scoring":
+            what += f", scored by {cost.architecture or study.training.architecture}"
+        yield PlanRow(
+            cost.part, job.cohort, what, cost.unit, total, have, basis, job.arm, cost.architecture or "", at_most
+        )
 
 
 def _taken(job: Job, cost: Cost, facts: CohortFacts, study: Study, store: Store) -> tuple[int, int, bool]:
@@ -60,6 +64,8 @@ def _taken(job: Job, cost: Cost, facts: CohortFacts, study: Study, store: Store)
             return _of_controls(job, cost, run_request(job, facts.cohort, study), store)
         case "re-run":
             return _of_rerun(job, cost, run_request(job, facts.cohort, study), store)
+        case "transfer":
+            return _of_transfer(job, cost, run_request(job, facts.cohort, study), store)
         case _:
             assert_never(job.stage)
 
@@ -77,6 +83,17 @@ def _missing(place: str, request: RunRequest, store: Store) -> int:
     """Gradient steps that the run at `place` still lacks."""
     recorded = recorded_images(store, place.removeprefix("records/"), request.points)
     return missing_steps(request.arm, len(request.image_ids), recorded)
+
+
+def _of_transfer(job: Job, cost: Cost, request: RunRequest, store: Store) -> tuple[int, int, bool]:
+    """What of the attack is still needed for some network that lacks its scores; scoring in proportion."""
+    held = [recorded_points(store.root / place, request.points) for place in job.outputs]
+    least = {point: min(each[point] for each in held) for point in request.points}
+    images = len(request.image_ids)
+    if cost.part == job.stage:
+        return cost.total, cost.total - missing_steps(request.arm, images, least), False
+    lacking = sum(images - min(images, found) for found in least.values()) / max(1, images * len(least))
+    return cost.total, round(cost.total * (1 - lacking)), False
 
 
 def _header(place: str, store: Store) -> RunHeader | None:

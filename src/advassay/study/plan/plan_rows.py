@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import polars as pl
 
-STAGES = ("prepare", "train", "range-finding", "attack", "controls", "doubling", "re-run")
+STAGES = ("prepare", "train", "range-finding", "attack", "controls", "doubling", "re-run", "transfer", "scoring")
 """What a row can be of, in the order of the work."""
 
 
@@ -20,13 +20,15 @@ class PlanRow:
     stage: str
     """One of STAGES. range-finding finds the amplitudes of an arm with `epsilons: auto`, on tuning images. Beside an
     attack arm stand its controls; doubling, the control that attacks a sample for twice the iterations; and the re-run
-    with the margin loss of images whose gradient vanished or whose probability rounded to 1.
+    with the margin loss of images whose gradient vanished or whose probability rounded to 1. transfer attacks a network
+    for the others of its cohort, scoring is what these, and itself, score of it.
     """
     cohort: str
     what: str
     """Which network, attacked by which arm."""
     unit: str
-    """What is counted: images (prepare), training passes = images × updates (train), gradient steps (attack)."""
+    """What is counted: images (prepare), training passes = images × updates (train), gradient steps (attack), images
+    scored (scoring)."""
     total: int
     """Units in all."""
     have: int
@@ -37,6 +39,8 @@ class PlanRow:
     """
     arm: str = ""
     """Name of the attack arm; empty for prepare and train."""
+    architecture: str = ""
+    """Of the network that does it, where that is not the study's main one."""
     at_most: bool = False
     """`total` is an upper bound: of a re-run until the arm has run, of controls always (`have` is all of it once they
     are done).

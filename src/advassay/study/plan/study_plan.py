@@ -15,7 +15,7 @@ from advassay.study.plan.image_counts import ImageCounts, count_images, network_
 from advassay.study.plan.job_rows import rows_of
 from advassay.study.plan.plan_rows import Plan
 from advassay.study.range_search import check_tuning_parts, with_found_grids
-from advassay.study.run.prepare_stage import Failures, check_image_sizes, each_cohort
+from advassay.study.run.prepare_stage import Failures, check_image_sizes, check_networks, each_cohort
 from advassay.study.run.train_stage import recorded_start_weights
 from advassay.study.study_networks import ExternalNetwork, network_identity, networks
 
@@ -30,6 +30,7 @@ def plan(study: Study, site: RunEnvironment, *, timed: bool = True, failures: Fa
     check_names(study, site.store)
     check_arms(study.attack)
     check_image_sizes(study)
+    check_networks(study)
     counts = each_cohort(study, lambda name: count_images(study, name, site), failures)
     warn_of_declared_counts(counts)
     check_tuning_parts(study, {name: found.tuning for name, found in counts.items()})

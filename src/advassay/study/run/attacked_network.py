@@ -140,7 +140,12 @@ def rerun_header(header: RunHeader, arm: Arm) -> RunHeader:
 
 def recorded_images(store: Store, run_id: str, points: frozenset[Point]) -> dict[Point, int]:
     """Point of a grid → images that the store has there of a run."""
-    if not (store.run(run_id) / HEADER).exists():
+    return recorded_points(store.run(run_id), points)
+
+
+def recorded_points(folder: Path, points: frozenset[Point]) -> dict[Point, int]:
+    """The same of the run in a folder."""
+    if not (folder / HEADER).exists():
         return dict.fromkeys(points, 0)
-    held = Run(store.run(run_id)).index.points()  # what the shards hold, whatever the header counted
+    held = Run(folder).index.points()  # what the shards hold, whatever the header counted
     return {point: rows.stop - rows.start for point in points for rows in [held.get(point, slice(0, 0))]}

@@ -14,7 +14,7 @@ from advassay.spec.study_spec import Study
 from advassay.store_documents import ArmRange, CohortRange, Preparation, TrainingDocument
 from advassay.store_layout import HEADER, MODEL, TRAINING
 from advassay.study.environment import RunEnvironment
-from advassay.study.jobs import ATTACK, CONTROLS, PREPARE, RANGE_FINDING, RERUN, TRAIN, Job, enumerate_jobs
+from advassay.study.jobs import ATTACK, CONTROLS, PREPARE, RANGE_FINDING, RERUN, TRAIN, TRANSFER, Job, enumerate_jobs
 from advassay.study.range_search import check_tuning_parts, is_found, keep_grids, read_ranges
 from advassay.study.run.attack_job import AttackRun, gradient_masked_ids
 from advassay.study.run.attacked_network import (
@@ -32,9 +32,10 @@ from advassay.study.run.preregistration import freeze_analysis_plan
 from advassay.study.run.range_finding import find_range
 from advassay.study.run.run_pieces import BegunRun, Piece, PieceDone
 from advassay.study.run.train_stage import train_network
+from advassay.study.run.transfer_run import TransferRun
 from advassay.study.run_request import run_request
 from advassay.study.store_locks import Session, document_lock
-from advassay.study.study_networks import ExternalNetwork, Network, network_identity
+from advassay.study.study_networks import ExternalNetwork, Network, network_identity, networks
 from advassay.study.study_storage import store_study
 
 if TYPE_CHECKING:
@@ -88,6 +89,9 @@ class JobRunner:
             found = read_ranges(self.site.store).arms.get(job.arm, ArmRange()).cohorts
             cohort = self._cohort(job).preparation
             return is_found(job.search(), found, cohort.cohort, cohort.identity, self._identity(job))
+        if job.stage == TRANSFER:
+            networks = self._transfer_networks(job)
+            return all(map(self._is_trained, networks)) and self._transfer(job).is_done()
         trained = isinstance(job.network, ExternalNetwork) or self._is_trained(self._identity(job))
         return trained and self._is_run_done(job, self._run(job))
 
@@ -143,6 +147,8 @@ class JobRunner:
                 return self._run(job).control()
             case "re-run":
                 return self._run(job).rerun()
+            case "transfer":
+                return self._transfer(job).score()
             case _:
                 assert_never(job.stage)
 
@@ -154,6 +160,8 @@ class JobRunner:
             return f"range-{job.arm}-{job.cohort}"
         if self._lacks_images(job):
             return f"nothing-{job.id}"
+        if job.stage == TRANSFER:
+            return f"transfer-{self._cohort(job).preparation.identity}-{self._identity(job)}"
         return f"network-{self._identity(job)}" if job.stage == TRAIN else f"run-{self._run(job).header.run_id}"
 
     # ---- a run in pieces: a launcher holds the job's lock, its processes do this -------------------------------------
@@ -256,6 +264,24 @@ class JobRunner:
         header = run_header(study.name, cohort.preparation, network, request)
         return AttackRun(self.site, cohort, network, header, request, self._work(job))
 
+    def _transfer_networks(self, job: Job) -> dict[str, Network]:
+        """Identity → network, of all networks of a job's cohort."""
+        found: dict[str, Network] = {}
+        for network in networks(job.study, job.cohort):
+            found.setdefault(self._identity(job, network), network)
+        return found
+
+    def _transfer(self, job: Job) -> TransferRun:
+        study, store, device = self._study_of(job), self.site.store, self.site.device
+        found = {
+            identity: trained_network(store, identity, device, primary=network.primary, wanted=job.what)
+            for identity, network in self._transfer_networks(job).items()
+        }
+        request, source = run_request(job, self._cohort(job), study), found[self._identity(job)]
+        return TransferRun(
+            self.site, study.name, self._cohort(job), source, tuple(found.values()), request, self._work(job)
+        )
+
     def _study_of(self, job: Job) -> Study:
         """The study with all amplitudes found. At the first call its analysis plan is frozen: before the first attack.
 
@@ -306,7 +332,7 @@ class JobRunner:
                 study = self._attacked or job.study
                 for one in enumerate_jobs(study, external=external):
                     known = one.cohort in self.prepared or one.cohort == job.cohort
-                    if one.stage == ATTACK and known and not self._lacks_images(one):
+                    if one.stage in (ATTACK, TRANSFER) and known and not self._lacks_images(one):
                         self._workload[self._kind(one)].add(run_request(one, self._cohort(one), study))
             return self._workload[kind]
 
@@ -315,7 +341,8 @@ class JobRunner:
     def _kind(self, job: Job) -> str:
         prepared = self._cohort(job).preparation
         shape = (prepared.channels, prepared.image_size_px, prepared.image_size_px)
-        return kind_of(job.study.training.architecture, shape, job.declared_arm().precision, self.site.device)
+        architecture = getattr(job.network, "architecture", None) or job.study.training.architecture
+        return kind_of(architecture, shape, job.declared_arm().precision, self.site.device)
 
 
 def _main(study: Study) -> Network:

@@ -102,14 +102,27 @@ def check_image_sizes(study: Study) -> None:
     trained = [name for name, cohort in study.cohorts.items() if cohort.is_trained_on]
     if not trained:  # a given model, which may bear any name
         return
-    least = minimum_image_size(study.training.architecture)
+    architectures = study.training.architectures or (study.training.architecture,)
+    architecture = max(architectures, key=minimum_image_size)  # the first of the most demanding ones
+    least = minimum_image_size(architecture)
     small = {name: size for name in trained if (size := study.size_of(name)) < least}
     if small:
         sizes = ", ".join(f"{name} {size} px" for name, size in small.items())
         raise CohortError(
-            f"image_size_px: {study.training.architecture} takes images of {least} px or more, got {sizes}.",
+            f"image_size_px: {architecture} takes images of {least} px or more, got {sizes}.",
             f"Set image_size_px to {least} or more, or choose another training.architecture.",
         )
+
+
+def check_networks(study: Study) -> None:
+    """Raise TrainingError for a further architecture that cannot take the cohorts' images: the main network is tried
+    when it is trained, these would be only after hours."""
+    from advassay.models.timm_networks import image_size_error, takes_image_size
+
+    for architecture in (study.training.architectures or ())[1:]:
+        for size in dict.fromkeys(map(study.size_of, study.cohorts)):
+            if not takes_image_size(architecture, size):
+                raise image_size_error(architecture, size, "a trial pass failed")
 
 
 def _key(study: Study, source: Source, site: RunEnvironment) -> bytes:

@@ -19,7 +19,7 @@ from advassay.study.launchers.parts import Part, jobs_of_part
 from advassay.study.path_privacy import redact_paths
 from advassay.study.range_search import with_stored_grids
 from advassay.study.run.job_runner import Outcome
-from advassay.study.run.prepare_stage import Failures, check_image_sizes
+from advassay.study.run.prepare_stage import Failures, check_image_sizes, check_networks
 from advassay.study.store_locks import Session, document_lock, work_session
 from advassay.study.study_storage import store_study, stored_study
 
@@ -117,6 +117,7 @@ def check_study(study: Study, store: Store) -> None:
     check_names(study, store)
     check_arms(study.attack)
     check_image_sizes(study)
+    check_networks(study)
 
 
 @contextmanager

@@ -40,7 +40,7 @@ def train_network(study: Study, cohort: PreparedCohort, network: Network, site: 
         )
     document = train(
         cohort,
-        study.training,
+        study.training.of(network.architecture),
         train_ids=network.train_ids(cohort),
         seed=network.seed,
         updates=updates_for(study.training, training),

@@ -128,7 +128,12 @@ def _cohorts(store: Store) -> list[Path]:
 
 
 def _runs(store: Store) -> list[Path]:
-    return [path.parent for place in (store.records, store.superseded) for path in sorted(place.glob(f"*/{HEADER}"))]
+    return [path.parent for place in _places(store) for path in sorted(place.glob(f"*/{HEADER}"))]
+
+
+def _places(store: Store) -> tuple[Path, ...]:
+    """Folders of runs."""
+    return (store.records, store.transfers, store.superseded)
 
 
 def _readable(folders: Iterable[Path], read: Callable[[Path], pl.DataFrame]) -> dict[Path, pl.DataFrame]:
@@ -178,9 +183,7 @@ def _knows(table: pl.DataFrame, ids: Collection[str]) -> bool:
 
 def _headless(store: Store) -> list[Path]:
     """Folders of runs without a header: a removal or a copy that was stopped."""
-    folders = [
-        path for place in (store.records, store.superseded) if place.is_dir() for path in sorted(place.iterdir())
-    ]
+    folders = [path for place in _places(store) if place.is_dir() for path in sorted(place.iterdir())]
     return [folder for folder in folders if folder.is_dir() and not (folder / HEADER).exists()]
 
 

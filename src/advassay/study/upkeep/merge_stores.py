@@ -72,7 +72,11 @@ def merge(store: Store, other: Store) -> MergeSummary:
         _merge_compute(store, other)
         _merge_private(store, other, people)
         new = [header for header in headers if not (store.run(header.run_id) / HEADER).exists()]
-        rows = sum(_merge_run(store, other, header.run_id, people) for header in headers)
+        rows = sum(
+            _merge_run(Run(other.run(header.run_id)), store.run(header.run_id), other, people) for header in headers
+        )
+        for folder in _transfers(other):
+            rows += _merge_run(Run(folder), store.transfer(folder.name), other, people)
         examples = _merge_gallery(store, other, people)
         removed = drop_forgotten(store, f"{other.root.name} was joined, and images") if people else None
         return MergeSummary(tuple(cohorts), len(networks), len(new), rows, examples, removed)
@@ -101,9 +105,10 @@ def _check(store: Store, other: Store) -> None:
                 f"merge: network {theirs.classifier} of {theirs.cohort} has other weights in {other.root}.",
                 "Train it once, copy the classifiers/ folder to every machine, and attack there.",
             )
-    for path in sorted(other.records.glob(f"*/{HEADER}")):
-        if (store.run(path.parent.name) / HEADER).exists():
-            mine_header, their_header = read_header(store.run(path.parent.name)), read_header(path.parent)
+    for path in sorted([*other.records.glob(f"*/{HEADER}"), *other.transfers.glob(f"*/{HEADER}")]):
+        here = store.root / path.parent.relative_to(other.root)
+        if (here / HEADER).exists():
+            mine_header, their_header = read_header(here), read_header(path.parent)
             if of_other_weights(mine_header, their_header):
                 raise StoreError(
                     f"merge: run {mine_header.run_id} is of other weights in {other.root}: one run, one network.",
@@ -153,9 +158,14 @@ def _merge_private(store: Store, other: Store, people: ForgottenPeople) -> None:
     append_private(store.private_sources, theirs.filter(~gone))
 
 
-def _merge_run(store: Store, other: Store, run_id: str, people: ForgottenPeople) -> int:
+def _transfers(other: Store) -> list[Path]:
+    """Folders of transfer/ that are named by their run."""
+    folders = sorted(path.parent for path in other.transfers.glob(f"*/{HEADER}"))
+    return [folder for folder in folders if read_header(folder).run_id == folder.name]
+
+
+def _merge_run(source: Run, target: Path, other: Store, people: ForgottenPeople) -> int:
     """Bring in a run's rows, controls and notes that are lacking. Returns the number of rows."""
-    source, target = Run(other.run(run_id)), store.run(run_id)
     if source.damaged:
         warnings.warn(f"merge: left out of {other.root}: {source.damage()}", AdvassayWarning, stacklevel=3)
     if not (target / HEADER).exists():

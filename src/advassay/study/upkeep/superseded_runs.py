@@ -58,12 +58,18 @@ def _reruns(store: Store, run_id: str) -> list[RunHeader]:
 
 
 def _move(store: Store, run_id: str, weights: str) -> None:
+    move_aside(store, store.run(run_id), weights)
+
+
+def move_aside(store: Store, folder: Path, weights: str) -> None:
+    """Move a run's folder to superseded/, named by the run and the first digits of its `weights`."""
+    run_id = folder.name
     make_folder(store.superseded)
     names = (f"{run_id}-{weights}" + (f"-{number}" if number else "") for number in count())
     place = next(store.superseded / name for name in names if not (store.superseded / name).exists())
-    store.run(run_id).rename(place)
+    folder.rename(place)
     flush(store.superseded)
-    flush(store.records)
+    flush(folder.parent)
 
 
 @dataclass(frozen=True)
@@ -99,6 +105,9 @@ def prune(store: Store, *, dry: bool = False, yes: bool = False) -> PruneSummary
         runs = [read_header(path.parent) for path in sorted(store.records.glob(f"*/{HEADER}"))]
         gone = {header.run_id for header in runs if header.run_id not in current}
         folders = [store.run(run_id) for run_id in sorted(gone) if (store.run(run_id) / HEADER).exists()]
+        transfers = {run.folder.name for run in records.transfers}
+        old = [path.parent for path in sorted(store.transfers.glob(f"*/{HEADER}"))]
+        folders += [folder for folder in old if folder.name not in transfers]
         folders += _without_header(store) + [path.parent for path in sorted(store.superseded.glob(f"*/{HEADER}"))]
         lacking = {f"cohort {h.cohort}" for h in runs if h.run_id in gone and h.cohort not in study.cohorts}
         lacking |= {f"arm {h.arm}" for h in runs if h.run_id in gone and h.arm not in study.attack.arms}
@@ -125,7 +134,8 @@ def prune(store: Store, *, dry: bool = False, yes: bool = False) -> PruneSummary
 
 def _without_header(store: Store) -> list[Path]:
     """Folders of superseded runs, and folders in records/ without rows, that have no header: a removal was stopped."""
-    places = [path for place in (store.records, store.superseded) if place.is_dir() for path in sorted(place.iterdir())]
+    of_runs = (store.records, store.transfers, store.superseded)
+    places = [path for place in of_runs if place.is_dir() for path in sorted(place.iterdir())]
     folders = [path for path in places if path.is_dir() and not (path / HEADER).exists()]
     return [path for path in folders if path.parent == store.superseded or not any((path / SHARDS).glob("*.parquet"))]
 
