@@ -61,9 +61,13 @@ def _largest(rows: pl.DataFrame) -> str:
         one = part.sort(pl.col("difference").abs(), descending=True).row(0, named=True)
         told.append(
             f"{cohort} ({points(one['difference'])} points [{points(one['low'])}, {points(one['high'])}] at "
-            f"ε = {one['epsilon']:g}, p = {number(one['p_adjusted'], 2)})"
+            f"ε = {one['epsilon']:g}, p {_p(one['p_adjusted'])})"
         )
     return listed(told)
+
+
+def _p(value: float) -> str:
+    return "< 0.0001" if value < 1e-4 else f"= {number(value, 2)}"
 
 
 def _reach(rows: pl.DataFrame) -> str:

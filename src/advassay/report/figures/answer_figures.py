@@ -148,7 +148,12 @@ def _draw(
     names = list(dict.fromkeys([*halves, *frame["cohort"].to_list()]))  # the first lost first, as in the legend
     several = len(names) > 1
     room = min(width, WIDTH)
-    rows = frame.select("cohort", "dose", "rate", "low", "high", "events", "n").to_dicts()
+    hues = {name: style.colour for name, style in looks.items()}
+    drawn = frame.with_columns(
+        hue=pl.col("cohort").replace_strict(hues, return_dtype=pl.String),
+        dash=pl.col("cohort").map_elements(lambda name: list(looks[name].dash), return_dtype=pl.List(pl.Int64)),
+    )
+    rows = drawn.select("cohort", "dose", "rate", "low", "high", "events", "n", "hue", "dash").to_dicts()
     ticks = apart(sorted(set(frame["dose"].to_list())), room - 66, TICK_ROOM)
     x = alt.X("dose:Q", title=title, scale=alt.Scale(type="log", nice=False, padding=10),
               axis=alt.Axis(values=ticks, format=".2~r", labelOverlap="greedy"))  # fmt: skip
@@ -157,14 +162,13 @@ def _draw(
     look = [looks[name] for name in names]
     legend = (
         alt.Legend(title=None, orient="bottom", columns=4 if width > WIDTH else 3, symbolSize=60, symbolStrokeWidth=2,
-                   symbolOpacity=1, symbolDash=[1, 0], labelFontSize=11)
+                   symbolOpacity=1, labelFontSize=11)
         if several
         else None
     )  # fmt: skip
     colour = alt.Color("cohort:N", scale=alt.Scale(domain=names, range=[s.colour for s in look]), legend=legend)
     mark = alt.Shape("cohort:N", scale=alt.Scale(domain=names, range=[s.mark for s in look]), legend=legend)
-    dash = alt.StrokeDash("cohort:N", scale=alt.Scale(domain=names, range=[list(s.dash) for s in look]), legend=None)
-    base = alt.Chart(alt.Data(values=rows)).encode(x=x, color=colour)
+    base = alt.Chart(alt.Data(values=rows)).encode(x=x)
     told = [alt.Tooltip("cohort:N"), alt.Tooltip("dose:Q", title="change", format=".3~r"),
             alt.Tooltip("rate:Q", format=".1%"), alt.Tooltip("low:Q", title="interval from", format=".1%"),
             alt.Tooltip("high:Q", title="to", format=".1%"), alt.Tooltip("events:Q", title="images"),
@@ -172,10 +176,14 @@ def _draw(
     rate = alt.Y("rate:Q", scale=y, axis=axis)
     layers = [
         base.mark_area(opacity=0.07 if several else 0.13).encode(
-            y=alt.Y("low:Q", scale=y, axis=axis), y2="high:Q", detail="cohort:N"
+            y=alt.Y("low:Q", scale=y, axis=axis), y2="high:Q", detail="cohort:N", fill=alt.Fill("hue:N", scale=None)
         ),
-        base.mark_line().encode(y=rate, strokeDash=dash),
-        base.mark_point(filled=True, size=40, opacity=1).encode(y=rate, shape=mark, tooltip=told),
+        # raw values: a scale of these would take the legend of the marks away, or dash its symbols
+        base.mark_line().encode(
+            y=rate, detail="cohort:N", strokeDash=alt.StrokeDash("dash:N", scale=None),
+            stroke=alt.Stroke("hue:N", scale=None),
+        ),
+        base.mark_point(filled=True, size=40, opacity=1).encode(y=rate, color=colour, shape=mark, tooltip=told),
     ]
     if several:
         half = alt.Chart(alt.Data(values=[{"half": 0.5}]))

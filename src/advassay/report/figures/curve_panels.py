@@ -95,7 +95,12 @@ def panels(
     if legend:
         labelled = labelled.with_columns(label_height=pl.lit(None, pl.Float64))
     sizes = {name: mark * SIZES[style.place % len(SIZES)] for name, style in styles.items()}
-    labelled = labelled.with_columns(mark_size=pl.col(series).replace_strict(sizes, return_dtype=pl.Float64))
+    hues = {name: style.colour for name, style in styles.items()}
+    labelled = labelled.with_columns(
+        mark_size=pl.col(series).replace_strict(sizes, return_dtype=pl.Float64),
+        hue=pl.col(series).replace_strict(hues, return_dtype=pl.String),
+        dash=pl.col(series).map_elements(lambda name: list(styles[name].dash), return_dtype=pl.List(pl.Int64)),
+    )
     layers = _layers(labelled, x, styles, series, rate_axis(title=title), steps, legend, 6 if width > 500 else 3)
     return faceted(
         alt.layer(*layers), labelled, by, width=width, columns=columns, height=height,
@@ -109,22 +114,26 @@ def _layers(
 ) -> list[alt.Chart]:  # fmt: skip
     import altair as alt
 
-    named = alt.Legend(title=None, orient="top", columns=columns, symbolOpacity=1, symbolSize=60, symbolDash=[1, 0]) if legend else None
-    at = alt.Chart().encode(x=x.encoding(), color=colours(frame, styles, series, named))
+    named = alt.Legend(title=None, orient="top", columns=columns, symbolOpacity=1, symbolSize=60) if legend else None
+    at = alt.Chart().encode(x=x.encoding())
+    hue = colours(frame, styles, series, named)
     rate = alt.Y("rate:Q", **share)
     shape: Any = {"interpolate": "step-after"} if steps else {}
     look = [styles[name] for name in names_of(frame, series)]
-    dash = _by_series(alt.StrokeDash, frame, series, [list(s.dash) for s in look])
-    hues = [s.colour for s in look]
     layers = [
         at.mark_area(fillOpacity=0.09, strokeOpacity=0.4, strokeWidth=0.7, **shape).encode(
-            y=alt.Y("low:Q", **share), y2="high:Q", detail=f"{series}:N",
-            stroke=_by_series(alt.Stroke, frame, series, hues),  # where bands overlap their edges tell them apart
+            y=alt.Y("low:Q", **share), y2="high:Q", detail=f"{series}:N", fill=alt.Fill("hue:N", scale=None),
+            stroke=alt.Stroke("hue:N", scale=None),  # where bands overlap their edges tell them apart
         ),
-        at.mark_line(**shape).encode(y=rate, strokeDash=dash),
+        # raw values: a scale of these would take the legend of the marks away, or dash its symbols
+        at.mark_line(**shape).encode(
+            y=rate, detail=f"{series}:N", strokeDash=alt.StrokeDash("dash:N", scale=None),
+            stroke=alt.Stroke("hue:N", scale=None),
+        ),
         *points(
             at.encode(
                 y=rate,
+                color=hue,
                 shape=_by_series(alt.Shape, frame, series, [s.mark for s in look], named),
                 size=alt.Size("mark_size:Q", scale=None, legend=None),
                 tooltip=tooltips(x, series),
@@ -134,7 +143,7 @@ def _layers(
     ]  # fmt: skip
     if not legend:
         label = at.transform_filter("isValid(datum.label_height)").encode(
-            y=alt.Y("label_height:Q", **share), text=f"{series}:N"
+            y=alt.Y("label_height:Q", **share), text=f"{series}:N", color=hue
         )
         layers += [
             label.mark_text(**LABEL, stroke="white", strokeWidth=3, strokeJoin="round"),  # clear of other curves
@@ -142,7 +151,7 @@ def _layers(
         ]
     if frame["alone"].any():  # an empty layer would leave the axis without an extent
         bar = at.transform_filter("datum.alone").mark_rule(strokeWidth=1.5)
-        layers.insert(0, bar.encode(y=alt.Y("low:Q", **share), y2="high:Q"))
+        layers.insert(0, bar.encode(color=hue, y=alt.Y("low:Q", **share), y2="high:Q"))
     return layers
 
 

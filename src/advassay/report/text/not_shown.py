@@ -16,8 +16,8 @@ def not_shown(findings: Findings) -> Iterator[str]:
     """One sentence for each; what was tried in this store is not among them."""
     if not without_gradients(findings):
         yield (
-            "Attackers who do not know the network: every attack here had the network and its weights. None worked "
-            "from the network's answers alone, or through another network."
+            "Attackers who do not know the network: every attack here had the network and its weights. No attack "
+            "used the network's answers alone, or another network."
         )
     yield (
         "That the rest of the images is safe: an attack that was not run may misclassify more. No bound was proved."

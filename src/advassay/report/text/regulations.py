@@ -1,7 +1,7 @@
 """Which rows of evidence answer what regulations, standards and reporting guidelines ask about adversarial inputs.
 
 Only items whose text was at hand are named, in our words. Each answer says which tables of the report, or which files
-of the store, hold the evidence; what the store does not hold is said to be not covered. None of it is legal advice.
+of the store, hold the evidence; what the store does not hold is said to be not covered. Nothing here is legal advice.
 """
 
 from __future__ import annotations
@@ -237,7 +237,7 @@ ITEMS: tuple[Item, ...] = (
     Item(ISO, "5.2 Notion of domain", "the inputs about which a statement is made", _domain),
     Item(ISO, "5.3 Stability", "that the decision stays the same over the domain", _stability),
     Item(ISO, "5.4 to 5.6 Sensitivity, relevance, reachability", "further properties of the network",
-         _not_covered("None was tested.")),
+         _not_covered("These properties were not tested.")),
     Item(NIST, "2.1.2 to 2.1.4", "goals, capabilities and knowledge of the attacker", _threat_model),
     Item(NIST, "2.2.1 White-box evasion", "attacks that know the network", _white_box),
     Item(NIST, "2.2.2 Black-box evasion", "attacks that see its answers alone", _black_box),
