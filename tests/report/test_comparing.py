@@ -147,9 +147,7 @@ def test_every_chart_of_a_comparison_keeps_to_the_schema_of_vega_lite(found: Com
         figure.draw(width).to_dict(validate=True)
 
 
-def test_the_first_screen_gives_each_cohort_of_each_store_a_line(
-    stores: tuple[Path, Path], found: Comparison
-) -> None:
+def test_the_first_screen_gives_each_cohort_of_each_store_a_line(stores: tuple[Path, Path], found: Comparison) -> None:
     screen = compared_screen(found, [open_records(store) for store in stores])
     assert screen.table is not None
     assert [(line.name, line.below) for line in screen.table.lines] == [

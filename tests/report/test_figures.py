@@ -5,7 +5,6 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from written_report import Report
 
 from advassay.records import Example
@@ -196,7 +195,15 @@ def test_the_interval_of_a_single_image_is_no_bar() -> None:
 
 def test_the_clean_images_stand_left_of_the_smallest_amplitude() -> None:
     rows = [
-        {"cohort": "X-A", "image_type": "X-ray", "epsilon": epsilon, "accuracy": rate, "low": rate, "high": rate, "n": 9}
+        {
+            "cohort": "X-A",
+            "image_type": "X-ray",
+            "epsilon": epsilon,
+            "accuracy": rate,
+            "low": rate,
+            "high": rate,
+            "n": 9,
+        }
         for epsilon, rate in ((0.0, 1.0), (0.001, 0.8), (0.01, 0.4), (0.1, 0.0))
     ]
     styles = theme.styles({"X-A": "X-ray"})

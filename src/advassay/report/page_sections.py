@@ -16,7 +16,15 @@ if TYPE_CHECKING:
     from advassay.report.data.findings import Findings
 
 Section = Literal[
-    "verdicts", "cohorts", "results", "evidence", "methods", "limits", "checklist", "regulation", "reproduce",
+    "verdicts",
+    "cohorts",
+    "results",
+    "evidence",
+    "methods",
+    "limits",
+    "checklist",
+    "regulation",
+    "reproduce",
     "references",
 ]
 SECTIONS: dict[Section, tuple[str, str]] = {

@@ -35,7 +35,9 @@ def _curves(frame: pl.DataFrame, x: Horizontal, width: int) -> alt.FacetChart:
         store: Style(SERIES_HUES[i % len(SERIES_HUES)], MARKS[i % len(MARKS)], tuple(DASHES[i % len(DASHES)]), i)
         for i, store in enumerate(names_of(frame, "store"))
     }
-    return panels(frame, x, styles, by="cohort", width=width, columns=_columns(frame, width), height=190, series="store")
+    return panels(
+        frame, x, styles, by="cohort", width=width, columns=_columns(frame, width), height=190, series="store"
+    )
 
 
 def _columns(frame: pl.DataFrame, width: int) -> int:

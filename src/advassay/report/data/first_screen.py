@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import polars as pl
 
 from advassay.checked_files import read_model
-from advassay.report.data.headlines import Headline, Share, headlines, of_deciding_arm
+from advassay.report.data.headlines import Headline, Share, headlines
 from advassay.report.data.several_cohorts import several_cohorts
 from advassay.report.data.units import images_of, level_text, scale, unit_text
 from advassay.report.text.not_shown import not_shown
@@ -69,9 +69,7 @@ def first_screen(findings: Findings) -> FirstScreen | None:
     )  # fmt: skip
 
 
-def _one_cohort(
-    findings: Findings, line: Headline, evaluation: Evaluation | None, labelled: bool
-) -> Iterator[str]:
+def _one_cohort(findings: Findings, line: Headline, evaluation: Evaluation | None, labelled: bool) -> Iterator[str]:
     yield from _half(findings, line, labelled)
     yield from _scores(findings, line, evaluation) if labelled else _kept_decisions(findings, line)
     yield from _worst_case(findings, labelled)
@@ -134,10 +132,8 @@ def _moves(before: Share, after: Share) -> str:
     if str(before) == str(after):
         return f"stays at {after}"
     if before.value is None or after.value is None:
-        verb = "goes"
-    else:
-        verb = "falls" if after.value < before.value else "rises"
-    return f"{verb} from {before} to {after}"
+        return f"goes from {before} to {after}"
+    return f"{'falls' if after.value < before.value else 'rises'} from {before} to {after}"
 
 
 def _worst_case(findings: Findings, labelled: bool) -> Iterator[str]:
@@ -153,9 +149,9 @@ def _worst_case(findings: Findings, labelled: bool) -> Iterator[str]:
     attacks = findings.tables["worst_case_by_attack"].filter(*of_norm)
     yield (
         f"Under the worst of {row['arms']} attacks, image by image, {robust} of the "
-        f"images {what} at {level_text(findings, findings.epsilon)}: an upper bound, since an attack that was not run may "
-        f"find more. {_gradient_free(attacks, labelled)} No certified bound was computed: one would have to prove the "
-        f"{_images(row['robust'])} that no attack misclassified."
+        f"images {what} at {level_text(findings, findings.epsilon)}: an upper bound, since an attack that was not run "
+        f"may find more. {_gradient_free(attacks, labelled)} No certified bound was computed: one would have to "
+        f"prove the {_images(row['robust'])} that no attack misclassified."
     )
 
 

@@ -38,7 +38,9 @@ def _half(findings: Findings, lines: Sequence[Headline]) -> str:
         told += [f"by a change of {half_text(findings, line)} {unit} in {line.cohort}" for line in between]
     if sides["below"]:
         smallest = max(line.epsilon50["smallest"] for line in sides["below"]) * scale(findings)
-        told.append(f"already by the smallest change that was tried ({smallest:.3g} {unit}) in {_named(sides['below'])}")
+        told.append(
+            f"already by the smallest change that was tried ({smallest:.3g} {unit}) in {_named(sides['below'])}"
+        )
     if sides["above"]:
         largest = min(line.epsilon50["largest"] for line in sides["above"]) * scale(findings)
         told.append(f"not even by the largest change that was tried ({largest:.3g} {unit}) in {_named(sides['above'])}")

@@ -113,7 +113,9 @@ def several_curves(frame: pl.DataFrame, findings: Findings, looks: Mapping[str, 
     told = "; ".join(_ends(part, str(name), unit) for (name,), part in shown.group_by("cohort", maintain_order=True))
     return Figure(
         "", "", f"Success rises over the size of the change. {told}.",
-        lambda width: _draw(shown, looks, f"Change of each pixel, {unit}" if grey else unit, {}, width, "misclassified"),
+        lambda width: _draw(
+            shown, looks, f"Change of each pixel, {unit}" if grey else unit, {}, width, "misclassified"
+        ),
         "success_by_epsilon", key=CURVE, level=findings.level,
     )  # fmt: skip
 
@@ -180,7 +182,9 @@ def _draw(
         ),
         # raw values: a scale of these would take the legend of the marks away, or dash its symbols
         base.mark_line().encode(
-            y=rate, detail="cohort:N", strokeDash=alt.StrokeDash("dash:N", scale=None),
+            y=rate,
+            detail="cohort:N",
+            strokeDash=alt.StrokeDash("dash:N", scale=None),
             stroke=alt.Stroke("hue:N", scale=None),
         ),
         base.mark_point(filled=True, size=40, opacity=1).encode(y=rate, color=colour, shape=mark, tooltip=told),
@@ -208,8 +212,8 @@ def image_pair(findings: Findings, labelled: bool) -> Figure | None:
     at = level_text(findings, picture_epsilon(findings))
     return Figure(
         f"One image of those {'misclassified' if labelled else UNLABELLED} at {at}",
-        f"{f'{first.title}: original' if len(findings.cohorts) > 1 else 'Original'}, attacked at {at}, and what the attack "
-        "added, magnified around mid-grey. Further images: figure 2.",
+        f"{f'{first.title}: original' if len(findings.cohorts) > 1 else 'Original'}, attacked at {at}, and what the "
+        "attack added, magnified around mid-grey. Further images: figure 2.",
         "; ".join(picture.alt for picture in first.cells[0].pictures) + ".",
         lambda width: plate([first], stacked=False, columns=1),
         rows=(first,),

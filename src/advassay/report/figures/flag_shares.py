@@ -84,8 +84,8 @@ def fig_flags(findings: Findings) -> Figure | None:
     return Figure(
         "Guards and failure indicators over ε",
         "Share of attacked images that carry each flag, pooled over cohorts, in percent. Flags that no image of an arm "
-        "carries are left out; the table of flags says what each means. A low success rate beside many flags shows a failed "
-        f"attack, not robustness. {captions.every_attack(findings, every_step_size=True)}. "
+        "carries are left out; the table of flags says what each means. A low success rate beside many flags shows a "
+        f"failed attack, not robustness. {captions.every_attack(findings, every_step_size=True)}. "
         f"n = {captions.span(frame['n'])} images at each ε; "
         "counts, no intervals.",
         f"Share of flagged images by arm and ε; most often: {'; '.join(said)}.",

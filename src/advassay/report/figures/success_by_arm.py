@@ -50,7 +50,7 @@ def last_against_any(frame: pl.DataFrame, cohorts: Sequence[str], *, width: int)
 
 
 def _compared(frame: pl.DataFrame, cohorts: Sequence[str], width: int, grey: Sequence[str] = ()) -> alt.FacetChart:
-    """Curves (column curve) in one panel a cohort, told apart by hue, mark and dash; those in `grey` are drawn first."""
+    """Curves (column curve) in one panel a cohort, apart by hue, mark and dash; those in `grey` are drawn first."""
     leading = [name for name in names_of(frame, "curve") if name not in grey]
     styles = {
         name: Style(SERIES_HUES[i % len(SERIES_HUES)], MARKS[i % len(MARKS)], tuple(DASHES[i % len(DASHES)]), i)

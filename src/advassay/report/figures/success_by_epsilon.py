@@ -26,7 +26,9 @@ def success_by_epsilon(frame: pl.DataFrame, styles: Mapping[str, Style], *, widt
     columns = kinds if width > 500 else 1
     return panels(
         frame.sort("epsilon", maintain_order=True),
-        epsilon_axis(frame["epsilon"].to_list(), panel=panel_width(width, columns, label_room(frame["cohort"].unique()))),
+        epsilon_axis(
+            frame["epsilon"].to_list(), panel=panel_width(width, columns, label_room(frame["cohort"].unique()))
+        ),
         styles,
         by="image_type",
         width=width,
@@ -74,9 +76,9 @@ def accuracy_by_epsilon(frame: pl.DataFrame, styles: Mapping[str, Style], *, wid
         frame["epsilon"].to_list(), panel_width(width, columns, label_room(frame["cohort"].unique()))
     )
     return panels(
-        rated.with_columns(
-            shown=pl.when(pl.col("epsilon") == 0).then(pl.lit(clean)).otherwise(pl.col("epsilon"))
-        ).sort("shown", maintain_order=True),
+        rated.with_columns(shown=pl.when(pl.col("epsilon") == 0).then(pl.lit(clean)).otherwise(pl.col("epsilon"))).sort(
+            "shown", maintain_order=True
+        ),
         axis,
         styles,
         by="image_type",

@@ -71,8 +71,10 @@ def _axis(angle: int = 0) -> alt.Axis:
 
 
 def _told(frame: pl.DataFrame) -> pl.DataFrame:
-    state = pl.when(pl.col("epsilon") == 0).then(pl.lit("clean, predicted as")).otherwise(
-        pl.format("ε = {}, predicted as", "epsilon")
+    state = (
+        pl.when(pl.col("epsilon") == 0)
+        .then(pl.lit("clean, predicted as"))
+        .otherwise(pl.format("ε = {}, predicted as", "epsilon"))
     )
     share = pl.col("share").fill_null(0.0).round(4)
     percent = pl.format("{} %", (100 * share).round(0).cast(pl.Int64))

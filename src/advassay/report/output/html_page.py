@@ -21,7 +21,7 @@ from advassay.report.tables.column_labels import exact
 from advassay.report.tables.table import PrintedTable, numbers_of_conclusion, printed_tables
 from advassay.report.text import captions, limitations, methods
 from advassay.report.text.methods import REFERENCES
-from advassay.report.text.number_format import count, listed, number, percent
+from advassay.report.text.number_format import count, listed, number
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,7 @@ def rendered(template: str, content: Mapping[str, Any]) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "number": number, "count": count, "percent": percent, "exact": exact, "page_uri": page_uri, "code": _code, "data": _data,
+        "number": number, "count": count, "exact": exact, "page_uri": page_uri, "code": _code, "data": _data,
         "basis": basis, "correction": correction, "statistics": statistics_lines,
     }  # fmt: skip
     return environment.get_template(template).render(**content)

@@ -8,15 +8,15 @@ import polars as pl
 
 from advassay.checked_files import read_frame
 from advassay.records.store_reader import Records
-from advassay.report.tables.column_labels import columns
 from advassay.report.tables.cohort_tables import preparations
+from advassay.report.tables.column_labels import columns
 from advassay.report.tables.table import TABLES, Printed, Table
 from advassay.report.text.number_format import count
 from advassay.store_documents import Preparation
 from advassay.store_layout import MANIFEST, Store
 
 if TYPE_CHECKING:
-    from advassay.report.data.findings import Findings
+    pass
 
 ROLES = ("training", "tuning", "validation")
 HEALED = "`advassay prepare` with the same study and --store prepares the cohort anew."

@@ -36,7 +36,8 @@ TABLES.register(
                 columns("document* item asks answer says where", asks="asks for", says="what these records hold",
                         where="in"),
                 lambda findings: "What regulations, standards and reporting guidelines ask, in our words, and which "
-                f"tables (CSV) and files of the store answer: {answers_told(findings.tables['regulations']['answer'])}. "
+                "tables (CSV) and files of the store answer: "
+                f"{answers_told(findings.tables['regulations']['answer'])}. "
                 "Only items whose text was at hand are named. This is no legal advice.",
                 "regulation", 30, group="document",
                 fold="Which evidence answers what regulations and guidelines ask",

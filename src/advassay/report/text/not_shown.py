@@ -19,9 +19,7 @@ def not_shown(findings: Findings) -> Iterator[str]:
             "Attackers who do not know the network: every attack here had the network and its weights. No attack "
             "used the network's answers alone, or another network."
         )
-    yield (
-        "That the rest of the images is safe: an attack that was not run may misclassify more. No bound was proved."
-    )
+    yield ("That the rest of the images is safe: an attack that was not run may misclassify more. No bound was proved.")
     yield "Whether a person would notice the change: no reader was asked."
     sizes = sorted({header.image_size_px for header in findings.headers()})
     yield (

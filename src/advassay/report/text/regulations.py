@@ -73,8 +73,8 @@ def _evasion(findings: Findings) -> Answer:
 def _declared_accuracy(findings: Findings) -> Answer:
     return Answer(
         "partly",
-        "Accuracy, sensitivity, specificity and AUROC of each network on its scored images. Which level is appropriate, "
-        "and the instructions for use, are the provider’s.",
+        "Accuracy, sensitivity, specificity and AUROC of each network on its scored images. Which level is "
+        "appropriate, and the instructions for use, are the provider’s.",
         ("cohorts", "performance"),
     )
 
