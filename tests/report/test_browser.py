@@ -42,7 +42,12 @@ def page(chromium: Any, report: Report) -> Iterator[Any]:
     opened.close()
 
 
+def _unfold(page: Any) -> None:
+    page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+
+
 def _draw_everything(page: Any) -> int:
+    _unfold(page)
     charts = page.locator("figure:has(.specs)")
     for place in range(charts.count()):
         charts.nth(place).scroll_into_view_if_needed()
@@ -95,6 +100,8 @@ def test_no_chart_is_cut_off(chromium: Any, report: Report, width: int) -> None:
 def test_without_script_every_figure_is_still_there(chromium: Any, report: Report) -> None:
     page = chromium.new_context(java_script_enabled=False).new_page()
     page.goto(report.page.as_uri())
+    for fold in page.locator("details.supplement > summary").all():
+        fold.click()
     images = page.locator("picture.still img")
     assert images.count() >= 14
     assert all(images.nth(i).bounding_box()["width"] > 200 for i in range(images.count()))

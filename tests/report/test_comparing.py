@@ -18,6 +18,7 @@ from advassay.errors import ReportError
 from advassay.records import open_records
 from advassay.report import compare, write_comparison
 from advassay.report.comparison.comparison_page import figures, statements
+from advassay.report.comparison.first_screen import compared_screen, most_different
 from advassay.report.comparison.setting_differences import ExecutionInfo, differing
 from advassay.report.comparison.store_comparison import Comparison
 from advassay.report.figures.figure import NARROW, WIDE
@@ -144,3 +145,25 @@ def test_the_page_asks_no_network_and_holds_every_difference(stores: tuple[Path,
 def test_every_chart_of_a_comparison_keeps_to_the_schema_of_vega_lite(found: Comparison, width: int) -> None:
     for figure in figures(found):
         figure.draw(width).to_dict(validate=True)
+
+
+def test_the_first_screen_gives_each_cohort_of_each_store_a_line(stores: tuple[Path, Path], found: Comparison) -> None:
+    screen = compared_screen(found, [open_records(store) for store in stores])
+    assert screen.table is not None
+    assert [(line.name, line.below) for line in screen.table.lines] == [
+        (cohort, f"{store}, arm A") for cohort in found.cohorts for store in found.names
+    ]
+    halves = found.tables["epsilon50"]
+    for line, row in zip(screen.table.lines, halves.iter_rows(named=True), strict=True):
+        assert row["cohort"] == line.name
+        assert " ".join(line.half[:2]).strip() == row["text_255"]
+    [curve] = screen.figures  # no image was kept
+    assert curve.title.startswith(most_different(found))
+    assert any("Whether a person would notice" in text for text in screen.not_shown)
+
+
+def test_the_page_of_a_comparison_begins_with_the_answer(stores: tuple[Path, Path], tmp_path: Path) -> None:
+    html = write_comparison(stores, tmp_path / "compare.html").read_text(encoding="utf-8")
+    assert html.index('id="answer"') < html.index("strong against plain:") < html.index('id="stores"')
+    assert "./compare_files/figures/fig-curves.svg" in html
+    assert (tmp_path / "compare_files" / "figures" / "fig-curves.svg").exists()

@@ -5,13 +5,19 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from written_report import Report
 
 from advassay.records import Example
+from advassay.report import gather
 from advassay.report.figures import theme
-from advassay.report.figures.curve_panels import spread
+from advassay.report.figures.chart_axes import epsilon_axis
+from advassay.report.figures.curve_panels import spread, with_labels
+from advassay.report.figures.epsilon50_forest import fig_epsilon50
+from advassay.report.figures.figure import WIDE
 from advassay.report.figures.image_figures import spaced, successful_pairs
 from advassay.report.figures.image_panels import difference, display, enlarged, magnification
-from advassay.report.figures.success_by_epsilon import success_by_epsilon
+from advassay.report.figures.success_by_arm import saturated, success_by_arm
+from advassay.report.figures.success_by_epsilon import accuracy_by_epsilon, success_by_epsilon
 from advassay.report.output import figure_files
 from advassay.report.tables.evidence_tables import controls_by_arm
 
@@ -132,3 +138,86 @@ def test_the_inlined_library_cannot_end_its_script_element() -> None:
     code = figure_files.javascript().lower()
     assert "</script" not in code
     assert "<!--" not in code
+
+
+def _curves(**rates: list[float]) -> pl.DataFrame:
+    """One cohort's success over ε by arm; `rates`: arm → success at 0.001, 0.01 and 0.1."""
+    rows = [
+        {"cohort": "X-A", "image_type": "X-ray", "arm": arm, "step_size": "0.01", "epsilon": epsilon, "rate": rate,
+         "low": max(rate - 0.1, 0.0), "high": min(rate + 0.1, 1.0), "n": 20, "events": round(20 * rate)}
+        for arm, found in rates.items()
+        for epsilon, rate in zip((0.001, 0.01, 0.1), found, strict=True)
+    ]  # fmt: skip
+    return pl.DataFrame(rows)
+
+
+def _legends(spec: dict[str, object]) -> list[str]:
+    """Channels with a legend that is drawn."""
+    layers = spec["spec"]["layer"]  # type: ignore[index]
+    found = [(name, one) for layer in layers for name, one in layer["encoding"].items() if isinstance(one, dict)]
+    return [name for name, channel in found if channel.get("legend") and channel.get("field")]
+
+
+def test_curves_wear_their_names_where_these_stand_at_their_ends() -> None:
+    spec = success_by_arm(_curves(A=[0.0, 0.3, 0.9], B=[0.0, 0.1, 0.4]), ["X-A"], width=WIDE).to_dict()
+    assert _legends(spec) == []
+    assert any(layer["mark"]["type"] == "text" for layer in spec["spec"]["layer"])
+
+
+def test_a_legend_names_curves_whose_ends_lie_together() -> None:
+    spec = success_by_arm(_curves(A=[0.0, 0.3, 1.0], B=[0.0, 0.1, 1.0]), ["X-A"], width=WIDE).to_dict()
+    assert "color" in _legends(spec)
+    assert not any(layer["mark"]["type"] == "text" for layer in spec["spec"]["layer"])
+
+
+def test_an_arm_that_saturates_is_drawn_in_grey_and_does_not_lead() -> None:
+    frame = _curves(A=[1.0, 1.0, 1.0], B=[0.0, 0.3, 0.9])
+    named = frame.with_columns(curve=pl.format("arm {}", "arm"))
+    assert saturated(named, "curve") == ["arm A"]
+    spec = success_by_arm(frame, ["X-A"], width=WIDE).to_dict()
+    points = next(layer for layer in spec["spec"]["layer"] if layer["mark"]["type"] == "point")
+    hue = points["encoding"]["color"]["scale"]
+    assert dict(zip(hue["domain"], hue["range"], strict=True))["arm A"] == theme.PALE
+
+
+def test_amplitudes_stand_on_a_logarithmic_axis_that_ends_with_the_data() -> None:
+    axis = epsilon_axis([0.02, 0.04, 0.1, 0.2])
+    assert axis.log
+    assert axis.values is not None
+    assert (axis.values[0], axis.values[-1]) == (0.02, 0.2)
+    assert not epsilon_axis([0.02, 0.06]).log
+
+
+def test_the_interval_of_a_single_image_is_no_bar() -> None:
+    frame = pl.DataFrame({"cohort": ["A", "B"], "step": [1, 1], "rate": [1.0, 0.5], "n": [1, 8], "by": ["x", "x"]})
+    assert with_labels(frame, "step", by="by", series="cohort", gap=0.05)["alone"].to_list() == [False, True]
+
+
+def test_the_clean_images_stand_left_of_the_smallest_amplitude() -> None:
+    rows = [
+        {
+            "cohort": "X-A",
+            "image_type": "X-ray",
+            "epsilon": epsilon,
+            "accuracy": rate,
+            "low": rate,
+            "high": rate,
+            "n": 9,
+        }
+        for epsilon, rate in ((0.0, 1.0), (0.001, 0.8), (0.01, 0.4), (0.1, 0.0))
+    ]
+    styles = theme.styles({"X-A": "X-ray"})
+    spec = accuracy_by_epsilon(pl.DataFrame(rows), styles, width=WIDE).to_dict()
+    values = [row["shown"] for row in spec["data"]["values"]]
+    assert values == sorted(values)
+    assert 0 < values[0] < 0.001
+
+
+def test_an_epsilon50_outside_the_grid_has_no_row_in_the_forest(report: Report) -> None:
+    found = gather(report.store)
+    drawn = fig_epsilon50(found)
+    assert drawn is not None
+    assert drawn.numbers is not None
+    assert set(drawn.numbers["side"]) == {"inside"}
+    outside = found.tables["epsilon50"].filter(pl.col("side") != "inside", pl.col("n") > 0)
+    assert all(row["text"] in drawn.caption for row in outside.iter_rows(named=True))

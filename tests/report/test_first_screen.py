@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from simulate import Cohort, make_store
 from advassay.analysis import epsilon50, performance
 from advassay.checked_files import write_document
 from advassay.records import open_records
-from advassay.report.data.findings import gather
+from advassay.report.data.findings import Findings, gather
 from advassay.report.data.first_screen import FirstScreen, first_screen
 from advassay.store_documents import Evaluation, PlantedTest
 from advassay.store_layout import Store
@@ -65,9 +66,65 @@ def test_beyond_the_attacked_amplitudes_it_says_on_which_side(tmp_path: Path) ->
     assert fragile.startswith("More than half of the images this model gets right are misclassified already")
 
 
-def test_several_cohorts_have_no_single_answer(tmp_path: Path) -> None:
-    cohorts = (Cohort("X-A", "X-ray"), Cohort("H-B", "histology"))
-    assert first_screen(gather(make_store(tmp_path / "store", cohorts, gallery=False))) is None
+@pytest.fixture(scope="module")
+def several(tmp_path_factory: pytest.TempPathFactory) -> Findings:
+    """Two cohorts with an ε50 inside the grid, one above it, one of three classes."""
+    cohorts = (
+        Cohort("X-A", "X-ray", epsilon50=0.02), Cohort("H-B", "histology", ("a", "b", "c"), epsilon50=0.08),
+        Cohort("H-C", "histology", epsilon50=50.0),
+    )  # fmt: skip
+    return gather(make_store(tmp_path_factory.mktemp("several") / "store", cohorts, gallery=False))
+
+
+def test_several_cohorts_have_one_line_each_and_one_sentence_together(several: Findings) -> None:
+    found = first_screen(several)
+    assert found is not None
+    assert [line.cohort for line in found.headlines] == ["X-A", "H-B", "H-C"]
+    assert "the smallest in X-A, the largest in H-B" in found.sentences[0]
+    assert "not even by the largest change that was tried (51 grey levels of 255) in H-C" in found.sentences[0]
+
+
+def test_a_line_gives_the_scores_of_the_tables(several: Findings) -> None:
+    found = first_screen(several)
+    assert found is not None
+    line, of_three = found.headlines[:2]
+    performance = several.of_main_arm("performance").filter(cohort="X-A")
+    for name, column in (("accuracy", "accuracy"), ("sensitivity", "sensitivity"), ("specificity", "specificity")):
+        score = line.score(name)
+        assert score is not None
+        for share, epsilon in ((score.clean, 0.0), (score.attacked, several.epsilon)):
+            assert share.value == pytest.approx(performance.filter(epsilon=epsilon)[column][0])
+            assert share.low <= share.value <= share.high
+    assert [score.name for score in of_three.scores] == ["accuracy", "AUROC"]
+    header = several.headers()[0]
+    assert line.noise == header.controls.noise[f"{several.epsilon:g}"]
+
+
+def test_a_network_has_one_auroc_that_of_all_scored_images(several: Findings) -> None:
+    found = first_screen(several)
+    assert found is not None
+    for line in found.headlines:
+        row = several.tables["cohorts"].filter(cohort=line.cohort).row(0, named=True)
+        score = line.score("AUROC")
+        assert score is not None
+        assert (score.clean.value, score.clean.low, score.clean.high) == (
+            row["auroc"], row["auroc_low"], row["auroc_high"]
+        )  # fmt: skip
+        assert 0 <= row["auroc_low"] < row["auroc"] <= row["auroc_high"] <= 1
+
+
+def test_what_was_not_tried_is_said(several: Findings) -> None:
+    found = first_screen(several)
+    assert found is not None
+    text = " ".join(found.not_shown)
+    assert "Attackers who do not know the network" in text
+    assert "each was trained once" in text
+    assert all(sentence.endswith(".") for sentence in found.not_shown)
+
+
+def test_a_cohort_with_two_main_networks_has_no_single_answer(several: Findings) -> None:
+    runs = [*several.runs, several.headers()[0].model_copy(update={"classifier": "f" * 16})]
+    assert first_screen(replace(several, runs=runs)) is None
 
 
 def test_an_attack_that_misses_what_was_planted_is_called_weak(store: Path) -> None:

@@ -16,7 +16,16 @@ if TYPE_CHECKING:
     from advassay.report.data.findings import Findings
 
 Section = Literal[
-    "verdicts", "cohorts", "results", "evidence", "methods", "limits", "checklist", "reproduce", "references"
+    "verdicts",
+    "cohorts",
+    "results",
+    "evidence",
+    "methods",
+    "limits",
+    "checklist",
+    "regulation",
+    "reproduce",
+    "references",
 ]
 SECTIONS: dict[Section, tuple[str, str]] = {
     "verdicts": ("Conclusions, tested", "Verdicts"),
@@ -26,6 +35,7 @@ SECTIONS: dict[Section, tuple[str, str]] = {
     "methods": ("Methods", "Methods"),
     "limits": ("Limits", "Limits"),
     "checklist": ("Evaluation checklist", "Checklist"),
+    "regulation": ("Threat model, remaining risk and regulations", "Regulations"),
     "reproduce": ("Reproduce", "Reproduce"),
     "references": ("References", "References"),
 }

@@ -9,7 +9,7 @@ import polars as pl
 
 from advassay.report.figures.chart_axes import Horizontal, epsilon_axis, label_room, panel_width
 from advassay.report.figures.curve_panels import faceted, names_of, panels
-from advassay.report.figures.theme import DASHES, MARKS, MUTED, Style
+from advassay.report.figures.theme import DASHES, MARKS, MUTED, SERIES_HUES, Style
 
 if TYPE_CHECKING:
     import altair as alt
@@ -19,28 +19,25 @@ POINTS = "replace(format(100 * datum.value, '+~g'), /^[+](?=0$)/, '')"
 ITERATIONS = Horizontal("step", "Iterations", tooltip="iterations", smallest_tick=1)
 
 
-def stores_over_epsilon(frame: pl.DataFrame, hues: Mapping[str, str], *, width: int) -> alt.FacetChart:
+def stores_over_epsilon(frame: pl.DataFrame, *, width: int) -> alt.FacetChart:
     """`frame`: store, cohort, epsilon, rate, low, high, n, events; a panel a cohort, a curve a store."""
     panel = panel_width(width, _columns(frame, width), label_room(frame["store"].unique()))
-    return _curves(frame.sort("epsilon", maintain_order=True), epsilon_axis(frame["epsilon"], panel=panel), hues, width)
+    return _curves(frame.sort("epsilon", maintain_order=True), epsilon_axis(frame["epsilon"], panel=panel), width)
 
 
-def stores_over_iterations(frame: pl.DataFrame, hues: Mapping[str, str], *, width: int) -> alt.FacetChart:
+def stores_over_iterations(frame: pl.DataFrame, *, width: int) -> alt.FacetChart:
     """The same over `step`."""
-    return _curves(frame, ITERATIONS, hues, width)
+    return _curves(frame, ITERATIONS, width)
 
 
-def _curves(frame: pl.DataFrame, x: Horizontal, hues: Mapping[str, str], width: int) -> alt.FacetChart:
-    named = frame.with_columns(series=pl.col("cohort") + " · " + pl.col("store"))
+def _curves(frame: pl.DataFrame, x: Horizontal, width: int) -> alt.FacetChart:
     styles = {
-        f"{cohort} · {store}": Style(hue, MARKS[i % len(MARKS)], tuple(DASHES[i % len(DASHES)]), i)
-        for cohort, hue in hues.items()
+        store: Style(SERIES_HUES[i % len(SERIES_HUES)], MARKS[i % len(MARKS)], tuple(DASHES[i % len(DASHES)]), i)
         for i, store in enumerate(names_of(frame, "store"))
     }
     return panels(
-        named, x, styles, by="cohort", width=width, columns=_columns(frame, width), height=190, series="series",
-        label="store",
-    )  # fmt: skip
+        frame, x, styles, by="cohort", width=width, columns=_columns(frame, width), height=190, series="store"
+    )
 
 
 def _columns(frame: pl.DataFrame, width: int) -> int:

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import quote
 
 import polars as pl
 
 from advassay.analysis.conclusions.conclusion_text import readings
 from advassay.progress import Progress, Silent
+from advassay.records.store_reader import open_records
 from advassay.report.comparison.comparison_charts import paired_differences, stores_over_epsilon, stores_over_iterations
+from advassay.report.comparison.first_screen import compared_screen
 from advassay.report.comparison.store_comparison import COMPARED, Comparison, compare
+from advassay.report.figures.answer_figures import CURVE, PAIR
 from advassay.report.figures.figure import Figure
 from advassay.report.figures.theme import hues
 from advassay.report.output import figure_files
@@ -57,9 +61,13 @@ def _largest(rows: pl.DataFrame) -> str:
         one = part.sort(pl.col("difference").abs(), descending=True).row(0, named=True)
         told.append(
             f"{cohort} ({points(one['difference'])} points [{points(one['low'])}, {points(one['high'])}] at "
-            f"ε = {one['epsilon']:g}, p = {number(one['p_adjusted'], 2)})"
+            f"ε = {one['epsilon']:g}, p {_p(one['p_adjusted'])})"
         )
     return listed(told)
+
+
+def _p(value: float) -> str:
+    return "< 0.0001" if value < 1e-4 else f"= {number(value, 2)}"
 
 
 def _reach(rows: pl.DataFrame) -> str:
@@ -97,14 +105,19 @@ def write_comparison(stores: Sequence[Path], output: Path | None = None, *, prog
     told = progress or Silent()
     page = output or PAGE
     check_output(page)
-    found = compare(stores)
+    opened = [open_records(store) for store in stores]
+    found = compare(opened)
+    screen = compared_screen(found, opened)
     beside = page.with_name(f"{page.stem}_files")
-    drawn = list(draw_all(figures(found), beside, told))
+    drawn = list(draw_all([*screen.figures, *figures(found)], beside, told))
+    first = {one.figure.key: one for one in drawn if one.figure.key in (CURVE, PAIR)}
     write_tables(found.tables, beside / "tables")
     text = rendered(
         "compare.html.j2",
         {
-            "comparison": found, "drawn": drawn, "statements": statements(found), "tables": tables(found),
+            "comparison": found, "drawn": [one for one in drawn if one.figure.key not in first],
+            "screen": screen, "answer_curve": first.get(CURVE), "answer_pair": first.get(PAIR),
+            "files": f"./{quote(beside.name)}/", "statements": statements(found), "tables": tables(found),
             "javascript": figure_files.javascript(),
             "downloads": downloads(as_csv(found.tables)),
             "read": f"{readings(found.plan)}; {100 * found.level:g}% intervals",
@@ -157,7 +170,7 @@ def figures(found: Comparison) -> list[Figure]:
             f"{captions.WHEN[found.plan.success]}, one curve a store. {arms} "
             f"{captions.sample(curves)}; {captions.intervals(curves, found.level)}.",
             f"Success over ε of {listed(list(found.names))}, one panel per cohort.",
-            lambda width: stores_over_epsilon(curves, hue, width=width), "curves", curves,
+            lambda width: stores_over_epsilon(curves, width=width), "curves", curves,
             key="fig-curves", number="1",
         ),
         Figure(
@@ -166,7 +179,7 @@ def figures(found: Comparison) -> list[Figure]:
             f"one curve a store. {arms} {captions.sample(steps)}; "
             f"{captions.intervals(steps, found.level)}.",
             f"Success over iterations of {listed(list(found.names))}, one panel per cohort.",
-            lambda width: stores_over_iterations(steps, hue, width=width), "iterations", steps,
+            lambda width: stores_over_iterations(steps, width=width), "iterations", steps,
             key="fig-iterations", number="2",
         ),
     ]  # fmt: skip

@@ -135,8 +135,13 @@ class Findings:
         return first_screen(self)
 
 
-def gather(store: Path | Records, figures: FigureSpec | None = None, *, progress: Progress | None = None) -> Findings:
+def gather(
+    store: Path | Records, figures: FigureSpec | None = None, *, only: Sequence[str] | None = None,
+    progress: Progress | None = None,
+) -> Findings:  # fmt: skip
     """Compute everything from a store. `figures` overrides the study's own (amplitude of figures 2 and 3b–3d).
+
+    `only`: names of the tables to make, with those they need, and no conclusions; None = all.
 
     Raises ReportError where nothing is recorded yet, StoreError where there is no store.
     """
@@ -179,14 +184,14 @@ def gather(store: Path | Records, figures: FigureSpec | None = None, *, progress
         cohorts=_image_types(records, runs),
         epsilon=epsilon,
         series_epsilon=nearest_available(epsilon, grid) if has_size_series(runs, of_series) else None,
-        conclusions=_conclusions(records) if decided else [],
+        conclusions=_conclusions(records) if decided and only is None else [],
         examples=records.gallery(),
         missing=describe_gaps(records, runs, study),
         warnings=warnings + recorded_warnings.warnings(records),
         in_force=in_force,
         decided=decided,
     )
-    build_tables(found, progress or Silent())
+    build_tables(found, progress or Silent(), only)
     return found
 
 

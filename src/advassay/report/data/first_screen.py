@@ -1,19 +1,23 @@
-"""The answer about one model on one data set, in the first sentences of its page.
+"""The answer of a store, in the first sentences of its page.
 
-Only where a store holds one cohort and one network: with several, the verdicts are the answer. Every number is one of
-the report's tables, or a function of analysis that they are made with; what the data do not carry is not said.
+Of one cohort it is told in sentences; of several in one line each (`headlines.py`), with what they have in common said
+before. Every number is one of the report's tables, or a function of analysis that they are made with; what the data do
+not carry is not said.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import polars as pl
 
-from advassay.analysis import robust_accuracy_curve
 from advassay.checked_files import read_model
+from advassay.report.data.headlines import Headline, Share, headlines
+from advassay.report.data.several_cohorts import several_cohorts
+from advassay.report.data.units import images_of, level_text, scale, unit_text
+from advassay.report.text.not_shown import not_shown
 from advassay.store_documents import Evaluation, PlantedTest
 from advassay.store_layout import Store
 
@@ -33,7 +37,11 @@ class FirstScreen:
     """The answer, and what it rests on."""
 
     sentences: tuple[str, ...]
-    """The amplitude at which the model errs; what an attack of the shown amplitude does; evidence that it worked."""
+    """The amplitude at which the networks err; what an attack of the shown amplitude does; evidence that it worked."""
+    headlines: tuple[Headline, ...]
+    """One for each cohort, in the study's order."""
+    not_shown: tuple[str, ...]
+    """What these records cannot say, in sentences."""
     model: str
     evaluation: Evaluation | None
     """Of a model that was handed over; null for a store of `run`."""
@@ -44,135 +52,88 @@ class FirstScreen:
 
 
 def first_screen(findings: Findings) -> FirstScreen | None:
-    """The answer; None where the store is about several cohorts or several networks."""
-    networks = {header.classifier for header in findings.runs if header.arm == findings.main_arm}
-    if len(findings.cohorts) != 1 or len(networks) != 1:
+    """The answer; None where a cohort was attacked on several main networks, so that it has several answers."""
+    found = findings.headers()
+    if not found or len(found) != len({header.cohort for header in found}):
         return None
     path = Store(findings.records.root).evaluation
     evaluation = read_model(path, Evaluation, HEALED) if path.exists() else None
     labelled = evaluation is None or evaluation.labels == "given"
     planted = evaluation.planted if evaluation else None
-    told = [
-        *_half(findings, labelled),
-        *(_scores(findings, evaluation) if labelled else _kept_decisions(findings)),
-        *_worst_case(findings, labelled),
-        *_planted(planted),
-        *_controls(findings),
-    ]
+    lines = headlines(findings)
+    told = several_cohorts(findings, lines) if len(lines) > 1 else _one_cohort(findings, lines[0], evaluation, labelled)
     weak = planted is not None and planted.images > 0 and planted.found < FEW_FOUND * planted.images
-    return FirstScreen(tuple(told), findings.headers()[0].architecture, evaluation, labelled, weak)
+    return FirstScreen(
+        sentences=tuple(told), headlines=lines, not_shown=tuple(not_shown(findings)), model=found[0].architecture,
+        evaluation=evaluation, labelled=labelled, weak=weak,
+    )  # fmt: skip
 
 
-def _row(findings: Findings, table: str) -> pl.DataFrame:
-    """The deciding arm's rows of a table, at its step size."""
-    frame = findings.of_main_arm(table)
-    return frame.filter(pl.col("step_size") == findings.step_size(findings.main_arm))
+def _one_cohort(findings: Findings, line: Headline, evaluation: Evaluation | None, labelled: bool) -> Iterator[str]:
+    yield from _half(findings, line, labelled)
+    yield from _scores(findings, line, evaluation) if labelled else _kept_decisions(findings, line)
+    yield from _worst_case(findings, labelled)
+    yield from _planted(evaluation.planted if evaluation else None)
+    yield from _controls(findings, line)
 
 
-def _half(findings: Findings, labelled: bool) -> Iterator[str]:
+def _half(findings: Findings, line: Headline, labelled: bool) -> Iterator[str]:
     """Where half of the images are lost, with its interval, or on which side of the attacked amplitudes."""
-    found: dict[str, Any] = _row(findings, "epsilon50").row(0, named=True)
-    linf = findings.headers()[0].attack.get("norm") == "linf"
-    text = found["text_255"] if linf else found["text"]
-    unit = "grey levels of 255" if linf else "in L2 length (images in [0, 1])"
+    found = line.epsilon50
+    text, unit = (found["text_255"] if scale(findings) == 255 else found["text"]), unit_text(findings)
     images = "images this model gets right" if labelled else "images"
     err = "misclassified" if labelled else "decided otherwise"
-    scale = 255 if linf else 1
     if found["side"] == "unknown":
         yield f"Too few {images} ({found['n']}) to say how much an image must change before the model errs."
     elif found["side"] == "below":
         yield (
             f"More than half of the {images} are {err} already by the smallest change that was tried, "
-            f"{found['smallest'] * scale:.3g} {unit} ({_images(found)})."
+            f"{found['smallest'] * scale(findings):.3g} {unit} ({images_of(found)})."
         )
     elif found["side"] == "above":
         yield (
-            f"Even a change of {found['largest'] * scale:.3g} {unit}, the largest that was tried, leaves half or more "
-            f"of the {images} as they were ({_images(found)}). A stronger attack may find more."
+            f"Even a change of {found['largest'] * scale(findings):.3g} {unit}, the largest that was tried, leaves "
+            f"half or more of the {images} as they were ({images_of(found)}). A stronger attack may find more."
         )
     elif found["method"] == "bracket":
         between = text if text.startswith(("between ", "at ")) else f"this size: {text}"
-        yield f"Half of the {images} are {err} by a change of {between} {unit} ({_images(found)})."
+        yield f"Half of the {images} are {err} by a change of {between} {unit} ({images_of(found)})."
     else:
-        yield f"Half of the {images} are {err} by a change of at most {text} {unit} ({_images(found)})."
-
-
-def _images(found: dict[str, Any]) -> str:
-    """How many images a number rests on, and patients where they are known."""
-    patients = found.get("patients")
-    return f"{found['n']} images" + (f" of {patients} patients" if patients is not None else "")
+        yield f"Half of the {images} are {err} by a change of at most {text} {unit} ({images_of(found)})."
 
 
 POSITIVE = {"last": " (the last class; --positive names another)", "name": " (the finding, by its name)"}
 """What says which class is the positive one → how it is said beside its sensitivity."""
 
 
-def _scores(findings: Findings, evaluation: Evaluation | None) -> Iterator[str]:
-    """Accuracy, sensitivity and AUROC, clean and under an attack of the shown amplitude."""
-    frame = _row(findings, "performance")
-    clean = frame.row(by_predicate=pl.col("epsilon") == 0, named=True)
-    attacked = frame.row(by_predicate=pl.col("epsilon") == findings.epsilon, named=True)
-    at = _level(findings.epsilon, findings)
-    parts = [f"Accuracy {_moves(_rate(clean), _rate(attacked), clean['accuracy'], attacked['accuracy'])} at {at}"]
-    if (found := _sensitivity(findings)) is not None:
-        before, after = found
-        moves = _moves(_rate(before), _rate(after), before["accuracy"], after["accuracy"])
-        why = POSITIVE.get(evaluation.positive_by, "") if evaluation else ""
-        parts.append(f"sensitivity for {findings.headers()[0].positive}{why} {moves}")
-    if clean["auroc"] is not None and attacked["auroc"] is not None:
-        area = clean["auroc"], attacked["auroc"]
-        parts.append(f"AUROC {_moves(f'{area[0]:.2f}', f'{area[1]:.2f}', *area)}")
+def _scores(findings: Findings, line: Headline, evaluation: Evaluation | None) -> Iterator[str]:
+    """Accuracy, sensitivity, specificity and AUROC, clean and under an attack of the shown amplitude."""
+    parts = []
+    for score in line.scores:
+        name = score.name
+        if name == "sensitivity":
+            name += f" for {line.positive}{POSITIVE.get(evaluation.positive_by, '') if evaluation else ''}"
+        at = "" if parts else f" at {level_text(findings, findings.epsilon)}"
+        parts.append(f"{name if parts else name.capitalize()} {_moves(score.clean, score.attacked)}{at}")
     yield f"{'; '.join(parts)}."
 
 
-def _sensitivity(findings: Findings) -> tuple[dict[str, Any], dict[str, Any]] | None:
-    """Recall of the positive class with its interval, (clean, at the last iterate); two classes only."""
-    header = findings.headers()[0]
-    if len(header.class_names) != 2:
-        return None
-    curve = robust_accuracy_curve(
-        findings.records, "step", by="class", arm=findings.main_arm, epsilon=findings.epsilon,
-        step_size=findings.step_size(findings.main_arm), level=findings.level,
-    )  # fmt: skip
-    rows = curve.frame.filter(pl.col("class") == header.positive, pl.col("n") > 0).sort("step")
-    if rows.is_empty():
-        return None
-    return tuple(_named(row) for row in (rows.row(0, named=True), rows.row(-1, named=True)))  # type: ignore[return-value]
-
-
-def _named(row: dict[str, Any]) -> dict[str, Any]:
-    return row | {"accuracy": row["rate"]}
-
-
-def _kept_decisions(findings: Findings) -> Iterator[str]:
+def _kept_decisions(findings: Findings, line: Headline) -> Iterator[str]:
     """Of images without labels: how many decisions an attack of the shown amplitude leaves as they were."""
-    attacked = _row(findings, "performance").row(by_predicate=pl.col("epsilon") == findings.epsilon, named=True)
     yield (
-        f"The images have no labels, so the model's own decisions are what is attacked: {_rate(attacked)} of them are "
-        f"left as they were at {_level(findings.epsilon, findings)}. How often the model is right is not known."
+        f"The images have no labels, so the model's own decisions are what is attacked: {line.scores[0].attacked} of "
+        f"them are left as they were at {level_text(findings, findings.epsilon)}. How often the model is right is not "
+        "known."
     )
 
 
-def _moves(before: str, after: str, from_value: float | None, to_value: float | None) -> str:
+def _moves(before: Share, after: Share) -> str:
     """From one figure to another, as written; without a direction where one of them is unknown."""
-    if before == after:
+    if str(before) == str(after):
         return f"stays at {after}"
-    known = from_value is not None and to_value is not None
-    verb = ("falls" if to_value < from_value else "rises") if known else "goes"  # type: ignore[operator]
-    return f"{verb} from {before} to {after}"
-
-
-def _rate(row: dict[str, Any]) -> str:
-    """A rate with its interval."""
-    if row["accuracy"] is None:
-        return "unknown"
-    return f"{row['accuracy']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
-
-
-def _level(epsilon: float, findings: Findings) -> str:
-    """An amplitude in grey levels, "2/255"; of L2 attacks as it is."""
-    linf = findings.headers()[0].attack.get("norm") == "linf"
-    return f"{epsilon * 255:.3g}/255" if linf else f"an L2 length of {epsilon:.3g}"
+    if before.value is None or after.value is None:
+        return f"goes from {before} to {after}"
+    return f"{'falls' if after.value < before.value else 'rises'} from {before} to {after}"
 
 
 def _worst_case(findings: Findings, labelled: bool) -> Iterator[str]:
@@ -183,14 +144,19 @@ def _worst_case(findings: Findings, labelled: bool) -> Iterator[str]:
     if frame.is_empty() or (here := frame.filter(*of_norm)).is_empty():
         return
     row = here.row(0, named=True)
+    robust = Share(row["rate"], row["low"], row["high"])
     what = "are still classified correctly" if labelled else "keep their decision"
     attacks = findings.tables["worst_case_by_attack"].filter(*of_norm)
     yield (
-        f"Under the worst of {row['arms']} attacks, image by image, {_rate(_named(row))} of the "
-        f"images {what} at {_level(findings.epsilon, findings)}: an upper bound, since an attack that was not run may "
-        f"find more. {_gradient_free(attacks, labelled)} No certified bound was computed: one would have to prove the "
-        f"{row['robust']} images that no attack misclassified."
+        f"Under the worst of {row['arms']} attacks, image by image, {robust} of the "
+        f"images {what} at {level_text(findings, findings.epsilon)}: an upper bound, since an attack that was not run "
+        f"may find more. {_gradient_free(attacks, labelled)} No certified bound was computed: one would have to "
+        f"prove the {_images(row['robust'])} that no attack misclassified."
     )
+
+
+def _images(number: int) -> str:
+    return f"{number} image{'' if number == 1 else 's'}"
 
 
 def _gradient_free(attacks: pl.DataFrame, labelled: bool) -> str:
@@ -228,15 +194,15 @@ def _planted(found: PlantedTest | None) -> Iterator[str]:
     yield told
 
 
-def _controls(findings: Findings) -> Iterator[str]:
+def _controls(findings: Findings, line: Headline) -> Iterator[str]:
     """What random noise of the shown size does, and what a stronger attack still finds."""
+    if line.noise is not None:
+        misclassified, n = line.noise
+        what = "changes nothing" if misclassified == 0 else f"changes the decision on {misclassified}"
+        yield f"Random noise of the same size {what} ({n} images)."
     controls = findings.headers()[0].controls
     if controls is None:
         return
-    misclassified, n = controls.noise.get(f"{findings.epsilon:.12g}", (0, 0))
-    if n:
-        what = "changes nothing" if misclassified == 0 else f"changes the decision on {misclassified}"
-        yield f"Random noise of the same size {what} ({n} images)."
     missed = max((counts["missed"] for counts in controls.cross_check.values()), default=0)
     if missed:
         images = max(counts["images"] for counts in controls.cross_check.values())

@@ -20,6 +20,9 @@ FEW_IMAGES = 5
 LONGEST_LABEL = 130
 """A longer name at a curve's end is cut with an ellipsis, in CSS pixels."""
 
+FARTHEST_LABEL = 5.3
+"""CSS pixels (4 points) between a curve's end and the middle of its name, beyond which a legend names the curves."""
+
 GREY_LEVELS = "[format(datum.value, '~g'), format(datum.value * 255, datum.value * 255 < 1 ? '.2~r' : '.1~f')]"
 """An axis label in two rows: ε, and the same in grey levels of an 8-bit image."""
 PERCENT = "format(100 * datum.value, '~g') + '\u00a0%'"
@@ -46,7 +49,7 @@ class Horizontal:
             title=self.title,
             values=list(self.values) if self.values else alt.Undefined,
             labelExpr=self.label or alt.Undefined,
-            labelOverlap="greedy",
+            labelOverlap=not (self.log and self.values) and "greedy",  # `apart` chose values whose labels fit
             labelSeparation=3,
             tickCount=6,
             tickMinStep=self.smallest_tick if self.smallest_tick else alt.Undefined,
@@ -61,12 +64,12 @@ def epsilon_axis(
     epsilons: Iterable[float], title: str = "ε (below it, in grey levels of 255)", *, column: str = "epsilon",
     panel: int = 360,
 ) -> Horizontal:  # fmt: skip
-    """The axis of ε: linear where the grid is about even, logarithmic where it spans more than a factor of 20.
+    """The axis of ε: logarithmic where the grid spans a factor of 5 or more and holds no 0, else linear.
 
     `panel`: its length in CSS pixels, which says how many labels fit.
     """
     grid = sorted(set(epsilons))
-    log = grid[0] > 0 and grid[-1] / grid[0] > 20
+    log = grid[0] > 0 and grid[-1] / grid[0] >= 5
     return Horizontal(column, title, log, tuple(apart(grid, panel) if log else grid), GREY_LEVELS, "ε")
 
 

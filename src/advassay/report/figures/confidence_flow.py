@@ -74,7 +74,7 @@ def _placed(frame: pl.DataFrame, styles: Mapping[str, Style]) -> pl.DataFrame:
 
 
 @FIGURES.register
-@figure("fig-confidence-flow", section="results", order=230)
+@figure("fig-confidence-flow", section="results", order=230, supplement=True)
 def fig_confidence_flow(findings: Findings) -> Figure | None:
     """Confidence before and after the attack."""
     table = findings.tables.get("confidence_flow")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from advassay.report.figures.chart_axes import (
+    FARTHEST_LABEL,
     FEW_IMAGES,
     GAP,
     LABEL_SIZE,
@@ -75,64 +76,82 @@ def panels(
     columns: int,
     height: int = 230,
     series: str = "cohort",
-    label: str | None = None,
     mark: int = 34,
     title: str = "Attack success rate",
     steps: bool = False,
 ) -> alt.FacetChart:
     """Panels side by side (`columns` of them in `width` CSS pixels), in the order in which `by` first appears.
 
-    `styles`: name of a series → how it is drawn; `label`: the column written at a curve's end, if not the
-    series; `mark`: size of a point in square CSS pixels; `steps`: curves hold their value until the next point.
+    `styles`: name of a series → how it is drawn; `mark`: size of a point in square CSS pixels; `steps`: curves hold
+    their value until the next point. Curves wear their names at their ends, or, where a name would stand too far from
+    its curve in any panel, a legend names all.
     """
     import altair as alt
 
     gap = LABEL_SIZE * 1.15 / height
-    labelled = with_labels(
-        _needed(frame, [series, by, label or series, x.column]), x.column, by=by, series=series, gap=gap
-    )
+    labelled = with_labels(_needed(frame, [series, by, x.column]), x.column, by=by, series=series, gap=gap)
+    moved = labelled.select((pl.col("label_height") - pl.col("rate").fill_null(0.0)).abs().max()).item() or 0.0
+    legend = moved * height > FARTHEST_LABEL
+    if legend:
+        labelled = labelled.with_columns(label_height=pl.lit(None, pl.Float64))
     sizes = {name: mark * SIZES[style.place % len(SIZES)] for name, style in styles.items()}
-    labelled = labelled.with_columns(mark_size=pl.col(series).replace_strict(sizes, return_dtype=pl.Float64))
-    layers = _layers(labelled, x, styles, series, label or series, rate_axis(title=title), steps)
+    hues = {name: style.colour for name, style in styles.items()}
+    labelled = labelled.with_columns(
+        mark_size=pl.col(series).replace_strict(sizes, return_dtype=pl.Float64),
+        hue=pl.col(series).replace_strict(hues, return_dtype=pl.String),
+        dash=pl.col(series).map_elements(lambda name: list(styles[name].dash), return_dtype=pl.List(pl.Int64)),
+    )
+    layers = _layers(labelled, x, styles, series, rate_axis(title=title), steps, legend, 6 if width > 500 else 3)
     return faceted(
         alt.layer(*layers), labelled, by, width=width, columns=columns, height=height,
-        room=label_room(labelled[label or series].unique()),
+        room=0 if legend else label_room(labelled[series].unique()),
     )  # fmt: skip
 
 
 def _layers(
-    frame: pl.DataFrame, x: Horizontal, styles: Mapping[str, Style], series: str, label: str, share: dict[str, Any],
-    steps: bool,
+    frame: pl.DataFrame, x: Horizontal, styles: Mapping[str, Style], series: str, share: dict[str, Any], steps: bool,
+    legend: bool, columns: int,
 ) -> list[alt.Chart]:  # fmt: skip
     import altair as alt
 
-    at = alt.Chart().encode(x=x.encoding(), color=colours(frame, styles, series))
+    named = alt.Legend(title=None, orient="top", columns=columns, symbolOpacity=1, symbolSize=60) if legend else None
+    at = alt.Chart().encode(x=x.encoding())
+    hue = colours(frame, styles, series, named)
     rate = alt.Y("rate:Q", **share)
     shape: Any = {"interpolate": "step-after"} if steps else {}
     look = [styles[name] for name in names_of(frame, series)]
-    named = at.transform_filter("isValid(datum.label_height)").encode(
-        y=alt.Y("label_height:Q", **share), text=f"{label}:N"
-    )
     layers = [
-        at.mark_area(opacity=0.11, **shape).encode(y=alt.Y("low:Q", **share), y2="high:Q", detail=f"{series}:N"),
+        at.mark_area(fillOpacity=0.09, strokeOpacity=0.4, strokeWidth=0.7, **shape).encode(
+            y=alt.Y("low:Q", **share), y2="high:Q", detail=f"{series}:N", fill=alt.Fill("hue:N", scale=None),
+            stroke=alt.Stroke("hue:N", scale=None),  # where bands overlap their edges tell them apart
+        ),
+        # raw values: a scale of these would take the legend of the marks away, or dash its symbols
         at.mark_line(**shape).encode(
-            y=rate, strokeDash=_by_series(alt.StrokeDash, frame, series, [list(s.dash) for s in look])
+            y=rate, detail=f"{series}:N", strokeDash=alt.StrokeDash("dash:N", scale=None),
+            stroke=alt.Stroke("hue:N", scale=None),
         ),
         *points(
             at.encode(
                 y=rate,
-                shape=_by_series(alt.Shape, frame, series, [s.mark for s in look]),
+                color=hue,
+                shape=_by_series(alt.Shape, frame, series, [s.mark for s in look], named),
                 size=alt.Size("mark_size:Q", scale=None, legend=None),
                 tooltip=tooltips(x, series),
             ),
             frame,
         ),
-        named.mark_text(**LABEL, stroke="white", strokeWidth=3, strokeJoin="round"),  # keeps it clear of other curves
-        named.mark_text(**LABEL),
-    ]
+    ]  # fmt: skip
+    if not legend:
+        label = at.transform_filter("isValid(datum.label_height)").encode(
+            y=alt.Y("label_height:Q", **share), text=f"{series}:N", color=hue
+        )
+        layers += [
+            label.mark_text(**LABEL, stroke="white", strokeWidth=3, strokeJoin="round"),  # clear of other curves
+            label.mark_text(**LABEL),
+        ]
     if frame["alone"].any():  # an empty layer would leave the axis without an extent
         bar = at.transform_filter("datum.alone").mark_rule(strokeWidth=1.5)
-        layers.insert(0, bar.encode(y=alt.Y("low:Q", **share), y2="high:Q"))
+        layers.insert(0, bar.encode(color=hue, y=alt.Y("low:Q", **share), y2="high:Q"))
     return layers
 
 
@@ -156,9 +175,9 @@ def faceted(
 def with_labels(frame: pl.DataFrame, x: str, *, by: str, series: str, gap: float) -> pl.DataFrame:
     """`frame` with `label_height` (at each curve's last point where its name goes, null elsewhere) and `alone`.
 
-    A curve of a single point (`alone`) has no band: its interval is drawn as a bar.
+    A curve of a single point (`alone`) has no band: its interval is drawn as a bar, unless it is of a single image.
     """
-    frame = frame.with_columns(alone=pl.len().over(by, series) == 1)
+    frame = frame.with_columns(alone=(pl.len().over(by, series) == 1) & (pl.col("n") > 1))
     last = frame.filter(pl.col(x) == pl.col(x).max().over(by, series)).unique([by, series], maintain_order=True)
     placed = [
         part.with_columns(label_height=pl.Series(spread(part["rate"].fill_null(0.0).to_list(), gap), dtype=pl.Float64))
@@ -168,11 +187,13 @@ def with_labels(frame: pl.DataFrame, x: str, *, by: str, series: str, gap: float
     return frame.join(heights, on=[by, series, x], how="left", maintain_order="left")
 
 
-def colours(frame: pl.DataFrame, styles: Mapping[str, Style], series: str = "cohort") -> alt.Color:
-    """The hue of every series; no legend, because curves and panels wear their names."""
+def colours(
+    frame: pl.DataFrame, styles: Mapping[str, Style], series: str = "cohort", legend: alt.Legend | None = None
+) -> alt.Color:
+    """The hue of every series; without a legend where curves and panels wear their names."""
     import altair as alt
 
-    return _by_series(alt.Color, frame, series, [styles[name].colour for name in names_of(frame, series)])
+    return _by_series(alt.Color, frame, series, [styles[name].colour for name in names_of(frame, series)], legend)
 
 
 def names_of(frame: pl.DataFrame, column: str) -> list[str]:
@@ -180,11 +201,13 @@ def names_of(frame: pl.DataFrame, column: str) -> list[str]:
     return frame[column].unique(maintain_order=True).to_list()
 
 
-def _by_series(channel: Any, frame: pl.DataFrame, series: str, drawn: Sequence[Any]) -> Any:
+def _by_series(
+    channel: Any, frame: pl.DataFrame, series: str, drawn: Sequence[Any], legend: alt.Legend | None = None
+) -> Any:
     import altair as alt
 
     scale = alt.Scale(domain=names_of(frame, series), range=list(drawn))
-    return channel(f"{series}:N", legend=None, scale=scale)
+    return channel(f"{series}:N", legend=legend, scale=scale)
 
 
 def _needed(frame: pl.DataFrame, keys: list[str]) -> pl.DataFrame:

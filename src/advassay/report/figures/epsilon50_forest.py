@@ -57,8 +57,9 @@ def epsilon50_forest(frame: pl.DataFrame, styles: Mapping[str, Style], *, width:
         ),
         _number(base, edge) if room else _number(base, alt.value(0), dy=-12),
     ]
-    height = (ROW if room else TALL_ROW) * placed["cohort"].n_unique()
-    return faceted(alt.layer(*layers), placed, "panel", width=width - NAMES_ROOM, columns=1, height=height, room=room)
+    height = alt.Step(ROW if room else TALL_ROW)
+    chart = faceted(alt.layer(*layers), placed, "panel", width=width - NAMES_ROOM, columns=1, height=height, room=room)
+    return chart.resolve_scale(y="independent")  # a panel has the rows of its arm alone
 
 
 def _number(base: alt.Chart, x: Any, dy: int = 0) -> alt.Chart:
@@ -83,14 +84,14 @@ def _placed(frame: pl.DataFrame) -> pl.DataFrame:
     """
     numbers = [pl.col(name).cast(pl.Float64) for name in ("estimate", "low", "high")]
     made = frame.filter(pl.col("n") > 0).with_columns(
-        *numbers, panel=pl.format("Arm {}", "arm"), edge=pl.col("largest").max(),
+        *numbers, panel=pl.format("Arm {}", "arm"),
     )  # fmt: skip
     return made.with_columns(
         pl.coalesce("estimate", "low", "smallest").alias("at"),
         _low_end().alias("from"), _high_end().alias("to"), inside=pl.col("estimate").is_not_null(),
         open_low=pl.col("low").is_null() & (pl.col("side") != "above"),
         open_high=pl.col("high").is_null() & (pl.col("side") != "below"),
-    )  # fmt: skip
+    ).with_columns(edge=pl.col("to").max())  # fmt: skip
 
 
 def _low_end() -> pl.Expr:
@@ -107,7 +108,7 @@ def _high_end() -> pl.Expr:
 def fig_epsilon50(findings: Findings) -> Figure | None:
     """ε50 of every cohort and arm with its interval."""
     every = findings.tables["epsilon50"].filter(pl.col("n") > 0)
-    outside = pl.col("text").str.contains(OUTSIDE)
+    outside = pl.col("side") != "inside"
     frame = every.filter(~outside)
     if not len(frame):
         return None
@@ -131,16 +132,12 @@ def _dose(findings: Findings) -> str:
     return f"{text[0].upper()}{text[1:]}."
 
 
-OUTSIDE = r"^[<>] \S+$"
-"""The text of an ε50 of which only is known beyond which end of the grid it lies: a row without anything to draw."""
-
-
 def _not_drawn(outside: pl.DataFrame) -> str:
-    """Which ε50 lie wholly outside the attacked grid, by arm."""
+    """Which ε50 lie outside the attacked grid, by arm, with the bound that is known."""
     if outside.is_empty():
         return ""
     told = [
         f"arm {arm}: {listed([f'{cohort} {text}' for cohort, text in part.select('cohort', 'text').iter_rows()])}"
         for (arm,), part in outside.group_by("arm", maintain_order=True)
     ]
-    return f" Not drawn, because wholly outside the attacked grid: {'; '.join(told)}."
+    return f" Not drawn, because outside the attacked grid: {'; '.join(told)}."

@@ -97,7 +97,7 @@ def _legend(columns: int) -> Any:
 
 
 @FIGURES.register
-@figure("fig-surface", section="results", order=80)
+@figure("fig-surface", section="results", order=80, supplement=True)
 def fig_surface(findings: Findings) -> Figure:
     """Success as colour over ε and iterations, by arm."""
     frame = findings.tables["success_by_iteration"]

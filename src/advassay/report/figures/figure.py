@@ -59,6 +59,8 @@ class Figure:
     order: float = 0
     level: float = 0.95
     """Confidence level of its intervals."""
+    supplement: bool = False
+    """Folded on the page, and named without its drawing on paper."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ class FigureEntry:
     order       place in its section, rising
     make        findings → the figure; None where the records cannot fill it
     number      a number that it keeps, as those of the reference study; empty: counted in the order of the page
-    supplement  counted apart, as S1, S2, …
+    supplement  counted apart, as S1, S2, …; folded on the page
     """
 
     name: str
@@ -103,5 +105,6 @@ def figures(findings: Findings) -> Iterator[Figure]:
             continue
         number = entry.number or (f"S{next(supplement)}" if entry.supplement else str(next(main)))
         yield replace(
-            made, key=entry.name, number=number, section=entry.section, order=entry.order, level=findings.level
-        )
+            made, key=entry.name, number=number, section=entry.section, order=entry.order, level=findings.level,
+            supplement=entry.supplement,
+        )  # fmt: skip

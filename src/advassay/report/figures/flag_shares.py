@@ -72,9 +72,10 @@ def _arm(frame: pl.DataFrame, arm: str, room: int) -> alt.LayerChart | alt.Facet
 @figure("fig-flags", section="evidence", order=30, supplement=True)
 def fig_flags(findings: Findings) -> Figure | None:
     """Share of flagged images over ε, by arm."""
-    frame = findings.tables.get("flags_by_epsilon")
-    if frame is None:
+    every = findings.tables.get("flags_by_epsilon")
+    if every is None:
         return None
+    frame = every.filter(pl.col("events").sum().over("arm", "flag") > 0)
     top = frame.sort("share", descending=True).head(3)
     said = [
         f"{r['flag'].replace('_', ' ')} {percent(r['share'], 0)} (arm {r['arm']}, ε = {r['epsilon']:g})"
@@ -82,9 +83,9 @@ def fig_flags(findings: Findings) -> Figure | None:
     ]
     return Figure(
         "Guards and failure indicators over ε",
-        "Share of attacked images that carry each flag, pooled over cohorts, in percent. Flags that no image carries "
-        "are left out; the table of flags says what each means. A low success rate beside many flags shows a failed "
-        f"attack, not robustness. {captions.every_attack(findings, every_step_size=True)}. "
+        "Share of attacked images that carry each flag, pooled over cohorts, in percent. Flags that no image of an arm "
+        "carries are left out; the table of flags says what each means. A low success rate beside many flags shows a "
+        f"failed attack, not robustness. {captions.every_attack(findings, every_step_size=True)}. "
         f"n = {captions.span(frame['n'])} images at each ε; "
         "counts, no intervals.",
         f"Share of flagged images by arm and ε; most often: {'; '.join(said)}.",

@@ -72,7 +72,7 @@ def _title(cohort: str, before: float | None, after: float | None) -> str:
 
 
 @FIGURES.register
-@figure("fig-reliability", section="results", order=220)
+@figure("fig-reliability", section="results", order=220, supplement=True)
 def fig_reliability(findings: Findings) -> Figure | None:
     """Accuracy against confidence, clean and attacked."""
     frame = findings.clean_and_attacked("reliability")

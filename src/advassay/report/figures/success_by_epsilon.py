@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import polars as pl
 
 from advassay.report.data.findings import Findings
-from advassay.report.figures.chart_axes import Horizontal, epsilon_axis
+from advassay.report.figures.chart_axes import GREY_LEVELS, Horizontal, epsilon_axis, label_room, panel_width
 from advassay.report.figures.curve_panels import panels
 from advassay.report.figures.figure import FIGURES, Figure, figure
 from advassay.report.figures.theme import Style, styles
@@ -25,7 +26,9 @@ def success_by_epsilon(frame: pl.DataFrame, styles: Mapping[str, Style], *, widt
     columns = kinds if width > 500 else 1
     return panels(
         frame.sort("epsilon", maintain_order=True),
-        epsilon_axis(frame["epsilon"].to_list()),
+        epsilon_axis(
+            frame["epsilon"].to_list(), panel=panel_width(width, columns, label_room(frame["cohort"].unique()))
+        ),
         styles,
         by="image_type",
         width=width,
@@ -60,21 +63,43 @@ def _coinciding(frame: pl.DataFrame) -> str:
 
 
 def accuracy_by_epsilon(frame: pl.DataFrame, styles: Mapping[str, Style], *, width: int) -> alt.FacetChart:
-    """`frame`: cohort, image_type, epsilon (0 = clean), accuracy, low, high, n; a panel per image type."""
+    """`frame`: cohort, image_type, epsilon (0 = clean), accuracy, low, high, n; a panel per image type.
+
+    The clean images stand left of the smallest amplitude, where a logarithmic axis has no 0.
+    """
     rated = frame.with_columns(
         rate=pl.col("accuracy"), events=(pl.col("accuracy") * pl.col("n")).round().cast(pl.Int64)
     )
-    wide = width > 500
+    wide, kinds = width > 500, frame["image_type"].n_unique()
+    columns = kinds if wide else 1
+    axis, clean = _with_clean(
+        frame["epsilon"].to_list(), panel_width(width, columns, label_room(frame["cohort"].unique()))
+    )
     return panels(
-        rated,
-        epsilon_axis(frame["epsilon"].to_list(), "ε, 0 = clean (below it, in grey levels of 255)"),
+        rated.with_columns(shown=pl.when(pl.col("epsilon") == 0).then(pl.lit(clean)).otherwise(pl.col("epsilon"))).sort(
+            "shown", maintain_order=True
+        ),
+        axis,
         styles,
         by="image_type",
         width=width,
-        columns=frame["image_type"].n_unique() if wide else 1,
+        columns=columns,
         height=260 if wide else 220,
         title="Robust accuracy",
     )
+
+
+def _with_clean(epsilons: Sequence[float], panel: int) -> tuple[Horizontal, float]:
+    """The axis of ε with a place for the clean images on it, and that place."""
+    grid = sorted({epsilon for epsilon in epsilons if epsilon > 0})
+    if len(grid) < 2:
+        return replace(epsilon_axis(epsilons, "ε, 0 = clean (below it, in grey levels of 255)"), column="shown"), 0.0
+    place = grid[0] ** 2 / grid[1]
+    axis = epsilon_axis([place, *grid], "ε (below it, in grey levels of 255)", panel=panel)
+    if not axis.log:
+        return replace(axis, column="shown", values=None, title="ε, 0 = clean (below it, in grey levels of 255)"), 0.0
+    label = f"datum.value < {(place + grid[0]) / 2} ? 'clean' : {GREY_LEVELS}"
+    return replace(axis, column="shown", label=label), place
 
 
 @FIGURES.register
@@ -86,7 +111,7 @@ def fig_accuracy(findings: Findings) -> Figure:
     return Figure(
         "Robust accuracy",
         "Share of all attacked images that are classified correctly at the last iterate. Images that are misclassified "
-        f"without an attack count, too. ε = 0 is the clean accuracy on the attacked images. "
+        f"without an attack count, too. “Clean” is the accuracy on the same images without an attack. "
         f"{captions.main_attack(findings)}. {captions.statistics(frame, findings)}.",
         f"Robust accuracy against ε: {listed(at)}.",
         lambda width: accuracy_by_epsilon(frame, styles(findings.cohorts), width=width),
@@ -105,7 +130,7 @@ VISIBILITY = Horizontal("visibility", "ε over clean contrast", log=True, toolti
 
 
 @FIGURES.register
-@figure("fig-visibility", section="results", order=130)
+@figure("fig-visibility", section="results", order=130, supplement=True)
 def fig_visibility(findings: Findings) -> Figure | None:
     """Success against ε divided by the image's contrast, by arm."""
     if "success_by_visibility" not in findings.tables:

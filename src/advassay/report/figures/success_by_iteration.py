@@ -56,7 +56,7 @@ def fig3b(findings: Findings) -> Figure:
 
 
 @FIGURES.register
-@figure("fig-3b-all", section="results", order=50, number="3b, other ε")
+@figure("fig-3b-all", section="results", order=50, number="3b, other ε", supplement=True)
 def fig3b_rest(findings: Findings) -> Figure | None:
     """Success against iterations at the other ε."""
     frame = findings.of_main_arm("success_by_iteration").filter(pl.col("epsilon") != findings.epsilon)
@@ -91,7 +91,7 @@ def iteration_survival_curves(frame: pl.DataFrame, styles: Mapping[str, Style], 
 
 
 @FIGURES.register
-@figure("fig-survival", section="results", order=190)
+@figure("fig-survival", section="results", order=190, supplement=True)
 def fig_survival(findings: Findings) -> Figure | None:
     """Share of images that no iterate so far has misclassified, by arm."""
     frame = findings.tables.get("iteration_survival")

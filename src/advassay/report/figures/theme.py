@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 FONT = "Liberation Sans, Arial, Helvetica, sans-serif"
+PALE = "#8c8c8c"
+"""Of curves that are shown, but do not lead."""
 INK, MUTED, GRID = "#1a1a1a", "#5c5c5c", "#e4e4e4"
 KNOWN_HUES = {"X-ray": "#0068a8", "histology": "#b94a00"}
 SPARE_HUES = ("#007a59", "#9a4577", "#6b5b00", "#444444")

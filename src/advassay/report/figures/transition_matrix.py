@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     import altair as alt
 
 
-CELL = 34
+CELL = 40
+LEVEL_LABELS = 70
+"""Width of a cell in CSS pixels from which class names stand level below it."""
 LABEL_LIMIT = 96
 MOST_WRITTEN = 999
 """Images of a cell; where one has more, the cohort's cells are written in percent of the class."""
@@ -41,16 +43,19 @@ def _cohort(frame: pl.DataFrame, hue: str, cohort: str, room: int) -> alt.FacetC
 
     labels, predicted = names_of(frame, "label"), names_of(frame, "predicted")
     told = _told(frame)
-    x = alt.X("predicted:N", sort=predicted, title="predicted as", axis=_axis(angle=-35))
-    y = alt.Y("label:N", sort=labels, title="class", axis=_axis())
+    side = min(CELL * 2.2, max(26, (room - 20) // (2 * len(predicted))))
+    x = alt.X("predicted:N", sort=predicted, title=None, axis=_axis(angle=0 if side >= LEVEL_LABELS else -35))
+    y = alt.Y("label:N", sort=labels, title=None, axis=_axis())
     base = alt.Chart().encode(x=x, y=y, tooltip=["label:N", "predicted:N", "n:Q", alt.Tooltip("share:Q", format=".1%")])
     scale = alt.Scale(domain=[0, 1], range=["#ffffff", hue], interpolate="rgb")
     squares = base.mark_rect(stroke="#ffffff").encode(color=alt.Color("share:Q", scale=scale, legend=None))
-    numbers = base.mark_text(fontSize=11).encode(
+    right = base.transform_filter("datum.label == datum.predicted").mark_rect(
+        fillOpacity=0, stroke=INK, strokeWidth=1.5
+    )
+    numbers = base.mark_text(fontSize=14).encode(
         text="text:N", color=alt.condition("datum.share > 0.8", alt.value("#ffffff"), alt.value(INK))
     )
-    side = min(CELL * 2, max(26, (room - 20) // (2 * len(predicted))))
-    chart = alt.layer(squares, numbers).properties(width=side * len(predicted), height=CELL * len(labels))
+    chart = alt.layer(squares, right, numbers).properties(width=side * len(predicted), height=CELL * len(labels))
     return chart.facet(
         column=alt.Column("state:N", sort=names_of(told, "state"), title=None),
         data=alt.Data(values=told.to_dicts()),
@@ -62,11 +67,15 @@ def _cohort(frame: pl.DataFrame, hue: str, cohort: str, room: int) -> alt.FacetC
 def _axis(angle: int = 0) -> alt.Axis:
     import altair as alt
 
-    return alt.Axis(grid=False, ticks=False, domain=False, labelLimit=LABEL_LIMIT, labelAngle=angle, labelFontSize=11)
+    return alt.Axis(grid=False, ticks=False, domain=False, labelLimit=LABEL_LIMIT, labelAngle=angle, labelFontSize=12.5)
 
 
 def _told(frame: pl.DataFrame) -> pl.DataFrame:
-    state = pl.when(pl.col("epsilon") == 0).then(pl.lit("clean")).otherwise(pl.format("ε = {}", "epsilon"))
+    state = (
+        pl.when(pl.col("epsilon") == 0)
+        .then(pl.lit("clean, predicted as"))
+        .otherwise(pl.format("ε = {}, predicted as", "epsilon"))
+    )
     share = pl.col("share").fill_null(0.0).round(4)
     percent = pl.format("{} %", (100 * share).round(0).cast(pl.Int64))
     text = percent if in_percent(frame) else pl.col("n").cast(pl.String)
@@ -91,7 +100,7 @@ def fig_transitions(findings: Findings) -> Figure | None:
         "Predicted class (columns) of the images of each class (rows), clean and at "
         f"{amplitude(findings.epsilon)}, last iteration. Numbers are images, or percent of the class where a cell "
         f"holds "
-        f"more than {MOST_WRITTEN}. Colour is the share of the class. "
+        f"more than {MOST_WRITTEN}. Colour is the share of the class; framed cells are classified correctly. "
         f"{captions.main_attack(findings)}. n = {captions.span(of_class)} images of a class, with those that are "
         "misclassified without an attack; counts, no intervals.",
         f"Confusion matrices, clean and attacked: {'; '.join(_commonest(frame, c) for c in findings.cohorts)}.",

@@ -14,6 +14,7 @@ from advassay.report.figures.answer_figures import CURVE, PAIR, WHOLE
 from advassay.report.figures.figure import Figure
 from advassay.report.figures.image_panels import page_uri
 from advassay.report.output import figure_files
+from advassay.report.output.headline_table import cohort_lines
 from advassay.report.output.render_figures import RenderedFigure
 from advassay.report.page_sections import PASSAGES, SECTIONS, Passage, Section, in_page_order
 from advassay.report.tables.column_labels import exact
@@ -47,9 +48,12 @@ def blocks(findings: Findings, figures: Iterable[Figure]) -> dict[Section, list[
     return {section: [block for block in placed if block.section == section] for section in SECTIONS}
 
 
-def render(findings: Findings, drawn: Sequence[RenderedFigure], csv: dict[str, str]) -> str:
-    """The whole page. `csv`: table name → its CSV text, offered for download from the page itself."""
-    return rendered("page.html.j2", _content(findings, drawn, csv))
+def render(findings: Findings, drawn: Sequence[RenderedFigure], csv: dict[str, str], files: str = "") -> str:
+    """The whole page. `csv`: table name → its CSV text, offered for download from the page itself.
+
+    `files`: the folder of figures/ as seen from the page, such as "./", which captions link; empty = there is none.
+    """
+    return rendered("page.html.j2", _content(findings, drawn, csv) | {"files": files})
 
 
 def _content(findings: Findings, drawn: Sequence[RenderedFigure], csv: dict[str, str]) -> dict[str, Any]:
@@ -64,6 +68,7 @@ def _content(findings: Findings, drawn: Sequence[RenderedFigure], csv: dict[str,
         "answer_curve": drawings.get(CURVE),
         "answer_pair": drawings.get(PAIR),
         "answer_whole": WHOLE,
+        "answer_table": cohort_lines(findings, findings.first_screen.headlines) if findings.first_screen else None,
         "sections": SECTIONS,
         "blocks": placed,
         "summary": summary(findings),

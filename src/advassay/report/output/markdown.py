@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from advassay.analysis import Conclusion
 from advassay.analysis.conclusions.conclusion_text import basis, correction, plan_sentences, statistics_lines
 from advassay.report.data.findings import Findings
+from advassay.report.data.several_cohorts import headline_text
 from advassay.report.figures.answer_figures import CURVE, PAIR
 from advassay.report.figures.figure import Figure
 from advassay.report.output.html_page import (
@@ -34,8 +35,11 @@ def _lines(findings: Findings, figures: Sequence[Figure], folder: str) -> Iterat
     yield from (f"# {escaped(findings.title)}", "", escaped(summary(findings)), "")
     if answer := findings.first_screen:
         yield from ("## The answer", "", *_paragraphs(answer.sentences))
+        if len(answer.headlines) > 1:
+            yield from _bullets([headline_text(findings, line) for line in answer.headlines])
         for figure in (one for one in figures if one.key in (CURVE, PAIR)):
             yield from (f"![{_alt(figure)}]({folder}figures/{figure.key}.png)", "", escaped(figure.caption), "")
+        yield from ("Not shown:", "", *_bullets(answer.not_shown))
     if notices := limitations.notices(findings):
         yield from ("## Read this first", "", *_bullets(notices))
     for section, found in blocks(findings, [one for one in figures if one.key not in (CURVE, PAIR)]).items():

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
+from urllib.parse import quote
 
 import polars as pl
 
@@ -18,6 +19,7 @@ from advassay.csv_export import csv_text
 from advassay.errors import ReportError, SpecError
 from advassay.progress import Progress, Silent
 from advassay.report.data.findings import Findings, gather
+from advassay.report.data.several_cohorts import headline_text
 from advassay.report.figures.answer_figures import answer_figures
 from advassay.report.figures.figure import Figure, figures
 from advassay.report.output.html_page import render, summary
@@ -30,7 +32,8 @@ from advassay.store_layout import Store, writing
 
 
 def as_json(findings: Findings) -> str:
-    """Keys: format_version, title, summary, answer (the first sentences, if any), notices, epsilon, level, plan (what
+    """Keys: format_version, title, summary, answer (the first sentences, if any), headlines (one text a
+    cohort), not_shown, notices, epsilon, level, plan (what
     figures and tables follow), conclusions, tables (name → {about, columns, rows}), notes, methods, limits, references.
     A value that is not there is null; NaN and Infinity do not occur.
     """
@@ -38,11 +41,14 @@ def as_json(findings: Findings) -> str:
 
 
 def _data(findings: Findings) -> dict[str, Any]:
+    answer = findings.first_screen
     return {
         "format_version": 1,
         "title": findings.title,
         "summary": summary(findings),
-        "answer": list(findings.first_screen.sentences) if findings.first_screen else [],
+        "answer": list(answer.sentences) if answer else [],
+        "headlines": [headline_text(findings, line) for line in answer.headlines] if answer else [],
+        "not_shown": list(answer.not_shown) if answer else [],
         "notices": limitations.notices(findings),
         "epsilon": findings.epsilon,
         "level": findings.level,
@@ -181,7 +187,8 @@ def _write_page(found: Findings, page: Path, told: Progress) -> Path:
 def _write_html(found: Findings, page: Path, beside: Path, told: Progress) -> Path:
     write_tables(found.tables, beside / "tables")
     drawn = list(draw_all(_every_figure(found), beside, told))
-    _write(page, render(found, drawn, as_csv(found.tables)))
+    files = "./" if beside == page.parent else f"./{quote(beside.name)}/"
+    _write(page, render(found, drawn, as_csv(found.tables), files))
     return page
 
 

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from advassay.analysis import table1
+from advassay.auroc_interval import auroc_interval
 from advassay.flow_chart import flow_of, tidy
 from advassay.records.store_reader import Records
-from advassay.report.tables.column_labels import columns
+from advassay.report.tables.column_labels import LEVEL, columns
 from advassay.report.tables.table import TABLES, Printed, Table
 from advassay.store_documents import Preparation
 
@@ -21,6 +22,51 @@ def preparations(records: Records) -> list[Preparation]:
     """Prepared cohorts in the study's order; those without records after the others."""
     place = {name: i for i, name in enumerate(records.cohorts)}
     return sorted(records.preparations.values(), key=lambda p: (place.get(p.cohort, len(place)), p.cohort))
+
+
+SCORES = ("accuracy", "auroc", "sensitivity", "specificity")
+
+
+def cohorts(findings: Findings) -> pl.DataFrame:
+    """Table 1 with the interval of the AUROC (auroc_low, auroc_high) and the images that were scored (scored).
+
+    A network that was trained here is scored on the whole validation split; another one on the images that were
+    attacked, which are all that it saw.
+    """
+    frame = table1(findings.records)
+    rows = [row | _scored(findings, row, frame) for row in frame.iter_rows(named=True)]
+    added = {"scored": pl.Int64, "auroc_low": pl.Float64, "auroc_high": pl.Float64}
+    return pl.DataFrame(rows, schema=dict(frame.schema) | added)
+
+
+def _scored(findings: Findings, row: dict[str, Any], frame: pl.DataFrame) -> dict[str, Any]:
+    """The scores of a cohort's network, on how many images, and the interval of the AUROC."""
+    cohort = row["cohort"]
+    preparation = findings.records.preparations.get(cohort)
+    if row["accuracy"] is not None and preparation is not None:
+        split = preparation.counts.get("validation", {})
+        images = sum(split.values())
+        patients = preparation.patients.get("validation") if preparation.patients_known else None
+        return {"scored": images} | _area_ends(findings, row["auroc"], list(split.values()), images, patients)
+    clean = findings.of_main_arm("performance").filter(pl.col("cohort") == cohort, pl.col("epsilon") == 0)
+    if clean.is_empty():
+        return {}
+    found = clean.row(0, named=True)
+    moved = findings.of_main_arm("transitions").filter(pl.col("cohort") == cohort, pl.col("epsilon") == 0)
+    sizes = moved.group_by("label", maintain_order=True).agg(pl.col("n").sum())["n"].to_list()
+    ends = _area_ends(findings, found["auroc"], sizes, found["n"], found["patients"])
+    return {name: found[name] for name in SCORES} | {"scored": found["n"]} | ends
+
+
+def _area_ends(
+    findings: Findings, area: float | None, sizes: list[int], images: int, patients: int | None
+) -> dict[str, Any]:
+    """Classes count in patients where they are known: a patient's images are no independent ones."""
+    if area is None or not images:
+        return {}
+    share = 1.0 if patients is None else patients / images
+    low, high = auroc_interval(area, [size * share for size in sizes], findings.level)
+    return {"auroc_low": low, "auroc_high": high}
 
 
 SPLITS = {
@@ -133,16 +179,21 @@ TABLES.register(
     Table(
         "cohorts",
         about="Table 1: images of each class and role, the network's scores on the validation split",
-        build=lambda findings: table1(findings.records),
+        build=cohorts,
+        needs=("performance", "transitions"),
+        says=("level",),
         printed=(
             Printed(
                 columns(
-                    "cohort* image_type* class training tuning validation total* patients* attacked* accuracy* auroc* "
-                    "sensitivity* specificity* published_images* published_score*"
+                    "cohort* image_type* class training tuning validation total* patients* attacked* scored* accuracy* "
+                    "auroc* auroc_low* auroc_high* sensitivity* specificity* published_images* published_score*",
+                    auroc_low=f"{LEVEL} from", auroc_high="to", scored="images scored",
                 ),
-                "Images of each class by role, and the scores of the cohort’s network on the whole validation split "
-                "(empty for an external network). Beside them: what the reference study published. With more than two "
-                "classes AUROC, sensitivity and specificity are means over the classes, each against the rest.",
+                "Images of each class by role, and the scores of the cohort’s network without an attack on all images "
+                "scored: the whole validation split of a network trained here, else the attacked images. The interval "
+                "of the AUROC is that of Newcombe (2006, method 5), its classes counted in patients where they are "
+                "known. Beside them: what the reference study published. With more than two classes AUROC, "
+                "sensitivity and specificity are means over the classes, each against the rest.",
                 "cohorts", 10, group="cohort",
             ),
         ),

@@ -175,10 +175,11 @@ def hash_start(value: str | None) -> str:
 
 
 TEXTS = """
-cohort image_type class arm division cluster scaling resize meaning where control text success bin method precision
-device run_id classifier cohort_identity label predicted median step_size question answer evidence store attack cohorts
-versions test text_255 method stage part what met carried columns_checked rule verdict dose estimator subgroup
-group reference norm update kind source target architecture runtime compared arithmetic train_mode converter
+cohort split counted age sex view image_type class arm division cluster scaling resize meaning where control text
+success bin method precision device run_id classifier cohort_identity label predicted median step_size question answer
+evidence store attack cohorts versions test text_255 method stage part what met carried columns_checked rule verdict
+dose estimator subgroup group reference document item asks says goal capability knowledge norm update kind source target architecture
+runtime compared arithmetic train_mode converter
 """
 SHARES = """
 accuracy sensitivity specificity balanced_accuracy rate low high share confidence surviving rate_first rate_second
@@ -186,7 +187,10 @@ bin_low bin_high share_to_flip clean_low clean_high adversarial_low adversarial_
 remaining_high noise_rate noise_low noise_high robust_accuracy robust_accuracy_low robust_accuracy_high
 """
 PROOF = "largest_difference tolerance gradient_error gradient_tolerance"
-NUMBERS = "tiles tiles_to_flip visibility_low visibility_high q25 q75 auroc published_score ece p p_adjusted p_holm"
+NUMBERS = (
+    "tiles tiles_to_flip visibility_low visibility_high q25 q75 auroc auroc_low auroc_high "
+    "published_score ece p p_adjusted p_holm"
+)
 SHOWN: Mapping[str, Show] = (
     dict.fromkeys(TEXTS.split(), text)
     | dict.fromkeys(SHARES.split(), share)

@@ -7,7 +7,7 @@ page, Markdown and the numbering follow. Another package adds a table through th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING
@@ -100,12 +100,14 @@ TABLES = Registry("table", Table, package="advassay.report.tables", group="advas
 """All tables."""
 
 
-def build_tables(findings: Findings, progress: Progress) -> None:
-    """Fill `findings.tables` with every table that has rows, by name."""
+def build_tables(findings: Findings, progress: Progress, only: Sequence[str] | None = None) -> None:
+    """Fill `findings.tables` with every table that has rows, by name; `only` those and what they need, None = all."""
     task = "analyse records"
-    progress.start(task, len(TABLES), "tables")
+    needs = {table.name: table.needs for table in TABLES.parts()}
+    wanted = set(needs) if only is None else _with_needs(only, needs)
+    progress.start(task, len(wanted), "tables")
     made: dict[str, pl.DataFrame] = {}
-    for name in TopologicalSorter({table.name: table.needs for table in TABLES.parts()}).static_order():
+    for name in TopologicalSorter({name: needs[name] for name in needs if name in wanted}).static_order():
         table = TABLES.get(name)
         frame = _with_choices(table, table.build(findings), findings)
         if len(frame):
@@ -115,6 +117,18 @@ def build_tables(findings: Findings, progress: Progress) -> None:
     findings.tables.clear()
     findings.tables.update({name: made[name] for name in TABLES if name in made})
     progress.finish(task)
+
+
+def _with_needs(names: Sequence[str], needs: Mapping[str, Sequence[str]]) -> set[str]:
+    """`names` with all that they need, directly or not."""
+    found: set[str] = set()
+    left = list(names)
+    while left:
+        name = left.pop()
+        if name not in found:
+            found.add(name)
+            left += needs[name]
+    return found
 
 
 def _with_choices(table: Table, frame: pl.DataFrame, findings: Findings) -> pl.DataFrame:

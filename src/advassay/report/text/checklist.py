@@ -14,7 +14,9 @@ import polars as pl
 
 from advassay.report.tables.evidence_tables import KINDS
 from advassay.report.text import captions
+from advassay.report.text.not_shown import without_gradients
 from advassay.report.text.number_format import count, interval, listed, percent
+from advassay.spec.attack_components import UPDATE_RULES
 
 if TYPE_CHECKING:
     from advassay.report.data.findings import Findings
@@ -157,13 +159,22 @@ def _parameters(findings: Findings) -> Answer:
 def _diverse(findings: Findings) -> Answer:
     pairs = {(str(h.attack.get("update")), str(h.attack.get("loss"))) for h in findings.runs}
     told = listed([f"{update} with {loss} loss" for update, loss in sorted(pairs)])
-    return Answer("yes" if len(pairs) > 1 else "no", f"All by gradients: {told}.")
+    how = "With and without gradients" if without_gradients(findings) else "All by gradients"
+    return Answer("yes" if len(pairs) > 1 else "no", f"{how}: {told}.")
 
 
 def _gradient_free(findings: Findings) -> Answer:
+    if without_gradients(findings):
+        arms = [arm for arm in findings.records.arms if _follows_no_gradient(findings, arm)]
+        return Answer("yes", f"Attacks without gradients: arm {listed(arms)}.")
     return Answer(
         "no", "No attack without gradients was run, and none that uses decisions alone. Random noise is not a search."
     )
+
+
+def _follows_no_gradient(findings: Findings, arm: str) -> bool:
+    rules = (UPDATE_RULES.find(header.attack.get("update")) for header in findings.headers(arm))
+    return any(rule is not None and not rule.needs_gradient for rule in rules)
 
 
 def _transfer(findings: Findings) -> Answer:
