@@ -181,16 +181,19 @@ versions test text_255 method stage part what met carried columns_checked rule v
 group reference norm update kind source target architecture runtime compared arithmetic train_mode converter
 """
 SHARES = """
+misled
 accuracy sensitivity specificity balanced_accuracy rate low high share confidence surviving rate_first rate_second
 bin_low bin_high share_to_flip clean_low clean_high adversarial_low adversarial_high remaining remaining_low
 remaining_high noise_rate noise_low noise_high robust_accuracy robust_accuracy_low robust_accuracy_high
 """
 PROOF = "largest_difference tolerance gradient_error gradient_tolerance"
+MOVED = "pixel_l2 ssim pixel feature feature_noise feature_same ratio ratio_low ratio_high"
 NUMBERS = "tiles tiles_to_flip visibility_low visibility_high q25 q75 auroc published_score ece p p_adjusted p_holm"
 SHOWN: Mapping[str, Show] = (
     dict.fromkeys(TEXTS.split(), text)
     | dict.fromkeys(SHARES.split(), share)
     | dict.fromkeys(NUMBERS.split(), number)
+    | dict.fromkeys(MOVED.split(), number)
     | dict.fromkeys(PROOF.split(), lambda value: "–" if value is None else f"{value:.2g}")
     | {"median": shown, "queries": shown, "quantity": quantity, "flag": spaced}
     | dict.fromkeys(("difference", "difference_low", "difference_high"), points)
