@@ -8,7 +8,7 @@ import pytest
 
 from advassay.analysis.conclusions.evidence import Evidence
 from advassay.analysis.conclusions.features import judge_features
-from advassay.analysis.feature_distance import CohortFeatures
+from advassay.analysis.distance_in_features import CohortFeatures
 from advassay.spec.analysis_plan import AnalysisPlan
 from benchmarks.verdict_scenarios import CohortTruth, network
 

@@ -108,7 +108,7 @@ def test_stored_distances_are_those_of_torchattacks_images_by_hand(measured: Pat
             assert row["feature_other"] == pytest.approx(apart[labels != labels[i]].mean(), rel=1e-4)
             pixels = (images - images[i]).double().flatten(1).norm(dim=1).numpy()
             assert row["pixel_other"] == pytest.approx(pixels[labels != labels[i]].mean(), rel=1e-6)
-            assert 0 < row["feature_noise"]
+            assert row["feature_noise"] > 0
 
 
 def test_the_table_and_question_7_follow_from_what_is_stored(measured: Path) -> None:
@@ -137,7 +137,7 @@ def test_it_is_listed_priced_found_done_and_refused_where_nothing_is_trained(
         "features": 12 * (3 + 1), "scoring": 2 * 12 * 5
     }  # fmt: skip
     assert [row for row in after.rows if row.missing] == []
-    with pytest.raises(SpecError, match="attack.features: cohorts whose networks are trained here"):
+    with pytest.raises(SpecError, match=r"attack\.features: cohorts whose networks are trained here"):
         parse_study(ONE.replace("per_class: 50", "split: none"))
 
 

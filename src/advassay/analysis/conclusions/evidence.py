@@ -8,9 +8,9 @@ from functools import cached_property
 
 import numpy as np
 
+from advassay.analysis.distance_in_features import CohortFeatures, cohort_features
 from advassay.analysis.dose_response.epsilon50 import Epsilon50, Estimator, by_bracket, epsilon50_of
 from advassay.analysis.dose_response.thresholds import distinct_doses, places_of, thresholds
-from advassay.analysis.feature_distance import CohortFeatures, cohort_features
 from advassay.analysis.outcome_arrays import OutcomeArrays, first_step_size, load_outcomes, runs_of, step_sizes
 from advassay.analysis.transfer_outcomes import CohortTransfer, cohort_transfers
 from advassay.errors import SpecError

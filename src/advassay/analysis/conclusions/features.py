@@ -2,9 +2,9 @@
 
 Asked where a study has `attack.features`. Features are the input of the network's last layer. Both distances, from the
 clean to the attacked image, are taken over the mean distance between images of different classes: 1 is as far as
-another class. The effect is the ratio of their means, features over pixels, at the plan's amplitude, over images that the
-network classifies correctly when clean. Above 1 the image has gone farther towards other classes in what the network sees
-of it than in its pixels.
+another class. The effect is the ratio of their means, features over pixels, at the plan's amplitude, over images that
+the network classifies correctly when clean. Above 1 the image has gone farther towards other classes in what the
+network sees of it than in its pixels.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from advassay.analysis.conclusions.effect_sizes import Effect, Value, joined, ov
 from advassay.analysis.conclusions.evidence import Evidence, kind_of
 from advassay.analysis.conclusions.question import QUESTIONS, PowerRule, Question, Specification
 from advassay.analysis.conclusions.study_power import Assumed, Design, pooled_error, shown, smallest_error
-from advassay.analysis.feature_distance import CohortFeatures, farther_in_features
+from advassay.analysis.distance_in_features import CohortFeatures, farther_in_features
 from advassay.analysis.interval_text import NOT_DETERMINED, TOO_WIDE, interval_text, is_too_wide
 from advassay.spec.analysis_plan import AnalysisPlan
 
