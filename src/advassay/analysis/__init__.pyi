@@ -15,6 +15,7 @@ from .dose_response.epsilon50_tables import epsilon50 as epsilon50, minimal_epsi
 from .distance_in_features import feature_distance as feature_distance
 from .iterations_to_success import iteration_plateau as iteration_plateau, iteration_survival as iteration_survival
 from .perturbation import perturbation_size as perturbation_size, visibility_curve as visibility_curve
+from .queries_to_success import query_survival as query_survival
 from .sample_size import (
     Needed as Needed,
     design_effect as design_effect,

@@ -178,7 +178,8 @@ TEXTS = """
 cohort image_type class arm division cluster scaling resize meaning where control text success bin method precision
 device run_id classifier cohort_identity label predicted median step_size question answer evidence store attack cohorts
 versions test text_255 method stage part what met carried columns_checked rule verdict dose estimator subgroup
-group reference norm update kind source target architecture runtime compared arithmetic train_mode converter
+group reference norm update kind source target goal capability knowledge query_access
+architecture runtime compared arithmetic train_mode converter
 """
 SHARES = """
 misled
