@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import polars as pl
 
+from advassay.analysis.conclusions.effect_sizes import mean_by_patient
 from advassay.analysis.transfer_outcomes import ATTACKED, NOISE, TransferNetwork
 from advassay.records.feature_distances import KEYS, read_features
 from advassay.records.run_header import RunHeader
@@ -90,8 +90,6 @@ def farther_in_features(rows: pl.DataFrame) -> tuple[float, float, float, int] |
 
     By linearisation, with patients as clusters; from three networks on with the jackknife over them.
     """
-    from advassay.analysis.conclusions.effect_sizes import mean_by_patient
-
     feature, pixel = rows["feature"].sum(), rows["pixel"].sum()
     if not len(rows) or not feature > 0 or not pixel > 0:
         return None
@@ -119,39 +117,3 @@ def _between_networks(rows: pl.DataFrame) -> tuple[float, int]:
         return 0.0, n
     left = np.log(feature / pixel)
     return float((n - 1) / n * ((left - left.mean()) ** 2).sum()), n
-
-
-def feature_distance(records: Records, *, level: float = 0.95) -> pl.DataFrame:
-    """One row per cohort and ε: how far attacked images lie from the clean ones, networks pooled.
-
-    Columns: cohort, arm, epsilon, networks, n (images that a network classifies correctly, summed over networks),
-    misled (share), pixel_l2, ssim (means); then means of distances over the mean distance between images of different
-    classes: pixel, feature, feature_noise (random noise of the same size), pixel_same, feature_same (two images of one
-    class); ratio (feature over pixel) with ratio_low and ratio_high; noise_ratio. Empty
-    where the study has no `attack.features`.
-    """
-    from scipy import stats
-
-    from advassay.analysis.conclusions.evidence import plan_in_force
-
-    if not records.transfers:
-        return pl.DataFrame()
-    force = plan_in_force(records)
-    made: list[dict[str, Any]] = []
-    for cohort in cohort_features(records, force.arm, force.step_size()):
-        for (epsilon,), rows in cohort.rows.group_by("epsilon", maintain_order=True):
-            found = farther_in_features(rows)
-            low = high = None
-            if found is not None:
-                half = float(stats.t.ppf(0.5 + level / 2, found[2])) * found[1] ** 0.5
-                low, high = float(np.exp(found[0] - half)), float(np.exp(found[0] + half))
-            names = ("pixel_l2", "ssim", "pixel", "feature", "feature_noise", "pixel_same", "feature_same")
-            noise = rows["pixel_noise"].sum()
-            made.append(
-                {"cohort": cohort.header.cohort, "arm": cohort.header.arm, "epsilon": epsilon,
-                 "networks": rows["network"].n_unique(), "n": len(rows), "misled": rows["misled"].mean()}
-                | {name: rows[name].mean() for name in names}
-                | {"ratio": None if found is None else float(np.exp(found[0])), "ratio_low": low, "ratio_high": high,
-                   "noise_ratio": float(rows["feature_noise"].sum() / noise) if noise > 0 else None}
-            )  # fmt: skip
-    return pl.DataFrame(made, infer_schema_length=None)
