@@ -90,7 +90,7 @@ def farther_in_features(rows: pl.DataFrame) -> tuple[float, float, float, int] |
 
     By linearisation, with patients as clusters; from three networks on with the jackknife over them.
     """
-    feature, pixel = rows["feature"].sum(), rows["pixel"].sum()
+    feature, pixel = (float(rows[name].sum()) for name in ("feature", "pixel"))
     if not len(rows) or not feature > 0 or not pixel > 0:
         return None
     value = float(np.log(feature / pixel))

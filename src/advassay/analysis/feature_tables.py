@@ -34,12 +34,12 @@ def feature_distance(records: Records, *, level: float = 0.95) -> pl.DataFrame:
                 half = float(stats.t.ppf(0.5 + level / 2, found[2])) * found[1] ** 0.5
                 low, high = float(np.exp(found[0] - half)), float(np.exp(found[0] + half))
             names = ("pixel_l2", "ssim", "pixel", "feature", "feature_noise", "pixel_same", "feature_same")
-            noise = rows["pixel_noise"].sum()
+            noise, seen = (float(rows[name].sum()) for name in ("pixel_noise", "feature_noise"))
             made.append(
                 {"cohort": cohort.header.cohort, "arm": cohort.header.arm, "epsilon": epsilon,
                  "networks": rows["network"].n_unique(), "n": len(rows), "misled": rows["misled"].mean()}
                 | {name: rows[name].mean() for name in names}
                 | {"ratio": None if found is None else float(np.exp(found[0])), "ratio_low": low, "ratio_high": high,
-                   "noise_ratio": float(rows["feature_noise"].sum() / noise) if noise > 0 else None}
+                   "noise_ratio": seen / noise if noise > 0 else None}
             )  # fmt: skip
     return pl.DataFrame(made, infer_schema_length=None)

@@ -168,8 +168,8 @@ def _remarks(evidence: Evidence) -> tuple[str, ...]:
         noise = float(rows["feature_noise"].sum())
         if noise > 0:
             told.append(
-                f"{cohort.header.cohort}: in features the attack moves images {rows['feature'].sum() / noise:.3g} "
-                "times as far as random noise of the same size in pixels does."
+                f"{cohort.header.cohort}: in features the attack moves images "
+                f"{float(rows['feature'].sum()) / noise:.3g} times as far as random noise of the same size in pixels does."
             )
     return tuple(told)
 
