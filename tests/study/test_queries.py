@@ -10,10 +10,12 @@ import pytest
 from tiny_study import cpu
 
 from advassay.analysis import query_survival
+from advassay.errors import SpecError
 from advassay.records import open_records
 from advassay.report.data.findings import gather
 from advassay.spec.attack_components import UPDATE_RULES
 from advassay.study import parse_study
+from advassay.study.plan.study_plan import plan
 from advassay.study.run.runner import run
 
 SEARCHED = """
@@ -79,3 +81,11 @@ def test_each_attack_is_named_in_the_words_of_nist_ai_100_2(searched: Path) -> N
 def test_what_a_rule_must_know_says_whether_it_follows_gradients() -> None:
     for rule in UPDATE_RULES.parts():
         assert (rule.knowledge == "white box") == rule.needs_gradient
+
+
+@pytest.mark.parametrize("arm", ["S: {update: square, loss: dlr, steps: 40}", "S: {update: apgd-targeted, steps: 4}"])
+def test_an_attack_that_needs_more_classes_is_refused_at_plan_and_run(arm: str, tmp_path: Path) -> None:
+    study = parse_study(SEARCHED.replace("S: {update: square, loss: margin, steps: 40}", arm))
+    for ask in (plan, run):
+        with pytest.raises(SpecError, match=r"attack\.arms\.S: .* needs 3 classes or more, fewer in X-TB"):
+            ask(study, cpu(tmp_path / "store"))  # type: ignore[operator]

@@ -169,7 +169,8 @@ def _remarks(evidence: Evidence) -> tuple[str, ...]:
         if noise > 0:
             told.append(
                 f"{cohort.header.cohort}: in features the attack moves images "
-                f"{float(rows['feature'].sum()) / noise:.3g} times as far as random noise of the same size in pixels does."
+                f"{float(rows['feature'].sum()) / noise:.3g} times as far as random noise of the same size in pixels "
+                "does."
             )
     return tuple(told)
 
