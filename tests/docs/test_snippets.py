@@ -134,6 +134,7 @@ DOCTESTS = ("docs/faq.md", "docs/explanation/statistics.md")
 ELSEWHERE = ("docs/how-to/update-rule.md", "src/advassay/models/README.md", "src/advassay/sources/README.md")
 """Compared with a package above; given a model file, and a source, below."""
 SKETCHES = {
+    "docs/how-to/transfer.md": ("advassay.analysis", "advassay.records"),
     "src/advassay/report/figures/README.md": ("advassay.report.figures.figure",),
     "src/advassay/sources/datasets/README.md": ("advassay.sources.datasets",),
     "src/advassay/sources/dicom/README.md": ("advassay.sources.dicom", "advassay.spec.source_spec"),

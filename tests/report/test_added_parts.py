@@ -120,7 +120,7 @@ def test_figures_tables_and_questions_are_named_by_their_own_files_alone() -> No
     assert listed == []
     conclusions = {path.name: path.read_text() for path in (package / "analysis" / "conclusions").glob("*.py")}
     general = ("__init__.py", "question.py", "specification_curve.py", "study_power.py", "conclusion_text.py")
-    assert len(QUESTIONS) == 6
+    assert len(QUESTIONS) == 7
     assert [
         (name, file) for name in QUESTIONS.names() for file in general if f"conclusions.{name}" in conclusions[file]
     ] == []

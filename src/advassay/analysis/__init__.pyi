@@ -12,8 +12,10 @@ from .conclusions.specification_curve import specification_curve as specificatio
 from .confidence_shift import confidence_flow as confidence_flow, transitions as transitions
 from .differences import Condition as Condition, paired_comparison as paired_comparison
 from .dose_response.epsilon50_tables import epsilon50 as epsilon50, minimal_epsilon as minimal_epsilon
+from .feature_tables import feature_distance as feature_distance
 from .iterations_to_success import iteration_plateau as iteration_plateau, iteration_survival as iteration_survival
 from .perturbation import perturbation_size as perturbation_size, visibility_curve as visibility_curve
+from .queries_to_success import query_survival as query_survival
 from .sample_size import (
     Needed as Needed,
     design_effect as design_effect,

@@ -44,7 +44,8 @@ def _cohorts(records: Records) -> tuple[CohortTransfer, ...]:
     if not records.transfers:
         return ()
     force = plan_in_force(records)
-    return cohort_transfers(records, force.arm, force.step_size())
+    found = cohort_transfers(records, force.arm, force.step_size())
+    return tuple(cohort for cohort in found if len(cohort.networks) > 1)
 
 
 def _pairs(cohort: CohortTransfer, level: float) -> Iterator[dict[str, Any]]:

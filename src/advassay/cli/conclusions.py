@@ -23,7 +23,7 @@ Epsilon = Annotated[
 
 
 COLUMNS = {
-    "number": "1 to 5, as in the reference study; 6 in studies with attack.transfer",
+    "number": "1 to 5, as in the reference study; 6 and 7 where the study asks them",
     "title": "its short name",
     "statement": "the claim that is tested",
     "headline": "the answer in a sentence",

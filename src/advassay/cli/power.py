@@ -12,10 +12,11 @@ from advassay.cli.options import StudyOptions
 
 if TYPE_CHECKING:
     from advassay.analysis.conclusions.study_power import Design, Power
+    from advassay.spec.study_spec import AttackSpec
     from advassay.study.plan.image_counts import PlannedDesign
 
 COLUMNS = {
-    "number": "question, 1 to 5; 6 in studies with attack.transfer",
+    "number": "question, 1 to 5; 6 and 7 where the study asks them",
     "title": "its short name",
     "verdict": "the verdict that the assumed effect deserves",
     "assumed": "the effect that is assumed",
@@ -84,7 +85,7 @@ def power(
         between_trainings=trainings,
     )  # fmt: skip
     found = study_power(
-        _design(declared, read.analysis.image_types, accuracy, per_patient, transfer=bool(read.attack.transfer)),
+        _design(declared, read.analysis.image_types, accuracy, per_patient, read.attack),
         assumed,
         read.analysis,
         target,
@@ -102,7 +103,7 @@ def power(
 
 
 def _design(
-    declared: PlannedDesign, image_types: tuple[str, str], accuracy: float, per_patient: float, *, transfer: bool
+    declared: PlannedDesign, image_types: tuple[str, str], accuracy: float, per_patient: float, attack: AttackSpec
 ) -> Design:
     from advassay.analysis.conclusions.evidence import kind_of
     from advassay.analysis.conclusions.study_power import Design
@@ -111,7 +112,16 @@ def _design(
     first, second = (kinds.count(kind) for kind in image_types)
     images = max(1, round(min(declared.images.values()) * accuracy))
     cohorts = (first, second) if first + second == len(kinds) else (len(kinds) - second, second)
-    return Design(cohorts, images, declared.doses, declared.sizes, declared.seeds, per_patient, transfer=transfer)
+    return Design(
+        cohorts,
+        images,
+        declared.doses,
+        declared.sizes,
+        declared.seeds,
+        per_patient,
+        transfer=bool(attack.transfer),
+        features=bool(attack.features),
+    )
 
 
 _UNITS = {"cohorts": "", "cohorts of each type": " of each type", "networks of each size": " networks a size"}

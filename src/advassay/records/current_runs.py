@@ -120,7 +120,8 @@ class _Asked:
     def is_transfer_asked_for(self, header: RunHeader) -> bool:
         """Whether the study would make this run of transfer/."""
         study = self._study
-        if not study.attack.transfer or header.cohort not in study.cohorts:
+        own = header.source_classifier == header.classifier
+        if header.cohort not in study.cohorts or not (study.attack.transfer or (study.attack.features and own)):
             return False
         prepared, (name, arm) = self._preparations.get(header.cohort), study.transfer_arm()
         if prepared is not None and prepared.identity != header.cohort_identity:

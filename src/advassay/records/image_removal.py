@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from advassay.checked_files import write_document, write_frame
+from advassay.records.feature_distances import remove_features
 from advassay.records.row_shards import account_of, read_rows, write_shard
 from advassay.records.run_header import RunHeader
 from advassay.records.run_reader import Run
@@ -36,6 +37,7 @@ def remove_images(folder: Path, image_ids: Collection[str], note: str) -> int:
             _rewrite(path, keep)
     for path in [*folder.rglob("*.damaged"), *(folder / SHARDS / name for name in damaged)]:
         path.unlink()
+    remove_features(folder, image_ids)
     rows = recount(folder, note).rows
     write_frame(folder / IMAGES, known.filter(~gone))
     return before - rows

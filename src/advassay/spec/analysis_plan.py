@@ -14,8 +14,8 @@ from advassay.success import Reading
 DoseReading = Literal["monotone", "as recorded"]
 
 
-TRANSFER_MARGIN = 0.05
-"""Margin of question 6 where the plan states none: plans of studies without transfer are as they were without it."""
+TRANSFER_MARGIN, FEATURES_MARGIN = 0.05, 1.25
+"""Margins of questions 6 and 7 where the plan states none: other studies' plans are as they were before these."""
 
 
 class Margins(Frozen):
@@ -34,6 +34,15 @@ class Margins(Frozen):
     transfer: float | None = Field(None, gt=0, lt=1, exclude_if=lambda value: value is None)
     """Question 6, in studies with `attack.transfer`: how much more often than random noise of the same size attacked
     images may mislead another network and still count as not transferring (difference of two rates); null = 0.05."""
+
+    features: float | None = Field(None, gt=1, exclude_if=lambda value: value is None)
+    """Question 7, in studies with `attack.features`: ratio of the distances in features and in pixels that still counts
+    as none; null = 1.25."""
+
+    @property
+    def of_features(self) -> float:
+        """`features`, or its default."""
+        return FEATURES_MARGIN if self.features is None else self.features
 
     @property
     def of_transfer(self) -> float:

@@ -14,6 +14,8 @@ from typing import Annotated, Any, Literal
 from advassay.registry import RegisteredName, Registry
 
 StepMeaning = Literal["length", "gain", "unused"]
+Knowledge = Literal["white box", "scores", "decisions"]
+"""What an attack asks of the network: its gradients, its scores alone, or its decisions alone."""
 
 
 class UpdateRuleFacts(ABC):
@@ -45,6 +47,10 @@ class UpdateRuleFacts(ABC):
     its budget, and iterates 0 and K alone are recorded, as 0 and 1."""
     needs_gradient: bool = True
     """Whether it needs the network's gradient; a rule that does not attacks networks that have none."""
+    knowledge: Knowledge = "white box"
+    """What the rule must know of the network."""
+    ends_at_success: bool = False
+    """Whether a search stops at an image's first success, so that its forward passes are queries to success."""
     norms: tuple[str, ...] = ("linf", "l2")
     """Norms that it knows."""
     least_classes: int = 2

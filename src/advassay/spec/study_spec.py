@@ -148,6 +148,11 @@ class AttackSpec(Arm):
     the attacked images, and random noise of the same size, by every network of the cohort. Needs two networks a cohort;
     null = false."""
 
+    features: bool | None = Field(None, exclude_if=lambda value: not value)
+    """Measure how far the attacked images of the arm that decides lie from the clean ones in the network's features
+    (the input of its last layer), beside images of the same and of other classes; of the cohorts' main networks, with
+    `transfer` of all. null = false."""
+
     range_images: int = Field(64, ge=8)
     """Tuning images of each cohort that `epsilons: auto` uses, at most; scaled by --scale."""
     range_points: int = Field(8, ge=3)
@@ -275,9 +280,13 @@ class Study(Frozen):
                 "training.architectures: one name, or attack.transfer: true, which the others are trained for; "
                 f"got {', '.join(self.training.architectures or ())}"
             )
+        untrained = [name for name, cohort in self.cohorts.items() if not cohort.is_trained_on]
+        if self.attack.features and untrained:
+            raise ValueError(
+                f"attack.features: cohorts whose networks are trained here, not so: {', '.join(untrained)}"
+            )
         if not self.attack.transfer:
             return self
-        untrained = [name for name, cohort in self.cohorts.items() if not cohort.is_trained_on]
         alone = [
             name for name, cohort in self.cohorts.items() if not more and cohort.seeds < 2 and not cohort.train_sizes
         ]

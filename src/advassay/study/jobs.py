@@ -28,7 +28,7 @@ from advassay.study.study_networks import ExternalNetwork, Network, main_seeds, 
 if TYPE_CHECKING:
     from advassay.cohorts import PreparedCohort
 
-Stage = Literal["prepare", "train", "range-finding", "attack", "controls", "re-run", "transfer"]
+Stage = Literal["prepare", "train", "range-finding", "attack", "controls", "re-run", "transfer", "features"]
 PREPARE: Stage = "prepare"
 TRAIN: Stage = "train"
 RANGE_FINDING: Stage = "range-finding"
@@ -36,7 +36,19 @@ ATTACK: Stage = "attack"
 CONTROLS: Stage = "controls"
 RERUN: Stage = "re-run"
 TRANSFER: Stage = "transfer"
-ROUNDS: Mapping[Stage, int] = {PREPARE: 0, TRAIN: 1, RANGE_FINDING: 2, ATTACK: 3, CONTROLS: 3, RERUN: 3, TRANSFER: 4}
+FEATURES: Stage = "features"
+ON_IMAGES = (TRANSFER, FEATURES)
+"""Stages that attack once more, for what becomes of the attacked images: they have the images, which are not kept."""
+ROUNDS: Mapping[Stage, int] = {
+    PREPARE: 0,
+    TRAIN: 1,
+    RANGE_FINDING: 2,
+    ATTACK: 3,
+    CONTROLS: 3,
+    RERUN: 3,
+    TRANSFER: 4,
+    FEATURES: 4,
+}
 """Where one process does all jobs, it does them round by round, and in each in the order of the study."""
 
 IMAGES, PASSES, STEPS, SCORED = "images", "training passes", "gradient steps", "images scored"
@@ -118,7 +130,7 @@ class Job:
     def declared_arm(self, study: Study | None = None) -> Arm:
         """The arm as this job runs it; `study`: with amplitudes found, where the arm had to find them."""
         attack = (study or self.study).attack
-        if self.stage == TRANSFER:
+        if self.stage in ON_IMAGES:
             return (study or self.study).transfer_arm()[1]
         return series_arm(attack)[1] if self.series else attack.arm(self.arm)
 
@@ -182,7 +194,10 @@ class _Lister:
         trains = study.cohorts[cohort].is_trained_on and (facts is None or facts.training > 0)
         self._networks = list(networks(study, cohort)) if trains else []
         self._external = list(external)
-        self._transferred = self._networks if study.attack.transfer else []
+        self._on_images = [
+            network for network in self._networks
+            if study.attack.transfer or (study.attack.features and network.main)
+        ]  # fmt: skip
         self._trained: dict[object, Job] = {}  # what tells networks apart → the job that trains it
         for network in self._networks:
             self._trained.setdefault(self._key(network), self._train(network))
@@ -226,10 +241,10 @@ class _Lister:
 
     def _transfers(self, ranges: tuple[str, ...]) -> Iterator[Job]:
         """One job for each network that is attacked for the others, once all of them are trained."""
-        known = {self._key(network): network for network in reversed(self._transferred)}
-        different = [network for network in self._transferred if known[self._key(network)] is network]
+        known = {self._key(network): network for network in reversed(self._on_images)}
+        different = [network for network in self._on_images if known[self._key(network)] is network]
         for network in different:
-            yield self._transfer(network, different, ranges)
+            yield self._transfer(network, different if self._study.attack.transfer else [network], ranges)
 
     def _transfer(self, source: Network, targets: Sequence[Network], ranges: tuple[str, ...]) -> Job:
         name, arm = self._priced.transfer_arm()
@@ -243,9 +258,12 @@ class _Lister:
                 for target in identities
             )
             outputs = tuple(f"transfer/{run}" for run in runs)
+        attack = self._study.attack
+        stage = TRANSFER if attack.transfer else FEATURES
+        asked = [attack_rules(arm), bool(attack.features), *map(self._network_id, targets)]
         return self._job(
-            TRANSFER,
-            content_hash([TRANSFER, self._network_id(source), attack_rules(arm), *map(self._network_id, targets)]),
+            stage,
+            content_hash([stage, self._network_id(source), *asked]),
             network=source,
             arm=name,
             waits_for=(*trains, *ranges),
@@ -262,8 +280,15 @@ class _Lister:
         images = attacked_images(arm, self._facts.validation)
         scored = images * (1 + 2 * len(points_of(arm)))
         of_kind = Counter(target.architecture for target in targets)
+        attack = self._study.attack
+        of_kind[source.architecture] += bool(attack.features)
         return (
-            Cost(TRANSFER, STEPS, images * gradient_steps(arm), architecture=source.architecture),
+            Cost(
+                TRANSFER if attack.transfer else FEATURES,
+                STEPS,
+                images * gradient_steps(arm),
+                architecture=source.architecture,
+            ),
             *(Cost("scoring", SCORED, scored * number, architecture=kind) for kind, number in of_kind.items()),
         )
 

@@ -10,7 +10,7 @@ from advassay.spec.attack_components import UPDATE_RULES
 from advassay.spec.attack_spec import Arm
 from advassay.spec.study_spec import Study
 from advassay.study.gradient_counts import Point
-from advassay.study.jobs import TRANSFER, Job, doubling_of, points_of
+from advassay.study.jobs import ON_IMAGES, Job, doubling_of, points_of
 from advassay.study.run.doubling_control import DoublingPlan
 from advassay.study.study_networks import ExternalNetwork
 
@@ -50,7 +50,7 @@ def run_request(job: Job, cohort: PreparedCohort, study: Study | None = None) ->
     study = study or job.study
     arm, position = job.declared_arm(study), list(study.attack.arms).index(job.arm)
     ids = tuple(cohort.attack_sample(arm.images))
-    if job.series or job.stage == TRANSFER:
+    if job.series or job.stage in ON_IMAGES:
         return RunRequest(job.arm, position, arm, ids, controls=False)
     shown = isinstance(job.network, ExternalNetwork) or (job.network is not None and job.network.primary)
     kept = shown and position == 0 and study.keeps_gallery(job.cohort)

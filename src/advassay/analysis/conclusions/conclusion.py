@@ -21,7 +21,8 @@ class Conclusion(Frozen):
     """One conclusion of the reference study as a tested statement about these records."""
 
     number: int
-    """1 amplitude, 2 image type, 3 iterations, 4 confidence, 5 training size, 6 transfer; others: a package's."""
+    """1 amplitude, 2 image type, 3 iterations, 4 confidence, 5 training size, 6 transfer, 7 features; others: a
+    package's."""
     title: str
     statement: str
     """What is claimed."""

@@ -8,6 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
+from advassay.analysis.distance_in_features import CohortFeatures, cohort_features
 from advassay.analysis.dose_response.epsilon50 import Epsilon50, Estimator, by_bracket, epsilon50_of
 from advassay.analysis.dose_response.thresholds import distinct_doses, places_of, thresholds
 from advassay.analysis.outcome_arrays import OutcomeArrays, first_step_size, load_outcomes, runs_of, step_sizes
@@ -88,6 +89,7 @@ class Evidence:
     series_planned  False: the plan says that the arm attacks no training-size series, and one was attacked later
     later         amplitudes that were added after the plan was fixed, rising: they are shown and decide nothing
     transfers     what cohorts' networks made of images attacked on each other under the plan's arm; empty for most
+    features      how far attacked images moved in the networks' features under it; empty for most
     """
 
     plan: AnalysisPlan
@@ -98,6 +100,7 @@ class Evidence:
     series_planned: bool = True
     later: tuple[float, ...] = ()
     transfers: tuple[CohortTransfer, ...] = ()
+    features: tuple[CohortFeatures, ...] = ()
 
     @property
     def arm(self) -> str:
@@ -249,13 +252,27 @@ def evidence_of(
     networks = _packs(records, name, size, primary=False)
     document = records.analysis
     if plan is not None or document is None or name != document.plan.arm:
-        return Evidence(own, networks, others, force.prespecified, transfers=cohort_transfers(records, name, size))
+        return Evidence(
+            own,
+            networks,
+            others,
+            force.prespecified,
+            transfers=cohort_transfers(records, name, size),
+            features=cohort_features(records, name, size),
+        )
     kept, later = _as_planned(networks, document)
     series = [pack for pack in kept if not pack.header.full]
     unplanned = document.series_epsilons is not None and not document.series_epsilons and bool(series)
     transfers = cohort_transfers(records, name, size)
     return Evidence(
-        own, kept, others, force.prespecified, series_planned=not unplanned, later=later, transfers=transfers
+        own,
+        kept,
+        others,
+        force.prespecified,
+        series_planned=not unplanned,
+        later=later,
+        transfers=transfers,
+        features=cohort_features(records, name, size),
     )
 
 

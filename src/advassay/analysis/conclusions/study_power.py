@@ -48,8 +48,10 @@ class Assumed:
     """Standard deviation of ln ε50 between networks trained alike."""
     transfer: float = 0.2
     """Question 6: how much more often than noise attacked images mislead another network."""
+    feature_ratio: float = 2.0
+    """Question 7: how many times as far as in pixels attacked images move in features."""
     between_transfers: float = 0.1
-    """Standard deviation of that between cohorts."""
+    """Standard deviation of question 6's effect between cohorts."""
     scale: float = 0.4
     """s of the log-logistic curve, in ln ε: 0.4 = from a tenth to nine tenths over a factor of 5.8."""
 
@@ -61,7 +63,7 @@ class Design:
     cohorts  independent cohorts of the first and second image type
     images   attackable images of the smallest cohort; images_per_patient and icc make their design effect
     sizes    training-set sizes of the series, seeds networks of each
-    transfer whether attacked images are tried on other networks
+    transfer whether attacked images are tried on other networks, features whether their features are compared
     """
 
     cohorts: tuple[int, int]
@@ -72,6 +74,7 @@ class Design:
     images_per_patient: float = 1.0
     icc: float = 0.2
     transfer: bool = False
+    features: bool = False
 
     def __post_init__(self) -> None:
         if self.images < 1 or len(self.doses) < 1 or min(self.cohorts) < 0:

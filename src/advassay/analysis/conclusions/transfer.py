@@ -245,7 +245,7 @@ def _of(kind: Kind) -> str:
 
 def _specifications(evidence: Evidence) -> Iterator[Specification]:
     """At each ε, over all, and at the plan's."""
-    if not evidence.transfers:
+    if not any(len(cohort.networks) > 1 for cohort in evidence.transfers):
         return
     margin = evidence.plan.margins.of_transfer
     first, *others = (cohort.epsilons.tolist() for cohort in evidence.transfers)
@@ -289,6 +289,6 @@ QUESTIONS.register(
         ),
         uses=frozenset({"epsilon"}),
         family="transfer",
-        asked_of=lambda evidence: bool(evidence.transfers),
+        asked_of=lambda evidence: any(len(cohort.networks) > 1 for cohort in evidence.transfers),
     )
 )

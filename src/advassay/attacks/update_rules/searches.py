@@ -30,6 +30,8 @@ class SquareSearch(SearchRule):
     description = "Square: random squares of ±ε, kept where the loss rises, without gradients; steps is its queries"
     source = "Andriushchenko et al. 2020"
     needs_gradient = False
+    knowledge = "scores"
+    ends_at_success = True
 
     def gradient_steps(self, steps: int, amplitudes: int) -> int:
         return ceil(steps * amplitudes / GRADIENT)
@@ -93,6 +95,7 @@ class HopSkipJump(SearchRule):
     description = "HopSkipJump (Foolbox): the smallest change, found from decisions alone; the loss is not used"
     source = "Chen et al. 2020"
     needs_gradient = False
+    knowledge = "decisions"
     library = "foolbox"
 
     FIRST_PROBES = 100

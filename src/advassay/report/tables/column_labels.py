@@ -177,16 +177,18 @@ def hash_start(value: str | None) -> str:
 TEXTS = """
 cohort split counted age sex view image_type class arm division cluster scaling resize meaning where control text
 success bin method precision device run_id classifier cohort_identity label predicted median step_size question answer
-evidence store attack cohorts versions test text_255 method stage part what met carried columns_checked rule verdict
-dose estimator subgroup group reference document item asks says goal capability knowledge norm update kind source target architecture
-runtime compared arithmetic train_mode converter
+evidence store attack cohorts versions test text_255 stage part what met carried columns_checked rule verdict dose
+estimator subgroup group reference document item asks says goal capability knowledge norm update kind source target
+architecture runtime compared arithmetic train_mode converter query_access
 """
 SHARES = """
+misled
 accuracy sensitivity specificity balanced_accuracy rate low high share confidence surviving rate_first rate_second
 bin_low bin_high share_to_flip clean_low clean_high adversarial_low adversarial_high remaining remaining_low
 remaining_high noise_rate noise_low noise_high robust_accuracy robust_accuracy_low robust_accuracy_high
 """
 PROOF = "largest_difference tolerance gradient_error gradient_tolerance"
+MOVED = "pixel_l2 ssim pixel feature feature_noise feature_same ratio ratio_low ratio_high"
 NUMBERS = (
     "tiles tiles_to_flip visibility_low visibility_high q25 q75 auroc auroc_low auroc_high "
     "published_score ece p p_adjusted p_holm"
@@ -195,6 +197,7 @@ SHOWN: Mapping[str, Show] = (
     dict.fromkeys(TEXTS.split(), text)
     | dict.fromkeys(SHARES.split(), share)
     | dict.fromkeys(NUMBERS.split(), number)
+    | dict.fromkeys(MOVED.split(), number)
     | dict.fromkeys(PROOF.split(), lambda value: "–" if value is None else f"{value:.2g}")
     | {"median": shown, "queries": shown, "quantity": quantity, "flag": spaced}
     | dict.fromkeys(("difference", "difference_low", "difference_high"), points)

@@ -141,6 +141,12 @@ def _limits(findings: Findings) -> Iterator[str]:
         "The success rate of one attack is a lower bound: a stronger attack may misclassify more images. A low rate is "
         "evidence of robustness only as far as the controls support it."
     )
+    if any(run.header.source_classifier != run.header.classifier for run in findings.records.transfers):
+        yield (
+            "Transfer is between networks of this study, which share training images and the procedure of training. To "
+            "a network that somebody else trained on other data less may transfer; an attack that is made to transfer "
+            "would do so more."
+        )
     sizes = sorted({header.image_size_px for header in findings.runs})
     yield (
         f"Images are attacked at {listed([f'{size} × {size}' for size in sizes])} px, the size that the "

@@ -154,11 +154,29 @@ def _attack(findings: Findings) -> Iterator[str]:
             amplitudes = sorted({point.epsilon for header in headers for point in header.points if point.epsilon > 0})
             grid = listed([f"{e:g}" for e in amplitudes])
             yield f"{captions.attack(headers)}; ε {grid}; seed {headers[0].attack.get('seed')}."
+    yield from _on_attacked_images(findings)
     for registry in (UPDATE_RULES, LOSSES):
         for value in dict.fromkeys(str(header.attack.get(registry.kind)) for header in runs):
             yield describe_component(registry, value)
     for value in dict.fromkeys(str(header.attack.get("precision")) for header in runs):
         yield f"{value}: {PRECISIONS[value]}." if value in PRECISIONS else f"precision {value}."  # type: ignore[index]
+
+
+def _on_attacked_images(findings: Findings) -> Iterator[str]:
+    """What else was done with the attacked images: scored by other networks, measured in features."""
+    headers = [run.header for run in findings.records.transfers]
+    sources = {header.source_classifier for header in headers}
+    if any(header.source_classifier != header.classifier for header in headers):
+        kinds = listed(sorted({header.architecture for header in headers}))
+        yield (
+            f"Transfer: arm {headers[0].arm} attacked {len(sources)} networks ({kinds}); every network of the cohort "
+            "scored the last iterates, and random noise that changes each pixel value by as much, up or down at random."
+        )
+    if "feature_distance" in findings.tables:
+        yield (
+            "Features are the input of a network's last linear layer. Distances, Euclidean, are from the clean image to "
+            "the last iterate, over the mean distance to the first 64 images of the sample that are of other classes."
+        )
 
 
 def describe_component(registry: Registry[UpdateRuleFacts] | Registry[LossFacts], name: str) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from advassay.errors import SpecError, StoreError
 from advassay.records import attack_rules
+from advassay.spec.attack_components import LOSSES, UPDATE_RULES
 from advassay.spec.study_spec import AttackSpec, Study
 from advassay.store_layout import PREPARATION, Store, disk_fault
 
@@ -43,6 +44,23 @@ def check_arms(attack: AttackSpec) -> None:
                 f"Put both into arm {seen[rules]} by listing all epsilons and step_sizes there.",
             )
         seen[rules] = name
+
+
+def check_classes(study: Study) -> None:
+    """Raise SpecError for an arm whose loss or update rule needs more classes than a cohort has (dlr: three)."""
+    for name in study.attack.arms:
+        arm = study.attack.arm(name)
+        needs = {
+            f"loss {arm.loss}": LOSSES.get(arm.loss).minimum_classes[0],
+            f"update {arm.update}": UPDATE_RULES.get(arm.update).least_classes,
+        }
+        for part, least in needs.items():
+            few = [cohort for cohort, spec in study.cohorts.items() if len(spec.classes) < least]
+            if few:
+                raise SpecError(
+                    f"attack.arms.{name}: {part} needs {least} classes or more, fewer in {', '.join(few)}.",
+                    "Choose another loss or update (list them: `advassay schema`), or leave these cohorts out.",
+                )
 
 
 def _check_each(field: str, names: Iterable[str]) -> None:

@@ -105,6 +105,7 @@ class Estimator:
             "controls": self._controls,
             "doubling": self._in_few_numbers,
             "transfer": self._in_few_numbers,
+            "features": self._in_few_numbers,
             "scoring": self._scoring,
             RANGE_FINDING: self._in_few_numbers,
         }

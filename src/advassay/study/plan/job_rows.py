@@ -6,10 +6,13 @@ the rows say what it takes at most.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import assert_never
 
 from advassay.records import RunHeader, read_header
+from advassay.records.feature_distances import read_features
 from advassay.spec.study_spec import Study
 from advassay.store_documents import ArmRange
 from advassay.store_layout import HEADER, TRAINING, Store
@@ -64,7 +67,7 @@ def _taken(job: Job, cost: Cost, facts: CohortFacts, study: Study, store: Store)
             return _of_controls(job, cost, run_request(job, facts.cohort, study), store)
         case "re-run":
             return _of_rerun(job, cost, run_request(job, facts.cohort, study), store)
-        case "transfer":
+        case "transfer" | "features":
             return _of_transfer(job, cost, run_request(job, facts.cohort, study), store)
         case _:
             assert_never(job.stage)
@@ -88,12 +91,20 @@ def _missing(place: str, request: RunRequest, store: Store) -> int:
 def _of_transfer(job: Job, cost: Cost, request: RunRequest, store: Store) -> tuple[int, int, bool]:
     """What of the attack is still needed for some network that lacks its scores; scoring in proportion."""
     held = [recorded_points(store.root / place, request.points) for place in job.outputs]
+    if job.study.attack.features:
+        measured = Counter(point for place in job.outputs for point in _measured(store.root / place))
+        held.append({point: measured[point] for point in request.points})
     least = {point: min(each[point] for each in held) for point in request.points}
     images = len(request.image_ids)
     if cost.part == job.stage:
         return cost.total, cost.total - missing_steps(request.arm, images, least), False
     lacking = sum(images - min(images, found) for found in least.values()) / max(1, images * len(least))
     return cost.total, round(cost.total * (1 - lacking)), False
+
+
+def _measured(folder: Path) -> Iterator[tuple[str, float]]:
+    """Points of the rows of features.parquet, which the source's own run alone has."""
+    yield from read_features(folder).select("step_size", "epsilon").iter_rows()
 
 
 def _header(place: str, store: Store) -> RunHeader | None:

@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import polars as pl
 
-STAGES = ("prepare", "train", "range-finding", "attack", "controls", "doubling", "re-run", "transfer", "scoring")
+STAGES = (
+    "prepare",
+    "train",
+    "range-finding",
+    "attack",
+    "controls",
+    "doubling",
+    "re-run",
+    "transfer",
+    "features",
+    "scoring",
+)
 """What a row can be of, in the order of the work."""
 
 
@@ -21,7 +32,7 @@ class PlanRow:
     """One of STAGES. range-finding finds the amplitudes of an arm with `epsilons: auto`, on tuning images. Beside an
     attack arm stand its controls; doubling, the control that attacks a sample for twice the iterations; and the re-run
     with the margin loss of images whose gradient vanished or whose probability rounded to 1. transfer attacks a network
-    for the others of its cohort, scoring is what these, and itself, score of it.
+    for the others of its cohort (features: for its own features), scoring is what these, and itself, score of it.
     """
     cohort: str
     what: str

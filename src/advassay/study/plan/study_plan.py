@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from advassay.records import open_records
 from advassay.spec.study_spec import AttackSpec, Study
-from advassay.study.config.name_checks import check_arms, check_names
+from advassay.study.config.name_checks import check_arms, check_classes, check_names
 from advassay.study.environment import RunEnvironment
 from advassay.study.gradient_counts import reach_notes
 from advassay.study.jobs import CohortFacts, attacked_images, doubling_of, enumerate_jobs
@@ -29,6 +29,7 @@ def plan(study: Study, site: RunEnvironment, *, timed: bool = True, failures: Fa
     """
     check_names(study, site.store)
     check_arms(study.attack)
+    check_classes(study)
     check_image_sizes(study)
     check_networks(study)
     counts = each_cohort(study, lambda name: count_images(study, name, site), failures)

@@ -14,7 +14,7 @@ from advassay.spec.study_spec import Study
 from advassay.store_documents import ArmRange, CohortRange, Preparation, TrainingDocument
 from advassay.store_layout import HEADER, MODEL, TRAINING
 from advassay.study.environment import RunEnvironment
-from advassay.study.jobs import ATTACK, CONTROLS, PREPARE, RANGE_FINDING, RERUN, TRAIN, TRANSFER, Job, enumerate_jobs
+from advassay.study.jobs import ATTACK, CONTROLS, ON_IMAGES, PREPARE, RANGE_FINDING, RERUN, TRAIN, Job, enumerate_jobs
 from advassay.study.range_search import check_tuning_parts, is_found, keep_grids, read_ranges
 from advassay.study.run.attack_job import AttackRun, gradient_masked_ids
 from advassay.study.run.attacked_network import (
@@ -89,7 +89,7 @@ class JobRunner:
             found = read_ranges(self.site.store).arms.get(job.arm, ArmRange()).cohorts
             cohort = self._cohort(job).preparation
             return is_found(job.search(), found, cohort.cohort, cohort.identity, self._identity(job))
-        if job.stage == TRANSFER:
+        if job.stage in ON_IMAGES:
             networks = self._transfer_networks(job)
             return all(map(self._is_trained, networks)) and self._transfer(job).is_done()
         trained = isinstance(job.network, ExternalNetwork) or self._is_trained(self._identity(job))
@@ -147,7 +147,7 @@ class JobRunner:
                 return self._run(job).control()
             case "re-run":
                 return self._run(job).rerun()
-            case "transfer":
+            case "transfer" | "features":
                 return self._transfer(job).score()
             case _:
                 assert_never(job.stage)
@@ -160,7 +160,7 @@ class JobRunner:
             return f"range-{job.arm}-{job.cohort}"
         if self._lacks_images(job):
             return f"nothing-{job.id}"
-        if job.stage == TRANSFER:
+        if job.stage in ON_IMAGES:
             return f"transfer-{self._cohort(job).preparation.identity}-{self._identity(job)}"
         return f"network-{self._identity(job)}" if job.stage == TRAIN else f"run-{self._run(job).header.run_id}"
 
@@ -265,7 +265,10 @@ class JobRunner:
         return AttackRun(self.site, cohort, network, header, request, self._work(job))
 
     def _transfer_networks(self, job: Job) -> dict[str, Network]:
-        """Identity → network, of all networks of a job's cohort."""
+        """Identity → network: of all networks of a job's cohort, or of its own where no other one scores."""
+        if not job.study.attack.transfer:
+            assert isinstance(job.network, Network)
+            return {self._identity(job): job.network}
         found: dict[str, Network] = {}
         for network in networks(job.study, job.cohort):
             found.setdefault(self._identity(job, network), network)
@@ -279,7 +282,14 @@ class JobRunner:
         }
         request, source = run_request(job, self._cohort(job), study), found[self._identity(job)]
         return TransferRun(
-            self.site, study.name, self._cohort(job), source, tuple(found.values()), request, self._work(job)
+            self.site,
+            study.name,
+            self._cohort(job),
+            source,
+            tuple(found.values()),
+            request,
+            self._work(job),
+            features=bool(study.attack.features),
         )
 
     def _study_of(self, job: Job) -> Study:
@@ -332,7 +342,7 @@ class JobRunner:
                 study = self._attacked or job.study
                 for one in enumerate_jobs(study, external=external):
                     known = one.cohort in self.prepared or one.cohort == job.cohort
-                    if one.stage in (ATTACK, TRANSFER) and known and not self._lacks_images(one):
+                    if one.stage in (ATTACK, *ON_IMAGES) and known and not self._lacks_images(one):
                         self._workload[self._kind(one)].add(run_request(one, self._cohort(one), study))
             return self._workload[kind]
 

@@ -11,7 +11,7 @@ from advassay.records import RunHeader
 from advassay.spec.study_spec import Study
 from advassay.store_documents import Preparation, TrainingDocument
 from advassay.store_layout import Store
-from advassay.study.config.name_checks import check_arms, check_names
+from advassay.study.config.name_checks import check_arms, check_classes, check_names
 from advassay.study.environment import RunEnvironment
 from advassay.study.jobs import ATTACK, CONTROLS, PREPARE, TRAIN, Job, Stage, enumerate_jobs
 from advassay.study.launchers.local import launch
@@ -116,6 +116,7 @@ def check_study(study: Study, store: Store) -> None:
     """Raise SpecError or CohortError for what is seen to be wrong before anything is read."""
     check_names(study, store)
     check_arms(study.attack)
+    check_classes(study)
     check_image_sizes(study)
     check_networks(study)
 

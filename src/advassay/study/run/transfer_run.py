@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +19,7 @@ import polars as pl
 from advassay.errors import StoreError
 from advassay.record_columns import columns_of, unset_columns
 from advassay.records import Account, RunHeader, RunWriter, read_header, run_identity
+from advassay.records.feature_distances import add_features, lacking_features
 from advassay.records.run_header import TRANSFER_STEPS, cost_since
 from advassay.records.run_writer import of_other_weights
 from advassay.store_documents import ExecutionConfig
@@ -39,6 +42,10 @@ NOTE = (
 )
 
 
+REFERENCE = 64
+"""Images of the sample, its first ones, that distances to the same and to other classes are the mean over."""
+
+
 class TransferRun:
     """One network of a cohort as the source, and all networks of the cohort, itself among them, as targets."""
 
@@ -51,11 +58,16 @@ class TransferRun:
         targets: tuple[AttackedNetwork, ...],
         request: RunRequest,
         workload: WorkloadOf,
+        *,
+        features: bool = False,
     ) -> None:
+        """`features`: measure how far images move in the source's features too."""
+        self._features = features
         self.site, self.cohort, self.source, self.targets, self.request = site, cohort, source, targets, request
         self.headers = {target.identity: self._header(study, target) for target in targets}
         """Target → the header that its run begins with."""
         self._workload = workload
+        self._seen: np.ndarray | None = None
 
     def _header(self, study: str, target: AttackedNetwork) -> RunHeader:
         request, source = self.request, self.source
@@ -85,7 +97,16 @@ class TransferRun:
                 return False
             if min(recorded_points(folder, self.request.points).values()) < wanted:
                 return False
-        return True
+        return not self._lacking_features()
+
+    @property
+    def _own_folder(self) -> Path:
+        return self.site.store.transfer(self.headers[self.source.identity].run_id)
+
+    def _lacking_features(self) -> dict[str, frozenset[Point]]:
+        """image → points whose distance in features is still to be measured."""
+        wanted = self.request.points
+        return lacking_features(self._own_folder, self.request.image_ids, wanted) if self._features else {}
 
     def score(self) -> RunHeader:
         """Attack the source where some target lacks scores, and store them block by block. Returns the header of the
@@ -95,7 +116,8 @@ class TransferRun:
             return read_header(self.site.store.transfer(own.run_id))
         config = self._execution_config()
         writers = {identity: self._writer(header, config) for identity, header in self.headers.items()}
-        missing = _union([writer.missing(self.request.image_ids, self.request.points) for writer in writers.values()])
+        scores = [writer.missing(self.request.image_ids, self.request.points) for writer in writers.values()]
+        missing = _union([*scores, self._lacking_features()])
         late = Cost()
         if missing:
             stream, before = self._stream(missing, config), Cost()
@@ -181,12 +203,67 @@ class TransferRun:
         sizes = self._sizes(block, unchanged, noise, attacked)
         place = np.array([ids.index(image_id) for image_id in block.image_id.tolist()])
         images = np.concatenate([np.stack(list(clean.values())), noise, attacked])
+        if self._features:
+            self._keep_features(block, images, place, config)
         for target in self.targets:
             logits = score(target(), images, config)
             of_clean, rest = logits[: len(ids)][place], logits[len(ids) :]
             path = np.stack([of_clean, rest[: len(block)], rest[len(block) :]], axis=1)
             rows = _rows(block, path, sizes)
             writers[target.identity].append(rows, account if target.identity == self.source.identity else None)
+
+    def _keep_features(
+        self, block: TrajectoryRows, images: np.ndarray, place: np.ndarray, config: ExecutionConfig
+    ) -> None:
+        """`images`: the block's clean ones, noise and attacked ones, row by row; `place` (row,): its clean image."""
+        from advassay.attacks.features import penultimate_features
+
+        n = len(block)
+        clean, pixels = images[: len(images) - 2 * n], self._reference[0]
+        seen = penultimate_features(self.source(), images, config).astype(np.float64)
+        own, noise, attacked = seen[: len(clean)], seen[len(clean) : -n], seen[-n:]
+        labels = {image_id: int(label) for image_id, label in zip(block.image_id, block.label, strict=True)}
+        ids = list(labels)
+        reference = self._reference_features(config)
+        columns: dict[str, Any] = {
+            "image_id": block.image_id.astype(str), "step_size": block.step_size.astype(str), "epsilon": block.epsilon,
+            "feature_noise": np.linalg.norm(noise - own[place], axis=1),
+            "feature_attacked": np.linalg.norm(attacked - own[place], axis=1),
+        }  # fmt: skip
+        flat = clean.reshape(len(clean), -1).astype(np.float64)
+        for name, here, there in (("feature", own, reference), ("pixel", flat, pixels)):
+            same, other = self._distances(ids, list(labels.values()), here, there)
+            columns[f"{name}_same"], columns[f"{name}_other"] = same[place], other[place]
+        add_features(self._own_folder, pl.DataFrame(columns))
+
+    @cached_property
+    def _reference(self) -> tuple[np.ndarray, tuple[str, ...], np.ndarray]:
+        """(pixels (image, value) float64, image_ids, labels) of the first images of the sample, as they are."""
+        ids = self.request.image_ids[:REFERENCE]
+        images = self.cohort.images(ids)
+        return images.reshape(len(ids), -1).astype(np.float64), ids, self.cohort.labels(ids)
+
+    def _reference_features(self, config: ExecutionConfig) -> np.ndarray:
+        from advassay.attacks.features import penultimate_features
+
+        if self._seen is None:
+            images = self.cohort.images(self._reference[1])
+            self._seen = penultimate_features(self.source(), images, config).astype(np.float64)
+        return self._seen
+
+    def _distances(
+        self, ids: list[str], labels: list[int], here: np.ndarray, there: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Mean distance of each image (image, value) to reference images of its class but itself, and of others; NaN
+        where there are none."""
+        _, names, classes = self._reference
+        same, other = np.full(len(ids), np.nan), np.full(len(ids), np.nan)
+        for i, (image_id, label) in enumerate(zip(ids, labels, strict=True)):
+            distance = np.linalg.norm(there - here[i], axis=1)
+            alike = (classes == label) & (np.array(names) != image_id)
+            same[i] = distance[alike].mean() if alike.any() else np.nan
+            other[i] = distance[classes != label].mean() if (classes != label).any() else np.nan
+        return same, other
 
     def _noise(self, block: TrajectoryRows, clean: np.ndarray, attacked: np.ndarray) -> np.ndarray:
         import torch

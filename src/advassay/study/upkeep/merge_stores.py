@@ -17,6 +17,7 @@ from advassay.checked_files import read_document, read_model, write_document
 from advassay.errors import AdvassayWarning, StoreError
 from advassay.record_columns import KEYS
 from advassay.records import Account, Run, RunHeader, RunWriter, Spent, read_gallery, read_header
+from advassay.records.feature_distances import add_features, read_features
 from advassay.records.gallery import write_index
 from advassay.records.row_shards import HEALED, read_rows
 from advassay.records.run_header import SUMMED_COSTS, sum_accounts
@@ -77,6 +78,11 @@ def merge(store: Store, other: Store) -> MergeSummary:
         )
         for folder in _transfers(other):
             rows += _merge_run(Run(folder), store.transfer(folder.name), other, people)
+            measured = read_features(folder)
+            if len(measured):
+                gone = people.images(Run(folder).images)
+                kept = measured.filter(~pl.col("image_id").is_in(list(gone)))
+                add_features(store.transfer(folder.name), kept)
         examples = _merge_gallery(store, other, people)
         removed = drop_forgotten(store, f"{other.root.name} was joined, and images") if people else None
         return MergeSummary(tuple(cohorts), len(networks), len(new), rows, examples, removed)
