@@ -24,7 +24,7 @@ FILES = [path for path in sorted(EXAMPLES.rglob("*")) if path.is_file() and path
 def commands(path: Path) -> Iterator[list[str]]:
     """The advassay commands of a file, as words; variables stand for themselves."""
     text = re.sub(r"\\+\n\s*", " ", path.read_text())
-    for line in re.findall(r"^\s*(?:entrypoint: )?(advassay .*)$", text, re.MULTILINE):
+    for line in re.findall(r"(?:^\s*|entrypoint: |--\s+)(advassay .*)$", text, re.MULTILINE):
         line = re.sub(r"\$SLURM_ARRAY_TASK_ID/\$SLURM_ARRAY_TASK_MAX|\$\{number\}/\$\{params.parts\}", "1/3", line)
         yield shlex.split(re.sub(r"\$\{[^}]*\}|\$SLURM_\w+", "4", line))
 
