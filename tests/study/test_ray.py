@@ -59,26 +59,26 @@ def test_a_cluster_of_its_own_listens_on_loopback_behind_a_token(local_ray: Any)
     assert not (Path.home() / ".ray" / "auth_token").exists() or "RAY_AUTH_TOKEN" in os.environ
 
 
-def test_the_records_are_those_of_one_process(tiny: Study, begun: Path, finished: Path) -> None:
+def test_the_records_are_those_of_one_process(tiny: Study, begun_singly: Path, finished_singly: Path) -> None:
     cluster = on_ray()
-    headers = run(tiny, cpu(begun), launcher=cluster.launch)
+    headers = run(tiny, cpu(begun_singly), launcher=cluster.launch)
     assert cluster.set_aside == []
-    assert_equal_records(finished, begun)
-    assert_no_row_twice(begun)
-    assert {header.run_id for header in headers} == {header.run_id for header in open_records(finished).headers}
-    for header, alone in zip(open_records(begun).headers, open_records(finished).headers, strict=True):
+    assert_equal_records(finished_singly, begun_singly)
+    assert_no_row_twice(begun_singly)
+    assert {header.run_id for header in headers} == {header.run_id for header in open_records(finished_singly).headers}
+    for header, alone in zip(open_records(begun_singly).headers, open_records(finished_singly).headers, strict=True):
         assert (header.cost.sessions_started, header.cost.sessions_finished) == (1, 1)
         assert (header.points, header.notes, header.controls) == (alone.points, alone.notes, alone.controls)
-    document = read_cluster(Store(begun))
+    document = read_cluster(Store(begun_singly))
     assert document is not None
     assert document.running == ()
     assert document.done == document.jobs
     assert sum(node.images for node in document.nodes.values()) > 0
-    assert not Store(begun).locks.exists()
+    assert not Store(begun_singly).locks.exists()
 
 
 def test_a_worker_killed_in_the_middle_loses_and_doubles_no_row(
-    tiny: Study, begun: Path, finished: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: Study, begun_singly: Path, finished_singly: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     processes: list[int] = []
     greeted = RayWorkers._greeted
@@ -93,7 +93,7 @@ def test_a_worker_killed_in_the_middle_loses_and_doubles_no_row(
     def kill() -> None:
         for pause in (0.0, 1.0):
             end = time.monotonic() + 120
-            while not any(begun.glob("records/*/shards/*.parquet")) and time.monotonic() < end:
+            while not any(begun_singly.glob("records/*/shards/*.parquet")) and time.monotonic() < end:
                 time.sleep(0.02)
             time.sleep(pause)
             os.kill(processes[len(ended)], signal.SIGKILL)
@@ -103,37 +103,39 @@ def test_a_worker_killed_in_the_middle_loses_and_doubles_no_row(
     killer.start()
     try:
         cluster = on_ray()
-        run(tiny, cpu(begun), launcher=cluster.launch)
+        run(tiny, cpu(begun_singly), launcher=cluster.launch)
     finally:
         killer.join()
     assert len(ended) == 2
     assert len(processes) > 2
     assert cluster.set_aside == []
-    assert_equal_records(finished, begun)
-    assert_no_row_twice(begun)
+    assert_equal_records(finished_singly, begun_singly)
+    assert_no_row_twice(begun_singly)
 
 
-def test_what_was_interrupted_goes_on_with_the_same_command(tiny: Study, begun: Path, finished: Path) -> None:
+def test_what_was_interrupted_goes_on_with_the_same_command(
+    tiny: Study, begun_singly: Path, finished_singly: Path
+) -> None:
     stop = Counting(lambda unit, done: unit == "gradient steps" and done > 100)
     with pytest.raises(KeyboardInterrupt):
-        run(tiny, cpu(begun, progress=stop), launcher=on_ray().launch)
+        run(tiny, cpu(begun_singly, progress=stop), launcher=on_ray().launch)
     counted = Counting()
-    run(tiny, cpu(begun, progress=counted), launcher=on_ray().launch)
-    assert_equal_records(finished, begun)
+    run(tiny, cpu(begun_singly, progress=counted), launcher=on_ray().launch)
+    assert_equal_records(finished_singly, begun_singly)
     again = Counting()
-    run(tiny, cpu(begun, progress=again), launcher=on_ray().launch)
+    run(tiny, cpu(begun_singly, progress=again), launcher=on_ray().launch)
     assert again.done == {}
 
 
-def test_the_command_writes_the_report_and_status_says_who_did_what(tmp_path: Path, finished: Path) -> None:
+def test_the_command_writes_the_report_and_status_says_who_did_what(tmp_path: Path, finished_singly: Path) -> None:
     study, store = tmp_path / "tiny.yaml", tmp_path / "store"
     study.write_text(TINY)
     store.mkdir()
-    (store / "compute.json").write_bytes((finished / "compute.json").read_bytes())
+    (store / "compute.json").write_bytes((finished_singly / "compute.json").read_bytes())
     done = CliRunner().invoke(app, ["run", str(study), "--store", str(store), "--on", "ray", "--device", "cpu"])
     assert done.exit_code == 0, done.output
     assert Path(done.stdout.strip()).is_file()
-    assert_equal_records(finished, store)
+    assert_equal_records(finished_singly, store)
     assert "pieces" in CliRunner().invoke(app, ["status", str(store)]).stdout
 
 

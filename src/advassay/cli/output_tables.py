@@ -6,7 +6,7 @@ import csv
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
@@ -37,9 +37,9 @@ PLAN_COLUMNS = {
 """Columns of `plan --json` and `status --json`, in `rows`."""
 
 
-def print_plan_json(plan: Plan) -> None:
-    """The plan as JSON on stdout."""
-    print(json.dumps(plan.as_data(), indent=2, ensure_ascii=False))
+def print_plan_json(plan: Plan, more: Mapping[str, Any] | None = None) -> None:
+    """The plan as JSON on stdout, `more` beside it."""
+    print(json.dumps(plan.as_data() | dict(more or {}), indent=2, ensure_ascii=False))
 
 
 def print_plan_table(plan: Plan, *, title: str) -> None:
