@@ -23,6 +23,7 @@ EXTRAS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "onnx": ("evaluate ONNX models", ("onnx", "onnxruntime", "onnx2torch", "onnx2fx", "onnx2pytorch")),
     "keras": ("evaluate Keras models", ("keras",)),
     "xrv": ("evaluate TorchXRayVision models", ("torchxrayvision", "torchvision")),
+    "view": ("look at attacked images in a browser", ("fastapi", "uvicorn")),
     "suite": ("search by other libraries' attacks in the worst case", ("foolbox", "torchattacks")),
 }
 """Extra → what it is for, and the modules that it installs."""
