@@ -100,4 +100,6 @@ def _numbers(values: np.ndarray) -> Any:
     if values.dtype == bool:
         return values.tolist()
     wide = values.astype(np.float64)
-    return np.where(np.isfinite(wide), wide.astype(object), None).tolist()
+    told = wide.astype(object)
+    told[~np.isfinite(wide)] = None
+    return told.tolist()
