@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import time
 from pathlib import Path
@@ -9,9 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from starlette.testclient import TestClient
 
 from advassay.cohorts import open_cohort
+from advassay.png_files import decode_png
+from advassay.records.gallery import read_gallery, read_image
 from advassay.report import gather
 from advassay.report.data.findings import Findings
 from advassay.success import probabilities
@@ -121,6 +125,27 @@ def test_pixels_come_only_after_their_proof_and_are_those_of_the_cohort(
     wanted = open_cohort(opened.store.cohort("X-AGE")).images([row["image"]])[0]
     np.testing.assert_array_equal(np.frombuffer(clean.content, "<f4").reshape(shape), wanted)
     assert client.get("/api/pixels", params=key | {"step": 5}).status_code == 404
+
+
+def test_a_saved_image_is_of_the_stored_depth_and_says_what_it_is(client: TestClient, opened: OpenedStore) -> None:
+    example = next(one for one in read_gallery(opened.store.gallery) if one.epsilon > 0)
+    key = {name: getattr(example, name) for name in ("step_size", "epsilon")}
+    key |= {"run": example.run_id, "image": example.image_id}
+    assert client.get("/api/png", params=key | {"step": 4, "what": "attacked"}).status_code == 409  # not proved yet
+    while answered(client, "/api/trajectory", **key)["state"] != "done":
+        time.sleep(0.05)
+    saved = client.get("/api/png", params=key | {"step": 4, "what": "attacked"})
+    assert saved.headers["Content-Disposition"].startswith("attachment")
+    pixels = decode_png(saved.content)
+    assert pixels.dtype == np.uint16
+    np.testing.assert_array_equal(pixels, read_image(opened.store.gallery, example.adversarial_file))
+    about = Image.open(io.BytesIO(saved.content)).text["Description"]
+    assert example.image_id in about
+    assert "bit for bit" in about
+    assert opened.run(example.run_id).header.weights_sha256 in about
+    change = decode_png(client.get("/api/png", params=key | {"step": 0, "what": "difference"}).content)
+    assert np.unique(change).tolist() == [128]  # the clean image beside itself
+    assert client.get("/api/png", params=key | {"step": 4, "what": "../x"}).status_code == 422
 
 
 def test_what_is_not_in_the_store_is_refused_and_becomes_no_path(client: TestClient, finished: Path) -> None:

@@ -14,6 +14,7 @@ from fastapi.responses import FileResponse, JSONResponse, Response
 
 from advassay.errors import AdvassayError
 from advassay.success import Reading
+from advassay.viewer.image_export import What, png
 from advassay.viewer.image_table import At, Filters, ImageTable
 from advassay.viewer.opened_store import NotInStoreError, OpenedStore
 from advassay.viewer.overview import Overview
@@ -178,6 +179,24 @@ def _add_pixels(app: FastAPI, opened: OpenedStore, recompute: Recomputer) -> Non
         shape = ",".join(map(str, found.shape))
         return Response(
             found.astype("<f4").tobytes(), media_type="application/octet-stream", headers={"X-Shape": shape}
+        )
+
+    @app.get("/api/png")
+    def as_png(
+        run: Text, image: Text, step_size: Text, epsilon: Number, step: Annotated[int, Query(ge=0)], what: What
+    ) -> Response:
+        """A proved iterate as a file to save."""
+        shown = _shown(recompute, run, image, step_size, epsilon, step)
+        if isinstance(shown, Response):
+            return shown
+        made, header = recompute.get(run, image, step_size, epsilon), opened.run(run).header
+        if made is None:  # let go of just now
+            return JSONResponse({"error": "It has to be made first: /api/trajectory."}, status_code=409)
+        content = png(made, header, what, image_id=image, step_size=step_size, epsilon=epsilon, step=step)
+        name = f"{header.run_id}-{image}-{epsilon:g}-{step}-{what}.png"
+        kept = "".join(sign if sign.isascii() and (sign.isalnum() or sign in "-.") else "_" for sign in name)
+        return Response(
+            content, media_type="image/png", headers={"Content-Disposition": f'attachment; filename="{kept}"'}
         )
 
 

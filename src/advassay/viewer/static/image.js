@@ -176,6 +176,7 @@ function repaint() {
   byId("difference-caption").textContent = `Difference × ${shortest(factor(), 3)}; grey: unchanged, brighter: made brighter`;
   const middle = blinking && !blinkAttacked ? shown.clean : shown.attacked;
   const maps = [windowed(shown.clean, grey), windowed(middle, grey), magnified(shown.change, factor())];
+  for (const what of ["clean", "attacked", "difference"]) byId(`save-${what}`).href = `/api/png${search({ ...key(), step: k, what })}`;
   canvases.forEach((canvas, i) => paint(canvas, maps[i], view, cursor));
   byId("level").value = String(grey.level);
   byId("window").value = String(grey.window);
