@@ -163,6 +163,28 @@ def test_sliders_window_zoom_and_blink_answer_to_the_keyboard(chromium: Any, add
     page.close()
 
 
+def test_another_arm_stands_beside_with_its_own_proof(chromium: Any, address: str, opened: OpenedStore) -> None:
+    page = chromium.new_page(viewport={"width": 1280, "height": 900})
+    watched = Watched(page)
+    page.goto(image_page(address, opened))
+    assert proved(page) == "This record, bit for bit"
+    assert not page.locator("#with-shots").is_visible()
+    page.locator("#with").select_option(label="arm C, main, step epsilon/4")
+    page.wait_for_url("**with=**")
+    page.locator("#with-proof.exact").wait_for(timeout=120_000)
+    page.locator("#with-shots").wait_for()
+    assert page.locator("#with-attacked-caption").inner_text().startswith("Arm C, ε 0.005, iterate 4")
+    assert all(grey_levels(page, canvas) > 2 for canvas in ("with-attacked", "with-difference"))
+    page.reload()  # the address is the state
+    page.locator("#with-shots").wait_for(timeout=120_000)
+    page.keyboard.press(",")
+    page.wait_for_function("document.getElementById('with-attacked-caption').textContent.includes('iterate 3')")
+    page.select_option("#with", "")
+    page.locator("#with-shots").wait_for(state="hidden")
+    watched.was_quiet_and_alone(address)
+    page.close()
+
+
 def test_rows_are_walked_through_and_opened_by_keyboard(chromium: Any, address: str) -> None:
     page = chromium.new_page(viewport={"width": 1280, "height": 700})
     page.goto(f"{address}/images")

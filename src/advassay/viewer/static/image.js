@@ -8,7 +8,7 @@ import { lines, sample } from "./plots.js";
 
 const KEPT = 64; // iterates in memory
 const FACTORS = [1, 2, 5, 10, 20, 50, 100, 200, 500];
-const canvases = /** @type {HTMLCanvasElement[]} */ (["clean", "attacked", "difference"].map(byId));
+const canvases = /** @type {HTMLCanvasElement[]} */ (["clean", "attacked", "difference", "with-attacked", "with-difference"].map(byId));
 const sliders = { epsilon: byId("epsilon"), step: byId("step") };
 const query = new URLSearchParams(location.search);
 const point = { run: query.get("run") ?? "", image: query.get("image") ?? "", step_size: query.get("step_size") ?? "", epsilon: Number(query.get("epsilon")), step: query.get("step") };
@@ -18,6 +18,12 @@ let row;
 const kept = new Map();
 /** @type {{clean: Raster, attacked: Raster, change: Raster} | null} */
 let shown = null;
+/** @type {{run: string, step_size: string} | null} what the image is compared with */
+let other = query.get("with") ? { run: query.get("with") ?? "", step_size: query.get("with_step_size") ?? "" } : null;
+/** @type {any} the compared row, at its amplitude nearest to the one looked at; null until it is proved */
+let compared = null;
+/** @type {{attacked: Raster, change: Raster} | null} */
+let shownWith = null;
 const grey = { level: 0.5, window: 1, invert: false };
 const view = { zoom: 1, x: 0, y: 0 };
 /** @type {{x: number, y: number} | null} */
@@ -25,9 +31,14 @@ let cursor = null;
 let blinking = 0;
 let blinkAttacked = false;
 let turn = 0;
+/** @type {any} */
+let choices;
 
 const key = () => ({ run: point.run, image: point.image, step_size: point.step_size, epsilon: point.epsilon });
+const keyOf = (/** @type {any} */ one) => ({ run: one.run, image: one.image, step_size: one.step_size, epsilon: one.epsilon });
 const step = () => Number(sliders.step.value);
+/** The iterate of the compared row beside iterate k: its last one where it has fewer. */
+const stepWith = () => Math.min(step(), compared.steps);
 const top = () => 2 ** row.bits - 1;
 
 // ---- the record ----------------------------------------------------------------------------------------------------
@@ -45,6 +56,10 @@ async function read() {
   byId("about").textContent = `Class: ${row.classes[row.label]}. ${row.channels === 1 ? "Grey" : "Colour"}, ${row.side} × ${row.side} px, ${row.bits} bit. ${row.architecture}, ${row.network === "main" ? "the cohort’s main network" : row.network}. ${row.attackable ? "Classified correctly without an attack." : "Misclassified without an attack: it does not count in success."}`;
   fill(byId("run"), row.other_runs.map((/** @type {any} */ one) => [one.run, `arm ${one.arm}, ${one.network}`]), row.run);
   fill(byId("step-size"), row.step_sizes, row.step_size);
+  fill(byId("with"), [["", "nothing"], ...row.other_runs.flatMap((/** @type {any} */ one) => one.step_sizes
+    .filter((/** @type {string} */ size) => one.run !== row.run || size !== row.step_size)
+    .map((/** @type {string} */ size) => [`${one.run} ${size}`, `arm ${one.arm}, ${one.network}, step ${size}`]))], other ? `${other.run} ${other.step_size}` : "");
+  if (!byId("with").value) other = null;
   sliders.epsilon.max = String(row.epsilons.length - 1);
   sliders.epsilon.value = String(row.epsilons.indexOf(row.epsilon));
   sliders.step.max = String(row.steps);
@@ -57,6 +72,7 @@ async function read() {
   }
   record();
   await prove(mine);
+  if (mine === turn) await compare(mine);
 }
 
 /** Numbers and plots of the iterate that is looked at. */
@@ -88,7 +104,7 @@ function record() {
     element("tbody", {}, ...row.probabilities.map((/** @type {number[]} */ values, /** @type {number} */ i) => element("tr", {},
       element("th", { scope: "row" }, i), element("td", {}, named(row.predicted[i])), ...values.map((value) => element("td", { class: "n" }, percent(value))),
       element("td", { class: "n" }, shortest(row.linf[i], 4)), element("td", { class: "n" }, shortest(row.l2[i], 4)), element("td", { class: "n" }, shortest(row.gradient_norm[i], 3))))));
-  history.replaceState(null, "", `/image${search({ ...key(), step: k })}`);
+  history.replaceState(null, "", `/image${search({ ...key(), step: k, with: other?.run, with_step_size: other?.step_size })}`);
 }
 
 // ---- the proof -----------------------------------------------------------------------------------------------------
@@ -97,27 +113,50 @@ const WORDS = { exact: "This record, bit for bit", close: "This record, to a tol
 
 /** Have the image made again, tell how far that is, and show it once it is proved. @param {number} mine */
 async function prove(mine) {
+  const shown = await proof(mine, "", key(), hide);
+  if (mine !== turn) return;
+  if (shown) await pixels(mine);
+  else hide();
+}
+
+/** The same of what it is compared with. @param {number} mine */
+async function compare(mine) {
+  hideCompared();
+  byId("with-proof").hidden = !other;
+  if (!other) return;
+  const wanted = { ...key(), ...other, epsilon: await nearest(other.run, other.step_size) };
+  const found = await ask("/api/image", wanted);
+  if (mine !== turn) return;
+  const proved = await proof(mine, "with-", keyOf(found), hideCompared);
+  if (mine !== turn || !proved) return;
+  compared = found;
+  await pixels(mine);
+}
+
+/**
+ * Wait until a row is made again, and say how far that is; whether it is proved.
+ * @param {number} mine @param {string} where beginning of the ids of what says so @param {any} wanted @param {() => void} meanwhile
+ */
+async function proof(mine, where, wanted, meanwhile) {
   for (;;) {
-    const found = await ask("/api/trajectory", key());
-    if (mine !== turn) return;
+    const found = await ask("/api/trajectory", wanted);
+    if (mine !== turn) return false;
     if (found.state === "done") {
-      told(found.proof.status, WORDS[/** @type {"exact"} */ (found.proof.status)], found.proof.reason, found.proof.weights_sha256);
-      if (found.proof.shown) await pixels(mine);
-      else hide();
-      return;
+      told(where, found.proof.status, WORDS[/** @type {"exact"} */ (found.proof.status)], found.proof.reason, found.proof.weights_sha256);
+      return found.proof.shown;
     }
-    hide();
-    told("", "Attacked again", found.state === "waiting" ? "Another image comes first." : `${Math.round(found.done)} of at most ${found.expected} gradient steps.`);
+    meanwhile();
+    told(where, "", "Attacked again", found.state === "waiting" ? "Another image comes first." : `${Math.round(found.done)} of at most ${found.expected} gradient steps.`);
     await new Promise((resolve) => setTimeout(resolve, 250));
-    if (mine !== turn) return;
+    if (mine !== turn) return false;
   }
 }
 
-/** @param {string} status @param {string} word @param {string} text @param {string} [sha256] */
-function told(status, word, text, sha256) {
-  byId("proof").className = `proof ${status}`;
-  byId("proof-word").textContent = word;
-  byId("proof-text").replaceChildren(text, ...(sha256 ? [" Weights: SHA-256 ", element("code", {}, `${sha256.slice(0, 16)}…`)] : []));
+/** @param {string} where @param {string} status @param {string} word @param {string} text @param {string} [sha256] */
+function told(where, status, word, text, sha256) {
+  byId(`${where}proof`).className = `proof ${status}`;
+  byId(`${where}proof-word`).textContent = word;
+  byId(`${where}proof-text`).replaceChildren(text, ...(sha256 ? [" Weights: SHA-256 ", element("code", {}, `${sha256.slice(0, 16)}…`)] : []));
 }
 
 function hide() {
@@ -126,9 +165,15 @@ function hide() {
   byId("display").hidden = true;
 }
 
-/** @param {number} k @returns {Promise<Raster>} */
-function iterate(k) {
-  const name = search({ ...key(), step: k });
+function hideCompared() {
+  compared = null;
+  shownWith = null;
+  byId("with-shots").hidden = true;
+}
+
+/** @param {any} wanted @param {number} k @returns {Promise<Raster>} */
+function iterate(wanted, k) {
+  const name = search({ ...wanted, step: k });
   const found = kept.get(name);
   if (found) return found;
   const asked = fetch(`/api/pixels${name}`).then(async (answer) => {
@@ -144,9 +189,13 @@ function iterate(k) {
 /** @param {number} mine */
 async function pixels(mine) {
   const k = step();
-  const [clean, attacked] = await Promise.all([iterate(0), iterate(k)]);
+  const [clean, attacked, second] = await Promise.all([
+    iterate(key(), 0), iterate(key(), k), compared ? iterate(keyOf(compared), stepWith()) : null,
+  ]);
   if (mine !== turn || k !== step()) return;
   shown = { clean, attacked, change: subtract(attacked, clean) };
+  shownWith = second && compared ? { attacked: second, change: subtract(second, clean) } : null;
+  byId("with-shots").hidden = !shownWith;
   byId("shots").hidden = false;
   byId("display").hidden = false;
   repaint();
@@ -170,14 +219,20 @@ function factor() {
 function repaint() {
   if (!shown) return;
   const k = step();
-  const said = (/** @type {number} */ i) => `${row.predicted[i] < 0 ? "no decision" : row.classes[row.predicted[i]]} ${percent(row.probabilities[i][Math.max(0, row.predicted[i])])}`;
+  const saidOf = (/** @type {any} */ row, /** @type {number} */ i) => `${row.predicted[i] < 0 ? "no decision" : row.classes[row.predicted[i]]} ${percent(row.probabilities[i][Math.max(0, row.predicted[i])])}`;
+  const said = (/** @type {number} */ i) => saidOf(row, i);
   byId("clean-caption").textContent = `Clean: ${said(0)}`;
   byId("attacked-caption").textContent = blinking ? `Blinking: ${blinkAttacked ? "attacked" : "clean"}` : `Attacked, iterate ${k}: ${said(k)}`;
   byId("difference-caption").textContent = `Difference × ${shortest(factor(), 3)}; grey: unchanged, brighter: made brighter`;
   const middle = blinking && !blinkAttacked ? shown.clean : shown.attacked;
   const maps = [windowed(shown.clean, grey), windowed(middle, grey), magnified(shown.change, factor())];
   for (const what of ["clean", "attacked", "difference"]) byId(`save-${what}`).href = `/api/png${search({ ...key(), step: k, what })}`;
-  canvases.forEach((canvas, i) => paint(canvas, maps[i], view, cursor));
+  if (shownWith) {
+    byId("with-attacked-caption").textContent = `Arm ${compared.arm}, ε ${shortest(compared.epsilon)}, iterate ${stepWith()}: ${saidOf(compared, stepWith())}`;
+    byId("with-difference-caption").textContent = `Its difference × ${shortest(factor(), 3)}`;
+    maps.push(windowed(shownWith.attacked, grey), magnified(shownWith.change, factor()));
+  }
+  maps.forEach((map, i) => paint(canvases[i], map, view, cursor));
   byId("level").value = String(grey.level);
   byId("window").value = String(grey.window);
   byId("invert").setAttribute("aria-pressed", String(grey.invert));
@@ -189,7 +244,7 @@ function readout() {
   if (!shown || !cursor) return;
   const { x, y } = cursor;
   const levels = (/** @type {Raster} */ image) => at(image, x, y).map((value) => shortest(value * top(), 5)).join(", ");
-  byId("readout").textContent = `Pixel (${x}, ${y}), in levels of ${top()}: clean ${levels(shown.clean)}; attacked ${levels(shown.attacked)}; change ${levels(shown.change)}. Window ${shortest(grey.window * top(), 4)}, level ${shortest(grey.level * top(), 4)}.`;
+  byId("readout").textContent = `Pixel (${x}, ${y}), in levels of ${top()}: clean ${levels(shown.clean)}; attacked ${levels(shown.attacked)}; change ${levels(shown.change)}${shownWith ? `; compared ${levels(shownWith.attacked)}` : ""}. Window ${shortest(grey.window * top(), 4)}, level ${shortest(grey.level * top(), 4)}.`;
 }
 
 /** @param {number} zoom */
@@ -297,6 +352,12 @@ byId("run").addEventListener("change", () => {
   go(other.run, other.step_sizes.includes(point.step_size) ? point.step_size : other.step_sizes[0]).catch(say);
 });
 byId("step-size").addEventListener("change", () => go(point.run, byId("step-size").value).catch(say));
+byId("with").addEventListener("change", () => {
+  const [run, ...size] = byId("with").value.split(" ");
+  other = run ? { run, step_size: size.join(" ") } : null;
+  record();
+  compare(turn).catch(say);
+});
 byId("level").addEventListener("input", () => { grey.level = Number(byId("level").value); repaint(); });
 byId("window").addEventListener("input", () => { grey.window = Number(byId("window").value); repaint(); });
 byId("preset").addEventListener("change", preset);
@@ -309,13 +370,17 @@ window.addEventListener("resize", repaint);
 
 /** Another run of the same image, at its amplitude nearest to the one looked at. @param {string} run @param {string} size */
 async function go(run, size) {
-  const choices = await ask("/api/choices");
-  /** @type {number[]} */
-  const grid = choices.runs.find((/** @type {any} */ one) => one.run === run).points[size];
-  const nearest = grid.reduce((a, b) => (Math.abs(b - point.epsilon) < Math.abs(a - point.epsilon) ? b : a));
-  Object.assign(point, { run, step_size: size, epsilon: nearest });
+  Object.assign(point, { epsilon: await nearest(run, size), run, step_size: size });
   hide();
   await read();
+}
+
+/** Of a run's amplitudes the one nearest to the one looked at. @param {string} run @param {string} size @returns {Promise<number>} */
+async function nearest(run, size) {
+  choices ??= await ask("/api/choices");
+  /** @type {number[]} */
+  const grid = choices.runs.find((/** @type {any} */ one) => one.run === run).points[size];
+  return grid.reduce((a, b) => (Math.abs(b - point.epsilon) < Math.abs(a - point.epsilon) ? b : a));
 }
 
 async function begin() {
