@@ -24,6 +24,7 @@ EXTRAS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "keras": ("evaluate Keras models", ("keras",)),
     "xrv": ("evaluate TorchXRayVision models", ("torchxrayvision", "torchvision")),
     "ray": ("run a study on a Ray cluster", ("ray",)),
+    "view": ("look at attacked images in a browser", ("fastapi", "uvicorn")),
     "suite": ("search by other libraries' attacks in the worst case", ("foolbox", "torchattacks")),
 }
 """Extra → what it is for, and the modules that it installs."""

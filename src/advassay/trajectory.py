@@ -31,12 +31,15 @@ class TrajectoryRows(PathColumns, KeyColumns):
     Columns: `record_columns.py` says of each what it is; (row,), (row, step) or (row, step, class).
     flags         name → (row,) bool; guards and failure indicators
     final_images  (image_id, step_size, epsilon) → float32 (channel, height, width); the few a gallery asked for
+    iterate_images  (image_id, step_size, epsilon) → float32 (step, channel, height, width), where every iterate of kept
+                  images was asked for
 
     Sizes and ssim are NaN after a row has retired.
     """
 
     flags: Mapping[str, np.ndarray] = field(default_factory=dict)
     final_images: Mapping[tuple[str, str, float], np.ndarray] = field(default_factory=dict)
+    iterate_images: Mapping[tuple[str, str, float], np.ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.image_id)
@@ -47,7 +50,7 @@ class TrajectoryRows(PathColumns, KeyColumns):
         return f"TrajectoryRows({len(self)} rows, {path})"
 
     def take(self, rows: np.ndarray) -> TrajectoryRows:
-        """The rows at integer or boolean index `rows`, in that order; final_images are kept whole."""
+        """The rows at integer or boolean index `rows`, in that order; images are kept whole."""
         columns = {name: getattr(self, name)[rows] for name in COLUMNS}
         return replace(self, **columns, flags={name: flag[rows] for name, flag in self.flags.items()})
 
@@ -60,7 +63,8 @@ class TrajectoryRows(PathColumns, KeyColumns):
         names = sorted({name for b in blocks for name in b.flags})
         flags = {name: np.concatenate([b.flags.get(name, np.zeros(len(b), bool)) for b in blocks]) for name in names}
         images = {key: image for b in blocks for key, image in b.final_images.items()}
-        return TrajectoryRows(**columns, flags=flags, final_images=images)
+        iterates = {key: image for b in blocks for key, image in b.iterate_images.items()}
+        return TrajectoryRows(**columns, flags=flags, final_images=images, iterate_images=iterates)
 
 
 @dataclass

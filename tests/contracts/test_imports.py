@@ -14,7 +14,8 @@ import advassay
 
 PACKAGE = Path(advassay.__file__).parent
 ROOMS = (
-    "sources", "cohorts", "models", "training", "attacks", "records", "analysis", "report", "study", "workflows", "cli"
+    "sources", "cohorts", "models", "training", "attacks", "records", "analysis", "report", "study", "workflows",
+    "viewer", "cli",
 )  # fmt: skip
 WORDS = {"spec"}  # a folder of words, beside the files of the root
 TORCH = {"torch", "torchvision", "torchmetrics", "timm"}
@@ -29,7 +30,8 @@ MAY_IMPORT = {
     "analysis": {"words", "records"},
     "report": {"words", "records", "analysis"},
     "study": {"words", "sources", "cohorts", "models", "training", "attacks", "records"},
-    "workflows": {"words", *ROOMS} - {"workflows", "cli"},
+    "workflows": {"words", *ROOMS} - {"workflows", "viewer", "cli"},
+    "viewer": {"words", "cohorts", "models", "attacks", "records", "analysis", "report", "study"},
     "cli": {"words", *ROOMS},
 }
 WITHOUT_TORCH = ("records", "analysis", "report")

@@ -29,6 +29,7 @@ def stream(
     *,
     shape: ExecutionConfig,
     keep_images: Callable[[str], bool] = no_images,
+    keep_iterates: bool = False,
     progress: Progress | None = None,
     expected_images: int | None = None,
     first_success_only: bool = False,
@@ -42,7 +43,8 @@ def stream(
     Under "fast32" and "fast" that holds for one band to begin with and the same rewrites. Both are found on the first
     images where `known` has none; `.known` says what they are once the first block has come, so that a run that goes
     on later can hand them in. It also spares the next stream over the same network its rewriting and examination.
-    `keep_images(image_id)` says whose last iterates to hand back. `first_success_only` ends a row at its first
+    `keep_images(image_id)` says whose last iterates to hand back, with `keep_iterates` every iterate of theirs (of
+    searches, which have none, only the last). `first_success_only` ends a row at its first
     confirmed success (later iterates are NaN, flag `retired`): much cheaper, and enough for success="any".
     `examined`: images that the network is examined and measured on instead of the first items, so that a run that goes
     on says the same of its network. `expected_images` (by default what `items` says of its length) sets how large a
@@ -60,6 +62,7 @@ def stream(
         shape=shape,
         precision=arm.precision,
         keep_images=keep_images,
+        keep_iterates=keep_iterates,
         progress=progress or Silent(),
         task=task,
         expected_images=expected_images,

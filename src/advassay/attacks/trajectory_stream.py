@@ -75,6 +75,7 @@ class AttackStream:
         shape: ExecutionConfig,
         precision: Precision,
         keep_images: Callable[[str], bool],
+        keep_iterates: bool = False,
         progress: Progress,
         task: str,
         images_per_block: float | None = None,
@@ -97,6 +98,7 @@ class AttackStream:
         self._clipped = 0
         self._undecided: set[str] = set()
         self._items, self._step_rules, self._keep_images = items, step_rules, keep_images
+        self._keep_iterates = keep_iterates
         self._progress, self._task = progress, task
         self._expected = expected_images
         self._first_success_only = first_success_only
@@ -153,6 +155,7 @@ class AttackStream:
             cost=self.cost,
             batch_size=self.shape.batch_size,
             keep_images=self._keep_images,
+            keep_iterates=self._keep_iterates,
             verifier=ready.verifier,
             first_success_only=self._first_success_only,
         )

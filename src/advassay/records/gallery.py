@@ -151,11 +151,22 @@ def read_image(gallery: Path, file: str) -> np.ndarray:
 
 
 def write_png(path: Path, image: np.ndarray, bits: int) -> None:
-    """float32 (channel, height, width) in [0, 1] → PNG of 8 or 16 bits, rounded to the nearest grey level."""
+    """Write float32 (channel, height, width) in [0, 1] as PNG of 8 or 16 bits, rounded to the nearest grey level."""
+    encoded = encode_png(grey_levels(image, bits))
+    with store_layout.writing(path) as beside:
+        beside.write_bytes(encoded)
+
+
+def grey_levels(image: np.ndarray, bits: int) -> np.ndarray:
+    """float32 (channel, height, width) in [0, 1] → uint8 or uint16, (height, width) or (height, width, 3) RGB, rounded.
+
+    Raises StoreError for other depths and shapes.
+
+    >>> grey_levels(np.array([[[0.0, 0.5, 1.0]]], np.float32), 16)
+    array([[    0, 32768, 65535]], dtype=uint16)
+    """
     if bits not in (8, 16) or image.ndim != 3 or image.shape[0] not in (1, 3):
         raise StoreError(f"gallery: bits 8 or 16 and (1 or 3, height, width), got {bits} and {image.shape}.")
     top = 2**bits - 1
     levels = np.rint(np.clip(image, 0, 1).astype(np.float64) * top).astype(np.uint8 if bits == 8 else np.uint16)
-    encoded = encode_png(levels[0] if len(levels) == 1 else np.moveaxis(levels, 0, -1))
-    with store_layout.writing(path) as beside:
-        beside.write_bytes(encoded)
+    return levels[0] if len(levels) == 1 else np.moveaxis(levels, 0, -1)

@@ -42,7 +42,8 @@ def build_block(records: Records, images: np.ndarray, *, judged: bool) -> Trajec
         logits=logits,
         scored_float32=scored,
         **measured,
-        final_images=_final_images(records, images),
+        final_images=_kept_images(records, images, records.final),
+        iterate_images=_kept_images(records, images, records.iterates),
     )
     facts = RowFacts(
         of_row.step[rows],
@@ -54,13 +55,15 @@ def build_block(records: Records, images: np.ndarray, *, judged: bool) -> Trajec
     return replace(block, flags=failure_flags(block, facts))
 
 
-def _final_images(records: Records, images: np.ndarray) -> dict[tuple[str, str, float], np.ndarray]:
-    """The last iterates that are to be handed back, of restart 0."""
+def _kept_images(
+    records: Records, images: np.ndarray, kept: dict[int, np.ndarray]
+) -> dict[tuple[str, str, float], np.ndarray]:
+    """The pixels that are to be handed back, of restart 0; `kept`: by row."""
     return {
-        (records.image_id[i], r.step_size, r.epsilon): records.final[row]
-        for i in (images.tolist() if records.final else ())
+        (records.image_id[i], r.step_size, r.epsilon): kept[row]
+        for i in (images.tolist() if kept else ())
         for row, r in enumerate(records.grid[i].rows, int(records.images.first_row[i]))
-        if row in records.final and r.restart == 0
+        if row in kept and r.restart == 0
     }
 
 

@@ -161,6 +161,8 @@ class Records:
         """Clean images, (image, channel, height, width) on the network's device."""
         self.final: dict[int, np.ndarray] = {}
         """Row → its last iterate, where the image is to be kept."""
+        self.iterates: dict[int, np.ndarray] = {}
+        """Row → all its iterates (K + 1, channel, height, width), where these are to be kept too."""
         self._free_images: list[int] = []
         self._free_rows: dict[int, list[int]] = defaultdict(list)
         self._rows_used = 0
@@ -198,6 +200,23 @@ class Records:
             if self.final:
                 for row in range(first, first + n):
                     self.final.pop(row, None)
+                    self.iterates.pop(row, None)
+
+    def keep_iterates(self, at: SharedIterates, shown: Tensor) -> None:
+        """Keep the pixels of iterates, `shown` (iterate, channel, height, width), for rows of images to be kept."""
+        kept = np.flatnonzero(self.images.kept[at.image])
+        if not len(kept):
+            return
+        pixels = shown[self.index(kept)].cpu().numpy()
+        for own, i in zip(pixels, kept.tolist(), strict=True):
+            start, step = int(at.first[i]), int(at.step[i])
+            for row in at.rows[start : start + int(at.count[i])].tolist():
+                if row not in self.iterates:
+                    clean = self.pixels[int(at.image[i])].cpu().numpy()
+                    self.iterates[row] = np.full((self.path, *own.shape), np.nan, np.float32)
+                    self.iterates[row][0] = clean  # iterate 0 of the record, wherever the trajectory starts
+                if step > 0:
+                    self.iterates[row][step] = own
 
     def begun_rows(self, images: np.ndarray) -> np.ndarray:
         """Rows of the images that have been begun, image after image, of each as its grid lists them."""

@@ -62,12 +62,13 @@ class BatchScheduler:
         cost: Cost,
         batch_size: int,
         keep_images: Callable[[str], bool],
+        keep_iterates: bool = False,
         verifier: Float32Verifier | None = None,
         first_success_only: bool = False,
     ) -> None:
         self.steering, self.verifying, self.verifier = steering, verifying, verifier
         self.rules, self.batch_size, self.keep_images = rules, batch_size, keep_images
-        self.cost, self.first_success_only = cost, first_success_only
+        self.cost, self.first_success_only, self.keep_iterates = cost, first_success_only, keep_iterates
         self.compared: Comparisons | None = None
         """How steering compared with float32 on the images handed out last."""
         self._rule = get_update_rule(rules)
@@ -260,6 +261,8 @@ class BatchScheduler:
         visit.gradient = visit.gradient.nan_to_num(nan=0.0, posinf=torch.inf, neginf=-torch.inf)
         visit.state = self._rule.observe(visit, self.rules)
         point, logits = self._rule.recorded(visit)
+        if self.keep_iterates:
+            records.keep_iterates(at, point)
         sizes = self._sizes(point, visit) if self._rule.records_another_point else self._gather(SIZES, at.slot)
         known = torch.cat([logits, measured, sizes], dim=1)
         if self.first_success_only:
@@ -425,6 +428,9 @@ class BatchScheduler:
             np.subtract.at(records.images.n_pending_verifications, pending.image, 1)
             self._learn(pending, values[kept, : records.classes])
         if ends.any():
+            if self.keep_iterates:
+                last, which = at.having(ends[at.owner])
+                records.keep_iterates(last, shown[records.index(which)])
             self._endings.end(at, ends, shown)
         self._pool.release(at.slot)
         self._endings.note_complete(at.image)

@@ -1,0 +1,226 @@
+"""The viewer's addresses and their answers. Names and labels are JSON; pixels are float32 as they are."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from fastapi import FastAPI, Query, Request
+from fastapi.responses import FileResponse, JSONResponse, Response
+
+from advassay.errors import AdvassayError
+from advassay.success import Reading
+from advassay.viewer.image_export import What, png
+from advassay.viewer.image_table import At, Filters, ImageTable
+from advassay.viewer.opened_store import NotInStoreError, OpenedStore
+from advassay.viewer.overview import Overview
+from advassay.viewer.recomputation import Proof, Recomputed, Recomputer, Task
+from advassay.viewer.request_checks import RequestChecks
+from advassay.viewer.stored_row import stored_row
+
+STATIC = Path(__file__).parent / "static"
+PAGES = {"/": "index.html", "/images": "images.html", "/image": "image.html"}
+TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+}
+
+Text = Annotated[str, Query(max_length=300)]
+OptionalText = Annotated[str | None, Query(max_length=300)]
+Number = Annotated[float, Query(ge=0, le=1e9, allow_inf_nan=False)]
+OptionalNumber = Annotated[float | None, Query(ge=0, le=1e9, allow_inf_nan=False)]
+OptionalStep = Annotated[int | None, Query(ge=0, le=10**6)]
+
+
+def web_app(
+    opened: OpenedStore, hosts: frozenset[str], *, recomputer: Recomputer | None = None
+) -> FastAPI:  # fmt: skip
+    """The application. `hosts`: values of the header Host under which it answers."""
+    table, recompute = ImageTable(opened), recomputer or Recomputer(opened)
+
+    @asynccontextmanager
+    async def running(app: FastAPI) -> AsyncIterator[None]:
+        opened.findings()  # begins beside the first page
+        yield
+        recompute.close()
+
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=running)
+    app.add_middleware(RequestChecks, hosts=hosts)
+
+    @app.exception_handler(AdvassayError)
+    async def told(request: Request, error: AdvassayError) -> JSONResponse:
+        return JSONResponse({"error": str(error)}, status_code=404 if isinstance(error, NotInStoreError) else 400)
+
+    _add_pages(app)
+    _add_overview(app, opened)
+    _add_images(app, opened, table)
+    _add_pixels(app, opened, recompute)
+    return app
+
+
+def _add_pages(app: FastAPI) -> None:
+    files = {path.name: path for path in STATIC.iterdir() if path.suffix in TYPES}
+
+    def page_of(name: str) -> Any:
+        def page() -> FileResponse:
+            return FileResponse(files[name], media_type=TYPES[".html"])
+
+        return page
+
+    for address, name in PAGES.items():
+        app.add_api_route(address, page_of(name), methods=["GET", "HEAD"])
+
+    @app.get("/static/{name}")
+    def static(name: str) -> Response:
+        if name == "vega.js":
+            return Response(_vega(), media_type=TYPES[".js"])
+        if name not in files:  # a name from a list, never a path
+            return JSONResponse({"error": "No such file."}, status_code=404)
+        return FileResponse(files[name], media_type=TYPES[files[name].suffix])
+
+
+@cache
+def _vega() -> str:
+    from advassay.report.output.figure_files import javascript
+
+    return javascript()
+
+
+def _add_overview(app: FastAPI, opened: OpenedStore) -> None:
+    made: list[Overview] = []
+
+    def overview() -> Overview:
+        state = opened.wait_for_findings()
+        if state.findings is None:
+            raise AdvassayError(state.reason)
+        if not made:
+            made.append(Overview(state.findings))
+        return made[0]
+
+    @app.get("/api/store")
+    def store() -> dict[str, Any]:
+        return {
+            "title": opened.title,
+            "name": opened.store.root.name,
+            "warnings": opened.warnings,
+            "without_images": [cohort for cohort in opened.records.cohorts if not opened.may_show(cohort)],
+        }
+
+    @app.get("/api/findings")
+    def findings() -> dict[str, Any]:
+        state = opened.findings()
+        told: dict[str, Any] = {"state": state.state, "reason": state.reason}
+        return told | (overview().document() if state.state == "ready" else {})
+
+    @app.get("/api/figure")
+    def figure(key: Text, narrow: bool = False) -> dict[str, Any]:
+        return overview().figure(key, narrow=narrow)
+
+    @app.get("/api/surface")
+    def surface(
+        cohort: Text, arm: Text, step_size: Text, success: Reading = "last", narrow: bool = False
+    ) -> dict[str, Any]:
+        return overview().surface(opened, cohort, arm, step_size, success, narrow=narrow)
+
+
+def _add_images(app: FastAPI, opened: OpenedStore, table: ImageTable) -> None:
+    @app.get("/api/choices")
+    def choices() -> dict[str, Any]:
+        return table.choices()
+
+    @app.get("/api/images")
+    def images(
+        request: Request,
+        epsilon: OptionalNumber = None, step: OptionalStep = None, reading: Reading = "last",
+        cohort: OptionalText = None, arm: OptionalText = None, step_size: OptionalText = None,
+        network: OptionalText = None, run: OptionalText = None, label: OptionalText = None,
+        clean_predicted: OptionalText = None, predicted: OptionalText = None, success: bool | None = None,
+        attackable: bool | None = None, lost_again: bool | None = None, flag: OptionalText = None,
+        image: OptionalText = None, confidence_from: OptionalNumber = None, confidence_to: OptionalNumber = None,
+        smallest_epsilon_to: OptionalNumber = None, iterations_to: OptionalStep = None, sort: Text = "cohort",
+        descending: bool = False, 
+        offset: Annotated[int, Query(ge=0)] = 0, limit: Annotated[int, Query(ge=1, le=500)] = 100,
+    ) -> dict[str, Any]:  # fmt: skip
+        groups = tuple((name, value) for name, value in request.query_params.items() if name.startswith("subgroup_"))
+        filters = Filters(
+            cohort, arm, step_size, network, run, label, clean_predicted, predicted, success, attackable, lost_again,
+            flag, image, confidence_from, confidence_to, smallest_epsilon_to, iterations_to, groups,
+        )  # fmt: skip
+        at = At(epsilon, step, reading)
+        return table.page(at, filters, sort=sort, descending=descending, offset=offset, limit=limit)
+
+    @app.get("/api/image")
+    def image(run: Text, image: Text, step_size: Text, epsilon: Number) -> dict[str, Any]:
+        return stored_row(opened, run, image, step_size, epsilon)
+
+
+def _add_pixels(app: FastAPI, opened: OpenedStore, recompute: Recomputer) -> None:
+    @app.get("/api/trajectory")
+    def trajectory(run: Text, image: Text, step_size: Text, epsilon: Number) -> dict[str, Any]:
+        """Begin to make a row's iterates, or say how far that is, or what the proof says."""
+        found = recompute.request(run, image, step_size, epsilon)
+        if isinstance(found, Task):
+            return {"state": "computing" if found.begun else "waiting", "done": found.done, "expected": found.expected}
+        return {"state": "done", "proof": _as_json(found.proof)}
+
+    @app.get("/api/pixels")
+    def pixels(
+        run: Text, image: Text, step_size: Text, epsilon: Number, step: Annotated[int, Query(ge=0)]
+    ) -> Response:  # fmt: skip
+        """One iterate: float32, little-endian, (channel, height, width) as the header X-Shape says."""
+        found = _shown(recompute, run, image, step_size, epsilon, step)
+        if isinstance(found, Response):
+            return found
+        shape = ",".join(map(str, found.shape))
+        return Response(
+            found.astype("<f4").tobytes(), media_type="application/octet-stream", headers={"X-Shape": shape}
+        )
+
+    @app.get("/api/png")
+    def as_png(
+        run: Text, image: Text, step_size: Text, epsilon: Number, step: Annotated[int, Query(ge=0)], what: What
+    ) -> Response:
+        """A proved iterate as a file to save."""
+        shown = _shown(recompute, run, image, step_size, epsilon, step)
+        if isinstance(shown, Response):
+            return shown
+        made, header = recompute.get(run, image, step_size, epsilon), opened.run(run).header
+        if made is None:  # let go of just now
+            return JSONResponse({"error": "It has to be made first: /api/trajectory."}, status_code=409)
+        content = png(made, header, what, image_id=image, step_size=step_size, epsilon=epsilon, step=step)
+        name = f"{header.run_id}-{image}-{epsilon:g}-{step}-{what}.png"
+        kept = "".join(sign if sign.isascii() and (sign.isalnum() or sign in "-.") else "_" for sign in name)
+        return Response(
+            content, media_type="image/png", headers={"Content-Disposition": f'attachment; filename="{kept}"'}
+        )
+
+
+def _shown(
+    recompute: Recomputer, run: str, image: str, step_size: str, epsilon: float, step: int
+) -> np.ndarray | Response:
+    """An iterate that is proved, or the answer that says why there is none."""
+    found: Recomputed | None = recompute.get(run, image, step_size, epsilon)
+    if found is None:
+        return JSONResponse({"error": "It has to be made first: /api/trajectory."}, status_code=409)
+    if not found.proof.shown or found.iterates is None:
+        return JSONResponse({"error": found.proof.reason, "proof": _as_json(found.proof)}, status_code=409)
+    if step >= len(found.iterates):
+        return JSONResponse({"error": f"step: 0 to {len(found.iterates) - 1}."}, status_code=404)
+    one: np.ndarray = found.iterates[step]
+    return one
+
+
+def _as_json(proof: Proof) -> dict[str, Any]:
+    return {
+        "status": proof.status,
+        "shown": proof.shown,
+        "reason": proof.reason,
+        "iterates": proof.iterates,
+        "largest": proof.largest,
+        "weights_sha256": proof.weights_sha256,
+    }
