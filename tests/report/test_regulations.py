@@ -49,7 +49,7 @@ def test_what_was_not_tried_is_not_covered(findings: Findings) -> None:
 def test_each_arm_has_goal_capability_and_knowledge(findings: Findings) -> None:
     frame = findings.tables["threat_model"]
     assert frame["arm"].to_list() == list(findings.records.arms)
-    assert set(frame["knowledge"]) == {"white box: network, weights and gradients"}
+    assert set(frame["knowledge"]) == {"white-box: architecture, weights and gradients"}
     assert all("at most ε" in text for text in frame["capability"])
 
 

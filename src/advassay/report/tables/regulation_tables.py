@@ -10,12 +10,12 @@ from advassay.report.text.threat_model import threat_model
 TABLES.register(
     Table(
         "threat_model",
-        about="goal, capability and knowledge of the attacker, every arm",
+        about="goal, capability, knowledge and queries of the attacker, every arm",
         build=threat_model,
         printed=(
             Printed(
-                columns("arm goal capability knowledge attack"),
-                "Who attacks, by arm, in the terms of NIST AI 100-2: goal, capability and knowledge.",
+                columns("arm goal capability knowledge query_access attack", query_access="queries"),
+                "Who attacks, by arm, in the words of NIST AI 100-2 E2025: goal, capability, knowledge and queries.",
                 "regulation", 10,
             ),
         ),

@@ -12,18 +12,31 @@ from advassay.report.data.several_cohorts import half_text
 from advassay.report.data.units import level_text, unit_text
 from advassay.report.page_sections import PASSAGES, Passage
 from advassay.report.text.number_format import listed, percent
-from advassay.spec.attack_components import UPDATE_RULES
+from advassay.spec.attack_components import UPDATE_RULES, Knowledge
 
 if TYPE_CHECKING:
     from advassay.report.data.findings import Findings
 
-SCHEMA = dict.fromkeys(("arm", "goal", "capability", "knowledge", "attack"), pl.String)
+SCHEMA = dict.fromkeys(("arm", "goal", "capability", "knowledge", "query_access", "attack"), pl.String)
+KNOWLEDGE: dict[Knowledge, str] = {
+    "white box": "white-box: architecture, weights and gradients",
+    "scores": "black-box, score-based: class scores of its queries",
+    "decisions": "black-box, decision-based: decisions of its queries alone",
+}
+"""Of an update rule; the words of NIST AI 100-2 E2025, sections 2.1 and 2.2."""
+UNKNOWN = "not known: the update rule is not registered here"
+SURROGATE = "black-box, transfer: a surrogate network that is trained on the same images or a part of them"
 
 
 def threat_model(findings: Findings) -> pl.DataFrame:
-    """Columns: arm, goal, capability, knowledge, attack; one row an arm with records."""
+    """Columns: arm, goal, capability, knowledge, query_access, attack; one row an arm with records, one of transfer."""
     arms = [(arm, findings.headers(arm)) for arm in findings.records.arms]
-    return pl.DataFrame([_of_arm(arm, headers) for arm, headers in arms if headers], schema=SCHEMA)
+    rows = [_of_arm(arm, headers) for arm, headers in arms if headers]
+    transferred = [run.header for run in findings.records.transfers]
+    if any(header.source_classifier != header.classifier for header in transferred):
+        given = {"knowledge": SURROGATE, "query_access": "none to the attacked network"}
+        rows.append(_of_arm(transferred[0].arm, transferred) | {"arm": f"{transferred[0].arm}, transfer"} | given)
+    return pl.DataFrame(rows, schema=SCHEMA)
 
 
 def _of_arm(arm: str, headers: list[RunHeader]) -> dict[str, str]:
@@ -35,20 +48,21 @@ def _of_arm(arm: str, headers: list[RunHeader]) -> dict[str, str]:
     change = (
         f"changes {norm} by at most ε" if bounded else "changes the image; ε bounds the gradient, not the whole change"
     )
+    aim = "targeted" if rules.get("targeted") else "untargeted"
     return {
         "arm": arm,
-        "goal": "integrity: a chosen wrong class" if rules.get("targeted") else "integrity: any wrong class",
+        "goal": f"integrity violation: evasion, {aim} misclassification of single images",
         "capability": f"{change}, ε from {grid[0]:g} to {grid[-1]:g} of the [0, 1] range; before the network, in the "
-        "image as it takes it",
-        "knowledge": _knowledge(rule is None, rule is not None and rule.needs_gradient),
-        "attack": f"{rules.get('update')}, {rules.get('loss')} loss, {headers[0].steps} iterations",
+        "image as it takes it; no control of training data or model",
+        "knowledge": UNKNOWN if rule is None else KNOWLEDGE[rule.knowledge],
+        "query_access": "" if rule is None else _queries(rule.knowledge, rules.get("steps", headers[0].steps)),
+        "attack": f"{rules.get('update')}, {rules.get('loss')} loss, {rules.get('steps', headers[0].steps)} iterations",
     }  # fmt: skip
 
 
-def _knowledge(unknown: bool, gradients: bool) -> str:
-    if unknown:
-        return "not known: the update rule is not registered here"
-    return "white box: network, weights and gradients" if gradients else "the network’s answers, without gradients"
+def _queries(knowledge: Knowledge, steps: object) -> str:
+    asked = {"scores": f"{steps} queries an image at most", "decisions": f"queries of {steps} steps"}
+    return asked.get(knowledge, "not limited")
 
 
 def residual_risk(findings: Findings) -> list[str]:
