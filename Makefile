@@ -7,7 +7,7 @@ export ADVASSAY_DATA
 endif
 BIN := .venv/bin
 
-.PHONY: setup demo demo-compare test test-base check bench docs clean
+.PHONY: setup demo demo-compare test test-all test-base check bench docs clean
 setup: .venv/.ready
 
 .venv/.ready: pyproject.toml constraints.txt
@@ -30,8 +30,12 @@ demo-compare: setup  ## the demo's main arm with one coarse step of ε, and the 
 	$(BIN)/advassay compare runs/demo runs/demo-coarse-step -o compare.html
 
 # One process a core, each with one thread: more threads than cores make PyTorch many times slower.
-test: setup .venv-docs/.ready  ## the tests, doctests included
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses=4 --dist loadfile
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses=4 --dist loadfile
+test: setup .venv-docs/.ready  ## the tests, doctests included, without those marked slow
+	$(PYTEST) -m "not slow"
+
+test-all: setup .venv-docs/.ready  ## those marked slow too: Ray, browsers, notebooks, the tutorial
+	$(PYTEST)
 
 # An environment of its own, without what the extras install. It needs a package index, so it is no part of `make test`,
 # which runs the same verbs with those libraries blocked.
