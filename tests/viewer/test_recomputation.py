@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -135,6 +137,21 @@ def test_a_network_that_the_store_does_not_hold_is_said(copied: Path) -> None:
     found = made(OpenedStore(copied))
     assert found.proof.status == "refused"
     assert "does not hold the network" in found.proof.reason
+
+
+def test_several_people_may_ask_at_once(opened: OpenedStore) -> None:
+    recomputer = Recomputer(opened)
+    keys = [rows_of(opened, arm, image)[0] for arm in ("A", "C") for image in (8, 9, 10)]
+    with ThreadPoolExecutor(6) as people:
+        found = list(people.map(lambda key: polled(recomputer, key), keys))
+    assert {one.proof.status for one in found} == {"exact"}
+
+
+def polled(recomputer: Recomputer, key: tuple[str, str, str, float]) -> Recomputed:
+    """As a page asks: again and again, though others may push it out of the queue."""
+    while not isinstance(found := recomputer.request(*key), Recomputed):
+        time.sleep(0.02)
+    return found
 
 
 def test_what_is_kept_is_bounded_and_the_latest_stays(opened: OpenedStore) -> None:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import chain, islice
+from typing import Any
 
 import numpy as np
 import torch
@@ -201,7 +202,7 @@ class SearchStream(AttackStream):
     ) -> TrajectoryRows:
         n, k = len(rows), UPDATE_RULES.get(self.rules.update).recorded_steps(self.rules.steps)
         index = torch.from_numpy(of).to(clean.device)
-        columns = unset_columns(n, k, logits.shape[1])
+        columns: dict[str, Any] = unset_columns(n, k, logits.shape[1])
         columns["image_id"] = np.array([row[0].task.image_id for row in rows], dtype=str)
         columns["step_size"] = np.array([row[1] for row in rows], dtype=str)
         columns["epsilon"] = np.array([row[2] for row in rows])

@@ -243,8 +243,9 @@ function repaint() {
 function readout() {
   if (!shown || !cursor) return;
   const { x, y } = cursor;
-  const levels = (/** @type {Raster} */ image) => at(image, x, y).map((value) => shortest(value * top(), 5)).join(", ");
-  byId("readout").textContent = `Pixel (${x}, ${y}), in levels of ${top()}: clean ${levels(shown.clean)}; attacked ${levels(shown.attacked)}; change ${levels(shown.change)}${shownWith ? `; compared ${levels(shownWith.attacked)}` : ""}. Window ${shortest(grey.window * top(), 4)}, level ${shortest(grey.level * top(), 4)}.`;
+  const tenth = (/** @type {number} */ value) => (Math.round(value * top() * 10) / 10).toString();
+  const levels = (/** @type {Raster} */ image) => at(image, x, y).map((value) => tenth(value)).join(", ");
+  byId("readout").textContent = `Pixel (${x}, ${y}), in levels of ${top()}: clean ${levels(shown.clean)}; attacked ${levels(shown.attacked)}; change ${levels(shown.change)}${shownWith ? `; compared ${levels(shownWith.attacked)}` : ""}. Window ${Math.round(grey.window * top())}, level ${Math.round(grey.level * top())}.`;
 }
 
 /** @param {number} zoom */
