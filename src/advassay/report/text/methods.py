@@ -174,7 +174,7 @@ def _on_attacked_images(findings: Findings) -> Iterator[str]:
         )
     if "feature_distance" in findings.tables:
         yield (
-            "Features are the input of a network's last linear layer. Distances, Euclidean, are from the clean image to "
+            "Features are the input of a network's last linear layer. Euclidean distances are from the clean image to "
             "the last iterate, over the mean distance to the first 64 images of the sample that are of other classes."
         )
 
