@@ -36,7 +36,8 @@ def cohorts(findings: Findings) -> pl.DataFrame:
     frame = table1(findings.records)
     rows = [row | _scored(findings, row, frame) for row in frame.iter_rows(named=True)]
     added = {"scored": pl.Int64, "auroc_low": pl.Float64, "auroc_high": pl.Float64}
-    return pl.DataFrame(rows, schema={**frame.schema, **added})
+    schema: dict[str, Any] = {**frame.schema, **added}
+    return pl.DataFrame(rows, schema=schema)
 
 
 def _scored(findings: Findings, row: dict[str, Any], frame: pl.DataFrame) -> dict[str, Any]:
