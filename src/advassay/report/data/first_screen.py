@@ -108,7 +108,7 @@ POSITIVE = {"last": " (the last class; --positive names another)", "name": " (th
 
 def _scores(findings: Findings, line: Headline, evaluation: Evaluation | None) -> Iterator[str]:
     """Accuracy, sensitivity, specificity and AUROC, clean and under an attack of the shown amplitude."""
-    parts = []
+    parts: list[str] = []
     for score in line.scores:
         name = score.name
         if name == "sensitivity":

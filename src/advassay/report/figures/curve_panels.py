@@ -156,7 +156,7 @@ def _layers(
 
 
 def faceted(
-    chart: Any, frame: pl.DataFrame, by: str, *, width: int, columns: int, height: int,
+    chart: Any, frame: pl.DataFrame, by: str, *, width: int, columns: int, height: int | alt.Step,
     room: int = 0,
 ) -> alt.FacetChart:  # fmt: skip
     """`chart` once for each value of `by`, in order of appearance; `room`: free at the right of each panel."""

@@ -36,7 +36,8 @@ def cohorts(findings: Findings) -> pl.DataFrame:
     frame = table1(findings.records)
     rows = [row | _scored(findings, row, frame) for row in frame.iter_rows(named=True)]
     added = {"scored": pl.Int64, "auroc_low": pl.Float64, "auroc_high": pl.Float64}
-    return pl.DataFrame(rows, schema=dict(frame.schema) | added)
+    schema: dict[str, Any] = {**frame.schema, **added}
+    return pl.DataFrame(rows, schema=schema)
 
 
 def _scored(findings: Findings, row: dict[str, Any], frame: pl.DataFrame) -> dict[str, Any]:
@@ -166,6 +167,16 @@ def flow(records: Records) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=FLOW)
 
 
+def _cohorts_caption(findings: Findings) -> str:
+    counted = ", its classes counted in patients where they are known" if findings.patients_known else ""
+    return (
+        "Images of each class by role, and the scores of the cohort’s network without an attack on all images scored: "
+        "the whole validation split of a network trained here, else the attacked images. The interval of the AUROC is "
+        f"that of Newcombe (2006, method 5){counted}. Beside them: what the reference study published. With more than "
+        "two classes AUROC, sensitivity and specificity are means over the classes, each against the rest."
+    )
+
+
 def _selection_caption(findings: Findings) -> str:
     if not findings.patients_known:
         return "How each cohort was formed. No patient is known: every image counts as independent."
@@ -189,11 +200,7 @@ TABLES.register(
                     "auroc* auroc_low* auroc_high* sensitivity* specificity* published_images* published_score*",
                     auroc_low=f"{LEVEL} from", auroc_high="to", scored="images scored",
                 ),
-                "Images of each class by role, and the scores of the cohort’s network without an attack on all images "
-                "scored: the whole validation split of a network trained here, else the attacked images. The interval "
-                "of the AUROC is that of Newcombe (2006, method 5), its classes counted in patients where they are "
-                "known. Beside them: what the reference study published. With more than two classes AUROC, "
-                "sensitivity and specificity are means over the classes, each against the rest.",
+                _cohorts_caption,
                 "cohorts", 10, group="cohort",
             ),
         ),

@@ -77,7 +77,7 @@ def _ages(given: pl.Series) -> dict[str, Any]:
         return {"age_missing": missing, "age": f"unknown of all {count(missing)}"}
     names = ("age_q25", "age_median", "age_q75")
     found = dict(zip(names, (known.quantile(q, "linear") for q in (0.25, 0.5, 0.75)), strict=True))
-    found |= {"age_low": known.min(), "age_high": known.max()}
+    found |= {"age_low": known.quantile(0.0), "age_high": known.quantile(1.0)}
     q25, median, q75, low, high = (f"{found[name]:.3g}" for name in (*names, "age_low", "age_high"))
     text = f"{median} ({q25}–{q75}), {low}–{high}" + (f", unknown of {count(missing)}" if missing else "")
     return found | {"age_missing": missing, "age": text}

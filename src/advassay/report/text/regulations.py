@@ -147,19 +147,21 @@ def _compared(findings: Findings) -> Answer:
 
 
 def _in_each_analysis(findings: Findings) -> Answer:
+    counted = "Images, and patients where they are known," if findings.patients_known else "Images"
     return Answer(
-        "evidence", "Images, and patients where they are known, behind each number.",
+        "evidence", f"{counted} behind each number.",
         ("cohorts", "success_by_epsilon", "performance"),
     )  # fmt: skip
 
 
 def _with_intervals(findings: Findings) -> Answer:
     named = ("cohorts", "performance", "epsilon50", "subgroups")
+    clustered = ", clustered by patient where patients are known" if findings.patients_known else ""
     groups = " By subgroup where the study asks for it." if "subgroups" in findings.tables else ""
     return Answer(
         "partly",
-        "Accuracy, AUROC and every attack success rate with confidence intervals, clustered by patient where patients "
-        f"are known.{groups} Sensitivity and specificity have theirs on the first screen.",
+        f"Accuracy, AUROC and every attack success rate with confidence intervals{clustered}.{groups} "
+        "Sensitivity and specificity have theirs on the first screen.",
         named,
     )
 
@@ -186,7 +188,7 @@ def _partitioning(findings: Findings) -> Answer:
             ("selection",), ("cohorts/*/preparation.json",),
         )  # fmt: skip
     return Answer(
-        "partly", "How each cohort was divided; not of all is it known that a patient is on one side alone.",
+        "partly", "How each cohort was divided; not of all is it known that a person is on one side alone.",
         ("selection",), ("cohorts/*/preparation.json",),
     )  # fmt: skip
 
@@ -259,7 +261,7 @@ ITEMS: tuple[Item, ...] = (
     Item(CLAIM_2024, "all", "the items of 2020, revised and numbered anew",
          _not_covered("Its text was not at hand, so its items are not named; those of 2020 stand above.")),
     Item(METRICS, "17", "stability of an end-to-end network against changed images", _perturbed),
-    Item(METRICS, "18", "a split made before all processing, by patient", _partitioning),
+    Item(METRICS, "18", "a split made before all processing, of persons and not of scans", _partitioning),
     Item(METRICS, "20", "suitable metrics, a confusion matrix, loss curves", _scores_and_loss),
     Item(METRICS, "21", "uncertainty", _uncertainty),
     Item(METRICS, "22", "calibration", _calibration),
