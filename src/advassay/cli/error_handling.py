@@ -46,7 +46,7 @@ EXIT_CODES: dict[int, str] = {
     2: "The command, an option or the study file is wrong, or a library of an extra is not installed.",
     3: "A source cannot be read, or a cohort cannot be formed. Other cohorts were done all the same.",
     4: "A network cannot be built, trained or loaded.",
-    5: "The attack would give a meaningless number: wrong images, amplitude or model.",
+    5: "The attack would give a meaningless number: wrong images, amplitude or model; or images were set aside.",
     6: "The store is missing, locked, damaged, or of another version.",
     7: "A figure or a page cannot be made.",
     8: "evaluate: a requirement of --require is not shown to hold.",

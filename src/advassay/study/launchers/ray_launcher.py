@@ -18,10 +18,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from advassay.checked_files import read_document
 from advassay.errors import AdvassayError, AdvassayWarning, SpecError, StoreError
 from advassay.optional_libraries import optional_imports
 from advassay.progress import timed_task
 from advassay.records import read_header
+from advassay.store_documents import ExecutionConfig
 from advassay.study.environment import RunEnvironment
 from advassay.study.jobs import Job
 from advassay.study.launchers.cluster_document import ClusterDocument, Machine, read_cluster
@@ -103,11 +105,7 @@ def _arguments(job: Job, site: RunEnvironment) -> tuple[str, str, str | None, st
 
 def _threads_of(site: RunEnvironment) -> int | None:
     """Threads that the store's attacks on processors began with."""
-    from advassay.store_documents import ExecutionConfig
-
     try:
-        from advassay.checked_files import read_document
-
         kept = [ExecutionConfig.model_validate(one) for one in read_document(site.store.compute, "").values()]
     except (FileNotFoundError, StoreError, ValueError):
         return site.threads

@@ -133,7 +133,7 @@ class RayWorker:
     def _keep_log(self, job_id: str, error: Exception) -> None:
         """Where in the code a job failed. What the error says is left out: it may name files and people."""
         try:
-            folder = Path(self._asked[1]) / ".failed"
+            folder = Store(Path(self._asked[1])).failed_jobs
             folder.mkdir(exist_ok=True)
             frames = "".join(traceback.format_tb(error.__traceback__))
             text = f"{job_id} on {socket.gethostname()}, process {os.getpid()}\n{frames}{type(error).__name__}\n"
