@@ -10,7 +10,7 @@ import polars as pl
 from advassay.analysis.conclusions.conclusion_text import readings
 from advassay.report.data.findings import Findings
 from advassay.report.figures.chart_axes import GREY_LEVELS, epsilon_axis, panel_width
-from advassay.report.figures.curve_panels import colours, faceted
+from advassay.report.figures.curve_panels import colours
 from advassay.report.figures.figure import FIGURES, Figure, figure
 from advassay.report.figures.theme import Style, styles
 from advassay.report.text import captions
@@ -25,7 +25,7 @@ ROW, TALL_ROW = 22, 34
 NAMES_ROOM, TEXT_ROOM = 40, 150
 
 
-def epsilon50_forest(frame: pl.DataFrame, styles: Mapping[str, Style], *, width: int) -> alt.FacetChart:
+def epsilon50_forest(frame: pl.DataFrame, styles: Mapping[str, Style], *, width: int) -> alt.VConcatChart:
     """`frame`: cohort, arm, smallest, largest, estimate, low, high, text, n; a panel an arm, ε logarithmic.
 
     An estimate or bound outside the grid (null) is drawn as an arrow at the grid's edge, and written as "<" or ">".
@@ -58,8 +58,13 @@ def epsilon50_forest(frame: pl.DataFrame, styles: Mapping[str, Style], *, width:
         _number(base, edge) if room else _number(base, alt.value(0), dy=-12),
     ]
     height = alt.Step(ROW if room else TALL_ROW)
-    chart = faceted(alt.layer(*layers), placed, "panel", width=width - NAMES_ROOM, columns=1, height=height, room=room)
-    return chart.resolve_scale(y="independent")  # a panel has the rows of its arm alone
+    panels = [
+        alt.layer(*layers, data=alt.Data(values=part.to_dicts())).properties(
+            width=across, height=height, title=alt.TitleParams(str(name), fontSize=12)
+        )
+        for (name,), part in placed.group_by("panel", maintain_order=True)
+    ]  # a panel has the rows of its arm alone
+    return alt.vconcat(*panels, spacing=12).resolve_scale(x="shared")
 
 
 def _number(base: alt.Chart, x: Any, dy: int = 0) -> alt.Chart:
