@@ -12,6 +12,11 @@ import pytest
 from hypothesis import HealthCheck, settings
 from jaxtyping import install_import_hook
 
+from advassay.process_tuning import make_products_strict
+
+# As the command line does, before the first matrix product: rows are then alike at every place of a batch.
+make_products_strict()
+
 # A busy machine is slow; that is no fault of the code.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
