@@ -46,6 +46,7 @@ class HeldRecords(Records):
         self.root = Path("in memory")
         self._runs = {run.header.run_id: run for run in runs}
         self.headers, self.superseded, self.reruns = [run.header for run in runs], [], []
+        self.transfers = ()
         self.__dict__["_study_as_text"] = {"cohorts": dict.fromkeys(run.header.cohort for run in given)}
 
 

@@ -1,8 +1,8 @@
 """What the program sets for its own process before networks run on a processor. Importing advassay sets nothing.
 
 The command line calls `tune_process` where a verb runs networks, and says what it has set. A Python program that wants
-the same calls `advassay.tune_process()` before its first attack or training. Memory and compiled layers change no bit of
-a result; strict products change the last bit of some, and make it independent of an image's place in the batch.
+the same calls `advassay.tune_process()` before its first attack or training. Memory and compiled layers change no bit
+of a result; strict products change the last bit of some, and make it independent of an image's place in the batch.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ image's neighbours", and fails.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -147,6 +148,20 @@ def test_only_what_is_documented_gives_the_last_bit_by_place(threads):
         f"{case.name}, batches of {batch}" for case, batch in found if not case.family or not (case.always or batch % 4)
     ]
     assert not unknown
+
+
+@pytest.mark.skipif(not torch.backends.mkl.is_available(), reason="torch multiplies by another library than MKL")
+def test_linear_layers_to_few_classes_are_computed_alike_at_every_place_where_mkl_is_strict():
+    """tests/conftest.py asks for that, as the command line does (process_tuning.make_products_strict)."""
+    assert os.environ["MKL_CBWR"] == "AUTO,STRICT"
+    found = [
+        (features, outputs, batch)
+        for features in (64, 200, 512, 2048)
+        for outputs in (1, 2, 3, 4, 10)
+        for batch in (*BATCHES, 33)
+        if depends_on_place(nn.Linear(features, outputs), (features,), batch)
+    ]
+    assert not found
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: f"{path.parent.name}/{path.name}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -70,8 +71,9 @@ def test_notes_that_come_after_the_last_block_are_recorded(tmp_path: Path, monke
     monkeypatch.setattr(attack_job, "_steps", lambda *_: 1)
     request = SimpleNamespace(image_ids=tuple(IMAGES), points=POINTS, arm=SimpleNamespace())
     site = SimpleNamespace(progress=attack_job.Silent())
-    run = SimpleNamespace(request=request, site=site, _stream=lambda *_: Stream())
     gallery = SimpleNamespace(write=lambda rows: None)
-    rest, late = attack_job.AttackRun._attack_missing(run, opened, None, gallery)  # type: ignore[arg-type]
+    run = SimpleNamespace(request=request, site=site, _stream=lambda *_: Stream(), _gallery=lambda: gallery)
+    run._attack = partial(attack_job.AttackRun._attack, run)  # type: ignore[arg-type]
+    rest, late = attack_job.AttackRun._attack_missing(run, opened, None)  # type: ignore[arg-type]
     assert late == ["3 pixel values were clipped"]
     assert rest.gradient_evaluations == 7

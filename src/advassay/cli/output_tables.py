@@ -30,6 +30,7 @@ PLAN_COLUMNS = {
     "basis": "where the number of images comes from: prepared, table (rules applied to the source's table), "
     "stated (source not here: the study's own numbers)",
     "arm": "name of the attack arm; empty for prepare and train",
+    "architecture": "of the network that does it, where that is not the main one of the study; else empty",
     "at_most": "true where total is an upper bound: of a re-run until its arm has run, of controls always",
     "seconds": "estimated time of what is missing, of all of it where at_most; null where not measured",
     "bytes": "estimated disk that what is missing will take; null where unknown",

@@ -14,7 +14,7 @@ from advassay.progress import Progress, Silent
 from advassay.records.store_reader import open_records
 from advassay.report.comparison.comparison_charts import paired_differences, stores_over_epsilon, stores_over_iterations
 from advassay.report.comparison.first_screen import compared_screen
-from advassay.report.comparison.store_comparison import COMPARED, Comparison, compare
+from advassay.report.comparison.store_comparison import COMPARED, Comparison, check_several, compare
 from advassay.report.figures.answer_figures import CURVE, PAIR
 from advassay.report.figures.figure import Figure
 from advassay.report.figures.theme import hues
@@ -105,6 +105,7 @@ def write_comparison(stores: Sequence[Path], output: Path | None = None, *, prog
     told = progress or Silent()
     page = output or PAGE
     check_output(page)
+    check_several(stores)
     opened = [open_records(store) for store in stores]
     found = compare(opened)
     screen = compared_screen(found, opened)

@@ -96,6 +96,12 @@ class _StoreSide:
         return {header.cohort: header for header in self.runs}
 
 
+def check_several(stores: Sequence[object]) -> None:
+    """Raise ReportError for fewer than two stores."""
+    if len(stores) < 2:
+        raise ReportError(f"stores: expected at least two, got {len(stores)}.", "Name them: `advassay compare A B`.")
+
+
 def compare(stores: Sequence[Path | Records]) -> Comparison:
     """Compare two or more stores over the cohorts and ε that all of them recorded.
 
@@ -105,8 +111,7 @@ def compare(stores: Sequence[Path | Records]) -> Comparison:
     Raises ReportError for fewer than two stores, for stores without a common cohort, or without a common ε;
     StoreError where a folder holds no store.
     """
-    if len(stores) < 2:
-        raise ReportError(f"stores: expected at least two, got {len(stores)}.", "Name them: `advassay compare A B`.")
+    check_several(stores)
     sides = _sides([s if isinstance(s, Records) else open_records(s) for s in stores])
     first = sides[0]
     shared = [name for name in first.cohorts if all(name in side.cohorts for side in sides)]

@@ -48,18 +48,22 @@ def epsilon50_forest(frame: pl.DataFrame, styles: Mapping[str, Style], *, width:
     marks = (
         ("inside", "square", 64, at), ("open_low", "triangle-left", 50, start), ("open_high", "triangle-right", 50, end)
     )  # fmt: skip
-    layers = [
-        base.mark_rule(strokeWidth=1.5).encode(x=start, x2="to:Q"),
-        *(
-            base.transform_filter(f"datum.{which}").mark_point(size=size, shape=shape).encode(x=x, tooltip=told)
-            for which, shape, size, x in marks
-            if placed[which].any()  # an empty layer would leave the axis without an extent
-        ),
-        _number(base, edge) if room else _number(base, alt.value(0), dy=-12),
-    ]
+    written = _number(base, edge) if room else _number(base, alt.value(0), dy=-12)
+
+    def layers(part: pl.DataFrame) -> list[alt.Chart]:
+        return [
+            base.mark_rule(strokeWidth=1.5).encode(x=start, x2="to:Q"),
+            *(
+                base.transform_filter(f"datum.{which}").mark_point(size=size, shape=shape).encode(x=x, tooltip=told)
+                for which, shape, size, x in marks
+                if part[which].any()  # an empty layer would leave the axis without an extent
+            ),
+            written,
+        ]
+
     height = alt.Step(ROW if room else TALL_ROW)
     panels = [
-        alt.layer(*layers, data=alt.Data(values=part.to_dicts())).properties(
+        alt.layer(*layers(part), data=alt.Data(values=part.to_dicts())).properties(
             width=across, height=height, title=alt.TitleParams(str(name), fontSize=12)
         )
         for (name,), part in placed.group_by("panel", maintain_order=True)
