@@ -52,7 +52,7 @@ def test_every_pod_of_the_cluster_asks_for_the_token_and_sees_the_volume() -> No
         given = {one["name"]: one for one in container["env"]}
         assert given["RAY_AUTH_MODE"]["value"] == "token"
         assert "secretKeyRef" in given["RAY_AUTH_TOKEN"]["valueFrom"]
-        assert container["volumeMounts"] == [{"name": "work", "mountPath": "/work"}]
+        assert container["volumeMounts"] == [{"name": "work", "mountPath": "/mnt/study"}]
         assert group["template"]["spec"]["volumes"][0]["persistentVolumeClaim"]
 
 
