@@ -34,7 +34,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses=4 --d
 test: setup .venv-docs/.ready  ## the tests, doctests included, without those marked slow
 	$(PYTEST) -m "not slow"
 
-test-all: setup .venv-docs/.ready  ## those marked slow too: Ray, browsers, notebooks, the tutorial
+test-all: setup .venv-docs/.ready  ## those marked slow too: Ray, a job array
 	$(PYTEST)
 
 # An environment of its own, without what the extras install. It needs a package index, so it is no part of `make test`,
