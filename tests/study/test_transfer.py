@@ -18,6 +18,8 @@ from advassay.cohorts import open_cohort
 from advassay.errors import SpecError, StoreError, TrainingError
 from advassay.identity import draw
 from advassay.records import Records, open_records
+from advassay.report.data.findings import gather
+from advassay.report.text.not_shown import not_shown
 from advassay.spec.study_spec import Study
 from advassay.store_layout import Store
 from advassay.study import parse_study
@@ -304,3 +306,11 @@ def test_scores_of_a_source_with_other_weights_are_not_joined(transferred: Path,
     header.write_text(json.dumps(content | {"source_weights_sha256": "0" * 64}))
     with pytest.raises(StoreError, match="is of other weights"):
         merge(Store(store), Store(transferred))
+
+
+def test_the_page_does_not_say_that_no_other_network_was_used_where_images_were_transferred(transferred: Path) -> None:
+    findings = gather(transferred)
+    assert "another network" not in " ".join(not_shown(findings))
+    rows = findings.tables["regulations"].filter(item="2.2.2 Black-box evasion")
+    assert rows["answer"].to_list() == ["partly"]
+    assert "transfer_matrix" in rows["where"][0]

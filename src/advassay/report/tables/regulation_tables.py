@@ -29,7 +29,7 @@ TABLES.register(
         needs=(
             "cohorts", "controls_by_arm", "epsilon50", "flow", "left_out", "participants", "performance", "reliability",
             "runs", "selection", "subgroups", "success_by_arm", "success_by_epsilon", "threat_model", "training",
-            "transitions", "worst_case", "worst_case_by_attack",
+            "transfer_by_kind", "transfer_matrix", "transitions", "worst_case", "worst_case_by_attack",
         ),
         printed=(
             Printed(

@@ -15,10 +15,13 @@ if TYPE_CHECKING:
 def not_shown(findings: Findings) -> Iterator[str]:
     """One sentence for each; what was tried in this store is not among them."""
     if not without_gradients(findings):
-        yield (
-            "Attackers who do not know the network: every attack here had the network and its weights. No attack "
-            "used the network's answers alone, or another network."
-        )
+        if has_transfers(findings):
+            yield "Attackers who use the network's answers alone: every attack here followed gradients of some network."
+        else:
+            yield (
+                "Attackers who do not know the network: every attack here had the network and its weights. No attack "
+                "used the network's answers alone, or another network."
+            )
     yield ("That the rest of the images is safe: an attack that was not run may misclassify more. No bound was proved.")
     yield "Whether a person would notice the change: no reader was asked."
     sizes = sorted({header.image_size_px for header in findings.headers()})
@@ -29,6 +32,11 @@ def not_shown(findings: Findings) -> Iterator[str]:
     if len({header.classifier for header in findings.runs if header.full}) <= len(findings.cohorts):
         networks = "the network" if len(findings.cohorts) == 1 else "a cohort's network"
         yield f"How far another training of {networks} would differ: each was trained once."
+
+
+def has_transfers(findings: Findings) -> bool:
+    """Whether images that were attacked on one network were scored by another."""
+    return any(run.header.source_classifier != run.header.classifier for run in findings.records.transfers)
 
 
 def without_gradients(findings: Findings) -> bool:

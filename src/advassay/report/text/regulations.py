@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 import polars as pl
 
-from advassay.report.text.not_shown import without_gradients
+from advassay.report.text.not_shown import has_transfers, without_gradients
 from advassay.report.text.number_format import listed
 
 if TYPE_CHECKING:
@@ -114,6 +114,13 @@ def _black_box(findings: Findings) -> Answer:
             "Arms without gradients use the network’s logits or decisions alone. They were not limited as a remote "
             "attacker would be.",
             ("worst_case_by_attack", "success_by_arm"),
+        )
+    if has_transfers(findings):
+        return Answer(
+            "partly",
+            "Images attacked on another network of the cohort were scored. No attack worked from the network’s answers "
+            "alone.",
+            ("transfer_matrix", "transfer_by_kind"),
         )
     return Answer("not covered", "No attack worked from the network’s answers alone.")
 

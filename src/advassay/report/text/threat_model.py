@@ -11,6 +11,7 @@ from advassay.records.run_header import RunHeader
 from advassay.report.data.several_cohorts import half_text
 from advassay.report.data.units import level_text, unit_text
 from advassay.report.page_sections import PASSAGES, Passage
+from advassay.report.text.not_shown import has_transfers
 from advassay.report.text.number_format import listed, percent
 from advassay.spec.attack_components import UPDATE_RULES, Knowledge
 
@@ -33,7 +34,7 @@ def threat_model(findings: Findings) -> pl.DataFrame:
     arms = [(arm, findings.headers(arm)) for arm in findings.records.arms]
     rows = [_of_arm(arm, headers) for arm, headers in arms if headers]
     transferred = [run.header for run in findings.records.transfers]
-    if any(header.source_classifier != header.classifier for header in transferred):
+    if has_transfers(findings):
         given = {"knowledge": SURROGATE, "query_access": "none to the attacked network"}
         rows.append(_of_arm(transferred[0].arm, transferred) | {"arm": f"{transferred[0].arm}, transfer"} | given)
     return pl.DataFrame(rows, schema=SCHEMA)
