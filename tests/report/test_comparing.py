@@ -17,8 +17,8 @@ from advassay.analysis.conclusions import conclusions
 from advassay.errors import ReportError
 from advassay.records import open_records
 from advassay.report import compare, write_comparison
+from advassay.report.comparison.comparison_answer import compared_screen, most_different
 from advassay.report.comparison.comparison_page import figures, statements
-from advassay.report.comparison.first_screen import compared_screen, most_different
 from advassay.report.comparison.setting_differences import ExecutionInfo, differing
 from advassay.report.comparison.store_comparison import Comparison
 from advassay.report.figures.figure import NARROW, WIDE

@@ -14,7 +14,7 @@ from torch import nn
 
 from advassay.analysis import feature_distance
 from advassay.analysis.conclusions import conclusions
-from advassay.attacks.features import penultimate_features
+from advassay.attacks.penultimate_features import penultimate_features
 from advassay.classifier import Classifier
 from advassay.cohorts import open_cohort
 from advassay.errors import AttackError, SpecError

@@ -12,7 +12,7 @@ from .conclusions.specification_curve import specification_curve as specificatio
 from .confidence_shift import confidence_flow as confidence_flow, transitions as transitions
 from .differences import Condition as Condition, paired_comparison as paired_comparison
 from .dose_response.epsilon50_tables import epsilon50 as epsilon50, minimal_epsilon as minimal_epsilon
-from .feature_tables import feature_distance as feature_distance
+from .distances_in_features import feature_distance as feature_distance
 from .iterations_to_success import iteration_plateau as iteration_plateau, iteration_survival as iteration_survival
 from .perturbation import perturbation_size as perturbation_size, visibility_curve as visibility_curve
 from .queries_to_success import query_survival as query_survival
@@ -30,7 +30,7 @@ from .success_curves import (
     success_curve as success_curve,
 )
 from .finding_robustness import robust_accuracy_by_finding as robust_accuracy_by_finding
-from .transfer_tables import transfer_by_kind as transfer_by_kind, transfer_matrix as transfer_matrix
+from .transfer_rates import transfer_by_kind as transfer_by_kind, transfer_matrix as transfer_matrix
 from .worst_case import (
     worst_case_by_attack as worst_case_by_attack,
     worst_case_robust_accuracy as worst_case_robust_accuracy,

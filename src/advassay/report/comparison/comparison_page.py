@@ -12,8 +12,8 @@ import polars as pl
 from advassay.analysis.conclusions.conclusion_text import readings
 from advassay.progress import Progress, Silent
 from advassay.records.store_reader import open_records
+from advassay.report.comparison.comparison_answer import compared_screen
 from advassay.report.comparison.comparison_charts import paired_differences, stores_over_epsilon, stores_over_iterations
-from advassay.report.comparison.first_screen import compared_screen
 from advassay.report.comparison.store_comparison import COMPARED, Comparison, check_several, compare
 from advassay.report.figures.answer_figures import CURVE, PAIR
 from advassay.report.figures.figure import Figure

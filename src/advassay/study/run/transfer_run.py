@@ -216,7 +216,7 @@ class TransferRun:
         self, block: TrajectoryRows, images: np.ndarray, place: np.ndarray, config: ExecutionConfig
     ) -> None:
         """`images`: the block's clean ones, noise and attacked ones, row by row; `place` (row,): its clean image."""
-        from advassay.attacks.features import penultimate_features
+        from advassay.attacks.penultimate_features import penultimate_features
 
         n = len(block)
         clean, pixels = images[: len(images) - 2 * n], self._reference[0]
@@ -244,7 +244,7 @@ class TransferRun:
         return images.reshape(len(ids), -1).astype(np.float64), ids, self.cohort.labels(ids)
 
     def _reference_features(self, config: ExecutionConfig) -> np.ndarray:
-        from advassay.attacks.features import penultimate_features
+        from advassay.attacks.penultimate_features import penultimate_features
 
         if self._seen is None:
             images = self.cohort.images(self._reference[1])
