@@ -119,6 +119,8 @@ def test_on_another_machine_the_tolerance_counts_and_is_said() -> None:
     assert compare(stored, near, "", places=lambda k: near[k][None]).status == "refused"
     undecided = np.array([[1.0, np.nan]], np.float32)
     assert compare(undecided, undecided.copy(), "").status == "exact"
+    nothing = np.full((2, 2), np.nan, np.float32)
+    assert compare(nothing, nothing.copy(), "").status == "refused"  # equal, and yet no evidence
 
 
 def test_cohorts_without_a_gallery_are_not_shown_unless_asked_for(copied: Path) -> None:
@@ -162,4 +164,17 @@ def test_what_is_kept_is_bounded_and_the_latest_stays(opened: OpenedStore) -> No
         recomputer.wait(*key)
     kept = [key for key in keys if recomputer.get(*key) is not None]
     assert 0 < sum(recomputer.get(*key).n_bytes for key in kept) <= 3 * one  # type: ignore[union-attr]
+    assert keys[-1] in kept
+
+
+def test_refusals_do_not_pile_up(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    change_weights(copied)
+    monkeypatch.setattr(made_again, "REFUSALS_KEPT", 3)
+    opened = OpenedStore(copied)
+    recomputer = Recomputer(opened)
+    keys = [key for image in range(4) for key in rows_of(opened, "A", image)]
+    for key in keys:
+        assert recomputer.wait(*key).proof.status == "refused"
+    kept = [key for key in keys if recomputer.get(*key) is not None]
+    assert 0 < len(kept) <= 3
     assert keys[-1] in kept

@@ -19,7 +19,7 @@ from advassay.records.gallery import read_gallery, read_image
 from advassay.report import gather
 from advassay.report.data.findings import Findings
 from advassay.success import probabilities
-from advassay.viewer import OpenedStore
+from advassay.viewer import OpenedStore, web_app
 from advassay.viewer.image_table import At, Filters, ImageTable
 from advassay.viewer.request_checks import POLICY
 from advassay.viewer.web_app import STATIC
@@ -218,3 +218,42 @@ def test_rows_of_one_point_are_made_once(opened: OpenedStore) -> None:
     assert table.view(At(0.1)) is table.view(At(0.1))
     assert table.view(At(0.3)).is_empty()  # no run holds it
     assert table.page(At(0.3), Filters())["total"] == 0
+
+
+def test_a_change_of_the_store_is_said(copied: Path) -> None:
+    opened = OpenedStore(copied)
+    with TestClient(web_app(opened, frozenset({"testserver"}))) as client:
+        assert answered(client, "/api/store")["changed"] is False
+        header = next((copied / "records").glob("*/header.json"))
+        header.write_text(header.read_text() + " ")
+        assert answered(client, "/api/store")["changed"] is True
+
+
+def test_an_unforeseen_error_is_an_answer_without_its_text(
+    opened: OpenedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("patient 17")
+
+    monkeypatch.setattr(ImageTable, "page", broken)
+    with TestClient(web_app(opened, frozenset({"testserver"}))) as client:
+        answer = client.get("/api/images")
+    assert answer.status_code == 500
+    assert answer.json() == {"error": "This could not be answered (RuntimeError)."}
+    assert answer.headers["Content-Security-Policy"] == POLICY
+
+
+def test_with_a_token_nothing_is_answered_without_it(opened: OpenedStore) -> None:
+    app = web_app(opened, frozenset({"testserver"}), token="secret-word")
+    with TestClient(app, follow_redirects=False) as client:
+        for path in ("/", "/api/store", "/static/image.js", "/?token=secret-wor", "/?token="):
+            assert client.get(path).status_code == 401
+        assert client.get("/", headers={"Cookie": "advassay_viewer=other; x"}).status_code == 401
+        assert client.get("/", headers={"Host": "attacker.example"}).status_code == 403
+        onward = client.get("//attacker.example/?token=secret-word&cohort=A%26B")
+        assert onward.status_code == 303
+        assert onward.headers["Location"] == "/attacker.example/?cohort=A%26B"  # this host, without the token
+        cookie = onward.headers["Set-Cookie"]
+        assert "HttpOnly" in cookie
+        assert "SameSite=strict" in cookie
+        assert client.get("/api/store").status_code == 200  # the client keeps the cookie, as browsers do

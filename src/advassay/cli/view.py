@@ -12,6 +12,14 @@ from advassay.cli.error_handling import cli_errors
 Port = Annotated[
     int, typer.Option("--port", min=0, max=65535, metavar="N", help="Port of 127.0.0.1; any free one if not given.")
 ]
+Host = Annotated[
+    str | None,
+    typer.Option(
+        "--host",
+        metavar="ADDRESS",
+        help="Answer at this IPv4 address of the machine instead, and only to browsers that open the printed address, which holds a token.",
+    ),
+]
 Browser = Annotated[bool, typer.Option("--browser/--no-browser", help="Open the first page in a browser.")]
 AllImages = Annotated[
     bool,
@@ -24,7 +32,8 @@ AllImages = Annotated[
 
 @cli_errors
 def view(
-    store: options.StoreArgument, port: Port = 0, browser: Browser = True, show_all_images: AllImages = False,
+    store: options.StoreArgument, port: Port = 0, host: Host = None, browser: Browser = True,
+    show_all_images: AllImages = False,
 ) -> None:  # fmt: skip
     """Look at a store in a browser: the findings, a table of all attacked images, and each image beside its attack.
 
@@ -37,4 +46,5 @@ def view(
     """
     from advassay.viewer import serve
 
-    serve(store, port=port, browser=browser, show_all_images=show_all_images)
+    options.tune_for("cpu", verbose=False)  # the same arithmetic as the verbs that attacked the images
+    serve(store, host=host, port=port, browser=browser, show_all_images=show_all_images)

@@ -60,10 +60,29 @@ class OpenedStore:
             )
         self.store = Store(self.records.root)
         self._show_all_images = show_all_images
+        self._state = self._files()
         self._findings = FindingsState("computing")
         self._begun = threading.Lock()
         self._thread: threading.Thread | None = None
         self._column = lru_cache(COLUMNS_KEPT)(self._read_column)
+
+    def has_changed(self) -> bool:
+        """Whether files of the store were written since it was opened: what is shown is then as it was."""
+        return self._files() != self._state
+
+    def _files(self) -> frozenset[tuple[str, int, int]]:
+        """(path, size, time) of the files that the viewer reads; shards by their folder's time, since there may be
+        many, and none is written twice."""
+        root, patterns = self.store.root, ("study.yaml", "analysis.json", "records/*/header.json", "records/*/shards",
+                                           "classifiers/*/model.safetensors", "cohorts/*/preparation.json")  # fmt: skip
+        found = set()
+        for path in (path for pattern in patterns for path in root.glob(pattern)):
+            try:
+                about = path.stat()
+            except FileNotFoundError:
+                continue
+            found.add((str(path), 0 if path.is_dir() else about.st_size, about.st_mtime_ns))
+        return frozenset(found)
 
     # ---- runs and rows ----------------------------------------------------------------------------------------------
 

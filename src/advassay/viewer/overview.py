@@ -13,6 +13,7 @@ import polars as pl
 from advassay.analysis import success_curve
 from advassay.errors import SpecError
 from advassay.report.data.findings import Findings
+from advassay.report.data.stored_counts import null_non_finite
 from advassay.report.figures.epsilon_step_heatmap import success_surface
 from advassay.report.figures.figure import NARROW, WIDE, Figure, figures
 from advassay.report.output.figure_files import specification
@@ -67,7 +68,7 @@ class Overview:
         frame = self.surface_frame(opened, cohort, arm, step_size, success)
         shown = ["epsilon", "step", "rate", "low", "high", "n", "events"]
         chart = success_surface(frame, width=NARROW if narrow else 620)
-        return {"rows": frame.select(shown).to_dicts(), "spec": specification(chart)}
+        return {"rows": null_non_finite(frame.select(shown)).to_dicts(), "spec": specification(chart)}
 
     def surface_frame(
         self, opened: OpenedStore, cohort: str, arm: str, step_size: str, success: Reading

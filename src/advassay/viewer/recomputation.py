@@ -41,6 +41,8 @@ AT_ONCE = 192 * 2**20
 MOST_WAITING = 4
 """Images that wait to be attacked; of more, the one asked for longest ago is let go."""
 NETWORKS_KEPT = 2
+REFUSALS_KEPT = 256
+"""Rows that are kept though they have no pixels; the latest ones."""
 
 Key = tuple[str, str, str, float]
 """(run_id, image_id, step size, ε)."""
@@ -195,6 +197,9 @@ class Recomputer:
                 self._kept.move_to_end(key)
             while len(self._kept) > len(made) and sum(one.n_bytes for one in self._kept.values()) > self._most_bytes:
                 self._kept.popitem(last=False)  # what was looked at longest ago
+            refused = [key for key, one in self._kept.items() if one.iterates is None]
+            for key in refused[: max(0, len(refused) - max(REFUSALS_KEPT, len(made)))]:
+                del self._kept[key]
             self._tasks.pop(keys, None)
 
     def _attack(self, keys: tuple[Key, ...], task: Task) -> dict[Key, Recomputed]:
@@ -309,6 +314,8 @@ def compare(
     if stored.shape != made.shape:
         return Proof("refused", f"Not this record: {made.shape} logits, {stored.shape} are stored.")
     known = ~np.isnan(stored) & ~np.isnan(made)
+    if not known.any():
+        return Proof("refused", "Not proved: the network gave no logit but NaN, so that there is nothing to compare.")
     largest = float(np.max(np.abs(stored.astype(np.float64) - made), initial=0.0, where=known))
     n = len(stored)
     common: dict[str, Any] = {"iterates": n, "largest": largest, "weights_sha256": weights_sha256}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+import secrets
 import socket
 import threading
 import webbrowser
@@ -12,12 +14,13 @@ from advassay.errors import SpecError
 from advassay.optional_libraries import require_library
 
 HOST = "127.0.0.1"
-"""The only address that is bound: nothing outside this machine can reach it."""
+"""The address that is bound unless another is given: nothing outside this machine can reach it."""
 
 
 def serve(
     store: Path,
     *,
+    host: str | None = None,
     port: int = 0,
     browser: bool = True,
     show_all_images: bool = False,
@@ -25,6 +28,8 @@ def serve(
 ) -> None:
     """Serve a store until interrupted (Ctrl-C).
 
+    host             another address of this machine than 127.0.0.1, as IPv4; every request must then bring a random
+                     token, which the address that is told holds
     port             0 = any that is free
     browser          open the first page
     show_all_images  also images of cohorts whose study keeps no gallery (DICOM sources)
@@ -41,11 +46,13 @@ def serve(
     from advassay.viewer.request_checks import allowed_hosts
     from advassay.viewer.web_app import web_app
 
+    elsewhere = None if host is None else checked_host(host)
     opened = OpenedStore(store, show_all_images=show_all_images)
-    listening = bound(port)
+    listening = bound(port, elsewhere or HOST)
     own = int(listening.getsockname()[1])
-    address = f"http://{HOST}:{own}/"
-    app = web_app(opened, allowed_hosts(own))
+    token = None if elsewhere is None else secrets.token_urlsafe(32)
+    address = f"http://{elsewhere or HOST}:{own}/" + (f"?token={token}" if token else "")
+    app = web_app(opened, allowed_hosts(own, elsewhere), token=token)
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=2
     )
@@ -56,16 +63,33 @@ def serve(
         uvicorn.Server(config).run(sockets=[listening])
 
 
-def bound(port: int) -> socket.socket:
-    """A listening socket of the loopback interface. Raises SpecError where the port cannot be had."""
+def checked_host(host: str) -> str | None:
+    """The address to bind, None for 127.0.0.1; a single one, since it is compared with the header
+    Host. Raises SpecError for a name, and for the address that stands for all.
+
+    >>> checked_host("192.0.2.7"), checked_host("127.0.0.1")
+    ('192.0.2.7', None)
+    """
+    try:
+        address = ipaddress.IPv4Address(host)
+    except ValueError:
+        address = None
+    if address is None or address.is_unspecified or address.is_multicast:
+        raise SpecError(f"--host: expected one IPv4 address of this machine, got {host!r}.", "For example 192.0.2.7.")
+    return None if str(address) == HOST else str(address)
+
+
+def bound(port: int, host: str = HOST) -> socket.socket:
+    """A listening socket, of the loopback interface unless told otherwise. Raises SpecError where it cannot be had."""
     listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listening.bind((HOST, port))
+        listening.bind((host, port))
         listening.listen()
     except (OSError, OverflowError):
         listening.close()
+        where = "" if host == HOST else f" at {host}"
         raise SpecError(
-            f"--port: expected a free port, {port} cannot be bound.", "Leave it out for any that is free."
+            f"--port: expected a free port, {port} cannot be bound{where}.", "Leave it out for any that is free."
         ) from None
     return listening

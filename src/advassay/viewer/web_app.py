@@ -38,9 +38,9 @@ OptionalStep = Annotated[int | None, Query(ge=0, le=10**6)]
 
 
 def web_app(
-    opened: OpenedStore, hosts: frozenset[str], *, recomputer: Recomputer | None = None
-) -> FastAPI:  # fmt: skip
-    """The application. `hosts`: values of the header Host under which it answers."""
+    opened: OpenedStore, hosts: frozenset[str], *, token: str | None = None, recomputer: Recomputer | None = None
+) -> FastAPI:
+    """The application. `hosts`: values of the header Host under which it answers; `token`: what requests must bring."""
     table, recompute = ImageTable(opened), recomputer or Recomputer(opened)
 
     @asynccontextmanager
@@ -50,7 +50,7 @@ def web_app(
         recompute.close()
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=running)
-    app.add_middleware(RequestChecks, hosts=hosts)
+    app.add_middleware(RequestChecks, hosts=hosts, token=token)
 
     @app.exception_handler(AdvassayError)
     async def told(request: Request, error: AdvassayError) -> JSONResponse:
@@ -108,6 +108,7 @@ def _add_overview(app: FastAPI, opened: OpenedStore) -> None:
             "title": opened.title,
             "name": opened.store.root.name,
             "warnings": opened.warnings,
+            "changed": opened.has_changed(),
             "without_images": [cohort for cohort in opened.records.cohorts if not opened.may_show(cohort)],
         }
 

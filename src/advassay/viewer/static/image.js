@@ -1,8 +1,9 @@
 // @ts-check
 // One image: clean, attacked and their difference, with the proof that they are the record's.
-import { amplitude, ask, byId, element, fill, nameStore, percent, say, search, shortest } from "./shared.js";
-import { at, magnified, paint, quantiles, raster, subtract, under, windowed } from "./raster.js";
+import { amplitude, byId, element, fill, nameStore, percent, say, shortest } from "./shared.js";
+import { at, magnified, paint, quantiles, subtract, under, windowed } from "./raster.js";
 import { lines, sample } from "./plots.js";
+import { ask, fileAddress, keepAddress, pixelsOf, search } from "./source.js";
 
 /** @typedef {import("./raster.js").Raster} Raster */
 
@@ -16,14 +17,17 @@ const point = { run: query.get("run") ?? "", image: query.get("image") ?? "", st
 let row;
 /** @type {Map<string, Promise<Raster>>} */
 const kept = new Map();
-/** @type {{clean: Raster, attacked: Raster, change: Raster} | null} */
+/** @typedef {{row: any, step: number, clean: Raster, attacked: Raster, change: Raster}} Shown pixels and the record that they are of */
+/** @type {Shown | null} */
 let shown = null;
 /** @type {{run: string, step_size: string} | null} what the image is compared with */
 let other = query.get("with") ? { run: query.get("with") ?? "", step_size: query.get("with_step_size") ?? "" } : null;
 /** @type {any} the compared row, at its amplitude nearest to the one looked at; null until it is proved */
 let compared = null;
-/** @type {{attacked: Raster, change: Raster} | null} */
+/** @type {Shown | null} */
 let shownWith = null;
+let comparing = 0;
+let reading = false;
 const grey = { level: 0.5, window: 1, invert: false };
 const view = { zoom: 1, x: 0, y: 0 };
 /** @type {{x: number, y: number} | null} */
@@ -37,8 +41,6 @@ let choices;
 const key = () => ({ run: point.run, image: point.image, step_size: point.step_size, epsilon: point.epsilon });
 const keyOf = (/** @type {any} */ one) => ({ run: one.run, image: one.image, step_size: one.step_size, epsilon: one.epsilon });
 const step = () => Number(sliders.step.value);
-/** The iterate of the compared row beside iterate k: its last one where it has fewer. */
-const stepWith = () => Math.min(step(), compared.steps);
 const top = () => 2 ** row.bits - 1;
 
 // ---- the record ----------------------------------------------------------------------------------------------------
@@ -46,7 +48,8 @@ const top = () => 2 ** row.bits - 1;
 /** Read the row that `point` names, and show what is recorded of it. */
 async function read() {
   const mine = ++turn;
-  const found = await ask("/api/image", key());
+  reading = true; // what the sliders say belongs to the row that is awaited
+  const found = await ask("/api/image", key()).finally(() => { if (mine === turn) reading = false; });
   if (mine !== turn) return;
   const first = row === undefined;
   row = found;
@@ -104,7 +107,7 @@ function record() {
     element("tbody", {}, ...row.probabilities.map((/** @type {number[]} */ values, /** @type {number} */ i) => element("tr", {},
       element("th", { scope: "row" }, i), element("td", {}, named(row.predicted[i])), ...values.map((value) => element("td", { class: "n" }, percent(value))),
       element("td", { class: "n" }, shortest(row.linf[i], 4)), element("td", { class: "n" }, shortest(row.l2[i], 4)), element("td", { class: "n" }, shortest(row.gradient_norm[i], 3))))));
-  history.replaceState(null, "", `/image${search({ ...key(), step: k, with: other?.run, with_step_size: other?.step_size })}`);
+  keepAddress({ ...key(), step: k, with: other?.run, with_step_size: other?.step_size });
 }
 
 // ---- the proof -----------------------------------------------------------------------------------------------------
@@ -113,7 +116,7 @@ const WORDS = { exact: "This record, bit for bit", close: "This record, to a tol
 
 /** Have the image made again, tell how far that is, and show it once it is proved. @param {number} mine */
 async function prove(mine) {
-  const shown = await proof(mine, "", key(), hide);
+  const shown = await proof(() => mine !== turn, "", key(), hide);
   if (mine !== turn) return;
   if (shown) await pixels(mine);
   else hide();
@@ -121,26 +124,29 @@ async function prove(mine) {
 
 /** The same of what it is compared with. @param {number} mine */
 async function compare(mine) {
+  const own = ++comparing;
+  const overtaken = () => mine !== turn || own !== comparing;
   hideCompared();
   byId("with-proof").hidden = !other;
   if (!other) return;
   const wanted = { ...key(), ...other, epsilon: await nearest(other.run, other.step_size) };
+  if (overtaken()) return;
   const found = await ask("/api/image", wanted);
-  if (mine !== turn) return;
-  const proved = await proof(mine, "with-", keyOf(found), hideCompared);
-  if (mine !== turn || !proved) return;
+  if (overtaken()) return;
+  const proved = await proof(overtaken, "with-", keyOf(found), hideCompared);
+  if (overtaken() || !proved) return;
   compared = found;
   await pixels(mine);
 }
 
 /**
  * Wait until a row is made again, and say how far that is; whether it is proved.
- * @param {number} mine @param {string} where beginning of the ids of what says so @param {any} wanted @param {() => void} meanwhile
+ * @param {() => boolean} overtaken whether something else is looked at by now @param {string} where beginning of the ids of what says so @param {any} wanted @param {() => void} meanwhile
  */
-async function proof(mine, where, wanted, meanwhile) {
+async function proof(overtaken, where, wanted, meanwhile) {
   for (;;) {
     const found = await ask("/api/trajectory", wanted);
-    if (mine !== turn) return false;
+    if (overtaken()) return false;
     if (found.state === "done") {
       told(where, found.proof.status, WORDS[/** @type {"exact"} */ (found.proof.status)], found.proof.reason, found.proof.weights_sha256);
       return found.proof.shown;
@@ -148,7 +154,7 @@ async function proof(mine, where, wanted, meanwhile) {
     meanwhile();
     told(where, "", "Attacked again", found.state === "waiting" ? "Another image comes first." : `${Math.round(found.done)} of at most ${found.expected} gradient steps.`);
     await new Promise((resolve) => setTimeout(resolve, 250));
-    if (mine !== turn) return false;
+    if (overtaken()) return false;
   }
 }
 
@@ -176,10 +182,7 @@ function iterate(wanted, k) {
   const name = search({ ...wanted, step: k });
   const found = kept.get(name);
   if (found) return found;
-  const asked = fetch(`/api/pixels${name}`).then(async (answer) => {
-    if (!answer.ok) throw new Error((await answer.json()).error);
-    return raster(answer);
-  });
+  const asked = pixelsOf({ ...wanted, step: k });
   kept.set(name, asked);
   asked.catch(() => kept.delete(name));
   if (kept.size > KEPT) kept.delete(/** @type {string} */ (kept.keys().next().value));
@@ -188,13 +191,14 @@ function iterate(wanted, k) {
 
 /** @param {number} mine */
 async function pixels(mine) {
-  const k = step();
+  const [k, of, beside] = [step(), row, compared];
+  const kBeside = beside ? Math.min(k, beside.steps) : 0; // its last one where it has fewer
   const [clean, attacked, second] = await Promise.all([
-    iterate(key(), 0), iterate(key(), k), compared ? iterate(keyOf(compared), stepWith()) : null,
+    iterate(keyOf(of), 0), iterate(keyOf(of), k), beside ? iterate(keyOf(beside), kBeside) : null,
   ]);
-  if (mine !== turn || k !== step()) return;
-  shown = { clean, attacked, change: subtract(attacked, clean) };
-  shownWith = second && compared ? { attacked: second, change: subtract(second, clean) } : null;
+  if (mine !== turn || k !== step() || beside !== compared) return;
+  shown = { row: of, step: k, clean, attacked, change: subtract(attacked, clean) };
+  shownWith = second ? { row: beside, step: kBeside, clean, attacked: second, change: subtract(second, clean) } : null;
   byId("with-shots").hidden = !shownWith;
   byId("shots").hidden = false;
   byId("display").hidden = false;
@@ -213,22 +217,30 @@ function automatic(epsilon) {
 function factor() {
   const chosen = byId("factor").value;
   if (chosen !== "auto") return Number(chosen);
-  return automatic(row.norm === "linf" ? row.epsilon : Math.max(1e-9, ...(shown?.change.values.map(Math.abs) ?? [1])));
+  const of = shown?.row ?? row;
+  return automatic(of.norm === "linf" ? of.epsilon : Math.max(1e-9, shown?.change.values.reduce((most, value) => Math.max(most, Math.abs(value)), 0) ?? 1));
+}
+
+/** What the network said, of pixels that are shown. @param {Shown} of @param {number} k */
+function saidOf(of, k) {
+  const decision = of.row.predicted[k];
+  return decision < 0 ? "no decision" : `${of.row.classes[decision]} ${percent(of.row.probabilities[k][decision])}`;
 }
 
 function repaint() {
   if (!shown) return;
-  const k = step();
-  const saidOf = (/** @type {any} */ row, /** @type {number} */ i) => `${row.predicted[i] < 0 ? "no decision" : row.classes[row.predicted[i]]} ${percent(row.probabilities[i][Math.max(0, row.predicted[i])])}`;
-  const said = (/** @type {number} */ i) => saidOf(row, i);
-  byId("clean-caption").textContent = `Clean: ${said(0)}`;
-  byId("attacked-caption").textContent = blinking ? `Blinking: ${blinkAttacked ? "attacked" : "clean"}` : `Attacked, iterate ${k}: ${said(k)}`;
+  const { row: of, step: k } = shown; // the captions are of the pixels, whatever is awaited
+  byId("clean-caption").textContent = `Clean: ${saidOf(shown, 0)}`;
+  byId("attacked-caption").textContent = blinking ? `Blinking: ${blinkAttacked ? "attacked" : "clean"}` : `Attacked, iterate ${k}: ${saidOf(shown, k)}`;
   byId("difference-caption").textContent = `Difference × ${shortest(factor(), 3)}; grey: unchanged, brighter: made brighter`;
   const middle = blinking && !blinkAttacked ? shown.clean : shown.attacked;
   const maps = [windowed(shown.clean, grey), windowed(middle, grey), magnified(shown.change, factor())];
-  for (const what of ["clean", "attacked", "difference"]) byId(`save-${what}`).href = `/api/png${search({ ...key(), step: k, what })}`;
+  for (const link of document.querySelectorAll("#save a")) {
+    const [kind, what] = /** @type {string[]} */ (/** @type {HTMLElement} */ (link).dataset.save?.split(" "));
+    link.setAttribute("href", fileAddress(kind, { ...keyOf(of), step: k, what }) ?? "");
+  }
   if (shownWith) {
-    byId("with-attacked-caption").textContent = `Arm ${compared.arm}, ε ${shortest(compared.epsilon)}, iterate ${stepWith()}: ${saidOf(compared, stepWith())}`;
+    byId("with-attacked-caption").textContent = `Arm ${shownWith.row.arm}, ε ${shortest(shownWith.row.epsilon)}, iterate ${shownWith.step}: ${saidOf(shownWith, shownWith.step)}`;
     byId("with-difference-caption").textContent = `Its difference × ${shortest(factor(), 3)}`;
     maps.push(windowed(shownWith.attacked, grey), magnified(shownWith.change, factor()));
   }
@@ -346,7 +358,7 @@ document.addEventListener("keydown", (event) => {
   KEYS[event.key.toLowerCase()]?.();
 });
 
-sliders.step.addEventListener("input", () => { if (!row) return; record(); if (shown) pixels(turn).catch(say); });
+sliders.step.addEventListener("input", () => { if (!row || reading) return; record(); if (shown) pixels(turn).catch(say); });
 sliders.epsilon.addEventListener("input", () => { point.epsilon = row.epsilons[Number(sliders.epsilon.value)]; read().catch(say); });
 byId("run").addEventListener("change", () => {
   const other = row.other_runs.find((/** @type {any} */ one) => one.run === byId("run").value);

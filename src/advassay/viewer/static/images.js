@@ -1,6 +1,7 @@
 // @ts-check
 // The table of all attacked images: filters, order and the rows that are in view. The address holds the state.
-import { ask, byId, element, fill, nameStore, percent, say, search, shortest } from "./shared.js";
+import { byId, element, fill, nameStore, percent, say, shortest } from "./shared.js";
+import { ask, search } from "./source.js";
 
 const HEIGHT = 31; // of a row with its line, in CSS pixels
 const PAGE = 100;
@@ -102,8 +103,8 @@ function changed(push = true) {
 /** @param {number} page */
 async function load(page) {
   if (pages.has(page) || asked.has(page)) return;
-  asked.add(page);
-  const mine = stop.signal;
+  const [mine, here] = [stop.signal, asked]; // of this state of the filters
+  here.add(page);
   try {
     const found = await ask("/api/images", { sort: "cohort", ...state(), offset: page * PAGE, limit: PAGE }, mine);
     if (mine.aborted) return;
@@ -113,7 +114,7 @@ async function load(page) {
     byId("count").textContent = `${total.toLocaleString("en")} ${total === 1 ? "row" : "rows"} (image × run × step size)`;
     rows();
   } finally {
-    asked.delete(page);
+    here.delete(page);
   }
 }
 

@@ -1,6 +1,7 @@
 // @ts-check
 // The first page: what the report found, and the way from each number to the images behind it.
-import { amplitude, ask, byId, element, fill, nameStore, percent, say, search, shortest } from "./shared.js";
+import { amplitude, byId, element, fill, nameStore, notice, percent, say, shortest } from "./shared.js";
+import { ask, keepAddress, search } from "./source.js";
 import { draw, narrow } from "./charts.js";
 
 const controls = /** @type {any} */ (byId("surface-controls"));
@@ -40,7 +41,7 @@ function offer(wanted) {
 async function surface() {
   const mine = ++drawing;
   const { cohort, arm, step_size, reading } = chosen();
-  history.replaceState(null, "", search(chosen()) || "/");
+  keepAddress(chosen());
   byId("surface-chart").classList.add("busy");
   const made = await ask("/api/surface", { cohort, arm, step_size, success: reading, narrow: narrow.matches });
   if (mine !== drawing) return; // the controls have moved on
@@ -104,7 +105,7 @@ function show() {
 async function begin() {
   const store = await nameStore("Overview");
   byId("title").textContent = store.title;
-  for (const text of store.warnings) byId("main").prepend(element("p", { class: "notice" }, text));
+  for (const text of store.warnings) notice(text);
   choices = await ask("/api/choices");
   for (;;) {
     found = await ask("/api/findings");

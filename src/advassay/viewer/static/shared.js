@@ -1,28 +1,7 @@
 // @ts-check
-// What all pages share: answers of the server, elements made without markup, numbers as text.
+// What all pages share: elements made without markup, numbers as text, notices.
 
-/** @typedef {{[name: string]: any}} Json */
-
-/**
- * The answer of the server as JSON. Throws an Error with the server's sentence where it refuses.
- * @param {string} path
- * @param {Record<string, unknown>} [query] entries that are undefined, null or empty are left out
- * @param {AbortSignal} [signal]
- * @returns {Promise<any>}
- */
-export async function ask(path, query = {}, signal) {
-  const answer = await fetch(path + search(query), { signal });
-  const content = await answer.json();
-  if (!answer.ok) throw new Error(content.error ?? `The server answered ${answer.status}.`);
-  return content;
-}
-
-/** @param {Record<string, unknown>} query */
-export function search(query) {
-  const kept = Object.entries(query).filter(([, value]) => value !== undefined && value !== null && value !== "");
-  const text = new URLSearchParams(kept.map(([name, value]) => [name, String(value)])).toString();
-  return text ? `?${text}` : "";
-}
+import { ask } from "./source.js";
 
 /**
  * An element; texts become text nodes, never markup.
@@ -72,12 +51,18 @@ export async function nameStore(page) {
   const store = await ask("/api/store");
   byId("store-name").textContent = store.title;
   document.title = `${page} – ${store.title}`;
+  if (store.changed) notice("Files of the store were written after the viewer opened it. What is shown is as it was then: start the viewer again to see it as it is.");
   return store;
+}
+
+/** A sentence at the head of the page; the same one once. @param {string} text @param {string} [role] */
+export function notice(text, role) {
+  const before = [...document.querySelectorAll("#main > p.notice")].find((one) => one.textContent === text);
+  if (!before) byId("main").prepend(element("p", { class: "notice", role }, text));
 }
 
 /** Say an error in the page. @param {unknown} error */
 export function say(error) {
   if (error instanceof DOMException && error.name === "AbortError") return;
-  const text = error instanceof Error ? error.message : String(error);
-  byId("main").prepend(element("p", { class: "notice", role: "alert" }, text));
+  notice(error instanceof Error ? error.message : String(error), "alert");
 }
