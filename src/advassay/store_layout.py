@@ -9,6 +9,7 @@ STORE/study.yaml  analysis.json  range_finding.json  evaluation.json  compute.js
       transfer/<run_id>/                       attacked images of one network scored by another, as records/
       gallery/
       report/
+      reader_study/design.json  answers.csv    what people saw of the attacks (`advassay view --reader-study`)
 STORE.sources.parquet        private, beside the store: file paths and original ids
 """
 
@@ -119,6 +120,11 @@ class Store:
     @property
     def report(self) -> Path:
         return self.root / "report"
+
+    @property
+    def reader_study(self) -> Path:
+        """What readers were shown and answered; only where a reader study was held."""
+        return self.root / "reader_study"
 
 
 MANIFEST = "manifest.parquet"

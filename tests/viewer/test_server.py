@@ -65,13 +65,13 @@ def answer(address: str) -> Any:
 TWO_CLASSES = """
 name: two-classes
 image_size_px: 32
-sources: {chest: {kind: phantoms, phantom: chest, images: 80, size_px: 32, prevalence: {tuberculosis: 0.5}, signal: 3}}
+sources: {chest: {kind: phantoms, phantom: chest, images: 140, size_px: 32, prevalence: {tuberculosis: 0.5}, signal: 3}}
 cohorts:
   X-TB:
     source: chest
     image_type: X-ray
     classes: {tuberculosis: {tuberculosis: present}, norm: {norm: present}}
-    per_class: 12
+    per_class: 33
 training: {architecture: test_resnet, updates: 4, batch_size: 8, evaluations: 1}
 attack: {steps: 3, images: 13, epsilons: [0.01, 0.05], controls: false, arms: {A: {}}}
 """

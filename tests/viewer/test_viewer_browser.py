@@ -20,11 +20,11 @@ WIDTHS = (1280, 390)
 
 
 @contextmanager
-def served(opened: OpenedStore) -> Iterator[str]:
+def served(opened: OpenedStore, **options: Any) -> Iterator[str]:
     """The viewer on a free port, in a thread: its address."""
     listening = bound(0)
     port = int(listening.getsockname()[1])
-    config = uvicorn.Config(web_app(opened, allowed_hosts(port)), log_level="error", access_log=False)
+    config = uvicorn.Config(web_app(opened, allowed_hosts(port), **options), log_level="error", access_log=False)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
@@ -111,6 +111,16 @@ def test_from_a_number_to_its_images_to_one_image_and_its_proof(
     assert all(grey_levels(page, canvas) > 2 for canvas in ("clean", "attacked", "difference"))
     watched.was_quiet_and_alone(address)
     page.close()
+
+
+def grave_violations(page: Any, axe: str) -> list[Any]:
+    """What axe finds that is serious or critical."""
+    page.evaluate(axe)
+    return [
+        (one["id"], one["help"], [node["html"][:160] for node in one["nodes"]][:3])
+        for one in page.evaluate("axe.run()")["violations"]
+        if one["impact"] in ("serious", "critical")
+    ]
 
 
 def image_page(address: str, opened: OpenedStore) -> str:
@@ -229,13 +239,6 @@ def test_pages_fit_and_axe_finds_nothing_serious(
         page.locator(ready).first.wait_for(timeout=60_000)
         page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
         assert page.evaluate("document.documentElement.scrollWidth") <= width, path
-        page.evaluate(axe)
-        found = page.evaluate("axe.run()")["violations"]
-        grave = [
-            (one["id"], one["help"], [node["html"][:160] for node in one["nodes"]][:3])
-            for one in found
-            if one["impact"] in ("serious", "critical")
-        ]
-        assert grave == [], path
+        assert grave_violations(page, axe) == [], path
         page.close()
     context.close()

@@ -250,7 +250,7 @@ def test_with_a_token_nothing_is_answered_without_it(opened: OpenedStore) -> Non
             assert client.get(path).status_code == 401
         assert client.get("/", headers={"Cookie": "advassay_viewer=other; x"}).status_code == 401
         assert client.get("/", headers={"Host": "attacker.example"}).status_code == 403
-        onward = client.get("//attacker.example/?token=secret-word&cohort=A%26B")
+        onward = client.get("http://testserver//attacker.example/?token=secret-word&cohort=A%26B")
         assert onward.status_code == 303
         assert onward.headers["Location"] == "/attacker.example/?cohort=A%26B"  # this host, without the token
         cookie = onward.headers["Set-Cookie"]

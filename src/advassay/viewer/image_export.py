@@ -35,7 +35,7 @@ def png(
     named = {
         "clean": "Prepared image",
         "attacked": f"Attacked image, {point}",
-        "difference": f"Difference × {_factor(clean, attacked, header, epsilon):g}, mid-grey unchanged, {point}",
+        "difference": f"Difference × {factor_of(clean, attacked, header, epsilon):g}, mid-grey unchanged, {point}",
     }
     depth = "8" if what == "difference" else str(header.bits)
     about = (
@@ -44,11 +44,11 @@ def png(
     )
     shown = {"clean": clean, "attacked": attacked}.get(what)
     if shown is None:
-        shown = difference(clean, attacked, _factor(clean, attacked, header, epsilon))
+        shown = difference(clean, attacked, factor_of(clean, attacked, header, epsilon))
     return in_png(encode_png(shown), f"{header.cohort} {image_id}: {what}", about)
 
 
-def _factor(clean: np.ndarray, attacked: np.ndarray, header: RunHeader, epsilon: float) -> float:
+def factor_of(clean: np.ndarray, attacked: np.ndarray, header: RunHeader, epsilon: float) -> float:
     """The factor at which the largest change that the attack may make fills the grey scale; of L2 the largest made."""
     if header.attack.get("norm", "linf") == "linf":
         return magnification(epsilon)

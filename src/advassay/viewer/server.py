@@ -24,6 +24,8 @@ def serve(
     port: int = 0,
     browser: bool = True,
     show_all_images: bool = False,
+    readers: int | None = None,
+    seed: int = 0,
     tell: Callable[[str], None] = print,
 ) -> None:
     """Serve a store until interrupted (Ctrl-C).
@@ -33,6 +35,8 @@ def serve(
     port             0 = any that is free
     browser          open the first page
     show_all_images  also images of cohorts whose study keeps no gallery (DICOM sources)
+    readers, seed    hold a blind reader study with so many images of each cohort, drawn by the seed, and show nothing
+                     else; the answers are written to STORE/reader_study
     tell             is told the address, once the port is bound
 
     Raises StoreError where `store` cannot be opened, SpecError where the port is taken, MissingLibraryError without the
@@ -52,7 +56,7 @@ def serve(
     own = int(listening.getsockname()[1])
     token = None if elsewhere is None else secrets.token_urlsafe(32)
     address = f"http://{elsewhere or HOST}:{own}/" + (f"?token={token}" if token else "")
-    app = web_app(opened, allowed_hosts(own, elsewhere), token=token)
+    app = web_app(opened, allowed_hosts(own, elsewhere), token=token, readers=readers, seed=seed)
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=2
     )

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import numpy as np
 from fastapi import FastAPI, Query, Request
 from fastapi.responses import FileResponse, JSONResponse, Response
+from pydantic import BaseModel, ConfigDict, Field
 
 from advassay.errors import AdvassayError
 from advassay.success import Reading
@@ -18,12 +19,16 @@ from advassay.viewer.image_export import What, png
 from advassay.viewer.image_table import At, Filters, ImageTable
 from advassay.viewer.opened_store import NotInStoreError, OpenedStore
 from advassay.viewer.overview import Overview
+from advassay.viewer.reader_results import reader_results
+from advassay.viewer.reader_sessions import ReaderStudy, Side
 from advassay.viewer.recomputation import Proof, Recomputed, Recomputer, Task
 from advassay.viewer.request_checks import RequestChecks
 from advassay.viewer.stored_row import stored_row
 
 STATIC = Path(__file__).parent / "static"
-PAGES = {"/": "index.html", "/images": "images.html", "/image": "image.html"}
+PAGES = {"/": "index.html", "/images": "images.html", "/image": "image.html", "/readers": "readers.html"}
+BLIND_PAGES = {"/": "reader.html"}
+"""While a reader study is held: no other page, since they show which image was attacked."""
 TYPES = {
     ".html": "text/html; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
@@ -37,15 +42,41 @@ OptionalNumber = Annotated[float | None, Query(ge=0, le=1e9, allow_inf_nan=False
 OptionalStep = Annotated[int | None, Query(ge=0, le=10**6)]
 
 
+class ReaderAnswer(BaseModel):
+    """What a reader's page sends."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    reader: str = Field(max_length=300)
+    trial: int = Field(ge=1, le=10**6)
+    changed: Side
+    diagnosis: str = Field(max_length=300)
+
+
 def web_app(
-    opened: OpenedStore, hosts: frozenset[str], *, token: str | None = None, recomputer: Recomputer | None = None
+    opened: OpenedStore,
+    hosts: frozenset[str],
+    *,
+    token: str | None = None,
+    recomputer: Recomputer | None = None,
+    readers: int | None = None,
+    seed: int = 0,
 ) -> FastAPI:
-    """The application. `hosts`: values of the header Host under which it answers; `token`: what requests must bring."""
-    table, recompute = ImageTable(opened), recomputer or Recomputer(opened)
+    """The application.
+
+    hosts    values of the header Host under which it answers
+    token    what requests must bring
+    readers  hold a reader study with so many images of each cohort, and show nothing else; `seed`: of a new one
+
+    Raises SpecError or StoreError where no reader study can be held.
+    """
+    recompute = recomputer or Recomputer(opened)
+    study = None if readers is None else ReaderStudy(opened, recompute, per_cohort=readers, seed=seed)
 
     @asynccontextmanager
     async def running(app: FastAPI) -> AsyncIterator[None]:
-        opened.findings()  # begins beside the first page
+        if study is None:
+            opened.findings()  # begins beside the first page
         yield
         recompute.close()
 
@@ -56,14 +87,19 @@ def web_app(
     async def told(request: Request, error: AdvassayError) -> JSONResponse:
         return JSONResponse({"error": str(error)}, status_code=404 if isinstance(error, NotInStoreError) else 400)
 
-    _add_pages(app)
+    _add_pages(app, PAGES if study is None else BLIND_PAGES)
+    _add_store(app, opened)
+    if study is not None:
+        _add_readers(app, study)
+        return app
     _add_overview(app, opened)
-    _add_images(app, opened, table)
+    _add_images(app, opened, ImageTable(opened))
     _add_pixels(app, opened, recompute)
+    _add_answers(app, opened)
     return app
 
 
-def _add_pages(app: FastAPI) -> None:
+def _add_pages(app: FastAPI, pages: dict[str, str]) -> None:
     files = {path.name: path for path in STATIC.iterdir() if path.suffix in TYPES}
 
     def page_of(name: str) -> Any:
@@ -72,7 +108,7 @@ def _add_pages(app: FastAPI) -> None:
 
         return page
 
-    for address, name in PAGES.items():
+    for address, name in pages.items():
         app.add_api_route(address, page_of(name), methods=["GET", "HEAD"])
 
     @app.get("/static/{name}")
@@ -91,6 +127,18 @@ def _vega() -> str:
     return javascript()
 
 
+def _add_store(app: FastAPI, opened: OpenedStore) -> None:
+    @app.get("/api/store")
+    def store() -> dict[str, Any]:
+        return {
+            "title": opened.title,
+            "name": opened.store.root.name,
+            "warnings": opened.warnings,
+            "changed": opened.has_changed(),
+            "without_images": [cohort for cohort in opened.records.cohorts if not opened.may_show(cohort)],
+        }
+
+
 def _add_overview(app: FastAPI, opened: OpenedStore) -> None:
     made: list[Overview] = []
 
@@ -101,16 +149,6 @@ def _add_overview(app: FastAPI, opened: OpenedStore) -> None:
         if not made:
             made.append(Overview(state.findings))
         return made[0]
-
-    @app.get("/api/store")
-    def store() -> dict[str, Any]:
-        return {
-            "title": opened.title,
-            "name": opened.store.root.name,
-            "warnings": opened.warnings,
-            "changed": opened.has_changed(),
-            "without_images": [cohort for cohort in opened.records.cohorts if not opened.may_show(cohort)],
-        }
 
     @app.get("/api/findings")
     def findings() -> dict[str, Any]:
@@ -177,10 +215,7 @@ def _add_pixels(app: FastAPI, opened: OpenedStore, recompute: Recomputer) -> Non
         found = _shown(recompute, run, image, step_size, epsilon, step)
         if isinstance(found, Response):
             return found
-        shape = ",".join(map(str, found.shape))
-        return Response(
-            found.astype("<f4").tobytes(), media_type="application/octet-stream", headers={"X-Shape": shape}
-        )
+        return _as_floats(found)
 
     @app.get("/api/png")
     def as_png(
@@ -199,6 +234,36 @@ def _add_pixels(app: FastAPI, opened: OpenedStore, recompute: Recomputer) -> Non
         return Response(
             content, media_type="image/png", headers={"Content-Disposition": f'attachment; filename="{kept}"'}
         )
+
+
+def _add_readers(app: FastAPI, study: ReaderStudy) -> None:
+    """A reader study: the pair to judge, its pixels, an answer. Paths are the store's; a request names a pseudonym."""
+
+    @app.get("/api/reader/next")
+    def next_pair(reader: Text) -> dict[str, Any]:
+        return study.next(reader)
+
+    @app.get("/api/reader/pixels")
+    def pixels(reader: Text, trial: Annotated[int, Query(ge=1, le=10**6)], side: Side) -> Response:
+        return _as_floats(study.pixels(reader, trial, side))
+
+    @app.post("/api/reader/answer")
+    def answer(given: ReaderAnswer) -> dict[str, Any]:
+        study.answer(given.reader, given.trial, given.changed, given.diagnosis)
+        return {"kept": True}
+
+
+def _add_answers(app: FastAPI, opened: OpenedStore) -> None:
+    @app.get("/api/readers")
+    def readers() -> dict[str, Any]:
+        """What a reader study found: shares of right answers by ε, the ε of visibility beside the network's ε₅₀."""
+        return reader_results(opened)
+
+
+def _as_floats(image: np.ndarray) -> Response:
+    """float32, little-endian, (channel, height, width) as the header X-Shape says."""
+    shape = ",".join(map(str, image.shape))
+    return Response(image.astype("<f4").tobytes(), media_type="application/octet-stream", headers={"X-Shape": shape})
 
 
 def _shown(

@@ -20,6 +20,7 @@ from advassay.errors import AdvassayWarning, DamagedError, StoreError
 from advassay.records import Run, read_gallery
 from advassay.records.gallery import INDEX, remove_examples
 from advassay.records.image_removal import remove_images
+from advassay.records.reader_answers import remove_answers
 from advassay.records.store_reader import Records
 from advassay.sources.pseudonyms import forget_private, headers_beside, read_private
 from advassay.store_documents import Preparation
@@ -40,6 +41,8 @@ class ForgetSummary:
     """Rows of runs, and the runs that had some; of superseded ones too."""
     examples: int = 0
     """Entries of the gallery."""
+    answers: int = 0
+    """Of a reader study about the person's images."""
     private_rows: int = 0
     """Of the table of sources beside the store."""
     networks: tuple[str, ...] = ()
@@ -52,7 +55,8 @@ class ForgetSummary:
         images = ", ".join(f"{count} of {cohort}" for cohort, count in self.images.items()) or "none"
         lines = [
             f"Patient {self.patient}: removed images: {images}; {self.rows} rows of {self.runs} runs; "
-            f"{self.examples} gallery entries; {self.private_rows} rows of the private table of sources."
+            f"{self.examples} gallery entries; {self.answers} answers of a reader study; "
+            f"{self.private_rows} rows of the private table of sources."
         ]
         if self.unreadable:
             lines.append(
@@ -161,6 +165,7 @@ def _take_out(
             for name in run.damaged]  # fmt: skip
     headless = [folder for folder in _headless(store) if _may_hold(folder, ids)]
     _from_gallery(store, ids, done)
+    done.answers += remove_answers(store, ids)
     done.private_rows = forget_private(store.private_sources, ids)
     shutil.rmtree(headers_beside(store.private_sources), ignore_errors=True)  # a cache: read again when needed
     aside = sorted(store.root.rglob("*.damaged"))

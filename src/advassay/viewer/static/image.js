@@ -63,6 +63,7 @@ async function read() {
     .filter((/** @type {string} */ size) => one.run !== row.run || size !== row.step_size)
     .map((/** @type {string} */ size) => [`${one.run} ${size}`, `arm ${one.arm}, ${one.network}, step ${size}`]))], other ? `${other.run} ${other.step_size}` : "");
   if (!byId("with").value) other = null;
+  byId("with").parentElement.hidden = byId("with").options.length < 2;
   sliders.epsilon.max = String(row.epsilons.length - 1);
   sliders.epsilon.value = String(row.epsilons.indexOf(row.epsilon));
   sliders.step.max = String(row.steps);
@@ -237,7 +238,9 @@ function repaint() {
   const maps = [windowed(shown.clean, grey), windowed(middle, grey), magnified(shown.change, factor())];
   for (const link of document.querySelectorAll("#save a")) {
     const [kind, what] = /** @type {string[]} */ (/** @type {HTMLElement} */ (link).dataset.save?.split(" "));
-    link.setAttribute("href", fileAddress(kind, { ...keyOf(of), step: k, what }) ?? "");
+    const to = fileAddress(kind, { ...keyOf(of), step: k, what });
+    byId("save").hidden = to === null;
+    if (to !== null) link.setAttribute("href", to);
   }
   if (shownWith) {
     byId("with-attacked-caption").textContent = `Arm ${shownWith.row.arm}, ε ${shortest(shownWith.row.epsilon)}, iterate ${shownWith.step}: ${saidOf(shownWith, shownWith.step)}`;
