@@ -195,6 +195,39 @@ def test_another_arm_stands_beside_with_its_own_proof(chromium: Any, address: st
     page.close()
 
 
+def test_another_store_s_record_of_the_image_stands_beside(chromium: Any, opened: OpenedStore, copied: Path) -> None:
+    with served(opened, other=OpenedStore(copied)) as address:
+        page = chromium.new_page(viewport={"width": 1280, "height": 900})
+        watched = Watched(page)
+        page.goto(image_page(address, opened))
+        assert proved(page) == "This record, bit for bit"
+        page.locator("#with").select_option(label=f"{opened.title}: arm A, main, step 0.01")
+        page.locator("#with-proof.exact").wait_for(timeout=120_000)
+        page.locator("#with-shots").wait_for()
+        assert page.locator("#with-attacked-caption").inner_text().startswith("Other store, arm A, ε 0.02, iterate 4")
+        same = "(id) => document.getElementById(id).toDataURL()"
+        assert page.evaluate(same, "with-difference") == page.evaluate(same, "difference")
+        page.reload()  # the address is the state
+        page.locator("#with-shots").wait_for(timeout=120_000)
+        watched.was_quiet_and_alone(address)
+        page.close()
+
+
+def test_a_mark_of_a_figure_leads_to_its_images(chromium: Any, address: str) -> None:
+    page = chromium.new_page(viewport={"width": 1280, "height": 900})
+    watched = Watched(page)
+    page.goto(f"{address}/")
+    page.locator("#fig-3a").scroll_into_view_if_needed()
+    mark = page.locator("#fig-3a .mark-symbol path").first
+    mark.wait_for(timeout=60_000)
+    mark.click()
+    page.wait_for_url("**/images?**success=true**")
+    page.locator("#rows a").first.wait_for()
+    assert page.locator("select[name=success]").input_value() == "true"
+    watched.was_quiet_and_alone(address)
+    page.close()
+
+
 def test_rows_are_walked_through_and_opened_by_keyboard(chromium: Any, address: str) -> None:
     page = chromium.new_page(viewport={"width": 1280, "height": 700})
     page.goto(f"{address}/images")

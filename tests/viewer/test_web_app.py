@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import re
 import time
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -257,3 +259,109 @@ def test_with_a_token_nothing_is_answered_without_it(opened: OpenedStore) -> Non
         assert "HttpOnly" in cookie
         assert "SameSite=strict" in cookie
         assert client.get("/api/store").status_code == 200  # the client keeps the cookie, as browsers do
+
+
+def test_a_dicom_file_is_derived_without_a_person_and_holds_the_levels(client: TestClient, opened: OpenedStore) -> None:
+    pydicom = pytest.importorskip("pydicom", reason="needs the extra dicom (pip install 'advassay[dicom]')")
+    row = answered(client, "/api/images", arm="A", limit=1)["rows"][0]
+    key = {name: row[name] for name in ("run", "image", "step_size", "epsilon")}
+    assert client.get("/api/dicom", params=key | {"step": 9, "what": "attacked"}).status_code in (404, 409)
+    while answered(client, "/api/trajectory", **key)["state"] != "done":
+        time.sleep(0.05)
+    files = {}
+    at = {"step": 4}
+    for name, asked in (
+        ("attacked", at | {"what": "attacked"}),
+        ("clean", at | {"what": "clean"}),
+        ("again", at | {"what": "attacked"}),
+        ("earlier", {"step": 3, "what": "attacked"}),
+    ):
+        saved = client.get("/api/dicom", params=key | asked)
+        assert saved.headers["Content-Type"] == "application/dicom"
+        assert re.search(r'filename="[A-Za-z0-9_.-]+\.dcm"', saved.headers["Content-Disposition"])
+        files[name] = pydicom.dcmread(io.BytesIO(saved.content))
+    ds = files["attacked"]
+    png = decode_png(client.get("/api/png", params=key | {"step": 4, "what": "attacked"}).content)
+    np.testing.assert_array_equal(ds.pixel_array, png)
+    assert (ds.BitsStored, ds.pixel_array.dtype, list(ds.ImageType)) == (16, np.uint16, ["DERIVED", "SECONDARY"])
+    assert ds.SOPInstanceUID == files["again"].SOPInstanceUID  # the same iterate is the same object
+    assert len({files[name].SOPInstanceUID for name in ("attacked", "clean", "earlier")}) == 3
+    assert ds.file_meta.MediaStorageSOPInstanceUID == ds.SOPInstanceUID
+    for part in (row["image"], row["run"], "arm A", f"ε = {row['epsilon']:g}", "iterate 4 of 4", "bit for bit",
+                 opened.run(row["run"]).header.weights_sha256):  # fmt: skip
+        assert part in ds.DerivationDescription
+    assert "arm A" not in files["clean"].DerivationDescription.partition("Cohort")[0]
+    people = [element for element in ds if element.tag.group == 0x0010 and element.value]
+    assert people == []
+    assert ds.PatientIdentityRemoved == "YES"
+    patient = opened.run(row["run"]).images.filter(image_id=row["image"])["patient_id"][0]
+    assert patient not in str(ds)
+    assert client.get("/api/dicom", params=key | {"step": 4, "what": "difference"}).status_code == 422
+
+
+def marks(part: Any) -> Iterator[dict[str, Any]]:
+    """The data of a specification, from inline values wherever they stand."""
+    if isinstance(part, dict):
+        values = part.get("values")
+        yield from (one for one in values or [] if isinstance(one, dict)) if isinstance(values, list) else ()
+        for inner in part.values():
+            yield from marks(inner)
+    elif isinstance(part, list):
+        for inner in part:
+            yield from marks(inner)
+
+
+def listed(links: dict[str, Any], datum: dict[str, Any]) -> dict[str, Any] | None:
+    """As overview.js makes a query of a mark."""
+    if any(datum.get(entry) is None for entry in links["fields"]):
+        return None
+    if any(datum.get(entry) not in texts for entry, texts in links["labels"].items()):
+        return None
+    query = links["base"] | {name: datum[entry] for entry, name in links["fields"].items()}
+    for entry, texts in links["labels"].items():
+        query |= texts[datum[entry]]
+    return query
+
+
+def test_a_mark_of_a_figure_lists_the_images_that_it_counts(client: TestClient) -> None:
+    figures = {one["key"]: one["links"] for one in ready(client)["figures"]}
+    followed = Counter[str]()
+    for key, links in figures.items():
+        if links is None:
+            continue
+        seen = set()
+        for datum in marks(answered(client, "/api/figure", key=key)):
+            query = listed(links, datum)
+            if query is None or str(query) in seen:
+                continue
+            seen.add(str(query))
+            counted = {"fig-transitions": "n", "fig-epsilon50": "n"}.get(key, "events")
+            found = answered(client, "/api/images", **query, limit=1)["total"]
+            assert found == datum[counted], (key, datum, query)
+            followed[key] += 1
+    assert {"fig-3a", "fig-3b", "fig-surface", "fig-arms", "fig-accuracy", "fig-transitions"} <= set(followed)
+    unlinked = {key for key, links in figures.items() if links is None}
+    assert unlinked <= {"fig-specification", "fig-flow", "fig-visibility", "fig-reliability", "fig-confidence-flow",
+                        "fig-training"}  # fmt: skip
+
+
+def test_the_same_image_of_another_store_is_offered_and_proved_on_its_own(opened: OpenedStore, copied: Path) -> None:
+    for path in (copied / "classifiers").glob("*/model.safetensors"):
+        path.write_bytes(path.read_bytes()[:-1] + b"\x01")  # nothing of this store can be proved
+    other = OpenedStore(copied)
+    with TestClient(web_app(opened, frozenset({"testserver"}), other=other)) as client:
+        row = answered(client, "/api/images", arm="A", limit=1)["rows"][0]
+        key = {name: row[name] for name in ("run", "image", "step_size", "epsilon")}
+        beside = [one for one in answered(client, "/api/image", **key)["other_runs"] if one.get("store")]
+        assert {one["arm"] for one in beside} == {"A", "C"}
+        assert beside[0]["title"] == other.title
+        assert answered(client, "/api/image", **key, store="other")["store"] == "other"
+        for store, status in (("", "exact"), ("other", "refused")):
+            while (found := answered(client, "/api/trajectory", **key, store=store))["state"] != "done":
+                time.sleep(0.05)
+            assert found["proof"]["status"] == status
+        pixels = {store: client.get("/api/pixels", params=key | {"step": 1, "store": store}) for store in ("", "other")}
+        assert (pixels[""].status_code, pixels["other"].status_code) == (200, 409)
+    with TestClient(web_app(opened, frozenset({"testserver"}))) as client:
+        assert client.get("/api/image", params=key | {"store": "other"}).status_code == 404
+        assert client.get("/api/image", params=key | {"store": "../x"}).status_code == 422

@@ -49,6 +49,10 @@ Images = Annotated[
         "not of each cohort: those whose smallest ε, and whose clean confidence, is the median.",
     ),
 ]
+CompareWith = Annotated[
+    Path | None,
+    typer.Option("--compare-with", metavar="STORE", help="Offer this store's records of the same images beside."),
+]
 ReaderStudy = Annotated[
     bool,
     typer.Option(
@@ -66,10 +70,18 @@ Seed = Annotated[int, typer.Option("--seed", min=0, metavar="N", help="Seed of a
 
 @cli_errors
 def view(
-    store: options.StoreArgument, port: Port = 0, host: Host = None, browser: Browser = True,
-    bundle: Bundle = None, images: Images = None, reader_study: ReaderStudy = False, per_cohort: PerCohort = 20,
-    seed: Seed = 0, show_all_images: AllImages = False,
-) -> None:  # fmt: skip
+    store: options.StoreArgument,
+    port: Port = 0,
+    host: Host = None,
+    browser: Browser = True,
+    compare_with: CompareWith = None,
+    bundle: Bundle = None,
+    images: Images = None,
+    reader_study: ReaderStudy = False,
+    per_cohort: PerCohort = 20,
+    seed: Seed = 0,
+    show_all_images: AllImages = False,
+) -> None:
     """Look at a store in a browser: the findings, a table of all attacked images, and each image beside its attack.
 
     Attacked images are recomputed with the stored network and shown only where all logits equal the stored ones.
@@ -88,7 +100,7 @@ def view(
     from advassay.viewer import serve
 
     serve(
-        store, host=host, port=port, browser=browser, show_all_images=show_all_images,
+        store, host=host, port=port, browser=browser, show_all_images=show_all_images, compare_with=compare_with,
         readers=per_cohort if reader_study else None, seed=seed,
     )  # fmt: skip
 

@@ -20,6 +20,7 @@ from advassay.report.output.figure_files import specification
 from advassay.report.output.html_page import summary
 from advassay.report.text.limitations import notices
 from advassay.success import Reading
+from advassay.viewer.figure_links import links_of
 from advassay.viewer.opened_store import OpenedStore
 
 
@@ -47,6 +48,7 @@ class Overview:
             ],
             "figures": [
                 {name: getattr(one, name) for name in ("key", "number", "title", "caption", "description")}
+                | {"links": None if (links := links_of(found, one.key)) is None else links.document()}
                 for one in self._figures.values()
             ],
         }  # fmt: skip

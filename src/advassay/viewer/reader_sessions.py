@@ -141,7 +141,7 @@ class ReaderStudy:
         }  # fmt: skip
 
     def pixels(self, reader: str, trial: int, side: Side) -> np.ndarray:
-        """float32 (channel, height, width) of one side. Raises NotInStoreError for another pair than the reader's now."""
+        """float32 (channel, height, width) of one side. Raises NotInStoreError unless the pair is the reader's now."""
         now = self._current(reader, trial)
         found = self._recomputer.wait(*now.key)
         if found.iterates is None:

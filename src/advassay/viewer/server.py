@@ -24,6 +24,7 @@ def serve(
     port: int = 0,
     browser: bool = True,
     show_all_images: bool = False,
+    compare_with: Path | None = None,
     readers: int | None = None,
     seed: int = 0,
     tell: Callable[[str], None] = print,
@@ -35,6 +36,7 @@ def serve(
     port             0 = any that is free
     browser          open the first page
     show_all_images  also images of cohorts whose study keeps no gallery (DICOM sources)
+    compare_with     another store, whose records of the same images are offered beside
     readers, seed    hold a blind reader study with so many images of each cohort, drawn by the seed, and show nothing
                      else; the answers are written to STORE/reader_study
     tell             is told the address, once the port is bound
@@ -52,11 +54,12 @@ def serve(
 
     elsewhere = None if host is None else checked_host(host)
     opened = OpenedStore(store, show_all_images=show_all_images)
+    other = None if compare_with is None else OpenedStore(compare_with, show_all_images=show_all_images)
     listening = bound(port, elsewhere or HOST)
     own = int(listening.getsockname()[1])
     token = None if elsewhere is None else secrets.token_urlsafe(32)
     address = f"http://{elsewhere or HOST}:{own}/" + (f"?token={token}" if token else "")
-    app = web_app(opened, allowed_hosts(own, elsewhere), token=token, readers=readers, seed=seed)
+    app = web_app(opened, allowed_hosts(own, elsewhere), token=token, other=other, readers=readers, seed=seed)
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=2
     )

@@ -71,7 +71,7 @@ def write_bundle(
         recomputer.close()
     if not rows:
         raise StoreError(f"--bundle: none of {len(cases)} images is proved. {made.proof.reason}")
-    title = {"title": opened.title, "version": __version__, "cases": listed, "choices": _choices(opened, cases)}
+    title = {"title": opened.title, "version": __version__, "cases": listed}
     _write(folder / "cases.js", f"globalThis.advassayBundle = {_json(title)};\n")
     _write(folder / "image.js", classic_script("image.js"))
     _write(folder / "index.js", classic_script("bundle.js"))
@@ -96,7 +96,7 @@ def _content(
             continue
         row["step_sizes"] = [name for run, name in held if run == case.run_id]
         row["other_runs"] = [
-            one | {"step_sizes": [name for run, name in held if run == one["run"]]}
+            one | {"points": {size: grid for size, grid in one["points"].items() if (one["run"], size) in held}}
             for one in row["other_runs"]
             if one["run"] in {run for run, _ in held}
         ]
@@ -154,13 +154,6 @@ def _thumbnail(image: np.ndarray, bits: int) -> str:
     shown.thumbnail((THUMBNAIL, THUMBNAIL))
     shown.save(written, "PNG")
     return f"data:image/png;base64,{base64.b64encode(written.getvalue()).decode()}"
-
-
-def _choices(opened: OpenedStore, cases: Sequence[Case]) -> dict[str, Any]:
-    points: dict[str, dict[str, list[float]]] = {}
-    for case in cases:
-        points.setdefault(case.run_id, {})[case.step_size] = opened.epsilons(case.run_id, case.step_size)
-    return {"runs": [{"run": run, "points": of} for run, of in points.items()]}
 
 
 def _figure_row(opened: OpenedStore, case: Case, made: Recomputed) -> tuple[Case, dict[str, Any], tuple[Picture, ...]]:

@@ -58,7 +58,7 @@ def stored_row(opened: OpenedStore, run_id: str, image_id: str, step_size: str, 
         "ssim": _numbers(opened.column(run_id, "ssim")[row : row + 1])[0],
         "flags": [name for name in index.flags if bool(opened.column(run_id, FLAG + name)[row])],
         "by_epsilon": _by_epsilon(opened, run_id, row),
-        "other_runs": _other_runs(opened, header.cohort, image_id),
+        "other_runs": other_runs(opened, image_id, cohort=header.cohort),
     }
 
 
@@ -76,17 +76,18 @@ def _by_epsilon(opened: OpenedStore, run_id: str, row: int) -> list[dict[str, An
     ]
 
 
-def _other_runs(opened: OpenedStore, cohort: str, image_id: str) -> list[dict[str, Any]]:
-    """Every current run of the cohort that attacked this image."""
+def other_runs(opened: OpenedStore, image_id: str, *, cohort: str | None = None) -> list[dict[str, Any]]:
+    """Every current run (of one cohort) that attacked this image, with its step sizes and amplitudes."""
     return [
         {
             "run": run.header.run_id,
+            "cohort": run.header.cohort,
             "arm": run.header.arm,
             "network": network_name(run.header),
-            "step_sizes": opened.step_sizes(run.header.run_id),
+            "points": {size: opened.epsilons(run.header.run_id, size) for size in opened.step_sizes(run.header.run_id)},
         }
         for run in opened.records.runs
-        if run.header.cohort == cohort and image_id in run.images["image_id"]
+        if cohort in (None, run.header.cohort) and image_id in run.images["image_id"]
     ]
 
 

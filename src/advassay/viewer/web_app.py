@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from fastapi import FastAPI, Query, Request
@@ -14,8 +15,9 @@ from fastapi.responses import FileResponse, JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from advassay.errors import AdvassayError
+from advassay.optional_libraries import is_installed
 from advassay.success import Reading
-from advassay.viewer.image_export import What, png
+from advassay.viewer.image_export import What, dicom, png
 from advassay.viewer.image_table import At, Filters, ImageTable
 from advassay.viewer.opened_store import NotInStoreError, OpenedStore
 from advassay.viewer.overview import Overview
@@ -23,7 +25,7 @@ from advassay.viewer.reader_results import reader_results
 from advassay.viewer.reader_sessions import ReaderStudy, Side
 from advassay.viewer.recomputation import Proof, Recomputed, Recomputer, Task
 from advassay.viewer.request_checks import RequestChecks
-from advassay.viewer.stored_row import stored_row
+from advassay.viewer.stored_row import other_runs, stored_row
 
 STATIC = Path(__file__).parent / "static"
 PAGES = {"/": "index.html", "/images": "images.html", "/image": "image.html", "/readers": "readers.html"}
@@ -39,6 +41,8 @@ Text = Annotated[str, Query(max_length=300)]
 OptionalText = Annotated[str | None, Query(max_length=300)]
 Number = Annotated[float, Query(ge=0, le=1e9, allow_inf_nan=False)]
 OptionalNumber = Annotated[float | None, Query(ge=0, le=1e9, allow_inf_nan=False)]
+Which = Literal["", "other"]
+"""The store that is looked at, or the one it is compared with."""
 OptionalStep = Annotated[int | None, Query(ge=0, le=10**6)]
 
 
@@ -59,6 +63,7 @@ def web_app(
     *,
     token: str | None = None,
     recomputer: Recomputer | None = None,
+    other: OpenedStore | None = None,
     readers: int | None = None,
     seed: int = 0,
 ) -> FastAPI:
@@ -66,11 +71,13 @@ def web_app(
 
     hosts    values of the header Host under which it answers
     token    what requests must bring
+    other    a store whose records of the same images are offered for comparison
     readers  hold a reader study with so many images of each cohort, and show nothing else; `seed`: of a new one
 
     Raises SpecError or StoreError where no reader study can be held.
     """
     recompute = recomputer or Recomputer(opened)
+    stores = Stores(opened, recompute, other, None if other is None else Recomputer(other))
     study = None if readers is None else ReaderStudy(opened, recompute, per_cohort=readers, seed=seed)
 
     @asynccontextmanager
@@ -78,7 +85,7 @@ def web_app(
         if study is None:
             opened.findings()  # begins beside the first page
         yield
-        recompute.close()
+        stores.close()
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=running)
     app.add_middleware(RequestChecks, hosts=hosts, token=token)
@@ -93,8 +100,8 @@ def web_app(
         _add_readers(app, study)
         return app
     _add_overview(app, opened)
-    _add_images(app, opened, ImageTable(opened))
-    _add_pixels(app, opened, recompute)
+    _add_images(app, stores, ImageTable(opened))
+    _add_pixels(app, stores)
     _add_answers(app, opened)
     return app
 
@@ -135,6 +142,7 @@ def _add_store(app: FastAPI, opened: OpenedStore) -> None:
             "name": opened.store.root.name,
             "warnings": opened.warnings,
             "changed": opened.has_changed(),
+            "dicom": is_installed("pydicom"),
             "without_images": [cohort for cohort in opened.records.cohorts if not opened.may_show(cohort)],
         }
 
@@ -167,7 +175,30 @@ def _add_overview(app: FastAPI, opened: OpenedStore) -> None:
         return overview().surface(opened, cohort, arm, step_size, success, narrow=narrow)
 
 
-def _add_images(app: FastAPI, opened: OpenedStore, table: ImageTable) -> None:
+@dataclass(frozen=True)
+class Stores:
+    """The store that is looked at, and the one that it is compared with."""
+
+    opened: OpenedStore
+    recompute: Recomputer
+    other: OpenedStore | None
+    recompute_other: Recomputer | None
+
+    def of(self, which: Which) -> tuple[OpenedStore, Recomputer]:
+        """Raises NotInStoreError where there is no other one."""
+        if not which:
+            return self.opened, self.recompute
+        if self.other is None or self.recompute_other is None:
+            raise NotInStoreError("store: there is no other one.", "Start the viewer with --compare-with.")
+        return self.other, self.recompute_other
+
+    def close(self) -> None:
+        for one in (self.recompute, self.recompute_other):
+            if one is not None:
+                one.close()
+
+
+def _add_images(app: FastAPI, stores: Stores, table: ImageTable) -> None:
     @app.get("/api/choices")
     def choices() -> dict[str, Any]:
         return table.choices()
@@ -194,25 +225,29 @@ def _add_images(app: FastAPI, opened: OpenedStore, table: ImageTable) -> None:
         return table.page(at, filters, sort=sort, descending=descending, offset=offset, limit=limit)
 
     @app.get("/api/image")
-    def image(run: Text, image: Text, step_size: Text, epsilon: Number) -> dict[str, Any]:
-        return stored_row(opened, run, image, step_size, epsilon)
+    def image(run: Text, image: Text, step_size: Text, epsilon: Number, store: Which = "") -> dict[str, Any]:
+        found = stored_row(stores.of(store)[0], run, image, step_size, epsilon) | {"store": store}
+        if not store and stores.other is not None:
+            beside = other_runs(stores.other, found["image"])
+            found["other_runs"] += [one | {"store": "other", "title": stores.other.title} for one in beside]
+        return found
 
 
-def _add_pixels(app: FastAPI, opened: OpenedStore, recompute: Recomputer) -> None:
+def _add_pixels(app: FastAPI, stores: Stores) -> None:
     @app.get("/api/trajectory")
-    def trajectory(run: Text, image: Text, step_size: Text, epsilon: Number) -> dict[str, Any]:
+    def trajectory(run: Text, image: Text, step_size: Text, epsilon: Number, store: Which = "") -> dict[str, Any]:
         """Begin to make a row's iterates, or say how far that is, or what the proof says."""
-        found = recompute.request(run, image, step_size, epsilon)
+        found = stores.of(store)[1].request(run, image, step_size, epsilon)
         if isinstance(found, Task):
             return {"state": "computing" if found.begun else "waiting", "done": found.done, "expected": found.expected}
         return {"state": "done", "proof": _as_json(found.proof)}
 
     @app.get("/api/pixels")
     def pixels(
-        run: Text, image: Text, step_size: Text, epsilon: Number, step: Annotated[int, Query(ge=0)]
-    ) -> Response:  # fmt: skip
+        run: Text, image: Text, step_size: Text, epsilon: Number, step: Annotated[int, Query(ge=0)], store: Which = ""
+    ) -> Response:
         """One iterate: float32, little-endian, (channel, height, width) as the header X-Shape says."""
-        found = _shown(recompute, run, image, step_size, epsilon, step)
+        found = _shown(stores.of(store)[1], run, image, step_size, epsilon, step)
         if isinstance(found, Response):
             return found
         return _as_floats(found)
@@ -222,18 +257,34 @@ def _add_pixels(app: FastAPI, opened: OpenedStore, recompute: Recomputer) -> Non
         run: Text, image: Text, step_size: Text, epsilon: Number, step: Annotated[int, Query(ge=0)], what: What
     ) -> Response:
         """A proved iterate as a file to save."""
+        return saved("png", run, image, step_size, epsilon, step, what)
+
+    @app.get("/api/dicom")
+    def as_dicom(
+        run: Text, image: Text, step_size: Text, epsilon: Number, step: Annotated[int, Query(ge=0)],
+        what: Literal["clean", "attacked"],
+    ) -> Response:  # fmt: skip
+        """The same as DICOM; an error where the extra is not installed."""
+        return saved("dicom", run, image, step_size, epsilon, step, what)
+
+    def saved(
+        kind: Literal["png", "dicom"], run: str, image: str, step_size: str, epsilon: float, step: int, what: What
+    ) -> Response:
+        opened, recompute = stores.of("")
         shown = _shown(recompute, run, image, step_size, epsilon, step)
         if isinstance(shown, Response):
             return shown
         made, header = recompute.get(run, image, step_size, epsilon), opened.run(run).header
         if made is None:  # let go of just now
             return JSONResponse({"error": "It has to be made first: /api/trajectory."}, status_code=409)
-        content = png(made, header, what, image_id=image, step_size=step_size, epsilon=epsilon, step=step)
-        name = f"{header.run_id}-{image}-{epsilon:g}-{step}-{what}.png"
+        point: dict[str, Any] = {"image_id": image, "step_size": step_size, "epsilon": epsilon, "step": step}
+        if kind == "dicom" and what != "difference":
+            content, media, suffix = dicom(made, header, what, **point), "application/dicom", "dcm"
+        else:
+            content, media, suffix = png(made, header, what, **point), "image/png", "png"
+        name = f"{header.run_id}-{image}-{epsilon:g}-{step}-{what}.{suffix}"
         kept = "".join(sign if sign.isascii() and (sign.isalnum() or sign in "-.") else "_" for sign in name)
-        return Response(
-            content, media_type="image/png", headers={"Content-Disposition": f'attachment; filename="{kept}"'}
-        )
+        return Response(content, media_type=media, headers={"Content-Disposition": f'attachment; filename="{kept}"'})
 
 
 def _add_readers(app: FastAPI, study: ReaderStudy) -> None:

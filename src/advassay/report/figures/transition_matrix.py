@@ -79,7 +79,7 @@ def _told(frame: pl.DataFrame) -> pl.DataFrame:
     share = pl.col("share").fill_null(0.0).round(4)
     percent = pl.format("{} %", (100 * share).round(0).cast(pl.Int64))
     text = percent if in_percent(frame) else pl.col("n").cast(pl.String)
-    return frame.select("label", "predicted", "n", share, state=state, text=text)
+    return frame.select("cohort", "label", "predicted", "n", share, state=state, text=text)
 
 
 def in_percent(frame: pl.DataFrame) -> bool:

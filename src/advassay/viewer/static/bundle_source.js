@@ -39,7 +39,6 @@ function place(content, query) {
 /** @param {string} path @param {any} [query] @returns {Promise<any>} */
 export async function ask(path, query = {}) {
   if (path === "/api/store") return { title: bundle.title, changed: false, warnings: [], bundle };
-  if (path === "/api/choices") return bundle.choices;
   const content = await caseOf(query);
   const here = place(content, query);
   return path === "/api/image" ? content.rows[here] : { state: "done", proof: content.proofs[here] };

@@ -20,8 +20,8 @@ const kept = new Map();
 /** @typedef {{row: any, step: number, clean: Raster, attacked: Raster, change: Raster}} Shown pixels and the record that they are of */
 /** @type {Shown | null} */
 let shown = null;
-/** @type {{run: string, step_size: string} | null} what the image is compared with */
-let other = query.get("with") ? { run: query.get("with") ?? "", step_size: query.get("with_step_size") ?? "" } : null;
+/** @type {{store: string, run: string, step_size: string} | null} what the image is compared with; store: "" for this one */
+let other = query.get("with") ? { store: query.get("with_store") ?? "", run: query.get("with") ?? "", step_size: query.get("with_step_size") ?? "" } : null;
 /** @type {any} the compared row, at its amplitude nearest to the one looked at; null until it is proved */
 let compared = null;
 /** @type {Shown | null} */
@@ -35,11 +35,13 @@ let cursor = null;
 let blinking = 0;
 let blinkAttacked = false;
 let turn = 0;
-/** @type {any} */
-let choices;
 
 const key = () => ({ run: point.run, image: point.image, step_size: point.step_size, epsilon: point.epsilon });
-const keyOf = (/** @type {any} */ one) => ({ run: one.run, image: one.image, step_size: one.step_size, epsilon: one.epsilon });
+const keyOf = (/** @type {any} */ one) => ({ store: one.store, run: one.run, image: one.image, step_size: one.step_size, epsilon: one.epsilon });
+/** As the select names what is compared. @param {{store?: string, run: string, step_size: string}} one */
+const valueOf = (one) => JSON.stringify([one.store ?? "", one.run, one.step_size]);
+/** A run that attacked the image. @param {string} run @param {string} [store] */
+const runOf = (run, store = "") => row.other_runs.find((/** @type {any} */ one) => one.run === run && (one.store ?? "") === store);
 const step = () => Number(sliders.step.value);
 const top = () => 2 ** row.bits - 1;
 
@@ -57,11 +59,12 @@ async function read() {
   byId("title").textContent = `${row.cohort}, image ${row.image}`;
   document.title = `${row.cohort} ${row.image}`;
   byId("about").textContent = `Class: ${row.classes[row.label]}. ${row.channels === 1 ? "Grey" : "Colour"}, ${row.side} × ${row.side} px, ${row.bits} bit. ${row.architecture}, ${row.network === "main" ? "the cohort’s main network" : row.network}. ${row.attackable ? "Classified correctly without an attack." : "Misclassified without an attack: it does not count in success."}`;
-  fill(byId("run"), row.other_runs.map((/** @type {any} */ one) => [one.run, `arm ${one.arm}, ${one.network}`]), row.run);
+  const own = row.other_runs.filter((/** @type {any} */ one) => !one.store);
+  fill(byId("run"), own.map((/** @type {any} */ one) => [one.run, `arm ${one.arm}, ${one.network}`]), row.run);
   fill(byId("step-size"), row.step_sizes, row.step_size);
-  fill(byId("with"), [["", "nothing"], ...row.other_runs.flatMap((/** @type {any} */ one) => one.step_sizes
-    .filter((/** @type {string} */ size) => one.run !== row.run || size !== row.step_size)
-    .map((/** @type {string} */ size) => [`${one.run} ${size}`, `arm ${one.arm}, ${one.network}, step ${size}`]))], other ? `${other.run} ${other.step_size}` : "");
+  fill(byId("with"), [["", "nothing"], ...row.other_runs.flatMap((/** @type {any} */ one) => Object.keys(one.points)
+    .filter((size) => one.store || one.run !== row.run || size !== row.step_size)
+    .map((size) => /** @type {[string, string]} */ ([valueOf({ ...one, step_size: size }), `${one.store ? `${one.title}: ` : ""}arm ${one.arm}, ${one.network}, step ${size}`])))], other ? valueOf(other) : "");
   if (!byId("with").value) other = null;
   byId("with").parentElement.hidden = byId("with").options.length < 2;
   sliders.epsilon.max = String(row.epsilons.length - 1);
@@ -108,7 +111,7 @@ function record() {
     element("tbody", {}, ...row.probabilities.map((/** @type {number[]} */ values, /** @type {number} */ i) => element("tr", {},
       element("th", { scope: "row" }, i), element("td", {}, named(row.predicted[i])), ...values.map((value) => element("td", { class: "n" }, percent(value))),
       element("td", { class: "n" }, shortest(row.linf[i], 4)), element("td", { class: "n" }, shortest(row.l2[i], 4)), element("td", { class: "n" }, shortest(row.gradient_norm[i], 3))))));
-  keepAddress({ ...key(), step: k, with: other?.run, with_step_size: other?.step_size });
+  keepAddress({ ...key(), step: k, with: other?.run, with_step_size: other?.step_size, with_store: other?.store });
 }
 
 // ---- the proof -----------------------------------------------------------------------------------------------------
@@ -130,8 +133,7 @@ async function compare(mine) {
   hideCompared();
   byId("with-proof").hidden = !other;
   if (!other) return;
-  const wanted = { ...key(), ...other, epsilon: await nearest(other.run, other.step_size) };
-  if (overtaken()) return;
+  const wanted = { ...key(), ...other, epsilon: nearest(runOf(other.run, other.store), other.step_size) };
   const found = await ask("/api/image", wanted);
   if (overtaken()) return;
   const proved = await proof(overtaken, "with-", keyOf(found), hideCompared);
@@ -194,12 +196,12 @@ function iterate(wanted, k) {
 async function pixels(mine) {
   const [k, of, beside] = [step(), row, compared];
   const kBeside = beside ? Math.min(k, beside.steps) : 0; // its last one where it has fewer
-  const [clean, attacked, second] = await Promise.all([
-    iterate(keyOf(of), 0), iterate(keyOf(of), k), beside ? iterate(keyOf(beside), kBeside) : null,
+  const [clean, attacked, secondClean, second] = await Promise.all([
+    iterate(keyOf(of), 0), iterate(keyOf(of), k), beside && iterate(keyOf(beside), 0), beside && iterate(keyOf(beside), kBeside),
   ]);
   if (mine !== turn || k !== step() || beside !== compared) return;
   shown = { row: of, step: k, clean, attacked, change: subtract(attacked, clean) };
-  shownWith = second ? { row: beside, step: kBeside, clean, attacked: second, change: subtract(second, clean) } : null;
+  shownWith = second && secondClean ? { row: beside, step: kBeside, clean: secondClean, attacked: second, change: subtract(second, secondClean) } : null;
   byId("with-shots").hidden = !shownWith;
   byId("shots").hidden = false;
   byId("display").hidden = false;
@@ -243,11 +245,15 @@ function repaint() {
     if (to !== null) link.setAttribute("href", to);
   }
   if (shownWith) {
-    byId("with-attacked-caption").textContent = `Arm ${shownWith.row.arm}, ε ${shortest(shownWith.row.epsilon)}, iterate ${shownWith.step}: ${saidOf(shownWith, shownWith.step)}`;
+    byId("with-attacked-caption").textContent = `${shownWith.row.store ? "Other store, arm" : "Arm"} ${shownWith.row.arm}, ε ${shortest(shownWith.row.epsilon)}, iterate ${shownWith.step}: ${saidOf(shownWith, shownWith.step)}`;
     byId("with-difference-caption").textContent = `Its difference × ${shortest(factor(), 3)}`;
     maps.push(windowed(shownWith.attacked, grey), magnified(shownWith.change, factor()));
   }
-  maps.forEach((map, i) => paint(canvases[i], map, view, cursor));
+  maps.forEach((map, i) => {
+    const ratio = map.width / shown.clean.width; // another store may have prepared the image at another size
+    const there = cursor && ratio !== 1 ? null : cursor;
+    paint(canvases[i], map, { zoom: view.zoom, x: view.x * ratio, y: view.y * ratio }, there);
+  });
   byId("level").value = String(grey.level);
   byId("window").value = String(grey.window);
   byId("invert").setAttribute("aria-pressed", String(grey.invert));
@@ -260,7 +266,7 @@ function readout() {
   const { x, y } = cursor;
   const tenth = (/** @type {number} */ value) => (Math.round(value * top() * 10) / 10).toString();
   const levels = (/** @type {Raster} */ image) => at(image, x, y).map((value) => tenth(value)).join(", ");
-  byId("readout").textContent = `Pixel (${x}, ${y}), in levels of ${top()}: clean ${levels(shown.clean)}; attacked ${levels(shown.attacked)}; change ${levels(shown.change)}${shownWith ? `; compared ${levels(shownWith.attacked)}` : ""}. Window ${Math.round(grey.window * top())}, level ${Math.round(grey.level * top())}.`;
+  byId("readout").textContent = `Pixel (${x}, ${y}), in levels of ${top()}: clean ${levels(shown.clean)}; attacked ${levels(shown.attacked)}; change ${levels(shown.change)}${shownWith && shownWith.clean.width === shown.clean.width ? `; compared ${levels(shownWith.attacked)}` : ""}. Window ${Math.round(grey.window * top())}, level ${Math.round(grey.level * top())}.`;
 }
 
 /** @param {number} zoom */
@@ -364,13 +370,17 @@ document.addEventListener("keydown", (event) => {
 sliders.step.addEventListener("input", () => { if (!row || reading) return; record(); if (shown) pixels(turn).catch(say); });
 sliders.epsilon.addEventListener("input", () => { point.epsilon = row.epsilons[Number(sliders.epsilon.value)]; read().catch(say); });
 byId("run").addEventListener("change", () => {
-  const other = row.other_runs.find((/** @type {any} */ one) => one.run === byId("run").value);
-  go(other.run, other.step_sizes.includes(point.step_size) ? point.step_size : other.step_sizes[0]).catch(say);
+  const { run, points } = runOf(byId("run").value);
+  go(run, point.step_size in points ? point.step_size : Object.keys(points)[0]).catch(say);
 });
 byId("step-size").addEventListener("change", () => go(point.run, byId("step-size").value).catch(say));
 byId("with").addEventListener("change", () => {
-  const [run, ...size] = byId("with").value.split(" ");
-  other = run ? { run, step_size: size.join(" ") } : null;
+  const value = byId("with").value;
+  if (!value) other = null;
+  else {
+    const [store, run, step_size] = JSON.parse(value);
+    other = { store, run, step_size };
+  }
   record();
   compare(turn).catch(say);
 });
@@ -386,21 +396,18 @@ window.addEventListener("resize", repaint);
 
 /** Another run of the same image, at its amplitude nearest to the one looked at. @param {string} run @param {string} size */
 async function go(run, size) {
-  Object.assign(point, { epsilon: await nearest(run, size), run, step_size: size });
+  Object.assign(point, { epsilon: nearest(runOf(run), size), run, step_size: size });
   hide();
   await read();
 }
 
-/** Of a run's amplitudes the one nearest to the one looked at. @param {string} run @param {string} size @returns {Promise<number>} */
-async function nearest(run, size) {
-  choices ??= await ask("/api/choices");
-  /** @type {number[]} */
-  const grid = choices.runs.find((/** @type {any} */ one) => one.run === run).points[size];
-  return grid.reduce((a, b) => (Math.abs(b - point.epsilon) < Math.abs(a - point.epsilon) ? b : a));
+/** Of a run's amplitudes the one nearest to the one looked at. @param {{points: Record<string, number[]>}} run @param {string} size @returns {number} */
+function nearest(run, size) {
+  return run.points[size].reduce((a, b) => (Math.abs(b - point.epsilon) < Math.abs(a - point.epsilon) ? b : a));
 }
 
 async function begin() {
-  await nameStore("Image");
+  byId("save-dicom").hidden = !(await nameStore("Image")).dicom;
   if (!point.run) throw new Error("No image is chosen: take one from the table of images.");
   await read();
 }

@@ -71,6 +71,25 @@ async function surface() {
   );
 }
 
+/**
+ * The filters that list what a mark counts; null where it leads nowhere.
+ * @param {{base: object, fields: Record<string, string>, labels: Record<string, Record<string, object>>}} links @param {any} datum
+ */
+function listOf(links, datum) {
+  /** @type {Record<string, any>} */
+  const query = { ...links.base };
+  for (const [entry, name] of Object.entries(links.fields)) {
+    if (datum[entry] === undefined || datum[entry] === null) return null;
+    query[name] = datum[entry];
+  }
+  for (const [entry, texts] of Object.entries(links.labels)) {
+    if (!Object.hasOwn(texts, datum[entry])) return null;
+    Object.assign(query, texts[datum[entry]]);
+  }
+  if (query.reading === "last") delete query.reading; // as the table has it without
+  return query;
+}
+
 /** Figures are drawn once they are scrolled into view. @param {any[]} figures */
 function list(figures) {
   const seen = new IntersectionObserver((entries) => {
@@ -78,13 +97,16 @@ function list(figures) {
       seen.unobserve(entry.target);
       const card = /** @type {HTMLElement} */ (entry.target);
       const one = figures.find((figure) => figure.key === card.dataset.key);
-      ask("/api/figure", { key: one.key, narrow: narrow.matches }).then((spec) => draw(card, spec, one.description)).catch(say);
+      ask("/api/figure", { key: one.key, narrow: narrow.matches }).then((spec) => draw(card, spec, one.description, one.links && ((datum) => {
+        const query = listOf(one.links, datum);
+        if (query) location.href = `/images${search(query)}`;
+      }))).catch(say);
     }
   }, { rootMargin: "200px" });
   byId("figure-list").replaceChildren(...figures.map((one) => {
     const card = element("div", { class: "card", "data-key": one.key });
     seen.observe(card);
-    return element("figure", { id: one.key }, card, element("figcaption", {}, element("strong", {}, `Figure ${one.number}. ${one.title}. `), one.caption));
+    return element("figure", { id: one.key, class: one.links ? "links" : null }, card, element("figcaption", {}, element("strong", {}, `Figure ${one.number}. ${one.title}. `), one.caption, one.links ? " A click on a mark lists the images it counts." : ""));
   }));
 }
 
