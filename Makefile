@@ -45,12 +45,13 @@ test-base:  ## install the base alone, measure it, and run what it is for
 	build/base/bin/python -m pip install --quiet -c constraints.txt .
 	build/base/bin/python tests/contracts/base_verbs.py build/base-store --installed
 
-check: setup  ## lint, format, types, doctests
+check: setup  ## lint, format, types (of the viewer's scripts too, where tsc is installed), doctests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/mypy --warn-unused-ignores --follow-imports=silent tests/contracts/typed_face.py
 	$(BIN)/python -m pytest src tests/contracts
+	@if command -v tsc > /dev/null; then tsc -p tests/viewer/jsconfig.json; else echo "The viewer's scripts are not type-checked: tsc (TypeScript) is not installed."; fi
 
 bench: setup  ## side by side with torchattacks, Foolbox and ART (about 30 minutes)
 	$(BIN)/python -m benchmarks.peers

@@ -92,6 +92,8 @@ def view(
         advassay view runs/demo
     """
     options.tune_for("cpu", verbose=False)  # the same arithmetic as the verbs that attacked the images
+    if bundle is not None and (reader_study or compare_with is not None):
+        raise SpecError("--bundle: it serves nothing, got --reader-study or --compare-with too.", "Give one of them.")
     if bundle is not None:
         _write_bundle(store, bundle, images, show_all_images)
         return

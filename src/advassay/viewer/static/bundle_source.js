@@ -11,7 +11,10 @@ const loadedCases = new Map();
 const awaited = new Map();
 bundle.take = (/** @type {string} */ file, /** @type {Content} */ content) => awaited.get(file)?.(content);
 
-/** @param {any} query @returns {Promise<Content>} */
+/**
+ * @param {any} query
+ * @returns {Promise<Content>}
+ */
 function caseOf(query) {
   const found = bundle.cases.find((/** @type {any} */ one) => ["run", "image", "step_size"].every((name) => one.key[name] === query[name]));
   if (!found) throw new Error("This bundle does not hold the image.");
@@ -29,14 +32,21 @@ function caseOf(query) {
   return made;
 }
 
-/** @param {Content} content @param {any} query */
+/**
+ * @param {Content} content
+ * @param {any} query
+ */
 function place(content, query) {
   const found = content.rows.findIndex((row) => row.epsilon === Number(query.epsilon));
   if (found < 0) throw new Error("The image was not attacked at this ε.");
   return found;
 }
 
-/** @param {string} path @param {any} [query] @returns {Promise<any>} */
+/**
+ * @param {string} path
+ * @param {any} [query]
+ * @returns {Promise<any>}
+ */
 export async function ask(path, query = {}) {
   if (path === "/api/store") return { title: bundle.title, changed: false, warnings: [], bundle };
   const content = await caseOf(query);
@@ -47,7 +57,10 @@ export async function ask(path, query = {}) {
 /** @type {Map<string, Promise<Uint16Array>>} */
 const unpacked = new Map();
 
-/** @param {any} query @returns {Promise<Raster>} */
+/**
+ * @param {any} query
+ * @returns {Promise<Raster>}
+ */
 export async function pixelsOf(query) {
   const content = await caseOf(query);
   const here = place(content, query);
@@ -64,17 +77,25 @@ export async function pixelsOf(query) {
   return { channels, height, width, values: Float32Array.from((await levels).subarray(query.step * n, (query.step + 1) * n), (level) => level / 65535) };
 }
 
-/** Levels of all iterates; each was stored less the one before. @param {string} text @param {number} n */
+/**
+ * Levels of all iterates; each was stored less the one before.
+ * @param {string} text
+ * @param {number} n
+ */
 async function unpack(text, n) {
   const bytes = Uint8Array.from(atob(text), (sign) => sign.charCodeAt(0));
-  const inflated = new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate")));
+  const inflated = new Response(new Blob([bytes]).stream().pipeThrough(new (/** @type {any} */ (globalThis).DecompressionStream)("deflate")));
   const view = new DataView(await inflated.arrayBuffer());
   const levels = new Uint16Array(view.byteLength / 2);
   for (let i = 0; i < levels.length; i += 1) levels[i] = view.getUint16(2 * i, true) + (i >= n ? levels[i - n] : 0);
   return levels;
 }
 
-/** @param {string} _kind @param {Record<string, unknown>} _query @returns {string | null} there is nothing that would make a file */
+/**
+ * @param {string} _kind
+ * @param {Record<string, unknown>} _query
+ * @returns {string | null} there is nothing that would make a file
+ */
 export const fileAddress = (_kind, _query) => null;
 
 /** @param {Record<string, unknown>} query */

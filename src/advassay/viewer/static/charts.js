@@ -4,7 +4,10 @@
 /** @type {Promise<any> | undefined} */
 let loading;
 
-/** vegaEmbed, loaded when the first chart is drawn. @returns {Promise<any>} */
+/**
+ * vegaEmbed, loaded when the first chart is drawn.
+ * @returns {Promise<any>}
+ */
 function vega() {
   loading ??= new Promise((resolve, reject) => {
     const script = document.createElement("script");

@@ -38,9 +38,16 @@ let turn = 0;
 
 const key = () => ({ run: point.run, image: point.image, step_size: point.step_size, epsilon: point.epsilon });
 const keyOf = (/** @type {any} */ one) => ({ store: one.store, run: one.run, image: one.image, step_size: one.step_size, epsilon: one.epsilon });
-/** As the select names what is compared. @param {{store?: string, run: string, step_size: string}} one */
+/**
+ * As the select names what is compared.
+ * @param {{store?: string, run: string, step_size: string}} one
+ */
 const valueOf = (one) => JSON.stringify([one.store ?? "", one.run, one.step_size]);
-/** A run that attacked the image. @param {string} run @param {string} [store] */
+/**
+ * A run that attacked the image.
+ * @param {string} run
+ * @param {string} [store]
+ */
 const runOf = (run, store = "") => row.other_runs.find((/** @type {any} */ one) => one.run === run && (one.store ?? "") === store);
 const step = () => Number(sliders.step.value);
 const top = () => 2 ** row.bits - 1;
@@ -118,7 +125,10 @@ function record() {
 
 const WORDS = { exact: "This record, bit for bit", close: "This record, to a tolerance", refused: "Not this record" };
 
-/** Have the image made again, tell how far that is, and show it once it is proved. @param {number} mine */
+/**
+ * Have the image made again, tell how far that is, and show it once it is proved.
+ * @param {number} mine
+ */
 async function prove(mine) {
   const shown = await proof(() => mine !== turn, "", key(), hide);
   if (mine !== turn) return;
@@ -126,7 +136,10 @@ async function prove(mine) {
   else hide();
 }
 
-/** The same of what it is compared with. @param {number} mine */
+/**
+ * The same of what it is compared with.
+ * @param {number} mine
+ */
 async function compare(mine) {
   const own = ++comparing;
   const overtaken = () => mine !== turn || own !== comparing;
@@ -161,7 +174,13 @@ async function proof(overtaken, where, wanted, meanwhile) {
   }
 }
 
-/** @param {string} where @param {string} status @param {string} word @param {string} text @param {string} [sha256] */
+/**
+ * @param {string} where
+ * @param {string} status
+ * @param {string} word
+ * @param {string} text
+ * @param {string} [sha256]
+ */
 function told(where, status, word, text, sha256) {
   byId(`${where}proof`).className = `proof ${status}`;
   byId(`${where}proof-word`).textContent = word;
@@ -180,7 +199,11 @@ function hideCompared() {
   byId("with-shots").hidden = true;
 }
 
-/** @param {any} wanted @param {number} k @returns {Promise<Raster>} */
+/**
+ * @param {any} wanted
+ * @param {number} k
+ * @returns {Promise<Raster>}
+ */
 function iterate(wanted, k) {
   const name = search({ ...wanted, step: k });
   const found = kept.get(name);
@@ -210,7 +233,10 @@ async function pixels(mine) {
 
 // ---- the display ---------------------------------------------------------------------------------------------------
 
-/** The factor at which ±ε fills the grey scale, rounded down to two digits, as in the report. @param {number} epsilon */
+/**
+ * The factor at which ±ε fills the grey scale, rounded down to two digits, as in the report.
+ * @param {number} epsilon
+ */
 function automatic(epsilon) {
   const exact = 0.5 / epsilon;
   const unit = 10 ** (Math.floor(Math.log10(exact)) - 1);
@@ -224,7 +250,11 @@ function factor() {
   return automatic(of.norm === "linf" ? of.epsilon : Math.max(1e-9, shown?.change.values.reduce((most, value) => Math.max(most, Math.abs(value)), 0) ?? 1));
 }
 
-/** What the network said, of pixels that are shown. @param {Shown} of @param {number} k */
+/**
+ * What the network said, of pixels that are shown.
+ * @param {Shown} of
+ * @param {number} k
+ */
 function saidOf(of, k) {
   const decision = of.row.predicted[k];
   return decision < 0 ? "no decision" : `${of.row.classes[decision]} ${percent(of.row.probabilities[k][decision])}`;
@@ -232,7 +262,7 @@ function saidOf(of, k) {
 
 function repaint() {
   if (!shown) return;
-  const { row: of, step: k } = shown; // the captions are of the pixels, whatever is awaited
+  const { row: of, step: k, clean: { width } } = shown; // the captions are of the pixels, whatever is awaited
   byId("clean-caption").textContent = `Clean: ${saidOf(shown, 0)}`;
   byId("attacked-caption").textContent = blinking ? `Blinking: ${blinkAttacked ? "attacked" : "clean"}` : `Attacked, iterate ${k}: ${saidOf(shown, k)}`;
   byId("difference-caption").textContent = `Difference × ${shortest(factor(), 3)}; grey: unchanged, brighter: made brighter`;
@@ -250,7 +280,7 @@ function repaint() {
     maps.push(windowed(shownWith.attacked, grey), magnified(shownWith.change, factor()));
   }
   maps.forEach((map, i) => {
-    const ratio = map.width / shown.clean.width; // another store may have prepared the image at another size
+    const ratio = map.width / width; // another store may have prepared the image at another size
     const there = cursor && ratio !== 1 ? null : cursor;
     paint(canvases[i], map, { zoom: view.zoom, x: view.x * ratio, y: view.y * ratio }, there);
   });
@@ -306,7 +336,10 @@ function reset() {
   repaint();
 }
 
-/** @param {HTMLInputElement} slider @param {number} by */
+/**
+ * @param {HTMLInputElement} slider
+ * @param {number} by
+ */
 function move(slider, by) {
   const to = Math.min(Math.max(Number(slider.value) + by, 0), Number(slider.max));
   if (to === Number(slider.value)) return;
@@ -394,14 +427,23 @@ byId("blink").addEventListener("click", blink);
 byId("reset").addEventListener("click", reset);
 window.addEventListener("resize", repaint);
 
-/** Another run of the same image, at its amplitude nearest to the one looked at. @param {string} run @param {string} size */
+/**
+ * Another run of the same image, at its amplitude nearest to the one looked at.
+ * @param {string} run
+ * @param {string} size
+ */
 async function go(run, size) {
   Object.assign(point, { epsilon: nearest(runOf(run), size), run, step_size: size });
   hide();
   await read();
 }
 
-/** Of a run's amplitudes the one nearest to the one looked at. @param {{points: Record<string, number[]>}} run @param {string} size @returns {number} */
+/**
+ * Of a run's amplitudes the one nearest to the one looked at.
+ * @param {{points: Record<string, number[]>}} run
+ * @param {string} size
+ * @returns {number}
+ */
 function nearest(run, size) {
   return run.points[size].reduce((a, b) => (Math.abs(b - point.epsilon) < Math.abs(a - point.epsilon) ? b : a));
 }

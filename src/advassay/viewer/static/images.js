@@ -37,12 +37,18 @@ let total = 0;
 let stop = new AbortController();
 let sort = { key: "cohort", descending: false };
 
-/** Address of one image; the point is the row's. @param {any} row */
+/**
+ * Address of one image; the point is the row's.
+ * @param {any} row
+ */
 function address(row) {
   return `/image${search({ run: row.run, image: row.image, step_size: row.step_size, epsilon: row.epsilon, step: row.step })}`;
 }
 
-/** What the form says, as the address has it. @returns {Record<string, string>} */
+/**
+ * What the form says, as the address has it.
+ * @returns {Record<string, string>}
+ */
 function state() {
   const entries = [...new FormData(form).entries()].map(([name, value]) => [name, String(value).trim()]);
   const sorted = sort.key === "cohort" && !sort.descending ? {} : { sort: sort.key, descending: sort.descending ? "true" : "" };

@@ -21,14 +21,21 @@ function run() {
   return choices.runs.find((/** @type {any} */ one) => one.primary && one.cohort === cohort && one.arm === arm);
 }
 
-/** Address of the images that were misclassified at a point. @param {number} epsilon @param {number} step */
+/**
+ * Address of the images that were misclassified at a point.
+ * @param {number} epsilon
+ * @param {number} step
+ */
 function behind(epsilon, step) {
   const { cohort, arm, step_size, reading } = chosen();
   const query = { cohort, arm, step_size, network: "main", epsilon, step, reading: reading === "last" ? "" : reading, success: true };
   return `/images${search(query)}`;
 }
 
-/** Offer what the chosen cohort and arm have. @param {URLSearchParams} [wanted] */
+/**
+ * Offer what the chosen cohort and arm have.
+ * @param {URLSearchParams} [wanted]
+ */
 function offer(wanted) {
   const of = (/** @type {string} */ name) => wanted?.get(name) ?? controls[name].value;
   const arms = choices.arms.filter((/** @type {string} */ arm) =>
@@ -90,7 +97,10 @@ function listOf(links, datum) {
   return query;
 }
 
-/** Figures are drawn once they are scrolled into view. @param {any[]} figures */
+/**
+ * Figures are drawn once they are scrolled into view.
+ * @param {any[]} figures
+ */
 function list(figures) {
   const seen = new IntersectionObserver((entries) => {
     for (const entry of entries.filter((one) => one.isIntersecting)) {

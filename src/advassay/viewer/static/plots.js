@@ -6,7 +6,11 @@ const COLOURS = ["#2f7fc1", "#d9681d", "#1f9e78", "#b45c92", "#8a7a1a", "#777777
 const DASHES = ["", "7 4", "2 3", "9 3 2 3", "4 2", "1 3"];
 const [WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT] = [460, 230, 46, 40, 12, 14];
 
-/** @param {string} name @param {Record<string, unknown>} attributes @param {string} [text] */
+/**
+ * @param {string} name
+ * @param {Record<string, unknown>} attributes
+ * @param {string} [text]
+ */
 function svg(name, attributes, text) {
   const made = document.createElementNS(NS, name);
   for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, String(value));
@@ -54,7 +58,10 @@ export function lines(ticks, probabilities, now, words) {
   return made;
 }
 
-/** A sample of a class's line, for the key. @param {number} place */
+/**
+ * A sample of a class's line, for the key.
+ * @param {number} place
+ */
 export function sample(place) {
   const made = svg("svg", { viewBox: "0 0 26 10", "aria-hidden": "true" });
   made.append(svg("path", { d: "M0 5L26 5", ...stroke(place) }));

@@ -22,7 +22,10 @@ export async function raster(answer) {
   return { channels, height, width, values };
 }
 
-/** @param {Raster} image @param {(value: number) => number} shade 0 … 255 of a value */
+/**
+ * @param {Raster} image
+ * @param {(value: number) => number} shade 0 … 255 of a value
+ */
 function bitmap(image, shade) {
   const { channels, height, width, values } = image;
   const made = new ImageData(width, height);
@@ -34,7 +37,11 @@ function bitmap(image, shade) {
   return made;
 }
 
-/** The image through window and level: values below level − window/2 are black. @param {Raster} image @param {Grey} grey */
+/**
+ * The image through window and level: values below level − window/2 are black.
+ * @param {Raster} image
+ * @param {Grey} grey
+ */
 export function windowed(image, grey) {
   const low = grey.level - grey.window / 2;
   return bitmap(image, (value) => {
@@ -43,21 +50,39 @@ export function windowed(image, grey) {
   });
 }
 
-/** Mid-grey plus `factor` times the change: brighter where the attack made brighter. @param {Raster} change @param {number} factor */
+/**
+ * Mid-grey plus `factor` times the change: brighter where the attack made brighter.
+ * @param {Raster} change
+ * @param {number} factor
+ */
 export const magnified = (change, factor) => bitmap(change, (value) => Math.round(255 * Math.min(Math.max(0.5 + factor * value, 0), 1)));
 
-/** attacked − clean. @param {Raster} attacked @param {Raster} clean @returns {Raster} */
+/**
+ * attacked − clean.
+ * @param {Raster} attacked
+ * @param {Raster} clean
+ * @returns {Raster}
+ */
 export function subtract(attacked, clean) {
   return { ...clean, values: attacked.values.map((value, i) => value - clean.values[i]) };
 }
 
-/** The values at fractions of the sorted pixels. @param {Raster} image @param {number[]} fractions */
+/**
+ * The values at fractions of the sorted pixels.
+ * @param {Raster} image
+ * @param {number[]} fractions
+ */
 export function quantiles(image, fractions) {
   const sorted = Float32Array.from(image.values).sort();
   return fractions.map((fraction) => sorted[Math.round(fraction * (sorted.length - 1))]);
 }
 
-/** Values of every channel at a pixel. @param {Raster} image @param {number} x @param {number} y */
+/**
+ * Values of every channel at a pixel.
+ * @param {Raster} image
+ * @param {number} x
+ * @param {number} y
+ */
 export function at(image, x, y) {
   const n = image.width * image.height;
   return Array.from({ length: image.channels }, (_, c) => image.values[c * n + y * image.width + x]);
@@ -76,7 +101,8 @@ export function paint(canvas, pixels, view, cursor) {
   const side = Math.max(1, Math.round(canvas.clientWidth * window.devicePixelRatio));
   if (canvas.width !== side) { canvas.width = side; canvas.height = side; }
   const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
-  const source = new OffscreenCanvas(pixels.width, pixels.height);
+  const source = document.createElement("canvas");
+  Object.assign(source, { width: pixels.width, height: pixels.height });
   /** @type {any} */ (source.getContext("2d")).putImageData(pixels, 0, 0);
   const scale = (side / Math.max(pixels.width, pixels.height)) * view.zoom;
   const left = side / 2 - view.x * scale;
@@ -103,7 +129,13 @@ export function paint(canvas, pixels, view, cursor) {
   }
 }
 
-/** The pixel of the image under a point of the canvas; null outside. @param {HTMLCanvasElement} canvas @param {Raster} image @param {View} view @param {MouseEvent} event */
+/**
+ * The pixel of the image under a point of the canvas; null outside.
+ * @param {HTMLCanvasElement} canvas
+ * @param {Raster} image
+ * @param {View} view
+ * @param {MouseEvent} event
+ */
 export function under(canvas, image, view, event) {
   const box = canvas.getBoundingClientRect();
   const scale = (box.width / Math.max(image.width, image.height)) * view.zoom;

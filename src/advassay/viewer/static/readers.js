@@ -4,7 +4,10 @@ import { amplitude, byId, element, nameStore, percent, say, shortest } from "./s
 import { lines, sample } from "./plots.js";
 import { ask } from "./source.js";
 
-/** @param {string[]} heads @param {(string | number)[][]} rows */
+/**
+ * @param {string[]} heads
+ * @param {(string | number)[][]} rows
+ */
 function table(heads, rows) {
   return [
     element("thead", {}, element("tr", {}, ...heads.map((text) => element("th", { scope: "col" }, text)))),

@@ -15,11 +15,14 @@ export function element(name, attributes = {}, ...content) {
   for (const [key, value] of Object.entries(attributes)) {
     if (value !== false && value !== null && value !== undefined) made.setAttribute(key, value === true ? "" : String(value));
   }
-  made.append(...content.filter((one) => one !== null).map((one) => (typeof one === "number" ? String(one) : one)));
+  made.append(...content.flatMap((one) => (one === null ? [] : [typeof one === "number" ? String(one) : one])));
   return made;
 }
 
-/** @param {string} id @returns {any} */
+/**
+ * @param {string} id
+ * @returns {any}
+ */
 export const byId = (id) => document.getElementById(id);
 
 /**
@@ -38,15 +41,24 @@ export function fill(select, options, chosen) {
 /** @param {number | null | undefined} value */
 export const percent = (value) => (value === null || value === undefined ? "–" : `${(100 * value).toFixed(1)} %`);
 
-/** ε, and in grey levels of 255. @param {number} epsilon */
+/**
+ * ε, and in grey levels of 255.
+ * @param {number} epsilon
+ */
 export const amplitude = (epsilon) => `${shortest(epsilon)} (${shortest(255 * epsilon, 3)}/255)`;
 
-/** @param {number | null | undefined} value @param {number} [digits] */
+/**
+ * @param {number | null | undefined} value
+ * @param {number} [digits]
+ */
 export function shortest(value, digits = 6) {
   return value === null || value === undefined ? "–" : String(Number(value.toPrecision(digits)));
 }
 
-/** The title of the store in the page's head; what of it cannot be read. @param {string} page */
+/**
+ * The title of the store in the page's head; what of it cannot be read.
+ * @param {string} page
+ */
 export async function nameStore(page) {
   const store = await ask("/api/store");
   byId("store-name").textContent = store.title;
@@ -55,13 +67,20 @@ export async function nameStore(page) {
   return store;
 }
 
-/** A sentence at the head of the page; the same one once. @param {string} text @param {string} [role] */
+/**
+ * A sentence at the head of the page; the same one once.
+ * @param {string} text
+ * @param {string} [role]
+ */
 export function notice(text, role) {
   const before = [...document.querySelectorAll("#main > p.notice")].find((one) => one.textContent === text);
   if (!before) byId("main").prepend(element("p", { class: "notice", role }, text));
 }
 
-/** Say an error in the page. @param {unknown} error */
+/**
+ * Say an error in the page.
+ * @param {unknown} error
+ */
 export function say(error) {
   if (error instanceof DOMException && error.name === "AbortError") return;
   notice(error instanceof Error ? error.message : String(error), "alert");

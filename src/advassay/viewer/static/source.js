@@ -15,7 +15,12 @@ export async function ask(path, query = {}, signal) {
   return content(await fetch(path + search(query), { signal }));
 }
 
-/** Send an answer of a reader study. @param {string} path @param {object} what @returns {Promise<any>} */
+/**
+ * Send an answer of a reader study.
+ * @param {string} path
+ * @param {object} what
+ * @returns {Promise<any>}
+ */
 export async function send(path, what) {
   return content(await fetch(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(what) }));
 }
@@ -27,13 +32,22 @@ async function content(answer) {
   return told;
 }
 
-/** One proved iterate. @param {Record<string, unknown>} query run, image, step_size, epsilon, step @returns {Promise<Raster>} */
+/**
+ * One proved iterate.
+ * @param {Record<string, unknown>} query run, image, step_size, epsilon, step
+ * @returns {Promise<Raster>}
+ */
 export async function pixelsOf(query) {
   const answer = await fetch(`/api/pixels${search(query)}`);
   return answer.ok ? raster(answer) : content(answer);
 }
 
-/** Address of a file to save; null where there is none. @param {string} kind png, dicom … @param {Record<string, unknown>} query @returns {string | null} */
+/**
+ * Address of a file to save; null where there is none.
+ * @param {string} kind png, dicom …
+ * @param {Record<string, unknown>} query
+ * @returns {string | null}
+ */
 export const fileAddress = (kind, query) => `/api/${kind}${search(query)}`;
 
 /** @param {Record<string, unknown>} query */
@@ -45,7 +59,10 @@ export function search(query) {
 
 let waiting = 0;
 
-/** Have the address say what is looked at; a moment later, since browsers refuse a hundred changes in a row. @param {Record<string, unknown>} query */
+/**
+ * Have the address say what is looked at; a moment later, since browsers refuse a hundred changes in a row.
+ * @param {Record<string, unknown>} query
+ */
 export function keepAddress(query) {
   clearTimeout(waiting);
   waiting = window.setTimeout(() => history.replaceState(null, "", search(query) || location.pathname), 150);
