@@ -42,7 +42,7 @@ async function next() {
     element("label", {}, element("input", { type: "radio", name: "diagnosis", value: name, required: true }), " ", name)));
   byId("pair").hidden = false;
   reset();
-  byId("left").focus();
+  byId("state").focus(); // neither image stands out
 }
 
 function repaint() {
