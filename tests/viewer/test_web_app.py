@@ -315,11 +315,11 @@ def listed(links: dict[str, Any], datum: dict[str, Any]) -> dict[str, Any] | Non
     """As overview.js makes a query of a mark."""
     if any(datum.get(entry) is None for entry in links["fields"]):
         return None
-    if any(datum.get(entry) not in texts for entry, texts in links["labels"].items()):
+    if any(str(datum.get(entry)) not in texts for entry, texts in links["labels"].items()):
         return None
     query = links["base"] | {name: datum[entry] for entry, name in links["fields"].items()}
     for entry, texts in links["labels"].items():
-        query |= texts[datum[entry]]
+        query |= texts[str(datum[entry])]
     return query
 
 
