@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from advassay.attacks.engine.preflight_cache import PreflightCache
+from advassay.attacks.engine.preflight import PreflightCache
 from advassay.attacks.suite.counted_network import CountedNetwork
 from advassay.attacks.suite.search import SearchResult, SearchTask
 from advassay.attacks.trajectory_stream import AttackStream, Item
