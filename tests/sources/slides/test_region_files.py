@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from made_slides import stained, write_png, write_slide
 
 from advassay.sources.slides import SlidePaths, Tiles, make_tiles
-from advassay.sources.slides.annotation_coverage import Outline, RegionFile, merge, shares
-from advassay.sources.slides.annotation_files import read_regions
+from advassay.sources.slides.annotation_files import Outline, RegionFile, read_regions
+from advassay.sources.slides.tile_labels import merge, shares
 from advassay.spec.tile_spec import SlideClasses, TileRules
 
 ALL = TileRules(size_px=100, tissue="any", min_tissue=0, max_pen=1, min_sharpness=0, min_scanned=0)
