@@ -57,7 +57,7 @@ def prepare_cohort(study: Study, name: str, site: RunEnvironment) -> Preparation
 
 def _prepare(study: Study, name: str, site: RunEnvironment) -> Preparation:
     from advassay.cohorts import prepare
-    from advassay.cohorts.cache_key import document_in
+    from advassay.cohorts.preparation_json import document_in
     from advassay.study.upkeep.forget_patient import drop_forgotten
 
     cohort = study.cohorts[name]
@@ -86,7 +86,7 @@ def is_prepared_as_asked(study: Study, name: str, site: RunEnvironment) -> Prepa
 
     Raises DamagedError for a document that cannot be read.
     """
-    from advassay.cohorts.cache_key import document_in, is_current, request_hash, state_of
+    from advassay.cohorts.preparation_json import document_in, is_current, request_hash, state_of
 
     spec, found = study.cohorts[name], document_in(site.store.cohort(name))
     source, data = split_absolute_path(study.sources[spec.source], site.data)
