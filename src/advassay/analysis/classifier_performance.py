@@ -214,7 +214,7 @@ def chance_reach(sizes: list[float], z: float = 1.96) -> float:
 
 # ---- the interval of an AUROC that is known only as a number, with the sizes of the classes --------------------------
 
-STEPS = 60
+HALVINGS = 60
 """Halvings of [0, 1]: far below the last printed digit."""
 
 
@@ -254,7 +254,7 @@ def _ends(area: float, positive: float, negative: float, z: float) -> tuple[floa
 def _bound(area: float, end: float, positive: float, negative: float, z: float) -> float:
     """The θ between `area` and `end` that is z of its own standard errors away from the area."""
     inside, outside = area, end
-    for _ in range(STEPS):
+    for _ in range(HALVINGS):
         middle = (inside + outside) / 2
         if abs(middle - area) <= z * _standard_error(middle, positive, negative):
             inside = middle

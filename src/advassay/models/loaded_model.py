@@ -342,9 +342,9 @@ def _plain(name: str) -> str:
 
 Outputs = Literal["logits", "softmax", "sigmoid"]
 
-SMALLEST = 1e-30
+SMALLEST_PROBABILITY = 1e-30
 """Probability below which its logarithm is cut, so that it stays a number."""
-NEAREST_ONE = 1e-7
+NEAREST_CERTAINTY = 1e-7
 """Distance from 0 and 1 at which a sigmoid's probability is cut."""
 
 
@@ -357,7 +357,7 @@ class LogProbabilities(nn.Module):
         self.training = network.training
 
     def forward(self, images: Tensor) -> Tensor:
-        return single_output(self.network(images)).clamp_min(SMALLEST).log()
+        return single_output(self.network(images)).clamp_min(SMALLEST_PROBABILITY).log()
 
 
 class LogOdds(nn.Module):
@@ -369,7 +369,7 @@ class LogOdds(nn.Module):
         self.training = network.training
 
     def forward(self, images: Tensor) -> Tensor:
-        return torch.logit(single_output(self.network(images)), eps=NEAREST_ONE)
+        return torch.logit(single_output(self.network(images)), eps=NEAREST_CERTAINTY)
 
 
 def as_logits(network: nn.Module, outputs: Outputs) -> nn.Module:

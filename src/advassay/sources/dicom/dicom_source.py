@@ -220,7 +220,7 @@ def _repeated(rows: pl.DataFrame) -> list[str]:
 
 # ---- the headers of a whole archive as one table: read in parallel, in order, and kept -------------------------------
 
-CHUNK = 8192
+HEADERS_AT_A_TIME = 8192
 """Files whose headers are kept at a time: what a killed run loses at most."""
 _FILE = {"path": pl.String, "bytes": pl.Int64, "changed_ns": pl.Int64}
 
@@ -234,26 +234,26 @@ def header_table(
     """
     entries = pl.DataFrame(found, schema={"path": pl.String, "reason": pl.String, "detail": pl.String}, orient="row")
     entries = entries.with_row_index("row")
-    memory = _Kept(kept, folder) if kept is not None else None
+    memory = _KeptHeaders(kept, folder) if kept is not None else None
     to_open = entries.filter(pl.col("reason").is_null())["path"].to_list()
-    facts = _read(name, folder, to_open, crew, memory, progress).drop("bytes", "changed_ns")
+    facts = _read_headers(name, folder, to_open, crew, memory, progress).drop("bytes", "changed_ns")
     closed = entries.filter(pl.col("reason").is_not_null())
     opened = entries.filter(pl.col("reason").is_null()).select("row", "path").with_columns(facts.drop("path"))
     return pl.concat([opened, closed], how="diagonal").sort("row")
 
 
-def _read(
-    name: str, folder: Path, paths: list[str], crew: DicomWorkerPool, memory: _Kept | None, progress: Progress
+def _read_headers(
+    name: str, folder: Path, paths: list[str], crew: DicomWorkerPool, memory: _KeptHeaders | None, progress: Progress
 ) -> pl.DataFrame:
     """Facts of `paths` in that order: what is remembered, and what is read now, chunk by chunk."""
     task, chunks = f"read headers of {name}", []
-    files = _stated(folder, paths)
+    files = _files_now(folder, paths)
     remembered = memory.recall(files) if memory else pl.DataFrame(schema=_FILE | HEADER)
     fresh = files.join(remembered.select(*_FILE), on=list(_FILE), how="anti", maintain_order="left").unique(
         "path", maintain_order=True
     )
     progress.start(task, fresh.height, "files")
-    for chunk in fresh.iter_slices(CHUNK):
+    for chunk in fresh.iter_slices(HEADERS_AT_A_TIME):
         whole = [os.path.join(folder, path) for path in chunk["path"]]
         facts = []
         for header in crew.headers(whole):
@@ -267,7 +267,7 @@ def _read(
     return files.join(known, on=list(_FILE), how="left", maintain_order="left", nulls_equal=True)
 
 
-def _stated(folder: Path, paths: list[str]) -> pl.DataFrame:
+def _files_now(folder: Path, paths: list[str]) -> pl.DataFrame:
     """path, bytes, changed_ns of each file; -1 where it cannot be asked (the reader says why)."""
     facts = []
     for path in paths:
@@ -279,7 +279,7 @@ def _stated(folder: Path, paths: list[str]) -> pl.DataFrame:
     return pl.DataFrame(facts, schema=_FILE, orient="row")
 
 
-class _Kept:
+class _KeptHeaders:
     """Headers read before, in Parquet parts that only their owner may read. They hold original ids."""
 
     def __init__(self, place: Path, folder: Path) -> None:

@@ -35,7 +35,9 @@ class Regions:
     mended: int
 
 
-def merge(outlines: Iterable[Outline], classes: Mapping[str, str], offset: tuple[int, int] = (0, 0)) -> Regions:
+def merge_outlines(
+    outlines: Iterable[Outline], classes: Mapping[str, str], offset: tuple[int, int] = (0, 0)
+) -> Regions:
     """Outlines → one area a class. `classes`: see SlideClasses.regions. `offset` is added to every coordinate.
 
     An outline that crosses itself is mended (shapely.make_valid, what GEOS takes as its inside) and counted.
@@ -59,11 +61,11 @@ def _areas_of(geometry: BaseGeometry) -> BaseGeometry:
     return shapely.union_all(polygons)
 
 
-def shares(regions: Regions, boxes: np.ndarray) -> tuple[list[str], np.ndarray]:
+def region_shares(regions: Regions, boxes: np.ndarray) -> tuple[list[str], np.ndarray]:
     """Class names, and float64 (box, class): the share of each box, (box, 4) in level-0 pixels, in each class's area.
 
     >>> square = Outline("tumour", shapely.box(0, 0, 10, 5))
-    >>> shares(merge([square], {}), np.array([[0.0, 0, 10, 10]]))[1].tolist()
+    >>> region_shares(merge_outlines([square], {}), np.array([[0.0, 0, 10, 10]]))[1].tolist()
     [[0.5]]
     """
     names = sorted(regions.areas)
@@ -206,13 +208,13 @@ class Labels:
             return SlideRejected("unusable region file", file)
         # QuPath counts from the corner of the part that was scanned (github.com/qupath/qupath/issues/1278).
         offset = slide.bounds[:2] if path.suffix.lower() != ".xml" else (0, 0)
-        regions = merge(file.outlines, self._classes.regions, offset)
+        regions = merge_outlines(file.outlines, self._classes.regions, offset)
         notes = {f"skipped: {reason}": count for reason, count in file.skipped.items()}
         if regions.mended:
             notes["mended: an outline that crosses itself"] = regions.mended
         if not regions.areas and self._classes.outside is None:
             return SlideRejected("unusable region file", "; ".join(notes) or "no region of a class that is asked for")
-        return Labelled(self._decide(*shares(regions, boxes)), notes)
+        return Labelled(self._decide(*region_shares(regions, boxes)), notes)
 
     def _decide(self, names: list[str], covered: np.ndarray) -> tuple[TileClass, ...]:
         if not names:
