@@ -1,0 +1,5 @@
+"""`python -m advassay` is `advassay`."""
+
+from advassay.cli.program import main
+
+main()
