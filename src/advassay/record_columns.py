@@ -132,8 +132,8 @@ class PathColumns:
         Column(
             "int32",
             "search",
-            "images that the search had sent through the network when it first had a misclassified point within ε, that "
-            "one included; 0 where it had none or it was not counted",
+            "images that the search had sent through the network when it first had a misclassified point within ε, "
+            "that one included; 0 where it had none or it was not counted",
             may_lack=True,
         ),
     ]

@@ -87,6 +87,7 @@ class Evidence:
     prespecified  True: the plan was fixed before the first attack. False: after. None: the store holds no plan
     estimator     of ε50; verdicts rest on the curve, the specification curve looks at the bracket too
     series_planned  False: the plan says that the arm attacks no training-size series, and one was attacked later
+    added         names of questions that the plan says are not asked, whose records came later
     later         amplitudes that were added after the plan was fixed, rising: they are shown and decide nothing
     transfers     what cohorts' networks made of images attacked on each other under the plan's arm; empty for most
     features      how far attacked images moved in the networks' features under it; empty for most
@@ -98,6 +99,7 @@ class Evidence:
     prespecified: bool | None = None
     estimator: Estimator = "curve"
     series_planned: bool = True
+    added: frozenset[str] = frozenset()
     later: tuple[float, ...] = ()
     transfers: tuple[CohortTransfer, ...] = ()
     features: tuple[CohortFeatures, ...] = ()
@@ -270,6 +272,7 @@ def evidence_of(
         others,
         force.prespecified,
         series_planned=not unplanned,
+        added=frozenset(name for name in ("transfer", "features") if getattr(document, name) is False),
         later=later,
         transfers=transfers,
         features=cohort_features(records, name, size),

@@ -32,7 +32,6 @@ from advassay.spec.attack_components import UPDATE_RULES
 from advassay.success import correct_on_clean, predicted
 from advassay.trajectory import TrajectoryRows
 
-
 SearchedRow = tuple[SearchResult, str, float, Tensor, int, int, int]
 """The image's result, step size, ε, point, forward and backward passes, queries to success."""
 
