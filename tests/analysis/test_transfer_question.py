@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import polars as pl
 import pytest
 
 from advassay.analysis.conclusions import judge
-from advassay.analysis.conclusions.evidence import Evidence
+from advassay.analysis.conclusions.evidence import Evidence, features_as_planned, transfer_as_planned
 from advassay.analysis.conclusions.transfer import judge_transfer, transfer_effect, value_of
 from advassay.analysis.transfer_outcomes import CohortTransfer, TransferNetwork
 from advassay.spec.analysis_plan import AnalysisPlan, Margins
@@ -17,6 +18,7 @@ from benchmarks.transfer_scenarios import (
     TransferScenario,
     TransferTruth,
     cohort_transfer,
+    features_study,
     simulate,
     transfer_study,
 )
@@ -94,6 +96,20 @@ def test_verdicts_and_intervals_are_as_often_true_as_they_say(scenario: Transfer
     assert found.coverage >= 0.95 - 3 * np.sqrt(0.05 * 0.95 / scenario.studies), found
     assert found.true >= scenario.least_true, found
     assert found.opposite == 0 or scenario.null, found
+
+
+def test_an_amplitude_that_was_added_later_is_not_judged_in_the_place_of_the_planned_one() -> None:
+    grid = (0.01, 0.019, 0.04)  # the plan's amplitude is 0.02; 0.019 came later
+    study = transfer_study(np.random.default_rng(7), effect=0.2, cohorts=1, images=60, epsilons=grid)
+    (cohort,) = study.transfers
+    kept = transfer_as_planned(cohort, np.array([0.01, 0.04]))
+    assert kept.epsilons.tolist() == [0.01, 0.04]
+    np.testing.assert_array_equal(kept.attacked, cohort.attacked[:, :, [0, 2]])
+    assert (cohort.at(0.02), kept.epsilons[kept.at(0.02)]) == (1, 0.01)
+    assert transfer_as_planned(cohort, np.array([0.5])) is cohort
+    (features,) = features_study(np.random.default_rng(7), ratio=2.0, cohorts=1).features
+    both = replace(features, rows=pl.concat([features.rows, features.rows.with_columns(epsilon=pl.lit(0.019))]))
+    assert features_as_planned(both, np.array([0.02])).rows["epsilon"].unique().to_list() == [0.02]
 
 
 def test_the_amplitude_is_the_one_nearest_to_the_plans() -> None:

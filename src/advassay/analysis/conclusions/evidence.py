@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
+import polars as pl
 
 from advassay.analysis.distance_in_features import CohortFeatures, cohort_features
 from advassay.analysis.dose_response.epsilon50 import Epsilon50, Estimator, by_bracket, epsilon50_of
@@ -265,7 +266,7 @@ def evidence_of(
     kept, later = _as_planned(networks, document)
     series = [pack for pack in kept if not pack.header.full]
     unplanned = document.series_epsilons is not None and not document.series_epsilons and bool(series)
-    transfers = cohort_transfers(records, name, size)
+    planned = np.array(document.arm.epsilons)
     return Evidence(
         own,
         kept,
@@ -274,8 +275,8 @@ def evidence_of(
         series_planned=not unplanned,
         added=frozenset(name for name in ("transfer", "features") if getattr(document, name) is False),
         later=later,
-        transfers=transfers,
-        features=cohort_features(records, name, size),
+        transfers=tuple(transfer_as_planned(one, planned) for one in cohort_transfers(records, name, size)),
+        features=tuple(features_as_planned(one, planned) for one in cohort_features(records, name, size)),
     )
 
 
@@ -305,6 +306,25 @@ def _as_planned(
         later |= set(pack.epsilons.tolist()) - set(pack.epsilons[places].tolist())
         kept.append(at_amplitudes(pack, places))
     return tuple(kept), tuple(sorted(later))
+
+
+def transfer_as_planned(cohort: CohortTransfer, planned: np.ndarray) -> CohortTransfer:
+    """The transfer at the amplitudes `planned` alone: one added later, nearer to the plan's, must not be judged in its
+    place. As it is where it has none of them."""
+    places = places_of(planned, cohort.epsilons)
+    if len(places) in (0, len(cohort.epsilons)):
+        return cohort
+    found = {name: getattr(cohort, name)[:, :, places] for name in ("counted", "attacked", "noise")}
+    return replace(cohort, epsilons=cohort.epsilons[places], **found)
+
+
+def features_as_planned(cohort: CohortFeatures, planned: np.ndarray) -> CohortFeatures:
+    """The distances at these amplitudes alone, likewise."""
+    known = cohort.rows["epsilon"].unique().sort().to_numpy()
+    places = places_of(planned, known)
+    if len(places) in (0, len(known)):
+        return cohort
+    return replace(cohort, rows=cohort.rows.filter(pl.col("epsilon").is_in(known[places].tolist())))
 
 
 def _elsewhere(plan: AnalysisPlan, arm: str, step_size: str | None) -> AnalysisPlan:
