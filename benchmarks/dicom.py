@@ -30,8 +30,7 @@ from advassay.sources.dicom.pixel_reader import PixelRules
 from advassay.sources.dicom.worker_pool import DicomWorkerPool
 from advassay.sources.read_failures import Unreadable
 from advassay.sources.synthetic_archive.archive_plan import SYNTAXES, PlannedFile, plan_archive
-from advassay.sources.synthetic_archive.archive_writer import encoded
-from advassay.sources.synthetic_archive.dicom_datasets import dataset
+from advassay.sources.synthetic_archive.archive_writer import dataset, encoded
 
 TAGS = ("PatientID", "PatientAge", "PatientSex", "ViewPosition", "BodyPartExamined", "Modality", "Rows", "Columns")
 RULES = PixelRules(scaling="voi")

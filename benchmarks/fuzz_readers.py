@@ -36,8 +36,7 @@ from advassay.sources.dicom.pixel_reader import PixelRules
 from advassay.sources.dicom.worker_pool import DicomWorkerPool
 from advassay.sources.read_failures import Unreadable
 from advassay.sources.synthetic_archive.archive_plan import SYNTAXES, plan_archive
-from advassay.sources.synthetic_archive.archive_writer import encoded
-from advassay.sources.synthetic_archive.dicom_datasets import dataset
+from advassay.sources.synthetic_archive.archive_writer import dataset, encoded
 from advassay.sources.table_files import read_table
 
 LIMIT_S = 10.0

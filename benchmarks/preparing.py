@@ -34,8 +34,7 @@ import pydicom
 from pydicom.pixels import apply_voi_lut
 
 from advassay.sources.synthetic_archive.archive_plan import PlannedFile, plan_archive
-from advassay.sources.synthetic_archive.archive_writer import encoded
-from advassay.sources.synthetic_archive.dicom_datasets import dataset
+from advassay.sources.synthetic_archive.archive_writer import dataset, encoded
 
 SIDE = 224
 SCALINGS = ("percentile", "voi", "full-range")

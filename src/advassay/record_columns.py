@@ -3,7 +3,7 @@
 Rows in memory (`trajectory.TrajectoryRows`), the engine's state, shards, the long table of outcomes and the table in
 records/FORMAT.md follow from the two classes below. A new column is one line in `PathColumns` and the code that
 computes it: for one measured on the perturbation or on the gradient an entry of what `attacks/attack_step.py` measures
-there, for one of the last iterate an entry of what `attacks/engine/row_endings.py` measures there.
+there, for one of the last iterate an entry of what `attacks/engine/finished_rows.py` measures there.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from torch import nn
 import advassay as aa
 from advassay.attacks.engine import fingerprint as fingerprints
 from advassay.attacks.engine.fingerprint import NotFingerprintableError, fingerprint
-from advassay.attacks.engine.preflight_cache import lookup
+from advassay.attacks.engine.preflight import lookup
 
 SIDE = 40
 LARGE = 2000

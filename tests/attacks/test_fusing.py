@@ -20,7 +20,6 @@ from advassay.attacks.attack_step import GradientModel
 from advassay.attacks.batch_tuning import execution_config
 from advassay.attacks.surrogate import build
 from advassay.attacks.surrogate.build import FUSED, build_surrogate
-from advassay.attacks.surrogate.fx_fusion import fuse
 from advassay.attacks.surrogate.packed_layers import (
     AveragePool,
     BiasAndRelu,
@@ -28,6 +27,7 @@ from advassay.attacks.surrogate.packed_layers import (
     PackedConvolution,
     can_pack,
     can_pack_on,
+    fuse,
 )
 
 pytestmark = pytest.mark.skipif(not can_pack_on("cpu"), reason="this build of PyTorch has no oneDNN")

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 import advassay as aa
-from advassay.attacks.engine.preflight_cache import lookup
+from advassay.attacks.engine.preflight import lookup
 
 
 class Scaled(nn.Module):

@@ -13,7 +13,7 @@ from advassay.attacks import Item, tune_batch_size
 from advassay.attacks.batch_tuning import execution_config
 from advassay.attacks.engine.float32_verifier import Comparisons, Float32Verifier
 from advassay.attacks.engine.image_state import Grid, GridRow, Records, SharedIterates
-from advassay.attacks.engine.preflight_cache import PreflightCache
+from advassay.attacks.engine.preflight import PreflightCache
 from advassay.attacks.engine.uncertainty_band import required_float32_mask
 from advassay.attacks.stream import stream
 from advassay.attacks.surrogate.build import build_surrogate

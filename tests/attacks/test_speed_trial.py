@@ -10,7 +10,7 @@ from tiny_networks import small_cnn
 import advassay as aa
 from advassay.attacks import Item, tune_batch_size
 from advassay.attacks.batch_tuning import execution_config
-from advassay.attacks.engine.preflight_cache import PreflightCache
+from advassay.attacks.engine.preflight import PreflightCache
 from advassay.attacks.stream import stream
 from advassay.attacks.surrogate import speed_trial
 from advassay.trajectory import TrajectoryRows

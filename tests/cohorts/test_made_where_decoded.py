@@ -17,10 +17,10 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "sources" / "dicom"))
 from dicom_files import file_bytes, picture, radiograph, write
 
 from advassay.cohorts import open_cohort, prepare
-from advassay.cohorts.cache_key import document_in
 from advassay.cohorts.cohort_preparation import _write as write_document
 from advassay.cohorts.image_preparation import PERCENTILES, PixelRule, encode, percentiles, prepare_pixels
-from advassay.cohorts.regions.detection import Box
+from advassay.cohorts.preparation_json import document_in
+from advassay.cohorts.regions.region_finders import Box
 from advassay.cohorts.render_images import Spool
 from advassay.sources.dicom.dicom_source import open_dicom
 from advassay.sources.dicom.header_filters import DICOM_READING

@@ -13,8 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from advassay.cohorts import open_cohort, prepare
-from advassay.cohorts.regions.detection import Box
-from advassay.cohorts.regions.region_finders import around_mask, chest_region, confidence
+from advassay.cohorts.regions.region_finders import Box, around_mask, chest_region, confidence
 from advassay.cohorts.regions.region_review import export_review
 from advassay.cohorts.regions.thorax_finder import Thorax, find_thorax
 from advassay.errors import CohortError, SourceError

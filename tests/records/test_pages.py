@@ -13,8 +13,7 @@ from blocks import IMAGES, block, header, writer
 
 from advassay.checked_files import read_frame
 from advassay.errors import AdvassayWarning, DamagedError
-from advassay.parquet_limits import TooLarge, check_decoded_size, check_pages
-from advassay.parquet_pages import chunks
+from advassay.parquet_limits import TooLarge, check_decoded_size, check_pages, chunks
 from advassay.records import Account, Run, open_records
 from advassay.records.row_shards import check_whole, is_whole, read_rows, write_shard
 

@@ -19,7 +19,7 @@ from tiny_study import assert_equal_records, cpu
 from advassay import store_layout
 from advassay.checked_files import stamped, write_document
 from advassay.cohorts import open_cohort
-from advassay.cohorts.cache_key import document_in
+from advassay.cohorts.preparation_json import document_in
 from advassay.errors import AdvassayWarning, DamagedError, StoreError
 from advassay.records import Run, RunHeader, RunWriter, compact, open_records, read_gallery, read_header
 from advassay.records.gallery import INDEX

@@ -14,7 +14,7 @@ from torch import nn
 from advassay.errors import TrainingError
 from advassay.training.evaluation import cross_entropy, recompute_statistics, scores
 from advassay.training.training_data import ImageCache, UpdateBatches, augment_lightly
-from advassay.training.update_schedule import evaluation_updates, learning_rate_factor
+from advassay.training.training_loop import evaluation_updates, learning_rate_factor
 
 
 @pytest.mark.parametrize(("bits", "channels"), [(8, 3), (16, 1)])

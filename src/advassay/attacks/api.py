@@ -14,8 +14,7 @@ import torch
 from advassay.attacks.batch_tuning import activation_bytes, execution_config
 from advassay.attacks.checks.inputs import ModelWarning, check_classifier, check_epsilons, check_images, clipped
 from advassay.attacks.engine.float32_verifier import REWRITES
-from advassay.attacks.engine.preflight import FIRST_IMAGES
-from advassay.attacks.engine.preflight_cache import lookup
+from advassay.attacks.engine.preflight import FIRST_IMAGES, lookup
 from advassay.attacks.masked_gradient_rerun import gradient_masked_images, linked_rerun
 from advassay.attacks.stream import AttackStream, Item, no_images, stream_of
 from advassay.classifier import Classifier
@@ -152,7 +151,7 @@ def sweep(
     `attack` gives everything but the axes: its own ε is not used, its step size only if `step_sizes` is not given.
     A leading step_size axis exists only if `step_sizes` is given. Arguments and errors as for `attack`.
     `first_success_only` ends each trajectory at its first success (later iterates are NaN, flag `retired`).
-    A second call on the same network and first images spares itself the examination (engine/preflight_cache.py).
+    A second call on the same network and first images spares itself the examination (engine/preflight.py).
     `.rerun` is the same sweep under the margin loss, of the images whose gradient vanished or saturated.
     """
     with one_at_a_time():

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from advassay.attacks.batch_tuning import SMALLEST
-from advassay.attacks.engine.preflight_cache import PreflightCache
+from advassay.attacks.engine.preflight import PreflightCache
 from advassay.attacks.random_init import sign_noise
 from advassay.attacks.stream import Item, computing, stream
 from advassay.attacks.surrogate.compile import backend_of

@@ -1,11 +1,15 @@
-"""Logits of images that are there already, of one network: a transfer attacks elsewhere and scores here."""
+"""Logits of images that are there already, without an attack: once each, or one image at every place of a batch."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 import numpy as np
 import torch
 
-from advassay.attacks.stream import computing
+from advassay.attacks.attack_step import GradientModel
+from advassay.attacks.engine.preflight import VERIFIED_CHANNELS_LAST
+from advassay.attacks.trajectory_stream import computing
 from advassay.classifier import Classifier
 from advassay.store_documents import ExecutionConfig
 
@@ -24,3 +28,23 @@ def score(classifier: Classifier, images: np.ndarray, shape: ExecutionConfig) ->
             logits = classifier(torch.from_numpy(filled).to(classifier.mean.device))
             found.append(logits[: len(part)].float().cpu().numpy())
     return np.concatenate(found)
+
+
+def logits_at_every_place(
+    classifier: Classifier, image: np.ndarray, label: int, *, loss: str, shape: ExecutionConfig,
+    held: Iterable[str] = (),
+) -> np.ndarray:  # fmt: skip
+    """float32 (pass × place, class): what the unmodified network may say of an image in a batch of `shape`.
+
+    `image` float32 (channel, height, width) in [0, 1]. First as it is scored, then as it is with a gradient taken, once
+    for each place. `held`: of the run's header; says in which layout images were scored.
+    """
+    import torch
+
+    device = torch.device(shape.device)
+    batch = torch.from_numpy(np.array(image, np.float32)).to(device).expand(shape.batch_size, *image.shape)
+    labels = torch.full((shape.batch_size,), label, dtype=torch.int64, device=device)
+    with computing(classifier, shape):
+        scored = GradientModel(classifier, loss, channels_last=VERIFIED_CHANNELS_LAST in held).score(batch)
+        stepped, _ = GradientModel(classifier, loss).gradient(batch, labels, None)
+    return torch.cat([scored, stepped]).cpu().numpy()

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from advassay.attacks.engine.preflight import FIRST_IMAGES
-from advassay.attacks.engine.preflight_cache import PreflightCache
+from advassay.attacks.engine.preflight import FIRST_IMAGES, PreflightCache
 from advassay.attacks.suite.search_stream import SearchStream
 from advassay.attacks.trajectory_stream import AttackStream, Item, computing, no_images
 from advassay.classifier import Classifier

@@ -22,8 +22,7 @@ from advassay.attacks.engine.float32_verifier import (
     Comparisons,
 )
 from advassay.attacks.engine.image_state import Grid, GridRow
-from advassay.attacks.engine.preflight import FIRST_IMAGES, Preflight
-from advassay.attacks.engine.preflight_cache import PreflightCache
+from advassay.attacks.engine.preflight import FIRST_IMAGES, Preflight, PreflightCache
 from advassay.attacks.engine.scheduler import BatchScheduler
 from advassay.attacks.float32_settings import full_float32
 from advassay.classifier import Classifier

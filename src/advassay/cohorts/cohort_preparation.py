@@ -11,12 +11,11 @@ import polars as pl
 from advassay.checked_files import write_document, write_frame
 from advassay.cohorts.augmentation import with_copies
 from advassay.cohorts.balance import subsample
-from advassay.cohorts.cache_key import document_in, is_current, request_hash, state_of
 from advassay.cohorts.cohort_warnings import attribute_warnings, enlarged_warning, few_images_warning, patient_warnings
 from advassay.cohorts.decoded_images import DecodeCache, sample_by_header, samples_by_header
 from advassay.cohorts.image_preparation import PixelRule, choose_channels, used_bits
 from advassay.cohorts.image_shards import check_shards, write_shards
-from advassay.cohorts.preparation_json import described, make_document
+from advassay.cohorts.preparation_json import described, document_in, is_current, make_document, request_hash, state_of
 from advassay.cohorts.prepared_cohort import order_by_draw, read_manifest
 from advassay.cohorts.privacy_checks import check_deidentified, check_key
 from advassay.cohorts.regions.apply_regions import COLUMNS

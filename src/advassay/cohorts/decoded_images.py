@@ -12,7 +12,7 @@ from advassay.cohorts.conditions import column_of
 from advassay.cohorts.duplicates import drop_duplicates, link_patients
 from advassay.cohorts.image_preparation import PixelRule
 from advassay.cohorts.regions.apply_regions import with_regions
-from advassay.cohorts.regions.detection import Detection
+from advassay.cohorts.regions.region_finders import Detection
 from advassay.cohorts.regions.review_lists import ReviewLists
 from advassay.cohorts.render_images import Spool, make_png
 from advassay.cohorts.selection_counts import SelectionCounts

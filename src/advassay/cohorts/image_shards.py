@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from advassay.checked_files import BROKEN, damaged
-from advassay.cohorts.cache_key import HEALED
+from advassay.cohorts.preparation_json import HEALED
 from advassay.errors import StoreError
 from advassay.parquet_limits import check_pages
 from advassay.store_layout import writing

@@ -11,9 +11,9 @@ import polars as pl
 
 from advassay.array_types import Images
 from advassay.checked_files import damaged, read_frame
-from advassay.cohorts.cache_key import HEALED, document_in
 from advassay.cohorts.image_preparation import decode
 from advassay.cohorts.image_shards import Shards
+from advassay.cohorts.preparation_json import HEALED, document_in
 from advassay.errors import CohortError, StoreError
 from advassay.identity import draw
 from advassay.sources.base import prefetch

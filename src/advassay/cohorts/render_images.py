@@ -15,7 +15,7 @@ import polars as pl
 from advassay.cohorts.augmentation import make_copy
 from advassay.cohorts.image_preparation import PixelRule, encode, prepare_pixels
 from advassay.cohorts.regions.apply_regions import box_of
-from advassay.cohorts.regions.detection import Box
+from advassay.cohorts.regions.region_finders import Box
 from advassay.errors import CohortError
 from advassay.identity import image_id
 from advassay.progress import Progress

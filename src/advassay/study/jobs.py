@@ -421,7 +421,7 @@ class _Lister:
 
 def prepare_id(study: Study, cohort: str) -> str:
     """Identity of a cohort's preparation: what the study asks for, whatever folder the source lies in."""
-    from advassay.cohorts.cache_key import request_hash
+    from advassay.cohorts.preparation_json import request_hash
 
     spec = study.cohorts[cohort]
     source, _ = split_absolute_path(study.sources[spec.source], None)

@@ -7,4 +7,4 @@ from .pipeline import (
     train as train,
 )
 from .training_data import TrainingCohort as TrainingCohort
-from .update_schedule import updates_for as updates_for
+from .training_loop import updates_for as updates_for

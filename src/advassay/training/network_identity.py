@@ -11,7 +11,7 @@ from advassay.models.weight_files import file_sha256
 from advassay.spec.study_spec import TrainingSpec
 from advassay.training.start_weights import start_weights_path
 from advassay.training.training_data import TrainingCohort, labels_of
-from advassay.training.update_schedule import updates_for
+from advassay.training.training_loop import updates_for
 
 PROCEDURE = 1
 """Raised when the training procedure changes such that the same spec gives another network."""

@@ -220,8 +220,7 @@ class Recomputer:
     def _rows(
         self, header: RunHeader, cohort: PreparedCohort, network: AttackedNetwork, keys: tuple[Key, ...], task: Task
     ) -> TrajectoryRows:
-        from advassay.attacks.engine.preflight import FIRST_IMAGES
-        from advassay.attacks.engine.preflight_cache import ModelCache, PreflightCache
+        from advassay.attacks.engine.preflight import FIRST_IMAGES, ModelCache, PreflightCache
         from advassay.attacks.stream import stream
 
         ids = self._opened.run(header.run_id).images["image_id"].to_list()
@@ -359,7 +358,7 @@ def _places(
     header: RunHeader, network: AttackedNetwork, here: ExecutionConfig, iterates: np.ndarray, label: int
 ) -> Places:
     """Iterate → its logits at every place of the run's batch."""
-    from advassay.attacks.batch_places import logits_at_every_place
+    from advassay.attacks.scoring import logits_at_every_place
 
     return lambda k: logits_at_every_place(
         network(), iterates[k], label, loss=header.attack["loss"], shape=here, held=header.held or ()

@@ -16,7 +16,7 @@ from advassay.errors import ClassifierError, CohortError, SpecError, TrainingErr
 from advassay.identity import ID_LENGTH
 
 if TYPE_CHECKING:
-    from advassay.attacks.engine.preflight_cache import ModelCache
+    from advassay.attacks.engine.preflight import ModelCache
     from advassay.classifier import Classifier
     from advassay.cohorts import PreparedCohort
     from advassay.model_document import ModelDocument, ModelProof
@@ -73,7 +73,7 @@ class EvaluatedModel:
     """What the arms' attacks on it share."""
 
     def __post_init__(self) -> None:
-        from advassay.attacks.engine.preflight_cache import ModelCache
+        from advassay.attacks.engine.preflight import ModelCache
 
         self.shared = ModelCache()
 

@@ -17,8 +17,7 @@ from advassay.errors import SourceError, SpecError
 from advassay.sources.reports import LABELS, label_reports
 from advassay.sources.synthetic_archive import plan_archive, write_archive
 from advassay.sources.synthetic_archive.archive_plan import FILE_DEFECTS, ILLEGAL, KEPT, LEGAL, SAYS_NOTHING, SYNTAXES
-from advassay.sources.synthetic_archive.archive_writer import DICOM, REPORTS, TRUTH, UIDS
-from advassay.sources.synthetic_archive.dicom_datasets import picture
+from advassay.sources.synthetic_archive.archive_writer import DICOM, REPORTS, TRUTH, UIDS, picture
 
 PATIENTS = 55
 

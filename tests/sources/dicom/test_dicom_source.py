@@ -16,7 +16,7 @@ from pydicom.dataset import Dataset
 
 from advassay.cohorts import prepare
 from advassay.errors import CohortError, SourceError
-from advassay.sources.dicom import DicomFiles, header_table, open_dicom
+from advassay.sources.dicom import DicomFiles, dicom_source, open_dicom
 from advassay.sources.read_failures import Unreadable
 from advassay.spec.cohort_spec import CohortSpec
 from advassay.spec.source_spec import DicomSource, ReportSpec
@@ -162,7 +162,7 @@ def test_headers_are_read_once_and_again_when_a_file_changes(tmp_path: Path, mon
     folder, kept = write(tmp_path / "in", a=file_bytes(radiograph()), b=b"no DICOM"), tmp_path / "s.headers"
     first = opened(folder, kept_headers=kept)
     assert {part.stat().st_mode & 0o777 for part in kept.iterdir()} == {0o600}
-    monkeypatch.setattr(header_table.DicomWorkerPool, "headers", lambda self, paths: iter([{}] if list(paths) else []))
+    monkeypatch.setattr(dicom_source.DicomWorkerPool, "headers", lambda self, paths: iter([{}] if list(paths) else []))
     assert opened(folder, kept_headers=kept).rows.equals(first.rows)
     monkeypatch.undo()
     write(folder, a=file_bytes(radiograph(PatientAge="031Y")))

@@ -14,8 +14,8 @@ from pydicom.dataset import Dataset
 
 from advassay.sources.dicom import DicomFiles, open_dicom, tag_normalisation
 from advassay.sources.dicom.header_reader import read_header
+from advassay.sources.dicom.header_tags import decode_text
 from advassay.sources.dicom.tag_vocabulary import kind_in
-from advassay.sources.dicom.text_decoding import decode_text
 from advassay.spec.source_spec import DicomSource
 
 

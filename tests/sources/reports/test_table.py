@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from advassay.cohorts.cache_key import request_hash, source_state
+from advassay.cohorts.preparation_json import request_hash, source_state
 from advassay.errors import SourceError
 from advassay.progress import Silent
 from advassay.sources import index, open_source

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from made_slides import stained, write_png, write_slide
 
 from advassay.sources.slides import SlidePaths, Tiles, make_tiles
-from advassay.sources.slides.annotation_coverage import Outline, RegionFile, merge, shares
-from advassay.sources.slides.annotation_files import read_regions
+from advassay.sources.slides.annotation_files import Outline, RegionFile, read_regions
+from advassay.sources.slides.tile_labels import merge_outlines, region_shares
 from advassay.spec.tile_spec import SlideClasses, TileRules
 
 ALL = TileRules(size_px=100, tissue="any", min_tissue=0, max_pen=1, min_sharpness=0, min_scanned=0)
@@ -201,7 +201,7 @@ def test_shares_are_the_area_covered_counted_pixel_by_pixel(
 ) -> None:
     outlines = [Outline("t", shapely.box(x, y, x + w, y + h)) for x, y, w, h in regions]
     x, y, w, h = tile
-    _, found = shares(merge(outlines, {}), np.array([[x, y, x + w, y + h]], np.float64))
+    _, found = region_shares(merge_outlines(outlines, {}), np.array([[x, y, x + w, y + h]], np.float64))
     grid = np.zeros((400, 400), bool)
     for left, upper, wide, high in regions:
         grid[upper + 60 : upper + high + 60, left + 60 : left + wide + 60] = True

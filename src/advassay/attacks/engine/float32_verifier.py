@@ -15,8 +15,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from advassay.attacks.engine.image_state import GridRow, Records
-from advassay.attacks.engine.iterates import SharedIterates
+from advassay.attacks.engine.image_state import GridRow, Records, SharedIterates
 from advassay.attacks.engine.uncertainty_band import required_float32_mask
 from advassay.spec.attack_components import UPDATE_RULES
 from advassay.spec.attack_spec import PGD, Arm, Precision, check_complete

@@ -24,19 +24,19 @@ from advassay.attacks.attack_step import (
     measure_gradient,
     measure_perturbation,
 )
-from advassay.attacks.engine.finished_rows import build_block
+from advassay.attacks.engine.finished_rows import RowEndings, build_block
 from advassay.attacks.engine.float32_verifier import Comparisons, Float32Verifier
-from advassay.attacks.engine.image_state import Grid, Records
-from advassay.attacks.engine.iterates import (
+from advassay.attacks.engine.image_state import (
     Branches,
+    Grid,
     IteratePool,
     IterateQueues,
+    Records,
     SharedIterates,
     as_branches,
     split_by_projection,
     split_by_step_size,
 )
-from advassay.attacks.engine.row_endings import RowEndings
 from advassay.attacks.random_init import random_start
 from advassay.spec.attack_spec import PGD, Arm
 from advassay.success import is_adversarial

@@ -20,8 +20,8 @@ from torch import Tensor
 from advassay.attacks.attack_step import measure_perturbation
 from advassay.attacks.checks.inputs import check_images, clipped
 from advassay.attacks.engine.failure_indicators import RowFacts, failure_flags
+from advassay.attacks.engine.finished_rows import measure_last
 from advassay.attacks.engine.preflight import FIRST_IMAGES, Preflight
-from advassay.attacks.engine.row_endings import measure_last
 from advassay.attacks.suite.counted_network import CountedNetwork
 from advassay.attacks.suite.search import GRADIENT, SearchResult, SearchRule, SearchTask, is_inside
 from advassay.attacks.trajectory_stream import AttackStream, Item, computing, undecided_text

@@ -1,9 +1,9 @@
 """A network rewritten for attack: the same function to rounding, cheaper to differentiate.
 
 Frozen copy, batch norms folded into the convolutions before them, channels-last, optionally bfloat16 weights, and on a
-CPU layers fused (fx_fusion.py). What follows what is seen by running the network once, so any module can be rewritten
-as far as it goes; every rewrite is checked on example images and taken back where it fails or the logits move, and
-fusing, which traces the network, where the gradient moves. The original is never touched: it judges.
+CPU layers fused (packed_layers.py). What follows what is seen by running the network once, so any module can be
+rewritten as far as it goes; every rewrite is checked on example images and taken back where it fails or the logits
+move, and fusing, which traces the network, where the gradient moves. The original is never touched: it judges.
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from advassay.attacks.surrogate.fx_fusion import fuse, is_watched
-from advassay.attacks.surrogate.packed_layers import can_pack_on
+from advassay.attacks.surrogate.packed_layers import can_pack_on, fuse, is_watched
 from advassay.classifier import Classifier
 
 FUSED = "fused"

@@ -9,8 +9,7 @@ import numpy as np
 import polars as pl
 
 from advassay.cohorts.conditions import column_of
-from advassay.cohorts.regions.detection import Box, Detection
-from advassay.cohorts.regions.region_finders import Spacing, around_mask, chest_region, share_of
+from advassay.cohorts.regions.region_finders import Box, Detection, Spacing, around_mask, chest_region, share_of
 from advassay.cohorts.regions.review_lists import ReviewLists
 from advassay.cohorts.regions.thorax_finder import Thorax, find_thorax
 from advassay.cohorts.selection_counts import SelectionCounts

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from advassay.cohorts.regions.apply_regions import apply_review, find_regions
-from advassay.cohorts.regions.detection import Detection
+from advassay.cohorts.regions.region_finders import Detection
 from advassay.cohorts.regions.review_lists import EDGES, ReviewLists, read_lists
 from advassay.cohorts.regions.thorax_finder import LEFT_LUNG, RIGHT_LUNG
 from advassay.cohorts.selection import select

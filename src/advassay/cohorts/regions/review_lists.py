@@ -8,7 +8,7 @@ from pathlib import Path
 
 import polars as pl
 
-from advassay.cohorts.regions.detection import LEAST_PX, Box
+from advassay.cohorts.regions.region_finders import LEAST_PX, Box
 from advassay.errors import CohortError
 from advassay.identity import content_hash
 from advassay.sources.source_opener import locate

@@ -18,8 +18,7 @@ from torch import Tensor, fx, nn
 
 from advassay.errors import ClassifierError
 from advassay.model_document import Preprocessing
-from advassay.models.loaded_model import FORMATS, FixedBatch, ModelFormat, ModelParts, ModelRequest, Reference
-from advassay.models.output_heads import Outputs
+from advassay.models.loaded_model import FORMATS, FixedBatch, ModelFormat, ModelParts, ModelRequest, Outputs, Reference
 from advassay.models.preprocessing_steps import network_input
 from advassay.models.weight_files import file_sha256, refuse_pickle, zip_names
 

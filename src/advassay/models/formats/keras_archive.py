@@ -26,8 +26,15 @@ from torch import Tensor, nn
 
 from advassay.errors import ClassifierError, SpecError
 from advassay.model_document import Preprocessing
-from advassay.models.loaded_model import FORMATS, ModelFormat, ModelParts, ModelRequest, Reference, load_library
-from advassay.models.output_heads import Outputs
+from advassay.models.loaded_model import (
+    FORMATS,
+    ModelFormat,
+    ModelParts,
+    ModelRequest,
+    Outputs,
+    Reference,
+    load_library,
+)
 from advassay.models.preprocessing_steps import network_input
 from advassay.models.weight_files import file_sha256, is_hdf5, zip_names
 

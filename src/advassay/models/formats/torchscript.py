@@ -19,10 +19,11 @@ from advassay.models.loaded_model import (
     ModelParts,
     ModelRequest,
     Reference,
+    as_logits,
     first_channels,
+    kind_of_outputs,
     single_output,
 )
-from advassay.models.output_heads import as_logits, kind_of_outputs
 from advassay.models.preprocessing_steps import network_input
 from advassay.models.weight_files import file_sha256, zip_names
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from advassay.analysis import robust_accuracy_curve
-from advassay.auroc_interval import auroc_interval
+from advassay.analysis.classifier_performance import auroc_interval
 from advassay.records.run_header import RunHeader
 
 if TYPE_CHECKING:

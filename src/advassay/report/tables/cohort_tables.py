@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from advassay.analysis import table1
-from advassay.auroc_interval import auroc_interval
+from advassay.analysis.classifier_performance import auroc_interval
 from advassay.flow_chart import flow_of, tidy
 from advassay.records.store_reader import Records
 from advassay.report.tables.column_labels import LEVEL, columns

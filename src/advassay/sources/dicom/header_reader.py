@@ -13,10 +13,10 @@ from typing import Any, BinaryIO
 import polars as pl
 
 from advassay.sources.dicom import tag_normalisation
-from advassay.sources.dicom.coded_attributes import orientation_words, part_of_code, view_of_code
 from advassay.sources.dicom.header_tags import TAGS, Code, Tags
 from advassay.sources.dicom.open_dicom_file import open_dicom_file
 from advassay.sources.dicom.patient_identity import IDENTIFYING, tags_met
+from advassay.sources.dicom.tag_normalisation import orientation_words, part_of_code, view_of_code
 from advassay.sources.dicom.tag_vocabulary import fold, kind_in, stands_for_nothing
 from advassay.sources.read_failures import Unreadable
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import polars as pl
 
+from advassay.sources.dicom.header_tags import in_encoding
 from advassay.sources.dicom.tag_vocabulary import stands_for_nobody
-from advassay.sources.dicom.text_decoding import in_encoding
 
 IDENTIFYING = {
     "AccessionNumber": 0x00080050,

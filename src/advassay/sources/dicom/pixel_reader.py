@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 
-from advassay.sources.dicom.coded_attributes import orientation_of, turned
 from advassay.sources.dicom.grayscale_pipeline import StoredRange, grey_table, stored_range
 from advassay.sources.dicom.open_dicom_file import open_dicom_file
 from advassay.sources.dicom.padding_and_shutters import padding_mask, padding_range, shutter_mask
@@ -230,3 +230,33 @@ def square_pixels(image: np.ndarray, aspect: float, most_pixels: int) -> np.ndar
     if size[0] * size[1] > most_pixels:
         return Unreadable("too large", f"{size[0]} × {size[1]} square pixels, at most {most_pixels:,}")
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_LINEAR))
+
+
+_FRONTAL = {*product("LR", "FH"), *product("FH", "LR")}
+"""First letters of rows and columns of Patient Orientation where both lie in the frontal plane, so can be turned."""
+
+
+def orientation_of(ds: Any) -> tuple[str, str] | None:
+    """Letters of rows and columns of a frontal image; None where they are not stated or not of a frontal image."""
+    stated = ds.get("PatientOrientation")
+    parts = [str(part).strip().upper()[:1] for part in stated] if stated and not isinstance(stated, str) else []
+    letters = tuple(parts)
+    return letters if letters in _FRONTAL else None  # type: ignore[return-value]
+
+
+def turned(image: np.ndarray, letters: tuple[str, str] | None) -> np.ndarray:
+    """`image` turned and mirrored until its rows lead to the patient's left and its columns to the feet.
+
+    >>> turned(np.array([[1, 2], [3, 4]]), ("R", "F")).tolist(), turned(np.array([[1, 2], [3, 4]]), ("F", "L")).tolist()
+    ([[2, 1], [4, 3]], [[1, 3], [2, 4]])
+    """
+    if letters is None or letters == ("L", "F"):
+        return image
+    along, down = letters
+    if along in "HF":
+        image, along, down = image.T, down, along
+    if along == "R":
+        image = image[:, ::-1]
+    if down == "H":
+        image = image[::-1]
+    return image.copy()

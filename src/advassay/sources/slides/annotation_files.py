@@ -8,15 +8,30 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from xml.parsers import expat
 
 import numpy as np
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from advassay.sources.slides.annotation_coverage import Outline, RegionFile
+
+class Outline(NamedTuple):
+    """One region as a file has it: its name and its area, perhaps invalid."""
+
+    name: str
+    area: BaseGeometry
+
+
+@dataclass(frozen=True)
+class RegionFile:
+    """What a region file holds: outlines in level-0 pixels, and what in it was no area: reason → count."""
+
+    outlines: tuple[Outline, ...]
+    skipped: dict[str, int] = field(default_factory=dict)
+
 
 ENDINGS = (".geojson", ".json", ".xml")
 MAX_BYTES = 1 << 28

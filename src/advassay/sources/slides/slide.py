@@ -15,6 +15,10 @@ import numpy as np
 
 from advassay.sources.read_failures import Unreadable
 
+COARSEST_TIFF_MPP = 40.0
+"""A plain TIFF whose resolution tag says more µm per pixel (635 dpi or less) describes printing, not a microscope."""
+
+
 TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 """First bytes of TIFF and BigTIFF files, in both byte orders."""
 

@@ -1,4 +1,4 @@
-"""Slides read by OpenSlide, and microscope images (PNG, JPEG, TIFF) as slides of one level.
+"""A file → an open slide, whatever its format: by OpenSlide, as a TIFF, or as a microscope image of one level.
 
 OpenSlide: https://openslide.org/api/python/ (properties, read_region).
 """
@@ -14,10 +14,16 @@ import openslide
 
 from advassay.sources.image_decoder import read_image
 from advassay.sources.read_failures import Unreadable
-from advassay.sources.slides.slide import UNEQUAL_MPP, Region, Slide, used_white
-
-COARSEST_TIFF_MPP = 40.0
-"""A plain TIFF whose resolution tag says more µm per pixel (635 dpi or less) describes printing, not a microscope."""
+from advassay.sources.slides.slide import (
+    COARSEST_TIFF_MPP,
+    TIFF_SIGNATURES,
+    UNEQUAL_MPP,
+    Region,
+    Slide,
+    regular_file,
+    used_white,
+)
+from advassay.sources.slides.tiff_slide import open_tiff
 
 
 class ScannedSlide(Slide):
@@ -162,3 +168,23 @@ def open_image(path: Path, folder: Path) -> ImageSlide | Unreadable:
     with path.open("rb") as file:
         start = file.read(4)
     return ImageSlide(pixels, "png" if start[1:4] == b"PNG" else "jpeg" if start[:2] == b"\xff\xd8" else "tiff")
+
+
+# ---- any file --------------------------------------------------------------------------------------------------------
+
+
+def open_slide(path: Path, folder: Path, channel: str | int | None = None) -> Slide | Unreadable:
+    """Open a slide (OpenSlide's formats, DICOM among them, OME-TIFF, QPTIFF) or an image (PNG, JPEG, TIFF) in `folder`.
+
+    By content, not by name. `channel`: of a fluorescence file with several. A file that cannot be opened is an
+    `Unreadable`, never an exception.
+    """
+    real = regular_file(path, folder)
+    if isinstance(real, Unreadable):
+        return real
+    with real.open("rb") as file:
+        is_tiff = file.read(4) in TIFF_SIGNATURES
+    own = is_scanners_own(real)
+    tiff = open_tiff(real, channel, plain=False) if is_tiff and not own else None
+    found = tiff or open_scanned(real) or (open_tiff(real, channel, plain=True) if is_tiff and not own else None)
+    return found or open_image(real, folder.resolve())

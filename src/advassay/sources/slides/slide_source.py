@@ -17,9 +17,8 @@ from advassay.sources.image_decoder import one_channel_if_grey
 from advassay.sources.read_failures import Unreadable
 from advassay.sources.slides.discover_slides import SlideFile
 from advassay.sources.slides.slide import Slide
-from advassay.sources.slides.slide_collection import SlideEntry, SlideFolder, SlidePaths
-from advassay.sources.slides.slide_opener import open_slide
-from advassay.sources.slides.slide_table import state_mpp
+from advassay.sources.slides.slide_collection import SlideEntry, SlideFolder, SlidePaths, state_mpp
+from advassay.sources.slides.slide_readers import open_slide
 from advassay.sources.slides.stain_normalisation import Stains, as_asked
 from advassay.sources.slides.tile_candidates import drawn_order, lay_candidates
 from advassay.sources.slides.tile_grid import Grid, SlideRejected, read_tile

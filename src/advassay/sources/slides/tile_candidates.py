@@ -12,7 +12,7 @@ from advassay.identity import draw
 from advassay.sources.slides.discover_slides import SlideFile
 from advassay.sources.slides.overview_image import Overview, overview
 from advassay.sources.slides.slide import Slide
-from advassay.sources.slides.slide_table import SlideRow
+from advassay.sources.slides.slide_collection import SlideRow
 from advassay.sources.slides.stain_normalisation import Stains, fit_slide
 from advassay.sources.slides.tile_grid import Grid, SlideRejected, lay_grid
 from advassay.sources.slides.tile_labels import Labels, TileClass

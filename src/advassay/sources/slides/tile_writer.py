@@ -18,7 +18,7 @@ from advassay.sources.image_decoder import decode
 from advassay.sources.read_failures import Unreadable
 from advassay.sources.slides.discover_slides import SlideFile
 from advassay.sources.slides.slide import Region, Slide
-from advassay.sources.slides.slide_table import SlideTable
+from advassay.sources.slides.slide_collection import SlideTable
 from advassay.sources.slides.stain_normalisation import as_asked
 from advassay.sources.slides.tile_candidates import TileCandidates, drawn_order
 from advassay.sources.slides.tile_grid import read_tile

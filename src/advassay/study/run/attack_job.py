@@ -42,7 +42,7 @@ from advassay.trajectory import Cost, TrajectoryRows
 
 if TYPE_CHECKING:
     from advassay.attacks import AttackStream, Item
-    from advassay.attacks.engine.preflight_cache import PreflightCache
+    from advassay.attacks.engine.preflight import PreflightCache
     from advassay.cohorts import PreparedCohort
 
 
@@ -321,7 +321,7 @@ class AttackRun:
 
     def _known(self, header: RunHeader) -> PreflightCache:
         """What is known of the network before the run goes on."""
-        from advassay.attacks.engine.preflight_cache import ModelCache, PreflightCache
+        from advassay.attacks.engine.preflight import ModelCache, PreflightCache
 
         return PreflightCache(self.network.shared or ModelCache(), band=header.band, held=header.held)
 

@@ -20,7 +20,7 @@ from advassay.study.gradient_counts import Point
 from advassay.study.run_request import RunRequest
 
 if TYPE_CHECKING:
-    from advassay.attacks.engine.preflight_cache import ModelCache
+    from advassay.attacks.engine.preflight import ModelCache
     from advassay.classifier import Classifier
 
 
@@ -44,7 +44,7 @@ class CheckpointLoader:
 
     def __call__(self) -> Classifier:
         if self._classifier is None:
-            from advassay.attacks.engine.preflight_cache import ModelCache
+            from advassay.attacks.engine.preflight import ModelCache
             from advassay.training import load_classifier
 
             self._classifier, self.shared = load_classifier(self._path, device=self._device), ModelCache()

@@ -202,7 +202,7 @@ class JobRunner:
 
     def know_prepared(self, cohorts: Iterable[str]) -> None:
         """Take it from others that these cohorts are prepared as the study asks."""
-        from advassay.cohorts.cache_key import document_in
+        from advassay.cohorts.preparation_json import document_in
 
         for cohort in cohorts:
             if cohort not in self.prepared and (found := document_in(self.site.store.cohort(cohort))) is not None:

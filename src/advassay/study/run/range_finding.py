@@ -31,7 +31,7 @@ from advassay.success import correct_on_clean, has_succeeded
 from advassay.trajectory import TrajectoryRows
 
 if TYPE_CHECKING:
-    from advassay.attacks.engine.preflight_cache import PreflightCache
+    from advassay.attacks.engine.preflight import PreflightCache
     from advassay.classifier import Classifier
     from advassay.cohorts import PreparedCohort
     from advassay.store_documents import ExecutionConfig
@@ -70,7 +70,7 @@ def _attacked(
     search: Search, cohort: PreparedCohort, network: AttackedNetwork, workload: WorkloadOf, site: RunEnvironment
 ) -> tuple[list[int], int]:
     """(attackable images that are misclassified at or below each rung of the ladder, all attackable ones)."""
-    from advassay.attacks.engine.preflight_cache import PreflightCache
+    from advassay.attacks.engine.preflight import PreflightCache
 
     ids, name, classifier = search.sample(cohort), cohort.preparation.cohort, network()
     config = choose_execution_config(

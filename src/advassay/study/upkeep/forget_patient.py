@@ -12,9 +12,9 @@ from pathlib import Path
 import polars as pl
 
 from advassay.checked_files import write_document, write_frame
-from advassay.cohorts.cache_key import document_in
 from advassay.cohorts.cohort_warnings import patients_per_class
 from advassay.cohorts.image_shards import damaged_shards, keep_images
+from advassay.cohorts.preparation_json import document_in
 from advassay.cohorts.prepared_cohort import read_manifest
 from advassay.errors import AdvassayWarning, DamagedError, StoreError
 from advassay.records import Run, read_gallery

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from advassay.analysis.classifier_performance import auroc
-from advassay.auroc_interval import auroc_interval
+from advassay.analysis.classifier_performance import auroc, auroc_interval
 
 
 def test_it_holds_the_true_area_about_as_often_as_its_level_says() -> None:
