@@ -127,6 +127,16 @@ class PathColumns:
         np.ndarray,
         Column("int32", "search", "likewise, gradients that came back", may_lack=True),
     ]
+    queries_to_success: Annotated[
+        np.ndarray,
+        Column(
+            "int32",
+            "search",
+            "images that the search had sent through the network when it first had a misclassified point within ε, "
+            "that one included; 0 where it had none or it was not counted",
+            may_lack=True,
+        ),
+    ]
 
 
 def _columns(cls: type) -> dict[str, Column]:

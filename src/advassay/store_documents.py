@@ -254,6 +254,10 @@ class StatedPlan(Frozen):
     series_epsilons: tuple[float, ...] | None = None
     """Amplitudes at which the deciding arm attacks the training-size series, rising; empty: it attacks none; null: a
     plan from before this was kept. A series that another arm attacks decides nothing."""
+    transfer: bool | None = None
+    """Whether the study asked for transfer (question 6); null: a plan from before this was kept."""
+    features: bool | None = None
+    """Whether it asked for distances in features (question 7); null likewise."""
 
     @model_validator(mode="before")
     @classmethod

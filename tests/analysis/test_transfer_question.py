@@ -5,14 +5,23 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import polars as pl
 import pytest
 
 from advassay.analysis.conclusions import judge
-from advassay.analysis.conclusions.evidence import Evidence
+from advassay.analysis.conclusions.evidence import Evidence, features_as_planned, transfer_as_planned
 from advassay.analysis.conclusions.transfer import judge_transfer, transfer_effect, value_of
 from advassay.analysis.transfer_outcomes import CohortTransfer, TransferNetwork
 from advassay.spec.analysis_plan import AnalysisPlan, Margins
-from benchmarks.transfer_scenarios import STUDIES, TransferTruth, cohort_transfer, transfer_study
+from benchmarks.transfer_scenarios import (
+    STUDIES,
+    TransferScenario,
+    TransferTruth,
+    cohort_transfer,
+    features_study,
+    simulate,
+    transfer_study,
+)
 
 
 def test_the_effect_is_counted_by_hand() -> None:
@@ -80,15 +89,27 @@ def test_without_any_transfer_it_is_not_asked() -> None:
 
 
 @pytest.mark.parametrize("scenario", [one for one in STUDIES if one.studies], ids=lambda one: one.name)
-def test_verdicts_and_intervals_are_as_often_true_as_they_say(scenario: object) -> None:
-    """False verdicts stay rare, the interval holds the truth, and a large effect is found: 150 studies a scenario."""
-    from benchmarks.transfer_scenarios import TransferScenario, simulate
-
-    assert isinstance(scenario, TransferScenario)
+def test_verdicts_and_intervals_are_as_often_true_as_they_say(scenario: TransferScenario) -> None:
+    """Of both questions: false verdicts stay rare, intervals hold the truth, and large effects are found."""
     found = simulate(scenario, studies=scenario.studies, seed=5)
     assert found.false <= 0.065 + 2 * np.sqrt(0.065 * 0.935 / scenario.studies), found
     assert found.coverage >= 0.95 - 3 * np.sqrt(0.05 * 0.95 / scenario.studies), found
     assert found.true >= scenario.least_true, found
+    assert found.opposite == 0 or scenario.null, found
+
+
+def test_an_amplitude_that_was_added_later_is_not_judged_in_the_place_of_the_planned_one() -> None:
+    grid = (0.01, 0.019, 0.04)  # the plan's amplitude is 0.02; 0.019 came later
+    study = transfer_study(np.random.default_rng(7), effect=0.2, cohorts=1, images=60, epsilons=grid)
+    (cohort,) = study.transfers
+    kept = transfer_as_planned(cohort, np.array([0.01, 0.04]))
+    assert kept.epsilons.tolist() == [0.01, 0.04]
+    np.testing.assert_array_equal(kept.attacked, cohort.attacked[:, :, [0, 2]])
+    assert (cohort.at(0.02), kept.epsilons[kept.at(0.02)]) == (1, 0.01)
+    assert transfer_as_planned(cohort, np.array([0.5])) is cohort
+    (features,) = features_study(np.random.default_rng(7), ratio=2.0, cohorts=1).features
+    both = replace(features, rows=pl.concat([features.rows, features.rows.with_columns(epsilon=pl.lit(0.019))]))
+    assert features_as_planned(both, np.array([0.02])).rows["epsilon"].unique().to_list() == [0.02]
 
 
 def test_the_amplitude_is_the_one_nearest_to_the_plans() -> None:

@@ -12,7 +12,9 @@ from torch import nn
 import advassay as aa
 from advassay import optional_libraries
 from advassay.attacks.stream import Item, stream
-from advassay.attacks.suite.search import SearchResult, SearchRule, ball
+from advassay.attacks.suite.counted_network import CountedNetwork
+from advassay.attacks.suite.library_searches import hopskipjump_search
+from advassay.attacks.suite.search import SearchResult, SearchRule, SearchTask, ball
 from advassay.attacks.suite.square_search import HALVED_AFTER, P_FIRST, share_at, side_at
 from advassay.errors import AttackError, ClassifierError, ExtensionError, MissingLibraryError
 from advassay.spec.attack_components import UPDATE_RULES
@@ -67,6 +69,30 @@ def test_a_search_finds_the_known_smallest_change_of_a_linear_network_and_none_b
         assert (found.forward_passes > 0).all()
         assert (found.backward_passes > 0).all() == UPDATE_RULES.get(name).needs_gradient
         assert found.scored_float32.all()
+
+
+def test_queries_to_success_of_hopskipjump_are_counted_from_what_the_network_was_asked() -> None:
+    pytest.importorskip("foolbox")
+    classifier, images, labels, distance = linear(2)
+    asked: list[torch.Tensor] = []
+    classifier.module.register_forward_pre_hook(lambda module, args: asked.append(args[0].detach().clone()))
+    network = CountedNetwork(classifier)
+    epsilons = tuple(float(factor * distance[0]) for factor in (1.05, 2.0, 6.0))
+    task = SearchTask("a", images[0], int(labels[0]), epsilons, (1 - int(labels[0]),))
+    shape = ExecutionConfig(batch_size=8, device="cpu", device_name="", threads=1, memory_format="contiguous",
+                            torch=torch.__version__)  # fmt: skip
+    (result,) = hopskipjump_search(network, iter([task]), attack("hopskipjump", 0.1), shape)
+    points = torch.cat(asked)
+    assert result.forward_passes.tolist() == [len(points)] * 3
+    with torch.no_grad():
+        wrong = classifier(points).argmax(1) != labels[0]
+    assert result.queries_to_success is not None
+    for epsilon, found in zip(epsilons, result.queries_to_success.tolist(), strict=True):
+        low, high = ball(task.image, epsilon)
+        inside = ((points >= low) & (points <= high)).flatten(1).all(1)
+        first = torch.nonzero(wrong & inside).flatten()
+        assert found == (int(first[0]) + 1 if len(first) else 0)
+    assert result.queries_to_success[2] > 0
 
 
 class Constant(nn.Module):

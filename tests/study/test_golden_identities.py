@@ -153,6 +153,8 @@ ANALYSIS = [
     "attacked_before",
     "arm",
     "series_epsilons",
+    "transfer",
+    "features",
     "format_version",
     "history",
     "content_sha256",

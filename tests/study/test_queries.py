@@ -32,16 +32,18 @@ cohorts:
 training: {architecture: test_resnet, updates: 12, batch_size: 16, evaluations: 1, learning_rate: 0.004}
 attack:
   images: 12
-  epsilons: [0.02, 0.06]
+  epsilons: [0.04, 0.15]
   controls: false
   arms:
     A: {steps: 3}
     S: {update: square, loss: margin, steps: 40}
+    H: {update: hopskipjump, steps: 2, images: 6}
 """
 
 
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("foolbox", reason="HopSkipJump is Foolbox's")
     store = tmp_path_factory.mktemp("searched") / "store"
     run(parse_study(SEARCHED), cpu(store))
     return store
@@ -50,14 +52,14 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_curve_is_the_attacks_own_count_of_queries(searched: Path) -> None:
     records = open_records(searched)
     frame = query_survival(records)
-    assert set(frame["arm"]) == {"S"}  # a trajectory has iterations, not queries
+    assert set(frame["arm"]) == {"S", "H"}  # a trajectory has iterations, not queries
     rows = next(o for o in records.runs if o.header.arm == "S").rows()
     right = rows.logits.argmax(-1) == rows.label[:, None]
     fell = right[:, 0] & ~right[:, -1]
     assert fell.sum() >= 3
-    for epsilon in (0.02, 0.06):
+    for epsilon in (0.04, 0.15):
         here = (rows.epsilon == epsilon) & right[:, 0]
-        part = frame.filter(pl.col("epsilon") == epsilon)
+        part = frame.filter(pl.col("epsilon") == epsilon, pl.col("arm") == "S")
         assert part["queries"][0] == 0
         assert part["queries"][-1] == 40
         for row in part.iter_rows(named=True):
@@ -68,10 +70,31 @@ def test_the_curve_is_the_attacks_own_count_of_queries(searched: Path) -> None:
         assert (rows.forward_passes[here & ~fell] == 40).all()
 
 
+def test_the_curve_of_a_search_for_the_smallest_change_counts_up_to_the_first_point_within_each_amplitude(
+    searched: Path,
+) -> None:
+    records = open_records(searched)
+    rows = next(o for o in records.runs if o.header.arm == "H").rows()
+    right = rows.logits.argmax(-1) == rows.label[:, None]
+    fell = right[:, 0] & ~right[:, -1]
+    assert fell.any()
+    assert ((rows.queries_to_success > 0) == fell).all()
+    assert (rows.queries_to_success <= rows.forward_passes).all()
+    by_image = {name: rows.queries_to_success[rows.image_id == name] for name in set(rows.image_id)}
+    assert all(wide <= narrow for narrow, wide in by_image.values() if narrow > 0)  # a larger ball is met no later
+    frame = query_survival(records).filter(pl.col("arm") == "H")
+    for row in frame.iter_rows(named=True):
+        here = (rows.epsilon == row["epsilon"]) & right[:, 0]
+        misled = here & fell & (rows.queries_to_success <= row["queries"])
+        assert (row["n"], row["events"]) == (here.sum(), misled.sum())
+    assert frame["queries"].max() == rows.forward_passes.max()
+
+
 def test_each_attack_is_named_in_the_words_of_nist_ai_100_2(searched: Path) -> None:
     rows = {row["arm"]: row for row in gather(searched).tables["threat_model"].iter_rows(named=True)}
     assert rows["A"]["knowledge"].startswith("white-box")
     assert rows["S"]["knowledge"].startswith("black-box, score-based")
+    assert rows["H"]["knowledge"].startswith("black-box, decision-based")
     assert rows["S"]["query_access"] == "40 queries an image at most"
     assert {row["goal"] for row in rows.values()} == {
         "integrity violation: evasion, untargeted misclassification of single images"

@@ -80,8 +80,18 @@ def _rows(run: Run, step_size: str | None) -> pl.DataFrame:
           "pixel_same": ("pixel_same", "pixel_other"), "feature_same": ("feature_same", "feature_other")}  # fmt: skip
     shares = {name: pl.col(distance) / pl.col(whole) for name, (distance, whole) in of.items()}
     kept = ["network", "epsilon", "image_id", "patient_id", "misled", "pixel_l2", "ssim"]
-    known = joined.filter((pl.col("feature_other") > 0) & (pl.col("pixel_other") > 0))
-    return known.select(*kept, **shares).filter(pl.col("epsilon") > 0).sort("epsilon", "image_id")
+    # NaN is larger than every number to Polars, so that "> 0" alone would keep it.
+    whole_ones = pl.all_horizontal(
+        pl.col("feature_other", "pixel_other").is_finite() & (pl.col("feature_other", "pixel_other") > 0)
+    )
+    moved = pl.all_horizontal(pl.col("feature_attacked", "feature_noise", "pixel_l2", "noise_l2").is_finite())
+    known = joined.filter(whole_ones & moved)
+    return (
+        known.select(*kept, **shares)
+        .with_columns(pl.col("pixel_same", "feature_same").fill_nan(None))
+        .filter(pl.col("epsilon") > 0)
+        .sort("epsilon", "image_id")
+    )
 
 
 def farther_in_features(rows: pl.DataFrame) -> tuple[float, float, float, int] | None:

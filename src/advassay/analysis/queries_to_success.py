@@ -19,31 +19,46 @@ MOST_POINTS = 60
 
 def query_survival(records: Records, *, level: float = 0.95) -> pl.DataFrame:
     """Share of attackable images that a search has not misled with so many queries (Kaplan & Meier 1958; every image is
-    followed to the search's budget).
+    followed to the end of its search, after which nothing more is asked).
 
-    Of the main networks' runs of arms whose rule stops at an image's first success (`ends_at_success`): what they
-    record of an image is then its queries to success. Columns: cohort, arm, epsilon, queries, surviving, low, high, n,
-    events (misled by then), patients, method, median (queries by which half are misled: "40", or "> 500"). Empty where
-    no arm is such a search.
+    Of the main networks' runs of searches that use the network's answers alone (Square, HopSkipJump): an image is
+    misled at ε with the first misclassified point within ε. Columns: cohort, arm, epsilon, queries, surviving, low,
+    high, n, events (misled by then), patients, method, median (queries by which half are misled: "40", or "> 500").
+    Empty where no arm is such a search, or none that counted queries.
     """
     rows = [
         row
         for arm in records.arms
         for run in runs_of(records, arm)
-        if _ends_at_success(run)
+        if (queries := _queries(run)) is not None
         for name in step_sizes(run)
-        for row in _curves(run, name, level)
+        for row in _curves(run, queries, name, level)
     ]
     return pl.DataFrame(rows, infer_schema_length=None)
 
 
-def _ends_at_success(run: Run) -> bool:
+def _queries(run: Run) -> np.ndarray | None:
+    """(row,) queries up to the first success, all of the search's where there is none; None where the rule is no such
+    search, or did not count them."""
     rule = UPDATE_RULES.find(str(run.header.attack.get("update")))
-    return rule is not None and rule.ends_at_success
+    if rule is None or rule.knowledge == "white box":
+        return None
+    first = run.column("queries_to_success")
+    if not rule.ends_at_success and not first.any():
+        return None
+    return np.where(first > 0, first, run.column("forward_passes"))
 
 
-def _curves(run: Run, step_size: str, level: float) -> list[dict[str, Any]]:
-    pack, passes, budget = load_outcomes(run, step_size), run.column("forward_passes"), int(run.header.attack["steps"])
+def _budget(run: Run) -> int:
+    """Queries of an image at most: those declared, or what the longest search took."""
+    rule = UPDATE_RULES.find(str(run.header.attack.get("update")))
+    if rule is not None and rule.ends_at_success:
+        return int(run.header.attack["steps"])
+    return int(run.column("forward_passes").max())
+
+
+def _curves(run: Run, first: np.ndarray, step_size: str, level: float) -> list[dict[str, Any]]:
+    pack, budget = load_outcomes(run, step_size), _budget(run)
     ids = run.images["image_id"].to_list()
     place = {image_id: i for i, image_id in enumerate(pack.image_ids)}
     found = []
@@ -51,7 +66,7 @@ def _curves(run: Run, step_size: str, level: float) -> list[dict[str, Any]]:
         if name != step_size or epsilon <= 0:
             continue
         at, queries = pack.at(epsilon), np.zeros(len(pack.image_ids), np.int64)
-        for image, count in zip(run.index.image[rows], passes[rows], strict=True):
+        for image, count in zip(run.index.image[rows], first[rows], strict=True):
             queries[place[ids[image]]] = count
         misled = pack.last[at, -1]
         taken = np.unique(queries[misled & pack.attackable[at]])

@@ -14,9 +14,22 @@ from advassay.records.run_header import RunHeader
 from advassay.records.run_reader import Run
 from advassay.records.store_reader import Records
 
-Kind = Literal["itself", "other seed", "other training subset", "other architecture"]
-"""What the target is to the source. other seed: same architecture and training images; subset: same architecture."""
-KINDS: tuple[Kind, ...] = ("other seed", "other training subset", "other architecture")
+Kind = Literal[
+    "itself",
+    "other seed",
+    "other training subset, same seed",
+    "other training subset, other seed",
+    "other architecture",
+]
+"""What the target is to the source. other seed: same architecture and training images; subset: same architecture.
+Networks of one architecture and seed begin with the same weights, whatever images they are trained on, so that what
+transfers between them may come from there; so subsets of one seed stand apart."""
+KINDS: tuple[Kind, ...] = (
+    "other seed",
+    "other training subset, same seed",
+    "other training subset, other seed",
+    "other architecture",
+)
 NOISE, ATTACKED = 1, 2
 """What the iterates of a transfer's rows are, after the clean image."""
 
@@ -44,13 +57,16 @@ def kind_of_pair(source: TransferNetwork, target: TransferNetwork) -> Kind:
 
     >>> full, part = TransferNetwork("a", "vit", 80, True, 0), TransferNetwork("b", "vit", 40, False, 0)
     >>> kind_of_pair(full, part), kind_of_pair(full, TransferNetwork("c", "resnet", 80, True, 0))
-    ('other training subset', 'other architecture')
+    ('other training subset, same seed', 'other architecture')
     """
     if source.classifier == target.classifier:
         return "itself"
     if source.architecture != target.architecture:
         return "other architecture"
-    return "other seed" if source.full and target.full else "other training subset"
+    if source.full and target.full:
+        return "other seed"
+    same = source.seed == target.seed
+    return "other training subset, same seed" if same else "other training subset, other seed"
 
 
 @dataclass(frozen=True)

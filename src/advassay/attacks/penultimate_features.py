@@ -17,7 +17,7 @@ from advassay.store_documents import ExecutionConfig
 def penultimate_features(classifier: Classifier, images: np.ndarray, shape: ExecutionConfig) -> np.ndarray:
     """Features (image, feature) float32 of `images` (image, channel, height, width), float32 in [0, 1].
 
-    The input of the layer whose output the logits are: the last linear layer or 1 × 1 convolution that is run. By
+    The input of the layer whose output the logits are: the last linear layer or convolution that is run. By
     float32 passes of the unmodified network in batches of the shape's size; at least one image is needed. Raises
     AttackError for a network that ends in another layer.
     """
@@ -45,10 +45,15 @@ def _last_linear_input(classifier: Classifier, images: Tensor) -> Tensor:
         for hook in hooks:
             hook.remove()
     wanted = getattr(outputs, "logits", outputs)
-    if not last or not isinstance(wanted, Tensor) or last[0][1].flatten(1).shape != wanted.flatten(1).shape:
+    if not last or not isinstance(wanted, Tensor) or not _is_same(last[0][1].flatten(1), wanted.flatten(1)):
         raise AttackError(
             "attack.features: expected a network that ends in a linear layer, got one whose last linear layer does not "
             "give its outputs.",
             "Leave attack.features out for this architecture.",
         )
     return last[0][0].flatten(1).float()
+
+
+def _is_same(these: Tensor, those: Tensor) -> bool:
+    """Whether these are the network's outputs: anything between would make the layer's input another thing."""
+    return these.shape == those.shape and torch.equal(these.nan_to_num(), those.nan_to_num())

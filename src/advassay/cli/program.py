@@ -35,13 +35,14 @@ from advassay.cli.select import select
 from advassay.cli.status import status
 from advassay.cli.tiles import tiles
 from advassay.cli.train import train
+from advassay.cli.transfer import transfer
 from advassay.cli.view import view
 
 GROUPS: dict[str, tuple[Callable[..., None], ...]] = {
     "Begin": (demo, init, datasets, phantoms, doctor),
     "Evaluate a model": (evaluate,),
     "Run a study": (plan, power, run, status),
-    "Stages of a study": (select, regions, prepare, train, attack),
+    "Stages of a study": (select, regions, prepare, train, attack, transfer),
     "Read the results": (conclusions, analyse, report, compare, view),
     "Look after a store": (merge, prune, forget),
     "Make tables of images and labels": (tiles, label),

@@ -31,6 +31,7 @@ from advassay.cli import (
     regions,
     tiles,
     train,
+    transfer,
 )
 from advassay.cli.error_handling import EXIT_CODES
 from advassay.cli.program import GROUPS, app, summary_of
@@ -55,6 +56,7 @@ COLUMNS: dict[str, Mapping[str, str]] = {
     "merge": merge.COLUMNS,
     "prune": prune.COLUMNS,
     "train": train.COLUMNS,
+    "transfer": transfer.COLUMNS,
 }
 """Verb → the columns of its --json output, with their meaning."""
 

@@ -54,6 +54,7 @@ def judge(evidence: Evidence, unplanned: frozenset[int] = frozenset()) -> list[C
     adjusted = _holm_by_family(asked, found)
     if not evidence.series_planned:
         unplanned |= {question.number for question in asked if "series" in question.uses}
+    unplanned |= {question.number for question in asked if question.name in evidence.added}
     return [
         _complete(
             one, question, p, replace(evidence, prespecified=_planned(evidence, question.number not in unplanned))

@@ -122,7 +122,7 @@ def _fixed(document: AnalysisDocument) -> str:
     )
     return (
         f"The analysis plan was fixed on {_day(document.frozen)}, {when} (hash {document.sha256}): "
-        f"{_choices(document.plan)}{_series(document)}."
+        f"{_choices(document.plan)}{_series(document)}{_on_images(document)}."
     )
 
 
@@ -137,6 +137,16 @@ def _series(stated: StatedPlan) -> str:
     )
 
 
+def _on_images(stated: StatedPlan) -> str:
+    """Whether questions 6 and 7 were asked, and what counts as none in them, where the plan says so."""
+    margins = stated.plan.margins
+    asked = {
+        "transfer": f"question 6 (transfer), up to {100 * margins.of_transfer:g} percentage points count as none",
+        "features": f"question 7 (features), ratios up to {margins.of_features:g} count as none",
+    }
+    return "".join(f"; {text}" for name, text in asked.items() if getattr(stated, name))
+
+
 def _choices(plan: AnalysisPlan) -> str:
     step = f", step size {_value(plan.step_size)}" if plan.step_size is not None else ""
     margins = plan.margins
@@ -149,10 +159,15 @@ def _choices(plan: AnalysisPlan) -> str:
     )
 
 
+LATER = ("series_epsilons", "transfer", "features")
+"""What plans of earlier versions do not say."""
+
+
 def _changes(document: AnalysisDocument) -> list[str]:
     told, before = [], StatedPlan.model_validate(document.model_dump(include=set(StatedPlan.model_fields)))
     for stated in document.history:
-        known = stated if before.series_epsilons is not None else stated.model_copy(update={"series_epsilons": None})
+        new = [name for name in LATER if getattr(before, name) is None]
+        known = stated.model_copy(update=dict.fromkeys(new))  # not kept before: nothing to compare with
         changed = _different(_flat(before), _flat(known))
         told.append(
             f"Changed later: on {_day(stated.frozen)}, with {stated.attacked_before} rows recorded, the study stated "
@@ -163,12 +178,15 @@ def _changes(document: AnalysisDocument) -> list[str]:
 
 
 def _flat(stated: StatedPlan) -> dict[str, Any]:
-    """Every choice of a plan, of its arm and of the training-size series by name."""
+    """Every choice of a plan, of its arm, of the training-size series and of questions 6 and 7 by name."""
     plan = stated.plan.model_dump(mode="json")
     margins = {f"margin of {name}": value for name, value in plan.pop("margins").items()}
     arm = {f"{name} of the arm": value for name, value in stated.arm.model_dump(mode="json").items()}
     series = {} if stated.series_epsilons is None else {"ε of the training-size series": stated.series_epsilons}
-    return plan | margins | arm | series
+    names = {"transfer": "transfer asked for", "features": "distances in features asked for"}
+    asked = {text: "yes" if value else "no" for name, text in names.items()
+             if (value := getattr(stated, name)) is not None}  # fmt: skip
+    return plan | margins | arm | series | asked
 
 
 def _different(before: dict[str, Any], after: dict[str, Any]) -> list[str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
+import polars as pl
 
 from advassay.analysis.distance_in_features import CohortFeatures, cohort_features
 from advassay.analysis.dose_response.epsilon50 import Epsilon50, Estimator, by_bracket, epsilon50_of
@@ -87,6 +88,7 @@ class Evidence:
     prespecified  True: the plan was fixed before the first attack. False: after. None: the store holds no plan
     estimator     of ε50; verdicts rest on the curve, the specification curve looks at the bracket too
     series_planned  False: the plan says that the arm attacks no training-size series, and one was attacked later
+    added         names of questions that the plan says are not asked, whose records came later
     later         amplitudes that were added after the plan was fixed, rising: they are shown and decide nothing
     transfers     what cohorts' networks made of images attacked on each other under the plan's arm; empty for most
     features      how far attacked images moved in the networks' features under it; empty for most
@@ -98,6 +100,7 @@ class Evidence:
     prespecified: bool | None = None
     estimator: Estimator = "curve"
     series_planned: bool = True
+    added: frozenset[str] = frozenset()
     later: tuple[float, ...] = ()
     transfers: tuple[CohortTransfer, ...] = ()
     features: tuple[CohortFeatures, ...] = ()
@@ -263,16 +266,17 @@ def evidence_of(
     kept, later = _as_planned(networks, document)
     series = [pack for pack in kept if not pack.header.full]
     unplanned = document.series_epsilons is not None and not document.series_epsilons and bool(series)
-    transfers = cohort_transfers(records, name, size)
+    planned = np.array(document.arm.epsilons)
     return Evidence(
         own,
         kept,
         others,
         force.prespecified,
         series_planned=not unplanned,
+        added=frozenset(name for name in ("transfer", "features") if getattr(document, name) is False),
         later=later,
-        transfers=transfers,
-        features=cohort_features(records, name, size),
+        transfers=tuple(transfer_as_planned(one, planned) for one in cohort_transfers(records, name, size)),
+        features=tuple(features_as_planned(one, planned) for one in cohort_features(records, name, size)),
     )
 
 
@@ -302,6 +306,25 @@ def _as_planned(
         later |= set(pack.epsilons.tolist()) - set(pack.epsilons[places].tolist())
         kept.append(at_amplitudes(pack, places))
     return tuple(kept), tuple(sorted(later))
+
+
+def transfer_as_planned(cohort: CohortTransfer, planned: np.ndarray) -> CohortTransfer:
+    """The transfer at the amplitudes `planned` alone: one added later, nearer to the plan's, must not be judged in its
+    place. As it is where it has none of them."""
+    places = places_of(planned, cohort.epsilons)
+    if len(places) in (0, len(cohort.epsilons)):
+        return cohort
+    found = {name: getattr(cohort, name)[:, :, places] for name in ("counted", "attacked", "noise")}
+    return replace(cohort, epsilons=cohort.epsilons[places], **found)
+
+
+def features_as_planned(cohort: CohortFeatures, planned: np.ndarray) -> CohortFeatures:
+    """The distances at these amplitudes alone, likewise."""
+    known = cohort.rows["epsilon"].unique().sort().to_numpy()
+    places = places_of(planned, known)
+    if len(places) in (0, len(known)):
+        return cohort
+    return replace(cohort, rows=cohort.rows.filter(pl.col("epsilon").is_in(known[places].tolist())))
 
 
 def _elsewhere(plan: AnalysisPlan, arm: str, step_size: str | None) -> AnalysisPlan:

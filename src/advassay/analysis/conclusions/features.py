@@ -151,14 +151,25 @@ def _reason(effect: Effect, rows: list[dict[str, Any]], margin: float) -> str:
     if not effect.known:
         return "No network classifies images of two patients correctly that the attack changes."
     told = "; ".join(
-        f"{row['cohort']}: {row['feature']:.2g} in features (noise of the same size: {row['feature_noise']:.2g}, "
-        f"another image of the class: {row['feature_same']:.2g}), {row['pixel']:.2g} in pixels"
+        f"{row['cohort']}: {_share(row['feature'])} in features (noise of the same size: "
+        f"{_share(row['feature_noise'])}, another image of the class: {_share(row['feature_same'])}), "
+        f"{_share(row['pixel'])} in pixels"
         for row in rows
     )
-    where = "above 1" if effect.low > 0 else "below 1" if effect.high < 0 else "on both sides of 1"
+    bound = float(np.log(margin))
+    where = (
+        "above 1" if effect.low > 0
+        else "below 1" if effect.high < 0
+        else f"within 1/{margin:g} to {margin:g}" if -bound < effect.low and effect.high < bound
+        else "on both sides of 1, not within the margin"
+    )  # fmt: skip
     return (
         f"The interval of the ratio lies {where}. Distances, 1 being that between images of different classes: {told}."
     )
+
+
+def _share(value: float | None) -> str:
+    return "not known" if value is None else f"{value:.2g}"
 
 
 def _remarks(evidence: Evidence) -> tuple[str, ...]:

@@ -78,6 +78,9 @@ def judge_transfer(evidence: Evidence) -> Conclusion:
         alternatives=(
             "Networks of one cohort share training images (all of them but for subsets) and the procedure of training: "
             "networks that somebody else trained on other data may share less.",
+            "Networks of one architecture and seed begin with the same weights (with start weights from a file, all of "
+            "an architecture do). What transfers between them may come from there; pairs of another training subset "
+            "are told by seed for that reason.",
             "An attack that is made to transfer (momentum, diverse inputs, several sources at once) would do so more.",
         ),
         details=tuple(rows),
@@ -238,9 +241,11 @@ def _remarks(evidence: Evidence) -> tuple[str, ...]:
 
 
 def _of(kind: Kind) -> str:
-    return {"other seed": "another seed", "other training subset": "another training subset"}.get(
-        kind, "another architecture"
-    )
+    return {
+        "other seed": "another seed",
+        "other training subset, same seed": "another training subset and the same seed (the same start)",
+        "other training subset, other seed": "another training subset and another seed",
+    }.get(kind, "another architecture")
 
 
 def _specifications(evidence: Evidence) -> Iterator[Specification]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -22,6 +24,9 @@ class CountedNetwork(nn.Module):
         self._image: Tensor | None = None
         self._label = 0
         self._nearest: tuple[float, Tensor] | None = None
+        self._balls: list[tuple[Tensor, Tensor]] = []
+        self.first_within = np.zeros(0, np.int64)
+        """(ball,) forward passes up to the first misclassified point within each ball, that one included; 0 = none."""
         self.training = False
 
     @property
@@ -29,11 +34,21 @@ class CountedNetwork(nn.Module):
         """Where images go."""
         return self.classifier.mean.device
 
-    def restart(self, image: Tensor | None = None, label: int = 0, most: int | None = None) -> None:
-        """Count from 0 again, up to `most`; keep the nearest misclassified point of `image` from now on."""
+    def restart(
+        self,
+        image: Tensor | None = None,
+        label: int = 0,
+        most: int | None = None,
+        balls: Sequence[tuple[Tensor, Tensor]] = (),
+    ) -> None:
+        """Count from 0 again, up to `most`; keep the nearest misclassified point of `image` from now on.
+
+        balls: lowest and highest value of each pixel of regions whose first misclassified point is waited for.
+        """
         self.forward_passes = self.backward_passes = 0
         self._most = most
         self._image, self._label, self._nearest = image, label, None
+        self._balls, self.first_within = list(balls), np.zeros(len(balls), np.int64)
 
     @property
     def nearest(self) -> Tensor | None:
@@ -67,10 +82,15 @@ class CountedNetwork(nn.Module):
         wrong = is_adversarial(logits.cpu().numpy(), torch.full((len(logits),), self._label).numpy())
         if not wrong.any():
             return
-        found = images[torch.from_numpy(wrong).to(images.device)]
-        found = found[((found >= 0) & (found <= 1)).flatten(1).all(dim=1)]
-        if not len(found):
+        inside = ((images >= 0) & (images <= 1)).flatten(1).all(dim=1)
+        places = torch.nonzero(torch.from_numpy(wrong).to(images.device) & inside).flatten()
+        if not len(places):
             return
+        found = images[places]
+        for k, (low, high) in enumerate(self._balls):
+            within = places[((found >= low) & (found <= high)).flatten(1).all(dim=1)]
+            if not self.first_within[k] and len(within):
+                self.first_within[k] = self.forward_passes - len(images) + int(within[0]) + 1
         far = (found - self._image).abs().flatten(1).amax(dim=1)
         best = int(far.argmin())
         if self._nearest is None or float(far[best]) < self._nearest[0]:

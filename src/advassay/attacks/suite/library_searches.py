@@ -32,6 +32,7 @@ from advassay.attacks.suite.search import (
     MOST_TARGETS,
     SearchResult,
     SearchTask,
+    ball,
     result_of_nearest,
 )
 from advassay.identity import draw
@@ -95,7 +96,8 @@ def _alone(network: CountedNetwork, task: SearchTask, rules: PGD | Arm, name: st
     """One image through somebody else's attack, and the nearest misclassified point of it."""
     image, label = task.image[None], torch.tensor([task.label], device=task.image.device)
     expected = UPDATE_RULES.get(name).gradient_steps(rules.steps, 1) * GRADIENT
-    network.restart(task.image, task.label, ALLOWED * expected + NOISE_STARTS * 4)
+    balls = [ball(task.image, epsilon) for epsilon in task.epsilons]
+    network.restart(task.image, task.label, ALLOWED * expected + NOISE_STARTS * 4, balls)
     found, failure = None, ""
     with _own_generator(network.device, draw(rules.seed, name, task.image_id)):
         try:
@@ -106,11 +108,12 @@ def _alone(network: CountedNetwork, task: SearchTask, rules: PGD | Arm, name: st
         except (AssertionError, ValueError, IndexError, RuntimeError) as problem:  # theirs: what was seen still counts
             failure = f"{type(problem).__name__}: {problem}".strip(": ")
     nearest, passes = network.nearest, (network.forward_passes, network.backward_passes)
+    first_within = network.first_within
     network.restart()
     handed = None if found is None else found.detach()[0].float()
     if handed is not None and not torch.equal(handed, task.image) and _nearer(handed, nearest, task.image):
         nearest = handed
-    return result_of_nearest(task, nearest, *passes, failure)
+    return result_of_nearest(task, nearest, *passes, failure, first_within=first_within)
 
 
 def _nearer(point: Tensor, other: Tensor | None, image: Tensor) -> bool:

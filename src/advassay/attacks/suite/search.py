@@ -65,6 +65,9 @@ class SearchResult:
     """Why the search could not begin or broke off, in a few words."""
     shared: bool = False
     """Whether one search served all amplitudes, so that its passes are told at each of them."""
+    queries_to_success: np.ndarray | None = None
+    """int64 (epsilon,): forward passes up to the first misclassified point within ε, that one included; 0 where there
+    is none. None: not counted."""
 
     def total(self, passes: np.ndarray) -> int:
         """Passes of the image, counted once."""
@@ -124,10 +127,18 @@ def is_inside(point: Tensor, image: Tensor, epsilon: float) -> bool:
 
 
 def result_of_nearest(
-    task: SearchTask, nearest: Tensor | None, forward: int, backward: int, failure: str = ""
+    task: SearchTask,
+    nearest: Tensor | None,
+    forward: int,
+    backward: int,
+    failure: str = "",
+    *,
+    first_within: np.ndarray | None = None,
 ) -> SearchResult:
     """Of a search for the smallest change: `nearest` (None = nothing found) where it lies within ε; else its
     projection onto the ball, of which nothing is claimed.
+
+    first_within: int64 (epsilon,), forward passes up to the first misclassified point within ε; 0 = none was seen.
     """
     import torch
 
@@ -137,8 +148,11 @@ def result_of_nearest(
         point = task.image if nearest is None else torch.minimum(torch.maximum(nearest, low), high)
         points.append(point)
         claimed.append(nearest is not None and bool((point == nearest).all()))
-    n = len(task.epsilons)
+    n, queries = len(task.epsilons), None
+    if first_within is not None:
+        # A point that was handed back and never asked about is known after all passes.
+        queries = np.where(claimed, np.where(first_within > 0, first_within, forward), 0)
     return SearchResult(
         task, torch.stack(points), np.array(claimed), np.full(n, forward), np.full(n, backward), failure,
-        shared=True,
+        shared=True, queries_to_success=queries,
     )  # fmt: skip

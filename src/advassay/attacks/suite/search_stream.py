@@ -32,6 +32,9 @@ from advassay.spec.attack_components import UPDATE_RULES
 from advassay.success import correct_on_clean, predicted
 from advassay.trajectory import TrajectoryRows
 
+SearchedRow = tuple[SearchResult, str, float, Tensor, int, int, int]
+"""The image's result, step size, ε, point, forward and backward passes, queries to success."""
+
 
 class SearchStream(AttackStream):
     """An AttackStream of a rule that searches: the same blocks, of rows with both ends alone."""
@@ -153,17 +156,19 @@ class SearchStream(AttackStream):
         rejected: _Rejected,
     ) -> TrajectoryRows:
         """The rows of these images, of each as its grid lists them."""
-        rows: list[tuple[SearchResult, str, float, Tensor, int, int]] = []
+        rows: list[SearchedRow] = []
         steps: list[float] = []
         for result in results:
             task, item = result.task, given.pop(result.task.image_id)
             if result.failure:
                 rejected.failures.setdefault(result.failure, []).append(task.image_id)
             points = {0.0: task.image}
-            counts = {0.0: (0, 0)}
+            counts = {0.0: (0, 0, 0)}
+            first = result.queries_to_success
             for k, epsilon in enumerate(task.epsilons):
                 points[epsilon] = self._within(result, k, rejected)
-                counts[epsilon] = int(result.forward_passes[k]), int(result.backward_passes[k])
+                queries = 0 if first is None else int(first[k])
+                counts[epsilon] = int(result.forward_passes[k]), int(result.backward_passes[k]), queries
             for row in self._grid(item).rows:
                 rows.append((result, row.step_size, row.epsilon, points[row.epsilon], *counts[row.epsilon]))
                 steps.append(row.step)
@@ -194,7 +199,7 @@ class SearchStream(AttackStream):
 
     def _rows(
         self,
-        rows: list[tuple[SearchResult, str, float, Tensor, int, int]],
+        rows: list[SearchedRow],
         of: np.ndarray,
         clean: Tensor,
         last: Tensor,
@@ -219,6 +224,7 @@ class SearchStream(AttackStream):
             columns[name] = values.cpu().numpy()
         columns["forward_passes"] = np.array([row[4] for row in rows], np.int32)
         columns["backward_passes"] = np.array([row[5] for row in rows], np.int32)
+        columns["queries_to_success"] = np.array([row[6] for row in rows], np.int32)
         final = {
             (row[0].task.image_id, row[1], row[2]): point.cpu().numpy()
             for row, point in zip(rows, last, strict=True)
@@ -229,7 +235,7 @@ class SearchStream(AttackStream):
     def _note_rejected(
         self,
         block: TrajectoryRows,
-        rows: list[tuple[SearchResult, str, float, Tensor, int, int]],
+        rows: list[SearchedRow],
         rejected: _Rejected,
     ) -> None:
         """Remember points that were called adversarial, lie within the ball and are not misclassified."""

@@ -94,8 +94,10 @@ class _Image:
 
     def result(self) -> SearchResult:
         none = np.zeros(len(self.queries), np.int64)
-        points = torch.from_numpy(np.stack(self.points)).to(self.task.image.device)
-        return SearchResult(self.task, points, np.array(self.claimed), np.array(self.queries, np.int64), none)
+        points, claimed = torch.from_numpy(np.stack(self.points)).to(self.task.image.device), np.array(self.claimed)
+        queries = np.array(self.queries, np.int64)
+        first = np.where(claimed, queries, 0)
+        return SearchResult(self.task, points, claimed, queries, none, queries_to_success=first)
 
 
 def square_search(

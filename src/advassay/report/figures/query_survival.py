@@ -52,7 +52,7 @@ def fig_queries(findings: Findings) -> Figure | None:
     return Figure(
         "Queries to success",
         "Share of attackable images that a search has not misled with so many queries (Kaplan–Meier; every image is "
-        f"followed to the search's budget), by ε. {captions.statistics(frame, findings)}.",
+        f"followed to the end of its search), by ε. {captions.statistics(frame, findings)}.",
         f"Step curves that fall. Query by which half of the images are misled: {told}.",
         lambda width: query_curves(frame, width=width), "query_survival", frame,
     )  # fmt: skip

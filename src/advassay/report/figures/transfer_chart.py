@@ -102,7 +102,8 @@ def fig_transfer(findings: Findings) -> Figure | None:
         "Transfer from network to network",
         "Share in percent of images that the network below (column) misclassifies, of those that it and the network at "
         "the left (row) classify correctly when clean: left, as attacked on the network of the row; right, with random "
-        f"noise of the same size in every pixel. {captions.main_attack(findings)}. n = {min(sizes)} to "
+        f"noise of the same size in every pixel. Networks of one architecture and seed begin with the same weights. "
+        f"{captions.main_attack(findings)}. n = {min(sizes)} to "
         f"{max(sizes)} images a cell; intervals are in the tooltips and in the table.",
         f"Matrices of transfer: {'; '.join(_told(here, cohort) for cohort in shown)}.",
         lambda width: transfer_matrices(here, styles(findings.cohorts), width=width), "transfer_matrix", here,

@@ -43,8 +43,9 @@ TABLES.register(
                 lambda findings: "Transfer: of images that both networks of a pair classify correctly, the share that "
                 "the target misclassifies as attacked on the source, and with random noise of the same size in every "
                 f"pixel, {_judged(findings)} (other ε: CSV). Pairs of a kind are pooled; \"itself\" is the attack on "
-                "its own source. Intervals of rates are clustered by patient, of the difference by network too, from "
-                "three networks on.",
+                "its own source. Networks of one architecture and seed begin with the same weights, whatever "
+                "images they learn from: part of what transfers between them may come from there. Intervals of rates "
+                "are clustered by patient, of the difference by network too, from three networks on.",
                 "results", 187, group="cohort",
                 rows=lambda frame, findings: nearest(frame, findings.plan.epsilon),
             ),

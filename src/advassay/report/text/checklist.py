@@ -1,7 +1,7 @@
 """The evaluation checklist of Carlini et al. 2019 (arXiv 1902.06705, section 5), answered from what the store holds.
 
-Questions are in our words. An answer is yes, partly, no or not applicable, and says what it rests on. What
-the program does not do (transfer, gradient-free attacks) is a plain no.
+Questions are in our words. An answer is yes, partly, no or not applicable, and says what it rests on. What was not
+tried in this store is a plain no.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import polars as pl
 
 from advassay.report.tables.evidence_tables import KINDS
 from advassay.report.text import captions
-from advassay.report.text.not_shown import without_gradients
+from advassay.report.text.not_shown import has_transfers, without_gradients
 from advassay.report.text.number_format import count, interval, listed, percent
 from advassay.spec.attack_components import UPDATE_RULES
 
@@ -141,14 +141,35 @@ def _stronger(findings: Findings) -> Answer:
 def _noise(findings: Findings) -> Answer:
     controls = findings.tables.get("controls_by_arm")
     rows = None if controls is None else controls.filter(control=KINDS[1])
-    if rows is None or not len(rows):
-        return Answer("no", "No random noise was tried.")
-    largest = rows.sort("epsilon").group_by("arm", maintain_order=True).last().sort("arm")
-    said = [f"arm {r['arm']} {r['events']} of {r['n']} at ε = {r['epsilon']:g}" for r in largest.iter_rows(named=True)]
-    return Answer(
-        "partly",
-        f"Random sign noise: misclassified images, {', '.join(said)}. No black-box or transfer attack was run.",
-    )
+    tried, lacking = [], []
+    if rows is not None and len(rows):
+        largest = rows.sort("epsilon").group_by("arm", maintain_order=True).last().sort("arm")
+        said = [
+            f"arm {r['arm']} {r['events']} of {r['n']} at ε = {r['epsilon']:g}" for r in largest.iter_rows(named=True)
+        ]
+        tried.append(f"Random sign noise: misclassified images, {', '.join(said)}.")
+    elif not has_transfers(findings):
+        lacking.append("random noise")
+    if has_transfers(findings):
+        tried.append(_TRANSFERRED)
+    else:
+        lacking.append("transfer")
+    if without_gradients(findings):
+        tried.append(_without_gradients(findings))
+    else:
+        lacking.append("black-box attacks")
+    left = f" Not tried: {listed(lacking)}." if lacking else ""
+    return Answer("yes" if not lacking else "partly" if tried else "no", f"{' '.join(tried)}{left}".strip())
+
+
+_TRANSFERRED = (
+    "Images attacked on each network of a cohort, and random noise of the same size, were scored by its other networks."
+)
+
+
+def _without_gradients(findings: Findings) -> str:
+    arms = [arm for arm in findings.records.arms if _follows_no_gradient(findings, arm)]
+    return f"Attacks without gradients: arm {listed(arms)}."
 
 
 def _parameters(findings: Findings) -> Answer:
@@ -165,8 +186,7 @@ def _diverse(findings: Findings) -> Answer:
 
 def _gradient_free(findings: Findings) -> Answer:
     if without_gradients(findings):
-        arms = [arm for arm in findings.records.arms if _follows_no_gradient(findings, arm)]
-        return Answer("yes", f"Attacks without gradients: arm {listed(arms)}.")
+        return Answer("yes", _without_gradients(findings))
     return Answer(
         "no", "No attack without gradients was run, and none that uses decisions alone. Random noise is not a search."
     )
@@ -178,6 +198,8 @@ def _follows_no_gradient(findings: Findings, arm: str) -> bool:
 
 
 def _transfer(findings: Findings) -> Answer:
+    if has_transfers(findings):
+        return Answer("yes", f"{_TRANSFERRED} No network was trained to stand in for another one.")
     return Answer("no", "No substitute model was attacked.")
 
 

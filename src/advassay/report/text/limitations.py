@@ -143,9 +143,9 @@ def _limits(findings: Findings) -> Iterator[str]:
     )
     if any(run.header.source_classifier != run.header.classifier for run in findings.records.transfers):
         yield (
-            "Transfer is between networks of this study, which share training images and the procedure of training. To "
-            "a network that somebody else trained on other data less may transfer; an attack that is made to transfer "
-            "would do so more."
+            "Transfer is between networks of this study, which share training images and the procedure of training; "
+            "those of one architecture and seed also share the weights that they begin with. To a network that "
+            "somebody else trained on other data less may transfer; an attack made to transfer would do so more."
         )
     sizes = sorted({header.image_size_px for header in findings.runs})
     yield (

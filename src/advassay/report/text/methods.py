@@ -175,7 +175,8 @@ def _on_attacked_images(findings: Findings) -> Iterator[str]:
     if "feature_distance" in findings.tables:
         yield (
             "Features are the input of a network's last linear layer. Euclidean distances are from the clean image to "
-            "the last iterate, over the mean distance to the first 64 images of the sample that are of other classes."
+            "the last iterate, over the mean distance to those of the first 64 images of the sample that are of other "
+            "classes and of other patients."
         )
 
 

@@ -14,6 +14,7 @@ import polars as pl
 
 from advassay.report.text.not_shown import has_transfers, without_gradients
 from advassay.report.text.number_format import listed
+from advassay.spec.attack_components import UPDATE_RULES
 
 if TYPE_CHECKING:
     from advassay.report.data.findings import Findings
@@ -104,7 +105,31 @@ def _threat_model(findings: Findings) -> Answer:
 
 
 def _white_box(findings: Findings) -> Answer:
-    return Answer("evidence", "All arms have the network and its weights.", ("runs", "success_by_arm"))
+    arms = [arm for arm in findings.records.arms if _knows_network(findings, arm)]
+    told = (
+        "All arms have the network and its weights."
+        if len(arms) == len(findings.records.arms)
+        else f"Arm {listed(arms)}: the network and its weights."
+    )
+    if not arms:
+        return Answer("not covered", "No arm used the network’s weights.")
+    return Answer("evidence", told, ("runs", "success_by_arm"))
+
+
+def _knows_network(findings: Findings, arm: str) -> bool:
+    """Whether an arm's rule is of white-box attacks; one that is not registered here counts as such."""
+    rules = (UPDATE_RULES.find(header.attack.get("update")) for header in findings.headers(arm))
+    return any(rule is None or rule.knowledge == "white box" for rule in rules)
+
+
+def _transferred(findings: Findings) -> Answer:
+    if not has_transfers(findings):
+        return Answer("not covered", "No other network was attacked in its place.")
+    return Answer(
+        "partly",
+        "Images attacked on other networks of the cohort, which share training images with it, were scored.",
+        ("transfer_matrix", "transfer_by_kind"),
+    )
 
 
 def _black_box(findings: Findings) -> Answer:
@@ -250,8 +275,7 @@ ITEMS: tuple[Item, ...] = (
     Item(NIST, "2.1.2 to 2.1.4", "goals, capabilities and knowledge of the attacker", _threat_model),
     Item(NIST, "2.2.1 White-box evasion", "attacks that know the network", _white_box),
     Item(NIST, "2.2.2 Black-box evasion", "attacks that see its answers alone", _black_box),
-    Item(NIST, "2.2.3 Transferability", "attacks made on another network",
-         _not_covered("No other network was attacked in its place.")),
+    Item(NIST, "2.2.3 Transferability", "attacks made on another network", _transferred),
     Item(NIST, "2.3 Poisoning, 2.4 Privacy", "further kinds of attack", _not_covered(f"{POISONING} {PRIVACY}")),
     Item(TRIPOD, "20a", "flow of participants", _flow),
     Item(TRIPOD, "20b", "characteristics of each data source, with missing data", _who),

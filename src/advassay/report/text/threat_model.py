@@ -25,6 +25,11 @@ KNOWLEDGE: dict[Knowledge, str] = {
     "decisions": "black-box, decision-based: decisions of its queries alone",
 }
 """Of an update rule; the words of NIST AI 100-2 E2025, sections 2.1 and 2.2."""
+WHO: dict[Knowledge, str] = {
+    "white box": "an attacker who knows the network",
+    "scores": "an attacker who sees the network’s scores",
+    "decisions": "an attacker who sees the network’s decisions alone",
+}
 UNKNOWN = "not known: the update rule is not registered here"
 SURROGATE = "black-box, transfer: a surrogate network that is trained on the same images or a part of them"
 
@@ -74,13 +79,15 @@ def residual_risk(findings: Findings) -> list[str]:
 def _risks(findings: Findings) -> Iterator[str]:
     found = findings.first_screen
     if found is not None:
+        rules = [UPDATE_RULES.find(header.attack.get("update")) for header in findings.headers(findings.plan.arm)]
+        knows = WHO[rules[0].knowledge] if rules and rules[0] is not None else "an attacker"
         at = level_text(findings, findings.epsilon)
         for line in found.headlines:
             if line.success.value is not None:
                 inside = line.epsilon50["side"] == "inside"
                 half = f", half of them at {half_text(findings, line)} {unit_text(findings)}" if inside else ""
                 yield (
-                    f"{line.cohort}: an attacker who knows the network turns at least "
+                    f"{line.cohort}: {knows} turns at least "
                     f"{percent(line.success.value, 0)} of the decisions that are right, with a change of at most "
                     f"{at}{half}."
                 )

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import assert_never
 
 from advassay.records import RunHeader, read_header
-from advassay.records.feature_distances import read_features
+from advassay.records.feature_distances import readable_features
 from advassay.spec.study_spec import Study
 from advassay.store_documents import ArmRange
 from advassay.store_layout import HEADER, TRAINING, Store
@@ -104,7 +104,7 @@ def _of_transfer(job: Job, cost: Cost, request: RunRequest, store: Store) -> tup
 
 def _measured(folder: Path) -> Iterator[tuple[str, float]]:
     """Points of the rows of features.parquet, which the source's own run alone has."""
-    yield from read_features(folder).select("step_size", "epsilon").iter_rows()
+    yield from readable_features(folder).select("step_size", "epsilon").iter_rows()
 
 
 def _header(place: str, store: Store) -> RunHeader | None:

@@ -30,14 +30,16 @@ def freeze_analysis_plan(study: Study, store: Store) -> AnalysisDocument:
     assert plan.arm is not None
     arm = _as_read_back(study.attack.arm(plan.arm).model_copy(update={"images": None}))
     series = series_epsilons(study, plan.arm)
+    asked = {"transfer": bool(study.attack.transfer), "features": bool(study.attack.features)}
     if kept is not None:
         latest = kept.history[-1] if kept.history else kept
-        same_series = latest.series_epsilons in (None, series)  # None: frozen before the series was kept
-        if (latest.plan, latest.arm) == (plan, arm) and same_series:
+        # None: frozen before this was kept.
+        same = all(getattr(latest, name) in (None, value) for name, value in asked.items())
+        if (latest.plan, latest.arm) == (plan, arm) and latest.series_epsilons in (None, series) and same:
             return kept
     rows = _recorded_rows(store)
     stated = StatedPlan(
-        plan=plan, sha256=plan.sha256, frozen=now(), attacked_before=rows, arm=arm, series_epsilons=series
+        plan=plan, sha256=plan.sha256, frozen=now(), attacked_before=rows, arm=arm, series_epsilons=series, **asked
     )
     if kept is None:
         return _write(store, AnalysisDocument(**dict(stated)))

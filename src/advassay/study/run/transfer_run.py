@@ -7,7 +7,7 @@ of the same size, 2 the attacked image. The pair of a network with itself says w
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -43,7 +43,8 @@ NOTE = (
 
 
 REFERENCE = 64
-"""Images of the sample, its first ones, that distances to the same and to other classes are the mean over."""
+"""Images of the sample, its first ones, that distances to the same and to other classes are the mean over: those of
+other patients."""
 
 
 class TransferRun:
@@ -237,11 +238,17 @@ class TransferRun:
         add_features(self._own_folder, pl.DataFrame(columns))
 
     @cached_property
-    def _reference(self) -> tuple[np.ndarray, tuple[str, ...], np.ndarray]:
-        """(pixels (image, value) float64, image_ids, labels) of the first images of the sample, as they are."""
+    def _reference(self) -> tuple[np.ndarray, tuple[str, ...], np.ndarray, np.ndarray]:
+        """(pixels (image, value) float64, image_ids, labels, patients) of the first images of the sample."""
         ids = self.request.image_ids[:REFERENCE]
         images = self.cohort.images(ids)
-        return images.reshape(len(ids), -1).astype(np.float64), ids, self.cohort.labels(ids)
+        return images.reshape(len(ids), -1).astype(np.float64), ids, self.cohort.labels(ids), self._patients(ids)
+
+    def _patients(self, ids: Sequence[str]) -> np.ndarray:
+        """(image,) the patient of each image; its own id where it has none."""
+        manifest = self.cohort.manifest
+        of = dict(zip(manifest["image_id"].to_list(), manifest["patient_id"].to_list(), strict=True))
+        return np.array([of[image_id] or image_id for image_id in ids], dtype=object)
 
     def _reference_features(self, config: ExecutionConfig) -> np.ndarray:
         from advassay.attacks.penultimate_features import penultimate_features
@@ -254,15 +261,15 @@ class TransferRun:
     def _distances(
         self, ids: list[str], labels: list[int], here: np.ndarray, there: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Mean distance of each image (image, value) to reference images of its class but itself, and of others; NaN
-        where there are none."""
-        _, names, classes = self._reference
+        """Mean distance of each image (image, value) to reference images of its class, and of others, of other patients
+        each (two images of one patient are alike whatever the network sees in them); NaN where there are none."""
+        _, _, classes, patients = self._reference
         same, other = np.full(len(ids), np.nan), np.full(len(ids), np.nan)
-        for i, (image_id, label) in enumerate(zip(ids, labels, strict=True)):
+        for i, (own, label) in enumerate(zip(self._patients(ids), labels, strict=True)):
             distance = np.linalg.norm(there - here[i], axis=1)
-            alike = (classes == label) & (np.array(names) != image_id)
+            alike, apart = ((classes == label) & (patients != own), (classes != label) & (patients != own))
             same[i] = distance[alike].mean() if alike.any() else np.nan
-            other[i] = distance[classes != label].mean() if (classes != label).any() else np.nan
+            other[i] = distance[apart].mean() if apart.any() else np.nan
         return same, other
 
     def _noise(self, block: TrajectoryRows, clean: np.ndarray, attacked: np.ndarray) -> np.ndarray:

@@ -18,6 +18,7 @@ from advassay.cohorts.preparation_json import document_in
 from advassay.cohorts.prepared_cohort import read_manifest
 from advassay.errors import AdvassayWarning, DamagedError, StoreError
 from advassay.records import Run, read_gallery
+from advassay.records.feature_distances import FEATURES, has_damaged_features
 from advassay.records.gallery import INDEX, remove_examples
 from advassay.records.image_removal import remove_images
 from advassay.records.reader_answers import remove_answers
@@ -163,6 +164,7 @@ def _take_out(
     torn = {folder: damaged_shards(folder) for folder in cohorts if _knows(read_manifest(folder), ids)}
     lost = [folder / SHARDS / name for folder in runs for run in [Run(folder)] if _knows(run.images, ids)
             for name in run.damaged]  # fmt: skip
+    lost += [folder / FEATURES for folder in runs if has_damaged_features(folder) and _knows(Run(folder).images, ids)]
     headless = [folder for folder in _headless(store) if _may_hold(folder, ids)]
     _from_gallery(store, ids, done)
     done.answers += remove_answers(store, ids)

@@ -17,7 +17,7 @@ from advassay.checked_files import read_document, read_model, write_document
 from advassay.errors import AdvassayWarning, StoreError
 from advassay.record_columns import KEYS
 from advassay.records import Account, Run, RunHeader, RunWriter, Spent, read_gallery, read_header
-from advassay.records.feature_distances import add_features, read_features
+from advassay.records.feature_distances import FEATURES, add_features, has_damaged_features, readable_features
 from advassay.records.gallery import write_index
 from advassay.records.row_shards import HEALED, read_rows
 from advassay.records.run_header import SUMMED_COSTS, sum_accounts
@@ -78,7 +78,10 @@ def merge(store: Store, other: Store) -> MergeSummary:
         )
         for folder in _transfers(other):
             rows += _merge_run(Run(folder), store.transfer(folder.name), other, people)
-            measured = read_features(folder)
+            if has_damaged_features(folder):
+                warnings.warn(f"merge: left out of {other.root}: {FEATURES} of run {folder.name} cannot be read.",
+                              AdvassayWarning, stacklevel=2)  # fmt: skip
+            measured = readable_features(folder)
             if len(measured):
                 gone = people.images(Run(folder).images)
                 kept = measured.filter(~pl.col("image_id").is_in(list(gone)))
