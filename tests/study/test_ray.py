@@ -141,9 +141,8 @@ def test_the_command_writes_the_report_and_status_says_who_did_what(tmp_path: Pa
 
 def test_a_store_of_another_kind_of_machine_is_refused(tiny: Study, copied: Path) -> None:
     from advassay.errors import StoreError
-    from advassay.study.launchers.cluster_document import ClusterDocument, Machine
+    from advassay.study.launchers.cluster_document import ClusterLog, Machine
 
-    other = Machine(device="cpu", device_name="another maker", torch="1.0")
-    ClusterDocument(machine=other).write(Store(copied), 0, 0, (), 0)
+    ClusterLog(Store(copied)).claim(Machine(device="cpu", device_name="another maker", torch="1.0"))
     with pytest.warns(UserWarning, match="is not used"), pytest.raises(StoreError, match="another kind of machine"):
         run(tiny, cpu(copied), launcher=on_ray().launch)
