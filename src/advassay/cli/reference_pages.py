@@ -29,6 +29,7 @@ from advassay.cli import (
     power,
     prune,
     regions,
+    sync,
     tiles,
     train,
 )
@@ -53,6 +54,7 @@ COLUMNS: dict[str, Mapping[str, str]] = {
     "evaluate": evaluate.COLUMNS,
     "attack": attack.COLUMNS,
     "merge": merge.COLUMNS,
+    "sync": sync.COLUMNS,
     "prune": prune.COLUMNS,
     "train": train.COLUMNS,
 }
