@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from advassay.errors import DamagedError
+from advassay.records import read_cluster
+from advassay.store_documents import Machine, NodeWork
 from advassay.store_layout import Store
-from advassay.study.launchers.cluster_document import ClusterLog, Machine, NodeWork, read_cluster
+from advassay.study.launchers.cluster_document import ClusterLog
 from advassay.study.run.run_pieces import PieceDone
 
 ONE, OTHER = (Machine(device="cpu", device_name=name, torch="2.9") for name in ("one maker", "another"))
@@ -24,7 +26,7 @@ def test_of_two_processes_the_first_fixes_the_kind_of_machine(store: Store) -> N
     assert first.claim(ONE) == ONE
     assert second.claim(OTHER) == ONE
     second.write(0, 1, (), 1)
-    assert read_cluster(store).machine == ONE  # type: ignore[union-attr]
+    assert read_cluster(store.root).machine == ONE  # type: ignore[union-attr]
 
 
 def test_what_two_processes_count_is_added_up_once(store: Store) -> None:
@@ -34,7 +36,7 @@ def test_what_two_processes_count_is_added_up_once(store: Store) -> None:
     second.attacked("b", PieceDone(1, 10, 100), 1.0)
     for log in (first, second, first, second):
         log.write(1, 2, (), 1)
-    found = read_cluster(store)
+    found = read_cluster(store.root)
     assert found is not None
     assert found.nodes == {
         "a": NodeWork(pieces=2, images=4, rows=40, gradient_evaluations=400, seconds=3.0),

@@ -13,10 +13,11 @@ import pytest
 from advassay import __version__
 from advassay.errors import AdvassayWarning, SpecError, StoreError
 from advassay.spec.study_spec import Study
+from advassay.store_documents import Machine
 from advassay.store_layout import Store
 from advassay.study.jobs import enumerate_jobs
 from advassay.study.launchers import ray_launcher
-from advassay.study.launchers.cluster_document import ClusterLog, Machine
+from advassay.study.launchers.cluster_document import ClusterLog
 from advassay.study.launchers.dispatcher import Answer, Call, Gone
 from advassay.study.launchers.ray_launcher import MOST_FALLS, RayWorkers
 from advassay.study.launchers.ray_worker import WorkerPlace

@@ -22,9 +22,9 @@ from advassay.study.run.runner import working
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_pieces_in_any_order_make_the_rows_of_one_process(
-    tiny: Study, begun_singly: Path, finished_singly: Path, workers: int
+    tiny: Study, begun: Path, finished: Path, workers: int
 ) -> None:
-    here = cpu(begun_singly)
+    here = cpu(begun)
     with working(tiny, here) as session:
         runners = [JobRunner(here, session) for _ in range(workers)]
         turn = 0
@@ -50,7 +50,7 @@ def test_pieces_in_any_order_make_the_rows_of_one_process(
                 again = runners[turn % workers].attack_piece(job, piece, rows_before=True)
                 assert again.rows == again.gradient_evaluations == 0
             runners[turn % workers].end(job)
-    assert_equal_records(finished_singly, begun_singly)
+    assert_equal_records(finished, begun)
 
 
 HOLDER = """

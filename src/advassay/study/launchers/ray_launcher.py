@@ -23,11 +23,11 @@ from advassay.checked_files import read_document
 from advassay.errors import AdvassayError, AdvassayWarning, SpecError, StoreError
 from advassay.optional_libraries import optional_imports
 from advassay.progress import timed_task
-from advassay.records import read_header
-from advassay.store_documents import ExecutionConfig
+from advassay.records import read_cluster, read_header
+from advassay.store_documents import ExecutionConfig, Machine
 from advassay.study.environment import RunEnvironment
 from advassay.study.jobs import Job
-from advassay.study.launchers.cluster_document import ClusterLog, Machine, read_cluster
+from advassay.study.launchers.cluster_document import ClusterLog
 from advassay.study.launchers.dispatcher import FIRST_PATIENCE, Answer, Call, Dispatcher, Failure, Gone
 from advassay.study.launchers.ray_worker import RayWorker, WorkerPlace, place_of
 from advassay.study.run.job_runner import Outcome
@@ -82,7 +82,7 @@ class RayCluster:
         with connected(self.address) as ray:
             device = _device(ray, self.device)
             cores = self.cores_per_worker or _threads_of(site) or 1
-            read_cluster(site.store)  # a damaged one is refused before workers are started
+            read_cluster(site.store.root)  # a damaged one is refused before workers are started
             log = ClusterLog(site.store)
             there = replace(site, device=device, threads=cores if device == "cpu" else site.threads)
             workers = RayWorkers(ray, _arguments(jobs[0], there, session), device, cores, log)

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from advassay.errors import AdvassayError, AdvassayWarning, CohortError
+from advassay.store_documents import Machine
 from advassay.store_layout import Store, disk_fault
-from advassay.study.launchers.cluster_document import Machine
 from advassay.study.launchers.dispatcher import Answer, Call, Failure
 from advassay.study.run.run_pieces import Piece
 
