@@ -57,8 +57,8 @@ attack:
 FIRST_PATIENCE = 45.0
 """Seconds for a piece of which it is not known how long it takes; a fifteenth of it at least for the others."""
 PAUSES = (1.0, 9.0)
-"""Seconds between two disturbances, at least and at most."""
-RUN_SECONDS = 300.0
+"""Seconds between two disturbances, at least and at most; the first one once a shard is there."""
+RUN_SECONDS = 900.0
 """A command that takes longer hangs."""
 KINDS = ("worker", "worker", "worker", "raylet", "pause", "head", "worker", "raylet", "pause", "disk")
 """What is done, in this proportion, in random order."""
@@ -202,7 +202,8 @@ def _disturbed_run(
     try:
         process = _begin(store, nodes, log)
         commands, started, expected = 1, time.monotonic(), False
-        due = started + random_.uniform(*PAUSES)
+        first = random_.uniform(0.0, PAUSES[1])
+        due = started + first
         while True:
             time.sleep(0.05)
             if (code := process.poll()) is not None:
@@ -223,6 +224,8 @@ def _disturbed_run(
                 process.kill()
                 process.wait()
                 expected = True
+            if not any(store.glob("records/*/shards/*.parquet")):
+                due = time.monotonic() + first
             if time.monotonic() < due or len(made) == len(plan):
                 continue
             kind = plan[len(made)]
