@@ -25,7 +25,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,7 @@ RUN_SECONDS = 900.0
 KINDS = ("worker", "worker", "worker", "raylet", "pause", "head", "worker", "raylet", "pause", "disk")
 """What is done, in this proportion, in random order."""
 DISK_MB = 24
+STARTS = 5
 
 
 @dataclass
@@ -71,18 +72,27 @@ class Nodes:
 
     folder: Path
     cluster: Any = None
-    _seen: list[Any] = field(default_factory=list)
 
     def start(self) -> None:
         from ray.cluster_utils import Cluster
 
-        head = {"num_cpus": 0, "object_store_memory": OBJECT_STORE, "include_dashboard": False}
-        self.cluster = Cluster(initialize_head=True, head_node_args=head)
+        self.cluster = Cluster()
+        self._add(num_cpus=0, include_dashboard=False)
         for _ in range(2):
             self.join()
 
     def join(self) -> None:
-        self._seen.append(self.cluster.add_node(num_cpus=1, object_store_memory=OBJECT_STORE))
+        self._add(num_cpus=1)
+
+    def _add(self, **more: Any) -> None:
+        """Add a node. Ray gives up where one takes half a minute to begin, as on a busy machine: it is tried again."""
+        for left in reversed(range(STARTS)):
+            try:
+                self.cluster.add_node(object_store_memory=OBJECT_STORE, **more)
+                return
+            except Exception as error:  # Ray raises nothing more precise
+                if not left or "timed out during startup" not in str(error):
+                    raise
 
     def workers(self) -> list[int]:
         """Processes of this cluster that attack."""
