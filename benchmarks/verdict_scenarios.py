@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 from scipy import stats
@@ -28,6 +29,9 @@ LARGE = 200_000
 """Images that a truth without a closed form is taken from."""
 
 
+_GUMBEL_MEDIAN = float(stats.gumbel_r.median())
+
+
 @dataclass(frozen=True)
 class Shape:
     """How thresholds are distributed about a cohort's location: standardised to a median of 0."""
@@ -42,21 +46,21 @@ class Shape:
         value = {
             "normal": lambda: rng.standard_normal(n),
             "logistic": lambda: rng.logistic(size=n) * 0.55,
-            "skewed": lambda: (rng.gumbel(size=n) - stats.gumbel_r.median()) * 0.78,
-            "skewed left": lambda: -(rng.gumbel(size=n) - stats.gumbel_r.median()) * 0.78,
+            "skewed": lambda: (rng.gumbel(size=n) - _GUMBEL_MEDIAN) * 0.78,
+            "skewed left": lambda: -(rng.gumbel(size=n) - _GUMBEL_MEDIAN) * 0.78,
             "heavy tails": lambda: rng.standard_t(3, size=n) * 0.7,
         }[self.name]()
         return np.where(rng.random(n) < self.never, np.inf, self.spread * np.asarray(value))
 
-    @property
+    @cached_property
     def median(self) -> float:
         """Of ln T about the location, images that never fall included."""
         q = 0.5 / (1 - self.never)
         quantile = {
             "normal": stats.norm.ppf(q),
             "logistic": stats.logistic.ppf(q) * 0.55,
-            "skewed": (stats.gumbel_r.ppf(q) - stats.gumbel_r.median()) * 0.78,
-            "skewed left": -(stats.gumbel_r.ppf(1 - q) - stats.gumbel_r.median()) * 0.78,
+            "skewed": (stats.gumbel_r.ppf(q) - _GUMBEL_MEDIAN) * 0.78,
+            "skewed left": -(stats.gumbel_r.ppf(1 - q) - _GUMBEL_MEDIAN) * 0.78,
             "heavy tails": stats.t.ppf(q, 3) * 0.7,
         }[self.name]
         return self.spread * float(quantile)

@@ -25,11 +25,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 from scipy import stats
 
-from advassay.analysis.conclusions import questions
+from advassay.analysis.conclusions import confidence, questions
 from advassay.analysis.conclusions.evidence import Evidence
 from advassay.analysis.dose_response.epsilon50 import epsilon50_of
 from advassay.analysis.dose_response.thresholds import Thresholds
@@ -337,13 +338,17 @@ def _generator(scenario: Scenario, seed: int, batch: int, study: int) -> np.rand
 
 
 def run_batch(index: int, batch: int, seed: int) -> list[list[Any]]:
-    """[verdict, estimate, low, high] of each study of a batch."""
+    """[verdict, estimate, low, high] of each study of a batch.
+
+    Question 4's second sentence (is the change sharp?) takes half of its time and no part in its verdict: left out.
+    """
     scenario = _scenario(index)
     rows = []
-    for i in range(BATCH):
-        rng = _generator(scenario, seed, batch, i)
-        found = questions()[scenario.question - 1].judge(scenario.make(rng))
-        rows.append([found.verdict, found.estimate, found.low, found.high])
+    with patch.object(confidence, "_sharp", lambda evidence: ()):
+        for i in range(BATCH):
+            rng = _generator(scenario, seed, batch, i)
+            found = questions()[scenario.question - 1].judge(scenario.make(rng))
+            rows.append([found.verdict, found.estimate, found.low, found.high])
     return rows
 
 

@@ -234,3 +234,32 @@ def test_sigterm_ends_like_ctrl_c_with_what_to_type_next(tmp_path: Path, before:
     assert f"To go on: advassay run {tmp_path / 's.yaml'}" in said
     assert "Traceback" not in said
     assert list((tmp_path / "store").glob("classifiers/*/training-progress.pt"))
+
+
+def test_preparing_the_default_network_loads_no_torch_and_a_bomb_of_pixels_stays_small(tmp_path: Path) -> None:
+    """PyTorch alone takes half a gigabyte; of the images, one decodes to 192 MB and one is too large."""
+    for label, shade in (("normal", 0), ("tumour", 60)):
+        (tmp_path / "images" / label).mkdir(parents=True)
+        for number in range(6):
+            pixels = np.random.default_rng(number).integers(0, 190, (96, 96, 3)) + shade
+            Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / "images" / label / f"{number}.png")
+    Image.fromarray(np.zeros((7999, 7999, 3), np.uint8)).save(tmp_path / "images/normal/blank.png", compress_level=1)
+    Image.fromarray(np.zeros((9000, 9000), np.uint8)).save(tmp_path / "images/tumour/large.png", compress_level=1)
+    (tmp_path / "study.yaml").write_text(
+        "name: tiny\nimage_size_px: 96\ntraining: {updates: 4}\nattack: {steps: 3, epsilons: [0.02]}\n"
+        "sources: {mine: {kind: folder, path: images}}\n"
+        "cohorts: {X: {source: mine, classes: {normal: {label: normal}, tumour: {label: tumour}}}}\n"
+    )
+    code = (
+        "import resource, sys\nfrom advassay.cli.program import main\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code, end.code\n"
+        "print('torch' in sys.modules, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
+    )
+    verb = ["prepare", str(tmp_path / "study.yaml"), "--data", str(tmp_path), "--store", str(tmp_path / "s"), "-q"]
+    done = subprocess.run([sys.executable, "-c", code, *verb], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "too large" in done.stdout
+    assert "blank" in done.stdout
+    torch_loaded, megabytes = done.stdout.split()[-2:]
+    assert torch_loaded == "False"
+    assert int(megabytes) < 1_000

@@ -122,10 +122,11 @@ class StudyOptions:
         return self.store or Path("runs") / study.name
 
     @contextmanager
-    def site(self, study: Study, *, runs_networks: bool = False) -> Iterator[RunEnvironment]:
+    def site(self, study: Study, *, runs_networks: bool = False, needs_device: bool = True) -> Iterator[RunEnvironment]:
         """The place to run, with progress shown while inside; `runs_networks`: the process is tuned for that.
 
-        Names are checked first: what cannot be run is refused before PyTorch is loaded.
+        Names are checked first: what cannot be run is refused before PyTorch is loaded. A stage that runs no network
+        (not `needs_device`) does not load it at all, unless a GPU is asked for by name.
         """
         from advassay.study import make_environment
         from advassay.study.config.name_checks import check_arms, check_names, store_at
@@ -136,7 +137,7 @@ class StudyOptions:
             here = make_environment(
                 self.store_of(study),
                 data=self.data,
-                device=self.device.value,
+                device=self.device.value if needs_device or self.device is Device.cuda else "cpu",
                 threads=self.threads,
                 key_file=self.key_file,
                 progress=shown,

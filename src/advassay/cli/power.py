@@ -78,7 +78,7 @@ def power(
 
     asked = StudyOptions(study, store, data, options.Device.auto, None, scale, source, changes, None, quiet=True)
     read = asked.read()
-    with asked.site(read) as here:
+    with asked.site(read, needs_device=False) as here:
         declared = planned_design(read, here)
     assumed = Assumed(
         change_per_doubling=change, ratio_of_types=types, ratio_of_confidence=confident, between_cohorts=between,

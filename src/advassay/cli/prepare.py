@@ -43,7 +43,7 @@ def prepare(
     asked = StudyOptions(study, store, data, device, threads, scale, source, changes, key_file, quiet)
     read = asked.read()
     failures: Failures = {}
-    with asked.site(read) as here:
+    with asked.site(read, needs_device=False) as here:
         documents = prepare_study(read, here, failures)
     for name, document in documents.items():
         for warning in document.warnings:

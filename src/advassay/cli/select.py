@@ -37,7 +37,7 @@ def select(
     asked = StudyOptions(study, None, data, options.Device.cpu, source=source, changes=changes, quiet=quiet or as_json)
     read = asked.read()
     failures: Failures = {}
-    with asked.site(read) as here:
+    with asked.site(read, needs_device=False) as here:
         selected = select_cohorts(read, here, failures)
     for one in selected.values():
         for warning in one.flow.warnings:

@@ -12,14 +12,13 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from advassay.errors import TrainingError
+from advassay.spec.study_spec import MEASURED_MINIMUM_PX
 
 MEAN, STD = 0.5, 0.5
 """Normalisation of every network trained here: [0, 1] becomes [-1, 1], what InceptionV3's ImageNet weights expect."""
 
 SMALLEST_USEFUL_PX = 32
 """Below this side most networks are a single pixel wide half-way through."""
-
-_MEASURED_MINIMUM = {"inception_v3": 75}  # so that a study is checked without loading timm
 
 
 def build_network(
@@ -110,7 +109,7 @@ def minimum_image_size(architecture: str) -> int:
     >>> minimum_image_size("inception_v3")
     75
     """
-    return _MEASURED_MINIMUM.get(architecture) or measured_minimum(architecture)
+    return MEASURED_MINIMUM_PX.get(architecture) or measured_minimum(architecture)
 
 
 @lru_cache

@@ -34,6 +34,9 @@ from advassay.spec.source_spec import (
 )
 from advassay.spec.tile_spec import SlideClasses, TileRules
 
+MEASURED_MINIMUM_PX = {"inception_v3": 75}
+"""Architecture → smallest side in pixels that it takes: a study of it is checked without loading PyTorch."""
+
 
 class TrainingSpec(Frozen):
     """How a cohort becomes a classifier."""

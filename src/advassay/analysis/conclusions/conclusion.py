@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from math import ceil, exp, inf, isfinite, log
 from typing import Any, Literal
 
-from scipy import stats
+from scipy.special import stdtrit
 
 from advassay.analysis.conclusions.effect_sizes import Effect
 from advassay.analysis.interval_text import Kind, interval_text, is_too_wide
@@ -224,9 +224,9 @@ def what_it_takes(
             "decide, if the true effect is as estimated."
         )
     upper = 0.5 + level / 2
-    spread = half / float(stats.t.ppf(upper, max(effect.freedom, 1))) * effect.k**0.5
+    spread = half / float(stdtrit(max(effect.freedom, 1), upper)) * effect.k**0.5
     for k in range(effect.k + 1, MOST_UNITS):
-        if float(stats.t.ppf(upper, k - coefficients)) * spread / k**0.5 < distance:
+        if float(stdtrit(k - coefficients, upper)) * spread / k**0.5 < distance:
             return f"About {k} {unit} like these (now {effect.k}) would decide, if the true effect is as estimated."
     more = f"More than {MOST_UNITS} {unit} like these (now {effect.k}) would be needed"
     return f"{more}, if the true effect is as estimated."

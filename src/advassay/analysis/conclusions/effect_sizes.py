@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 from scipy import stats
+from scipy.special import stdtrit
 
 from advassay.analysis.dose_response.log_logistic import patient_sums
 from advassay.analysis.dose_response.pooling import Bound, Pooled, pool
@@ -45,7 +46,7 @@ class Value:
     def interval(self, level: float) -> tuple[float, float]:
         """(low, high) over this cohort's images; open where the value is only bounded."""
         variance = self.variance if self.bound == "value" else np.nan_to_num(self.variance)  # a bound is certain
-        half = float(stats.t.ppf(0.5 + level / 2, self.freedom)) * float(np.sqrt(variance))
+        half = float(stdtrit(self.freedom, 0.5 + level / 2)) * float(np.sqrt(variance))
         low = -np.inf if self.bound in ("at most", "open") else self.value - half
         high = np.inf if self.bound in ("at least", "open") else self.value + half
         return float(low), float(high)

@@ -14,6 +14,7 @@ from typing import Literal
 
 import numpy as np
 from scipy import stats
+from scipy.special import stdtrit
 
 from advassay.analysis.dose_response.log_logistic import LogLogistic, fit, patient_sums
 from advassay.analysis.dose_response.pooling import Bound
@@ -120,7 +121,7 @@ class Epsilon50:
         low, high = (float(np.exp(edge)) for edge in self._edges())
         if not self.trusted:
             return low, high
-        half = float(stats.t.ppf(0.5 + level / 2, self.freedom)) * np.sqrt(self.variance)
+        half = float(stdtrit(self.freedom, 0.5 + level / 2)) * np.sqrt(self.variance)
         smallest, largest = self.data.doses[[0, -1]]
         fitted = float(np.exp(self.log - half)), float(np.exp(self.log + half))
         return (fitted[0] if fitted[0] >= smallest else 0.0), (fitted[1] if fitted[1] <= largest else float("inf"))

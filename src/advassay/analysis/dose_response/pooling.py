@@ -28,7 +28,7 @@ from typing import Literal
 
 import numpy as np
 from scipy import stats
-from scipy.special import log_ndtr
+from scipy.special import log_ndtr, stdtrit
 
 Bound = Literal["value", "at most", "at least"]
 
@@ -109,7 +109,7 @@ class Pooled:
 
     @staticmethod
     def _quantile(freedom: float, level: float) -> float:
-        return float(stats.t.ppf(0.5 + level / 2, freedom)) if freedom >= 1 else float("inf")
+        return float(stdtrit(freedom, 0.5 + level / 2)) if freedom >= 1 else float("inf")
 
 
 def pool(
@@ -250,7 +250,7 @@ def _beyond(
     """(mean, variance) of a normal value known to lie above (sign 1) or below (−1) its limit."""
     sd = np.sqrt(np.maximum(variance, _SMALL))
     a = sign * (limit - mean) / sd
-    hazard = np.exp(stats.norm.logpdf(a) - log_ndtr(-a))
+    hazard = np.exp(-(a**2) / 2 - np.log(2 * np.pi) / 2 - log_ndtr(-a))
     return mean + sign * sd * hazard, np.maximum(variance * (1 + a * hazard - hazard**2), 0.0)
 
 

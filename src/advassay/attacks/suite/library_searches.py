@@ -5,7 +5,7 @@ generator and go on until the whole batch is done. They search once for all ampl
 elsewhere (search_stream.py); where one of them breaks off, the nearest misclassified point that it asked about stands.
 
 - FAB (Croce & Hein 2020, arXiv 1907.02044) is torchattacks'. It takes the gradient of every class at every step; above
-  ALL_CLASSES classes it is aimed at the TARGETS most likely ones in turn, as AutoAttack does.
+  MOST_CLASSES classes it is aimed at the MOST_TARGETS most likely ones in turn, as AutoAttack does.
 - HopSkipJump (Chen, Jordan and Wainwright 2020, arXiv 1904.02144) is Foolbox's. It sees decisions only. To feel for the
   boundary Foolbox moves a pixel by about distance / d^1.5 (d values an image): for a distance of 0.02 at 224 × 224 × 3
   that is 3e-10, where float32 near 0.5 resolves 6e-8, and every probe is the same image. Here a probe moves it by at
@@ -26,15 +26,20 @@ import torch
 from torch import Tensor
 
 from advassay.attacks.suite.counted_network import CountedNetwork
-from advassay.attacks.suite.search import GRADIENT, SearchResult, SearchTask, result_of_nearest
+from advassay.attacks.suite.search import (
+    GRADIENT,
+    MOST_CLASSES,
+    MOST_TARGETS,
+    SearchResult,
+    SearchTask,
+    result_of_nearest,
+)
 from advassay.identity import draw
 from advassay.spec.attack_components import UPDATE_RULES
 from advassay.spec.attack_spec import PGD, Arm
 from advassay.store_documents import ExecutionConfig
 from advassay.success import is_adversarial
 
-ALL_CLASSES = 10
-TARGETS = 9
 RESOLVED = 0.01
 """Root mean square of a probe's change of a pixel, as a share of the distance, at least."""
 ALLOWED = 3
@@ -50,11 +55,11 @@ def fab_search(
     torchattacks = _imported("torchattacks")
     for task in tasks:
         classes = len(task.others) + 1
-        many = classes > ALL_CLASSES
+        many = classes > MOST_CLASSES
         # Its ε bounds random restarts and what is handed back; 1 is no bound, so one search serves all amplitudes.
         attack = torchattacks.FAB(
             network, norm="Linf", eps=1.0, steps=rules.steps, n_restarts=1, multi_targeted=many,
-            n_classes=min(classes, TARGETS + 1),
+            n_classes=min(classes, MOST_TARGETS + 1),
         )  # fmt: skip
         attack.set_device(network.device)
         yield _alone(network, task, rules, "fab", lambda image, label, of=attack: of(image, label))  # type: ignore[misc]

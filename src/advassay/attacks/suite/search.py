@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 
 GRADIENT = 3
 """A gradient takes about as long as so many forward passes."""
+MOST_CLASSES = 10
+"""Up to so many, FAB looks at every class."""
+MOST_TARGETS = 9
+"""Classes that are aimed at in turn, at most: AutoAttack's number."""
 
 
 @dataclass(frozen=True)

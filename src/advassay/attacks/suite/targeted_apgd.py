@@ -13,7 +13,7 @@ import torch
 
 from advassay.attacks.engine.preflight_cache import PreflightCache
 from advassay.attacks.suite.counted_network import CountedNetwork
-from advassay.attacks.suite.search import SearchResult, SearchTask
+from advassay.attacks.suite.search import MOST_TARGETS, SearchResult, SearchTask
 from advassay.attacks.trajectory_stream import AttackStream, Item
 from advassay.progress import Silent
 from advassay.spec.attack_components import LOSSES
@@ -22,8 +22,6 @@ from advassay.store_documents import ExecutionConfig
 from advassay.success import is_adversarial, margin
 from advassay.trajectory import Cost, TrajectoryRows
 
-TARGETS = 9
-"""Classes that are aimed at, at most: AutoAttack's number."""
 STEP = step_size_name("epsilon")
 """Names the rows; Auto-PGD uses no step size."""
 
@@ -34,7 +32,7 @@ def targeted_apgd_search(
     """Every task towards each target, all amplitudes side by side."""
     known = PreflightCache()
     for task in tasks:
-        targets = task.others[:TARGETS]
+        targets = task.others[:MOST_TARGETS]
         loss = rules.loss if len(task.others) + 1 >= LOSSES.get(rules.loss).minimum_classes[1] else "margin"
         attack = PGD(
             epsilon=task.epsilons[-1], step_size="epsilon", steps=rules.steps, update="apgd", loss=loss,

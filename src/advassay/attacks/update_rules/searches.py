@@ -9,17 +9,13 @@ from collections.abc import Iterator
 from math import ceil, sqrt
 from typing import TYPE_CHECKING
 
-from advassay.attacks.suite.search import GRADIENT, SearchResult, SearchRule, SearchTask
+from advassay.attacks.suite.search import GRADIENT, MOST_CLASSES, MOST_TARGETS, SearchResult, SearchRule, SearchTask
 from advassay.spec.attack_components import UPDATE_RULES
 
 if TYPE_CHECKING:
     from advassay.attacks.suite.counted_network import CountedNetwork
     from advassay.spec.attack_spec import PGD, Arm
     from advassay.store_documents import ExecutionConfig
-
-MOST_CLASSES = 10
-"""Gradients of one FAB step, at most: every class of ten, or nine targets in turn."""
-MOST_TARGETS = 9
 
 
 class SquareSearch(SearchRule):

@@ -41,7 +41,7 @@ def _lines(findings: Findings, figures: Sequence[Figure], folder: str) -> Iterat
             yield from (f"![{_alt(figure)}]({folder}figures/{figure.key}.png)", "", escaped(figure.caption), "")
         yield from ("Not shown:", "", *_bullets(answer.not_shown))
     if notices := limitations.notices(findings):
-        yield from ("## Read this first", "", *_bullets(notices))
+        yield from ("## Before you rely on this", "", *_bullets(notices))
     for section, found in blocks(findings, [one for one in figures if one.key not in (CURVE, PAIR)]).items():
         own = list(_own_lines(findings, section))
         if not own and not found:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from advassay.errors import AdvassayWarning, CohortError, SourceError
 from advassay.spec.source_spec import Source, names_patients
-from advassay.spec.study_spec import Study
+from advassay.spec.study_spec import MEASURED_MINIMUM_PX, Study
 from advassay.store_documents import Preparation
 from advassay.study.environment import RunEnvironment
 from advassay.study.path_privacy import split_absolute_path
@@ -97,14 +97,13 @@ def is_prepared_as_asked(study: Study, name: str, site: RunEnvironment) -> Prepa
 
 def check_image_sizes(study: Study) -> None:
     """Raise CohortError for a cohort whose images are smaller than the network can take (InceptionV3: 75 px)."""
-    from advassay.training import minimum_image_size
-
     trained = [name for name, cohort in study.cohorts.items() if cohort.is_trained_on]
     if not trained:  # a given model, which may bear any name
         return
     architectures = study.training.architectures or (study.training.architecture,)
-    architecture = max(architectures, key=minimum_image_size)  # the first of the most demanding ones
-    least = minimum_image_size(architecture)
+    minimum = {name: MEASURED_MINIMUM_PX.get(name) or _minimum(name) for name in architectures}
+    architecture = max(architectures, key=minimum.__getitem__)  # the first of the most demanding ones
+    least = minimum[architecture]
     small = {name: size for name in trained if (size := study.size_of(name)) < least}
     if small:
         sizes = ", ".join(f"{name} {size} px" for name, size in small.items())
@@ -114,12 +113,21 @@ def check_image_sizes(study: Study) -> None:
         )
 
 
+def _minimum(architecture: str) -> int:
+    from advassay.models import minimum_image_size
+
+    return minimum_image_size(architecture)
+
+
 def check_networks(study: Study) -> None:
     """Raise TrainingError for a further architecture that cannot take the cohorts' images: the main network is tried
     when it is trained, these would be only after hours."""
+    further = (study.training.architectures or ())[1:]
+    if not further:
+        return
     from advassay.models.timm_networks import image_size_error, takes_image_size
 
-    for architecture in (study.training.architectures or ())[1:]:
+    for architecture in further:
         for size in dict.fromkeys(map(study.size_of, study.cohorts)):
             if not takes_image_size(architecture, size):
                 raise image_size_error(architecture, size, "a trial pass failed")

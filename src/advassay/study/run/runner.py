@@ -106,7 +106,7 @@ def _done(
     check_study(study, site.store)
     jobs = [job for job in enumerate_jobs(study) if stages is None or job.stage in stages]
     mine = None if part is None else jobs_of_part(study, part)
-    with working(study, site) as session:
+    with working(study, site, runs_networks=any(job.stage != PREPARE for job in jobs)) as session:
         if launcher is not None:
             return jobs, launcher(jobs, site, session, failures, wait=wait)
         return jobs, launch(jobs, site, session, failures, mine=mine, wait=wait)
@@ -122,8 +122,8 @@ def check_study(study: Study, store: Store) -> None:
 
 
 @contextmanager
-def working(study: Study, site: RunEnvironment) -> Iterator[Session]:
-    """A session in the store, which has the study.
+def working(study: Study, site: RunEnvironment, *, runs_networks: bool = True) -> Iterator[Session]:
+    """A session in the store, which has the study; PyTorch is loaded only where the session `runs_networks`.
 
     Raises StoreError where other processes are at work there on another version of the study.
     """
@@ -136,7 +136,8 @@ def working(study: Study, site: RunEnvironment) -> Iterator[Session]:
             store_study(site.store, now)
 
     with work_session(site.store, begin) as session:
-        _use_threads(site)
+        if runs_networks:
+            _use_threads(site)
         yield session
 
 
