@@ -3,15 +3,18 @@
     python -m benchmarks.cluster                      # about 15 minutes on two cores
     python -m benchmarks.cluster --part engine        # seconds; no Ray
     python -m benchmarks.cluster --kills 2            # to see that it works
+    python -m benchmarks.cluster --part chaos         # another 15 minutes
 
 engine   the dispatcher with workers that only say they worked: pieces it hands out per second beside those that 200
          GPUs at 1,000 gradient steps per second ask for, and its memory from 10⁴ to 10⁶ images
 records  a tiny study in one process, on Ray with 1 and 2 workers, and in three parts: rows bit for bit
 kills    the same on Ray, workers killed (SIGKILL) at random moments: rows bit for bit, none lost, none doubled
 
-The tiny study is attacked in batches of one image: its two-class network has operations whose last bit depends on the
-place in a batch. What is done is kept in runs/bench-cluster: the same command goes on. Prints Markdown tables; exit 1
-where records differ.
+chaos    the same on a head and two nodes (raylets of this machine) while, at random moments, workers are killed or
+         stopped (SIGSTOP), nodes and the head are killed, and the store's disk is full: rows bit for bit
+
+Batches are those that the program chooses. What is done is kept in runs/bench-cluster: the same command goes on. Prints
+Markdown tables; exit 1 where records differ.
 """
 
 from __future__ import annotations
@@ -35,7 +38,6 @@ from typing import Any
 
 import numpy as np
 
-from advassay.checked_files import read_document, write_document
 from advassay.progress import Silent
 from advassay.records import Run, open_records
 from advassay.store_layout import Store
@@ -145,24 +147,31 @@ def compare(store: Path, undisturbed: Path) -> dict[str, Any]:
 
 
 def undisturbed(folder: Path) -> Path:
-    """The study in one process, in batches of one image."""
-    first, store = folder / "first", folder / "undisturbed"
+    """The study in one process, by the command: what every other way is compared with."""
+    store = folder / "undisturbed"
     if not (store / ".done").exists():
-        for old in (first, store):
-            shutil.rmtree(old, ignore_errors=True)
-        run(parse_study(STUDY), make_environment(first, device="cpu", threads=1))
-        configs = read_document(first / "compute.json", "")
-        store.mkdir()
-        write_document(store / "compute.json", {name: one | {"batch_size": 1} for name, one in configs.items()})
-        run(parse_study(STUDY), make_environment(store, device="cpu", threads=1))
+        shutil.rmtree(store, ignore_errors=True)
+        subprocess.run(command(folder, store), check=True, stdout=subprocess.DEVNULL)
         (store / ".done").touch()
     return store
+
+
+def command(folder: Path, store: Path, text: str = STUDY) -> list[str]:
+    """The command that runs a study, without its report: as the only part."""
+    study = folder / "study.yaml"
+    study.write_text(text)
+    return [sys.executable, "-m", "advassay.cli", "run", str(study), "--store", str(store), "--device", "cpu",
+            "--threads", "1", "--quiet", "--part", "1/1"]  # fmt: skip
 
 
 def emptied(folder: Path, like: Path, name: str) -> Path:
     """A new store with the execution configuration of another."""
     store = folder / name
     shutil.rmtree(store, ignore_errors=True)
+    return begun_like(store, like)
+
+
+def begun_like(store: Path, like: Path) -> Path:
     store.mkdir(parents=True)
     shutil.copy(like / "compute.json", store)
     return store
@@ -206,12 +215,9 @@ def on_ray(store: Path, cores: int, kills: int = 0, seed: int = 0) -> dict[str, 
 
 def in_parts(store: Path, folder: Path, parts: int) -> dict[str, Any]:
     """The study in parts, a process each."""
-    study = folder / "study.yaml"
-    study.write_text(STUDY)
-    command = [sys.executable, "-m", "advassay.cli", "run", str(study), "--store", str(store), "--device", "cpu",
-               "--threads", "1", "--quiet", "--part"]  # fmt: skip
     began = time.monotonic()
-    started = [subprocess.Popen([*command, f"{number}/{parts}"]) for number in range(1, parts + 1)]
+    parted = command(folder, store)[:-1]
+    started = [subprocess.Popen([*parted, f"{number}/{parts}"]) for number in range(1, parts + 1)]
     if any([process.wait() for process in started]):
         raise SystemExit("a part failed")
     return {"killed": 0, "set_aside": 0, "seconds": time.monotonic() - began}
@@ -222,8 +228,10 @@ def in_parts(store: Path, folder: Path, parts: int) -> dict[str, Any]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.cluster")
-    parser.add_argument("--part", action="append", choices=("engine", "records", "kills"), help="only these")
+    parser.add_argument("--part", action="append", choices=("engine", "records", "kills", "chaos"), help="only these")
     parser.add_argument("--kills", type=int, default=20, help="kills of workers in all")
+    parser.add_argument("--disturbances", type=int, default=20, help="of the part chaos, in all")
+    parser.add_argument("--seed", type=int, default=0, help="of the random moments")
     parser.add_argument("--images", type=int, nargs="*", default=[10**4, 10**5, 10**6])
     parser.add_argument("--folder", type=Path, default=Path("runs/bench-cluster"))
     asked = parser.parse_args(arguments)
@@ -260,6 +268,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 compared(name, lambda store, most=most, number=number: on_ray(store, 1, most, number))  # type: ignore[misc]
                 left, number = left - table[name]["killed"], number + 1
         print_records(table)
+    if "chaos" in parts:
+        from benchmarks.cluster_chaos import disturbed_runs, print_disturbances
+
+        found = disturbed_runs(asked.folder, asked.disturbances, asked.seed)
+        print_disturbances(found)
+        table |= {f"chaos {number}": one for number, one in enumerate(found)}
     if any(not (one["equal"] and one["lost"] == one["doubled"] == 0) for one in table.values()):
         raise SystemExit(1)
 

@@ -24,6 +24,7 @@ EXTRAS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "keras": ("evaluate Keras models", ("keras",)),
     "xrv": ("evaluate TorchXRayVision models", ("torchxrayvision", "torchvision")),
     "ray": ("run a study on a Ray cluster", ("ray",)),
+    "sync": ("bring a store together with object storage", ("fsspec", "s3fs")),
     "view": ("look at attacked images in a browser", ("fastapi", "uvicorn")),
     "suite": ("search by other libraries' attacks in the worst case", ("foolbox", "torchattacks")),
 }

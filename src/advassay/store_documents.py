@@ -291,6 +291,54 @@ class AnalysisDocument(StatedPlan):
         return list(self.history)
 
 
+class Machine(Frozen):
+    """What fixes the last bits of a result on a machine, besides the execution configuration."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    device: str
+    """cpu or cuda."""
+    device_name: str
+    """The GPU's name; of a processor its maker."""
+    instructions: tuple[str, ...] = ()
+    """Sets of vector instructions that a processor has, sorted."""
+    torch: str
+
+
+class NodeWork(Frozen):
+    """What workers on one node have attacked, in all sessions."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    pieces: int = 0
+    images: int = 0
+    rows: int = 0
+    gradient_evaluations: int = 0
+    seconds: float = 0.0
+
+    def plus(self, other: NodeWork) -> NodeWork:
+        return NodeWork(**{name: getattr(self, name) + getattr(other, name) for name in NodeWork.model_fields})
+
+
+class ClusterDocument(Frozen):
+    """Written by the processes that hand out work, every few seconds and at their end."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    machine: Machine | None = None
+    """The kind of node that this store is filled on: others are refused."""
+    nodes: dict[str, NodeWork] = {}
+    """Name of a node → what it attacked."""
+    jobs: int = 0
+    done: int = 0
+    workers: int = 0
+    running: tuple[str, ...] = ()
+    """Jobs under way, in words; empty once the command has ended."""
+    aside: tuple[str, ...] = ()
+    """What was set aside in the latest session, in words."""
+    updated: str = ""
+
+
 class CohortRange(Frozen):
     """At which amplitudes the tuning images of one cohort fall to one arm."""
 

@@ -1,7 +1,7 @@
 """Where things lie in a store: the names of its folders and of the files that several rooms meet in.
 
 STORE/study.yaml  analysis.json  range_finding.json  evaluation.json  compute.json  cluster.json  forgotten.json
-      .lock  .locks/  .failed/
+      .lock  .locks/  .failed/  .sync/
       cohorts/<cohort>/manifest.parquet  images-*.parquet  preparation.json
       classifiers/<id>/model.safetensors  training.json
       records/<run_id>/header.json  images.parquet  shards/*.parquet
@@ -81,6 +81,11 @@ class Store:
     def failed_jobs(self) -> Path:
         """Which jobs ended with an error, for the other parts of a divided run; the error itself is not kept."""
         return self.root / ".failed"
+
+    @property
+    def sync(self) -> Path:
+        """What `advassay sync` remembers of the place that this store is brought together with, and what it is at."""
+        return self.root / ".sync"
 
     @property
     def private_sources(self) -> Path:

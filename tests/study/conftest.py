@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from tiny_study import TINY, cpu
 
-from advassay.checked_files import read_document, write_document
 from advassay.spec.study_spec import Study
 from advassay.study import parse_study
 from advassay.study.run.runner import run
@@ -39,28 +38,4 @@ def begun(finished: Path, tmp_path: Path) -> Path:
     store = tmp_path / "store"
     store.mkdir()
     shutil.copy(finished / "compute.json", store)
-    return store
-
-
-@pytest.fixture(scope="session")
-def finished_singly(finished: Path, tmp_path_factory: pytest.TempPathFactory, tiny: Study) -> Path:
-    """The tiny study attacked in batches of one image: some operations of its network give the last bit by the place in
-    the batch (attacks/README.md), and other pieces mean other places. Read only.
-    """
-    store = tmp_path_factory.mktemp("singly") / "store"
-    for name in ("cohorts", "classifiers"):
-        shutil.copytree(finished / name, store / name)
-    shutil.copy(finished.with_name("store.sources.parquet"), store.with_name("store.sources.parquet"))
-    configs = read_document(finished / "compute.json", "")
-    write_document(store / "compute.json", {name: config | {"batch_size": 1} for name, config in configs.items()})
-    run(tiny, cpu(store))
-    return store
-
-
-@pytest.fixture
-def begun_singly(finished_singly: Path, tmp_path: Path) -> Path:
-    """An empty store with the execution configuration of `finished_singly`."""
-    store = tmp_path / "store"
-    store.mkdir()
-    shutil.copy(finished_singly / "compute.json", store)
     return store

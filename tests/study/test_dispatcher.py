@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
-from advassay.errors import CohortError, WaitingError
+from advassay.errors import CohortError, StoreError, WaitingError
 from advassay.progress import Silent
 from advassay.spec.study_spec import Study
 from advassay.store_layout import Store
 from advassay.study.jobs import ATTACK, CONTROLS, PREPARE, RERUN, enumerate_jobs
+from advassay.study.launchers import dispatcher
 from advassay.study.launchers.dispatcher import Answer, Call, Dispatcher, Failure, Gone
 from advassay.study.launchers.piece_queue import PIECE_SECONDS, PieceQueue
 from advassay.study.run.run_pieces import BegunRun, Piece, PieceDone
@@ -179,6 +180,47 @@ def test_a_full_disk_everywhere_ends_the_command_with_what_the_system_says(tiny:
     with pytest.raises(OSError, match="No space left") as caught:
         dispatched(tiny, workers, session).run()
     assert caught.value.errno == errno.ENOSPC
+
+
+def test_an_error_of_the_system_without_a_number_keeps_its_words(tiny: Study, session: Session) -> None:
+    gone = Failure("OSError", "the drive is not there", of_machine=True)
+    workers = PretendedWorkers(instead=lambda call: gone if call.step == "begin" else None)
+    with pytest.raises(OSError, match="the drive is not there"):
+        dispatched(tiny, workers, session).run()
+
+
+def test_a_run_that_workers_of_an_ended_command_are_at_is_tried_again(tiny: Study, session: Session) -> None:
+    busy = Counter[str]()
+
+    def instead(call: Call) -> Result | None:
+        busy[call.job.id] += call.step == "begin"
+        return Answer(None, 0.0) if call.step == "begin" and busy[call.job.id] == 1 else None
+
+    workers = PretendedWorkers(instead=instead)
+    assert set(dispatched(tiny, workers, session).run()) == attacks(tiny)
+    assert {busy[job] for job in attacks(tiny)} == {2}
+
+
+def test_rows_that_the_store_does_not_show_are_asked_for_again_and_their_lack_ends_the_command(
+    tiny: Study, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatcher, "LACKING_SECONDS", 0.0)
+    job = next(job for job in enumerate_jobs(tiny) if job.stage == ATTACK)
+    lacking = [1]
+
+    def instead(call: Call) -> Result | None:
+        if call.job.id == job.id and call.step == "end" and lacking[0]:
+            lacking[0] -= 1
+            return Answer("", 0.1)
+        return None
+
+    workers = PretendedWorkers(instead=instead)
+    assert set(dispatched(tiny, workers, session).run()) == attacks(tiny)
+    assert [call.step for _, call in workers.calls if call.job.id == job.id].count("begin") == 2
+    lacking[0] = 10
+    with pytest.raises(StoreError, match="although workers wrote them"):
+        dispatched(tiny, PretendedWorkers(instead=instead), session).run()
+    assert lacking == [7]
 
 
 def test_a_cohort_that_cannot_be_formed_does_not_stop_the_others(tiny: Study, session: Session) -> None:

@@ -17,11 +17,11 @@ pytestmark = [
 ]
 
 
-def test_a_node_lost_in_the_middle_changes_no_record(begun_singly: Path, finished_singly: Path) -> None:
+def test_a_node_lost_in_the_middle_changes_no_record(begun: Path, finished: Path) -> None:
     script = Path(__file__).with_name("two_nodes.py")
     done = subprocess.run(
-        [sys.executable, str(script), str(begun_singly)], capture_output=True, text=True, timeout=600, check=False
+        [sys.executable, str(script), str(begun)], capture_output=True, text=True, timeout=600, check=False
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert json.loads(done.stdout.splitlines()[-1]) == {"nodes": 2, "killed": True, "aside": 0}
-    assert_equal_records(finished_singly, begun_singly)
+    assert_equal_records(finished, begun)

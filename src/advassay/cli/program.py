@@ -33,6 +33,7 @@ from advassay.cli.run import run
 from advassay.cli.schema import schema
 from advassay.cli.select import select
 from advassay.cli.status import status
+from advassay.cli.sync import sync
 from advassay.cli.tiles import tiles
 from advassay.cli.train import train
 from advassay.cli.transfer import transfer
@@ -44,7 +45,7 @@ GROUPS: dict[str, tuple[Callable[..., None], ...]] = {
     "Run a study": (plan, power, run, status),
     "Stages of a study": (select, regions, prepare, train, attack, transfer),
     "Read the results": (conclusions, analyse, report, compare, view),
-    "Look after a store": (merge, prune, forget),
+    "Look after a store": (merge, sync, prune, forget),
     "Make tables of images and labels": (tiles, label),
     "Reference": (schema,),
 }

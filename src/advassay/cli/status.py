@@ -49,9 +49,9 @@ def status(
 def _cluster_lines(store: Store) -> Iterator[str]:
     """What is known of the clusters that filled the store, in words."""
     from advassay.cli.progress_bars import duration
-    from advassay.study.launchers.cluster_document import read_cluster
+    from advassay.records import read_cluster
 
-    if (found := read_cluster(store)) is None:
+    if (found := read_cluster(store.root)) is None:
         return
     for job in found.running:
         yield f"under way: {job}"

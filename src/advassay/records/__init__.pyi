@@ -21,5 +21,6 @@ from .store_reader import (
     Records as Records,
     open_records as open_records,
     read_analysis as read_analysis,
+    read_cluster as read_cluster,
     read_range_finding as read_range_finding,
 )

@@ -17,7 +17,7 @@ from advassay.records.run_header import RunHeader
 from advassay.records.run_reader import Run, read_header
 from advassay.spec.attack_spec import parse_step_size, step_size_name
 from advassay.spec.study_spec import Study
-from advassay.store_documents import AnalysisDocument, Preparation, RangeFinding, TrainingDocument
+from advassay.store_documents import AnalysisDocument, ClusterDocument, Preparation, RangeFinding, TrainingDocument
 from advassay.yaml_limits import load_limited
 
 if TYPE_CHECKING:
@@ -222,6 +222,15 @@ def read_range_finding(root: Path) -> RangeFinding | None:
     return read_model(path, RangeFinding, RANGES_HEALED) if path.exists() else None
 
 
+def read_cluster(root: Path) -> ClusterDocument | None:
+    """What the store at `root` knows of the clusters that filled it; None where none did.
+
+    Raises DamagedError: the kind of machine that the store is filled on would be forgotten.
+    """
+    path = store_layout.Store(root).cluster
+    return read_model(path, ClusterDocument, CLUSTER_HEALED) if path.exists() else None
+
+
 def open_records(path: str | Path) -> Records:
     """Open a store, its records folder, or the folder of a single run.
 
@@ -299,5 +308,8 @@ STUDY_HEALED = "`advassay attack STUDY --store` with the same study writes it an
 PREPARATION_HEALED = "`advassay prepare` with the same study and --store prepares the cohort anew."
 TRAINING_HEALED = "`advassay train` with the same study and --store trains the network anew."
 ANALYSIS_HEALED = "Restore it from a copy; without one, delete it: the plan is then frozen anew and not pre-specified."
+CLUSTER_HEALED = (
+    "Remove it if all machines that fill this store are of one kind; the next `advassay run --on ray` writes it."
+)
 RANGES_HEALED = "Delete it: `advassay attack` with the same study and --store finds the amplitudes anew."
 """What to do where a document is damaged."""

@@ -8,6 +8,7 @@ filelock): it ends with the process that holds it, however that ends, so that no
 
 from __future__ import annotations
 
+import glob
 import os
 import secrets
 import shutil
@@ -24,7 +25,7 @@ from advassay.store_layout import Store, clear_leftovers, disk_fault, file_lock,
 
 PATIENCE = 120.0
 """Seconds that a session waits for the store's own lock: other sessions hold it for a moment at a time."""
-SESSION = "session-"
+SESSION, STEP = "session-", "step-"
 
 
 @contextmanager
@@ -66,7 +67,7 @@ def work_session(store: Store, begin: Beginning | None = None) -> Iterator[Sessi
             stack.enter_context(file_lock(mine, wait=0))
             mine.write_text(_this_process())
         try:
-            yield Session(store)
+            yield Session(store, mine.name)
         finally:
             mine.unlink(missing_ok=True)
             stack.close()
@@ -81,8 +82,9 @@ def work_session(store: Store, begin: Beginning | None = None) -> Iterator[Sessi
 class Session:
     """One process at work in a store. Its locks can be taken while it lasts."""
 
-    def __init__(self, store: Store) -> None:
-        self.store = store
+    def __init__(self, store: Store, name: str = "") -> None:
+        self.store, self.name = store, name
+        """`name`: of the session's own lock file, which no other session has; who sees that file sees this store."""
 
     @contextmanager
     def job_lock(self, name: str) -> Iterator[bool]:
@@ -99,6 +101,22 @@ class Session:
         """Whether another process is at the piece of work `name`."""
         with self.job_lock(name) as held:
             return not held
+
+    @contextmanager
+    def step_lock(self, name: str, start: int = 0, stop: int = 0) -> Iterator[None]:
+        """Hold a step of the piece of work `name`, as images `start` up to `stop` of a run, while inside.
+
+        A process that hands out steps holds the work's own lock; where it ends, the workers that it gave steps to may
+        live on for a while. These locks say so to whoever takes the work over.
+        """
+        lock = self.store.locks / f"{STEP}{name}.{start}-{stop}.{os.getpid()}-{secrets.token_hex(4)}.lock"
+        with file_lock(lock, wait=0, remove=True):
+            yield
+
+    def steps_under_way(self, name: str) -> list[tuple[int, int]]:
+        """(start, stop) of the steps of `name` that living processes hold; those of killed processes are removed."""
+        held = _held(self.store, f"{STEP}{name}.")
+        return [tuple(map(int, path.name.removeprefix(f"{STEP}{name}.").split(".")[0].split("-"))) for path in held]  # type: ignore[misc]
 
 
 @contextmanager
@@ -129,8 +147,13 @@ def _own_lock(store: Store, *, wait: float) -> Iterator[None]:
 
 def _sessions(store: Store) -> list[Path]:
     """Lock files of the sessions that are open; those of processes that were killed are removed."""
+    return _held(store, SESSION)
+
+
+def _held(store: Store, beginning: str) -> list[Path]:
+    """Lock files with this beginning that a living process holds; the others are removed."""
     found = []
-    for path in sorted(store.locks.glob(f"{SESSION}*.lock")):
+    for path in sorted(store.locks.glob(f"{glob.escape(beginning)}*.lock")):
         try:
             with file_lock(path, wait=0):
                 path.unlink(missing_ok=True)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from advassay.errors import DamagedError
 from advassay.records.run_header import RunHeader
+from advassay.records.store_reader import read_cluster
 from advassay.registry import Registry
 from advassay.report.tables.cohort_tables import division, preparations
 from advassay.report.text import captions
@@ -71,7 +74,7 @@ def methods(findings: Findings) -> list[Paragraph]:
         Paragraph("Attack", tuple(_attack(findings))),
         Paragraph("Success", SUCCESS),
         Paragraph("Statistics", tuple(_statistics(findings))),
-        Paragraph("Software and hardware", tuple(_software(findings.runs, networks))),
+        Paragraph("Software and hardware", (*_software(findings.runs, networks), *_nodes(findings.records.root))),
     ]
     return [paragraph for paragraph in made if paragraph.sentences]
 
@@ -240,6 +243,28 @@ def _clustered(level: float, used: list[str]) -> str:
         "variance, and the interval has Wilson’s shape at the n of that variance. Where patients repeat, Student’s t "
         "takes the place of the normal quantile, with effective patients − 1 degrees of freedom. Effective patients "
         "are Kish’s number, (Σm)² / Σm² for patients of m images each. Each table says which was used."
+    )
+
+
+def _nodes(root: Path) -> Iterator[str]:
+    """Which machines of a cluster attacked what. Their names are left to `advassay status`: a page is passed on."""
+    try:
+        cluster = read_cluster(root)
+    except DamagedError:
+        yield "Which nodes of a cluster attacked what is not known: cluster.json of the store is damaged."
+        return
+    if cluster is None or cluster.machine is None or not cluster.nodes:
+        return
+    kind = cluster.machine
+    instructions = f" with {', '.join(kind.instructions)}" if kind.instructions else ""
+    told = [
+        f"node {number}: {work.pieces:,} pieces, {work.images:,} images, {work.rows:,} rows"
+        for number, (_, work) in enumerate(sorted(cluster.nodes.items()), 1)
+    ]
+    yield (
+        "Pieces of runs were attacked on a cluster, on nodes of one kind "
+        f"({kind.device} {kind.device_name}{instructions}, "
+        f"torch {kind.torch}): {'; '.join(told)}."
     )
 
 

@@ -15,11 +15,19 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from advassay import errors
-from advassay.errors import AdvassayError, AdvassayWarning, AttackError, CohortError, SourceError, WaitingError
+from advassay.errors import (
+    AdvassayError,
+    AdvassayWarning,
+    AttackError,
+    CohortError,
+    SourceError,
+    StoreError,
+    WaitingError,
+)
 from advassay.progress import Progress, timed_task
 from advassay.store_layout import Store
 from advassay.study.jobs import ATTACK, PREPARE, RERUN, STEPS, TRAIN, Job, in_order
-from advassay.study.launchers.cluster_document import ClusterDocument
+from advassay.study.launchers.cluster_document import ClusterLog
 from advassay.study.launchers.job_states import JobStates
 from advassay.study.launchers.piece_queue import STRIKES, PieceQueue, places
 from advassay.study.launchers.remaining_time import RemainingTime
@@ -48,7 +56,8 @@ class Answer:
     """What a call gave: names and counts."""
 
     value: Any
-    """of "do": whether it was done (False: another process is at it); of the others as in `JobRunner`."""
+    """of "do": whether it was done (False: another process is at it); of the others as in `JobRunner`: of "begin" None
+    where another process is at it, of "end" "" where the store lacks rows."""
     seconds: float
     warnings: tuple[str, ...] = ()
 
@@ -108,6 +117,9 @@ class _Under:
 
 
 LOOK = 0.2
+LACKING_SECONDS = 5.0
+"""Until a run is looked at again whose rows were not all seen at its end; three times as long at each further time. On
+a network drive a machine may see what others wrote with some delay."""
 TELL_SECONDS = 10.0
 FIRST_PATIENCE = 900.0
 """Seconds for a piece of which it is not known how long it takes."""
@@ -127,7 +139,7 @@ class Dispatcher:
     failures: Failures | None = None
     wait: bool = True
     first_patience: float = FIRST_PATIENCE
-    document: ClusterDocument | None = None
+    log: ClusterLog | None = None
     set_aside: list[AdvassayError] = field(default_factory=list)
     """What could not be done, after the rest has been."""
     pieces: int = 0
@@ -280,9 +292,7 @@ class Dispatcher:
         """The name of a run's lock: taken by this process, for all workers that attack it."""
         under = self._under[call.job.id]
         if not under.lock.enter_context(self.session.job_lock(answer.value)):
-            under.lock.close()
-            del self._under[call.job.id]
-            self._later[call.job.id] = time.monotonic() + 1.0
+            self._try_later(under, 1.0)
             return
         self._begin(worker, under)
 
@@ -294,6 +304,9 @@ class Dispatcher:
         under = self._under[call.job.id]
         under.busy = False
         under.seconds += answer.seconds
+        if answer.value is None:
+            self._try_later(under, 1.0)
+            return
         if not isinstance(answer.value, BegunRun):
             self._end(under, answer.value)
             return
@@ -315,8 +328,8 @@ class Dispatcher:
         advance = min(under.steps_left, done.gradient_evaluations)
         under.steps_left -= advance
         self.progress.advance(under.task, advance)
-        if self.document is not None:
-            self.document.attacked(self.workers.node(worker), done, answer.seconds)
+        if self.log is not None:
+            self.log.attacked(self.workers.node(worker), done, answer.seconds)
 
     def _ended(self, worker: Worker, call: Call, answer: Answer) -> None:
         under = self._under[call.job.id]
@@ -331,7 +344,26 @@ class Dispatcher:
             self._set_aside(call.job, problem)
             self._close(under)
             return
+        if not answer.value:
+            self._lacks_rows(under)
+            return
         self._end(under, answer.value)
+
+    def _lacks_rows(self, under: _Under) -> None:
+        """All pieces were said to be done, and the store does not show all their rows: what it lacks is done again."""
+        key = f"rows {under.job.id}"
+        self._strikes[key] += 1
+        if self._strikes[key] >= STRIKES:
+            raise StoreError(
+                f"store: rows of {under.job.what} are not to be seen in {self.store.root} although workers wrote them "
+                f"({STRIKES} times).",
+                "Do all nodes see the same folder at this path, and are files of one node soon seen by the others?",
+            )
+        self._try_later(under, LACKING_SECONDS * 3 ** (self._strikes[key] - 1))
+
+    def _try_later(self, under: _Under, seconds: float) -> None:
+        self._close(under)
+        self._later[under.job.id] = time.monotonic() + seconds
 
     def _end(self, under: _Under, run_id: str) -> None:
         if run_id:
@@ -398,8 +430,8 @@ class Dispatcher:
     def _set_aside(self, job: Job, problem: AdvassayError) -> None:
         self._states.lose(job)
         self.set_aside.append(problem)
-        if self.document is not None:
-            self.document.set_aside(problem.problem)
+        if self.log is not None:
+            self.log.set_aside(problem.problem)
 
     def _failed(self, job: Job, failure: Failure) -> None:
         problem = _error(failure)
@@ -417,7 +449,7 @@ class Dispatcher:
     # ---- what is told -----------------------------------------------------------------------------------------------
 
     def _tell(self, *, now: bool = False) -> None:
-        if self.document is None or not (now or time.monotonic() - self._told >= TELL_SECONDS):
+        if self.log is None or not (now or time.monotonic() - self._told >= TELL_SECONDS):
             return
         self._told = time.monotonic()
         running = [job.what for job in self.jobs if job.id in self._out]
@@ -425,7 +457,7 @@ class Dispatcher:
             out = 0 if under.queue is None else under.queue.out
             running.append(f"{under.job.what} ({out} workers)")
         done = sum(self._states.is_finished(job) for job in self.jobs)
-        self.document.write(self.store, done, len(self.jobs), [] if now else running, self.workers.number())
+        self.log.write(done, len(self.jobs), [] if now else running, self.workers.number())
 
 
 def _error(failure: Failure) -> Exception:
@@ -435,5 +467,5 @@ def _error(failure: Failure) -> Exception:
         return kind(failure.problem, failure.fix)
     if failure.kind == "OSError":
         number, _, text = failure.problem.partition(" ")
-        return OSError(int(number), text)
+        return OSError(int(number), text) if number.isdigit() else OSError(failure.problem)
     return RuntimeError(f"a worker failed: {failure.kind}: {failure.problem}")

@@ -12,23 +12,24 @@ import secrets
 import time
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from advassay import __version__
 from advassay.checked_files import read_document
 from advassay.errors import AdvassayError, AdvassayWarning, SpecError, StoreError
 from advassay.optional_libraries import optional_imports
 from advassay.progress import timed_task
-from advassay.records import read_header
-from advassay.store_documents import ExecutionConfig
+from advassay.records import read_cluster, read_header
+from advassay.store_documents import ExecutionConfig, Machine
 from advassay.study.environment import RunEnvironment
 from advassay.study.jobs import Job
-from advassay.study.launchers.cluster_document import ClusterDocument, Machine, read_cluster
+from advassay.study.launchers.cluster_document import ClusterLog
 from advassay.study.launchers.dispatcher import FIRST_PATIENCE, Answer, Call, Dispatcher, Failure, Gone
-from advassay.study.launchers.ray_worker import RayWorker, place_of
+from advassay.study.launchers.ray_worker import RayWorker, WorkerPlace, place_of
 from advassay.study.run.job_runner import Outcome
 from advassay.study.run.prepare_stage import Failures
 from advassay.study.store_locks import Session
@@ -37,7 +38,7 @@ from advassay.study.study_storage import study_yaml
 OBJECT_STORE = 100_000_000
 """Bytes of shared memory of a Ray that is started here: nothing large passes through it."""
 START_SECONDS = 300.0
-"""Until the first worker has to be there."""
+"""Until the first worker has to be there, and until another one has to where all were lost."""
 MOST_FALLS = 6
 """Times that a worker may end before it is ready."""
 LOOK_SECONDS = 10.0
@@ -81,15 +82,15 @@ class RayCluster:
         with connected(self.address) as ray:
             device = _device(ray, self.device)
             cores = self.cores_per_worker or _threads_of(site) or 1
-            document = read_cluster(site.store) or ClusterDocument()
-            document.aside = ()
+            read_cluster(site.store.root)  # a damaged one is refused before workers are started
+            log = ClusterLog(site.store)
             there = replace(site, device=device, threads=cores if device == "cpu" else site.threads)
-            workers = RayWorkers(ray, _arguments(jobs[0], there), device, cores, document)
+            workers = RayWorkers(ray, _arguments(jobs[0], there, session), device, cores, log)
             try:
                 with timed_task(site.progress, "start workers"):
                     workers.wait_for_first()
                 dispatcher = Dispatcher(
-                    jobs, workers, site.store, session, site.progress, failures, wait, self.first_patience, document,
+                    jobs, workers, site.store, session, site.progress, failures, wait, self.first_patience, log,
                     self.set_aside,
                 )  # fmt: skip
                 run_ids = dispatcher.run()
@@ -98,9 +99,11 @@ class RayCluster:
         return {id_: read_header(site.store.run(run_id)) for id_, run_id in run_ids.items()}
 
 
-def _arguments(job: Job, site: RunEnvironment) -> tuple[str, str, str | None, str, int | None, str | None]:
+def _arguments(
+    job: Job, site: RunEnvironment, session: Session
+) -> tuple[str, str, str | None, str, int | None, str | None, str]:
     data, key = (None if path is None else str(path.resolve()) for path in (site.data, site.key_file))
-    return study_yaml(job.study), str(site.store.root.resolve()), data, site.device, site.threads, key
+    return study_yaml(job.study), str(site.store.root.resolve()), data, site.device, site.threads, key, session.name
 
 
 def _threads_of(site: RunEnvironment) -> int | None:
@@ -169,7 +172,12 @@ def _connect(ray: Any, address: str | None) -> None:
         )
     try:
         ray.init(address=address, **common)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except ray.exceptions.AuthenticationError:
+        raise SpecError(
+            f"--address: the Ray cluster at {address} does not take this token.",
+            "Set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN to the cluster's own token.",
+        ) from None
+    except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
         raise SpecError(
             f"--address: no Ray cluster answers at {address} ({type(error).__name__}).",
             "Start one (`ray start --head`), or leave --address away: then one is started on this machine.",
@@ -205,7 +213,7 @@ def _environment(values: dict[str, str]) -> Iterator[None]:
 # ---- workers --------------------------------------------------------------------------------------------------------
 
 
-@dataclass
+@dataclass(eq=False)
 class _Actor:
     handle: Any
     node_id: str = ""
@@ -218,21 +226,23 @@ class _Actor:
     falls: int = 0
     """Times that it ended since it was last ready."""
 
+    @property
+    def given_up(self) -> bool:
+        return self.falls >= MOST_FALLS
+
 
 class RayWorkers:
     """Actors of a Ray cluster as the dispatcher's workers. One that ends is started anew, wherever there is room."""
 
-    def __init__(
-        self, ray: Any, arguments: tuple[Any, ...], device: str, cores: int, document: ClusterDocument
-    ) -> None:
+    def __init__(self, ray: Any, arguments: tuple[Any, ...], device: str, cores: int, log: ClusterLog) -> None:
         self._ray, self._arguments, self._device, self._cores = ray, arguments, device, cores
-        self._document = document
+        self._log = log
         resources = {"num_cpus": 1, "num_gpus": 1} if device == "cuda" else {"num_cpus": cores}
         self._class = ray.remote(max_restarts=-1, max_task_retries=0, **resources)(RayWorker)
         self._actors: list[_Actor] = []
         self._waiting: dict[Any, _Actor] = {}  # reference → the actor whose answer it is
-        self._refused: set[str] = set()
-        self._looked = 0.0
+        self._refused: dict[str, str] = {}  # Ray's id of a node → why it is not used
+        self._looked, self._last_ready = 0.0, time.monotonic()
         self._grow()
 
     def _places(self) -> int:
@@ -247,10 +257,15 @@ class RayWorkers:
     def _grow(self) -> None:
         """One actor for each place of the cluster, of nodes that came later too."""
         self._looked = time.monotonic()
-        for _ in range(max(1, self._places()) - len(self._actors)):
+        in_use = [actor for actor in self._actors if not actor.given_up]
+        for _ in range(max(1, self._places()) - len(in_use)):
             actor = _Actor(self._class.remote(*self._arguments))
             self._actors.append(actor)
             self._greet(actor)
+        for actor in in_use:  # of a refused node that has gone: Ray starts it anew elsewhere
+            if actor.node_id in self._refused and not self._is_alive(actor.node_id):
+                actor.node_id = ""
+                self._greet(actor)
 
     def _greet(self, actor: _Actor) -> None:
         """Ask a new or restarted actor where it is; it gets work once it has answered."""
@@ -263,10 +278,11 @@ class RayWorkers:
         while not self.idle():
             if self._refused and all(actor.node_id in self._refused for actor in self._actors):
                 raise StoreError(
-                    "cluster: the store was filled on another kind of machine than all of this cluster.",
-                    "Use machines of one kind, or another --store.",
+                    f"cluster: no node can be used: {'; '.join(sorted(set(self._refused.values())))}.",
+                    "Let all nodes be of one kind, with one version of advassay and the store at one path, or use "
+                    "another --store.",
                 )
-            if time.monotonic() > end or all(actor.falls >= MOST_FALLS for actor in self._actors):
+            if time.monotonic() > end or all(actor.given_up for actor in self._actors):
                 raise SpecError(
                     f"--cores-per-worker: no worker of {self._cores} cores ({self._device}) could be started.",
                     "See `ray status`: does a node have as much, and is the same advassay installed there?",
@@ -291,6 +307,7 @@ class RayWorkers:
         self._waiting[answer] = actor
 
     def results(self, timeout: float) -> list[tuple[int, Call, Answer | Failure | Gone]]:
+        self._check_there_are_workers()
         if time.monotonic() - self._looked > LOOK_SECONDS:
             self._grow()
         if not self._waiting:
@@ -307,6 +324,16 @@ class RayWorkers:
         found.extend(self._overdue())
         return found
 
+    def _check_there_are_workers(self) -> None:
+        """Raise StoreError where all workers were lost and none came back: else the work would never end."""
+        if any(actor.ready for actor in self._actors):
+            self._last_ready = time.monotonic()
+        elif time.monotonic() - self._last_ready > START_SECONDS:
+            raise StoreError(
+                f"cluster: there has been no worker for {START_SECONDS:.0f} s.",
+                "See `ray status`; with nodes that can be used the same command goes on.",
+            )
+
     def _result(self, reference: Any, actor: _Actor) -> tuple[int, Call, Answer | Failure | Gone] | None:
         call = actor.call
         try:
@@ -315,8 +342,12 @@ class RayWorkers:
             blamed = self._is_alive(actor.node_id)
             self._restarted(actor)
             return None if call is None else (self._actors.index(actor), call, Gone(blamed))
+        except self._ray.exceptions.RayError:  # it could not answer: another advassay or Python there, a lost answer
+            self._ray.kill(actor.handle, no_restart=False)
+            self._restarted(actor)
+            return None if call is None else (self._actors.index(actor), call, Gone(blamed=True))
         if call is None:
-            self._greeted(actor, *value)
+            self._greeted(actor, value)
             return None
         actor.call = None
         if isinstance(value, Failure) and value.of_machine:
@@ -328,27 +359,36 @@ class RayWorkers:
         """An actor ended. Ray starts it anew; one that ends again and again before it is ready is left alone."""
         actor.ready, actor.call, actor.patience = False, None, None
         actor.falls += 1
-        if actor.falls < MOST_FALLS:
+        if not actor.given_up:
             self._greet(actor)
+        else:
+            self._ray.kill(actor.handle, no_restart=True)
 
     def _is_alive(self, node_id: str) -> bool:
         return any(node["NodeID"] == node_id and node["Alive"] for node in self._ray.nodes())
 
-    def _greeted(self, actor: _Actor, node_id: str, name: str, process: int, machine: Machine) -> None:
-        actor.node_id, actor.node, actor.process = node_id, name, process
-        known = self._document.machine
-        if known is not None and known != machine:
-            if node_id not in self._refused:
-                self._refused.add(node_id)
-                warnings.warn(
-                    f"node {name} is not used: it is of another kind ({_words(machine)}) than the store was begun on "
-                    f"({_words(known)}), so that the last bits of its results would differ.",
-                    AdvassayWarning,
-                    stacklevel=2,
-                )
+    def _greeted(self, actor: _Actor, place: WorkerPlace) -> None:
+        actor.node_id, actor.node, actor.process = place.node_id, place.node, place.process
+        if why := self._why_refused(place):
+            if place.node_id not in self._refused:
+                self._refused[place.node_id] = why
+                warnings.warn(f"node {place.node} is not used: {why}.", AdvassayWarning, stacklevel=2)
             return
-        self._document.machine = machine
         actor.ready, actor.falls = True, 0
+
+    def _why_refused(self, place: WorkerPlace) -> str:
+        """Why a node cannot be used; "" where it can. The first that can fixes the kind of machine."""
+        if place.version != __version__:
+            return f"it has advassay {place.version}, this process has {__version__}"
+        if not place.sees_store:
+            return "its folder at the store's path is not this store"
+        held = self._log.claim(place.machine)
+        if held == place.machine:
+            return ""
+        return (
+            f"it is of another kind of machine ({_words(place.machine)}) than the store was begun on ({_words(held)}), "
+            "so that the last bits of its results would differ"
+        )
 
     def _overdue(self) -> Iterator[tuple[int, Call, Gone]]:
         """Workers that have said nothing for too long: they are killed, and started anew."""
@@ -363,11 +403,12 @@ class RayWorkers:
 
     def close(self) -> None:
         """Let the workers end their sessions, then end them."""
-        leaving = [actor.handle.leave.remote() for actor in self._actors if actor.ready and actor.call is None]
-        if leaving:
-            self._ray.wait(leaving, num_returns=len(leaving), timeout=10)
-        for actor in self._actors:
-            self._ray.kill(actor.handle, no_restart=True)
+        with suppress(self._ray.exceptions.RayError, ConnectionError):  # the cluster itself may have gone
+            leaving = [actor.handle.leave.remote() for actor in self._actors if actor.ready and actor.call is None]
+            if leaving:
+                self._ray.wait(leaving, num_returns=len(leaving), timeout=10)
+            for actor in self._actors:
+                self._ray.kill(actor.handle, no_restart=True)
 
 
 def _words(machine: Machine) -> str:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import time
 import traceback
 import warnings
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from advassay.errors import AdvassayError, AdvassayWarning, CohortError
+from advassay.store_documents import Machine
 from advassay.store_layout import Store, disk_fault
-from advassay.study.launchers.cluster_document import Machine
 from advassay.study.launchers.dispatcher import Answer, Call, Failure
 from advassay.study.run.run_pieces import Piece
 
@@ -45,24 +47,61 @@ def this_machine(device: str) -> Machine:
     return Machine(device=device, device_name=maker, instructions=found, torch=str(torch.__version__))
 
 
+@dataclass(frozen=True)
+class WorkerPlace:
+    """Where a worker is, as far as the process that hands out work has to know."""
+
+    node_id: str
+    """Ray's id of the node."""
+    node: str
+    """Its name."""
+    process: int
+    machine: Machine
+    version: str
+    """Of advassay."""
+    sees_store: bool
+    """Whether its folder at the store's path is the store."""
+
+
+SEE_SECONDS = 10.0
+"""Until a node must see a file that another one has just made."""
+
+
 class RayWorker:
     """Does calls for the process that hands them out. Nothing but names and counts goes back."""
 
     def __init__(
-        self, study: str, store: str, data: str | None, device: str, threads: int | None, key_file: str | None
+        self,
+        study: str,
+        store: str,
+        data: str | None,
+        device: str,
+        threads: int | None,
+        key_file: str | None,
+        session: str,
     ) -> None:
-        """`study`: as YAML text."""
+        """`study`: as YAML text. `session`: name of the lock file of the session that hands out the work."""
+        logging.getLogger().addHandler(logging.NullHandler())  # libraries quote files and people; Ray keeps stderr
+        self._session = session
         self._asked = (study, store, data, device, threads, key_file)
         self._stack = ExitStack()
         self._runner: Any = None
         self._jobs: dict[str, Any] = {}
 
-    def hello(self) -> tuple[str, str, int, Machine]:
-        """(Ray's id of the node, its name, number of this process, the machine)."""
+    def hello(self) -> WorkerPlace:
+        """Where this worker is."""
         import ray
 
-        device = self._asked[3]
-        return ray.get_runtime_context().get_node_id(), socket.gethostname(), os.getpid(), this_machine(device)
+        from advassay import __version__
+
+        node_id, machine = ray.get_runtime_context().get_node_id(), this_machine(self._asked[3])
+        return WorkerPlace(node_id, socket.gethostname(), os.getpid(), machine, __version__, self._sees_store())
+
+    def _sees_store(self) -> bool:
+        lock, end = Store(Path(self._asked[1])).locks / self._session, time.monotonic() + SEE_SECONDS
+        while not (found := lock.is_file()) and time.monotonic() < end:
+            time.sleep(0.5)
+        return found
 
     def _start(self) -> None:
         """Open a session in the store, at the first call: not before this machine has been found to be of its kind."""
@@ -77,8 +116,6 @@ class RayWorker:
         if device == "cpu":
             tune_process()
         study, place = parse_study(text), Store(Path(store))
-        if not place.study.is_file():
-            raise OSError(f"{store} is not to be seen on {socket.gethostname()}")
         site = RunEnvironment(
             place, Path(data) if data else None, device, threads, Path(key_file) if key_file else None
         )
@@ -110,7 +147,9 @@ class RayWorker:
             except AdvassayError as error:
                 flow = error.flow if isinstance(error, CohortError) else ()
                 return Failure(type(error).__name__, error.problem, error.fix, flow=flow)
-            except Exception as error:
+            except (KeyboardInterrupt, SystemExit):
+                raise
+            except BaseException as error:  # a panic of Polars is no Exception
                 self._keep_log(job_id, error)
                 return _failure(error)
         told = tuple(dict.fromkeys(str(one.message) for one in caught))
@@ -126,11 +165,11 @@ class RayWorker:
         if step == "begin":
             return runner.begin(job)
         if step == "end":
-            return runner.end(job).run_id
+            return runner.end(job)
         start, stop, points = place
         return runner.attack_piece(job, Piece(start, stop, frozenset(points)), rows_before=rows_before)
 
-    def _keep_log(self, job_id: str, error: Exception) -> None:
+    def _keep_log(self, job_id: str, error: BaseException) -> None:
         """Where in the code a job failed. What the error says is left out: it may name files and people."""
         try:
             folder = Store(Path(self._asked[1])).failed_jobs
@@ -146,7 +185,7 @@ class RayWorker:
         self._stack.close()
 
 
-def _failure(error: Exception) -> Failure:
+def _failure(error: BaseException) -> Failure:
     """An error that is not ours; whether another machine may do better."""
     number = disk_fault(error) or (error.errno if isinstance(error, OSError) else None)
     if number is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections import defaultdict
 from collections.abc import Iterable
@@ -41,6 +42,8 @@ from advassay.study.study_storage import store_study
 if TYPE_CHECKING:
     from advassay.cohorts import PreparedCohort
 
+OTHERS_SECONDS = 60.0
+"""For a worker that was given up to end: what it writes later is written twice, and readers take it once."""
 Outcome = Preparation | TrainingDocument | CohortRange | RunHeader | None
 """What a job leaves: a document of the store; None where there was nothing to do (no images to train on, or none whose
 gradient vanished)."""
@@ -166,27 +169,47 @@ class JobRunner:
 
     # ---- a run in pieces: a launcher holds the job's lock, its processes do this -------------------------------------
 
-    def begin(self, job: Job) -> BegunRun | str:
+    def begin(self, job: Job) -> BegunRun | str | None:
         """Begin the run of an attack or re-run that is attacked in pieces. Returns the run_id of one that is complete,
-        "" where there is nothing to do.
+        "" where there is nothing to do, None where workers of a launcher that has ended are still at it: then it is to
+        be tried again.
         """
+        self._pieces_of = None  # an earlier attempt may have ended otherwise
         run = self._run_of(job)
         if run is None:
             return ""
-        return run.begin(touch=run.header.run_id in self._not_current()) or run.header.run_id
+        run_id = run.header.run_id
+        if self._session.steps_under_way(run_id):
+            return None
+        with self._session.step_lock(run_id):
+            return run.begin(touch=run_id in self._not_current()) or run_id
 
     def attack_piece(self, job: Job, piece: Piece, *, rows_before: bool) -> PieceDone:
-        """Attack some images of a run that was begun."""
+        """Attack some images of a run that was begun. rows_before: another worker was at them, and may not have ended
+        yet; it is waited for, for a minute at most.
+        """
         run = self._run_of(job)
         assert run is not None
-        return run.attack_piece(piece, rows_before=rows_before)
+        if rows_before:
+            self._wait_for_others(run.header.run_id, piece)
+        with self._session.step_lock(run.header.run_id, piece.start, piece.stop):
+            return run.attack_piece(piece, rows_before=rows_before)
 
-    def end(self, job: Job) -> RunHeader:
-        """End a run whose pieces have been attacked."""
+    def _wait_for_others(self, run_id: str, piece: Piece) -> None:
+        end = time.monotonic() + OTHERS_SECONDS
+        while time.monotonic() < end and any(
+            start < piece.stop and piece.start < stop for start, stop in self._session.steps_under_way(run_id)
+        ):
+            time.sleep(0.1)
+
+    def end(self, job: Job) -> str:
+        """End a run whose pieces have been attacked. Returns its run_id, "" where the store lacks rows of it."""
         run = self._run_of(job)
         assert run is not None
-        header, self._pieces_of = run.end(), None
-        return header
+        with self._session.step_lock(run.header.run_id):
+            run.end()
+        self._pieces_of = None
+        return run.header.run_id if run.is_attacked() else ""
 
     def _run_of(self, job: Job) -> AttackRun | None:
         """The run that a job attacks; the latest one is kept. None where there is nothing to attack."""
