@@ -11,6 +11,7 @@ what is not so; undecided is never false. Opposite: the effect is said to go the
 from __future__ import annotations
 
 import argparse
+import gzip
 import json
 import pickle
 import re
@@ -488,7 +489,13 @@ def main() -> None:
     parser.add_argument("--only", default="", help="scenarios whose name matches this regular expression")
     parser.add_argument("--studies", type=int, help="studies a scenario, in whole batches of 50")
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--keep", type=Path, default=Path("runs/bench/verdicts.jsonl"), help="finished batches")
+    parser.add_argument(
+        "--keep",
+        type=Path,
+        default=Path("runs/bench/verdicts.jsonl"),
+        help="finished batches (.gz: compressed)",
+    )
+    parser.add_argument("--finished", action="store_true", help="run nothing: tables of the finished batches")
     parser.add_argument("--old", type=Path, help="a checkout of version 0.1.0 to compare with")
     parser.add_argument("--old-studies", type=int, default=200, help="studies a scenario for that comparison")
     parser.add_argument("--seed", type=int, default=0)
@@ -501,7 +508,7 @@ def main() -> None:
     usual = {i: NULLS if _scenario(i).null else OTHERS for i in every}
     wanted = {i: asked.studies or (BATCH if asked.quick else usual[i]) for i in every}
     rows = _batches(wanted, asked)
-    results = [Result(_scenario(i), rows[i]) for i in every]
+    results = [Result(_scenario(i), rows[i]) for i in every if rows[i]]
     known = [i for i in every if not _scenario(i).null] if asked.old else []
     old = old_rules(asked.old, known, 20 if asked.quick else asked.old_studies, asked.seed) if asked.old else {}
     print(table(results, old), flush=True)
@@ -514,27 +521,37 @@ def _batches(wanted: dict[int, int], asked: argparse.Namespace) -> dict[int, lis
     """Run what is missing; every finished batch is a line of `asked.keep`."""
     keep = asked.keep.with_suffix(".quick.jsonl") if asked.quick else asked.keep
     keep.parent.mkdir(parents=True, exist_ok=True)
+    opened = gzip.open if keep.suffix == ".gz" else open
     done: dict[tuple[str, int], list[list[Any]]] = {}
     if keep.exists():
-        for line in keep.read_text().splitlines():
-            entry = json.loads(line)
-            if entry["seed"] == asked.seed:
-                done[(entry["scenario"], entry["batch"])] = entry["rows"]
+        with opened(keep, "rt", encoding="utf-8") as lines:
+            entries = [json.loads(line) for line in lines]
+        done = {(entry["scenario"], entry["batch"]): entry["rows"] for entry in entries if entry["seed"] == asked.seed}
+    if asked.finished:
+        return {
+            i: [row for b in range(n // BATCH) for row in done.get((_key(_scenario(i)), b), [])]
+            for i, n in wanted.items()
+        }
     # First batches of all scenarios first, so that a stopped run has looked at every one.
     tasks = sorted(
         ((i, b) for i, n in wanted.items() for b in range(n // BATCH) if (_key(_scenario(i)), b) not in done),
         key=lambda task: (task[1], task[0]),
     )
-    with ProcessPoolExecutor(asked.processes) as pool, keep.open("a") as out:
+    with ProcessPoolExecutor(asked.processes) as pool, opened(keep, "at", encoding="utf-8") as out:
         for (i, b), rows in zip(tasks, pool.map(_task, [(i, b, asked.seed) for i, b in tasks]), strict=True):
             done[(_key(_scenario(i)), b)] = rows
-            out.write(json.dumps({"scenario": _key(_scenario(i)), "batch": b, "seed": asked.seed, "rows": rows}) + "\n")
+            kept = [[verdict, *(_rounded(value) for value in values)] for verdict, *values in rows]
+            out.write(json.dumps({"scenario": _key(_scenario(i)), "batch": b, "seed": asked.seed, "rows": kept}) + "\n")
             out.flush()
     gathered: dict[int, list[list[Any]]] = defaultdict(list)
     for i, n in wanted.items():
         for b in range(n // BATCH):
             gathered[i].extend(done[(_key(_scenario(i)), b)])
     return gathered
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.7g}")
 
 
 def _task(task: tuple[int, int, int]) -> list[list[Any]]:
