@@ -87,7 +87,7 @@ def dicom(
         from pydicom.uid import UID, ExplicitVRLittleEndian
 
     shown = _levels(made, header, step)[0 if what == "clean" else 1]
-    key = {"image_id": image_id, "step_size": step_size, "epsilon": epsilon, "step": step}
+    key: dict[str, str | float] = {"image_id": image_id, "step_size": step_size, "epsilon": epsilon, "step": step}
     about = description(made, header, KINDS[what], header.bits, image_id=image_id, step_size=step_size,
                         epsilon=epsilon, step=step)  # fmt: skip
 

@@ -56,7 +56,9 @@ def make_design(opened: OpenedStore, per_cohort: int, seed: int) -> ReaderStudyD
     images = []
     for run, pack in deciding_runs(opened):
         header = run.header
-        counted = pack.image_ids[pack.attackable.all(axis=0)] if opened.may_show(header.cohort) else []
+        if not opened.may_show(header.cohort):
+            continue
+        counted = pack.image_ids[pack.attackable.all(axis=0)]
         order = draw_each(seed, "reader study", header.cohort, ids=list(counted))
         epsilons = tuple(spaced(pack.epsilons.tolist(), float(pack.epsilons[0]), AMPLITUDES))
         images += [

@@ -197,8 +197,8 @@ class Recomputer:
                 self._kept.move_to_end(key)
             while len(self._kept) > len(made) and sum(one.n_bytes for one in self._kept.values()) > self._most_bytes:
                 self._kept.popitem(last=False)  # what was looked at longest ago
-            refused = [key for key, one in self._kept.items() if one.iterates is None]
-            for key in refused[: max(0, len(refused) - max(REFUSALS_KEPT, len(made)))]:
+            without = [key for key, one in self._kept.items() if one.iterates is None]
+            for key in without[: max(0, len(without) - max(REFUSALS_KEPT, len(made)))]:
                 del self._kept[key]
             self._tasks.pop(keys, None)
 
