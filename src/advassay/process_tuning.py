@@ -41,7 +41,8 @@ def make_products_strict() -> bool:
 
     By itself it takes other code for the last rows of a block: a layer to one, two or three classes gave an image's
     logits another last bit by its place, so that a run that was stopped, or done in parts, differed in it. MKL reads
-    the variable at its first product in the process, so this must come before. Products were as fast (ViT-tiny at
+    the variable at its first product in the process, so this must come before. A layer to a single output stays as it
+    was on some processors (AMD EPYC). Products were as fast (ViT-tiny at
     224 px, 768 × 768, and 2,048 features to two classes in batches of 32, on a processor with AVX-512).
     """
     if REPRODUCIBLE in os.environ:

@@ -152,12 +152,15 @@ def test_only_what_is_documented_gives_the_last_bit_by_place(threads):
 
 @pytest.mark.skipif(not torch.backends.mkl.is_available(), reason="torch multiplies by another library than MKL")
 def test_linear_layers_to_few_classes_are_computed_alike_at_every_place_where_mkl_is_strict():
-    """tests/conftest.py asks for that, as the command line does (process_tuning.make_products_strict)."""
+    """tests/conftest.py asks for that, as the command line does (process_tuning.make_products_strict).
+
+    One output is left out: MKL takes it for a product with a vector, and on some processors (AMD EPYC) is no stricter.
+    """
     assert os.environ["MKL_CBWR"] == "AUTO,STRICT"
     found = [
         (features, outputs, batch)
         for features in (64, 200, 512, 2048)
-        for outputs in (1, 2, 3, 4, 10)
+        for outputs in (2, 3, 4, 10)
         for batch in (*BATCHES, 33)
         if depends_on_place(nn.Linear(features, outputs), (features,), batch)
     ]

@@ -108,7 +108,7 @@ def dicom(
                  "PatientID", "PatientBirthDate", "PatientSex", "Laterality", "PatientOrientation"):  # fmt: skip
         setattr(ds, name, "")
     ds.PatientIdentityRemoved = "YES"
-    ds.DeidentificationMethod = "Derived image: no attribute of the image it was prepared from was kept"
+    ds.DeidentificationMethod = "Derived image: no attribute of its source was kept"
     ds.Modality, ds.ConversionType = "OT", "WSD"
     ds.Manufacturer, ds.ManufacturerModelName, ds.SoftwareVersions = "advassay", "advassay view", __version__
     ds.SeriesNumber, ds.InstanceNumber = 1, step + 1
