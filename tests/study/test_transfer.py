@@ -161,7 +161,9 @@ def test_stored_scores_are_those_of_torchattacks_images_and_of_noise_scored_by_h
         with network.attack_mode():
             for epsilon in (0.02, 0.04):
                 peer = torchattacks.PGD(network, eps=epsilon, alpha=0.01, steps=4, random_start=False)
-                attacked[name, epsilon] = peer(images, labels)
+                # All twelve at once, one pixel of one image moved the other way on an AMD EPYC (a gradient of about 0).
+                parts = zip(images.split(4), labels.split(4), strict=True)
+                attacked[name, epsilon] = torch.cat([peer(some, of) for some, of in parts])
     changed = 0
     for opened in records.transfers:
         rows, source = opened.rows(), str(opened.header.source_classifier)
@@ -173,10 +175,7 @@ def test_stored_scores_are_those_of_torchattacks_images_and_of_noise_scored_by_h
             noise = torch.stack([_noise(images[i], moved[k], ids[i]) for k, i in enumerate(place)])
             with target.attack_mode(), torch.no_grad():
                 by_hand = torch.stack([target(x) for x in (images[place], noise, moved)], dim=1).numpy()
-            np.testing.assert_allclose(here.logits[:, :1], by_hand[:, :1], rtol=1e-4, atol=1e-5)
-            # Up to 6e-5 apart on one processor, in one image. Supposed, not shown: in another batch a gradient of about
-            # 0 has the other sign, and with it a pixel of the attacked image and of the noise.
-            np.testing.assert_allclose(here.logits, by_hand, rtol=1e-3, atol=1e-3)
+            np.testing.assert_allclose(here.logits, by_hand, rtol=1e-4, atol=1e-5)
             assert (here.logits.argmax(-1) == by_hand.argmax(-1)).all()
             size = (moved - images[place]).abs().flatten(1)
             np.testing.assert_allclose(here.linf[:, 2], size.amax(1), rtol=1e-6)
